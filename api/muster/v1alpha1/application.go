@@ -1,0 +1,338 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// Application is content and the clusters it belongs on: a chart, an overlay or plain manifests, a placement, what
+// differs by cluster, and how to keep it there.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Namespaced,shortName=mapp
+// +kubebuilder:printcolumn:name="Revision",type=string,JSONPath=`.status.revision`
+// +kubebuilder:printcolumn:name="Clusters",type=integer,JSONPath=`.status.summary.clusters`
+// +kubebuilder:printcolumn:name="Current",type=integer,JSONPath=`.status.summary.current`
+// +kubebuilder:printcolumn:name="Healthy",type=integer,JSONPath=`.status.summary.healthy`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+type Application struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   ApplicationSpec   `json:"spec"`
+	Status ApplicationStatus `json:"status,omitempty"`
+}
+
+// ApplicationSpec is what to deliver, where, and how.
+type ApplicationSpec struct {
+	// PlacementRef names a Placement in the application's namespace.
+	PlacementRef LocalReference `json:"placementRef"`
+	// Source is where the content is.
+	Source Source `json:"source"`
+	// Helm says how to render the source as a Helm chart. Left out, the content decides: a folder with Chart.yaml is a chart.
+	// +optional
+	Helm *Helm `json:"helm,omitempty"`
+	// Kustomize says how to render the source as an overlay. Left out, a folder with a kustomization file is one.
+	// +optional
+	Kustomize *Kustomize `json:"kustomize,omitempty"`
+	// Destination is the namespace on the clusters.
+	// +optional
+	Destination Destination `json:"destination,omitempty"`
+	// Overrides change the above for the clusters that they select, in order: maps merge, lists replace, null deletes.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Overrides []Override `json:"overrides,omitempty"`
+	// ServiceAccountName, as namespace/name or as a name in the destination namespace, is the account on the cluster with
+	// whose rights the objects are applied: ManifestWork spec.executor. Left out, the agent's own.
+	// +optional
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+	// Sync says how live objects are kept equal to what is applied.
+	// +optional
+	Sync Sync `json:"sync,omitempty"`
+	// Deletion says what becomes of the objects on clusters.
+	// +optional
+	Deletion Deletion `json:"deletion,omitempty"`
+	// DeletionGuard bounds what one revision may take away without an approval.
+	// +optional
+	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
+}
+
+// Source is where the content is.
+type Source struct {
+	// Path is a folder or file of the fleet repository that the application was read from, relative to the fleet's root.
+	// +kubebuilder:validation:MinLength=1
+	Path string `json:"path"`
+}
+
+// Helm says how to render a chart.
+type Helm struct {
+	// ReleaseName is what the chart sees as .Release.Name. Default: the application's name.
+	// +optional
+	ReleaseName string `json:"releaseName,omitempty"`
+	// ValuesFiles are merged in order over the chart's own values. A plain name is relative to the application's file; the
+	// prefix "chart:" makes it relative to the chart. An entry is a path, or {path, optional}.
+	// +optional
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
+	ValuesFiles []ValuesFile `json:"valuesFiles,omitempty"`
+	// Values are merged last.
+	// +optional
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Values *runtime.RawExtension `json:"values,omitempty"`
+	// Hooks says what to do about chart hooks, which have no one to run them on a pull-based cluster: Refuse faults and names
+	// them, Ignore leaves them out. Test hooks are always left out.
+	// +optional
+	// +kubebuilder:default=Refuse
+	// +kubebuilder:validation:Enum=Refuse;Ignore
+	Hooks HookPolicy `json:"hooks,omitempty"`
+}
+
+// HookPolicy is what to do about chart hooks.
+type HookPolicy string
+
+// The hook policies.
+const (
+	HooksRefuse HookPolicy = "Refuse"
+	HooksIgnore HookPolicy = "Ignore"
+)
+
+// ValuesFile is a path, or a path that may be missing. In YAML it is a string or an object.
+type ValuesFile struct {
+	// Path of the file.
+	Path string `json:"path"`
+	// Optional means that a missing file is no fault.
+	// +optional
+	Optional bool `json:"optional,omitempty"`
+}
+
+// Kustomize says how to render an overlay.
+type Kustomize struct {
+	// Path below the source that holds the kustomization file, so that overrides can choose an overlay by cluster.
+	// +optional
+	Path string `json:"path,omitempty"`
+}
+
+// Destination is where on a cluster the objects go.
+type Destination struct {
+	// Namespace of the namespaced objects that name none. Default: the application's namespace.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	// CreateNamespace adds the namespace to the first work. It is shared with other applications and never pruned.
+	// +optional
+	CreateNamespace bool `json:"createNamespace,omitempty"`
+}
+
+// Override changes an application for the clusters it selects.
+type Override struct {
+	// Name of the override, which the diff shows.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+	// ClusterSelector says which clusters. An empty one selects all.
+	ClusterSelector ClusterSelector `json:"clusterSelector"`
+	// Source replaces the fields of the source that it sets.
+	// +optional
+	Source *Source `json:"source,omitempty"`
+	// Helm is merged over spec.helm.
+	// +optional
+	Helm *Helm `json:"helm,omitempty"`
+	// Kustomize is merged over spec.kustomize.
+	// +optional
+	Kustomize *Kustomize `json:"kustomize,omitempty"`
+}
+
+// ClusterSelector selects clusters by label, as in a Placement.
+type ClusterSelector struct {
+	// +optional
+	LabelSelector *metav1.LabelSelector `json:"labelSelector,omitempty"`
+}
+
+// Sync says how live objects are kept equal to what is applied.
+type Sync struct {
+	// Drift is what to do when a field that Muster applied has another value: Correct reports and puts it back, Report only
+	// reports, Ignore does neither.
+	// +optional
+	// +kubebuilder:default=Correct
+	// +kubebuilder:validation:Enum=Correct;Report;Ignore
+	Drift DriftPolicy `json:"drift,omitempty"`
+	// WhenUnreachable is what to do when a placement drops a cluster because it is unreachable: Keep leaves the works, shown as
+	// held, Reschedule takes them away like any other loss.
+	// +optional
+	// +kubebuilder:default=Keep
+	// +kubebuilder:validation:Enum=Keep;Reschedule
+	WhenUnreachable UnreachablePolicy `json:"whenUnreachable,omitempty"`
+	// Ignore lists fields that others may own once the object exists, such as replicas under an autoscaler.
+	// +optional
+	Ignore []IgnoreRule `json:"ignore,omitempty"`
+}
+
+// DriftPolicy is what to do about drift.
+type DriftPolicy string
+
+// The drift policies.
+const (
+	DriftCorrect DriftPolicy = "Correct"
+	DriftReport  DriftPolicy = "Report"
+	DriftIgnore  DriftPolicy = "Ignore"
+)
+
+// UnreachablePolicy is what to do about clusters that cannot be reached.
+type UnreachablePolicy string
+
+// The policies for unreachable clusters.
+const (
+	UnreachableKeep       UnreachablePolicy = "Keep"
+	UnreachableReschedule UnreachablePolicy = "Reschedule"
+)
+
+// IgnoreRule names fields of objects that are set when the object is made and left alone afterwards. It becomes
+// ManifestWork spec.manifestConfigs[].updateStrategy.serverSideApply.ignoreFields with condition OnSpokePresent.
+type IgnoreRule struct {
+	// Kind of the objects.
+	// +kubebuilder:validation:MinLength=1
+	Kind string `json:"kind"`
+	// Group of the kind; empty matches any group.
+	// +optional
+	Group string `json:"group,omitempty"`
+	// Name of the object; empty matches all of the kind.
+	// +optional
+	Name string `json:"name,omitempty"`
+	// JSONPointers name the fields, such as /spec/replicas.
+	// +kubebuilder:validation:MinItems=1
+	JSONPointers []string `json:"jsonPointers"`
+}
+
+// Deletion says what becomes of the objects on clusters.
+type Deletion struct {
+	// Cluster: when a cluster leaves the placement.
+	// +optional
+	// +kubebuilder:default=Delete
+	// +kubebuilder:validation:Enum=Delete;Orphan
+	Cluster DeletionPolicy `json:"cluster,omitempty"`
+	// Application: when the application goes.
+	// +optional
+	// +kubebuilder:default=Delete
+	// +kubebuilder:validation:Enum=Delete;Orphan
+	Application DeletionPolicy `json:"application,omitempty"`
+}
+
+// DeletionPolicy is Delete or Orphan.
+type DeletionPolicy string
+
+// The deletion policies.
+const (
+	DeletionDelete DeletionPolicy = "Delete"
+	DeletionOrphan DeletionPolicy = "Orphan"
+)
+
+// ApplicationStatus says how far an application has come on its clusters.
+type ApplicationStatus struct {
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Revision is the commit that was planned last.
+	// +optional
+	Revision string `json:"revision,omitempty"`
+	// LastGoodRevision is the last commit at which every cluster was applied and healthy.
+	// +optional
+	LastGoodRevision string `json:"lastGoodRevision,omitempty"`
+	// Plan is the digest of the works that Revision asks for.
+	// +optional
+	Plan string `json:"plan,omitempty"`
+	// Summary counts clusters by state.
+	// +optional
+	Summary Summary `json:"summary,omitempty"`
+	// Clusters are the worst twenty: those that are not current and healthy.
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	Clusters []ClusterStatus `json:"clusters,omitempty"`
+	// Held are deletions that wait for an approval.
+	// +optional
+	Held *Held `json:"held,omitempty"`
+	// Conditions: Planned, Applied, Healthy, InSync; Ready is derived from them. True is good.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Summary counts an application's clusters by state.
+type Summary struct {
+	// Clusters that the placement chose, and those whose works are kept although it did not.
+	Clusters int32 `json:"clusters"`
+	// Current: every work of the newest plan is applied.
+	Current int32 `json:"current"`
+	// Healthy: current, and every object is healthy.
+	Healthy int32 `json:"healthy"`
+	// Offline: the cluster does not answer.
+	Offline int32 `json:"offline"`
+	// Faulty: could not be planned, or the cluster refused an object.
+	Faulty int32 `json:"faulty"`
+	// Drifted: a field is not what was applied.
+	Drifted int32 `json:"drifted"`
+	// Held: a deletion waits for an approval, or for the cluster to come back.
+	Held int32 `json:"held"`
+}
+
+// ClusterStatus is one row about one cluster.
+type ClusterStatus struct {
+	Cluster string `json:"cluster"`
+	// State: Pending, Applied, Degraded, Failed, Faulty, Offline, Held, Drifted.
+	State string `json:"state"`
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// +optional
+	Message string `json:"message,omitempty"`
+	// Since when, as far as the works tell.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+	// +optional
+	File string `json:"file,omitempty"`
+	// +optional
+	Line int32 `json:"line,omitempty"`
+	// Move is who can resolve it: Author or Machine.
+	// +optional
+	Move string `json:"move,omitempty"`
+}
+
+// ApplicationList is a list of Application.
+// +kubebuilder:object:root=true
+type ApplicationList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Application `json:"items"`
+}
+
+// APISet is the set of APIs that a cluster serves, by the digest that is its name: clusters that serve the same share one.
+// An agent writes it once and names it in the cluster claim apis.muster.dev.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster
+type APISet struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// KubernetesVersion as the cluster reports it, such as v1.36.3.
+	KubernetesVersion string `json:"kubernetesVersion"`
+	// Resources, sorted by group, version and kind.
+	Resources []APIResource `json:"resources"`
+}
+
+// APIResource is one kind that a cluster serves.
+type APIResource struct {
+	Group      string `json:"group"`
+	Version    string `json:"version"`
+	Kind       string `json:"kind"`
+	Resource   string `json:"resource"`
+	Namespaced bool   `json:"namespaced"`
+}
+
+// APISetList is a list of APISet.
+// +kubebuilder:object:root=true
+type APISetList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []APISet `json:"items"`
+}

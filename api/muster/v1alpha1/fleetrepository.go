@@ -1,0 +1,174 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// FleetRepository is a Git repository, or a path in one, that the hub watches. Its objects are applied with the rights
+// of the service account it names, in its own namespace.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Namespaced,shortName=fleetrepo
+// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.spec.url`
+// +kubebuilder:printcolumn:name="Revision",type=string,JSONPath=`.status.revision`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+type FleetRepository struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   FleetRepositorySpec   `json:"spec"`
+	Status FleetRepositoryStatus `json:"status,omitempty"`
+}
+
+// FleetRepositorySpec says where the repository is, which commit of it counts, and with whose rights it is applied.
+type FleetRepositorySpec struct {
+	// URL of the repository: file://, http://, https:// or ssh://, or user@host:path.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:XValidation:rule="self.startsWith('file://') || self.startsWith('http://') || self.startsWith('https://') || self.startsWith('ssh://') || self.matches('^[^/:@]+@[^/:]+:.+')",message="use file://, http://, https:// or ssh://, or user@host:path"
+	URL string `json:"url"`
+	// Ref is the branch, tag or commit to follow. Without it, the remote's default branch.
+	// +optional
+	Ref GitRef `json:"ref,omitempty"`
+	// Path is the folder of the repository that holds the fleet, relative to its root. Empty is the root.
+	// +optional
+	Path string `json:"path,omitempty"`
+	// Interval between two looks at the remote. A webhook shortens it.
+	// +optional
+	// +kubebuilder:default="1m"
+	Interval metav1.Duration `json:"interval,omitempty"`
+	// SecretRef names a Secret in the same namespace with the credentials for the remote: username and password, or
+	// bearerToken, or identity (a private key) with known_hosts; caFile for a private certificate authority; webhookToken
+	// for the HMAC of webhooks.
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+	// ServiceAccountName is the account of the same namespace whose rights bound what the repository can write on the hub.
+	// +optional
+	// +kubebuilder:default="default"
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+	// DeletionGuard bounds what one revision may take away without an approval.
+	// +optional
+	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
+}
+
+// GitRef selects one commit of a repository.
+// +kubebuilder:validation:XValidation:rule="(has(self.branch)?1:0)+(has(self.tag)?1:0)+(has(self.commit)?1:0) <= 1",message="set one of branch, tag or commit"
+type GitRef struct {
+	// +optional
+	Branch string `json:"branch,omitempty"`
+	// +optional
+	Tag string `json:"tag,omitempty"`
+	// Commit is a full object name.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{40}$`
+	Commit string `json:"commit,omitempty"`
+}
+
+// LocalReference names an object of the same namespace.
+type LocalReference struct {
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+}
+
+// DeletionGuard is the share of an application's clusters that a revision may take it from without an approval.
+type DeletionGuard struct {
+	// MaxClusterPercent of an application's clusters, counted against what is live. A loss of more than this, and of
+	// at least one cluster, is held. 100 turns the guard off for clusters.
+	// +optional
+	// +kubebuilder:default=10
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	MaxClusterPercent *int32 `json:"maxClusterPercent,omitempty"`
+}
+
+// FleetRepositoryStatus says how far the repository's newest commit has come.
+type FleetRepositoryStatus struct {
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// FetchedRevision is the commit that the ref pointed to at the last good fetch.
+	// +optional
+	FetchedRevision string `json:"fetchedRevision,omitempty"`
+	// Revision is the commit whose definitions are on the hub: applications are planned at it.
+	// +optional
+	Revision string `json:"revision,omitempty"`
+	// DeliveredAt is when Revision was reached.
+	// +optional
+	DeliveredAt *metav1.Time `json:"deliveredAt,omitempty"`
+	// Plan is the digest of the plan made for Revision.
+	// +optional
+	Plan string `json:"plan,omitempty"`
+	// Definitions is the number of objects on the hub that came from the repository.
+	// +optional
+	Definitions int32 `json:"definitions,omitempty"`
+	// Faults are the worst twenty of what could not be loaded, applied or planned.
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	Faults []Fault `json:"faults,omitempty"`
+	// FaultCount is how many there are.
+	// +optional
+	FaultCount int32 `json:"faultCount,omitempty"`
+	// Held are definitions that left Git and are kept until the plan is approved.
+	// +optional
+	Held *Held `json:"held,omitempty"`
+	// Conditions: Fetched, Planned, Delivered; Ready is derived from them. True is good.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Fault is one thing that could not be done, and whose move it is.
+type Fault struct {
+	// Reason is a word for programs.
+	Reason string `json:"reason"`
+	// Application is namespace/name of the application concerned, if one is.
+	// +optional
+	Application string `json:"application,omitempty"`
+	// Cluster concerned, if one is.
+	// +optional
+	Cluster string `json:"cluster,omitempty"`
+	// Clusters is the number of clusters with the same fault, when more than one.
+	// +optional
+	Clusters int32 `json:"clusters,omitempty"`
+	// File and Line of the repository where the cause stands.
+	// +optional
+	File string `json:"file,omitempty"`
+	// +optional
+	Line int32 `json:"line,omitempty"`
+	// Message for people, with the next step.
+	Message string `json:"message"`
+	// Move is who can resolve it: Author (a commit) or Machine (it is retried).
+	Move string `json:"move"`
+}
+
+// Held is a set of deletions that are planned and wait for an approval.
+type Held struct {
+	// Plan is the digest to approve: muster approve --plan.
+	Plan string `json:"plan"`
+	// Deletions is how many objects or clusters would go.
+	Deletions int32 `json:"deletions"`
+	// Items name the first twenty.
+	// +optional
+	Items []string `json:"items,omitempty"`
+	// Message says what is held and why.
+	Message string `json:"message"`
+}
+
+// FleetRepositoryList is a list of FleetRepository.
+// +kubebuilder:object:root=true
+type FleetRepositoryList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []FleetRepository `json:"items"`
+}
+
+// FleetConfiguration is muster.yaml at the root of a fleet repository. It is read from Git and not an API of the hub.
+type FleetConfiguration struct {
+	metav1.TypeMeta `json:",inline"`
+	Spec            FleetConfigurationSpec `json:"spec,omitempty"`
+}
+
+// FleetConfigurationSpec says where in the repository definitions are.
+type FleetConfigurationSpec struct {
+	// Paths are the folders that hold definitions. Default: clusters, clustersets, tenants, clustervalues, placements, applications.
+	Paths []string `json:"paths,omitempty"`
+}

@@ -1,0 +1,57 @@
+package v1alpha1
+
+// Labels and annotations under muster.dev.
+const (
+	// OwnerLabel names, as a short hash of kind, namespace and name, the object on the hub that made this one. It
+	// replaces an ownerReference where owner and owned live in different namespaces.
+	OwnerLabel = "muster.dev/owner"
+	// HubLabel is on every object of a planned work; its value is the owner hash of the application. The agent keeps
+	// its metadata watches to objects with this label.
+	HubLabel = "muster.dev/application-id"
+
+	// ApplicationAnnotation is namespace/name of the Application that a work belongs to.
+	ApplicationAnnotation = "muster.dev/application"
+	// PartAnnotation is the number of the work among the application's works on the cluster, from 0.
+	PartAnnotation = "muster.dev/part"
+	// RevisionAnnotation is the commit at which the content of a work last changed.
+	RevisionAnnotation = "muster.dev/revision"
+	// SetDigestAnnotation and SetSizeAnnotation say which set of works a work belongs to, and how many there are: a
+	// cluster counts as applied only when all works of one set say so.
+	SetDigestAnnotation = "muster.dev/set-digest"
+	SetSizeAnnotation   = "muster.dev/set-size"
+	// ContentDigestAnnotation is the digest of the work's spec as it was planned.
+	ContentDigestAnnotation = "muster.dev/content-digest"
+	// ObjectsAnnotation lists, compactly, the identities of the objects in a work, so that a hub need not hold manifests.
+	ObjectsAnnotation = "muster.dev/objects"
+	// DriftAnnotation on a work selects what the agent does about drift: Correct, Report or Ignore.
+	DriftAnnotation = "muster.dev/drift"
+
+	// ApprovedPlanAnnotation on a FleetRepository or Application is the digest of the plan whose held deletions may go ahead.
+	ApprovedPlanAnnotation = "muster.dev/approved-plan"
+	// RepositoryAnnotation is namespace/name of the FleetRepository that an object on the hub was applied from.
+	RepositoryAnnotation = "muster.dev/repository"
+	// TakeOverAnnotation, on an object that another repository or a person owns, names the repository that may take it over.
+	TakeOverAnnotation = "muster.dev/allow-takeover-by"
+	// MovedFromAnnotation on an Application names, as namespace/name, the Application whose works it takes over.
+	MovedFromAnnotation = "muster.dev/moved-from"
+	// JoinIdentityAnnotation on a ManagedCluster is the user name, as the hub authenticates it, whose request to join
+	// under the cluster's name is approved.
+	JoinIdentityAnnotation = "muster.dev/join-identity"
+	// FirstPlanAnnotation marks a cluster namespace on the hub after the first complete plan for that cluster: only
+	// then may our agent evict works that the hub no longer has.
+	FirstPlanAnnotation = "muster.dev/first-complete-plan"
+	// ReleasedAnnotation on a ManagedCluster says that its file has left Git and that it waits for `muster detach`.
+	ReleasedAnnotation = "muster.dev/released"
+
+	// ApplicationFinalizer keeps an Application until its works are gone as its deletion policy says.
+	ApplicationFinalizer = "muster.dev/works"
+	// RepositoryFinalizer keeps a FleetRepository until the objects that it applied are released.
+	RepositoryFinalizer = "muster.dev/definitions"
+
+	// APISetClaim is the name of the cluster claim whose value is the digest of the APISet that the cluster serves.
+	APISetClaim = "apis.muster.dev"
+
+	// ConditionDrift is the condition type that our agent adds to a manifest in a work's status: True means that a
+	// field is not, or was not, what Muster applied.
+	ConditionDrift = "Drift"
+)

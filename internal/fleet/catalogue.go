@@ -1,0 +1,96 @@
+package fleet
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// APIs is what one cluster serves: its version and its kinds.
+type APIs struct {
+	// KubernetesVersion such as v1.36.3.
+	KubernetesVersion string
+	// Known is true when the set was reported by the cluster, false when it is the built-in kinds.
+	Known bool
+	// Digest identifies the set: equal digests, equal APIs.
+	Digest string
+
+	kinds map[schema.GroupVersionKind]musterv1alpha1.APIResource
+	list  []musterv1alpha1.APIResource
+}
+
+// DefaultKubernetesVersion is assumed of a cluster that has not reported one.
+const DefaultKubernetesVersion = "v1.30.0"
+
+//go:embed builtin.json
+var builtinJSON []byte
+
+// builtin are the kinds that Kubernetes itself serves by default, from the oldest supported version on.
+var builtin = sync.OnceValue(func() []musterv1alpha1.APIResource {
+	var resources []musterv1alpha1.APIResource
+	if err := json.Unmarshal(builtinJSON, &resources); err != nil {
+		panic(fmt.Sprintf("builtin.json: %v", err)) // embedded data, proven by a test
+	}
+	return resources
+})
+
+// NewAPIs makes a set of APIs. Without resources it holds the kinds that Kubernetes itself serves.
+func NewAPIs(version string, resources []musterv1alpha1.APIResource) *APIs {
+	apis := &APIs{KubernetesVersion: version, Known: resources != nil, list: resources}
+	if version == "" {
+		apis.KubernetesVersion = DefaultKubernetesVersion
+	}
+	if resources == nil {
+		apis.list = builtin()
+	}
+	apis.kinds = make(map[schema.GroupVersionKind]musterv1alpha1.APIResource, len(apis.list))
+	for _, r := range apis.list {
+		apis.kinds[schema.GroupVersionKind{Group: r.Group, Version: r.Version, Kind: r.Kind}] = r
+	}
+	apis.Digest = APISetDigest(apis.KubernetesVersion, apis.list)
+	return apis
+}
+
+// APISetDigest is the name of the APISet with this content: resources must be sorted by group, version and kind.
+func APISetDigest(version string, resources []musterv1alpha1.APIResource) string {
+	h := sha256.New()
+	fmt.Fprintln(h, version)
+	for _, r := range resources {
+		fmt.Fprintln(h, r.Group, r.Version, r.Kind, r.Resource, r.Namespaced)
+	}
+	return hex.EncodeToString(h.Sum(nil))[:32]
+}
+
+// Lookup finds a kind.
+func (a *APIs) Lookup(gvk schema.GroupVersionKind) (musterv1alpha1.APIResource, bool) {
+	r, ok := a.kinds[gvk]
+	return r, ok
+}
+
+// Resources are all kinds, sorted by group, version and kind.
+func (a *APIs) Resources() []musterv1alpha1.APIResource { return a.list }
+
+// APIsOf finds what a cluster serves: what it reported, else the built-in kinds of its version.
+func (w *World) APIsOf(cluster *clusterv1.ManagedCluster) *APIs {
+	digest := ""
+	for _, claim := range cluster.Status.ClusterClaims {
+		if claim.Name == musterv1alpha1.APISetClaim {
+			digest = claim.Value
+		}
+	}
+	for i := range w.APISets {
+		set := &w.APISets[i]
+		if set.Name == digest && APISetDigest(set.KubernetesVersion, set.Resources) == digest {
+			return NewAPIs(set.KubernetesVersion, set.Resources)
+		}
+	}
+	return NewAPIs(strings.TrimSpace(cluster.Status.Version.Kubernetes), nil)
+}

@@ -1,0 +1,288 @@
+package fleet
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
+	kjson "sigs.k8s.io/json"
+)
+
+// document is one YAML document of a definition file that names itself.
+type document struct {
+	file  string
+	line  int
+	lines map[string]int
+	// twice is the path of a field that stands there twice.
+	twice  string
+	object map[string]any
+	err    error
+}
+
+// parseFile reads the documents of a file that name themselves by apiVersion and kind. The documents before a syntax error
+// are returned with it.
+func parseFile(file string, data []byte) ([]document, error) {
+	var documents []document
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	for {
+		var node yaml.Node
+		err := decoder.Decode(&node)
+		if errors.Is(err, io.EOF) {
+			return documents, nil
+		}
+		if err != nil {
+			return documents, err
+		}
+		if len(node.Content) == 0 || node.Content[0].Kind != yaml.MappingNode {
+			continue
+		}
+		d := document{file: file, line: node.Content[0].Line, lines: map[string]int{}}
+		d.index(node.Content[0], "", map[*yaml.Node]bool{})
+		if d.lines["apiVersion"] == 0 && d.lines["kind"] == 0 {
+			continue // values and other data
+		}
+		d.decode(node.Content[0])
+		documents = append(documents, d)
+	}
+}
+
+// index notes the line of every field, and the first field that stands there twice.
+func (d *document) index(node *yaml.Node, at string, open map[*yaml.Node]bool) {
+	if node.Kind == yaml.AliasNode {
+		if open[node.Alias] {
+			return
+		}
+		open[node.Alias] = true
+		defer delete(open, node.Alias)
+		if len(d.lines) < 100_000 {
+			d.index(node.Alias, at, open)
+		}
+		return
+	}
+	switch node.Kind {
+	case yaml.MappingNode:
+		seen := map[string]bool{}
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			key := node.Content[i]
+			name := joinPath(at, key.Value)
+			if seen[key.Value] && d.twice == "" {
+				d.twice = name
+			}
+			seen[key.Value] = true
+			d.lines[name] = key.Line
+			d.index(node.Content[i+1], name, open)
+		}
+	case yaml.SequenceNode:
+		for i, item := range node.Content {
+			name := fmt.Sprintf("%s[%d]", at, i)
+			d.lines[name] = item.Line
+			d.index(item, name, open)
+		}
+	}
+}
+
+func joinPath(at, name string) string {
+	if at == "" {
+		return name
+	}
+	return at + "." + name
+}
+
+// decode turns the node into the plain values that JSON has.
+func (d *document) decode(node *yaml.Node) {
+	if d.twice != "" {
+		return
+	}
+	var plain map[string]any
+	if d.err = node.Decode(&plain); d.err != nil {
+		return
+	}
+	data, err := json.Marshal(plain)
+	if err != nil {
+		d.err = err
+		return
+	}
+	d.err = kjson.UnmarshalCaseSensitivePreserveInts(data, &d.object)
+}
+
+// sources are the folders and files that an Application names as its content, up to the first expression.
+func (d *document) sources() []string {
+	object := unstructured.Unstructured{Object: d.object}
+	if d.object == nil || object.GetKind() != "Application" || object.GroupVersionKind().Group != "muster.dev" {
+		return nil
+	}
+	var found []string
+	if p, ok, _ := unstructured.NestedString(d.object, "spec", "source", "path"); ok {
+		found = append(found, p)
+	}
+	overrides, _, _ := unstructured.NestedSlice(d.object, "spec", "overrides")
+	for _, o := range overrides {
+		if m, ok := o.(map[string]any); ok {
+			if p, ok, _ := unstructured.NestedString(m, "source", "path"); ok {
+				found = append(found, p)
+			}
+		}
+	}
+	for i, p := range found {
+		if before, _, templated := strings.Cut(p, "${{"); templated {
+			p = path.Dir(before + "x")
+		}
+		found[i] = path.Clean(p)
+	}
+	return found
+}
+
+// fault makes an author's fault of this document at the line of a field.
+func (d *document) fault(field, message string) Fault {
+	return Fault{Reason: DefinitionInvalid, Move: Author, File: d.file, Line: d.lineOf(field), Object: d.name(), Message: message}
+}
+
+func (d *document) lineOf(field string) int {
+	at := Definition{Line: d.line, lines: d.lines}
+	return at.LineOf(field)
+}
+
+func (d *document) name() string { return d.key().String() }
+
+func (d *document) key() ObjectKey {
+	u := unstructured.Unstructured{Object: d.object}
+	if d.object == nil {
+		return ObjectKey{Kind: "document"}
+	}
+	k := u.GroupVersionKind()
+	return ObjectKey{Group: k.Group, Version: k.Version, Kind: k.Kind, Namespace: u.GetNamespace(), Name: u.GetName()}
+}
+
+// definition decodes the document strictly. The key is filled in whenever the document names itself, even with an error.
+func (d *document) definition() (Definition, int, error) {
+	out := Definition{File: d.file, Line: d.line, lines: d.lines}
+	if d.twice != "" {
+		return out, 0, d.fault(d.twice, fmt.Sprintf("field %q is there twice: keep one", d.twice))
+	}
+	if d.err != nil {
+		return out, 0, d.fault("", plainYAMLError(d.err))
+	}
+	out.Key = d.key()
+	kind, rank, ok := kindOf(schema.GroupVersionKind{Group: out.Key.Group, Version: out.Key.Version, Kind: out.Key.Kind})
+	if !ok {
+		f := d.fault("kind", fmt.Sprintf("%s is not a kind of a fleet repository: content belongs in a folder that an Application's source names", kindName(out.Key)))
+		f.Reason = KindNotAllowed
+		return out, 0, f
+	}
+	out.Key.Resource = kind.Resource
+	if err := d.checkName(kind, out.Key); err != nil {
+		return out, 0, err
+	}
+	out.Source = &unstructured.Unstructured{Object: d.object}
+	if kind.New == nil {
+		out.Object = out.Source
+		return out, rank, nil
+	}
+	object := kind.New()
+	if err := d.strict(object); err != nil {
+		return out, 0, err
+	}
+	defaulted(object)
+	out.Object = object
+	return out, rank, nil
+}
+
+func kindName(k ObjectKey) string {
+	if k.Kind == "" || k.Version == "" {
+		return "a document without apiVersion or kind"
+	}
+	return fmt.Sprintf("%s of %s", k.Kind, schema.GroupVersion{Group: k.Group, Version: k.Version})
+}
+
+func (d *document) checkName(kind Kind, key ObjectKey) error {
+	if key.Name == "" {
+		return d.fault("metadata", "metadata.name is missing")
+	}
+	check := validation.IsDNS1123Subdomain
+	if strings.HasPrefix(kind.Group, "rbac.") {
+		check = func(string) []string { return nil } // RBAC names may hold colons
+	}
+	if bad := check(key.Name); len(bad) > 0 {
+		return d.fault("metadata.name", fmt.Sprintf("metadata.name %q: %s", key.Name, bad[0]))
+	}
+	if kind.Namespaced && key.Namespace == "" {
+		return d.fault("metadata", "metadata.namespace is missing: the namespace is the tenant")
+	}
+	if !kind.Namespaced && key.Namespace != "" {
+		return d.fault("metadata.namespace", fmt.Sprintf("metadata.namespace is set, but %s is not namespaced", key.Kind))
+	}
+	return nil
+}
+
+var unknownField = regexp.MustCompile(`unknown field "([^"]+)"`)
+
+// strict decodes into a typed object; an unknown field is a fault at its line.
+func (d *document) strict(object Object) error {
+	if _, ok := d.object["status"]; ok {
+		return d.fault("status", "status is written by the hub and has no place in a repository")
+	}
+	data, err := json.Marshal(d.object)
+	if err != nil {
+		return d.fault("", err.Error())
+	}
+	problems, err := kjson.UnmarshalStrict(data, object)
+	if err != nil {
+		return d.fault(fieldIn(err), strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if len(problems) > 0 {
+		field := ""
+		if m := unknownField.FindStringSubmatch(problems[0].Error()); m != nil {
+			field = m[1]
+		}
+		return d.fault(field, problems[0].Error())
+	}
+	return nil
+}
+
+// fieldIn is the path of the field that a decoding error is about.
+func fieldIn(err error) string {
+	var typed *json.UnmarshalTypeError
+	if errors.As(err, &typed) {
+		return typed.Field
+	}
+	if m := fieldOfGo.FindStringSubmatch(err.Error()); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+var (
+	fieldOfGo  = regexp.MustCompile(`Go struct field \w+\.(\S+) of type`)
+	lineInYAML = regexp.MustCompile(`line (\d+)`)
+)
+
+// lineIn is the line that a YAML error names, or 0.
+func lineIn(err error) int {
+	m := lineInYAML.FindStringSubmatch(err.Error())
+	if m == nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(m[1])
+	return n
+}
+
+// plainYAMLError is the error without the names of libraries and without values.
+func plainYAMLError(err error) string {
+	text := err.Error()
+	for _, prefix := range []string{"error converting YAML to JSON: ", "error unmarshaling JSON: ", "while decoding JSON: ", "json: ", "yaml: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	first, _, _ := strings.Cut(text, "\n")
+	return cmp.Or(strings.TrimSpace(first), "does not parse")
+}

@@ -1,0 +1,145 @@
+package fleet
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Reason is a fault's word for programs. The constants are all there are.
+type Reason string
+
+// What can go wrong, by who finds it.
+const (
+	// Found while loading a repository.
+	FileUnreadable    Reason = "FileUnreadable"    // a file that cannot be read or is too large
+	FileMalformed     Reason = "FileMalformed"     // YAML that does not parse; blocks pruning
+	DefinitionInvalid Reason = "DefinitionInvalid" // an object that names itself and is wrong
+	KindNotAllowed    Reason = "KindNotAllowed"    // a kind that has no place in a fleet repository
+	DefinitionTwice   Reason = "DefinitionTwice"   // one object in two files
+	RepositoryEmpty   Reason = "RepositoryEmpty"   // a repository in which nothing is defined
+
+	// Found while fetching.
+	SourceUnavailable Reason = "SourceUnavailable" // the remote does not answer, or refuses
+	HistoryRewritten  Reason = "HistoryRewritten"  // the delivered commit is no ancestor of the new one
+	ContentRefused    Reason = "ContentRefused"    // a link that leaves the repository, a file that is too large
+
+	// Found while applying definitions.
+	OwnedElsewhere Reason = "OwnedElsewhere" // another repository or a person owns the object
+	Forbidden      Reason = "Forbidden"      // the repository's identity may not write it
+	Refused        Reason = "Refused"        // the API server refused it
+
+	// Found while placing.
+	PlacementMissing    Reason = "PlacementMissing"    // the placement does not exist
+	PlacementInvalid    Reason = "PlacementInvalid"    // the placement is misconfigured
+	DecisionsIncomplete Reason = "DecisionsIncomplete" // decisions that do not add up yet
+
+	// Found while rendering.
+	ContentMissing     Reason = "ContentMissing"     // the source names no file or folder
+	ExpressionFailed   Reason = "ExpressionFailed"   // an expression that cannot be evaluated for this cluster
+	RenderFailed       Reason = "RenderFailed"       // the chart or overlay does not render
+	HookRefused        Reason = "HookRefused"        // a chart with hooks, under the policy Refuse
+	NotDeterministic   Reason = "NotDeterministic"   // a template that uses random values or the time
+	UnknownKind        Reason = "UnknownKind"        // a kind that neither the cluster nor the plan has
+	ManifestInvalid    Reason = "ManifestInvalid"    // a manifest without kind or name, or twice the same
+	ManifestTooLarge   Reason = "ManifestTooLarge"   // one manifest over the limit of a work
+	ObjectClaimed      Reason = "ObjectClaimed"      // another application has the object on this cluster
+	WorkForeign        Reason = "WorkForeign"        // a work of the planned name exists and is not ours
+	NamespaceForbidden Reason = "NamespaceForbidden" // a kind that tenants may not deliver to the hub's own cluster
+
+	// Found on a cluster.
+	ApplyFailed Reason = "ApplyFailed" // the cluster refused an object
+)
+
+// Move says who can resolve a fault.
+type Move string
+
+// Author faults want a commit and are not retried; Machine faults are.
+const (
+	Author  Move = "Author"
+	Machine Move = "Machine"
+)
+
+// Fault is one thing that could not be done: what, where its cause stands, and whose move it is. It never quotes values.
+type Fault struct {
+	Reason      Reason `json:"reason"`
+	Move        Move   `json:"move"`
+	Application string `json:"application,omitempty"` // namespace/name
+	Cluster     string `json:"cluster,omitempty"`
+	Object      string `json:"object,omitempty"` // Kind namespace/name
+	File        string `json:"file,omitempty"`
+	Line        int    `json:"line,omitempty"`
+	Message     string `json:"message"`
+	Err         error  `json:"-"`
+}
+
+// Error is the fault as one line: who, where, what.
+func (f Fault) Error() string {
+	var b strings.Builder
+	if f.Application != "" {
+		b.WriteString(f.Application)
+		if f.Cluster != "" {
+			b.WriteString(" on " + f.Cluster)
+		}
+		b.WriteString(": ")
+	}
+	if f.File != "" {
+		b.WriteString(f.Position() + ": ")
+	}
+	if f.Object != "" {
+		b.WriteString(f.Object + ": ")
+	}
+	b.WriteString(f.Message)
+	return b.String()
+}
+
+// Unwrap gives the error that caused the fault.
+func (f Fault) Unwrap() error { return f.Err }
+
+// Position is file:line, or the file alone when no line is known.
+func (f Fault) Position() string {
+	if f.Line > 0 {
+		return fmt.Sprintf("%s:%d", f.File, f.Line)
+	}
+	return f.File
+}
+
+// Reject makes a fault of an error that only an author can resolve; an error that already is a fault stays as it is.
+func Reject(reason Reason, err error) error { return wrap(reason, Author, err) }
+
+// Fail makes a fault of an error that may go away by itself; an error that already is a fault stays as it is.
+func Fail(reason Reason, err error) error { return wrap(reason, Machine, err) }
+
+func wrap(reason Reason, move Move, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := AsFault(err); ok {
+		return err
+	}
+	return Fault{Reason: reason, Move: move, Message: err.Error(), Err: err}
+}
+
+// AsFault finds the fault in an error's chain.
+func AsFault(err error) (Fault, bool) {
+	var f Fault
+	ok := errors.As(err, &f)
+	return f, ok
+}
+
+// SortFaults orders faults by application, cluster, file, line, object and reason, so that output is the same every time.
+func SortFaults(faults []Fault) {
+	slices.SortStableFunc(faults, func(a, b Fault) int {
+		return cmp.Or(
+			cmp.Compare(a.Application, b.Application),
+			cmp.Compare(a.Cluster, b.Cluster),
+			cmp.Compare(a.File, b.File),
+			cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Object, b.Object),
+			cmp.Compare(a.Reason, b.Reason),
+			cmp.Compare(a.Message, b.Message),
+		)
+	})
+}

@@ -1,0 +1,85 @@
+package fleet
+
+import (
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Kind is one kind that a fleet repository may define.
+type Kind struct {
+	schema.GroupVersionKind
+	Resource   string
+	Namespaced bool
+	// New makes the typed object; nil for kinds that are applied and not planned with.
+	New func() Object
+}
+
+// Kinds are all kinds that a fleet repository may define, in the order in which a commit is applied; it is pruned in the
+// reverse order.
+var Kinds = []Kind{
+	{gvk("", "v1", "Namespace"), "namespaces", false, nil},
+	{gvk("", "v1", "ServiceAccount"), "serviceaccounts", true, nil},
+	{gvk("rbac.authorization.k8s.io", "v1", "ClusterRole"), "clusterroles", false, nil},
+	{gvk("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding"), "clusterrolebindings", false, nil},
+	{gvk("rbac.authorization.k8s.io", "v1", "Role"), "roles", true, nil},
+	{gvk("rbac.authorization.k8s.io", "v1", "RoleBinding"), "rolebindings", true, nil},
+	{
+		gvk("cluster.open-cluster-management.io", "v1beta2", "ManagedClusterSet"), "managedclustersets", false,
+		func() Object { return &clusterv1beta2.ManagedClusterSet{} },
+	},
+	{
+		gvk("cluster.open-cluster-management.io", "v1beta2", "ManagedClusterSetBinding"), "managedclustersetbindings", true,
+		func() Object { return &clusterv1beta2.ManagedClusterSetBinding{} },
+	},
+	{
+		gvk("cluster.open-cluster-management.io", "v1", "ManagedCluster"), "managedclusters", false,
+		func() Object { return &clusterv1.ManagedCluster{} },
+	},
+	{
+		gvk("cluster.open-cluster-management.io", "v1beta1", "Placement"), "placements", true,
+		func() Object { return &clusterv1beta1.Placement{} },
+	},
+	{
+		gvk("muster.dev", "v1alpha1", "FleetRepository"), "fleetrepositories", true,
+		func() Object { return &musterv1alpha1.FleetRepository{} },
+	},
+	{
+		gvk("muster.dev", "v1alpha1", "Application"), "applications", true,
+		func() Object { return &musterv1alpha1.Application{} },
+	},
+}
+
+func gvk(group, version, kind string) schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: group, Version: version, Kind: kind}
+}
+
+// kindOf finds an allowed kind and its rank.
+func kindOf(want schema.GroupVersionKind) (Kind, int, bool) {
+	for rank, k := range Kinds {
+		if k.GroupVersionKind == want {
+			return k, rank, true
+		}
+	}
+	return Kind{}, 0, false
+}
+
+// defaulted fills in what the API server would, so that a plan made offline equals the hub's.
+func defaulted(object Object) {
+	switch o := object.(type) {
+	case *clusterv1.ManagedCluster:
+		if o.Spec.LeaseDurationSeconds == 0 {
+			o.Spec.LeaseDurationSeconds = 60
+		}
+	case *clusterv1beta2.ManagedClusterSet:
+		if o.Spec.ClusterSelector.SelectorType == "" {
+			o.Spec.ClusterSelector.SelectorType = clusterv1beta2.ExclusiveClusterSetLabel
+		}
+	case *musterv1alpha1.Application:
+		o.Default()
+	case *musterv1alpha1.FleetRepository:
+		o.Default()
+	}
+}

@@ -1,0 +1,264 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"sigs.k8s.io/yaml"
+)
+
+// ConfigurationFile is the file at the root of a fleet repository that says where definitions are.
+const ConfigurationFile = "muster.yaml"
+
+// DefaultPaths are the definition roots of a repository that names none.
+var DefaultPaths = []string{"clusters", "clustersets", "tenants", "clustervalues", "placements", "applications"}
+
+// Load reads what a fleet repository defines.
+//
+// Only the definition roots are read. In them, a folder with a Chart.yaml or a kustomization file, and a folder that an
+// Application's source names, is content and not descended into. A document without apiVersion and kind is data. A file that
+// does not parse is a fault and leaves absence unproven; a document that names itself and is invalid counts as present. An
+// error means that the tree could not be read at all.
+func Load(ctx context.Context, tree Tree) (*Definitions, error) {
+	l := loader{tree: tree, defs: &Definitions{Named: map[ObjectKey]bool{}, AbsenceProven: true}}
+	roots := l.roots()
+	for _, root := range roots {
+		if err := l.walk(ctx, root); err != nil {
+			return nil, err
+		}
+	}
+	l.dropContent()
+	l.keepDocuments()
+	if len(l.defs.All) == 0 && len(l.defs.Faults) == 0 {
+		l.absent(Fault{
+			Reason: RepositoryEmpty, Move: Author, File: ConfigurationFile,
+			Message: fmt.Sprintf("nothing is defined below %s: commit definitions there, or name their folders in spec.paths of %s",
+				strings.Join(roots, ", "), ConfigurationFile),
+		})
+	}
+	SortFaults(l.defs.Faults)
+	return l.defs, nil
+}
+
+type loader struct {
+	tree      Tree
+	defs      *Definitions
+	documents []document
+	faults    []Fault // of documents that may turn out to be content
+}
+
+// absent records a fault that leaves absence unproven.
+func (l *loader) absent(f Fault) {
+	l.defs.AbsenceProven = false
+	l.defs.Faults = append(l.defs.Faults, f)
+}
+
+// roots are the definition roots, from muster.yaml or by default.
+func (l *loader) roots() []string {
+	data, err := l.tree.ReadFile(ConfigurationFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return DefaultPaths
+	}
+	var config musterv1alpha1.FleetConfiguration
+	if err == nil {
+		err = yaml.UnmarshalStrict(data, &config)
+	}
+	if err != nil {
+		l.absent(Fault{Reason: FileMalformed, Move: Author, File: ConfigurationFile, Line: lineIn(err), Message: plainYAMLError(err), Err: err})
+		return DefaultPaths
+	}
+	if config.Kind != "FleetConfiguration" || config.APIVersion != musterv1alpha1.GroupVersion.String() {
+		l.absent(Fault{
+			Reason: DefinitionInvalid, Move: Author, File: ConfigurationFile, Line: 1,
+			Message: fmt.Sprintf("%s holds kind FleetConfiguration of %s", ConfigurationFile, musterv1alpha1.GroupVersion),
+		})
+		return DefaultPaths
+	}
+	if len(config.Spec.Paths) == 0 {
+		return DefaultPaths
+	}
+	var roots []string
+	for _, p := range config.Spec.Paths {
+		if clean := path.Clean(p); fs.ValidPath(clean) {
+			roots = append(roots, clean)
+			if _, err := l.tree.ReadDir(clean); err != nil {
+				l.absent(Fault{Reason: FileUnreadable, Move: Author, File: ConfigurationFile,
+					Message: fmt.Sprintf("spec.paths names %q, which is no folder of the repository", p), Err: err})
+			}
+			continue
+		}
+		l.absent(Fault{Reason: DefinitionInvalid, Move: Author, File: ConfigurationFile,
+			Message: fmt.Sprintf("spec.paths names %q: a path is relative to the repository and stays inside", p)})
+	}
+	slices.Sort(roots)
+	return slices.Compact(roots)
+}
+
+// walk reads the definition files below a folder, in the order of their names.
+func (l *loader) walk(ctx context.Context, dir string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	entries, err := l.tree.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a default root that this repository does not have
+	}
+	if err != nil {
+		l.absent(faultOf(err, Fault{Reason: FileUnreadable, Move: Author, File: dir}))
+		return nil
+	}
+	if slices.ContainsFunc(entries, marksContent) {
+		return nil
+	}
+	for _, entry := range entries {
+		name := path.Join(dir, entry.Name())
+		switch {
+		case strings.HasPrefix(entry.Name(), "."):
+		case l.isFolder(name, entry):
+			if err := l.walk(ctx, name); err != nil {
+				return err
+			}
+		case isDefinitionFile(entry.Name()):
+			l.read(name)
+		}
+	}
+	return nil
+}
+
+func (l *loader) isFolder(name string, entry fs.DirEntry) bool {
+	if entry.Type()&fs.ModeSymlink == 0 {
+		return entry.IsDir()
+	}
+	_, err := l.tree.ReadDir(name)
+	return err == nil
+}
+
+func marksContent(entry fs.DirEntry) bool {
+	switch entry.Name() {
+	case "Chart.yaml", "kustomization.yaml", "kustomization.yml", "Kustomization":
+		return true
+	}
+	return false
+}
+
+func isDefinitionFile(name string) bool {
+	switch path.Ext(name) {
+	case ".yaml", ".yml", ".json":
+		return true
+	}
+	return false
+}
+
+func (l *loader) read(file string) {
+	data, err := l.tree.ReadFile(file)
+	if err != nil {
+		l.faults = append(l.faults, faultOf(err, Fault{Reason: FileUnreadable, Move: Author, File: file}))
+		return
+	}
+	documents, err := parseFile(file, data)
+	if err != nil {
+		l.faults = append(l.faults, Fault{
+			Reason: FileMalformed, Move: Author, File: file, Line: lineIn(err),
+			Message: plainYAMLError(err) + "; nothing is pruned until the file can be read", Err: err,
+		})
+	}
+	l.documents = append(l.documents, documents...)
+}
+
+// dropContent forgets what lies in folders that applications name as their source: it is content and no definition.
+func (l *loader) dropContent() {
+	sources := map[string]bool{}
+	for _, d := range l.documents {
+		for _, source := range d.sources() {
+			sources[source] = true
+			if within(d.file, source) {
+				l.defs.Faults = append(l.defs.Faults, d.fault("spec.source.path",
+					fmt.Sprintf("the source %q holds the application's own file: put the content into a folder of its own", source)))
+				delete(sources, source)
+			}
+		}
+	}
+	isContent := func(file string) bool {
+		for source := range sources {
+			if within(file, source) {
+				return true
+			}
+		}
+		return false
+	}
+	l.documents = slices.DeleteFunc(l.documents, func(d document) bool { return isContent(d.file) })
+	for _, f := range l.faults {
+		if !isContent(f.File) {
+			l.absent(f)
+		}
+	}
+}
+
+func within(file, folder string) bool {
+	return file == folder || strings.HasPrefix(file, folder+"/")
+}
+
+// keepDocuments turns documents into definitions, and what is wrong with them into faults.
+func (l *loader) keepDocuments() {
+	seen := map[ObjectKey][]int{}
+	type ranked struct {
+		Definition
+		rank int
+	}
+	var list []ranked
+	for _, d := range l.documents {
+		definition, rank, err := d.definition()
+		if definition.Key.Kind != "" {
+			l.defs.Named[definition.Key.Identity()] = true
+		}
+		if err != nil {
+			fault, _ := AsFault(err)
+			l.defs.Faults = append(l.defs.Faults, fault)
+			continue
+		}
+		id := definition.Key.Identity()
+		seen[id] = append(seen[id], len(list))
+		list = append(list, ranked{definition, rank})
+	}
+	for i, d := range list {
+		if same := seen[d.Key.Identity()]; len(same) > 1 {
+			other := list[same[0]]
+			if i == same[0] {
+				other = list[same[1]]
+			}
+			l.defs.Faults = append(l.defs.Faults, Fault{
+				Reason: DefinitionTwice, Move: Author, File: d.File, Line: d.Line, Object: d.Key.String(),
+				Message: fmt.Sprintf("also defined in %s:%d: keep one of them", other.File, other.Line),
+			})
+			list[i].Object = nil
+		}
+	}
+	list = slices.DeleteFunc(list, func(d ranked) bool { return d.Object == nil })
+	slices.SortStableFunc(list, func(a, b ranked) int {
+		return cmp.Or(
+			cmp.Compare(a.rank, b.rank),
+			cmp.Compare(a.Key.Namespace, b.Key.Namespace),
+			cmp.Compare(a.Key.Name, b.Key.Name),
+		)
+	})
+	for _, d := range list {
+		l.defs.All = append(l.defs.All, d.Definition)
+	}
+}
+
+// faultOf keeps the fault that an error carries, or makes one of it; the place is filled in if the fault has none.
+func faultOf(err error, at Fault) Fault {
+	if f, ok := AsFault(err); ok {
+		f.File = cmp.Or(f.File, at.File)
+		return f
+	}
+	at.Message, at.Err = err.Error(), err
+	return at
+}

@@ -1,0 +1,133 @@
+package fleet
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+)
+
+// Tree is a read-only file tree whose files and folders have hashes. It must be safe for concurrent use.
+type Tree interface {
+	fs.ReadDirFS
+	fs.ReadFileFS
+	// Hash identifies the content of a file or folder, below and including name: equal hashes mean equal content, names
+	// and modes. A missing name is fs.ErrNotExist.
+	Hash(name string) (string, error)
+}
+
+// Snapshot is one commit of a repository as a Tree that is rooted at the fleet's path.
+type Snapshot struct {
+	// Repository is namespace/name of the FleetRepository, or how a person named the place offline.
+	Repository string
+	// Revision is the full commit, or "worktree" for files that are not committed.
+	Revision string
+	// Tree holds the files.
+	Tree Tree
+}
+
+// ShortRevision is the first seven characters of a commit, as Git prints them.
+func ShortRevision(revision string) string {
+	if len(revision) > 7 && revision != "worktree" {
+		return revision[:7]
+	}
+	return revision
+}
+
+// TreeOf makes a Tree of any file system by hashing what is read. It suits working trees and tests; a commit's own
+// hashes are cheaper.
+func TreeOf(files fs.FS) Tree { return plainTree{files} }
+
+type plainTree struct{ fs.FS }
+
+func (t plainTree) ReadDir(name string) ([]fs.DirEntry, error) { return fs.ReadDir(t.FS, name) }
+func (t plainTree) ReadFile(name string) ([]byte, error)       { return fs.ReadFile(t.FS, name) }
+
+func (t plainTree) Hash(name string) (string, error) {
+	info, err := fs.Stat(t.FS, name)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	if !info.IsDir() {
+		data, err := fs.ReadFile(t.FS, name)
+		if err != nil {
+			return "", err
+		}
+		h.Write(data)
+		return hex.EncodeToString(h.Sum(nil)), nil
+	}
+	entries, err := fs.ReadDir(t.FS, name)
+	if err != nil {
+		return "", err
+	}
+	for _, entry := range entries {
+		if entry.Name() == ".git" {
+			continue
+		}
+		sum, err := t.Hash(path.Join(name, entry.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a dangling link: whoever reads it gets the fault
+		}
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%s %s %v\n", sum, entry.Name(), entry.IsDir())
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// Sub is the part of a tree below dir.
+func Sub(tree Tree, dir string) Tree {
+	dir = path.Clean(dir)
+	if dir == "." || dir == "/" || dir == "" {
+		return tree
+	}
+	return subTree{tree, dir}
+}
+
+type subTree struct {
+	tree Tree
+	dir  string
+}
+
+func (t subTree) at(op, name string) (string, error) {
+	if !fs.ValidPath(name) {
+		return "", &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
+	}
+	return path.Join(t.dir, name), nil
+}
+
+func (t subTree) Open(name string) (fs.File, error) {
+	p, err := t.at("open", name)
+	if err != nil {
+		return nil, err
+	}
+	return t.tree.Open(p)
+}
+
+func (t subTree) ReadDir(name string) ([]fs.DirEntry, error) {
+	p, err := t.at("readdir", name)
+	if err != nil {
+		return nil, err
+	}
+	return t.tree.ReadDir(p)
+}
+
+func (t subTree) ReadFile(name string) ([]byte, error) {
+	p, err := t.at("readfile", name)
+	if err != nil {
+		return nil, err
+	}
+	return t.tree.ReadFile(p)
+}
+
+func (t subTree) Hash(name string) (string, error) {
+	p, err := t.at("hash", name)
+	if err != nil {
+		return "", err
+	}
+	return t.tree.Hash(p)
+}

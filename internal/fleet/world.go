@@ -1,0 +1,131 @@
+package fleet
+
+import (
+	"time"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+)
+
+// World is what is known of the fleet at one moment. A plan is made in a world; the same world gives the same plan.
+type World struct {
+	// Origin says where the facts come from, for people: "hub https://…", "file world.json", "repository".
+	Origin string `json:"origin"`
+	// Time at which the facts were true.
+	Time time.Time `json:"time"`
+
+	Clusters    []clusterv1.ManagedCluster                 `json:"clusters,omitempty"`
+	ClusterSets []clusterv1beta2.ManagedClusterSet         `json:"clusterSets,omitempty"`
+	Bindings    []clusterv1beta2.ManagedClusterSetBinding  `json:"bindings,omitempty"`
+	Placements  []clusterv1beta1.Placement                 `json:"placements,omitempty"`
+	Decisions   []clusterv1beta1.PlacementDecision         `json:"decisions,omitempty"`
+	Scores      []clusterv1alpha1.AddOnPlacementScore      `json:"scores,omitempty"`
+	// Applications on the hub, whatever repository or person they come from: they hold claims on objects.
+	Applications []musterv1alpha1.Application `json:"applications,omitempty"`
+	// APISets that clusters serve, found by the cluster's claim apis.muster.dev.
+	APISets []musterv1alpha1.APISet `json:"apiSets,omitempty"`
+	// Works that are live on the hub, as facts and not as manifests.
+	Works []LiveWork `json:"works,omitempty"`
+	// HubCluster is the name of the cluster that is the hub itself, if it is managed: tenants' works on it cannot
+	// carry OCM or muster.dev kinds.
+	HubCluster string `json:"hubCluster,omitempty"`
+	// FromRepository is true when nothing but the repository was asked: decisions have no history and clusters no claims.
+	FromRepository bool `json:"fromRepository,omitempty"`
+}
+
+// LiveWork is what the hub remembers of a ManifestWork: everything that a plan, a diff, a guard or a status needs, and no
+// manifests.
+type LiveWork struct {
+	Cluster     string `json:"cluster"` // the namespace
+	Name        string `json:"name"`
+	Application string `json:"application,omitempty"` // namespace/name; empty for a foreign work
+	Owner       string `json:"owner,omitempty"`       // label muster.dev/owner
+	Part        int    `json:"part"`
+	Revision    string `json:"revision,omitempty"`
+	Generation  int64  `json:"generation"`
+	Deleting    bool   `json:"deleting,omitempty"`
+	// SpecDigest is computed from the actual spec, so that a hand-edited work is seen; MetaDigest from our labels and annotations.
+	SpecDigest string `json:"specDigest"`
+	MetaDigest string `json:"metaDigest,omitempty"`
+	// SetDigest and SetSize are what the work says of its set.
+	SetDigest string `json:"setDigest,omitempty"`
+	SetSize   int    `json:"setSize,omitempty"`
+	// Objects in the work, in its order.
+	Objects []ObjectKey `json:"objects,omitempty"`
+	// Orphan is true when deleting the work leaves its objects.
+	Orphan bool `json:"orphan,omitempty"`
+	// Status folded from the work's conditions.
+	Status WorkStatus `json:"status"`
+}
+
+// WorkStatus is a ManifestWork's status in the words of the hub.
+type WorkStatus struct {
+	// Observed is true when the conditions are of the work's generation.
+	Observed bool `json:"observed,omitempty"`
+	Applied  bool `json:"applied,omitempty"`
+	// Health of the worst object.
+	Health Health `json:"health,omitempty"`
+	// Since is the time of the last change of Applied or Health.
+	Since time.Time `json:"since,omitzero"`
+	// Problems are objects that are not applied, not healthy or drifted, worst first, at most ten.
+	Problems []ObjectProblem `json:"problems,omitempty"`
+	// AppliedObjects, by index of Objects, are those the cluster reports as Applied at this generation.
+	AppliedObjects []bool `json:"appliedObjects,omitempty"`
+}
+
+// Health is how well an object does: Unknown is not reported, and never counts as healthy.
+type Health string
+
+// From worst to best.
+const (
+	HealthDegraded    Health = "Degraded"
+	HealthProgressing Health = "Progressing"
+	HealthUnknown     Health = "Unknown"
+	HealthHealthy     Health = "Healthy"
+)
+
+// ObjectProblem is one object that is not as it should be.
+type ObjectProblem struct {
+	Object  ObjectKey `json:"object"`
+	State   string    `json:"state"` // ApplyFailed, Degraded, Progressing, Drifted
+	Message string    `json:"message"`
+}
+
+// ObjectKey identifies an object on a cluster.
+type ObjectKey struct {
+	Group     string `json:"g,omitempty"`
+	Version   string `json:"v"`
+	Kind      string `json:"k"`
+	Resource  string `json:"r,omitempty"` // plural
+	Namespace string `json:"ns,omitempty"`
+	Name      string `json:"n"`
+}
+
+// Identity is the key without its version: the same object is the same under any version.
+func (k ObjectKey) Identity() ObjectKey {
+	k.Version, k.Resource = "", ""
+	return k
+}
+
+// String is Kind namespace/name, as people say it.
+func (k ObjectKey) String() string {
+	if k.Namespace == "" {
+		return k.Kind + " " + k.Name
+	}
+	return k.Kind + " " + k.Namespace + "/" + k.Name
+}
+
+// Decision is one cluster, chosen or not, and why.
+type Decision struct {
+	Cluster string `json:"cluster"`
+	Chosen  bool   `json:"chosen"`
+	// Step of the pipeline that decided: Sets, Predicates, Taints, Scores, Chosen.
+	Step string `json:"step"`
+	// Reason names the exact requirement that is unmet, or why the cluster was chosen.
+	Reason string `json:"reason"`
+	// Unreachable is true when the one thing against the cluster is its unreachable or unavailable taint.
+	Unreachable bool `json:"unreachable,omitempty"`
+}
