@@ -129,9 +129,9 @@ type ManifestsTemplate struct {
 }
 
 // Manifest is one object in JSON.
-// +kubebuilder:validation:EmbeddedResource
-// +kubebuilder:pruning:PreserveUnknownFields
 type Manifest struct {
+	// +kubebuilder:validation:EmbeddedResource
+	// +kubebuilder:pruning:PreserveUnknownFields
 	runtime.RawExtension `json:",inline"`
 }
 
