@@ -1,0 +1,85 @@
+package crds
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/yaml"
+)
+
+// Default fills the defaults of the object's schema in, as an API server does before it validates: where a
+// field with a default is missing, or null without being nullable, inside an object that is there. A
+// value that was given, 0 and "" too, stays. An object of a kind that is not defined here stays as it is.
+func Default(object map[string]any) {
+	kind := fmt.Sprint(object["apiVersion"], " ", object["kind"])
+	if schema, ok := schemas()[kind]; ok {
+		fill(object, schema)
+	}
+}
+
+// schemas are the schemas of all definitions by "<apiVersion> <kind>", in JSON.
+var schemas = sync.OnceValue(func() map[string]map[string]any {
+	out := map[string]map[string]any{}
+	for _, doc := range slices.Concat(Hub(), Agent()) {
+		var crd struct {
+			Spec struct {
+				Group string `json:"group"`
+				Names struct {
+					Kind string `json:"kind"`
+				} `json:"names"`
+				Versions []struct {
+					Name   string `json:"name"`
+					Schema struct {
+						OpenAPIV3Schema map[string]any `json:"openAPIV3Schema"`
+					} `json:"schema"`
+				} `json:"versions"`
+			} `json:"spec"`
+		}
+		data, err := yaml.ToJSON(doc)
+		if err == nil {
+			err = json.Unmarshal(data, &crd)
+		}
+		if err != nil {
+			panic(err) // the definitions are part of the binary
+		}
+		for _, version := range crd.Spec.Versions {
+			out[crd.Spec.Group+"/"+version.Name+" "+crd.Spec.Names.Kind] = version.Schema.OpenAPIV3Schema
+		}
+	}
+	return out
+})
+
+// fill fills the defaults of the schema into a value of it.
+func fill(value any, schema map[string]any) {
+	switch value := value.(type) {
+	case map[string]any:
+		properties, _ := schema["properties"].(map[string]any)
+		others, _ := schema["additionalProperties"].(map[string]any)
+		for name, property := range properties {
+			if standard, ok := property.(map[string]any)["default"]; ok && absent(value, name, property.(map[string]any)) {
+				value[name] = runtime.DeepCopyJSONValue(standard)
+			}
+		}
+		for name, child := range value {
+			if property, ok := properties[name].(map[string]any); ok {
+				fill(child, property)
+			} else if others != nil {
+				fill(child, others)
+			}
+		}
+	case []any:
+		items, _ := schema["items"].(map[string]any)
+		for _, item := range value {
+			fill(item, items)
+		}
+	}
+}
+
+// absent says whether a field counts as missing: a null does, where the schema does not allow it.
+func absent(object map[string]any, name string, schema map[string]any) bool {
+	value, ok := object[name]
+	return !ok || value == nil && schema["nullable"] != true
+}
