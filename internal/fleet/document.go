@@ -274,8 +274,13 @@ func lineIn(err error) int {
 		return 0
 	}
 	n, _ := strconv.Atoi(m[1])
+	if parserError.MatchString(err.Error()) {
+		n++ // the parser counts from 0, the scanner from 1
+	}
 	return n
 }
+
+var parserError = regexp.MustCompile(`did not find expected (<document start>|<stream-start>|'-' indicator|key|node content|',' or)`)
 
 // plainYAMLError is the error without the names of libraries and without values.
 func plainYAMLError(err error) string {
@@ -284,5 +289,7 @@ func plainYAMLError(err error) string {
 		text = strings.TrimPrefix(text, prefix)
 	}
 	first, _, _ := strings.Cut(text, "\n")
+	first = lineInYAML.ReplaceAllString(first, "")
+	first = strings.TrimPrefix(first, ": ")
 	return cmp.Or(strings.TrimSpace(first), "does not parse")
 }

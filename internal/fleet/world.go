@@ -17,12 +17,12 @@ type World struct {
 	// Time at which the facts were true.
 	Time time.Time `json:"time"`
 
-	Clusters    []clusterv1.ManagedCluster                 `json:"clusters,omitempty"`
-	ClusterSets []clusterv1beta2.ManagedClusterSet         `json:"clusterSets,omitempty"`
-	Bindings    []clusterv1beta2.ManagedClusterSetBinding  `json:"bindings,omitempty"`
-	Placements  []clusterv1beta1.Placement                 `json:"placements,omitempty"`
-	Decisions   []clusterv1beta1.PlacementDecision         `json:"decisions,omitempty"`
-	Scores      []clusterv1alpha1.AddOnPlacementScore      `json:"scores,omitempty"`
+	Clusters    []clusterv1.ManagedCluster                `json:"clusters,omitempty"`
+	ClusterSets []clusterv1beta2.ManagedClusterSet        `json:"clusterSets,omitempty"`
+	Bindings    []clusterv1beta2.ManagedClusterSetBinding `json:"bindings,omitempty"`
+	Placements  []clusterv1beta1.Placement                `json:"placements,omitempty"`
+	Decisions   []clusterv1beta1.PlacementDecision        `json:"decisions,omitempty"`
+	Scores      []clusterv1alpha1.AddOnPlacementScore     `json:"scores,omitempty"`
 	// Applications on the hub, whatever repository or person they come from: they hold claims on objects.
 	Applications []musterv1alpha1.Application `json:"applications,omitempty"`
 	// APISets that clusters serve, found by the cluster's claim apis.muster.dev.

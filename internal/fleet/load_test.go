@@ -1,0 +1,274 @@
+package fleet_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/muster-io/muster/internal/fleet"
+	"golang.org/x/tools/txtar"
+)
+
+func treeOf(archive string) fleet.Tree {
+	files := fstest.MapFS{}
+	for _, f := range txtar.Parse([]byte(archive)).Files {
+		files[f.Name] = &fstest.MapFile{Data: f.Data}
+	}
+	return fleet.TreeOf(files)
+}
+
+const cluster = `apiVersion: cluster.open-cluster-management.io/v1
+kind: ManagedCluster
+metadata:
+  name: %s
+spec:
+  hubAcceptsClient: true
+`
+
+const app = `apiVersion: muster.dev/v1alpha1
+kind: Application
+metadata:
+  name: shop
+  namespace: retail
+spec:
+  placementRef:
+    name: all
+  source:
+    path: %s
+`
+
+func TestLoad(t *testing.T) {
+	edge1 := fmt.Sprintf(cluster, "edge-1")
+	cases := map[string]struct {
+		why      string
+		files    string
+		defined  []string
+		faults   []string // reason file:line
+		unproven bool
+		named    []string // objects that count as present although they are not defined
+	}{
+		"Definition": {
+			why:     "a document of a fleet kind below a default root is a definition",
+			files:   "-- clusters/prod/edge-1.yaml --\n" + edge1,
+			defined: []string{"ManagedCluster edge-1"},
+		},
+		"OtherFolders": {
+			why:     "only the roots are read: a manifest elsewhere is content",
+			files:   "-- clusters/a.yaml --\n" + edge1 + "-- manifests/x.yaml --\napiVersion: v1\nkind: Pod\nmetadata: {name: x}\n",
+			defined: []string{"ManagedCluster edge-1"},
+		},
+		"NamedRoots": {
+			why:     "muster.yaml names other roots",
+			files:   "-- muster.yaml --\napiVersion: muster.dev/v1alpha1\nkind: FleetConfiguration\nspec: {paths: [fleet]}\n-- fleet/a.yaml --\n" + edge1 + "-- clusters/b.yaml --\nnot: [closed\n",
+			defined: []string{"ManagedCluster edge-1"},
+		},
+		"UnknownRoot": {
+			why:      "a root that is no folder would make everything in it look deleted",
+			files:    "-- muster.yaml --\napiVersion: muster.dev/v1alpha1\nkind: FleetConfiguration\nspec: {paths: [flett]}\n-- fleet/a.yaml --\n" + edge1,
+			faults:   []string{"FileUnreadable muster.yaml"},
+			unproven: true,
+		},
+		"ConfigurationTypo": {
+			why:      "muster.yaml is decoded strictly, and without it the roots are not known for sure",
+			files:    "-- muster.yaml --\napiVersion: muster.dev/v1alpha1\nkind: FleetConfiguration\nspec: {path: [x]}\n-- clusters/a.yaml --\n" + edge1,
+			defined:  []string{"ManagedCluster edge-1"},
+			faults:   []string{"FileMalformed muster.yaml"},
+			unproven: true,
+		},
+		"Chart": {
+			why:     "a folder with Chart.yaml is content and not descended into",
+			files:   "-- applications/web/Chart.yaml --\nname: web\n-- applications/web/templates/x.yaml --\n{{ bad\n-- clusters/a.yaml --\n" + edge1,
+			defined: []string{"ManagedCluster edge-1"},
+		},
+		"Overlay": {
+			why:     "so is a folder with a kustomization file",
+			files:   "-- applications/web/kustomization.yaml --\nresources: [x.yaml]\n-- applications/web/x.yaml --\nkind: Pod\napiVersion: v1\n-- clusters/a.yaml --\n" + edge1,
+			defined: []string{"ManagedCluster edge-1"},
+		},
+		"SourceInRoot": {
+			why:     "a folder that an application's source names is content, up to the first expression",
+			files:   "-- applications/shop/app.yaml --\n" + fmt.Sprintf(app, `"applications/shop/files/${{ cluster.name }}"`) + "-- applications/shop/files/a/x.yaml --\n{{ not yaml\n",
+			defined: []string{"Application retail/shop"},
+		},
+		"SourceHoldsItself": {
+			why:     "a source that holds the application's own file is said, and the application is still there",
+			files:   "-- applications/shop/app.yaml --\n" + fmt.Sprintf(app, "applications/shop"),
+			defined: []string{"Application retail/shop"},
+			faults:  []string{"DefinitionInvalid applications/shop/app.yaml:10"},
+		},
+		"Values": {
+			why:     "a document without apiVersion and kind is data",
+			files:   "-- applications/shop/app.yaml --\n" + fmt.Sprintf(app, "charts/shop") + "-- applications/shop/values.yaml --\nreplicas: 3\n",
+			defined: []string{"Application retail/shop"},
+		},
+		"Malformed": {
+			why:      "a file that does not parse leaves absence unproven; the rest is loaded",
+			files:    "-- clusters/a.yaml --\n" + edge1 + "-- clusters/b.yaml --\nkind: X\nspec: [1, 2\nfoo: bar\n",
+			defined:  []string{"ManagedCluster edge-1"},
+			faults:   []string{"FileMalformed clusters/b.yaml:2"},
+			unproven: true,
+		},
+		"MalformedSecondDocument": {
+			why:      "the documents before the error count",
+			files:    "-- clusters/a.yaml --\n" + edge1 + "---\nspec: [1, 2\n",
+			defined:  []string{"ManagedCluster edge-1"},
+			faults:   []string{"FileMalformed clusters/a.yaml:8"},
+			unproven: true,
+		},
+		"UnknownField": {
+			why:    "a typo blocks its own object and nothing else; the object counts as present",
+			files:  "-- clusters/a.yaml --\n" + strings.Replace(edge1, "hubAcceptsClient", "hubAcceptClient", 1),
+			faults: []string{"DefinitionInvalid clusters/a.yaml:6"},
+			named:  []string{"ManagedCluster edge-1"},
+		},
+		"WrongType": {
+			why:    "a value of the wrong type is a fault at its line",
+			files:  "-- clusters/a.yaml --\n" + strings.Replace(edge1, "true", "[]", 1),
+			faults: []string{"DefinitionInvalid clusters/a.yaml:6"},
+			named:  []string{"ManagedCluster edge-1"},
+		},
+		"FieldTwice": {
+			why:    "a field that stands there twice has no one meaning",
+			files:  "-- clusters/a.yaml --\n" + edge1 + "  hubAcceptsClient: false\n",
+			faults: []string{"DefinitionInvalid clusters/a.yaml:7"},
+		},
+		"Status": {
+			why:    "status is the hub's",
+			files:  "-- clusters/a.yaml --\n" + edge1 + "status: {}\n",
+			faults: []string{"DefinitionInvalid clusters/a.yaml:7"},
+			named:  []string{"ManagedCluster edge-1"},
+		},
+		"NotAFleetKind": {
+			why:     "a Deployment among the definitions is a mistake that is said",
+			files:   "-- clusters/a.yaml --\n" + edge1 + "-- clusters/b.yaml --\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x, namespace: y}\n",
+			defined: []string{"ManagedCluster edge-1"},
+			faults:  []string{"KindNotAllowed clusters/b.yaml:2"},
+			named:   []string{"Deployment y/x"},
+		},
+		"WrongVersion": {
+			why:    "a version that is not served is not a kind of a fleet repository",
+			files:  "-- clusters/a.yaml --\n" + strings.Replace(edge1, "io/v1", "io/v2", 1),
+			faults: []string{"KindNotAllowed clusters/a.yaml:2"},
+			named:  []string{"ManagedCluster edge-1"},
+		},
+		"Twice": {
+			why:    "of two definitions of one object neither is taken, and both are named",
+			files:  "-- clusters/a.yaml --\n" + edge1 + "-- clusters/b.yaml --\n" + edge1,
+			faults: []string{"DefinitionTwice clusters/a.yaml:1", "DefinitionTwice clusters/b.yaml:1"},
+			named:  []string{"ManagedCluster edge-1"},
+		},
+		"NoNamespace": {
+			why:    "the namespace is the tenant and cannot be left out",
+			files:  "-- applications/a.yaml --\n" + strings.Replace(fmt.Sprintf(app, "x"), "  namespace: retail\n", "", 1),
+			faults: []string{"DefinitionInvalid applications/a.yaml:3"},
+		},
+		"NamespaceOnCluster": {
+			why:    "a cluster has no namespace",
+			files:  "-- clusters/a.yaml --\n" + strings.Replace(edge1, "  name:", "  namespace: x\n  name:", 1),
+			faults: []string{"DefinitionInvalid clusters/a.yaml:4"},
+		},
+		"BadName": {
+			why:    "a name that the API server would refuse is said with its line",
+			files:  "-- clusters/a.yaml --\n" + strings.Replace(edge1, "edge-1", "Edge_1", 1),
+			faults: []string{"DefinitionInvalid clusters/a.yaml:4"},
+		},
+		"Empty": {
+			why:      "a repository in which nothing is defined is a fault and no order to delete everything",
+			files:    "-- README.md --\nhello\n",
+			faults:   []string{"RepositoryEmpty muster.yaml"},
+			unproven: true,
+		},
+		"Order": {
+			why: "namespaces come first, applications last, whatever the files are called",
+			files: "-- applications/a.yaml --\n" + fmt.Sprintf(app, "x") + "-- clusters/z.yaml --\n" + edge1 +
+				"-- tenants/retail.yaml --\napiVersion: v1\nkind: Namespace\nmetadata: {name: retail}\n",
+			defined: []string{"Namespace retail", "ManagedCluster edge-1", "Application retail/shop"},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			defs, err := fleet.Load(context.Background(), treeOf(tc.files))
+			if err != nil {
+				t.Fatalf("Load: %v", err)
+			}
+			var defined, faults []string
+			for _, d := range defs.All {
+				defined = append(defined, d.Key.String())
+			}
+			for _, f := range defs.Faults {
+				faults = append(faults, strings.TrimSpace(fmt.Sprintf("%s %s", f.Reason, f.Position())))
+				if f.Move != fleet.Author || f.Message == "" {
+					t.Errorf("fault %v: want the author's move and a message", f)
+				}
+			}
+			if diff := cmp.Diff(tc.defined, defined); diff != "" {
+				t.Errorf("%s\ndefined (-want +got):\n%s\n%v", tc.why, diff, defs.Faults)
+			}
+			if diff := cmp.Diff(tc.faults, faults); diff != "" {
+				t.Errorf("%s\nfaults (-want +got):\n%s\n%v", tc.why, diff, defs.Faults)
+			}
+			if defs.AbsenceProven == tc.unproven {
+				t.Errorf("%s\nAbsenceProven = %v", tc.why, defs.AbsenceProven)
+			}
+			for _, want := range tc.named {
+				if !slices.ContainsFunc(keys(defs.Named), func(k fleet.ObjectKey) bool { return k.String() == want }) {
+					t.Errorf("%s\n%s does not count as present: %v", tc.why, want, defs.Named)
+				}
+			}
+		})
+	}
+}
+
+func keys(m map[fleet.ObjectKey]bool) []fleet.ObjectKey {
+	var out []fleet.ObjectKey
+	for k := range m {
+		out = append(out, k)
+	}
+	return out
+}
+
+func TestLineOf(t *testing.T) {
+	defs, err := fleet.Load(context.Background(), treeOf("-- applications/a.yaml --\n# a comment\n"+fmt.Sprintf(app, "x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := defs.Find("muster.dev", "Application", "retail", "shop")
+	for path, want := range map[string]int{
+		"spec.source.path":      11,
+		"spec.helm.values.a[0]": 7, // not written: the nearest parent that is
+		"nothing":               2,
+	} {
+		if got := d.LineOf(path); got != want {
+			t.Errorf("LineOf(%q) = %d, want %d", path, got, want)
+		}
+	}
+}
+
+// FuzzLoad holds that no input makes Load panic, and that it is the same twice.
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte(fmt.Sprintf(cluster, "a")))
+	f.Add([]byte("a: &a [*a]\napiVersion: v1\nkind: Namespace"))
+	f.Add([]byte("apiVersion: muster.dev/v1alpha1\nkind: Application\nspec: {source: {path: ../..}, overrides: [1, {source: 3}]}"))
+	f.Add([]byte("apiVersion: 1\nkind: {}\nmetadata: []"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		tree := fleet.TreeOf(fstest.MapFS{"clusters/a.yaml": {Data: data}})
+		one, err := fleet.Load(context.Background(), tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		two, err := fleet.Load(context.Background(), tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(one.Faults) != fmt.Sprint(two.Faults) || len(one.All) != len(two.All) {
+			t.Fatalf("two loads differ: %v %v", one.Faults, two.Faults)
+		}
+		if len(one.Faults) > 0 && one.Faults[0].Message == "" {
+			t.Fatal("a fault without a message")
+		}
+	})
+}
