@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/pflag"
+	"sigs.k8s.io/kwok/kustomize/stage/node/fast"
+	"sigs.k8s.io/kwok/kustomize/stage/node/heartbeat"
+	podfast "sigs.k8s.io/kwok/kustomize/stage/pod/fast"
+	"sigs.k8s.io/kwok/pkg/config"
+	"sigs.k8s.io/kwok/pkg/kwok/cmd"
+	"sigs.k8s.io/kwok/pkg/log"
+)
+
+// stages are KWOK's own default stages: nodes become ready and keep their heartbeat, pods run, complete and go.
+// KWOK exits when it is given none, and its binary carries them only as this package's data.
+var stages = []string{
+	fast.DefaultNodeInit,
+	heartbeat.DefaultNodeHeartbeat,
+	podfast.DefaultPodReady,
+	podfast.DefaultPodComplete,
+	podfast.DefaultPodDelete,
+}
+
+// kwok runs KWOK's controller with the default stages, as `kwok <its own flags>`.
+func kwok() int {
+	// component-base has put --version on the process-wide flag set; KWOK wants to put its own there.
+	pflag.CommandLine = pflag.NewFlagSet("kwok", pflag.ContinueOnError)
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	global := pflag.NewFlagSet("global", pflag.ContinueOnError)
+	global.ParseErrorsAllowlist.UnknownFlags = true
+	global.Usage = func() {}
+	ctx, _ = log.InitFlags(ctx, global)
+	ctx, err := configure(ctx, global)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "kwok: %v\n", err)
+		return 1
+	}
+	command := cmd.NewCommand(ctx)
+	command.PersistentFlags().AddFlagSet(global)
+	if err := command.ExecuteContext(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "kwok: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// configure reads KWOK's configuration: the default stages, then what --config names.
+//
+// KWOK takes stages from files only, so they pass through one that is gone again before the first node is seen.
+func configure(ctx context.Context, flags *pflag.FlagSet) (context.Context, error) {
+	dir, err := os.MkdirTemp("", "kwok-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "stages.yaml")
+	if err := os.WriteFile(file, []byte(strings.Join(stages, "\n---\n")), 0o600); err != nil {
+		return nil, err
+	}
+	os.Args = append(os.Args, "--config", file)
+	return config.InitFlags(ctx, flags)
+}
