@@ -1,0 +1,108 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"k8s.io/client-go/rest"
+)
+
+const (
+	serviceRange = "10.96.0.0/16"
+	serviceIP    = "10.96.0.1" // of the service kubernetes.default
+)
+
+// startAPIServer starts kube-apiserver at the port it had before, or at a free one that it then keeps.
+func (c *ControlPlane) startAPIServer(ctx context.Context) error {
+	state := &c.site.state
+	if c.site.Port != 0 && state.Port != c.site.Port {
+		state.Port = c.site.Port
+	}
+	if state.Port != 0 {
+		err := c.runAPIServer(ctx)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("port %d, at which clients look for it, is taken by another program: free the port, "+
+				"or remove %s to begin anew: %w", state.Port, c.site.Dir, err)
+		}
+		return err
+	}
+	var err error
+	for range portAttempts {
+		if state.Port, err = choosePort(); err != nil {
+			return err
+		}
+		if err = c.runAPIServer(ctx); !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+	}
+	return err
+}
+
+func (c *ControlPlane) runAPIServer(ctx context.Context) error {
+	args, err := c.apiServerArgs()
+	if err != nil {
+		return err
+	}
+	client, err := rest.HTTPClientFor(c.Config())
+	if err != nil {
+		return err
+	}
+	defer client.CloseIdleConnections()
+	err = c.site.run(ctx, apiServerProgram, args, func(ctx context.Context) error {
+		// Namespace default comes a moment after readiness; whoever starts a control plane uses it at once.
+		return errors.Join(get(ctx, client, c.URL()+"/readyz"), get(ctx, client, c.URL()+"/api/v1/namespaces/default"))
+	})
+	if err != nil {
+		return err
+	}
+	kubeconfig, err := c.Kubeconfig()
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.site.save(), writeFile(c.KubeconfigPath(), kubeconfig))
+}
+
+func (c *ControlPlane) apiServerArgs() ([]string, error) {
+	s := c.site
+	tokens, err := stored(s.in("pki"), "service-account", newTokenKey)
+	if err != nil {
+		return nil, err
+	}
+	args := []string{
+		"--etcd-servers=" + c.etcd.url,
+		"--etcd-cafile=" + c.etcd.ca.certFile,
+		"--etcd-certfile=" + c.etcd.own.certFile,
+		"--etcd-keyfile=" + c.etcd.own.keyFile,
+		"--bind-address=127.0.0.1",
+		"--advertise-address=127.0.0.1",
+		"--endpoint-reconciler-type=none", // no pod could reach a loopback address
+		fmt.Sprintf("--secure-port=%d", s.state.Port),
+		"--tls-cert-file=" + c.serving.certFile,
+		"--tls-private-key-file=" + c.serving.keyFile,
+		"--client-ca-file=" + c.clientCA.certFile,
+		"--authorization-mode=RBAC",
+		"--service-account-issuer=https://kubernetes.default.svc",
+		"--service-account-key-file=" + tokens.certFile,
+		"--service-account-signing-key-file=" + tokens.keyFile,
+		"--service-cluster-ip-range=" + serviceRange,
+		"--allow-privileged=true",
+		"--shutdown-send-retry-after", // stop 2 s after the last short request, not 60 s after the last watch
+		"--profiling=false",
+	}
+	if s.Etcd != nil {
+		args = append(args, "--etcd-prefix=/"+s.Name)
+	}
+	if !c.controllers {
+		args = append(args, "--disable-admission-plugins=ServiceAccount") // nobody would make the one that a Pod wants
+	}
+	encryption, err := c.encryption()
+	if err != nil {
+		return nil, err
+	}
+	if encryption != "" {
+		args = append(args, "--encryption-provider-config="+encryption)
+	}
+	return args, nil
+}

@@ -1,0 +1,384 @@
+package controlplane_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
+
+	"github.com/muster-io/muster/internal/controlplane"
+)
+
+const widgetCRD = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: widgets, singular: widget, kind: Widget, listKind: WidgetList}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}
+`
+
+const deployment = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: default}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: registry.example.com/web:1}]}
+`
+
+var (
+	widgets     = schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "widgets"}
+	deployments = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
+)
+
+// TestControlPlane takes one control plane with all its programs through a life: used, restarted, stopped, started again.
+func TestControlPlane(t *testing.T) {
+	options := controlplane.Options{
+		Dir:       t.TempDir(),
+		Name:      "hub",
+		Workloads: true,
+		Encrypt:   []string{"secrets", "widgets.example.com"},
+		Progress:  func(line string) { t.Log(line) },
+	}
+	cp := start(t, options)
+
+	t.Run("a Deployment becomes Available", func(t *testing.T) { deploymentBecomesAvailable(t, cp) })
+	t.Run("a CSR is signed", func(t *testing.T) { csrIsSigned(t, cp) })
+	t.Run("a user is what RBAC says", func(t *testing.T) { userIsWhatRBACSays(t, cp) })
+	t.Run("named resources are encrypted at rest", func(t *testing.T) { encryptedAtRest(t, cp, options.Dir) })
+	t.Run("a directory has one master", func(t *testing.T) {
+		if _, err := controlplane.Start(t.Context(), options); !errors.Is(err, controlplane.ErrInUse) {
+			t.Errorf("second start: %v, want ErrInUse", err)
+		}
+	})
+	t.Run("a restart of the API server keeps URL and data", func(t *testing.T) {
+		if err := cp.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		get(t, cp.Config(), deployments, "web")
+	})
+
+	url, ca, admin, processes := cp.URL(), cp.CA(), cp.Config(), cp.Processes()
+	if err := cp.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if len(processes) != 5 {
+		t.Errorf("ran %d processes, want 5: %v", len(processes), processes)
+	}
+	for _, p := range processes {
+		if p.Alive() {
+			t.Errorf("%s runs on after Stop", p.Program)
+		}
+	}
+
+	options.Workloads = false
+	again := start(t, options)
+	if diff := cmp.Diff(url, again.URL()); diff != "" {
+		t.Errorf("URL after a new start (-before +after):\n%s", diff)
+	}
+	if !bytes.Equal(ca, again.CA()) {
+		t.Error("a new start made a new authority")
+	}
+	get(t, admin, widgets, "gear") // with the credentials of before, and decrypted
+}
+
+func deploymentBecomesAvailable(t *testing.T, cp *controlplane.ControlPlane) {
+	client := dynamicClient(t, cp.Config()).Resource(deployments).Namespace("default")
+	if _, err := client.Create(t.Context(), parse(t, deployment), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		d, err := client.Get(t.Context(), "web", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if n, _, _ := unstructured.NestedInt64(d.Object, "status", "availableReplicas"); n != 3 {
+			return fmt.Errorf("%d replicas are available", n)
+		}
+		return nil
+	})
+}
+
+func csrIsSigned(t *testing.T, cp *controlplane.ControlPlane) {
+	client := clientset(t, cp.Config()).CertificatesV1().CertificateSigningRequests()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: "agent", Organization: []string{"agents"}}}
+	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := client.Create(t.Context(), &certificatesv1.CertificateSigningRequest{
+		ObjectMeta: metav1.ObjectMeta{Name: "agent"},
+		Spec: certificatesv1.CertificateSigningRequestSpec{
+			Request:    pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}),
+			SignerName: certificatesv1.KubeAPIServerClientSignerName,
+			Usages:     []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, certificatesv1.UsageClientAuth},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr.Status.Conditions = []certificatesv1.CertificateSigningRequestCondition{{
+		Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue, Reason: "Test",
+	}}
+	if _, err := client.UpdateApproval(t.Context(), "agent", csr, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		csr, err := client.Get(t.Context(), "agent", metav1.GetOptions{})
+		if err == nil && len(csr.Status.Certificate) == 0 {
+			err = errors.New("no certificate")
+		}
+		if err != nil {
+			return err
+		}
+		keyDER, err := x509.MarshalECPrivateKey(key)
+		if err != nil {
+			return err
+		}
+		agent := cp.Config()
+		agent.CertData = csr.Status.Certificate
+		agent.KeyData = pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
+		_, err = clientset(t, agent).Discovery().ServerVersion()
+		return err // the API server knows the certificate's authority
+	})
+}
+
+func userIsWhatRBACSays(t *testing.T, cp *controlplane.ControlPlane) {
+	user := func(valid time.Duration, groups ...string) error {
+		cfg, err := cp.UserFor(valid, "jane", groups...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = clientset(t, cfg).CoreV1().Secrets("default").List(t.Context(), metav1.ListOptions{})
+		return err
+	}
+	if err := user(time.Hour); !apierrors.IsForbidden(err) {
+		t.Errorf("a user without a role: %v, want Forbidden", err)
+	}
+	if err := user(time.Hour, "system:masters"); err != nil {
+		t.Errorf("a user in system:masters: %v", err)
+	}
+	if err := user(-time.Hour, "system:masters"); !apierrors.IsUnauthorized(err) {
+		t.Errorf("a user whose certificate has expired: %v, want Unauthorized", err)
+	}
+}
+
+func encryptedAtRest(t *testing.T, cp *controlplane.ControlPlane, dir string) {
+	if err := controlplane.Install(t.Context(), cp.Config(), []byte(widgetCRD)); err != nil {
+		t.Fatal(err)
+	}
+	core := clientset(t, cp.Config()).CoreV1()
+	meta := metav1.ObjectMeta{Name: "gear"}
+	_, err := core.Secrets("default").Create(t.Context(),
+		&corev1.Secret{ObjectMeta: meta, StringData: map[string]string{"x": "marker-of-secret"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = core.ConfigMaps("default").Create(t.Context(),
+		&corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"x": "marker-of-configmap"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	widget := parse(t, "{apiVersion: example.com/v1, kind: Widget, metadata: {name: gear}, x: marker-of-widget}")
+	_, err = dynamicClient(t, cp.Config()).Resource(widgets).Namespace("default").Create(t.Context(), widget, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]bool{}
+	for _, kind := range []string{"secret", "configmap", "widget"} {
+		got[kind] = written(t, filepath.Join(dir, "etcd"), "marker-of-"+kind)
+	}
+	want := map[string]bool{"secret": false, "configmap": true, "widget": false}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("readable in etcd's files (-want +got):\n%s", diff)
+	}
+}
+
+// written says whether any file below dir has the text.
+func written(t *testing.T, dir, text string) bool {
+	t.Helper()
+	found := false
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		found = found || bytes.Contains(data, []byte(text))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// TestSharedEtcd: control planes in one etcd are apart, and one whose API server dies says how it ended.
+func TestSharedEtcd(t *testing.T) {
+	etcd, err := controlplane.StartEtcd(t.Context(), controlplane.Options{Ephemeral: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { check(t, etcd.Stop()) })
+	one := start(t, controlplane.Options{Name: "one", Etcd: etcd, Ephemeral: true})
+	two := start(t, controlplane.Options{Name: "two", Etcd: etcd, Ephemeral: true})
+
+	meta := metav1.ObjectMeta{Name: "only-in-one"}
+	_, err = clientset(t, one.Config()).CoreV1().ConfigMaps("default").Create(t.Context(), &corev1.ConfigMap{ObjectMeta: meta}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = clientset(t, two.Config()).CoreV1().ConfigMaps("default").Get(t.Context(), meta.Name, metav1.GetOptions{})
+	if !apierrors.IsNotFound(err) {
+		t.Errorf("an object of another control plane: %v, want NotFound", err)
+	}
+	kubeconfig, err := clientcmd.BuildConfigFromFlags("", one.KubeconfigPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := clientset(t, kubeconfig).Discovery().ServerVersion(); err != nil {
+		t.Errorf("with the kubeconfig: %v", err)
+	}
+
+	died := make(chan error, 1)
+	go func() { died <- one.Wait(t.Context()) }()
+	if err := syscall.Kill(one.Processes()[0].PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	var failure *controlplane.ProgramError
+	if err := <-died; !errors.As(err, &failure) {
+		t.Fatalf("Wait after the API server was killed: %v, want a ProgramError", err)
+	}
+	if failure.Program != "kube-apiserver" || !strings.Contains(failure.Error(), "signal: killed") || failure.Tail == "" {
+		t.Errorf("Wait after the API server was killed:\n%v", failure)
+	}
+}
+
+// TestPortTaken: a control plane does not move away from the port that its clients know.
+func TestPortTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).Port
+	_, err = controlplane.Start(t.Context(), controlplane.Options{Name: "hub", Port: port, Ephemeral: true})
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		t.Fatalf("start at a port that is taken: %v, want EADDRINUSE", err)
+	}
+	if !strings.Contains(err.Error(), fmt.Sprintf("port %d", port)) {
+		t.Errorf("the error does not name the port: %v", err)
+	}
+}
+
+func start(t *testing.T, o controlplane.Options) *controlplane.ControlPlane {
+	t.Helper()
+	begin := time.Now()
+	cp, err := controlplane.Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s started in %s", cp.Name(), time.Since(begin).Round(time.Millisecond))
+	t.Cleanup(func() { check(t, cp.Stop()) })
+	return cp
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func get(t *testing.T, cfg *rest.Config, resource schema.GroupVersionResource, name string) {
+	t.Helper()
+	eventually(t, func() error {
+		_, err := dynamicClient(t, cfg).Resource(resource).Namespace("default").Get(t.Context(), name, metav1.GetOptions{})
+		return err
+	})
+}
+
+func eventually(t *testing.T, try func() error) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(30 * time.Second)
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		select {
+		case <-timeout:
+			t.Fatal(err)
+		case <-tick.C:
+		}
+	}
+}
+
+func parse(t *testing.T, text string) *unstructured.Unstructured {
+	t.Helper()
+	object := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(text), &object.Object); err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
+
+func clientset(t *testing.T, cfg *rest.Config) kubernetes.Interface {
+	t.Helper()
+	client, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+func dynamicClient(t *testing.T, cfg *rest.Config) dynamic.Interface {
+	t.Helper()
+	client, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}

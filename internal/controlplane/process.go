@@ -1,0 +1,218 @@
+package controlplane
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	pollInterval = 50 * time.Millisecond
+	askTimeout   = 5 * time.Second
+	stopGrace    = 20 * time.Second // from the request to stop until the process is killed
+	tailLines    = 20
+	tailBytes    = 16 << 10
+)
+
+// Process is a program of a control plane that was started.
+type Process struct {
+	Program  string   `json:"program"`
+	PID      int      `json:"pid"`
+	Args     []string `json:"args"`               // the command line, executable first
+	Detached bool     `json:"detached,omitempty"` // outlives the program that started it
+}
+
+// Alive says whether the process still runs. A process that has its PID but another command line is not it.
+func (p Process) Alive() bool {
+	return len(p.Args) > 0 && commandLine(p.PID) == strings.Join(p.Args, " ")
+}
+
+// end asks the process to stop, kills it when it has not after the grace, and returns when it is gone.
+func (p Process) end(grace time.Duration) error {
+	// The handle comes before the look at the command line: a PID that is reused in between is then not signalled.
+	handle, err := os.FindProcess(p.PID)
+	if err != nil || !p.Alive() {
+		return nil
+	}
+	defer handle.Release()
+	for _, step := range []struct {
+		signal syscall.Signal
+		wait   time.Duration
+	}{{syscall.SIGTERM, grace}, {syscall.SIGKILL, stopGrace}} {
+		if step.signal == syscall.SIGTERM && grace == 0 {
+			continue
+		}
+		if err := handle.Signal(step.signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return fmt.Errorf("stop %s (process %d): %w", p.Program, p.PID, err)
+		}
+		if p.goneWithin(step.wait) {
+			return nil
+		}
+	}
+	return fmt.Errorf("stop %s: process %d does not end", p.Program, p.PID)
+}
+
+func (p Process) goneWithin(d time.Duration) bool {
+	for deadline := time.Now().Add(d); time.Now().Before(deadline); time.Sleep(pollInterval / 2) {
+		if !p.Alive() {
+			return true
+		}
+	}
+	return !p.Alive()
+}
+
+// running is a process that this program watches: its own child, or one that an earlier program left.
+type running struct {
+	Process
+	log    string
+	exited chan struct{} // closed at the end of a child; nil for a process that is not one
+	err    error         // how the child ended, once exited is closed
+}
+
+// ProgramError says that a program of a control plane ended, or did not come up, with the last lines of its log.
+type ProgramError struct {
+	Program string
+	Log     string // the file
+	Tail    string
+	Err     error
+}
+
+func (e *ProgramError) Error() string {
+	tail := "its log is empty"
+	if e.Tail != "" {
+		tail = "its log ends:\n" + e.Tail
+	}
+	return fmt.Sprintf("%s %v; %s\n(%s)", e.Program, e.Err, tail, e.Log)
+}
+
+func (e *ProgramError) Unwrap() error { return e.Err }
+
+// launch starts a program with its output in a file. A detached one outlives this program, any other one dies with it.
+func launch(path string, args []string, dir, log string, detached bool) (*running, error) {
+	output, err := os.OpenFile(log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer output.Close()
+	cmd := exec.Command(path, args...)
+	cmd.Dir, cmd.Env = dir, environment(dir)
+	cmd.Stdout, cmd.Stderr = output, output
+	cmd.SysProcAttr = attributes(detached)
+
+	r := &running{log: log, exited: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		// Linux takes the end of the forking thread, not of the program, for the parent's death: this thread
+		// forks, then waits, and nobody else uses it in between.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if err := cmd.Start(); err != nil {
+			started <- err
+			return
+		}
+		started <- nil
+		r.err = cmd.Wait()
+		close(r.exited)
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	r.Process = Process{PID: cmd.Process.Pid, Args: cmd.Args, Detached: detached}
+	return r, nil
+}
+
+// environment is this program's without what the control plane's programs would take for configuration.
+func environment(dir string) []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "ETCD_") || strings.HasPrefix(v, "KWOK_") || strings.HasPrefix(v, "KUBECONFIG=") ||
+			strings.HasPrefix(v, "HOME=")
+	})
+	return append(env, "HOME="+dir)
+}
+
+// dead is nil while the process runs, and then says how it ended.
+func (r *running) dead() error {
+	if r.exited == nil {
+		if r.Alive() {
+			return nil
+		}
+		return r.fault(errors.New("ended"))
+	}
+	select {
+	case <-r.exited:
+	default:
+		return nil
+	}
+	err := errors.New("ended with exit status 0")
+	if r.err != nil {
+		err = fmt.Errorf("ended with %w", r.err)
+	}
+	return r.fault(err)
+}
+
+func (r *running) fault(err error) error {
+	tail := logTail(r.log)
+	if strings.Contains(tail, syscall.EADDRINUSE.Error()) { // said only in the program's own words
+		err = fmt.Errorf("%w: %w", err, syscall.EADDRINUSE)
+	}
+	return &ProgramError{Program: r.Program, Log: r.log, Tail: tail, Err: err}
+}
+
+// await polls ready until it is nil, the process dies or the context ends.
+func (r *running) await(ctx context.Context, ready func(context.Context) error) error {
+	for {
+		err := r.try(ctx, ready)
+		if err == nil {
+			return nil
+		}
+		if dead := r.dead(); dead != nil {
+			return dead
+		}
+		select {
+		case <-ctx.Done():
+			return r.fault(fmt.Errorf("did not become ready: %w: %w", context.Cause(ctx), err))
+		case <-time.After(pollInterval):
+		}
+	}
+}
+
+// try asks once, for a few seconds at most and only while the process lives: its port may have somebody else behind it,
+// who never answers.
+func (r *running) try(ctx context.Context, ready func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	go func() {
+		select {
+		case <-r.exited:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ready(ctx)
+}
+
+// logTail is the last lines of a log, and nothing when it cannot be read.
+func logTail(log string) string {
+	f, err := os.Open(log)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return ""
+	}
+	size := min(info.Size(), tailBytes)
+	tail := make([]byte, size)
+	n, _ := f.ReadAt(tail, info.Size()-size)
+	lines := bytes.Split(bytes.TrimSpace(tail[:n]), []byte("\n"))
+	return string(bytes.Join(lines[max(0, len(lines)-tailLines):], []byte("\n")))
+}
