@@ -55,6 +55,8 @@ type LiveWork struct {
 	SetSize   int    `json:"setSize,omitempty"`
 	// Objects in the work, in its order.
 	Objects []ObjectKey `json:"objects,omitempty"`
+	// Kept are objects that stay on the cluster when they leave the work or the work goes: its orphaning rules, without kind.
+	Kept []ObjectKey `json:"kept,omitempty"`
 	// Orphan is true when deleting the work leaves its objects.
 	Orphan bool `json:"orphan,omitempty"`
 	// Status folded from the work's conditions.
