@@ -1,0 +1,172 @@
+package placement
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"sync"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	"github.com/google/cel-go/common/types/traits"
+	"github.com/google/cel-go/ext"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	"k8s.io/apiserver/pkg/cel/library"
+)
+
+// celBudget is what all expressions of one selector may cost for one cluster, in CEL's cost units; a single expression
+// may cost Kubernetes' PerCallLimit.
+const celBudget = uint64(celconfig.RuntimeCELCostBudget)
+
+// celEnvironment is what placements' expressions may use: the variable managedCluster as JSON types it, its function
+// scores("resource"), strings' parseJSON(), and Kubernetes' libraries.
+var celEnvironment = sync.OnceValues(func() (*cel.Env, error) {
+	return cel.NewEnv(
+		cel.Variable("managedCluster", cel.MapType(cel.StringType, cel.DynType)),
+		cel.Function("scores", cel.MemberOverload("cluster_scores",
+			[]*cel.Type{cel.DynType, cel.StringType}, cel.ListType(cel.DynType), cel.BinaryBinding(celScores))),
+		cel.Function("parseJSON", cel.MemberOverload("string_parse_json",
+			[]*cel.Type{cel.StringType}, cel.DynType, cel.UnaryBinding(celParseJSON))),
+		cel.OptionalTypes(),
+		ext.Strings(),
+		library.Lists(),
+		library.Regex(),
+		library.URLs(),
+		library.Quantity(),
+		library.IP(),
+		library.CIDR(),
+		library.Format(),
+		library.SemverLib(),
+	)
+})
+
+// celExpression is one compiled expression.
+type celExpression struct {
+	text    string
+	program cel.Program
+}
+
+// String is the expression as the reasons quote it.
+func (e *celExpression) String() string { return "cel " + e.text }
+
+func compileCEL(text string) (*celExpression, error) {
+	env, err := celEnvironment()
+	if err != nil {
+		return nil, fmt.Errorf("CEL environment: %w", err)
+	}
+	ast, issues := env.Compile(text)
+	if issues.Err() != nil {
+		return nil, fmt.Errorf("compilation failed: %s", issues.String())
+	}
+	program, err := env.Program(ast,
+		cel.CostLimit(celconfig.PerCallLimit),
+		cel.CostTracking(celCost{}),
+		cel.InterruptCheckFrequency(celconfig.CheckFrequency))
+	if err != nil {
+		return nil, fmt.Errorf("instantiation failed: %q: %w", text, err)
+	}
+	return &celExpression{text: text, program: program}, nil
+}
+
+// eval says whether the expression is true for a cluster, and what it gives otherwise. An expression that fails does not
+// match, as in OCM.
+func (e *celExpression) eval(x *Index, i int, budget *uint64) (bool, string) {
+	object, err := x.object(i)
+	if err != nil {
+		return false, e.String() + ": fails: " + err.Error()
+	}
+	cluster := &celCluster{Mapper: types.NewStringInterfaceMap(types.DefaultTypeAdapter, object), index: x}
+	value, details, err := e.program.Eval(map[string]any{"managedCluster": cluster})
+	if details != nil && details.ActualCost() != nil {
+		cost := *details.ActualCost()
+		if cost > *budget {
+			*budget = 0
+			return false, e.String() + ": costs too much"
+		}
+		*budget -= cost
+	}
+	if err != nil {
+		return false, e.String() + ": fails: " + err.Error()
+	}
+	if b, ok := value.Value().(bool); ok {
+		if b {
+			return true, ""
+		}
+		return false, e.String() + ": is false"
+	}
+	return false, e.String() + ": is " + value.Type().TypeName() + ", not bool"
+}
+
+// celCluster is the variable managedCluster, which knows where its scores are.
+type celCluster struct {
+	traits.Mapper
+	index *Index
+}
+
+// ConvertToNative, like the other methods, is the map's.
+func (c *celCluster) ConvertToNative(t reflect.Type) (any, error) { return c.Mapper.ConvertToNative(t) }
+
+// celScores is managedCluster.scores("resource"): the scores of that AddOnPlacementScore as {name, value}. It fails when
+// there is none.
+func celScores(receiver, resource ref.Val) ref.Val {
+	cluster, ok := receiver.(*celCluster)
+	if !ok {
+		return types.NewErr("scores: only managedCluster has scores")
+	}
+	name, ok := resource.Value().(string)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(resource)
+	}
+	metadata, _ := cluster.Find(types.String("metadata"))
+	of, ok := metadata.(traits.Mapper)
+	if !ok {
+		return types.NewErr("scores: the cluster has no metadata")
+	}
+	clusterName, _ := of.Find(types.String("name"))
+	text, _ := clusterName.(types.String)
+	score := cluster.index.score(string(text), name)
+	if score == nil {
+		return types.NewErr("scores: AddOnPlacementScore %s/%s not found", string(text), name)
+	}
+	items := make([]ref.Val, len(score.Status.Scores))
+	for i, s := range score.Status.Scores {
+		items[i] = types.NewStringInterfaceMap(types.DefaultTypeAdapter, map[string]any{"name": s.Name, "value": int64(s.Value)})
+	}
+	return types.NewRefValList(types.DefaultTypeAdapter, items)
+}
+
+// celParseJSON is "…".parseJSON().
+func celParseJSON(receiver ref.Val) ref.Val {
+	text, ok := receiver.Value().(string)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(receiver)
+	}
+	var value any
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		return types.NewErr("parseJSON: %s", err.Error())
+	}
+	return types.DefaultTypeAdapter.NativeToValue(value)
+}
+
+// celCost is Kubernetes' cost of library calls, with those of parseJSON and scores.
+type celCost struct{ library.CostEstimator }
+
+// CallCost is the actual cost of one call, nil where the default of 1 fits.
+func (c celCost) CallCost(function, overload string, args []ref.Val, result ref.Val) *uint64 {
+	switch function {
+	case "parseJSON":
+		if text, ok := args[0].Value().(string); ok {
+			cost := uint64(len(text))/10 + 1
+			return &cost
+		}
+	case "scores":
+		if list, ok := result.(traits.Lister); ok {
+			if n, ok := list.Size().(types.Int); ok {
+				cost := uint64(n) + 1
+				return &cost
+			}
+		}
+	}
+	return c.CostEstimator.CallCost(function, overload, args, result)
+}

@@ -1,0 +1,95 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+)
+
+// choose takes the first numberOfClusters of the ranking, all without a number, as far as the spread constraints allow.
+func choose(r *run) error {
+	wanted := len(r.order)
+	if n := r.placement.Spec.NumberOfClusters; n != nil {
+		if *n < 0 {
+			return &misconfigured{"", fmt.Sprintf("numberOfClusters %d is negative", *n)}
+		}
+		wanted = int(*n)
+	}
+	picked := r.order[:min(wanted, len(r.order))]
+	var blocked map[int]string
+	if len(r.placement.Spec.SpreadPolicy.SpreadConstraints) > 0 {
+		var err error
+		if picked, blocked, err = r.spread(wanted); err != nil {
+			return err
+		}
+	}
+	if r.placement.Spec.NumberOfClusters != nil {
+		r.result.missing = wanted - len(picked)
+	}
+	r.settle(picked, blocked, wanted)
+	return nil
+}
+
+// settle writes down what became of each candidate.
+func (r *run) settle(picked []int, blocked map[int]string, wanted int) {
+	chosen := make([]bool, len(r.candidates))
+	for _, i := range picked {
+		chosen[i] = true
+	}
+	limited := r.placement.Spec.NumberOfClusters != nil
+	buffer := make([]byte, 0, 256)
+	for rank, i := range r.order {
+		c := &r.candidates[i]
+		switch {
+		case chosen[i]:
+			r.result.chosen[c.cluster.Name] = r.decision(i)
+		case blocked[i] != "":
+			r.drop(c.cluster.Name, StepSpread, blocked[i], false)
+		case limited:
+			buffer = append(buffer[:0], "ranked "...)
+			buffer = append(append(buffer, ordinal(rank+1)...), " of "...)
+			buffer = append(strconv.AppendInt(buffer, int64(wanted), 10), " wanted, "...)
+			r.drop(c.cluster.Name, StepScores, string(r.appendScore(buffer, i)), false)
+		}
+	}
+	r.picked = slices.Sorted(slices.Values(picked))
+	r.result.Chosen = make([]string, len(r.picked))
+	for n, i := range r.picked {
+		r.result.Chosen[n] = r.candidates[i].cluster.Name
+	}
+	r.reasonsOfChosen(wanted, limited)
+}
+
+// decision is a chosen cluster as its PlacementDecision has it. The score is there only for those who sort by it: else
+// every decision anywhere would rewrite the decisions of all.
+func (r *run) decision(i int) clusterv1beta1.ClusterDecision {
+	c := &r.candidates[i]
+	d := clusterv1beta1.ClusterDecision{ClusterName: c.cluster.Name, Reason: r.why(c)}
+	if r.placement.Spec.SortBy == clusterv1beta1.SortByScore {
+		d.Score = &r.result.Totals[i]
+	}
+	return d
+}
+
+// reasonsOfChosen adds the chosen to the decisions, with their rank where there was a choice.
+func (r *run) reasonsOfChosen(wanted int, limited bool) {
+	rank := make([]int, len(r.candidates))
+	for n, i := range r.order {
+		rank[i] = n + 1
+	}
+	buffer := make([]byte, 0, 256)
+	for _, i := range r.picked {
+		name := r.candidates[i].cluster.Name
+		reason := r.result.chosen[name].Reason
+		if limited {
+			buffer = append(append(buffer[:0], reason...), "; ranked "...)
+			buffer = append(append(buffer, ordinal(rank[i])...), " of "...)
+			buffer = append(strconv.AppendInt(buffer, int64(wanted), 10), " wanted, "...)
+			reason = string(r.appendScore(buffer, i))
+		}
+		r.drop(name, StepChosen, reason, false)
+		r.result.Decisions[len(r.result.Decisions)-1].Chosen = true
+	}
+}

@@ -1,0 +1,99 @@
+package placement
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+)
+
+// conditions sums a run up in OCM's types and reasons. The messages begin with OCM's own text.
+func (r *run) conditions() []metav1.Condition {
+	list := []metav1.Condition{r.misconfiguredCondition(), r.satisfiedCondition()}
+	for i := range list {
+		list[i].ObservedGeneration = r.placement.Generation
+	}
+	return list
+}
+
+func (r *run) misconfiguredCondition() metav1.Condition {
+	c := metav1.Condition{
+		Type:    clusterv1beta1.PlacementConditionMisconfigured,
+		Status:  metav1.ConditionFalse,
+		Reason:  clusterv1beta1.ReasonPlacementSucceedConfigured,
+		Message: "Placement configurations check pass",
+	}
+	if r.result.wrong != nil {
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, clusterv1beta1.ReasonPlacementMisconfigured, clip(r.result.wrong.Error())
+	}
+	return c
+}
+
+// satisfiedCondition goes through what can be missing, from the sets to the number.
+func (r *run) satisfiedCondition() metav1.Condition {
+	c := metav1.Condition{Type: clusterv1beta1.PlacementConditionSatisfied, Status: metav1.ConditionFalse}
+	switch {
+	case len(r.sets.bound) == 0:
+		c.Reason = clusterv1beta1.ReasonNoManagedClusterSetBindings
+		c.Message = "No valid ManagedClusterSetBindings found in placement namespace"
+	case len(r.sets.eligible) == 0:
+		c.Reason = clusterv1beta1.ReasonNoIntersection
+		c.Message = fmt.Sprintf("None of ManagedClusterSets [%s] is bound to placement namespace", strings.Join(r.placement.Spec.ClusterSets, ","))
+	case r.inSets == 0:
+		c.Reason = clusterv1beta1.ReasonAllManagedClusterSetsEmpty
+		c.Message = fmt.Sprintf("All ManagedClusterSets [%s] have no member ManagedCluster", strings.Join(r.sets.eligible, ","))
+	case len(r.result.Chosen) == 0:
+		c.Reason = clusterv1beta1.ReasonNoManagedClusterMatched
+		c.Message = "No ManagedCluster matches any of the cluster predicate" + r.counts()
+	case r.result.missing == 0:
+		c.Status, c.Reason = metav1.ConditionTrue, clusterv1beta1.ReasonAllDecisionsScheduled
+		c.Message = "All cluster decisions scheduled" + r.counts()
+	default:
+		c.Reason = clusterv1beta1.ReasonNotAllDecisionsScheduled
+		c.Message = strconv.Itoa(r.result.missing) + " cluster decisions unscheduled" + r.counts()
+	}
+	if complaints := r.sets.complaints(); len(complaints) > 0 {
+		c.Message += "; " + strings.Join(complaints, "; ")
+	}
+	c.Message = clip(c.Message)
+	return c
+}
+
+// counts says what each step took away: ": 12 in bound sets, 5 not matching tier=edge, 4 tainted, 3 selected".
+func (r *run) counts() string {
+	parts := []string{fmt.Sprintf("%d in bound sets", r.inSets)}
+	add := func(n int, text string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, text))
+		}
+	}
+	ranked, spread := 0, 0
+	for i := range r.result.Decisions {
+		switch r.result.Decisions[i].Step {
+		case StepScores:
+			ranked++
+		case StepSpread:
+			spread++
+		}
+	}
+	add(r.unmatched, "not matching "+r.predicateText())
+	add(r.tainted, "tainted")
+	if r.result.wrong == nil {
+		add(spread, "kept out by the spread")
+		add(ranked, "ranked lower")
+	}
+	parts = append(parts, fmt.Sprintf("%d selected", len(r.result.Chosen)))
+	return ": " + strings.Join(parts, ", ")
+}
+
+// clip keeps a message within what a condition may hold.
+func clip(s string) string {
+	const limit = 4096
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "…"
+}

@@ -1,0 +1,18 @@
+// Package placement decides which clusters a placement selects.
+//
+// In goes a Placement with a World: clusters, sets, bindings, the decisions of all placements, scores and the time. Out
+// comes a Result: every cluster of the bound sets with the step that decided about it and the exact reason, the chosen
+// ones in their groups, and OCM's conditions. Nothing is read but the arguments; the order of the inputs does not matter.
+//
+// The steps are, in order:
+//
+//	Sets        clusters of the sets that are bound to the namespace and named by the placement, but the deleted ones
+//	Predicates  those that match one of the predicates: labels, claims, CEL
+//	Taints      those whose taints are tolerated
+//	Scores      a rank for each: the weighted sum of the prioritizers
+//	Spread      the first so many of them, as the spread constraints allow
+//	Chosen      the chosen ones, divided into decision groups
+//
+// Objects, Read and Write translate a result to PlacementDecisions and back: a set of pages that change one by one and
+// are believed only when they add up.
+package placement

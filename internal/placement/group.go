@@ -1,0 +1,102 @@
+package placement
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+)
+
+// divideIntoGroups divides the chosen clusters: each goes to the first named group whose selector matches it, the rest to
+// groups without a name; no group is larger than clustersPerDecisionGroup, so that one name may have several groups.
+func divideIntoGroups(r *run) error {
+	strategy := &r.placement.Spec.DecisionStrategy.GroupStrategy
+	size, err := groupSize(strategy.ClustersPerDecisionGroup, len(r.picked))
+	if err != nil {
+		return err
+	}
+	rest := slices.Clone(r.picked)
+	if r.placement.Spec.SortBy == clusterv1beta1.SortByScore {
+		rest = slices.DeleteFunc(slices.Clone(r.order), func(i int) bool {
+			_, found := slices.BinarySearch(r.picked, i)
+			return !found
+		})
+	}
+	for _, group := range strategy.DecisionGroups {
+		selector, err := compileSelector(group.ClusterSelector)
+		if err != nil {
+			return &misconfigured{"", fmt.Sprintf("decision group %s: %s", group.GroupName, err)}
+		}
+		var members, others []int
+		for _, i := range rest {
+			if ok, _ := selector.match(r.index, r.candidates[i].index, false); ok {
+				members = append(members, i)
+			} else {
+				others = append(others, i)
+			}
+		}
+		r.addGroups(group.GroupName, members, size)
+		rest = others
+	}
+	r.addGroups("", rest, size)
+	r.nameGroups()
+	return nil
+}
+
+func (r *run) addGroups(name string, members []int, size int) {
+	for part := range slices.Chunk(members, max(size, 1)) {
+		clusters := make([]string, len(part))
+		for n, i := range part {
+			clusters[n] = r.candidates[i].cluster.Name
+		}
+		r.result.Groups = append(r.result.Groups, Group{Name: name, Index: len(r.result.Groups), Clusters: clusters})
+	}
+}
+
+// nameGroups adds the group to the reasons of the chosen clusters, where there is more than one.
+func (r *run) nameGroups() {
+	if len(r.result.Groups) < 2 {
+		return
+	}
+	of := make(map[string]string, len(r.picked))
+	for _, g := range r.result.Groups {
+		text := "; group " + strconv.Itoa(g.Index)
+		if g.Name != "" {
+			text += " " + g.Name
+		}
+		for _, c := range g.Clusters {
+			of[c] = text
+		}
+	}
+	for i := range r.result.Decisions {
+		if d := &r.result.Decisions[i]; d.Chosen {
+			d.Reason += of[d.Cluster]
+		}
+	}
+}
+
+// groupSize is clustersPerDecisionGroup for so many clusters: a number, or a percentage that is rounded up. Out of range
+// means all in one.
+func groupSize(per intstr.IntOrString, total int) (int, error) {
+	size := total
+	switch per.Type {
+	case intstr.Int:
+		size = per.IntValue()
+	case intstr.String:
+		percent, found := strings.CutSuffix(per.StrVal, "%")
+		f, err := strconv.ParseFloat(percent, 64)
+		if !found || err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+			return 0, &misconfigured{"", fmt.Sprintf("%v invalid type: string is not a percentage", per.String())}
+		}
+		size = int(math.Ceil(f / 100 * float64(total)))
+	}
+	if size <= 0 || size > total {
+		size = total
+	}
+	return size, nil
+}

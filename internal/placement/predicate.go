@@ -1,0 +1,103 @@
+package placement
+
+import (
+	"fmt"
+	"strings"
+
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+)
+
+// predicates keeps the clusters that match at least one of spec.predicates; without predicates, all.
+func predicates(r *run) error {
+	selectors, err := compilePredicates(r.placement.Spec.Predicates)
+	if err != nil {
+		return err
+	}
+	r.selectors = selectors
+	if len(selectors) > 0 {
+		kept := r.candidates[:0]
+		for _, c := range r.candidates {
+			if c.predicate = r.firstMatch(c.index); c.predicate >= 0 {
+				kept = append(kept, c)
+				continue
+			}
+			r.unmatched++
+			r.drop(c.cluster.Name, StepPredicates, r.unmet(c.index), false)
+		}
+		r.candidates = kept
+	}
+	r.result.Filters = append(r.result.Filters, Filter{Name: "Predicate", Clusters: r.names()})
+	return nil
+}
+
+func (r *run) firstMatch(index int) int {
+	for i := range r.selectors {
+		if ok, _ := r.selectors[i].match(r.index, index, false); ok {
+			return i
+		}
+	}
+	return -1
+}
+
+// unmet is every unmet part of every predicate.
+func (r *run) unmet(index int) string {
+	reasons := make([]string, len(r.selectors))
+	for i := range r.selectors {
+		_, reasons[i] = r.selectors[i].match(r.index, index, true)
+	}
+	return strings.Join(reasons, ", or ")
+}
+
+func compilePredicates(list []clusterv1beta1.ClusterPredicate) ([]clusterSelector, error) {
+	selectors := make([]clusterSelector, len(list))
+	for i := range list {
+		required := &list[i].RequiredClusterSelector
+		s, err := compileSelector(clusterv1beta1.GroupClusterSelector{LabelSelector: required.LabelSelector, ClaimSelector: required.ClaimSelector})
+		if err != nil {
+			return nil, &misconfigured{"Predicate", err.Error()}
+		}
+		for _, text := range required.CelSelector.CelExpressions {
+			e, err := compileCEL(text)
+			if err != nil {
+				return nil, &misconfigured{"Predicate", err.Error()}
+			}
+			s.cel = append(s.cel, e)
+		}
+		selectors[i] = s
+	}
+	return selectors, nil
+}
+
+// compileSelector compiles the parts that predicates and groups share.
+func compileSelector(sel clusterv1beta1.GroupClusterSelector) (clusterSelector, error) {
+	labels, err := NewSelector(&sel.LabelSelector)
+	if err != nil {
+		return clusterSelector{}, fmt.Errorf("label selector: %w", err)
+	}
+	claims, err := newClaimSelector(sel.ClaimSelector.MatchExpressions)
+	if err != nil {
+		return clusterSelector{}, fmt.Errorf("claim selector: %w", err)
+	}
+	return clusterSelector{labels: labels, claims: claims}, nil
+}
+
+// predicateText is what the predicates ask for, short: "tier=edge" or, for several, "any predicate".
+func (r *run) predicateText() string {
+	if len(r.selectors) == 1 {
+		if text := r.selectors[0].text(); len(text) <= 60 {
+			return strings.TrimPrefix(text, "label ")
+		}
+		return "the predicate"
+	}
+	return "any predicate"
+}
+
+// why says, in words that do not change with the scores, how a cluster qualified.
+func (r *run) why(c *candidate) string {
+	if c.predicate >= 0 {
+		if text := r.selectors[c.predicate].text(); text != "" {
+			return "matches " + text
+		}
+	}
+	return "in set " + r.setOf(c.index)
+}

@@ -1,0 +1,216 @@
+package placement
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+// Names of the steps, as fleet.Decision.Step has them.
+const (
+	StepSets       = "Sets"
+	StepPredicates = "Predicates"
+	StepTaints     = "Taints"
+	StepScores     = "Scores"
+	StepSpread     = "Spread"
+	StepChosen     = "Chosen"
+)
+
+// Result is what a placement selects in one world, and why.
+type Result struct {
+	// Decisions, by cluster name: every cluster of the bound sets, and those that were chosen before and have left them.
+	Decisions []fleet.Decision
+	// Chosen clusters by name.
+	Chosen []string
+	// Groups that divide the chosen clusters; at least one, which is empty when nothing is chosen.
+	Groups []Group
+	// Conditions PlacementMisconfigured and PlacementSatisfied in OCM's reasons, at the placement's generation, without
+	// times.
+	Conditions []metav1.Condition
+	// RequeueAt is when the result may change by itself: a toleration or a score expires. Zero for never.
+	RequeueAt time.Time
+	// Warnings are what did not stop the scheduling, such as expired scores.
+	Warnings []string
+	// Filters are the clusters that were left after each filtering step, as OCM's debug answer has them.
+	Filters []Filter
+	// Candidates are the clusters that were ranked, by name; Scores of the prioritizers and Totals are parallel to it.
+	Candidates   []string
+	Prioritizers []Prioritizer
+	Totals       []int64
+
+	at      time.Time
+	chosen  map[string]clusterv1beta1.ClusterDecision // with reason and score
+	wrong   *misconfigured
+	missing int // clusters that were asked for and not found
+}
+
+// Group is a decision group: a part of the chosen clusters.
+type Group struct {
+	Name     string // empty for the groups made by size
+	Index    int    // from 0
+	Clusters []string
+}
+
+// Filter is what one filtering step left over.
+type Filter struct {
+	Name     string // in OCM's words: Predicate, then Predicate,TaintToleration
+	Clusters []string
+}
+
+// Prioritizer is one score of every candidate with its weight.
+type Prioritizer struct {
+	Name   string // Balance, Steady, …, or AddOn/<resource>/<score>
+	Weight int32
+	Scores []int64 // -100 to 100
+}
+
+// Misconfigured is what is wrong with the placement itself, "" when nothing is.
+func (r *Result) Misconfigured() string {
+	if r.wrong == nil {
+		return ""
+	}
+	return r.wrong.Error()
+}
+
+// Schedule decides which clusters a placement selects in a world.
+func Schedule(p *clusterv1beta1.Placement, w *fleet.World) Result { return NewIndex(w).Schedule(p) }
+
+// pipeline is the scheduler: each step narrows, ranks or divides what the one before left.
+var pipeline = []struct {
+	name string
+	step func(*run) error
+}{
+	{StepSets, boundSets},          // ManagedClusterSetBindings, spec.clusterSets
+	{StepPredicates, predicates},   // spec.predicates
+	{StepTaints, taints},           // spec.tolerations
+	{StepScores, prioritize},       // spec.prioritizerPolicy
+	{StepSpread, choose},           // spec.spreadPolicy, spec.numberOfClusters
+	{StepChosen, divideIntoGroups}, // spec.decisionStrategy
+}
+
+// Schedule decides which clusters a placement selects.
+func (x *Index) Schedule(p *clusterv1beta1.Placement) Result {
+	r := &run{placement: p, index: x, previous: x.history.of(p)}
+	r.result.at = x.now
+	r.result.chosen = map[string]clusterv1beta1.ClusterDecision{}
+	for _, s := range pipeline {
+		if err := s.step(r); err != nil {
+			r.refuse(s.name, err)
+			break
+		}
+	}
+	r.finish()
+	return r.result
+}
+
+// Explain is the decision about one cluster, also about one that no bound set holds.
+func (x *Index) Explain(p *clusterv1beta1.Placement, result *Result, cluster string) fleet.Decision {
+	i, found := slices.BinarySearchFunc(result.Decisions, cluster, func(d fleet.Decision, name string) int {
+		return cmp.Compare(d.Cluster, name)
+	})
+	if found {
+		return result.Decisions[i]
+	}
+	r := &run{placement: p, index: x, sets: x.setsOf(p)}
+	r.gone(cluster)
+	return r.result.Decisions[0]
+}
+
+// run is one placement on its way through the pipeline.
+type run struct {
+	placement *clusterv1beta1.Placement
+	index     *Index
+	previous  map[string]bool // clusters that the placement has chosen before
+
+	sets       setFacts
+	candidates []candidate // still in the running, by name
+	selectors  []clusterSelector
+	inSets     int
+	unmatched  int
+	tainted    int
+	order      []int // candidates by rank
+	picked     []int // candidates that are chosen, by name
+	result     Result
+}
+
+// candidate is a cluster that is still in the running.
+type candidate struct {
+	cluster   *clusterv1.ManagedCluster
+	index     int  // in the Index
+	predicate int  // the first predicate that it matches, -1 when there are none
+	avoid     bool // it has a taint PreferNoSelect that is not tolerated
+}
+
+func (r *run) drop(cluster, step, reason string, unreachable bool) {
+	r.result.Decisions = append(r.result.Decisions, fleet.Decision{Cluster: cluster, Step: step, Reason: reason, Unreachable: unreachable})
+}
+
+func (r *run) requeueAt(t time.Time) {
+	if r.result.RequeueAt.IsZero() || t.Before(r.result.RequeueAt) {
+		r.result.RequeueAt = t
+	}
+}
+
+// misconfigured is an error in the placement itself, in the words of OCM: the plugin that found it, and what.
+type misconfigured struct {
+	plugin  string
+	message string
+}
+
+func (m *misconfigured) Error() string { return m.plugin + ":" + m.message }
+
+// refuse ends a run whose placement is wrong: nothing is chosen, as in OCM.
+func (r *run) refuse(step string, err error) {
+	wrong := &misconfigured{}
+	if !errors.As(err, &wrong) {
+		wrong = &misconfigured{plugin: step, message: err.Error()}
+	}
+	r.result.wrong = wrong
+	r.result.Chosen, r.result.Groups, r.result.RequeueAt = nil, nil, time.Time{}
+	clear(r.result.chosen)
+	r.picked = nil
+	for _, c := range r.candidates {
+		r.drop(c.cluster.Name, step, "the placement is misconfigured: "+wrong.Error(), false)
+	}
+	r.candidates = nil
+}
+
+// finish sorts what the steps said and sums it up.
+func (r *run) finish() {
+	slices.SortFunc(r.result.Decisions, func(a, b fleet.Decision) int { return cmp.Compare(a.Cluster, b.Cluster) })
+	if len(r.result.Groups) == 0 {
+		r.result.Groups = []Group{{}}
+	}
+	r.result.Conditions = r.conditions()
+}
+
+func (r *run) names() []string {
+	names := make([]string, len(r.candidates))
+	for i := range r.candidates {
+		names[i] = r.candidates[i].cluster.Name
+	}
+	return names
+}
+
+// ordinal is 1st, 2nd, 3rd, 4th …
+func ordinal(n int) string {
+	suffix := "th"
+	switch {
+	case n%100 >= 11 && n%100 <= 13:
+	case n%10 == 1:
+		suffix = "st"
+	case n%10 == 2:
+		suffix = "nd"
+	case n%10 == 3:
+		suffix = "rd"
+	}
+	return fmt.Sprintf("%d%s", n, suffix)
+}

@@ -1,0 +1,243 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+)
+
+// Bounds of one prioritizer's score, and of a weight.
+const (
+	maxScore  = 100
+	maxWeight = 10
+)
+
+// preferNoSelect names the prioritizer that lowers clusters with an untolerated taint PreferNoSelect.
+const preferNoSelect = "PreferNoSelect"
+
+// prioritizer scores every candidate; a missing score is 0.
+type prioritizer struct {
+	name   string
+	weight int32
+	score  func(r *run, scores []int64)
+}
+
+// prioritize ranks the candidates by the weighted sum of the prioritizers, then by name.
+func prioritize(r *run) error {
+	list, err := prioritizers(r.placement.Spec.PrioritizerPolicy)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(r.candidates, func(c candidate) bool { return c.avoid }) {
+		list = append(list, avoidance(list))
+	}
+	totals := make([]int64, len(r.candidates))
+	for _, p := range list {
+		if p.weight == 0 {
+			continue
+		}
+		scores := make([]int64, len(r.candidates))
+		p.score(r, scores)
+		for i, s := range scores {
+			totals[i] += s * int64(p.weight)
+		}
+		r.result.Prioritizers = append(r.result.Prioritizers, Prioritizer{Name: p.name, Weight: p.weight, Scores: scores})
+	}
+	r.result.Candidates, r.result.Totals = r.names(), totals
+	r.order = make([]int, len(r.candidates))
+	for i := range r.order {
+		r.order[i] = i
+	}
+	slices.SortFunc(r.order, func(a, b int) int { // candidates are sorted by name already
+		if totals[a] != totals[b] {
+			if totals[a] > totals[b] {
+				return -1
+			}
+			return 1
+		}
+		return a - b
+	})
+	return nil
+}
+
+// prioritizers are those of a policy: Additive adds to Balance and Steady or changes their weights, Exact takes only what
+// is configured. Of two configurations of one built-in the later counts; AddOn scores count each time.
+func prioritizers(policy clusterv1beta1.PrioritizerPolicy) ([]prioritizer, error) {
+	var list []prioritizer
+	switch policy.Mode {
+	case "", clusterv1beta1.PrioritizerPolicyModeAdditive:
+		list = []prioritizer{
+			{clusterv1beta1.PrioritizerBalance, 1, balance},
+			{clusterv1beta1.PrioritizerSteady, 1, steady},
+		}
+	case clusterv1beta1.PrioritizerPolicyModeExact:
+	default:
+		return nil, &misconfigured{"", fmt.Sprintf("incorrect prioritizer policy mode: %s", policy.Mode)}
+	}
+	for _, c := range policy.Configurations {
+		p, err := configured(c)
+		if err != nil {
+			return nil, err
+		}
+		same := func(q prioritizer) bool { return q.name == p.name }
+		if at := slices.IndexFunc(list, same); at >= 0 && c.ScoreCoordinate.Type != clusterv1beta1.ScoreCoordinateTypeAddOn {
+			list[at] = p
+			continue
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+func configured(c clusterv1beta1.PrioritizerConfig) (prioritizer, error) {
+	at := c.ScoreCoordinate
+	switch {
+	case at == nil:
+		return prioritizer{}, &misconfigured{"", "scoreCoordinate field is required"}
+	case c.Weight < -maxWeight || c.Weight > maxWeight:
+		return prioritizer{}, &misconfigured{"", fmt.Sprintf("weight %d is not between -%d and %d", c.Weight, maxWeight, maxWeight)}
+	case at.Type == clusterv1beta1.ScoreCoordinateTypeAddOn && at.AddOn == nil:
+		return prioritizer{}, &misconfigured{"", "addOn should not be empty"}
+	case at.Type == clusterv1beta1.ScoreCoordinateTypeAddOn:
+		return prioritizer{"AddOn/" + at.AddOn.ResourceName + "/" + at.AddOn.ScoreName, c.Weight, addOn(*at.AddOn)}, nil
+	}
+	switch at.BuiltIn {
+	case clusterv1beta1.PrioritizerBalance:
+		return prioritizer{at.BuiltIn, c.Weight, balance}, nil
+	case clusterv1beta1.PrioritizerSteady:
+		return prioritizer{at.BuiltIn, c.Weight, steady}, nil
+	case clusterv1beta1.PrioritizerResourceAllocatableCPU:
+		return prioritizer{at.BuiltIn, c.Weight, allocatable(clusterv1.ResourceCPU)}, nil
+	case clusterv1beta1.PrioritizerResourceAllocatableMemory:
+		return prioritizer{at.BuiltIn, c.Weight, allocatable(clusterv1.ResourceMemory)}, nil
+	default:
+		if c.Weight == 0 { // off, whatever it is
+			return prioritizer{name: at.BuiltIn}, nil
+		}
+		return prioritizer{}, &misconfigured{"", fmt.Sprintf("incorrect builtin prioritizer: %s", at.BuiltIn)}
+	}
+}
+
+// balance is 2·int(100·(0.5 − n/max)) with n the decisions of other placements on the cluster, 100 when there are none.
+func balance(r *run, scores []int64) {
+	count, most := r.index.history.others(r.placement)
+	for i := range r.candidates {
+		scores[i] = maxScore
+		if n := count(r.candidates[i].cluster.Name); n > 0 {
+			scores[i] = 2 * int64(maxScore*(0.5-float64(n)/float64(most)))
+		}
+	}
+}
+
+// steady is 100 for the clusters that are chosen already.
+func steady(r *run, scores []int64) {
+	for i := range r.candidates {
+		if r.previous[r.candidates[i].cluster.Name] {
+			scores[i] = maxScore
+		}
+	}
+}
+
+// allocatable is linear from -100 for the candidate with the least to 100 for the one with the most; 100 when all have
+// the same. A cluster that does not report both allocatable and capacity scores 0.
+func allocatable(resource clusterv1.ResourceName) func(*run, []int64) {
+	return func(r *run, scores []int64) {
+		amounts := make([]float64, len(r.candidates))
+		known := make([]bool, len(r.candidates))
+		var least, most float64
+		first := true
+		for i := range r.candidates {
+			status := &r.candidates[i].cluster.Status
+			amount, has := status.Allocatable[resource]
+			if _, whole := status.Capacity[resource]; !has || !whole {
+				continue
+			}
+			amounts[i], known[i] = amount.AsApproximateFloat64(), true
+			if first {
+				least, most, first = amounts[i], amounts[i], false
+			}
+			least, most = min(least, amounts[i]), max(most, amounts[i])
+		}
+		for i := range amounts {
+			switch {
+			case !known[i]:
+			case most == least:
+				scores[i] = maxScore
+			default:
+				scores[i] = int64(((amounts[i]-least)/(most-least) - 0.5) * 2 * maxScore)
+			}
+		}
+	}
+}
+
+// addOn is the value of a score in the cluster's AddOnPlacementScore; 0 when it is missing or no longer valid.
+func addOn(of clusterv1beta1.AddOnScore) func(*run, []int64) {
+	return func(r *run, scores []int64) {
+		expired := ""
+		for i := range r.candidates {
+			name := r.candidates[i].cluster.Name
+			object := r.index.score(name, of.ResourceName)
+			if object == nil {
+				continue
+			}
+			if until := object.Status.ValidUntil; until != nil {
+				if r.index.now.After(until.Time) {
+					expired += " " + name + "/" + of.ResourceName
+					continue
+				}
+				r.requeueAt(until.Time)
+			}
+			for _, s := range object.Status.Scores {
+				if s.Name == of.ScoreName {
+					scores[i] = int64(s.Value)
+				}
+			}
+		}
+		if expired != "" {
+			r.result.Warnings = append(r.result.Warnings, "AddOnPlacementScores"+expired+" expired")
+		}
+	}
+}
+
+// avoidance ranks a cluster with an untolerated taint PreferNoSelect below every other, whatever the other scores say;
+// but where Steady is on, a chosen cluster keeps its place. OCM declares the effect and does not implement it.
+func avoidance(others []prioritizer) prioritizer {
+	weight, keep := int32(1), false
+	for _, p := range others {
+		weight += 2 * max(p.weight, -p.weight)
+		keep = keep || p.name == clusterv1beta1.PrioritizerSteady && p.weight > 0
+	}
+	return prioritizer{preferNoSelect, weight, func(r *run, scores []int64) {
+		for i := range r.candidates {
+			if c := &r.candidates[i]; c.avoid && !(keep && r.previous[c.cluster.Name]) {
+				scores[i] = -maxScore
+			}
+		}
+	}}
+}
+
+// appendScore writes "score 120 (Balance 20, Steady 100)"; a weight other than 1 stands before its score.
+func (r *run) appendScore(b []byte, i int) []byte {
+	b = append(b, "score "...)
+	b = strconv.AppendInt(b, r.result.Totals[i], 10)
+	for n := range r.result.Prioritizers {
+		p := &r.result.Prioritizers[n]
+		if n == 0 {
+			b = append(b, " ("...)
+		} else {
+			b = append(b, ", "...)
+		}
+		b = append(append(b, p.Name...), ' ')
+		if p.Weight != 1 {
+			b = append(strconv.AppendInt(b, int64(p.Weight), 10), "×"...)
+		}
+		b = strconv.AppendInt(b, p.Scores[i], 10)
+	}
+	if len(r.result.Prioritizers) > 0 {
+		b = append(b, ')')
+	}
+	return b
+}
