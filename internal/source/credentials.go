@@ -1,0 +1,205 @@
+package source
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// The keys of a repository's Secret. They are those that Flux reads, so that a Secret can be carried over.
+const (
+	keyUsername         = "username"
+	keyPassword         = "password"
+	keyBearerToken      = "bearerToken"
+	keyIdentity         = "identity"
+	keyIdentityPassword = "identity.password"
+	keyKnownHosts       = "known_hosts"
+	keyCAFile           = "caFile"
+	keyWebhookToken     = "webhookToken"
+)
+
+var knownKeys = []string{
+	keyUsername, keyPassword, keyBearerToken, keyIdentity, keyIdentityPassword, keyKnownHosts, keyCAFile, keyWebhookToken,
+}
+
+// Credentials open a repository. The zero value is anonymous. However it is printed, it shows its kind only.
+type Credentials struct {
+	data   map[string]string
+	signer ssh.Signer
+	roots  *x509.CertPool
+}
+
+// CredentialsFromSecret reads the data of a Secret. An error names the key to mend and never its value.
+//
+//	username + password              basic authentication over http(s)
+//	bearerToken                      a bearer token over http(s)
+//	caFile                           PEM certificates that https trusts beside the system's
+//	identity (+ identity.password)   a private key for ssh
+//	known_hosts                      the host keys that ssh accepts; needed with identity
+//	webhookToken                     what signs the webhook's requests; not used to fetch
+func CredentialsFromSecret(secret map[string][]byte) (Credentials, error) {
+	c := Credentials{data: map[string]string{}}
+	for _, key := range slices.Sorted(maps.Keys(secret)) {
+		if !slices.Contains(knownKeys, key) {
+			return Credentials{}, fmt.Errorf("the Secret's key %q is unknown: the keys are %s", key, strings.Join(knownKeys, ", "))
+		}
+		value := secret[key]
+		if key == keyUsername || key == keyPassword || key == keyBearerToken || key == keyIdentityPassword {
+			value = bytes.TrimRight(value, "\r\n") // what an editor left behind
+		}
+		if len(value) == 0 {
+			return Credentials{}, fmt.Errorf("the Secret's key %q is empty", key)
+		}
+		c.data[key] = string(value)
+	}
+	if err := c.combine(); err != nil {
+		return Credentials{}, err
+	}
+	return c, c.parse()
+}
+
+// combine is the table of keys that need or exclude each other.
+func (c Credentials) combine() error {
+	needs := [][2]string{
+		{keyUsername, keyPassword},
+		{keyPassword, keyUsername},
+		{keyIdentityPassword, keyIdentity},
+		{keyKnownHosts, keyIdentity},
+	}
+	for _, n := range needs {
+		if c.has(n[0]) && !c.has(n[1]) {
+			return fmt.Errorf("the Secret's key %q needs %q beside it", n[0], n[1])
+		}
+	}
+	excludes := [][2]string{
+		{keyBearerToken, keyPassword},
+		{keyIdentity, keyPassword},
+		{keyIdentity, keyBearerToken},
+		{keyIdentity, keyCAFile},
+	}
+	for _, e := range excludes {
+		if c.has(e[0]) && c.has(e[1]) {
+			return fmt.Errorf("the Secret's keys %q and %q exclude each other: remove one of them", e[0], e[1])
+		}
+	}
+	return nil
+}
+
+func (c *Credentials) parse() error {
+	if c.has(keyIdentity) {
+		signer, err := parseIdentity(c.data[keyIdentity], c.data[keyIdentityPassword])
+		if err != nil {
+			return err
+		}
+		c.signer = signer
+	}
+	if c.has(keyCAFile) {
+		roots, err := x509.SystemCertPool()
+		if err != nil {
+			roots = x509.NewCertPool()
+		}
+		if !roots.AppendCertsFromPEM([]byte(c.data[keyCAFile])) {
+			return fmt.Errorf("the Secret's key %q holds no certificate: it wants PEM", keyCAFile)
+		}
+		c.roots = roots
+	}
+	return nil
+}
+
+func parseIdentity(key, password string) (ssh.Signer, error) {
+	signer, err := ssh.ParsePrivateKey([]byte(key))
+	var locked *ssh.PassphraseMissingError
+	if !errors.As(err, &locked) {
+		if err != nil {
+			return nil, fmt.Errorf("the Secret's key %q is not a private key that ssh can read: it wants PEM", keyIdentity)
+		}
+		return signer, nil
+	}
+	if password == "" {
+		return nil, fmt.Errorf("the Secret's key %q is encrypted: put its passphrase into %q", keyIdentity, keyIdentityPassword)
+	}
+	if signer, err = ssh.ParsePrivateKeyWithPassphrase([]byte(key), []byte(password)); err != nil {
+		return nil, fmt.Errorf("the Secret's key %q does not open %q", keyIdentityPassword, keyIdentity)
+	}
+	return signer, nil
+}
+
+// WebhookToken is what signs the webhook's requests for the repository; nil when the Secret has none.
+func (c Credentials) WebhookToken() []byte {
+	if !c.has(keyWebhookToken) {
+		return nil
+	}
+	return []byte(c.data[keyWebhookToken])
+}
+
+// fit says whether the credentials suit the address. What does not is a matter for the Secret, not for a commit.
+func (c Credentials) fit(a address) error {
+	switch a.scheme {
+	case "ssh":
+		if !c.has(keyIdentity) {
+			return fmt.Errorf("ssh wants a private key: put %q and %q into the repository's Secret", keyIdentity, keyKnownHosts)
+		}
+		if !c.has(keyKnownHosts) {
+			return fmt.Errorf("the Secret has no %q, and a host key is never taken unseen: put the output of `ssh-keyscan %s` into it, after comparing it with what the host's owner publishes",
+				keyKnownHosts, keyscanHost(a.host))
+		}
+	case "http", "https":
+		if c.has(keyIdentity) {
+			return fmt.Errorf("%q is for ssh: use username and password, or bearerToken, or an ssh:// URL", keyIdentity)
+		}
+	}
+	return nil
+}
+
+// keyscanHost is the host as ssh-keyscan takes it.
+func keyscanHost(host string) string {
+	if name, port, ok := strings.Cut(host, ":"); ok {
+		return "-p " + port + " " + name
+	}
+	return host
+}
+
+func (c Credentials) has(key string) bool { return c.data[key] != "" }
+
+// fingerprint tells equal credentials apart from others, for the life of this process.
+func (c Credentials) fingerprint() string {
+	h := sha256.New()
+	for _, key := range knownKeys {
+		fmt.Fprintf(h, "%d:%s", len(c.data[key]), c.data[key])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// redact takes every secret out of a text.
+func (c Credentials) redact(text string) string {
+	for _, key := range []string{keyPassword, keyBearerToken, keyIdentityPassword, keyWebhookToken, keyIdentity} {
+		if c.has(key) {
+			text = strings.ReplaceAll(text, c.data[key], "(redacted)")
+		}
+	}
+	return text
+}
+
+// String is the kind of the credentials.
+func (c Credentials) String() string {
+	switch {
+	case c.has(keyIdentity):
+		return "ssh key"
+	case c.has(keyBearerToken):
+		return "bearer token"
+	case c.has(keyPassword):
+		return "basic"
+	}
+	return "anonymous"
+}
+
+// GoString keeps %#v from printing the secrets.
+func (c Credentials) GoString() string { return "source.Credentials(" + c.String() + ")" }

@@ -1,0 +1,79 @@
+package source
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing/transport"
+	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+// unavailable makes the fault of a conversation that failed: who did not answer, and what to do about it. What the
+// server itself said is repeated last, bounded and without secrets.
+func (s *Store) unavailable(at address, c Credentials, err error) error {
+	switch {
+	case errors.Is(err, errTooLarge):
+		return fleet.Reject(fleet.ContentRefused, fmt.Errorf("%s: the commits are larger than the %d MiB that one fetch may bring",
+			at.shown, orDefault(s.MaxFetch, DefaultMaxFetch)>>20))
+	case errors.Is(err, errNotAllowed):
+		return fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s is %w: move it there or serve it over https or ssh", at.shown, err))
+	}
+	told := shorten(c.redact(err.Error()))
+	return fleet.Fail(fleet.SourceUnavailable, errors.New(c.redact(advice(at, c, err, told))))
+}
+
+// advice is an ordered list of what can go wrong, the most particular first.
+func advice(at address, c Credentials, err error, told string) string {
+	host := at.host
+	var hostKey *knownhosts.KeyError
+	var resolve *net.DNSError
+	var dial *net.OpError
+	var untrusted *tls.CertificateVerificationError
+	var authority x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &hostKey) && len(hostKey.Want) == 0:
+		return fmt.Sprintf("%s: known_hosts of the Secret has no key of %s: compare the output of `ssh-keyscan %s` with what the host's owner publishes and add it",
+			at.shown, host, keyscanHost(host))
+	case errors.As(err, &hostKey):
+		return fmt.Sprintf("%s: %s shows another host key than known_hosts of the Secret has: somebody may be in between; if the host changed its key, replace the line",
+			at.shown, host)
+	case errors.Is(err, errRefused):
+		return fmt.Sprintf("%s: %s does not accept the Secret's identity: add its public key to the repository's deploy keys", at.shown, host)
+	case errors.As(err, &untrusted), errors.As(err, &authority):
+		return fmt.Sprintf("%s: the certificate of %s is not trusted: put the CA into the Secret's caFile (%s)", at.shown, host, told)
+	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
+		return fmt.Sprintf("%s: %s refuses the credentials (%s): correct the repository's Secret", at.shown, host, c)
+	case errors.Is(err, transport.ErrRepositoryNotFound), errors.Is(err, git.ErrRepositoryNotExists), errors.Is(err, os.ErrNotExist):
+		return fmt.Sprintf("%s: there is no such repository, or these credentials (%s) may not see it: correct the URL or the Secret; what was delivered stays", at.shown, c)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Sprintf("%s: %s did not answer in time: it is tried again; what was delivered stays", at.shown, host)
+	case errors.As(err, &resolve), errors.As(err, &dial):
+		return fmt.Sprintf("%s: %s cannot be reached: check the URL, the network and the proxy; it is tried again, what was delivered stays (%s)", at.shown, host, told)
+	}
+	return fmt.Sprintf("fetch %s: %s", at.shown, told)
+}
+
+// shorten makes one short line of what a server said.
+func shorten(text string) string {
+	const most = 200
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return text
+}
+
+// isRefused says whether an error is content that this package will not read.
+func isRefused(err error) bool {
+	fault, ok := fleet.AsFault(err)
+	return ok && fault.Reason == fleet.ContentRefused
+}

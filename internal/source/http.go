@@ -1,0 +1,89 @@
+package source
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing/transport"
+	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
+)
+
+// What a web server may say outside of a pack, in bytes.
+const (
+	maxErrorBody = 4 << 10
+	maxRefsBody  = 64 << 20
+)
+
+// webClients keeps one client per set of trusted certificates, so that connections are used again.
+type webClients struct {
+	mu      sync.Mutex
+	clients map[[32]byte]transport.Transport
+}
+
+func (w *webClients) session(at address, c Credentials) (uploader, error) {
+	endpoint, err := transport.NewEndpoint(at.url)
+	if err != nil {
+		return nil, err
+	}
+	return w.client(c).NewUploadPackSession(endpoint, c.http())
+}
+
+func (w *webClients) client(c Credentials) transport.Transport {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := sha256.Sum256([]byte(c.data[keyCAFile]))
+	if client, ok := w.clients[key]; ok {
+		return client
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: c.roots, MinVersion: tls.VersionTLS12}
+	t.ResponseHeaderTimeout = time.Minute
+	client := githttp.NewClient(&http.Client{Transport: bounded{t}})
+	if w.clients == nil {
+		w.clients = map[[32]byte]transport.Transport{}
+	}
+	w.clients[key] = client
+	return client
+}
+
+// http is how a request is authenticated; nil for nobody.
+func (c Credentials) http() transport.AuthMethod {
+	switch {
+	case c.has(keyBearerToken):
+		return &githttp.TokenAuth{Token: c.data[keyBearerToken]}
+	case c.has(keyPassword):
+		return &githttp.BasicAuth{Username: c.data[keyUsername], Password: c.data[keyPassword]}
+	}
+	return nil
+}
+
+// bounded keeps a server from filling the memory with an error page or an endless list of refs.
+type bounded struct{ next http.RoundTripper }
+
+func (b bounded) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := b.next.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	limit := int64(0)
+	if strings.HasSuffix(request.URL.Path, "/info/refs") {
+		limit = maxRefsBody
+	}
+	if response.StatusCode >= http.StatusBadRequest {
+		limit = maxErrorBody
+	}
+	if limit > 0 {
+		response.Body = limitedBody{io.LimitReader(response.Body, limit), response.Body}
+	}
+	return response, nil
+}
+
+type limitedBody struct {
+	io.Reader
+	io.Closer
+}

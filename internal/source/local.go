@@ -1,0 +1,257 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/storer"
+
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+// Local is a repository on this disk that belongs to whoever runs the program: for the command line, which reads
+// commits of the folder that it is called in. It is safe for concurrent use.
+type Local struct {
+	mu    sync.Mutex
+	repo  *git.Repository
+	cache *cache
+}
+
+// OpenLocal opens the repository that dir is in.
+func OpenLocal(dir string) (*Local, error) {
+	repo, err := git.PlainOpenWithOptions(dir, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
+	if errors.Is(err, git.ErrRepositoryNotExists) {
+		repo, err = git.PlainOpen(dir) // a bare one
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the repository of %s: %w", dir, err)
+	}
+	return &Local{repo: repo, cache: newCache(cacheBytes)}, nil
+}
+
+// Resolve finds the full commit of what git rev-parse takes: a branch, a tag, HEAD~1, an abbreviated commit.
+func (l *Local) Resolve(revision string) (string, error) {
+	l.mu.Lock()
+	h, err := l.repo.ResolveRevision(plumbing.Revision(revision))
+	l.mu.Unlock()
+	if err != nil {
+		return "", fmt.Errorf("resolve %q: %w", revision, err)
+	}
+	c, err := commit(l, *h)
+	if err != nil {
+		return "", fmt.Errorf("resolve %q: %w", revision, err)
+	}
+	return c.Hash.String(), nil
+}
+
+// MergeBase is the newest commit that both full revisions contain: what main...branch compares the branch with.
+func (l *Local) MergeBase(a, b string) (string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	left, err := l.repo.CommitObject(plumbing.NewHash(a))
+	if err != nil {
+		return "", fmt.Errorf("read commit %s: %w", a, err)
+	}
+	right, err := l.repo.CommitObject(plumbing.NewHash(b))
+	if err != nil {
+		return "", fmt.Errorf("read commit %s: %w", b, err)
+	}
+	bases, err := left.MergeBase(right)
+	if err != nil {
+		return "", fmt.Errorf("find what %s and %s have in common: %w", a, b, err)
+	}
+	if len(bases) == 0 {
+		return "", fmt.Errorf("commits %s and %s have no history in common", a, b)
+	}
+	return bases[0].Hash.String(), nil
+}
+
+// Snapshot opens a full commit, rooted at dir as Store.Snapshot does.
+func (l *Local) Snapshot(revision, dir string) (fleet.Snapshot, error) {
+	return snapshot(l, l.cache, DefaultMaxFile, plumbing.NewHash(revision), dir)
+}
+
+func (l *Local) read(h plumbing.Hash) (plumbing.ObjectType, []byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	object, err := l.repo.Storer.EncodedObject(plumbing.AnyObject, h)
+	if err != nil {
+		return 0, nil, err
+	}
+	return content(object)
+}
+
+func (l *Local) size(h plumbing.Hash) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.repo.Storer.EncodedObjectSize(h)
+}
+
+// remoteFolder is a remote under file://. Objects are copied from it one by one: go-git would run git-upload-pack for
+// this, a program that a hub's image does not have.
+type remoteFolder struct{ *Local }
+
+func openRemoteFolder(s *Store, path string) (conn, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if real == "" {
+		real = filepath.Clean(path)
+	}
+	if !s.mayRead(real) {
+		return nil, errNotAllowed
+	}
+	repo, err := git.PlainOpenWithOptions(real, &git.PlainOpenOptions{EnableDotGitCommonDir: true})
+	if err != nil {
+		return nil, err
+	}
+	return remoteFolder{&Local{repo: repo}}, nil
+}
+
+// errNotAllowed is a file:// repository outside of Store.Local.
+var errNotAllowed = errors.New("not below a folder that this hub reads repositories from")
+
+func (s *Store) mayRead(path string) bool {
+	return slices.ContainsFunc(s.Local, func(root string) bool {
+		if real, err := filepath.EvalSymlinks(root); err == nil {
+			root = real
+		}
+		relative, err := filepath.Rel(root, path)
+		return err == nil && filepath.IsLocal(relative)
+	})
+}
+
+func (r remoteFolder) close() {}
+
+func (r remoteFolder) refs(context.Context) (offer, error) {
+	o := offer{named: map[plumbing.ReferenceName]plumbing.Hash{}, anyCommit: true}
+	refs, err := r.repo.References()
+	if err != nil {
+		return o, err
+	}
+	err = refs.ForEach(func(ref *plumbing.Reference) error {
+		if ref.Type() == plumbing.HashReference && strings.HasPrefix(string(ref.Name()), "refs/") {
+			o.named[ref.Name()] = ref.Hash()
+		}
+		return nil
+	})
+	if err != nil {
+		return o, err
+	}
+	head, err := storer.ResolveReference(r.repo.Storer, plumbing.HEAD)
+	if errors.Is(err, plumbing.ErrReferenceNotFound) {
+		return o, nil
+	}
+	if err != nil {
+		return o, err
+	}
+	o.head = head.Hash()
+	return o, nil
+}
+
+// take copies what the mirror does not have. A pack is added whole, so what is here already is here with all below it
+// and is not walked again: the cost follows the change.
+func (r remoteFolder) take(ctx context.Context, m *mirror, want wanted, limit int64) (int64, error) {
+	shallow, err := r.repo.Storer.Shallow()
+	if err != nil {
+		return 0, err
+	}
+	var missing []plumbing.Hash
+	var bytes int64
+	seen := map[plumbing.Hash]bool{}
+	queue := []plumbing.Hash{want.object}
+	for len(queue) > 0 {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		h := queue[len(queue)-1]
+		queue = queue[:len(queue)-1]
+		if seen[h] || m.packs.has(h) {
+			continue
+		}
+		seen[h] = true
+		size, err := r.size(h)
+		if errors.Is(err, plumbing.ErrObjectNotFound) && h == want.object {
+			return 0, nil // accept says that the repository does not have it
+		}
+		if err != nil {
+			return 0, fmt.Errorf("read object %s: %w", h, err)
+		}
+		if bytes += size; bytes > limit {
+			return bytes, errTooLarge
+		}
+		missing = append(missing, h)
+		next, err := r.needs(h, slices.Contains(shallow, h))
+		if err != nil {
+			return 0, err
+		}
+		for _, n := range next {
+			if n.leaf && !seen[n.hash] && !m.packs.has(n.hash) {
+				seen[n.hash] = true
+				missing = append(missing, n.hash)
+			} else if !n.leaf {
+				queue = append(queue, n.hash)
+			}
+		}
+	}
+	return m.packs.write(missing, r)
+}
+
+// need is an object that another refers to; a leaf refers to nothing.
+type need struct {
+	hash plumbing.Hash
+	leaf bool
+}
+
+// needs are the objects that one refers to. A shallow commit's parents are not there.
+func (r remoteFolder) needs(h plumbing.Hash, shallow bool) ([]need, error) {
+	kind, data, err := r.read(h)
+	if err != nil {
+		return nil, fmt.Errorf("read object %s: %w", h, err)
+	}
+	switch kind {
+	case plumbing.TreeObject:
+		return treeNeeds(data)
+	case plumbing.CommitObject, plumbing.TagObject:
+		return headerNeeds(data, shallow), nil
+	}
+	return nil, nil
+}
+
+func treeNeeds(data []byte) ([]need, error) {
+	entries, err := parseTree(data)
+	if err != nil {
+		return nil, err
+	}
+	var needs []need
+	for _, e := range entries {
+		if !e.isSubmodule() {
+			needs = append(needs, need{e.hash, !e.isDir()})
+		}
+	}
+	return needs, nil
+}
+
+// headerNeeds reads the first lines of a commit or a tag.
+func headerNeeds(data []byte, shallow bool) []need {
+	var needs []need
+	for line := range strings.Lines(string(data)) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if key != "tree" && key != "parent" && key != "object" {
+			break
+		}
+		if key != "parent" || !shallow {
+			needs = append(needs, need{hash: plumbing.NewHash(value)})
+		}
+	}
+	return needs
+}

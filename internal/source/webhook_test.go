@@ -1,0 +1,83 @@
+package source
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func sign(secret, body string) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(body))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+func TestWebhook(t *testing.T) {
+	const body = `{"ref":"refs/heads/main"}`
+	huge := strings.Repeat("x", webhookBody+1)
+	const retail = "/webhook/retail/fleet"
+	cases := map[string]struct {
+		method, path, header, value, body string
+		want                              int
+		why                               string
+	}{
+		"GitHub":              {"POST", retail, "X-Hub-Signature-256", "sha256=" + sign("s3cret", body), body, 202, ""},
+		"Gitea":               {"POST", retail, "X-Gitea-Signature", sign("s3cret", body), body, 202, ""},
+		"GitLab":              {"POST", retail, "X-Gitlab-Token", "s3cret", body, 202, ""},
+		"no signature":        {"POST", retail, "", "", body, 401, "always required"},
+		"wrong secret":        {"POST", retail, "X-Hub-Signature-256", "sha256=" + sign("other", body), body, 401, ""},
+		"changed body":        {"POST", retail, "X-Hub-Signature-256", "sha256=" + sign("s3cret", body), body + " ", 401, ""},
+		"not hexadecimal":     {"POST", retail, "X-Gitea-Signature", "zz", body, 401, ""},
+		"SHA-1 only":          {"POST", retail, "X-Hub-Signature", "sha1=abc", body, 401, "GitHub's old one is not enough"},
+		"wrong GitLab token":  {"POST", retail, "X-Gitlab-Token", "s3cre", body, 401, ""},
+		"unknown repository":  {"POST", "/webhook/retail/other", "X-Hub-Signature-256", "sha256=" + sign("s3cret", body), body, 401, "as a wrong signature"},
+		"no token":            {"POST", "/webhook/retail/open", "X-Hub-Signature-256", "sha256=" + sign("", body), body, 401, "an empty secret is none"},
+		"no token, no header": {"POST", "/webhook/retail/open", "", "", body, 401, "an empty token equals no header"},
+		"huge body":           {"POST", retail, "X-Gitlab-Token", "s3cret", huge, 413, ""},
+		"huge body, unknown":  {"POST", "/webhook/retail/other", "X-Gitlab-Token", "x", huge, 413, "the size tells nothing about the repository"},
+		"GET":                 {"GET", retail, "", "", "", 405, ""},
+		"no name":             {"POST", "/webhook/retail", "", "", body, 404, ""},
+		"too deep":            {"POST", retail + "/x", "", "", body, 404, ""},
+		"empty namespace":     {"POST", "/webhook//fleet", "", "", body, 404, ""},
+		"another path":        {"POST", "/hook/retail/fleet", "", "", body, 404, ""},
+	}
+	refusals := map[string]bool{}
+	for name, c := range cases {
+		var triggered []string
+		hook := Webhook{
+			Secret: func(_ context.Context, namespace, name string) ([]byte, bool) {
+				switch namespace + "/" + name {
+				case "retail/fleet":
+					return []byte("s3cret"), true
+				case "retail/open":
+					return nil, true
+				}
+				return nil, false
+			},
+			Trigger: func(namespace, name string) { triggered = append(triggered, namespace+"/"+name) },
+		}
+		request := httptest.NewRequest(c.method, c.path, strings.NewReader(c.body))
+		if c.header != "" {
+			request.Header.Set(c.header, c.value)
+		}
+		answer := httptest.NewRecorder()
+		hook.ServeHTTP(answer, request)
+		if answer.Code != c.want {
+			t.Errorf("%s: answered %d, want %d: %s", name, answer.Code, c.want, c.why)
+		}
+		if fired := len(triggered) == 1 && triggered[0] == "retail/fleet"; fired != (c.want == http.StatusAccepted) || len(triggered) > 1 {
+			t.Errorf("%s: triggered %v: %s", name, triggered, c.why)
+		}
+		if answer.Code == http.StatusUnauthorized {
+			refusals[answer.Body.String()] = true
+		}
+	}
+	if len(refusals) != 1 {
+		t.Errorf("refusals differ: %v", refusals)
+	}
+}
