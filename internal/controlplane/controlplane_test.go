@@ -117,6 +117,15 @@ func TestControlPlane(t *testing.T) {
 		t.Error("a new start made a new authority")
 	}
 	get(t, admin, widgets, "gear") // with the credentials of before, and decrypted
+
+	opened, err := controlplane.Open(options.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(again.Processes(), opened.Processes()); diff != "" {
+		t.Errorf("processes as another program sees them (-running +opened):\n%s", diff)
+	}
+	get(t, opened.Config(), widgets, "gear")
 }
 
 func deploymentBecomesAvailable(t *testing.T, cp *controlplane.ControlPlane) {
@@ -294,6 +303,36 @@ func TestSharedEtcd(t *testing.T) {
 	}
 }
 
+// TestDetached: a start of what runs already takes all of it over, a start with more adds to it, and Stop ends the lot.
+func TestDetached(t *testing.T) {
+	options := controlplane.Options{Dir: t.TempDir(), Name: "hub", Controllers: true, Detached: true, Encrypt: []string{"secrets"}}
+	t.Cleanup(func() { check(t, controlplane.Stop(options.Dir)) })
+	first, err := controlplane.Start(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.Workloads = true
+	second, err := controlplane.Start(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	processes := second.Processes()
+	if len(processes) != 5 {
+		t.Fatalf("runs %v, want five programs", processes)
+	}
+	if diff := cmp.Diff(first.Processes(), processes[:3]); diff != "" {
+		t.Errorf("processes after a second start (-before +after):\n%s", diff)
+	}
+	if err := controlplane.Stop(options.Dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range processes {
+		if p.Alive() {
+			t.Errorf("%s runs on after Stop", p.Program)
+		}
+	}
+}
+
 // TestPortTaken: a control plane does not move away from the port that its clients know.
 func TestPortTaken(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -309,6 +348,25 @@ func TestPortTaken(t *testing.T) {
 	if !strings.Contains(err.Error(), fmt.Sprintf("port %d", port)) {
 		t.Errorf("the error does not name the port: %v", err)
 	}
+}
+
+// TestEtcdPortTaken: a port that only the control plane's own programs know is another one then.
+func TestEtcdPortTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dir := t.TempDir()
+	state := fmt.Sprintf(`{"etcdPort": %d}`, l.Addr().(*net.TCPAddr).Port)
+	if err := os.WriteFile(filepath.Join(dir, "state.json"), []byte(state), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	etcd, err := controlplane.StartEtcd(t.Context(), controlplane.Options{Dir: dir, Ephemeral: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, etcd.Stop())
 }
 
 func start(t *testing.T, o controlplane.Options) *controlplane.ControlPlane {

@@ -31,11 +31,10 @@ var ErrInUse = errors.New("in use")
 
 // state is what a directory remembers of its control plane between runs.
 type state struct {
-	Name       string `json:"name,omitempty"`
-	Port       int    `json:"port,omitempty"` // of kube-apiserver: clients know it
-	EtcdPort   int    `json:"etcdPort,omitempty"`
-	EtcdPeer   int    `json:"etcdPeerPort,omitempty"`
-	EtcdPrefix string `json:"etcdPrefix,omitempty"`
+	Name     string `json:"name,omitempty"`
+	Port     int    `json:"port,omitempty"` // of kube-apiserver: clients know it
+	EtcdPort int    `json:"etcdPort,omitempty"`
+	EtcdPeer int    `json:"etcdPeerPort,omitempty"`
 }
 
 // site is a directory and the programs that run on its data.
