@@ -37,7 +37,7 @@ var celEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 		library.IP(),
 		library.CIDR(),
 		library.Format(),
-		library.SemverLib(),
+		library.SemverLib(library.SemverVersion(1)),
 	)
 })
 

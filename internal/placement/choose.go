@@ -2,7 +2,6 @@ package placement
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -43,21 +42,27 @@ func (r *run) settle(picked []int, blocked map[int]string, wanted int) {
 	for rank, i := range r.order {
 		c := &r.candidates[i]
 		switch {
-		case chosen[i]:
-			r.result.chosen[c.cluster.Name] = r.decision(i)
+		case chosen[i]: // below
 		case blocked[i] != "":
-			r.drop(c.cluster.Name, StepSpread, blocked[i], false)
+			r.drop(c, StepSpread, blocked[i])
 		case limited:
 			buffer = append(buffer[:0], "ranked "...)
 			buffer = append(append(buffer, ordinal(rank+1)...), " of "...)
 			buffer = append(strconv.AppendInt(buffer, int64(wanted), 10), " wanted, "...)
-			r.drop(c.cluster.Name, StepScores, string(r.appendScore(buffer, i)), false)
+			r.drop(c, StepScores, string(r.appendScore(buffer, i)))
 		}
 	}
-	r.picked = slices.Sorted(slices.Values(picked))
+	r.picked = make([]int, 0, len(picked))
+	for i, ok := range chosen {
+		if ok {
+			r.picked = append(r.picked, i)
+		}
+	}
 	r.result.Chosen = make([]string, len(r.picked))
+	r.result.chosen = make([]clusterv1beta1.ClusterDecision, len(r.picked))
 	for n, i := range r.picked {
-		r.result.Chosen[n] = r.candidates[i].cluster.Name
+		r.result.chosen[n] = r.decision(i)
+		r.result.Chosen[n] = r.result.chosen[n].ClusterName
 	}
 	r.reasonsOfChosen(wanted, limited)
 }
@@ -80,16 +85,14 @@ func (r *run) reasonsOfChosen(wanted int, limited bool) {
 		rank[i] = n + 1
 	}
 	buffer := make([]byte, 0, 256)
-	for _, i := range r.picked {
-		name := r.candidates[i].cluster.Name
-		reason := r.result.chosen[name].Reason
+	for n, i := range r.picked {
+		reason := r.result.chosen[n].Reason
 		if limited {
 			buffer = append(append(buffer[:0], reason...), "; ranked "...)
 			buffer = append(append(buffer, ordinal(rank[i])...), " of "...)
 			buffer = append(strconv.AppendInt(buffer, int64(wanted), 10), " wanted, "...)
 			reason = string(r.appendScore(buffer, i))
 		}
-		r.drop(name, StepChosen, reason, false)
-		r.result.Decisions[len(r.result.Decisions)-1].Chosen = true
+		r.drop(&r.candidates[i], StepChosen, reason).Chosen = true
 	}
 }

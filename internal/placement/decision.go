@@ -31,12 +31,18 @@ func Objects(p *clusterv1beta1.Placement, r *Result, existing []clusterv1beta1.P
 			own(p, group, &page)
 			page.Status.Decisions = make([]clusterv1beta1.ClusterDecision, len(clusters))
 			for i, c := range clusters {
-				page.Status.Decisions[i] = r.chosen[c]
+				page.Status.Decisions[i] = r.decisionOf(c)
 			}
 			pages = append(pages, page)
 		}
 	}
 	return pages
+}
+
+// decisionOf finds the decision about a chosen cluster.
+func (r *Result) decisionOf(cluster string) clusterv1beta1.ClusterDecision {
+	i, _ := slices.BinarySearch(r.Chosen, cluster)
+	return r.chosen[i]
 }
 
 // own marks a page as the placement's and the group's.

@@ -22,7 +22,7 @@ func predicates(r *run) error {
 				continue
 			}
 			r.unmatched++
-			r.drop(c.cluster.Name, StepPredicates, r.unmet(c.index), false)
+			r.drop(&c, StepPredicates, r.unmet(c.index))
 		}
 		r.candidates = kept
 	}
@@ -95,9 +95,21 @@ func (r *run) predicateText() string {
 // why says, in words that do not change with the scores, how a cluster qualified.
 func (r *run) why(c *candidate) string {
 	if c.predicate >= 0 {
-		if text := r.selectors[c.predicate].text(); text != "" {
-			return "matches " + text
+		s := &r.selectors[c.predicate]
+		if s.matched == "" {
+			if s.matched = s.text(); s.matched != "" {
+				s.matched = "matches " + s.matched
+			}
+		}
+		if s.matched != "" {
+			return s.matched
 		}
 	}
-	return "in set " + r.setOf(c.index)
+	name := r.setOf(c.index)
+	text, ok := r.inSet[name]
+	if !ok {
+		text = "in set " + name
+		r.inSet[name] = text
+	}
+	return text
 }

@@ -3,8 +3,8 @@ package placement
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,7 +47,7 @@ type Result struct {
 	Totals       []int64
 
 	at      time.Time
-	chosen  map[string]clusterv1beta1.ClusterDecision // with reason and score
+	chosen  []clusterv1beta1.ClusterDecision // parallel to Chosen, with reason and score
 	wrong   *misconfigured
 	missing int // clusters that were asked for and not found
 }
@@ -98,9 +98,8 @@ var pipeline = []struct {
 
 // Schedule decides which clusters a placement selects.
 func (x *Index) Schedule(p *clusterv1beta1.Placement) Result {
-	r := &run{placement: p, index: x, previous: x.history.of(p)}
+	r := &run{placement: p, index: x, previous: x.history.of(p), inSet: map[string]string{}}
 	r.result.at = x.now
-	r.result.chosen = map[string]clusterv1beta1.ClusterDecision{}
 	for _, s := range pipeline {
 		if err := s.step(r); err != nil {
 			r.refuse(s.name, err)
@@ -121,7 +120,7 @@ func (x *Index) Explain(p *clusterv1beta1.Placement, result *Result, cluster str
 	}
 	r := &run{placement: p, index: x, sets: x.setsOf(p)}
 	r.gone(cluster)
-	return r.result.Decisions[0]
+	return r.extra[0]
 }
 
 // run is one placement on its way through the pipeline.
@@ -134,10 +133,12 @@ type run struct {
 	candidates []candidate // still in the running, by name
 	selectors  []clusterSelector
 	inSets     int
+	inSet      map[string]string // "in set …" by set
 	unmatched  int
 	tainted    int
-	order      []int // candidates by rank
-	picked     []int // candidates that are chosen, by name
+	order      []int            // candidates by rank
+	picked     []int            // candidates that are chosen, by name
+	extra      []fleet.Decision // about clusters that are in no eligible set
 	result     Result
 }
 
@@ -146,11 +147,15 @@ type candidate struct {
 	cluster   *clusterv1.ManagedCluster
 	index     int  // in the Index
 	predicate int  // the first predicate that it matches, -1 when there are none
+	slot      int  // in the result's decisions
 	avoid     bool // it has a taint PreferNoSelect that is not tolerated
 }
 
-func (r *run) drop(cluster, step, reason string, unreachable bool) {
-	r.result.Decisions = append(r.result.Decisions, fleet.Decision{Cluster: cluster, Step: step, Reason: reason, Unreachable: unreachable})
+// drop writes down why a candidate is out, and gives the decision for what else there is to say.
+func (r *run) drop(c *candidate, step, reason string) *fleet.Decision {
+	d := &r.result.Decisions[c.slot]
+	*d = fleet.Decision{Cluster: c.cluster.Name, Step: step, Reason: reason}
+	return d
 }
 
 func (r *run) requeueAt(t time.Time) {
@@ -175,17 +180,20 @@ func (r *run) refuse(step string, err error) {
 	}
 	r.result.wrong = wrong
 	r.result.Chosen, r.result.Groups, r.result.RequeueAt = nil, nil, time.Time{}
-	clear(r.result.chosen)
-	r.picked = nil
-	for _, c := range r.candidates {
-		r.drop(c.cluster.Name, step, "the placement is misconfigured: "+wrong.Error(), false)
+	r.result.chosen, r.picked = nil, nil
+	reason := "the placement is misconfigured: " + wrong.Error()
+	for i := range r.candidates {
+		r.drop(&r.candidates[i], step, reason)
 	}
 	r.candidates = nil
 }
 
 // finish sorts what the steps said and sums it up.
 func (r *run) finish() {
-	slices.SortFunc(r.result.Decisions, func(a, b fleet.Decision) int { return cmp.Compare(a.Cluster, b.Cluster) })
+	if len(r.extra) > 0 {
+		r.result.Decisions = append(r.result.Decisions, r.extra...)
+		slices.SortFunc(r.result.Decisions, func(a, b fleet.Decision) int { return cmp.Compare(a.Cluster, b.Cluster) })
+	}
 	if len(r.result.Groups) == 0 {
 		r.result.Groups = []Group{{}}
 	}
@@ -212,5 +220,5 @@ func ordinal(n int) string {
 	case n%10 == 3:
 		suffix = "rd"
 	}
-	return fmt.Sprintf("%d%s", n, suffix)
+	return strconv.Itoa(n) + suffix
 }

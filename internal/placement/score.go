@@ -134,6 +134,9 @@ func balance(r *run, scores []int64) {
 
 // steady is 100 for the clusters that are chosen already.
 func steady(r *run, scores []int64) {
+	if len(r.previous) == 0 {
+		return
+	}
 	for i := range r.candidates {
 		if r.previous[r.candidates[i].cluster.Name] {
 			scores[i] = maxScore

@@ -140,6 +140,8 @@ type clusterSelector struct {
 	labels Selector
 	claims Selector
 	cel    []*celExpression
+
+	matched string // "matches …", made once
 }
 
 // match says whether a cluster matches, and every unmet part when explain is wanted.

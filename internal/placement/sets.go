@@ -149,19 +149,20 @@ func (f setFacts) complaints() []string {
 // boundSets is the first step: the clusters of the eligible sets that are not being deleted.
 func boundSets(r *run) error {
 	r.sets = r.index.setsOf(r.placement)
-	r.candidates = r.candidates[:0]
-	for _, i := range r.members() {
-		c := r.index.clusters[i]
-		if !c.DeletionTimestamp.IsZero() {
-			r.drop(c.Name, StepSets, "the cluster is being deleted", false)
+	members := r.members()
+	r.result.Decisions = make([]fleet.Decision, len(members))
+	r.candidates = make([]candidate, 0, len(members))
+	for slot, i := range members {
+		c := candidate{cluster: r.index.clusters[i], index: i, slot: slot, predicate: -1}
+		if !c.cluster.DeletionTimestamp.IsZero() {
+			r.drop(&c, StepSets, "the cluster is being deleted")
 			continue
 		}
-		r.candidates = append(r.candidates, candidate{cluster: c, index: i, predicate: -1})
+		r.candidates = append(r.candidates, c)
 	}
 	for name := range r.previous {
-		if _, found := slices.BinarySearchFunc(r.candidates, name, func(c candidate, n string) int {
-			return strings.Compare(c.cluster.Name, n)
-		}); !found {
+		i, exists := r.index.position[name]
+		if _, member := slices.BinarySearch(members, i); !exists || !member {
 			r.gone(name)
 		}
 	}
@@ -189,18 +190,11 @@ func (r *run) members() []int {
 
 // gone explains a cluster that was chosen and is in no eligible set any more.
 func (r *run) gone(name string) {
-	i, exists := r.index.position[name]
-	switch {
-	case !exists:
-		r.drop(name, StepSets, "the cluster does not exist", false)
-	case !r.index.clusters[i].DeletionTimestamp.IsZero():
-		// said already, when it is a member of an eligible set
-		if !slices.ContainsFunc(r.result.Decisions, func(d fleet.Decision) bool { return d.Cluster == name }) {
-			r.drop(name, StepSets, "the cluster is being deleted", false)
-		}
-	default:
-		r.drop(name, StepSets, r.notInSets(), false)
+	reason := "the cluster does not exist"
+	if _, exists := r.index.position[name]; exists {
+		reason = r.notInSets()
 	}
+	r.extra = append(r.extra, fleet.Decision{Cluster: name, Step: StepSets, Reason: reason})
 }
 
 // notInSets says why a cluster that no eligible set holds is out.
@@ -216,6 +210,9 @@ func (r *run) notInSets() string {
 
 // setOf names an eligible set that holds the cluster.
 func (r *run) setOf(index int) string {
+	if len(r.sets.eligible) == 1 {
+		return r.sets.eligible[0]
+	}
 	for _, name := range r.sets.eligible {
 		if _, ok := slices.BinarySearch(r.index.membersOf(name), index); ok {
 			return name

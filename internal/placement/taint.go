@@ -27,7 +27,7 @@ func taints(r *run) error {
 			continue
 		}
 		r.tainted++
-		r.drop(c.cluster.Name, StepTaints, strings.Join(unmet, "; "), unreachable)
+		r.drop(&c, StepTaints, strings.Join(unmet, "; ")).Unreachable = unreachable
 	}
 	r.candidates = kept
 	r.result.Filters = append(r.result.Filters, Filter{Name: "Predicate,TaintToleration", Clusters: r.names()})

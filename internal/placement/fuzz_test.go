@@ -1,0 +1,61 @@
+package placement
+
+import (
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// FuzzMatchLabels holds our selector against Kubernetes' own: the same answer, and a reason if and only if it is no.
+func FuzzMatchLabels(f *testing.F) {
+	f.Add("tier", "In", "edge", "core", "tier", "edge")
+	f.Add("tier", "NotIn", "edge", "", "env", "prod")
+	f.Add("a/b", "Exists", "", "", "a/b", "")
+	f.Add("", "DoesNotExist", "", "", "x", "y")
+	f.Fuzz(func(t *testing.T, key, op, value1, value2, label, value string) {
+		e := metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOperator(op)}
+		if value1 != "" {
+			e.Values = append(e.Values, value1)
+		}
+		if value2 != "" {
+			e.Values = append(e.Values, value2)
+		}
+		sel := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{e}, MatchLabels: map[string]string{"always": "there"}}
+		has := map[string]string{label: value, "always": "there"}
+		ok, reason, err := MatchLabels(sel, has)
+		theirs, theirErr := metav1.LabelSelectorAsSelector(sel)
+		if (err == nil) != (theirErr == nil) {
+			t.Fatalf("error %v, Kubernetes says %v", err, theirErr)
+		}
+		if err != nil {
+			return
+		}
+		if ok != theirs.Matches(labels.Set(has)) {
+			t.Fatalf("matches %t, Kubernetes says otherwise: %s in %v", ok, theirs, has)
+		}
+		if ok != (reason == "") {
+			t.Fatalf("matches %t with reason %q", ok, reason)
+		}
+	})
+}
+
+// FuzzCEL feeds any text as an expression: it is misconfigured or it gives an answer, and it always comes back.
+func FuzzCEL(f *testing.F) {
+	f.Add(`managedCluster.metadata.name == "a"`)
+	f.Add(`managedCluster.scores("usage")[0].value > 3`)
+	f.Add(`"{}".parseJSON().a.b`)
+	f.Add(`[1,2].map(a, [a].map(b, b))`)
+	f.Add(`managedCluster.metadata.labels.all(k, k.matches("(a+)+$"))`)
+	w := scored(world(with(cluster("a", "tier=edge"), claim("x", "y"))), "a", "cpu", 4, nil)
+	x := NewIndex(w)
+	f.Fuzz(func(t *testing.T, text string) {
+		r := x.Schedule(placement(requiresCEL(text)))
+		if r.Misconfigured() != "" && len(r.Chosen) > 0 {
+			t.Fatalf("misconfigured and chosen: %q", text)
+		}
+		if len(r.Decisions) != 1 || r.Decisions[0].Reason == "" {
+			t.Fatalf("no reason for %q: %+v", text, r.Decisions)
+		}
+	})
+}
