@@ -1,0 +1,140 @@
+# Muster: build, test, try. `make help` lists what there is.
+#
+# Needed: GNU Make, a POSIX shell, Go and git. Everything else is a Go module that is pinned here.
+
+GO ?= go
+# One set of flags for programs and tests, so that nothing is compiled twice. The version comes from VERSION, not from the VCS.
+export CGO_ENABLED = 0
+export GOFLAGS := -trimpath -buildvcs=false $(filter-out -trimpath -buildvcs=%,$(GOFLAGS))
+
+# How many packages are compiled and tested at a time. A test that needs a control plane starts its own, of about 0.5 GB.
+JOBS ?= 2
+FUZZTIME ?= 20s
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PROGRAMS := muster hub klusterlet
+TOOL := $(GO) tool -modfile=tools/go.mod
+
+# $(call compile,output,flags,packages) compiles, and tells about every tenth of the packages how far it is. Compiler
+# messages pass through. What is compiled already is not counted, so that the last line may come early.
+define compile
+	{ echo "all $$($(GO) list -deps $(3) | wc -l)"; $(GO) build -v -p $(JOBS) -o $(1) $(2) $(3); echo "exit $$?"; } 2>&1 | { \
+	all=1; done=0; shown=0; fetched=0; \
+	while read -r line; do case $$line in \
+	"all "*) all=$${line#all } ;; \
+	"exit 0") exit 0 ;; \
+	"exit "*) exit 1 ;; \
+	"go: downloading "*) fetched=$$((fetched + 1)); [ $$((fetched % 50)) -ne 0 ] || echo "  $$fetched modules fetched" ;; \
+	*" "*) echo "$$line" ;; \
+	*) done=$$((done + 1)); [ $$((done * 10 / all)) -le $$shown ] || { shown=$$((done * 10 / all)); echo "  $$done of $$all packages compiled"; } ;; \
+	esac; done; }
+endef
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r target what; do printf '  %-13s %s\n' "$$target" "$$what"; done
+
+# ---- build
+
+.PHONY: build
+build: ## bin/muster, bin/hub and bin/klusterlet
+	@mkdir -p bin
+	@echo "building $(PROGRAMS) (minutes the first time, seconds later)"
+	@$(call compile,bin/,-ldflags "-s -w -X main.version=$(VERSION)",$(PROGRAMS:%=./cmd/%))
+
+# The control plane is one program that runs as the one that it is called as. Links of these names beside it make the
+# folder one that KUBEBUILDER_ASSETS can name.
+CONTROLPLANE := bin/controlplane/controlplane
+CONTROLPLANE_LINKS := etcd kube-apiserver kube-controller-manager kube-scheduler kwok
+CONTROLPLANE_SOURCES := $(wildcard controlplane/*.go) controlplane/go.mod controlplane/go.sum
+
+# Clients ask a control plane for its version, and the linker sets it: that of k8s.io/kubernetes in controlplane/go.mod.
+KUBERNETES := $(shell sed -n 's/^[[:space:]]*k8s.io\/kubernetes \(v[0-9.]*\)$$/\1/p' controlplane/go.mod)
+KUBERNETES_PARTS := $(subst ., ,$(KUBERNETES:v%=%))
+KUBERNETES_FLAGS := $(foreach package,k8s.io/component-base/version k8s.io/client-go/pkg/version,\
+	-X $(package).gitVersion=$(KUBERNETES) -X $(package).gitTreeState=clean \
+	-X $(package).gitMajor=$(word 1,$(KUBERNETES_PARTS)) -X $(package).gitMinor=$(word 2,$(KUBERNETES_PARTS)))
+
+.PHONY: controlplane
+controlplane: $(CONTROLPLANE) ## bin/controlplane: etcd, the Kubernetes servers and KWOK in one program
+
+$(CONTROLPLANE): $(CONTROLPLANE_SOURCES)
+	@mkdir -p $(@D)
+	@echo "building the Kubernetes $(KUBERNETES) control plane from its modules (about 7 minutes on two cores, once)"
+	@cd controlplane && $(call compile,$(CURDIR)/$@,-ldflags "-s -w $(KUBERNETES_FLAGS)",.)
+	@cd $(@D) && for name in $(CONTROLPLANE_LINKS); do ln -sf controlplane $$name; done
+	@touch $@
+
+# Programs that are there already are used as they are. The demo runs workloads and needs all of them, tests say what they miss.
+have = $(and $(KUBEBUILDER_ASSETS),$(if $(filter-out $(wildcard $(KUBEBUILDER_ASSETS)/*),$(1:%=$(KUBEBUILDER_ASSETS)/%)),,yes))
+TEST_ASSETS := $(if $(call have,etcd kube-apiserver),,$(CONTROLPLANE))
+WITH_TEST_ASSETS := $(if $(TEST_ASSETS),KUBEBUILDER_ASSETS=)
+DEMO_ASSETS := $(if $(call have,$(CONTROLPLANE_LINKS)),,$(CONTROLPLANE))
+
+# ---- test
+
+# Packages that have tests: a line each, with what they and their tests import.
+tested = list=$$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{join .Deps " "}} {{join .TestImports " "}} {{join .XTestImports " "}} {{end}}' ./...) || exit 1
+
+.PHONY: unit
+unit: ## the tests that need no API server
+	@echo "testing what needs no API server"
+	@$(tested); $(GO) test -p $(JOBS) $$(echo "$$list" | grep -Ev '/muster/internal/(controlplane|test) ' | sed 's/ .*//')
+
+.PHONY: test
+test: $(TEST_ASSETS) build ## everything; builds what it needs first
+	@echo "testing everything (a few minutes; a line per package)"
+	@$(tested); $(WITH_TEST_ASSETS) $(GO) test -p $(JOBS) -timeout 20m $$(echo "$$list" | sed 's/ .*//')
+
+.PHONY: golden
+golden: ## rewrite the golden files; read the diff before you commit it
+	@echo "rewriting golden files"
+	@$(GO) test $$(git grep -l --untracked 'flag.Bool("update"' -- '*_test.go' | sed 's|/[^/]*$$||; s|^|./|' | sort -u) -update
+
+.PHONY: bench
+bench: $(TEST_ASSETS) build ## ratios against a floor measured in the same run
+	@echo "measuring (several minutes)"
+	@$(WITH_TEST_ASSETS) $(GO) test -p 1 -run '^$$' -bench . -benchtime 1x -timeout 60m \
+		$$(git grep -l --untracked '^func Benchmark' -- '*_test.go' | sed 's|/[^/]*$$||; s|^|./|' | sort -u)
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (20s)
+	@git grep --untracked -o '^func Fuzz[A-Za-z0-9_]*' -- '*_test.go' | sed 's|/[^/]*:func | |' | while read -r folder target; do \
+		echo "fuzzing $$target in $$folder for $(FUZZTIME)"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$folder" < /dev/null || exit 1; \
+	done
+
+# ---- keep in order
+
+.PHONY: lint
+lint: ## vet and golangci-lint (built from its module the first time, in minutes)
+	@echo "vet"
+	@$(GO) vet ./... && cd controlplane && $(GO) vet ./...
+	@echo "golangci-lint"
+	@$(TOOL) golangci-lint run ./...
+
+.PHONY: generate
+generate: ## deepcopy functions and CRDs from api/
+	@echo "generating deepcopy functions and CRDs"
+	@$(TOOL) controller-gen object crd paths=./api/... output:crd:artifacts:config=api/crds
+
+# What generate and tidy write.
+GENERATED := api go.mod go.sum controlplane/go.mod controlplane/go.sum tools/go.mod tools/go.sum
+
+.PHONY: verify
+verify: generate ## generated files and modules are as committed
+	@for module in . controlplane tools; do echo "go mod tidy in $$module"; (cd $$module && $(GO) mod tidy) || exit 1; done
+	@git diff --stat --exit-code -- $(GENERATED)
+	@new=$$(git ls-files --others --exclude-standard -- $(GENERATED)); [ -z "$$new" ] || { echo "not committed: $$new"; exit 1; }
+
+# ---- try
+
+.PHONY: demo
+demo: $(DEMO_ASSETS) build ## a hub and three clusters, and what happens on a push; KEEP=1 leaves them running
+	@$(if $(DEMO_ASSETS),KUBEBUILDER_ASSETS=) bin/muster demo $(if $(KEEP),--keep)
+
+.PHONY: clean
+clean: ## remove bin/
+	rm -rf bin
