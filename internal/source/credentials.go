@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -178,8 +179,12 @@ func (c Credentials) fingerprint() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// redact takes every secret out of a text.
+// redact takes every secret out of a text, in the forms in which it is sent.
 func (c Credentials) redact(text string) string {
+	if c.has(keyPassword) {
+		sent := base64.StdEncoding.EncodeToString([]byte(c.data[keyUsername] + ":" + c.data[keyPassword]))
+		text = strings.ReplaceAll(text, sent, "(redacted)")
+	}
 	for _, key := range []string{keyPassword, keyBearerToken, keyIdentityPassword, keyWebhookToken, keyIdentity} {
 		if c.has(key) {
 			text = strings.ReplaceAll(text, c.data[key], "(redacted)")

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,8 +10,10 @@ import (
 	"net"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	"golang.org/x/crypto/ssh/knownhosts"
 
@@ -27,8 +30,12 @@ func (s *Store) unavailable(at address, c Credentials, err error) error {
 	case errors.Is(err, errNotAllowed):
 		return fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s is %w: move it there or serve it over https or ssh", at.shown, err))
 	}
+	var strange *packp.ErrUnexpectedData
+	if errors.As(err, &strange) && bytes.Contains(strange.Data, []byte("object-format=sha256")) {
+		return fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s names its objects by SHA-256, which is not supported: serve it with SHA-1 names", at.shown))
+	}
 	told := shorten(c.redact(err.Error()))
-	return fleet.Fail(fleet.SourceUnavailable, errors.New(c.redact(advice(at, c, err, told))))
+	return fleet.Fail(fleet.SourceUnavailable, errors.New(advice(at, c, err, told)))
 }
 
 // advice is an ordered list of what can go wrong, the most particular first.
@@ -62,14 +69,29 @@ func advice(at address, c Credentials, err error, told string) string {
 	return fmt.Sprintf("fetch %s: %s", at.shown, told)
 }
 
-// shorten makes one short line of what a server said.
+// shorten makes one short line of what a server said, without anything that a terminal would obey.
 func shorten(text string) string {
 	const most = 200
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
 	text = strings.Join(strings.Fields(text), " ")
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "…"
 	}
 	return text
+}
+
+// reasonOf is the reason of a ref that an offer does not have.
+func reasonOf(err error) fleet.Reason {
+	var empty errEmpty
+	if errors.As(err, &empty) {
+		return fleet.RepositoryEmpty
+	}
+	return fleet.SourceUnavailable
 }
 
 // isRefused says whether an error is content that this package will not read.

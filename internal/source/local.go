@@ -181,7 +181,7 @@ func (r remoteFolder) take(ctx context.Context, m *mirror, want wanted, limit in
 		seen[h] = true
 		size, err := r.size(h)
 		if errors.Is(err, plumbing.ErrObjectNotFound) && h == want.object {
-			return 0, nil // accept says that the repository does not have it
+			return 0, nil // check says that the repository does not have it
 		}
 		if err != nil {
 			return 0, fmt.Errorf("read object %s: %w", h, err)

@@ -64,10 +64,17 @@ func openPacks(dir string, bases gitcache.Object) (*packs, error) {
 	for _, name := range leftovers {
 		_ = os.Remove(name) // of a process that was killed
 	}
-	return p, p.scan()
+	return p, p.refresh()
 }
 
-// scan adds the packs that are in the folder and not yet known: at the start, and when somebody ran git gc.
+// refresh looks at the folder again: before a fetch, so that nothing is counted on that somebody's git gc removed.
+func (p *packs) refresh() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.scan()
+}
+
+// scan makes the list that of the folder, if the folder changed. The caller holds the lock.
 func (p *packs) scan() error {
 	info, err := os.Stat(p.dir)
 	if err != nil {
@@ -80,6 +87,13 @@ func (p *packs) scan() error {
 	if err != nil {
 		return err
 	}
+	p.list = slices.DeleteFunc(p.list, func(k *pack) bool {
+		gone := !slices.Contains(indexes, filepath.Join(p.dir, k.name+".idx"))
+		if gone {
+			_ = k.data.Close() // nobody reads: the lock is held
+		}
+		return gone
+	})
 	for _, file := range indexes {
 		name := strings.TrimSuffix(filepath.Base(file), ".idx")
 		if slices.ContainsFunc(p.list, func(k *pack) bool { return k.name == name }) {

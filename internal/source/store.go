@@ -130,33 +130,37 @@ func (s *Store) board(ctx context.Context, key string, m *mirror, at address, re
 // fetch lists the remote's refs, takes the missing objects, and remembers what it saw.
 func (s *Store) fetch(ctx context.Context, m *mirror, at address, remote Remote) (string, error) {
 	began := time.Now()
+	unavailable := func(err error) error {
+		return s.unavailable(at, remote.Credentials, errors.Join(ctx.Err(), err))
+	}
+	if err := m.packs.refresh(); err != nil {
+		return "", unavailable(err)
+	}
 	conn, err := s.connect(ctx, at, remote.Credentials)
 	if err != nil {
-		return "", s.unavailable(at, remote.Credentials, err)
+		return "", unavailable(err)
 	}
 	defer conn.close()
 	offered, err := conn.refs(ctx)
 	if err != nil {
-		return "", s.unavailable(at, remote.Credentials, err)
+		return "", unavailable(err)
 	}
 	want, err := offered.choose(remote.Ref)
 	if err != nil {
-		var empty errEmpty
-		reason := fleet.SourceUnavailable
-		if errors.As(err, &empty) {
-			reason = fleet.RepositoryEmpty
-		}
-		return "", fleet.Reject(reason, fmt.Errorf("%s %w", at.shown, err))
+		return "", fleet.Reject(reasonOf(err), fmt.Errorf("%s %w", at.shown, err))
 	}
 	var moved int64
 	if !m.packs.has(want.object) {
 		if moved, err = conn.take(ctx, m, want, orDefault(s.MaxFetch, DefaultMaxFetch)); err != nil {
-			return "", s.unavailable(at, remote.Credentials, err)
+			return "", unavailable(err)
 		}
 	}
-	revision, err := m.accept(want)
+	revision, err := m.check(want)
 	if err != nil {
 		return "", fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s: %s: %w", at.shown, remote.Ref, err))
+	}
+	if err := m.note(want); err != nil {
+		return "", unavailable(err)
 	}
 	if s.Observe != nil {
 		s.Observe(Transfer{URL: at.shown, Revision: revision, Bytes: moved, Duration: time.Since(began)})
@@ -164,8 +168,8 @@ func (s *Store) fetch(ctx context.Context, m *mirror, at address, remote Remote)
 	return revision, nil
 }
 
-// accept checks that what was wanted came, notes it, and keeps the number of packs small.
-func (m *mirror) accept(want wanted) (string, error) {
+// check is whether what was wanted came; it gives the commit.
+func (m *mirror) check(want wanted) (string, error) {
 	if !m.packs.has(want.object) {
 		return "", fmt.Errorf("the repository does not have it")
 	}
@@ -176,13 +180,18 @@ func (m *mirror) accept(want wanted) (string, error) {
 	if !m.packs.has(c.TreeHash) {
 		return "", fmt.Errorf("the server sent commit %s without its files", c.Hash)
 	}
+	return c.Hash.String(), nil
+}
+
+// note remembers what was seen of a ref, and keeps the number of packs small.
+func (m *mirror) note(want wanted) error {
 	if want.ref != "" {
 		name := plumbing.ReferenceName(refsFetched + strings.TrimPrefix(string(want.ref), "refs/"))
 		if err := m.setRef(name, want.object); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return c.Hash.String(), m.packs.consolidate()
+	return m.packs.consolidate()
 }
 
 // mirror gives the mirror of a URL; it is made when an address is given, else it must be there.

@@ -197,11 +197,64 @@ func TestPinKeepsUnreachableCommitThroughGC(t *testing.T) {
 	if err := s.Pin(remote.URL, "team-a/fleet", strings.Repeat("0", 40)); err == nil {
 		t.Error("a commit that is not here cannot be pinned")
 	}
-	if err := s.Pin(remote.URL, "../../HEAD", commits["pinned"]); err == nil {
-		t.Log("dots are escaped, so that the ref stays in its folder")
+	if err := s.Pin(remote.URL, "../../HEAD", commits["last"]); err != nil {
+		t.Errorf("dots are escaped, so that the ref stays in its folder: %v", err)
+	}
+	head, err := os.ReadFile(filepath.Join(s.Dir, folderName(remote.URL), "HEAD"))
+	must(t, err)
+	if diff := cmp.Diff("ref: refs/heads/main\n", string(head)); diff != "" {
+		t.Error(diff)
 	}
 	if pinned, err := s.Pinned("https://never.example.com/seen", "team-a/fleet"); pinned != "" || err != nil {
 		t.Errorf("a repository that was never fetched has no pin: %q, %v", pinned, err)
+	}
+}
+
+// What somebody's git gc removed from under a running hub is fetched again, and not only remembered.
+func TestFetchAfterGC(t *testing.T) {
+	root := t.TempDir()
+	r := newRepository(t, filepath.Join(root, "fleet.git"))
+	remote := Remote{URL: "file://" + r.dir}
+	s := newStore(t, root)
+	first := r.push("main", r.commit(map[string]file{"a.yaml": text("first")}))
+	_, err := s.Fetch(t.Context(), remote)
+	must(t, err)
+	r.push("main", r.commit(map[string]file{"a.yaml": text("second")}))
+	_, err = s.Fetch(t.Context(), remote)
+	must(t, err)
+	gitRun(t, filepath.Join(s.Dir, folderName(remote.URL)), "gc", "--prune=now", "-q")
+	r.push("main", first)
+	_, err = s.Fetch(t.Context(), remote)
+	must(t, err)
+	snap, err := (&Store{Dir: s.Dir}).Snapshot(remote.URL, first, "")
+	must(t, err)
+	if got := readText(t, snap, "a.yaml"); got != "first" {
+		t.Errorf("read %q", got)
+	}
+}
+
+func TestShallowRemote(t *testing.T) {
+	root := t.TempDir()
+	full := newRepository(t, filepath.Join(root, "full.git"))
+	first := full.commit(map[string]file{"a.yaml": text("first")})
+	second := full.push("main", full.commit(map[string]file{"a.yaml": text("second")}, first))
+	gitRun(t, root, "clone", "-q", "--bare", "--depth=1", "file://"+full.dir, "fleet.git")
+	for transport, remote := range remotes(t, &repository{dir: filepath.Join(root, "fleet.git")}) {
+		t.Run(transport, func(t *testing.T) {
+			s := newStore(t, root)
+			got, err := s.Fetch(t.Context(), remote)
+			if err != nil || got != second {
+				t.Fatalf("fetched %s, %v", got, err)
+			}
+			_, err = s.Fetch(t.Context(), remote)
+			must(t, err)
+			snap, err := s.Snapshot(remote.URL, got, "")
+			must(t, err)
+			if got := readText(t, snap, "a.yaml"); got != "second" {
+				t.Errorf("read %q", got)
+			}
+			ancestor(t, s, remote.URL, second, second, true)
+		})
 	}
 }
 
@@ -345,6 +398,30 @@ func TestFetchFaults(t *testing.T) {
 		_, err := newStore(t).Fetch(t.Context(), Remote{URL: tls.URL + "/fleet.git", Credentials: credentials(t, "caFile", string(ca))})
 		must(t, err)
 	})
+}
+
+func TestSHA256RepositoryIsNamed(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "fleet.git")
+	gitRun(t, root, "init", "-q", "--object-format=sha256", dir)
+	gitRun(t, dir, "commit", "-q", "--allow-empty", "-m", "first")
+	for _, transport := range []string{"http", "ssh"} {
+		remote := remotes(t, &repository{dir: filepath.Join(dir, ".git")})[transport]
+		_, err := newStore(t).Fetch(t.Context(), remote)
+		expectFault(t, err, fleet.SourceUnavailable, fleet.Author, "names its objects by SHA-256")
+	}
+}
+
+func TestWhatAServerSaysIsOneShortLine(t *testing.T) {
+	secret := credentials(t, "username", "ann", "password", "hunter2")
+	at, err := parseAddress("https://git.example.com/fleet.git")
+	must(t, err)
+	said := errors.New("no:\x1b[31m hunter2\x00\r\nYW5uOmh1bnRlcjI= " + strings.Repeat("é", 5000))
+	got := (&Store{}).unavailable(at, secret, said).Error()
+	want := "fetch https://git.example.com/fleet.git: no: [31m (redacted) (redacted) é"
+	if !strings.HasPrefix(got, want) || len(got) > 300 {
+		t.Errorf("%q", got)
+	}
 }
 
 func unusedAddress(t *testing.T) string {

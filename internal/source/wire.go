@@ -165,7 +165,7 @@ func (w *wire) take(ctx context.Context, m *mirror, want wanted, limit int64) (i
 		}
 	}
 	if len(request.Wants) == 0 {
-		return 0, nil // all branches are here and the commit is on none: accept says so
+		return 0, nil // all branches are here and the commit is on none: check says so
 	}
 	var err error
 	if request.Haves, err = m.haves(want.ref); err != nil {
