@@ -12,8 +12,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/muster-io/muster/api/crds"
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
 	kjson "sigs.k8s.io/json"
@@ -232,7 +234,9 @@ func (d *document) strict(object Object) error {
 	if _, ok := d.object["status"]; ok {
 		return d.fault("status", "status is written by the hub and has no place in a repository")
 	}
-	data, err := json.Marshal(d.object)
+	withDefaults := runtime.DeepCopyJSON(d.object)
+	crds.Default(withDefaults)
+	data, err := json.Marshal(withDefaults)
 	if err != nil {
 		return d.fault("", err.Error())
 	}

@@ -66,20 +66,10 @@ func kindOf(want schema.GroupVersionKind) (Kind, int, bool) {
 	return Kind{}, 0, false
 }
 
-// defaulted fills in what the API server would, so that a plan made offline equals the hub's.
+// defaulted reads what is left out below objects that are left out too as the hub reads it; the schema's own defaults are
+// there already.
 func defaulted(object Object) {
-	switch o := object.(type) {
-	case *clusterv1.ManagedCluster:
-		if o.Spec.LeaseDurationSeconds == 0 {
-			o.Spec.LeaseDurationSeconds = 60
-		}
-	case *clusterv1beta2.ManagedClusterSet:
-		if o.Spec.ClusterSelector.SelectorType == "" {
-			o.Spec.ClusterSelector.SelectorType = clusterv1beta2.ExclusiveClusterSetLabel
-		}
-	case *musterv1alpha1.Application:
-		o.Default()
-	case *musterv1alpha1.FleetRepository:
+	if o, ok := object.(interface{ Default() }); ok {
 		o.Default()
 	}
 }

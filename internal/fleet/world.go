@@ -45,6 +45,7 @@ type LiveWork struct {
 	Owner       string `json:"owner,omitempty"`       // label muster.dev/owner
 	Part        int    `json:"part"`
 	Revision    string `json:"revision,omitempty"`
+	UID         string `json:"uid,omitempty"`
 	Generation  int64  `json:"generation"`
 	Deleting    bool   `json:"deleting,omitempty"`
 	// SpecDigest is computed from the actual spec, so that a hand-edited work is seen; MetaDigest from our labels and annotations.

@@ -1,0 +1,201 @@
+// Package application keeps the ManifestWorks of each Application equal to what its delivered commit asks for.
+//
+// It observes the application's placement, its works and its clusters, plans with the function that a pull request is shown
+// with, lets the rollout decide what may be done now, does it, and folds what the clusters report into the status.
+package application
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/rollout"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// Applications reconciles Applications.
+type Applications struct {
+	// Client reads from the hub's cache, in which works are stripped, and writes.
+	Client client.Client
+	// Reader reads past the cache.
+	Reader client.Reader
+	// Deliveries and Planner are shared with the repository controller.
+	Deliveries *hub.Deliveries
+	Planner    *plan.Planner
+	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
+	HubCluster string
+	// StatusInterval is the least time between two status writes of one application.
+	StatusInterval time.Duration
+	// Writers bounds the writes that run side by side.
+	Writers int
+	// Now is the clock.
+	Now func() time.Time
+
+	mu        sync.Mutex
+	published map[types.NamespacedName]time.Time
+}
+
+// report is how far a reconciliation came.
+type report struct {
+	revision string
+	// waiting says, when nothing was planned, what for; the works stay as they are.
+	waiting string
+	planned *plan.Application
+	world   *fleet.World
+	step    rollout.Step
+	refused map[string]error // by cluster: works that the hub did not take
+}
+
+// Reconcile keeps the works of one application equal to what its revision asks for.
+func (r *Applications) Reconcile(ctx context.Context, app *musterv1alpha1.Application) (reconcile.Result, error) {
+	app.Default()
+	if !app.DeletionTimestamp.IsZero() {
+		return r.finalize(ctx, app)
+	}
+	if controllerutil.AddFinalizer(app, musterv1alpha1.ApplicationFinalizer) {
+		if err := r.Client.Update(ctx, app); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	out, err := r.sync(ctx, app)
+	again, perr := r.publish(ctx, app, statusOf(app, out, err))
+	return resultOf(out, again, errors.Join(err, perr))
+}
+
+// sync observes, plans, decides and writes, in that order. The report says how far it came.
+func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application) (*report, error) {
+	out := &report{revision: app.Status.Revision}
+	var err error
+	if out.world, err = hub.ObserveApplication(ctx, r.Client, app, r.Now()); err != nil {
+		return out, err
+	}
+	out.world.HubCluster = r.HubCluster
+	job, waiting, err := r.job(ctx, app, out.world)
+	if err != nil || waiting != "" {
+		out.waiting = waiting
+		return out, err
+	}
+	out.revision = job.Snapshot.Revision
+	if out.planned, err = r.Planner.Application(ctx, *job); err != nil {
+		return out, err
+	}
+	if err := r.claims(ctx, out.planned); err != nil {
+		return out, err
+	}
+	out.planned.Seal()
+	changes, err := out.planned.Changes()
+	if err != nil {
+		return out, err
+	}
+	out.step = rollout.Next(changes, rolloutInput(app, out))
+	out.refused, err = r.write(ctx, out)
+	for _, f := range changes.Faults() {
+		out.refused[f.Cluster] = f
+	}
+	return out, err
+}
+
+// job finds what the application's repository says of it, and where it belongs. A text instead of a job says what is waited for.
+func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application, world *fleet.World) (*plan.Job, string, error) {
+	key, ok := hub.RepositoryOf(app)
+	if !ok {
+		return nil, "it was made by hand: spec.source.path is read from a fleet repository, so commit the application to one", nil
+	}
+	var repo musterv1alpha1.FleetRepository
+	if err := r.Client.Get(ctx, key, &repo); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return nil, fmt.Sprintf("repository %s is gone; its works stay as they are", key), nil
+		}
+		return nil, "", err
+	}
+	if repo.Status.Revision == "" {
+		return nil, fmt.Sprintf("repository %s to deliver its first commit", key), nil
+	}
+	delivery, err := r.Deliveries.At(ctx, &repo, repo.Status.Revision)
+	if err != nil {
+		return nil, "", err
+	}
+	definition := delivery.Definitions.Find("muster.dev", "Application", app.Namespace, app.Name)
+	if definition == nil {
+		return nil, absent(app, key, delivery), nil
+	}
+	if !sameSpec(app, definition) {
+		return nil, fmt.Sprintf("commit %s to arrive: the application on the hub is not yet, or no more, what %s says",
+			fleet.ShortRevision(repo.Status.Revision), definition.File), nil
+	}
+	job := &plan.Job{
+		Application: app, File: definition.File, Line: definition.Line, LineOf: definition.LineOf,
+		Snapshot: delivery.Snapshot, World: world,
+	}
+	if delivery.Plan != nil {
+		job.CRDs = delivery.Plan.CRDs
+	}
+	decide(job, world, definition)
+	return job, "", nil
+}
+
+// absent says why a delivered commit has no definition of an application that is on the hub.
+func absent(app *musterv1alpha1.Application, repo types.NamespacedName, delivery *hub.Delivery) string {
+	key := fleet.ObjectKey{Group: "muster.dev", Kind: "Application", Namespace: app.Namespace, Name: app.Name}
+	revision := fleet.ShortRevision(delivery.Snapshot.Revision)
+	if delivery.Definitions.Named[key] || !delivery.Definitions.AbsenceProven {
+		return fmt.Sprintf("commit %s cannot be read where the application is, or may be, defined: see the faults of repository %s", revision, repo)
+	}
+	return fmt.Sprintf("commit %s does not define it any more: its removal is held, see repository %s", revision, repo)
+}
+
+// sameSpec: planned is only what the delivered commit says, never a half-delivered or hand-edited state.
+func sameSpec(app *musterv1alpha1.Application, definition *fleet.Definition) bool {
+	defined, ok := definition.Object.(*musterv1alpha1.Application)
+	if !ok {
+		return false
+	}
+	a, errA := fleet.CanonicalJSON(app.Spec)
+	b, errB := fleet.CanonicalJSON(defined.Spec)
+	return errA == nil && errB == nil && string(a) == string(b)
+}
+
+// publish is the only status write: a no-op if nothing changed, and at most one an interval. It says when to try again.
+func (r *Applications) publish(ctx context.Context, app *musterv1alpha1.Application, status musterv1alpha1.ApplicationStatus) (time.Duration, error) {
+	if equality.Semantic.DeepEqual(app.Status, status) {
+		return 0, nil
+	}
+	key := client.ObjectKeyFromObject(app)
+	r.mu.Lock()
+	if r.published == nil {
+		r.published = map[types.NamespacedName]time.Time{}
+	}
+	wait := r.published[key].Add(r.StatusInterval).Sub(r.Now())
+	if wait <= 0 {
+		r.published[key] = r.Now()
+	}
+	r.mu.Unlock()
+	if wait > 0 {
+		return wait, nil
+	}
+	before := app.DeepCopy()
+	app.Status = status
+	return 0, client.IgnoreNotFound(r.Client.Status().Patch(ctx, app, client.MergeFrom(before)))
+}
+
+// resultOf says when to look again: what changes is watched, so only a throttled status and a held change want a clock.
+func resultOf(out *report, again time.Duration, err error) (reconcile.Result, error) {
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if again == 0 && (out.waiting != "" || len(out.refused) > 0) {
+		again = 15 * time.Second
+	}
+	return ctrl.Result{RequeueAfter: again}, nil
+}

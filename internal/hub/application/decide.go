@@ -1,0 +1,127 @@
+package application
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/placement"
+	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/rollout"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// decide fills in the decisions of the live placement, or the fault that they cannot be had: no placement and no decisions
+// never mean no clusters.
+func decide(job *plan.Job, world *fleet.World, definition *fleet.Definition) {
+	app := job.Application
+	i := slices.IndexFunc(world.Placements, func(p clusterv1beta1.Placement) bool {
+		return p.Namespace == app.Namespace && p.Name == app.Spec.PlacementRef.Name
+	})
+	fault := fleet.Fault{
+		Application: app.Namespace + "/" + app.Name, File: definition.File, Line: definition.LineOf("spec.placementRef.name"),
+	}
+	if i < 0 {
+		fault.Reason, fault.Move = fleet.PlacementMissing, fleet.Author
+		fault.Message = fmt.Sprintf("placement %q is not in namespace %s: define it, or correct the name", app.Spec.PlacementRef.Name, app.Namespace)
+		job.Fault = &fault
+		return
+	}
+	p := &world.Placements[i]
+	chosen, complete := placement.Read(p, world.Decisions)
+	if !complete || !placement.Scheduled(p) {
+		fault.Reason, fault.Move = fleet.DecisionsIncomplete, fleet.Machine
+		fault.Message = fmt.Sprintf("the decisions of placement %q are not complete yet", p.Name)
+		job.Fault = &fault
+		return
+	}
+	job.Decisions = decisionsOf(p, world, chosen)
+}
+
+// decisionsOf are the live decisions, which win, and our scheduler's reasons for the clusters that have works and were not chosen.
+func decisionsOf(p *clusterv1beta1.Placement, world *fleet.World, chosen []string) []fleet.Decision {
+	decisions := make([]fleet.Decision, 0, len(chosen))
+	for _, name := range chosen {
+		decisions = append(decisions, fleet.Decision{Cluster: name, Chosen: true, Step: placement.StepChosen})
+	}
+	index := placement.NewIndex(world)
+	var result *placement.Result
+	seen := map[string]bool{}
+	for _, lw := range world.Works {
+		if _, isChosen := slices.BinarySearch(chosen, lw.Cluster); isChosen || seen[lw.Cluster] {
+			continue
+		}
+		seen[lw.Cluster] = true
+		if result == nil {
+			scheduled := index.Schedule(p)
+			result = &scheduled
+		}
+		d := index.Explain(p, result, lw.Cluster)
+		d.Chosen = false
+		decisions = append(decisions, d)
+	}
+	return decisions
+}
+
+// claims makes a fault of every cluster on which another application's work holds an object that this one wants to add.
+func (r *Applications) claims(ctx context.Context, a *plan.Application) error {
+	var failed error
+	a.Claim(func(cluster string, object fleet.ObjectKey) string {
+		var list workv1.ManifestWorkList
+		err := r.Client.List(ctx, &list, client.InNamespace(cluster), client.MatchingFields{hub.ObjectIndex: hub.ObjectIndexKey(object)})
+		if err != nil {
+			failed = err
+			return ""
+		}
+		for i := range list.Items {
+			if lw := hub.LiveWork(&list.Items[i]); lw.Application != "" && lw.Application != a.Key() {
+				return lw.Application
+			}
+		}
+		return ""
+	})
+	if failed != nil {
+		return fmt.Errorf("look up the claims of %s: %w", a.Key(), failed)
+	}
+	return nil
+}
+
+// rolloutInput is what decides which of the changes may be made now.
+func rolloutInput(app *musterv1alpha1.Application, out *report) rollout.Input {
+	faulty, all := out.planned.Faulty()
+	in := rollout.Input{
+		Application:       app.Namespace + "/" + app.Name,
+		Live:              out.planned.Live(),
+		Complete:          !all,
+		Faulty:            faulty,
+		Decisions:         map[string]fleet.Decision{},
+		Unreachable:       map[string]bool{},
+		WhenUnreachable:   app.Spec.Sync.WhenUnreachable,
+		Deletion:          app.Spec.Deletion,
+		PlanDigest:        out.planned.Digest,
+		ApprovedPlan:      app.Annotations[musterv1alpha1.ApprovedPlanAnnotation],
+		MaxClusterPercent: int(*app.Spec.DeletionGuard.MaxClusterPercent),
+	}
+	for _, d := range out.planned.Decisions {
+		in.Decisions[d.Cluster] = d
+	}
+	for i := range out.world.Clusters {
+		if c := &out.world.Clusters[i]; unreachable(c) {
+			in.Unreachable[c.Name] = true
+		}
+	}
+	return in
+}
+
+// unreachable: the cluster joined once and does not answer now.
+func unreachable(c *clusterv1.ManagedCluster) bool {
+	available := meta.FindStatusCondition(c.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
+	return available == nil || available.Status != "True"
+}

@@ -1,0 +1,130 @@
+package application
+
+import (
+	"context"
+	"reflect"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/hub"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// Setup registers the controller. An application wakes for its own spec, for its placement and decisions, for its works, for
+// the delivery of its repository, and for clusters that change in what a plan reads.
+func (r *Applications) Setup(mgr ctrl.Manager) error {
+	own := builder.WithPredicates(predicate.Or(
+		predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, predicate.LabelChangedPredicate{}))
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("application").
+		For(&musterv1alpha1.Application{}, own).
+		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(ofWork)).
+		Watches(&clusterv1beta1.Placement{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
+		Watches(&clusterv1beta1.PlacementDecision{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
+		Watches(&musterv1alpha1.FleetRepository{}, r.ofRepository(), builder.WithPredicates(delivered())).
+		Watches(&clusterv1.ManagedCluster{}, r.all(), builder.WithPredicates(clusterFactsChanged())).
+		Watches(&musterv1alpha1.APISet{}, r.all(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+func ofWork(_ context.Context, o client.Object) []reconcile.Request {
+	w, ok := o.(*workv1.ManifestWork)
+	if !ok {
+		return nil
+	}
+	var app musterv1alpha1.Application
+	app.Annotations = map[string]string{musterv1alpha1.RepositoryAnnotation: hub.LiveWork(w).Application}
+	key, ok := hub.RepositoryOf(&app)
+	if !ok {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: key}}
+}
+
+// inNamespace wakes the applications of the object's namespace that name the placement.
+func (r *Applications) inNamespace() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		name := o.GetName()
+		if p := o.GetLabels()[clusterv1beta1.PlacementLabel]; p != "" {
+			name = p
+		}
+		return r.matching(ctx, func(a *musterv1alpha1.Application) bool { return a.Spec.PlacementRef.Name == name }, client.InNamespace(o.GetNamespace()))
+	})
+}
+
+func (r *Applications) ofRepository() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		key := client.ObjectKeyFromObject(o)
+		return r.matching(ctx, func(a *musterv1alpha1.Application) bool {
+			from, ok := hub.RepositoryOf(a)
+			return ok && from == key
+		})
+	})
+}
+
+func (r *Applications) all() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
+		return r.matching(ctx, func(*musterv1alpha1.Application) bool { return true })
+	})
+}
+
+func (r *Applications) matching(ctx context.Context, match func(*musterv1alpha1.Application) bool, options ...client.ListOption) []reconcile.Request {
+	var list musterv1alpha1.ApplicationList
+	if err := r.Client.List(ctx, &list, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list applications")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range list.Items {
+		if match(&list.Items[i]) {
+			requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{
+				Namespace: list.Items[i].Namespace, Name: list.Items[i].Name,
+			}})
+		}
+	}
+	return requests
+}
+
+// delivered lets through the repositories whose delivered commit or plan changed.
+func delivered() predicate.Predicate {
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, ok1 := e.ObjectOld.(*musterv1alpha1.FleetRepository)
+			after, ok2 := e.ObjectNew.(*musterv1alpha1.FleetRepository)
+			return ok1 && ok2 && (before.Status.Revision != after.Status.Revision || before.Status.Plan != after.Status.Plan)
+		},
+	}
+}
+
+// clusterFactsChanged lets through the clusters that changed in what a plan or a status reads; heartbeats do not.
+func clusterFactsChanged() predicate.Predicate {
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, ok1 := e.ObjectOld.(*clusterv1.ManagedCluster)
+			after, ok2 := e.ObjectNew.(*clusterv1.ManagedCluster)
+			if !ok1 || !ok2 {
+				return true
+			}
+			available := func(c *clusterv1.ManagedCluster) bool {
+				return meta.IsStatusConditionTrue(c.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
+			}
+			return before.Generation != after.Generation ||
+				!reflect.DeepEqual(before.Labels, after.Labels) ||
+				!reflect.DeepEqual(before.Status.ClusterClaims, after.Status.ClusterClaims) ||
+				before.Status.Version != after.Status.Version ||
+				available(before) != available(after)
+		},
+	}
+}

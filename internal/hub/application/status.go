@@ -1,0 +1,315 @@
+package application
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The conditions of an Application. True is good; Ready is derived from the others.
+const (
+	ConditionPlanned = "Planned" // every chosen cluster has a plan
+	ConditionApplied = "Applied" // every planned cluster has applied it
+	ConditionHealthy = "Healthy" // and its objects do well
+	ConditionInSync  = "InSync"  // and nobody has changed them
+	ConditionReady   = "Ready"
+)
+
+// The reasons of those conditions, besides the reasons of faults.
+const (
+	ReasonSucceeded   = "Succeeded"
+	ReasonWaiting     = "Waiting"     // for a commit or a decision
+	ReasonFaults      = "Faults"      // some clusters could not be planned; the rest went on
+	ReasonRefused     = "Refused"     // the hub or a cluster refused an object
+	ReasonProgressing = "Progressing" // clusters are at it
+	ReasonDegraded    = "Degraded"    // an object does not do well
+	ReasonOffline     = "Offline"     // all that is missing are clusters that do not answer
+	ReasonHeld        = "Held"        // deletions wait for an approval
+	ReasonDrifted     = "Drifted"     // a field is not what was applied
+	ReasonFailed      = "Failed"      // the hub failed; it is retried
+	ReasonNoClusters  = "NoClusters"  // the placement chose none
+)
+
+// The states of a cluster's row, from worst to best.
+const (
+	StateFaulty   = "Faulty"
+	StateFailed   = "Failed"
+	StateHeld     = "Held"
+	StateDegraded = "Degraded"
+	StateDrifted  = "Drifted"
+	StatePending  = "Pending"
+	StateOffline  = "Offline"
+	StateApplied  = "Applied" // and not healthy yet
+	StateHealthy  = "Healthy"
+)
+
+var states = []string{
+	StateFaulty, StateFailed, StateHeld, StateDegraded, StateDrifted, StatePending, StateOffline, StateApplied, StateHealthy,
+}
+
+// row is one cluster with what counts about it; it may be more than its worst state says.
+type row struct {
+	musterv1alpha1.ClusterStatus
+	current, healthy, offline, drifted bool
+}
+
+// statusOf is the status that a report amounts to. While nothing could be planned, what the clusters say stays as it was.
+func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1alpha1.ApplicationStatus {
+	status := *app.Status.DeepCopy()
+	status.ObservedGeneration = app.Generation
+	if out.planned != nil && err == nil {
+		rows := rowsOf(out)
+		status.Revision = out.revision
+		status.Plan = out.planned.Digest
+		status.Summary = summaryOf(rows)
+		status.Clusters = worst(rows)
+		status.Held = heldOf(out)
+		if s := status.Summary; s.Clusters > 0 && s.Healthy == s.Clusters && len(out.planned.Faults) == 0 {
+			status.LastGoodRevision = out.revision
+		}
+	}
+	for _, c := range conditionsOf(out, status, err) {
+		c.ObservedGeneration = app.Generation
+		meta.SetStatusCondition(&status.Conditions, c)
+	}
+	return status
+}
+
+// rowsOf has a row for each cluster that is planned, faulty or still has works.
+func rowsOf(out *report) []row {
+	live := map[string][]fleet.LiveWork{}
+	for _, lw := range out.planned.Live() {
+		live[lw.Cluster] = append(live[lw.Cluster], lw)
+	}
+	offline := map[string]bool{}
+	for i := range out.world.Clusters {
+		if c := &out.world.Clusters[i]; unreachable(c) {
+			offline[c.Name] = true
+		}
+	}
+	var rows []row
+	for _, f := range out.planned.Faults {
+		if f.Cluster == "" {
+			continue
+		}
+		r := rowOfFault(f)
+		r.offline = offline[f.Cluster]
+		rows = append(rows, r)
+	}
+	for _, c := range out.planned.Clusters {
+		rows = append(rows, rowOfWorks(c.Name, live[c.Name], c.SetDigest, offline[c.Name], out.refused[c.Name]))
+	}
+	for _, name := range out.planned.Losing() {
+		r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: name, State: StatePending, Reason: "Removing", Move: string(fleet.Machine)}}
+		for _, h := range out.step.Held {
+			if h.Change.Cluster == name {
+				r.State, r.Reason, r.Message = StateHeld, string(h.Reason), h.Message
+				r.Move = string(fleet.Author)
+			}
+		}
+		r.offline = offline[name]
+		rows = append(rows, r)
+	}
+	slices.SortFunc(rows, func(a, b row) int {
+		return cmp.Or(
+			cmp.Compare(slices.Index(states, a.State), slices.Index(states, b.State)),
+			cmp.Compare(a.Cluster, b.Cluster),
+		)
+	})
+	return rows
+}
+
+func rowOfFault(f fleet.Fault) row {
+	message := f.Message
+	if f.Object != "" {
+		message = f.Object + ": " + message
+	}
+	return row{ClusterStatus: musterv1alpha1.ClusterStatus{
+		Cluster: f.Cluster, State: StateFaulty, Reason: string(f.Reason), Message: message,
+		File: f.File, Line: int32(f.Line), Move: string(f.Move),
+	}}
+}
+
+// rowOfWorks counts a cluster as current only when all works of one set, and of the wanted one, say so at their generation.
+func rowOfWorks(cluster string, works []fleet.LiveWork, set string, offline bool, refused error) row {
+	r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: cluster, Move: string(fleet.Machine)}, offline: offline}
+	ofSet, applied, health := 0, 0, fleet.HealthHealthy
+	size := -1
+	var since time.Time
+	for _, lw := range works {
+		if lw.SetDigest == set && !lw.Deleting {
+			ofSet++
+			size = lw.SetSize
+			if lw.Status.Observed && lw.Status.Applied {
+				applied++
+			}
+			health = worseHealth(health, lw.Status.Health)
+			if lw.Status.Since.After(since) {
+				since = lw.Status.Since
+			}
+		}
+		r.note(lw)
+	}
+	r.current = applied == size && ofSet == size
+	r.healthy = r.current && health == fleet.HealthHealthy
+	if !since.IsZero() {
+		at := metav1.NewTime(since)
+		r.Since = &at
+	}
+	r.settle(refused, health)
+	return r
+}
+
+var healths = []fleet.Health{fleet.HealthDegraded, fleet.HealthProgressing, fleet.HealthUnknown, fleet.HealthHealthy}
+
+func worseHealth(a, b fleet.Health) fleet.Health {
+	if b == "" {
+		b = fleet.HealthUnknown
+	}
+	return healths[min(slices.Index(healths, a), slices.Index(healths, b))]
+}
+
+// note takes the worst problem of a work into the row.
+func (r *row) note(lw fleet.LiveWork) {
+	for _, p := range lw.Status.Problems {
+		if p.State == StateDrifted {
+			r.drifted = true
+		}
+		if r.Message == "" || p.State == string(fleet.ApplyFailed) && r.Reason != string(fleet.ApplyFailed) {
+			r.Reason, r.Message = p.State, p.Object.String()+": "+p.Message
+		}
+	}
+}
+
+// settle gives the row its one state: the worst that is true of it.
+func (r *row) settle(refused error, health fleet.Health) {
+	switch {
+	case refused != nil:
+		r.State, r.Reason, r.Message, r.Move = StateFailed, ReasonRefused, "the hub refuses the work: "+refused.Error(), string(fleet.Author)
+	case r.Reason == string(fleet.ApplyFailed):
+		r.State, r.Move = StateFailed, string(fleet.Author)
+	case r.current && health == fleet.HealthDegraded:
+		r.State, r.Move = StateDegraded, string(fleet.Author)
+	case r.drifted:
+		r.State = StateDrifted
+	case r.offline:
+		r.State, r.Reason = StateOffline, cmp.Or(r.Reason, ReasonOffline)
+	case !r.current:
+		r.State, r.Reason = StatePending, cmp.Or(r.Reason, ReasonProgressing)
+	case !r.healthy:
+		r.State = StateApplied
+	default:
+		r.State = StateHealthy
+	}
+}
+
+func summaryOf(rows []row) musterv1alpha1.Summary {
+	var s musterv1alpha1.Summary
+	s.Clusters = int32(len(rows))
+	count := func(n *int32, yes bool) {
+		if yes {
+			*n++
+		}
+	}
+	for _, r := range rows {
+		count(&s.Current, r.current)
+		count(&s.Healthy, r.healthy)
+		count(&s.Offline, r.offline)
+		count(&s.Drifted, r.drifted)
+		count(&s.Faulty, r.State == StateFaulty || r.State == StateFailed)
+		count(&s.Held, r.State == StateHeld)
+	}
+	return s
+}
+
+func worst(rows []row) []musterv1alpha1.ClusterStatus {
+	var list []musterv1alpha1.ClusterStatus
+	for _, r := range rows {
+		if r.State != StateHealthy && len(list) < 20 {
+			list = append(list, r.ClusterStatus)
+		}
+	}
+	return list
+}
+
+func heldOf(out *report) *musterv1alpha1.Held {
+	g := out.step.Guard
+	if g == nil {
+		return nil
+	}
+	return &musterv1alpha1.Held{
+		Plan: out.planned.Digest, Deletions: int32(g.Deletions), Items: g.Items[:min(len(g.Items), 20)], Message: g.Message,
+	}
+}
+
+func conditionsOf(out *report, status musterv1alpha1.ApplicationStatus, err error) []metav1.Condition {
+	planned := plannedCondition(out, err)
+	s := status.Summary
+	missing := func(kind string, n int32, what string) metav1.Condition {
+		c := metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: ReasonSucceeded, Message: fmt.Sprintf("%d of %d clusters %s", n, s.Clusters, what)}
+		if n == s.Clusters {
+			return c
+		}
+		c.Status, c.Reason = metav1.ConditionFalse, ReasonProgressing
+		switch {
+		case s.Faulty > 0:
+			c.Reason = ReasonRefused
+		case s.Held > 0:
+			c.Reason = ReasonHeld
+		case n+s.Offline >= s.Clusters:
+			c.Reason = ReasonOffline
+		}
+		return c
+	}
+	applied := missing(ConditionApplied, s.Current, "have applied "+fleet.ShortRevision(status.Revision))
+	healthy := missing(ConditionHealthy, s.Healthy, "are healthy")
+	inSync := metav1.Condition{Type: ConditionInSync, Status: metav1.ConditionTrue, Reason: ReasonSucceeded, Message: "nothing has drifted"}
+	if s.Drifted > 0 {
+		inSync.Status, inSync.Reason = metav1.ConditionFalse, ReasonDrifted
+		inSync.Message = fmt.Sprintf("drift on %d of %d clusters: muster drift", s.Drifted, s.Clusters)
+	}
+	return []metav1.Condition{planned, applied, healthy, inSync, readyCondition(status, planned, applied, healthy, inSync)}
+}
+
+func plannedCondition(out *report, err error) metav1.Condition {
+	c := metav1.Condition{Type: ConditionPlanned, Status: metav1.ConditionFalse}
+	switch {
+	case err != nil:
+		c.Reason, c.Message = ReasonFailed, err.Error()
+	case out.planned == nil:
+		c.Reason, c.Message = ReasonWaiting, "waits for "+out.waiting
+	case len(out.planned.Faults) > 0:
+		c.Reason = ReasonFaults
+		c.Message = fmt.Sprintf("%d faults, the first: %s", len(out.planned.Faults), out.planned.Faults[0].Error())
+	default:
+		c.Status, c.Reason = metav1.ConditionTrue, ReasonSucceeded
+		c.Message = fmt.Sprintf("planned %s for %d clusters", fleet.ShortRevision(out.revision), len(out.planned.Clusters))
+	}
+	return c
+}
+
+// readyCondition is the first of the others that is not true, or that deletions are held.
+func readyCondition(status musterv1alpha1.ApplicationStatus, others ...metav1.Condition) metav1.Condition {
+	for _, c := range others {
+		if c.Status != metav1.ConditionTrue {
+			c.Type = ConditionReady
+			return c
+		}
+	}
+	c := metav1.Condition{Type: ConditionReady, Status: metav1.ConditionTrue, Reason: ReasonSucceeded}
+	switch {
+	case status.Held != nil:
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonHeld, status.Held.Message
+	case status.Summary.Clusters == 0:
+		c.Reason, c.Message = ReasonNoClusters, "its placement chose no cluster"
+	default:
+		c.Message = fmt.Sprintf("healthy on %d clusters at %s", status.Summary.Clusters, fleet.ShortRevision(status.Revision))
+	}
+	return c
+}

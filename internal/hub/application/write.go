@@ -1,0 +1,220 @@
+package application
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/work"
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// write makes the changes that may be made now: gains before losses. What the hub refuses stays with its cluster; the result
+// names it. An error is the hub's trouble, and is retried.
+func (r *Applications) write(ctx context.Context, out *report) (map[string]error, error) {
+	var gains, losses []work.Change
+	for _, c := range out.step.Now {
+		switch c.Action {
+		case work.Create, work.Update:
+			gains = append(gains, c)
+		case work.Orphan, work.Delete:
+			losses = append(losses, c)
+		}
+	}
+	refused := map[string]error{}
+	for _, changes := range [][]work.Change{gains, losses} {
+		if err := r.writeAll(ctx, changes, refused); err != nil {
+			return refused, err
+		}
+	}
+	return refused, nil
+}
+
+func (r *Applications) writeAll(ctx context.Context, changes []work.Change, refused map[string]error) error {
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(max(1, r.Writers))
+	for _, c := range changes {
+		group.Go(func() error {
+			err := r.writeOne(ctx, c)
+			if err == nil {
+				return nil
+			}
+			if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsBadRequest(err) {
+				mu.Lock()
+				defer mu.Unlock()
+				refused[c.Cluster] = err
+				return nil
+			}
+			return fmt.Errorf("%s work %s/%s: %w", c.Action, c.Cluster, c.Name, err)
+		})
+	}
+	return group.Wait()
+}
+
+// writeOne makes one change, if nothing has moved under it: the work is at the generation that the change was decided on,
+// and so are the works that hold what this one lets go.
+func (r *Applications) writeOne(ctx context.Context, c work.Change) error {
+	if c.Action == work.Create {
+		err := r.Client.Create(ctx, c.Wanted.DeepCopy())
+		if apierrors.IsAlreadyExists(err) {
+			return nil // the cache is behind: it will tell, and the next look compares
+		}
+		return err
+	}
+	ok, err := r.witnessed(ctx, c)
+	if err != nil || !ok {
+		return err
+	}
+	switch c.Action {
+	case work.Update:
+		return r.replace(ctx, c)
+	case work.Orphan:
+		return r.orphan(ctx, *c.Live)
+	case work.Delete:
+		return r.remove(ctx, *c.Live)
+	}
+	return nil
+}
+
+// witnessed reads the witnesses of a change from the API server, not from the cache.
+func (r *Applications) witnessed(ctx context.Context, c work.Change) (bool, error) {
+	for _, witness := range c.Witnesses {
+		current, err := r.current(ctx, c.Cluster, witness.Name)
+		if err != nil || current == nil || current.Generation != witness.Generation || current.DeletionTimestamp != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// current is a work's metadata as the API server has it; nil when there is none.
+func (r *Applications) current(ctx context.Context, cluster, name string) (*metav1.PartialObjectMetadata, error) {
+	var current metav1.PartialObjectMetadata
+	current.SetGroupVersionKind(workv1.GroupVersion.WithKind("ManifestWork"))
+	err := r.Reader.Get(ctx, types.NamespacedName{Namespace: cluster, Name: name}, &current)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return &current, err
+}
+
+// operation of a JSON patch.
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value"`
+}
+
+// unmoved are the tests that a work is the one, at the generation, that a change was decided on.
+func unmoved(lw fleet.LiveWork) []operation {
+	return []operation{
+		{Op: "test", Path: "/metadata/uid", Value: lw.UID},
+		{Op: "test", Path: "/metadata/generation", Value: lw.Generation},
+	}
+}
+
+func (r *Applications) patch(ctx context.Context, cluster, name string, operations []operation) error {
+	patch, err := json.Marshal(operations)
+	if err != nil {
+		return err
+	}
+	var target workv1.ManifestWork
+	target.Namespace, target.Name = cluster, name
+	err = r.Client.Patch(ctx, &target, client.RawPatch(types.JSONPatchType, patch))
+	if apierrors.IsNotFound(err) || isFailedTest(err) {
+		return nil // it has moved: the cache will tell, and the next look compares
+	}
+	return err
+}
+
+// isFailedTest: the API server answers a JSON patch whose test fails as it answers an invalid object, with no field named.
+func isFailedTest(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status) && apierrors.IsInvalid(err) &&
+		(status.Status().Details == nil || len(status.Status().Details.Causes) == 0)
+}
+
+// replace writes the whole spec and our marks, and leaves finalizers and others' marks: what somebody added to the spec is
+// gone afterwards, which an apply would not do.
+func (r *Applications) replace(ctx context.Context, c work.Change) error {
+	operations := append(unmoved(*c.Live), operation{Op: "replace", Path: "/spec", Value: c.Wanted.Spec})
+	for _, k := range slices.Sorted(maps.Keys(c.Wanted.Annotations)) {
+		operations = append(operations, operation{Op: "add", Path: "/metadata/annotations/" + pointer(k), Value: c.Wanted.Annotations[k]})
+	}
+	for _, k := range slices.Sorted(maps.Keys(c.Wanted.Labels)) {
+		operations = append(operations, operation{Op: "add", Path: "/metadata/labels/" + pointer(k), Value: c.Wanted.Labels[k]})
+	}
+	return r.patch(ctx, c.Cluster, c.Name, operations)
+}
+
+// orphan makes a work that is about to go leave its objects on the cluster.
+func (r *Applications) orphan(ctx context.Context, lw fleet.LiveWork) error {
+	option := workv1.DeleteOption{PropagationPolicy: workv1.DeletePropagationPolicyTypeOrphan}
+	return r.patch(ctx, lw.Cluster, lw.Name, append(unmoved(lw), operation{Op: "add", Path: "/spec/deleteOption", Value: option}))
+}
+
+// remove deletes a work while it is at the generation that its deletion was decided on.
+func (r *Applications) remove(ctx context.Context, lw fleet.LiveWork) error {
+	current, err := r.current(ctx, lw.Cluster, lw.Name)
+	if err != nil || current == nil {
+		return err
+	}
+	if string(current.UID) != lw.UID || current.Generation != lw.Generation || current.DeletionTimestamp != nil {
+		return nil
+	}
+	err = r.Client.Delete(ctx, current, client.Preconditions{UID: &current.UID, ResourceVersion: &current.ResourceVersion})
+	if apierrors.IsConflict(err) {
+		return nil // a status came in between: the next look tries again
+	}
+	return client.IgnoreNotFound(err)
+}
+
+// finalize takes the works away as the deletion policy says, and lets the application go when none is left.
+func (r *Applications) finalize(ctx context.Context, app *musterv1alpha1.Application) (reconcile.Result, error) {
+	if !controllerutil.ContainsFinalizer(app, musterv1alpha1.ApplicationFinalizer) {
+		return reconcile.Result{}, nil
+	}
+	works, err := hub.WorksOf(ctx, r.Client, app)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	for _, lw := range works {
+		do := r.remove
+		if app.Spec.Deletion.Application == musterv1alpha1.DeletionOrphan && !lw.Orphan {
+			do = r.orphan // its deletion follows when the cache has seen it
+		}
+		if err := do(ctx, lw); err != nil {
+			return reconcile.Result{}, fmt.Errorf("delete work %s/%s: %w", lw.Cluster, lw.Name, err)
+		}
+	}
+	if len(works) > 0 {
+		return reconcile.Result{RequeueAfter: time.Second}, nil // a work that goes wakes us sooner
+	}
+	r.mu.Lock()
+	delete(r.published, client.ObjectKeyFromObject(app))
+	r.mu.Unlock()
+	controllerutil.RemoveFinalizer(app, musterv1alpha1.ApplicationFinalizer)
+	return reconcile.Result{}, r.Client.Update(ctx, app)
+}
+
+// pointer escapes a key for a JSON pointer.
+func pointer(key string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+}

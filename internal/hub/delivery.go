@@ -1,0 +1,76 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/source"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Delivery is what a repository says at one commit.
+type Delivery struct {
+	Snapshot    fleet.Snapshot
+	Definitions *fleet.Definitions
+	// Plan made for the commit; nil until the repository's controller has made it.
+	Plan *plan.Plan
+}
+
+// Deliveries gives what repositories say, and remembers the newest of each. Nothing in it is lost with the process: the
+// commit is in the repository's status and its content in the store.
+type Deliveries struct {
+	Store *source.Store
+
+	mu     sync.Mutex
+	latest map[types.NamespacedName]*Delivery
+}
+
+// At reads a repository at a commit. No network is used.
+func (d *Deliveries) At(ctx context.Context, repo *musterv1alpha1.FleetRepository, revision string) (*Delivery, error) {
+	key := client.ObjectKeyFromObject(repo)
+	d.mu.Lock()
+	known := d.latest[key]
+	d.mu.Unlock()
+	if known != nil && known.Snapshot.Revision == revision {
+		return known, nil
+	}
+	snapshot, err := d.Store.Snapshot(repo.Spec.URL, revision, repo.Spec.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s at %s: %w", key, fleet.ShortRevision(revision), err)
+	}
+	snapshot.Repository = key.String()
+	definitions, err := fleet.Load(ctx, snapshot.Tree)
+	if err != nil {
+		return nil, fmt.Errorf("load %s at %s: %w", key, fleet.ShortRevision(revision), err)
+	}
+	return &Delivery{Snapshot: snapshot, Definitions: definitions}, nil
+}
+
+// Remember keeps a delivery, so that the next reader of the same commit has it at once.
+func (d *Deliveries) Remember(repo *musterv1alpha1.FleetRepository, delivery *Delivery) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.latest == nil {
+		d.latest = map[types.NamespacedName]*Delivery{}
+	}
+	d.latest[client.ObjectKeyFromObject(repo)] = delivery
+}
+
+// Forget drops a repository that is gone.
+func (d *Deliveries) Forget(key types.NamespacedName) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.latest, key)
+}
+
+// RepositoryOf is the repository that an object on the hub says it was applied from.
+func RepositoryOf(o client.Object) (types.NamespacedName, bool) {
+	namespace, name, ok := strings.Cut(o.GetAnnotations()[musterv1alpha1.RepositoryAnnotation], "/")
+	return types.NamespacedName{Namespace: namespace, Name: name}, ok
+}

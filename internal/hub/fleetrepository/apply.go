@@ -1,0 +1,251 @@
+package fleetrepository
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/work"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// writes remembers what was applied of a repository, so that a definition that has not changed costs a read and no write.
+type writes struct {
+	client  dynamic.Interface
+	account string
+	done    map[fleet.ObjectKey]written
+}
+
+// written is one applied definition: its digest, and the object that came of it.
+type written struct {
+	digest     string
+	version    string // resourceVersion
+	generation int64
+}
+
+// apply writes the definitions in their order: what others stand on comes first. One that is refused is a fault and stops
+// no other.
+func (r *Repositories) apply(ctx context.Context, repo *musterv1alpha1.FleetRepository, world *fleet.World, out *report) error {
+	w, err := r.writer(repo)
+	if err != nil {
+		return err
+	}
+	for i := range out.delivery.Definitions.All {
+		d := &out.delivery.Definitions.All[i]
+		err := r.applyOne(ctx, repo, w, d)
+		if err == nil {
+			out.applied++
+			continue
+		}
+		fault, retry := refusal(err, d, repo)
+		if retry {
+			return fmt.Errorf("apply %s from %s: %w", d.Key, d.File, err)
+		}
+		out.faults = append(out.faults, fault)
+	}
+	fleet.SortFaults(out.faults)
+	return nil
+}
+
+// writer is a client with the rights of the repository's service account, and nothing more.
+func (r *Repositories) writer(repo *musterv1alpha1.FleetRepository) (*writes, error) {
+	key := client.ObjectKeyFromObject(repo)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if w, ok := r.written[key]; ok && w.account == repo.Spec.ServiceAccountName {
+		return w, nil
+	}
+	config := rest.CopyConfig(r.Config)
+	config.Impersonate = rest.ImpersonationConfig{
+		UserName: fmt.Sprintf("system:serviceaccount:%s:%s", repo.Namespace, repo.Spec.ServiceAccountName),
+		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + repo.Namespace, "system:authenticated"},
+	}
+	c, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client for %s: %w", config.Impersonate.UserName, err)
+	}
+	w := &writes{client: c, account: repo.Spec.ServiceAccountName, done: map[fleet.ObjectKey]written{}}
+	if r.written == nil {
+		r.written = map[types.NamespacedName]*writes{}
+	}
+	r.written[key] = w
+	return w, nil
+}
+
+func resourceOf(w *writes, k fleet.ObjectKey) dynamic.ResourceInterface {
+	resource := w.client.Resource(schema.GroupVersionResource{Group: k.Group, Version: k.Version, Resource: k.Resource})
+	if k.Namespace == "" {
+		return resource
+	}
+	return resource.Namespace(k.Namespace)
+}
+
+var errOwnedElsewhere = errors.New("owned elsewhere")
+
+// applyOne makes one object on the hub equal to its definition.
+func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetRepository, w *writes, d *fleet.Definition) error {
+	resource := resourceOf(w, d.Key)
+	live, err := resource.Get(ctx, d.Key.Name, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	if apierrors.IsNotFound(err) {
+		live = nil
+	}
+	if err := mayWrite(live, repo, d); err != nil {
+		return err
+	}
+	if live != nil && !live.GetDeletionTimestamp().IsZero() {
+		return nil // it is on its way out; the next look makes it anew
+	}
+	wanted, err := stamped(repo, d)
+	if err != nil {
+		return err
+	}
+	digest, err := digestOf(wanted)
+	if err != nil {
+		return err
+	}
+	if last := w.done[d.Key]; live != nil && last.digest == digest && last.version == live.GetResourceVersion() {
+		return nil
+	}
+	if cluster, ok := d.Object.(*clusterv1.ManagedCluster); ok {
+		live, err = r.applyCluster(ctx, resource, live, wanted, cluster)
+	} else {
+		live, err = applyObject(ctx, resource, wanted)
+	}
+	if err != nil {
+		return err
+	}
+	w.done[d.Key] = written{digest: digest, version: live.GetResourceVersion(), generation: live.GetGeneration()}
+	return nil
+}
+
+func applyObject(ctx context.Context, resource dynamic.ResourceInterface, wanted *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	return resource.Apply(ctx, wanted.GetName(), wanted, metav1.ApplyOptions{FieldManager: plan.FieldManager, Force: true})
+}
+
+// Owner is the value of label muster.dev/owner on what a repository applies.
+func Owner(repo client.Object) string {
+	return work.Owner("FleetRepository", repo.GetNamespace(), repo.GetName())
+}
+
+// stamped is the definition as written, with the marks that say whose it is.
+func stamped(repo *musterv1alpha1.FleetRepository, d *fleet.Definition) (*unstructured.Unstructured, error) {
+	wanted := d.Source.DeepCopy()
+	labels := wanted.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[musterv1alpha1.OwnerLabel] = Owner(repo)
+	wanted.SetLabels(labels)
+	annotations := wanted.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[musterv1alpha1.RepositoryAnnotation] = repo.Namespace + "/" + repo.Name
+	if cluster, ok := d.Object.(*clusterv1.ManagedCluster); ok {
+		annotations[plan.GitTaintsAnnotation] = plan.GitTaints(cluster.Spec.Taints)
+		unstructured.RemoveNestedField(wanted.Object, "spec", "taints")
+	}
+	wanted.SetAnnotations(annotations)
+	return wanted, nil
+}
+
+func digestOf(o *unstructured.Unstructured) (string, error) {
+	data, err := fleet.CanonicalJSON(o.Object)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// mayWrite holds that an object which another repository or a person owns is not taken over, unless its owner allows it. An
+// agent makes its own ManagedCluster, and namespaces are shared: both may be adopted when no repository has them.
+func mayWrite(live *unstructured.Unstructured, repo *musterv1alpha1.FleetRepository, d *fleet.Definition) error {
+	if live == nil {
+		return nil
+	}
+	me := repo.Namespace + "/" + repo.Name
+	owner := live.GetAnnotations()[musterv1alpha1.RepositoryAnnotation]
+	adoptable := owner == "" && (d.Key.Kind == "ManagedCluster" || d.Key.Kind == "Namespace" || isBuiltIn(d.Key))
+	if owner == me || adoptable || live.GetAnnotations()[musterv1alpha1.TakeOverAnnotation] == me {
+		return nil
+	}
+	holder := "a person"
+	if owner != "" {
+		holder = "repository " + owner
+	}
+	return fleet.Fault{
+		Reason: fleet.OwnedElsewhere, Move: fleet.Author, File: d.File, Line: d.Line, Object: d.Key.String(), Err: errOwnedElsewhere,
+		Message: fmt.Sprintf("%s has it on the hub: take the definition out, or have its owner annotate it %s=%s",
+			holder, musterv1alpha1.TakeOverAnnotation, me),
+	}
+}
+
+// isBuiltIn are the objects that Kubernetes or the hub makes by itself.
+func isBuiltIn(k fleet.ObjectKey) bool {
+	return (k.Kind == "ServiceAccount" && k.Name == "default") ||
+		(k.Kind == "ManagedClusterSet" && (k.Name == "default" || k.Name == "global"))
+}
+
+// refusal makes a fault of an API server's no; the second result is true when it is no answer at all and is to be retried.
+func refusal(err error, d *fleet.Definition, repo *musterv1alpha1.FleetRepository) (fleet.Fault, bool) {
+	if f, ok := fleet.AsFault(err); ok {
+		return f, false
+	}
+	f := fleet.Fault{Reason: fleet.Refused, Move: fleet.Author, File: d.File, Line: d.Line, Object: d.Key.String(), Err: err}
+	switch {
+	case apierrors.IsForbidden(err):
+		f.Reason = fleet.Forbidden
+		f.Message = fmt.Sprintf("service account %s/%s of the repository may not write it: %s",
+			repo.Namespace, repo.Spec.ServiceAccountName, plainStatus(err))
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
+		f.Line = d.LineOf(fieldOf(err))
+		f.Message = "the hub refuses it: " + plainStatus(err)
+	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
+		f.Move = fleet.Machine
+		f.Message = fmt.Sprintf("the hub has no namespace %s, or does not serve the kind: %s", d.Key.Namespace, plainStatus(err))
+	default:
+		return f, true
+	}
+	return f, false
+}
+
+func plainStatus(err error) string {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return status.Status().Message
+	}
+	return err.Error()
+}
+
+// fieldOf is the field that the API server complains about first.
+func fieldOf(err error) string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return ""
+	}
+	for _, cause := range status.Status().Details.Causes {
+		if cause.Field != "" {
+			return strings.TrimPrefix(cause.Field, "<nil>")
+		}
+	}
+	return ""
+}

@@ -1,0 +1,97 @@
+package fleetrepository
+
+import (
+	"context"
+	"fmt"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
+)
+
+// applyCluster writes the parts of a ManagedCluster that Git owns. The taints are merged with the hub's own and written
+// with an optimistic update; a person's denial is not taken back behind their back.
+func (r *Repositories) applyCluster(
+	ctx context.Context, resource dynamic.ResourceInterface, live, wanted *unstructured.Unstructured, declared *clusterv1.ManagedCluster,
+) (*unstructured.Unstructured, error) {
+	var denied error
+	if live != nil {
+		was, err := asCluster(live)
+		if err != nil {
+			return nil, err
+		}
+		if declared.Spec.HubAcceptsClient && deniedByPerson(was) {
+			unstructured.RemoveNestedField(wanted.Object, "spec", "hubAcceptsClient")
+			denied = fleet.Fault{
+				Reason: fleet.OwnedElsewhere, Move: fleet.Author, Object: "ManagedCluster " + was.Name,
+				Message: fmt.Sprintf("a person has denied the cluster on the hub, and Git does not accept it again behind their back: run muster accept %s, or set hubAcceptsClient: false here", was.Name),
+			}
+		}
+	}
+	applied, err := applyObject(ctx, resource, wanted)
+	if err != nil {
+		return nil, err
+	}
+	now, err := asCluster(applied)
+	if err != nil {
+		return nil, err
+	}
+	before := ""
+	if live != nil {
+		before = live.GetAnnotations()[plan.GitTaintsAnnotation]
+	}
+	taints := plan.MergeTaints(now.Spec.Taints, declared.Spec.Taints, before)
+	if !equality.Semantic.DeepEqual(taints, now.Spec.Taints) {
+		for i := range taints {
+			if taints[i].TimeAdded.IsZero() {
+				taints[i].TimeAdded = metav1.NewTime(r.Now())
+			}
+		}
+		if applied, err = updateTaints(ctx, resource, applied, taints); err != nil {
+			return nil, err
+		}
+	}
+	if denied != nil {
+		return nil, denied
+	}
+	return applied, nil
+}
+
+// updateTaints replaces the list as a whole; the resource version makes sure that nobody's taint is lost in between.
+func updateTaints(ctx context.Context, resource dynamic.ResourceInterface, cluster *unstructured.Unstructured, taints []clusterv1.Taint) (*unstructured.Unstructured, error) {
+	list := make([]any, 0, len(taints))
+	for i := range taints {
+		t, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&taints[i])
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, t)
+	}
+	next := cluster.DeepCopy()
+	if err := unstructured.SetNestedSlice(next.Object, list, "spec", "taints"); err != nil {
+		return nil, err
+	}
+	return resource.Update(ctx, next, metav1.UpdateOptions{FieldManager: plan.FieldManager + "-taints"})
+}
+
+// deniedByPerson: the cluster was accepted once, is not now, and it was not Git that said so.
+func deniedByPerson(c *clusterv1.ManagedCluster) bool {
+	if c.Spec.HubAcceptsClient || meta.FindStatusCondition(c.Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted) == nil {
+		return false
+	}
+	return !meta.IsStatusConditionTrue(c.Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted) && !plan.GitOwns(c, "spec", "hubAcceptsClient")
+}
+
+func asCluster(u *unstructured.Unstructured) (*clusterv1.ManagedCluster, error) {
+	var c clusterv1.ManagedCluster
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &c); err != nil {
+		return nil, fmt.Errorf("read ManagedCluster %s: %w", u.GetName(), err)
+	}
+	return &c, nil
+}

@@ -1,0 +1,177 @@
+// Package fleetrepository keeps the definitions on the hub equal to the newest commit of each fleet repository.
+//
+// A commit goes through four stages: it is fetched, planned, applied with the rights of the repository's service account, and
+// delivered once every placement has been decided anew. Only then does status.revision name it, and applications are planned
+// at it. Whatever fails, the last good state stays.
+package fleetrepository
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/source"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// Repositories reconciles FleetRepositories.
+type Repositories struct {
+	// Client reads from the hub's cache and writes status.
+	Client client.Client
+	// Config of the hub, from which clients that impersonate are made.
+	Config *rest.Config
+	// Store of mirrors.
+	Store *source.Store
+	// Deliveries shared with the application controller.
+	Deliveries *hub.Deliveries
+	// Planner shared with the application controller.
+	Planner *plan.Planner
+	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
+	HubCluster string
+	// Settle is how long a commit waits for the placements to be decided as it was planned; after that the live decisions win.
+	Settle time.Duration
+	// Now is the clock.
+	Now func() time.Time
+
+	mu       sync.Mutex
+	fetched  map[types.NamespacedName]fetch
+	written  map[types.NamespacedName]*writes
+	triggers map[types.NamespacedName]bool
+	wake     wakeUp
+}
+
+// report is how far a reconciliation came.
+type report struct {
+	fetched   string // the head
+	rewritten bool   // the delivered commit is no ancestor of it
+	fetchErr  error
+	delivery  *hub.Delivery
+	plan      *plan.Plan
+	delivered bool
+	waiting   string // what the delivery waits for
+	faults    []fleet.Fault
+	held      *musterv1alpha1.Held
+	applied   int
+	again     time.Duration
+}
+
+// Reconcile keeps the definitions of one repository equal to its newest commit.
+func (r *Repositories) Reconcile(ctx context.Context, repo *musterv1alpha1.FleetRepository) (reconcile.Result, error) {
+	if !repo.DeletionTimestamp.IsZero() {
+		return reconcile.Result{}, r.finalize(ctx, repo)
+	}
+	if controllerutil.AddFinalizer(repo, musterv1alpha1.RepositoryFinalizer) {
+		if err := r.Client.Update(ctx, repo); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	out, err := r.sync(ctx, repo)
+	perr := r.publish(ctx, repo, statusOf(repo, out, err, r.Now()))
+	return resultOf(repo, out, errors.Join(err, perr))
+}
+
+// sync fetches, plans, applies and delivers, in that order. The report says how far it came.
+func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepository) (*report, error) {
+	out := &report{again: repo.Spec.Interval.Duration}
+	revision := r.fetch(ctx, repo, out)
+	if revision == "" {
+		return out, nil // nothing was ever fetched: the report has the fault
+	}
+	delivery, err := r.Deliveries.At(ctx, repo, revision)
+	if err != nil {
+		return out, err
+	}
+	if !delivery.Definitions.AbsenceProven && len(delivery.Definitions.All) == 0 {
+		out.faults = delivery.Definitions.Faults
+		out.waiting = "nothing in the commit can be read; the last good state stays"
+		return out, nil
+	}
+	world, err := hub.Observe(ctx, r.Client, r.Now())
+	if err != nil {
+		return out, err
+	}
+	world.HubCluster = r.HubCluster
+	if out.plan, err = r.Planner.Build(ctx, delivery.Snapshot, *world); err != nil {
+		return out, err
+	}
+	out.delivery = &hub.Delivery{Snapshot: delivery.Snapshot, Definitions: delivery.Definitions, Plan: out.plan}
+	out.faults = out.plan.Faults
+	return out, r.deliver(ctx, repo, world, out)
+}
+
+// deliver applies the definitions and, once the placements follow, makes the commit the one that applications are planned at.
+func (r *Repositories) deliver(ctx context.Context, repo *musterv1alpha1.FleetRepository, world *fleet.World, out *report) error {
+	if err := r.apply(ctx, repo, world, out); err != nil {
+		return err
+	}
+	if err := r.prune(ctx, repo, world, out); err != nil {
+		return err
+	}
+	if out.waiting = r.unsettled(ctx, repo, out); out.waiting != "" {
+		out.again = time.Second
+		return nil
+	}
+	if err := r.Store.Pin(repo.Spec.URL, string(repo.UID), out.delivery.Snapshot.Revision); err != nil {
+		return err
+	}
+	r.Deliveries.Remember(repo, out.delivery)
+	out.delivered = true
+	return nil
+}
+
+// finalize releases what the repository applied: its objects stay, as nobody's.
+func (r *Repositories) finalize(ctx context.Context, repo *musterv1alpha1.FleetRepository) error {
+	if !controllerutil.ContainsFinalizer(repo, musterv1alpha1.RepositoryFinalizer) {
+		return nil
+	}
+	if err := r.release(ctx, repo); err != nil {
+		return err
+	}
+	if err := r.Store.Unpin(repo.Spec.URL, string(repo.UID)); err != nil {
+		return err
+	}
+	r.forget(client.ObjectKeyFromObject(repo))
+	controllerutil.RemoveFinalizer(repo, musterv1alpha1.RepositoryFinalizer)
+	return r.Client.Update(ctx, repo)
+}
+
+func (r *Repositories) forget(key types.NamespacedName) {
+	r.Deliveries.Forget(key)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.fetched, key)
+	delete(r.written, key)
+	delete(r.triggers, key)
+}
+
+// publish is the only status write; it is a no-op if nothing changed.
+func (r *Repositories) publish(ctx context.Context, repo *musterv1alpha1.FleetRepository, status musterv1alpha1.FleetRepositoryStatus) error {
+	if equality.Semantic.DeepEqual(repo.Status, status) {
+		return nil
+	}
+	before := repo.DeepCopy()
+	repo.Status = status
+	return r.Client.Status().Patch(ctx, repo, client.MergeFrom(before))
+}
+
+// resultOf says when to look again.
+func resultOf(repo *musterv1alpha1.FleetRepository, out *report, err error) (reconcile.Result, error) {
+	if err != nil {
+		if f, ok := fleet.AsFault(err); ok && f.Move == fleet.Author {
+			return ctrl.Result{RequeueAfter: repo.Spec.Interval.Duration}, nil
+		}
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: out.again}, nil
+}

@@ -1,0 +1,125 @@
+package fleetrepository
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/source"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// fetch is the last look at a remote.
+type fetch struct {
+	at       time.Time
+	revision string
+	since    time.Time // when this revision was first seen
+	from     string    // the spec that it was made with
+	err      error
+}
+
+// fetch looks at the remote when it is due: at the interval, after a webhook, after a change of the spec. It returns the
+// commit to deliver; when the remote cannot be read, that is the last one that was fetched.
+func (r *Repositories) fetch(ctx context.Context, repo *musterv1alpha1.FleetRepository, out *report) string {
+	last := r.lookup(ctx, repo)
+	out.fetchErr, out.fetched = last.err, last.revision
+	out.again = max(time.Second, time.Until(last.at.Add(repo.Spec.Interval.Duration)))
+	if out.fetched == "" {
+		out.fetched = repo.Status.FetchedRevision
+	}
+	delivered := repo.Status.Revision
+	if out.fetchErr == nil && delivered != "" && delivered != out.fetched {
+		ancestor, err := r.Store.IsAncestor(repo.Spec.URL, delivered, out.fetched)
+		out.rewritten = err == nil && !ancestor
+	}
+	return out.fetched
+}
+
+// lookup fetches, or gives the last fetch while it is fresh.
+func (r *Repositories) lookup(ctx context.Context, repo *musterv1alpha1.FleetRepository) fetch {
+	key := client.ObjectKeyFromObject(repo)
+	from := fmt.Sprint(repo.Spec.URL, repo.Spec.Ref, repo.Spec.SecretRef, repo.Generation)
+	r.mu.Lock()
+	last, known := r.fetched[key]
+	triggered := r.triggers[key]
+	delete(r.triggers, key)
+	r.mu.Unlock()
+	if known && !triggered && last.from == from && r.Now().Before(last.at.Add(repo.Spec.Interval.Duration)) {
+		return last
+	}
+	next := fetch{from: from}
+	next.revision, next.err = r.fetchRemote(ctx, repo)
+	next.at, next.since = r.Now(), r.Now()
+	if next.revision == last.revision {
+		next.since = last.since
+	}
+	if next.err != nil && last.from == from {
+		next.revision = last.revision
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fetched == nil {
+		r.fetched = map[types.NamespacedName]fetch{}
+	}
+	r.fetched[key] = next
+	return next
+}
+
+func (r *Repositories) fetchRemote(ctx context.Context, repo *musterv1alpha1.FleetRepository) (string, error) {
+	credentials, err := r.credentials(ctx, repo)
+	if err != nil {
+		return "", err
+	}
+	return r.Store.Fetch(ctx, source.Remote{
+		URL:         repo.Spec.URL,
+		Ref:         source.Ref{Branch: repo.Spec.Ref.Branch, Tag: repo.Spec.Ref.Tag, Commit: repo.Spec.Ref.Commit},
+		Credentials: credentials,
+		Path:        repo.Spec.Path,
+	})
+}
+
+func (r *Repositories) credentials(ctx context.Context, repo *musterv1alpha1.FleetRepository) (source.Credentials, error) {
+	if repo.Spec.SecretRef == nil {
+		return source.Credentials{}, nil
+	}
+	var secret corev1.Secret
+	key := types.NamespacedName{Namespace: repo.Namespace, Name: repo.Spec.SecretRef.Name}
+	if err := r.Client.Get(ctx, key, &secret); err != nil {
+		return source.Credentials{}, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("read Secret %s, which spec.secretRef names: %w", key, err))
+	}
+	credentials, err := source.CredentialsFromSecret(secret.Data)
+	if err != nil {
+		return source.Credentials{}, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("secret %s: %w", key, err))
+	}
+	return credentials, nil
+}
+
+// WebhookSecret is the token that webhooks of a repository are signed with.
+func (r *Repositories) WebhookSecret(ctx context.Context, namespace, name string) ([]byte, bool) {
+	var repo musterv1alpha1.FleetRepository
+	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &repo); err != nil {
+		return nil, false
+	}
+	credentials, err := r.credentials(ctx, &repo)
+	if err != nil {
+		return nil, false
+	}
+	token := credentials.WebhookToken()
+	return token, len(token) > 0
+}
+
+// Trigger makes the next look at a repository's remote due now.
+func (r *Repositories) Trigger(namespace, name string) {
+	key := types.NamespacedName{Namespace: namespace, Name: name}
+	r.mu.Lock()
+	if r.triggers == nil {
+		r.triggers = map[types.NamespacedName]bool{}
+	}
+	r.triggers[key] = true
+	r.mu.Unlock()
+	r.wake.send(key)
+}

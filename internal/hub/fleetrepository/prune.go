@@ -1,0 +1,182 @@
+package fleetrepository
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// orphan is an object on the hub that came from the repository and that the repository does not name any more.
+type orphan struct {
+	key     fleet.ObjectKey
+	object  *unstructured.Unstructured
+	cluster bool // it is released and not deleted
+}
+
+// prune takes away what left the repository, last things first: only when absence is proven, and applications that run on
+// clusters only with an approval. Clusters and namespaces are released, never deleted.
+func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepository, world *fleet.World, out *report) error {
+	w, err := r.writer(repo)
+	if err != nil {
+		return err
+	}
+	orphans, err := r.orphans(ctx, w, repo, out.delivery.Definitions)
+	if err != nil {
+		return err
+	}
+	if !absenceProven(out.delivery.Definitions) {
+		return nil
+	}
+	running := runningOn(world)
+	approved := repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == out.plan.Digest
+	held := &musterv1alpha1.Held{Plan: out.plan.Digest}
+	for _, o := range orphans {
+		key := o.key.Namespace + "/" + o.key.Name
+		if clusters := running[key]; o.key.Kind == "Application" && clusters > 0 && !approved && guarded(repo) {
+			held.Deletions++
+			held.Items = append(held.Items, fmt.Sprintf("application %s, on %d clusters", key, clusters))
+			continue
+		}
+		if err := r.pruneOne(ctx, w, o); err != nil {
+			return fmt.Errorf("prune %s: %w", o.key, err)
+		}
+	}
+	if held.Deletions > 0 {
+		held.Message = fmt.Sprintf("%d applications left the repository and run on clusters: muster approve --plan %s", held.Deletions, shortPlan(held.Plan))
+		held.Items = held.Items[:min(len(held.Items), 20)]
+		out.held = held
+	}
+	return nil
+}
+
+// absenceProven: only a repository of which every file was read says by silence that an object is gone.
+func absenceProven(defs *fleet.Definitions) bool { return defs.AbsenceProven && len(defs.Named) > 0 }
+
+// guarded: a repository whose guard is at 100 percent lets every deletion through.
+func guarded(repo *musterv1alpha1.FleetRepository) bool {
+	p := repo.Spec.DeletionGuard.MaxClusterPercent
+	return p == nil || *p < 100
+}
+
+func shortPlan(digest string) string { return digest[:min(len(digest), 12)] }
+
+// runningOn counts the clusters of each application by its live works.
+func runningOn(world *fleet.World) map[string]int {
+	clusters := map[string]map[string]bool{}
+	for _, lw := range world.Works {
+		if clusters[lw.Application] == nil {
+			clusters[lw.Application] = map[string]bool{}
+		}
+		clusters[lw.Application][lw.Cluster] = true
+	}
+	counts := map[string]int{}
+	for app, on := range clusters {
+		counts[app] = len(on)
+	}
+	return counts
+}
+
+// orphans are found by the repository's owner label, in the reverse of the order in which a commit is applied.
+func (r *Repositories) orphans(ctx context.Context, w *writes, repo *musterv1alpha1.FleetRepository, defs *fleet.Definitions) ([]orphan, error) {
+	var list []orphan
+	for _, kind := range slices.Backward(fleet.Kinds) {
+		found, err := r.owned(ctx, w, repo, kind)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range found {
+			if !defs.Named[o.key.Identity()] {
+				list = append(list, o)
+			}
+		}
+	}
+	return list, nil
+}
+
+// owned are the objects of one kind that carry the repository's marks, as far as its service account may list them.
+func (r *Repositories) owned(ctx context.Context, w *writes, repo *musterv1alpha1.FleetRepository, kind fleet.Kind) ([]orphan, error) {
+	options := metav1.ListOptions{LabelSelector: musterv1alpha1.OwnerLabel + "=" + Owner(repo)}
+	var resource dynamic.ResourceInterface = w.client.Resource(kind.GroupVersion().WithResource(kind.Resource))
+	found, err := resource.List(ctx, options)
+	if apierrors.IsForbidden(err) && kind.Namespaced {
+		found, err = w.client.Resource(kind.GroupVersion().WithResource(kind.Resource)).Namespace(repo.Namespace).List(ctx, options)
+	}
+	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+		return nil, nil // what it may not list it cannot have applied
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list %s of %s/%s: %w", kind.Resource, repo.Namespace, repo.Name, err)
+	}
+	var list []orphan
+	for i := range found.Items {
+		o := &found.Items[i]
+		if o.GetAnnotations()[musterv1alpha1.RepositoryAnnotation] != repo.Namespace+"/"+repo.Name {
+			continue
+		}
+		list = append(list, orphan{
+			key: fleet.ObjectKey{
+				Group: kind.Group, Version: kind.Version, Kind: kind.Kind, Resource: kind.Resource,
+				Namespace: o.GetNamespace(), Name: o.GetName(),
+			},
+			object: o, cluster: kind.Kind == "ManagedCluster",
+		})
+	}
+	return list, nil
+}
+
+// pruneOne deletes an object by its UID, so that one made anew under the name is not hit.
+func (r *Repositories) pruneOne(ctx context.Context, w *writes, o orphan) error {
+	if o.cluster || o.key.Kind == "Namespace" {
+		return r.releaseOne(ctx, w, o)
+	}
+	uid := o.object.GetUID()
+	err := resourceOf(w, o.key).Delete(ctx, o.key.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	delete(w.done, o.key)
+	return err
+}
+
+// releaseOne takes the repository's marks off an object. A released cluster waits for muster detach.
+func (r *Repositories) releaseOne(ctx context.Context, w *writes, o orphan) error {
+	released := "null"
+	if o.cluster {
+		released = fmt.Sprintf("%q", "its file left the repository: run muster detach "+o.key.Name)
+	}
+	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:null},"annotations":{%q:null,%q:%s}}}`,
+		musterv1alpha1.OwnerLabel, musterv1alpha1.RepositoryAnnotation, musterv1alpha1.ReleasedAnnotation, released)
+	_, err := resourceOf(w, o.key).Patch(ctx, o.key.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: "muster-release"})
+	delete(w.done, o.key)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// release takes the marks of a repository that is being deleted off everything it applied.
+func (r *Repositories) release(ctx context.Context, repo *musterv1alpha1.FleetRepository) error {
+	w, err := r.writer(repo)
+	if err != nil {
+		return err
+	}
+	orphans, err := r.orphans(ctx, w, repo, &fleet.Definitions{})
+	if err != nil {
+		return err
+	}
+	for _, o := range orphans {
+		o.cluster = false
+		if err := r.releaseOne(ctx, w, o); err != nil {
+			return fmt.Errorf("release %s: %w", o.key, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package fleetrepository
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/placement"
+	"github.com/muster-io/muster/internal/plan"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// unsettled says what the delivery still waits for: every placement of the commit has been decided at its generation, and
+// decided as the commit was planned. When the decisions stay different for longer than Settle, as under an external
+// scheduler, the live ones win.
+func (r *Repositories) unsettled(ctx context.Context, repo *musterv1alpha1.FleetRepository, out *report) string {
+	w, err := r.writer(repo)
+	if err != nil {
+		return err.Error()
+	}
+	for _, p := range out.plan.Placements {
+		if reason := r.unsettledPlacement(ctx, repo, w, p); reason != "" {
+			return reason
+		}
+	}
+	return ""
+}
+
+func (r *Repositories) unsettledPlacement(ctx context.Context, repo *musterv1alpha1.FleetRepository, w *writes, p plan.Placement) string {
+	name := p.Placement.Namespace + "/" + p.Placement.Name
+	key := fleet.ObjectKey{
+		Group: clusterv1beta1.GroupVersion.Group, Version: clusterv1beta1.GroupVersion.Version, Kind: "Placement",
+		Resource: "placements", Namespace: p.Placement.Namespace, Name: p.Placement.Name,
+	}
+	applied, ok := w.done[key]
+	if !ok {
+		return "" // it was refused, which is a fault of its own
+	}
+	var live clusterv1beta1.Placement
+	err := r.Client.Get(ctx, client.ObjectKeyFromObject(p.Placement), &live)
+	if apierrors.IsNotFound(err) {
+		return fmt.Sprintf("placement %s to be seen by the hub", name)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	if live.Generation < applied.generation || !placement.Scheduled(&live) {
+		return fmt.Sprintf("placement %s to be decided at its generation", name)
+	}
+	var decisions clusterv1beta1.PlacementDecisionList
+	if err := r.Client.List(ctx, &decisions, client.InNamespace(live.Namespace)); err != nil {
+		return err.Error()
+	}
+	clusters, complete := placement.Read(&live, decisions.Items)
+	if !complete {
+		return fmt.Sprintf("the decisions of placement %s to be complete", name)
+	}
+	if !slices.Equal(clusters, p.Result.Chosen) && r.patient(repo, p) {
+		return fmt.Sprintf("the decisions of placement %s to follow", name)
+	}
+	return ""
+}
+
+// patient is true until a commit has waited Settle for its decisions.
+func (r *Repositories) patient(repo *musterv1alpha1.FleetRepository, _ plan.Placement) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := r.fetched[client.ObjectKeyFromObject(repo)]
+	return r.Now().Before(last.since.Add(r.Settle))
+}

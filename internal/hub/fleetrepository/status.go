@@ -1,0 +1,160 @@
+package fleetrepository
+
+import (
+	"fmt"
+	"time"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The conditions of a FleetRepository. True is good; Ready is derived from the others.
+const (
+	ConditionFetched   = "Fetched"   // the remote was read, and this is its newest commit
+	ConditionPlanned   = "Planned"   // the commit has a plan without faults
+	ConditionDelivered = "Delivered" // the newest commit is what applications are planned at
+	ConditionReady     = "Ready"
+)
+
+// The reasons of those conditions, besides the reasons of faults.
+const (
+	ReasonSucceeded = "Succeeded"
+	ReasonFaults    = "Faults"   // some definitions or applications have faults; the rest went on
+	ReasonHeld      = "Held"     // deletions wait for an approval
+	ReasonWaiting   = "Waiting"  // for placements to be decided
+	ReasonFailed    = "Failed"   // the hub failed; it is retried
+	ReasonStale     = "Stale"    // an older commit is delivered
+	ReasonUnknown   = "NotAsked" // an earlier stage failed
+)
+
+// statusOf is the status that a report amounts to.
+func statusOf(repo *musterv1alpha1.FleetRepository, out *report, err error, now time.Time) musterv1alpha1.FleetRepositoryStatus {
+	status := *repo.Status.DeepCopy()
+	status.ObservedGeneration = repo.Generation
+	status.FetchedRevision = out.fetched
+	status.Held = out.held
+	if out.plan != nil {
+		status.Plan = out.plan.Digest
+		status.Definitions = int32(out.applied)
+	}
+	if out.delivered && status.Revision != out.delivery.Snapshot.Revision {
+		status.Revision = out.delivery.Snapshot.Revision
+		at := metav1.NewTime(now)
+		status.DeliveredAt = &at
+	}
+	faults := out.faults
+	if f, ok := fleet.AsFault(out.fetchErr); ok {
+		faults = append([]fleet.Fault{f}, faults...)
+	}
+	status.FaultCount = int32(len(faults))
+	status.Faults = hubFaults(faults)
+	for _, c := range conditionsOf(out, err, status.Revision) {
+		c.ObservedGeneration = repo.Generation
+		meta.SetStatusCondition(&status.Conditions, c)
+	}
+	return status
+}
+
+func conditionsOf(out *report, err error, revision string) []metav1.Condition {
+	fetched := fetchedCondition(out)
+	planned := plannedCondition(out, err)
+	delivered := deliveredCondition(out, err, revision)
+	ready := metav1.Condition{
+		Type: ConditionReady, Status: metav1.ConditionTrue, Reason: ReasonSucceeded,
+		Message: "delivered " + fleet.ShortRevision(revision),
+	}
+	for _, c := range []metav1.Condition{fetched, delivered, planned} {
+		if c.Status != metav1.ConditionTrue {
+			ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, c.Reason, c.Message
+			break
+		}
+	}
+	return []metav1.Condition{fetched, planned, delivered, ready}
+}
+
+func fetchedCondition(out *report) metav1.Condition {
+	c := metav1.Condition{Type: ConditionFetched, Status: metav1.ConditionTrue, Reason: ReasonSucceeded, Message: "fetched " + fleet.ShortRevision(out.fetched)}
+	switch {
+	case out.fetchErr != nil:
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, string(fleet.SourceUnavailable), out.fetchErr.Error()
+		if f, ok := fleet.AsFault(out.fetchErr); ok {
+			c.Reason, c.Message = string(f.Reason), f.Message
+		}
+	case out.rewritten:
+		c.Reason = string(fleet.HistoryRewritten)
+		c.Message = fmt.Sprintf("the history was rewritten: the delivered commit is no ancestor of %s, which is followed all the same; deletions are guarded", fleet.ShortRevision(out.fetched))
+	}
+	return c
+}
+
+func plannedCondition(out *report, err error) metav1.Condition {
+	c := metav1.Condition{Type: ConditionPlanned, Status: metav1.ConditionTrue, Reason: ReasonSucceeded}
+	switch {
+	case len(out.faults) > 0:
+		c.Status, c.Reason = metav1.ConditionFalse, ReasonFaults
+		c.Message = fmt.Sprintf("%d faults, the first: %s", len(out.faults), out.faults[0].Error())
+	case out.plan != nil:
+		c.Message = "plan " + shortPlan(out.plan.Digest)
+	case err != nil:
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonFailed, err.Error()
+	default:
+		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, ReasonUnknown, "no commit was fetched"
+	}
+	return c
+}
+
+func deliveredCondition(out *report, err error, revision string) metav1.Condition {
+	c := metav1.Condition{Type: ConditionDelivered, Status: metav1.ConditionFalse}
+	switch {
+	case err != nil:
+		c.Reason, c.Message = ReasonFailed, err.Error()
+	case out.waiting != "":
+		c.Reason, c.Message = ReasonWaiting, out.waiting
+	case out.held != nil:
+		c.Reason, c.Message = ReasonHeld, out.held.Message
+	case !out.delivered:
+		c.Reason, c.Message = ReasonStale, "nothing is delivered"
+		if revision != "" {
+			c.Message = "the last good commit stays: " + fleet.ShortRevision(revision)
+		}
+	default:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, ReasonSucceeded, "delivered "+fleet.ShortRevision(revision)
+	}
+	return c
+}
+
+// hubFaults are the first twenty, same faults of one application on many clusters folded into one.
+func hubFaults(faults []fleet.Fault) []musterv1alpha1.Fault {
+	type same struct {
+		reason  fleet.Reason
+		app     string
+		file    string
+		line    int
+		object  string
+		message string
+	}
+	at := map[same]int{}
+	var list []musterv1alpha1.Fault
+	for _, f := range faults {
+		key := same{f.Reason, f.Application, f.File, f.Line, f.Object, f.Message}
+		if i, ok := at[key]; ok {
+			list[i].Clusters = max(list[i].Clusters, 1) + 1
+			continue
+		}
+		if len(list) == 20 {
+			continue
+		}
+		at[key] = len(list)
+		message := f.Message
+		if f.Object != "" {
+			message = f.Object + ": " + message
+		}
+		list = append(list, musterv1alpha1.Fault{
+			Reason: string(f.Reason), Application: f.Application, Cluster: f.Cluster, File: f.File, Line: int32(f.Line),
+			Message: message, Move: string(f.Move),
+		})
+	}
+	return list
+}

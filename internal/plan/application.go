@@ -1,0 +1,252 @@
+package plan
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/work"
+	"golang.org/x/sync/errgroup"
+)
+
+// Job is one application to plan.
+type Job struct {
+	Application *musterv1alpha1.Application
+	// File and Line of its definition in the snapshot; LineOf finds the line of a field.
+	File   string
+	Line   int
+	LineOf func(path string) int
+	// Snapshot that holds the content.
+	Snapshot fleet.Snapshot
+	// Decisions about every cluster of the bound sets.
+	Decisions []fleet.Decision
+	// Fault says that the decisions cannot be had; nothing is planned then, and nothing taken away.
+	Fault *fleet.Fault
+	// World the application is planned in; its clusters sorted by name.
+	World *fleet.World
+	// CRDs are, by cluster, the kinds that other applications of the same plan bring.
+	CRDs map[string][]musterv1alpha1.APIResource
+	// APIs finds what a cluster serves; nil asks the world each time.
+	APIs func(*clusterv1.ManagedCluster) *fleet.APIs
+}
+
+func (j *Job) apis(c *clusterv1.ManagedCluster) *fleet.APIs {
+	if j.APIs == nil {
+		return j.World.APIsOf(c)
+	}
+	return j.APIs(c)
+}
+
+// Application computes the works of one application over its decided clusters; Build is a loop over it, and the hub's
+// controller calls it for one. An error means that the context has ended.
+func (p *Planner) Application(ctx context.Context, job Job) (*Application, error) {
+	app := job.Application
+	out := &Application{
+		Application: app, File: job.File, Line: job.Line, Decisions: job.Decisions,
+		revision: job.Snapshot.Revision, live: liveByCluster(job.World, app),
+	}
+	if job.Fault != nil {
+		out.Faults = []fleet.Fault{*job.Fault}
+		return out, nil
+	}
+	targets := out.targets(job.World)
+	planned := make([]*Cluster, len(targets))
+	faults := make([]*fleet.Fault, len(targets))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, target := range targets {
+		group.Go(func() error {
+			c, err := p.cluster(ctx, job, out, target)
+			if err == nil {
+				planned[i] = c
+				return nil
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			faults[i] = clusterFault(err, job, target.cluster.Name)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("plan %s: %w", out.Key(), err)
+	}
+	for i := range targets {
+		if planned[i] != nil {
+			out.Clusters = append(out.Clusters, *planned[i])
+		}
+		if faults[i] != nil {
+			out.Faults = append(out.Faults, *faults[i])
+		}
+	}
+	return out, nil
+}
+
+type target struct {
+	cluster *clusterv1.ManagedCluster
+	kept    bool
+}
+
+// targets are the clusters to plan, sorted: unreachable is not deselected, so a cluster that has works and is dropped only
+// because it cannot be reached stays, unless the application wants to be rescheduled.
+func (a *Application) targets(w *fleet.World) []target {
+	var list []target
+	for _, d := range a.Decisions {
+		keep := !d.Chosen && d.Unreachable && len(a.live[d.Cluster]) > 0 &&
+			a.Application.Spec.Sync.WhenUnreachable != musterv1alpha1.UnreachableReschedule
+		if !d.Chosen && !keep {
+			continue
+		}
+		if c := cluster(w, d.Cluster); c != nil {
+			list = append(list, target{cluster: c, kept: keep})
+		}
+	}
+	slices.SortFunc(list, func(a, b target) int { return compare(a.cluster.Name, b.cluster.Name) })
+	return list
+}
+
+// cluster plans the application for one cluster.
+func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target) (*Cluster, error) {
+	in := render.Input{
+		Application: job.Application,
+		File:        job.File,
+		Tree:        job.Snapshot.Tree,
+		Cluster:     t.cluster,
+		APIs:        job.apis(t.cluster),
+		Extra:       job.CRDs[t.cluster.Name],
+		LineOf:      job.LineOf,
+	}
+	resolved, err := render.Resolve(in)
+	if err != nil {
+		return nil, err
+	}
+	content, err := p.Renderer.Render(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	if err := forbidHubKinds(job.World, t.cluster.Name, job.Application.Namespace, content); err != nil {
+		return nil, err
+	}
+	c := &Cluster{Name: t.cluster.Name, Application: resolved.Application, Overrides: resolved.Overrides, Content: content, Kept: t.kept}
+	set, err := a.Works(*c)
+	if err != nil {
+		return nil, err
+	}
+	c.SetDigest = set.Digest
+	return c, nil
+}
+
+// RootNamespace is the namespace of the root repository, whose applications may carry Muster's and OCM's own kinds to the hub.
+const RootNamespace = "muster-system"
+
+// forbidHubKinds keeps a tenant from steering the hub by delivering OCM or muster.dev kinds to the hub's own cluster.
+func forbidHubKinds(w *fleet.World, cluster, namespace string, content *fleet.Content) error {
+	if cluster != w.HubCluster || w.HubCluster == "" || namespace == RootNamespace {
+		return nil
+	}
+	for _, m := range content.Manifests {
+		if m.Key.Group == "muster.dev" || strings.HasSuffix(m.Key.Group, ".open-cluster-management.io") {
+			return fleet.Fault{
+				Reason: fleet.NamespaceForbidden, Move: fleet.Author, Object: m.Key.String(), File: m.File,
+				Message: fmt.Sprintf("cluster %s is the hub: works of a tenant cannot carry %s kinds to it", cluster, m.Key.Group),
+			}
+		}
+	}
+	return nil
+}
+
+func clusterFault(err error, job Job, cluster string) *fleet.Fault {
+	f, ok := fleet.AsFault(err)
+	if !ok {
+		f = fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, Message: err.Error(), Err: err}
+	}
+	f.Application = job.Application.Namespace + "/" + job.Application.Name
+	f.Cluster = cluster
+	if f.File == "" {
+		f.File, f.Line = job.File, cmp.Or(f.Line, job.Line)
+	}
+	return &f
+}
+
+func liveByCluster(w *fleet.World, app *musterv1alpha1.Application) map[string][]fleet.LiveWork {
+	key := app.Namespace + "/" + app.Name
+	live := map[string][]fleet.LiveWork{}
+	for _, lw := range w.Works {
+		if lw.Application == key {
+			live[lw.Cluster] = append(live[lw.Cluster], lw)
+		}
+	}
+	return live
+}
+
+// Live are the application's live works, sorted as the world has them by cluster.
+func (a *Application) Live() []fleet.LiveWork {
+	var works []fleet.LiveWork
+	for _, cluster := range slices.Sorted(maps.Keys(a.live)) {
+		works = append(works, a.live[cluster]...)
+	}
+	return works
+}
+
+// Changes from the live works to the planned ones; the works of a cluster that could not be planned are left out and stay.
+func (a *Application) Changes() (work.Changes, error) {
+	var changes work.Changes
+	for _, c := range a.Clusters {
+		set, err := a.Works(c)
+		if err != nil {
+			return nil, fmt.Errorf("works of %s on %s: %w", a.Key(), c.Name, err)
+		}
+		changes = append(changes, work.Diff(a.live[c.Name], set.Works)...)
+	}
+	for _, cluster := range a.Losing() {
+		changes = append(changes, work.Diff(a.live[cluster], nil)...)
+	}
+	return changes, nil
+}
+
+// Losing are the clusters that have works of the application and are neither planned nor faulty, sorted.
+func (a *Application) Losing() []string {
+	faulty, all := a.Faulty()
+	if all {
+		return nil
+	}
+	planned := map[string]bool{}
+	for _, c := range a.Clusters {
+		planned[c.Name] = true
+	}
+	var losing []string
+	for cluster := range a.live {
+		if !planned[cluster] && !faulty[cluster] {
+			losing = append(losing, cluster)
+		}
+	}
+	slices.Sort(losing)
+	return losing
+}
+
+// Seal computes the digest over what was planned; it is called when the claims are settled.
+func (a *Application) Seal() {
+	h := sha256.New()
+	for _, c := range a.Clusters {
+		fmt.Fprintln(h, c.Name, c.SetDigest)
+	}
+	for _, name := range a.Losing() {
+		fmt.Fprintln(h, "-", name)
+	}
+	for _, f := range a.Faults {
+		fmt.Fprintln(h, "!", f.Cluster, f.Reason)
+	}
+	a.Digest = hex.EncodeToString(h.Sum(nil))
+}
+
+func compare(a, b string) int { return cmp.Compare(a, b) }

@@ -1,0 +1,263 @@
+package plan
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"iter"
+	"slices"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/placement"
+	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/work"
+)
+
+// Planner builds plans. It keeps what it rendered, so that the next plan costs what changed. Safe for concurrent use.
+type Planner struct {
+	Renderer *render.Renderer
+}
+
+// Plan is what one snapshot asks for in one world.
+type Plan struct {
+	Repository string
+	Revision   string
+	// Digest over the works and the deletions of every application: equal digests, equal outcome.
+	Digest string
+	// Definitions that the snapshot holds.
+	Definitions *fleet.Definitions
+	// World as the snapshot changes it.
+	World *fleet.World
+	// Placements that the snapshot defines, sorted by namespace and name.
+	Placements []Placement
+	// Applications that the snapshot defines, sorted by namespace and name.
+	Applications []*Application
+	// Faults of loading and planning, sorted: the last good work of whatever they name stays.
+	Faults []fleet.Fault
+	// CRDs are, by cluster, the kinds that the plan's own custom resource definitions add.
+	CRDs map[string][]musterv1alpha1.APIResource
+}
+
+// Placement is a placement and what it decides.
+type Placement struct {
+	Placement *clusterv1beta1.Placement
+	File      string
+	Line      int
+	Result    placement.Result
+}
+
+// Application is one application, planned for the clusters that it belongs on.
+type Application struct {
+	Application *musterv1alpha1.Application
+	File        string
+	Line        int
+	// Decisions of its placement, one for each cluster of the bound sets.
+	Decisions []fleet.Decision
+	// Clusters that were planned, sorted by name: the chosen ones, and those that are kept while they cannot be reached.
+	Clusters []Cluster
+	// Faults of this application, by cluster or, with no cluster, of the whole.
+	Faults []fleet.Fault
+	// Digest over the works, and over the clusters that lose theirs.
+	Digest string
+
+	revision string
+	live     map[string][]fleet.LiveWork
+}
+
+// Cluster is one application on one cluster.
+type Cluster struct {
+	Name string
+	// Application with the cluster's overrides and expressions worked in.
+	Application *musterv1alpha1.Application
+	// Overrides that apply, by name.
+	Overrides []string
+	// Content is shared between the clusters that get the same.
+	Content *fleet.Content
+	// SetDigest of the works.
+	SetDigest string
+	// Kept is true for a cluster that its placement dropped only because it cannot be reached.
+	Kept bool
+}
+
+// Key is namespace/name.
+func (a *Application) Key() string { return a.Application.Namespace + "/" + a.Application.Name }
+
+// Faulty are the clusters that could not be planned: their works stay as they are. The second result is true when no
+// cluster could.
+func (a *Application) Faulty() (clusters map[string]bool, all bool) {
+	clusters = map[string]bool{}
+	for _, f := range a.Faults {
+		if f.Cluster == "" {
+			all = true
+		}
+		clusters[f.Cluster] = true
+	}
+	return clusters, all
+}
+
+// Works of one planned cluster: final objects, nothing is added to them later.
+func (a *Application) Works(c Cluster) (work.Set, error) {
+	return work.Wanted(work.Input{
+		Application: c.Application,
+		Cluster:     c.Name,
+		Content:     c.Content,
+		Revision:    a.revision,
+		Live:        a.live[c.Name],
+	})
+}
+
+// Works of the whole plan, application by application and cluster by cluster: they are made one set at a time.
+func (p *Plan) Works() iter.Seq2[*Application, work.Set] {
+	return func(yield func(*Application, work.Set) bool) {
+		for _, a := range p.Applications {
+			for _, c := range a.Clusters {
+				set, err := a.Works(c)
+				if err != nil {
+					continue // Build has made a fault of it and left the cluster out
+				}
+				if !yield(a, set) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Find gives the application with this namespace/name, or nil.
+func (p *Plan) Find(key string) *Application {
+	for _, a := range p.Applications {
+		if a.Key() == key {
+			return a
+		}
+	}
+	return nil
+}
+
+// Build computes what one commit asks of the fleet in one world. Same input, same bytes. An error means that the snapshot
+// could not be read; whatever else goes wrong is a fault in the plan.
+func (p *Planner) Build(ctx context.Context, s fleet.Snapshot, w fleet.World) (*Plan, error) {
+	defs, err := fleet.Load(ctx, s.Tree)
+	if err != nil {
+		return nil, fmt.Errorf("load %s at %s: %w", s.Repository, fleet.ShortRevision(s.Revision), err)
+	}
+	overlaid := Overlay(w, s.Repository, defs)
+	out := &Plan{
+		Repository: s.Repository, Revision: s.Revision, Definitions: defs, World: overlaid,
+		Faults: slices.Clone(defs.Faults), CRDs: map[string][]musterv1alpha1.APIResource{},
+	}
+	results := out.schedule()
+	if err := p.applications(ctx, s, out, results); err != nil {
+		return nil, err
+	}
+	out.settleClaims()
+	out.digest()
+	fleet.SortFaults(out.Faults)
+	return out, nil
+}
+
+// schedule decides every placement that the snapshot defines.
+func (p *Plan) schedule() map[string]placement.Result {
+	results := map[string]placement.Result{}
+	index := placement.NewIndex(p.World)
+	for i := range p.Definitions.All {
+		d := &p.Definitions.All[i]
+		o, ok := d.Object.(*clusterv1beta1.Placement)
+		if !ok {
+			continue
+		}
+		result := index.Schedule(o)
+		results[o.Namespace+"/"+o.Name] = result
+		p.Placements = append(p.Placements, Placement{Placement: o, File: d.File, Line: d.Line, Result: result})
+	}
+	// A placement that no file of this repository defines may still be on the hub.
+	for i := range p.World.Placements {
+		o := &p.World.Placements[i]
+		if _, ok := results[o.Namespace+"/"+o.Name]; !ok {
+			results[o.Namespace+"/"+o.Name] = index.Schedule(o)
+		}
+	}
+	return results
+}
+
+// applications plans every application, in rounds: an application that needs a kind which another one brings to the cluster
+// is planned again once that kind is known.
+func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan, results map[string]placement.Result) error {
+	jobs := map[string]Job{}
+	for i := range out.Definitions.All {
+		d := &out.Definitions.All[i]
+		app, ok := d.Object.(*musterv1alpha1.Application)
+		if !ok {
+			continue
+		}
+		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Snapshot: s, World: out.World}
+		if result, ok := results[app.Namespace+"/"+app.Spec.PlacementRef.Name]; ok {
+			job.Decisions = result.Decisions
+		} else {
+			job.Fault = missingPlacement(app, d)
+		}
+		jobs[app.Namespace+"/"+app.Name] = job
+		planned, err := p.Application(ctx, job)
+		if err != nil {
+			return err
+		}
+		out.Applications = append(out.Applications, planned)
+	}
+	for range out.Applications { // each round settles at least one application, or is the last
+		if !out.collectCRDs() {
+			break
+		}
+		for i, a := range out.Applications {
+			if !slices.ContainsFunc(a.Faults, func(f fleet.Fault) bool { return f.Reason == fleet.UnknownKind }) {
+				continue
+			}
+			job := jobs[a.Key()]
+			job.CRDs = out.CRDs
+			planned, err := p.Application(ctx, job)
+			if err != nil {
+				return err
+			}
+			out.Applications[i] = planned
+		}
+	}
+	return nil
+}
+
+func missingPlacement(app *musterv1alpha1.Application, d *fleet.Definition) *fleet.Fault {
+	return &fleet.Fault{
+		Reason: fleet.PlacementMissing, Move: fleet.Author, Application: app.Namespace + "/" + app.Name,
+		File: d.File, Line: d.LineOf("spec.placementRef.name"),
+		Message: fmt.Sprintf("placement %q is not in namespace %s: define it, or correct the name", app.Spec.PlacementRef.Name, app.Namespace),
+	}
+}
+
+// digest covers what the plan would do, not where it was read.
+func (p *Plan) digest() {
+	h := sha256.New()
+	for _, a := range p.Applications {
+		a.Seal()
+		fmt.Fprintln(h, a.Key(), a.Digest)
+		p.Faults = append(p.Faults, a.Faults...)
+	}
+	for _, pl := range p.Placements {
+		fmt.Fprintln(h, pl.Placement.Namespace, pl.Placement.Name, pl.Result.Chosen)
+	}
+	for _, d := range p.Definitions.All {
+		fmt.Fprintln(h, d.Key.Identity())
+	}
+	p.Digest = hex.EncodeToString(h.Sum(nil))
+}
+
+// Cluster finds a cluster of the world.
+func cluster(w *fleet.World, name string) *clusterv1.ManagedCluster {
+	i, ok := slices.BinarySearchFunc(w.Clusters, name, func(c clusterv1.ManagedCluster, name string) int {
+		return compare(c.Name, name)
+	})
+	if !ok {
+		return nil
+	}
+	return &w.Clusters[i]
+}
