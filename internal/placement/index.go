@@ -10,7 +10,6 @@ import (
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
-	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	"github.com/muster-io/muster/internal/fleet"
 )
@@ -24,7 +23,7 @@ type Index struct {
 	sets     map[string]*clusterv1beta2.ManagedClusterSet
 	bound    map[string][]string // namespace -> names of bound sets, existing or not, sorted
 	scores   map[string][]*clusterv1alpha1.AddOnPlacementScore
-	history  History
+	history  *History
 
 	mu      sync.Mutex
 	members map[string][]int          // set -> indices in clusters, ascending; filled on first use
@@ -39,7 +38,7 @@ func NewIndex(w *fleet.World) *Index {
 }
 
 // NewIndexWith prepares a world whose decisions are already tallied: the world's own are not read.
-func NewIndexWith(w *fleet.World, history History) *Index {
+func NewIndexWith(w *fleet.World, history *History) *Index {
 	x := &Index{
 		now:      w.Time,
 		position: make(map[string]int, len(w.Clusters)),
@@ -72,14 +71,6 @@ func NewIndexWith(w *fleet.World, history History) *Index {
 		x.scores[s.Namespace] = append(x.scores[s.Namespace], s)
 	}
 	return x
-}
-
-// At is the same index at another time.
-func (x *Index) At(now time.Time, history History) *Index {
-	return &Index{
-		now: now, clusters: x.clusters, position: x.position, sets: x.sets, bound: x.bound, scores: x.scores, history: history,
-		members: map[string][]int{}, errors: map[string]error{}, objects: map[int]map[string]any{}, claims: map[int]map[string]string{},
-	}
 }
 
 func sortedClusters(list []clusterv1.ManagedCluster) []*clusterv1.ManagedCluster {
@@ -137,50 +128,4 @@ func claimMap(cluster *clusterv1.ManagedCluster) map[string]string {
 		m[claim.Name] = claim.Value
 	}
 	return m
-}
-
-// History is what placements chose before: Steady and NoSelectIfNew ask for a placement's own decisions, Balance for
-// those of all others.
-type History struct {
-	counts map[string]int      // cluster -> decisions of all placements
-	chosen map[string][]string // namespace/placement -> clusters
-}
-
-// NewHistory tallies decisions.
-func NewHistory(decisions []clusterv1beta1.PlacementDecision) History {
-	h := History{counts: map[string]int{}, chosen: map[string][]string{}}
-	for i := range decisions {
-		h.add(&decisions[i])
-	}
-	return h
-}
-
-func (h History) add(d *clusterv1beta1.PlacementDecision) {
-	key := d.Namespace + "/" + d.Labels[clusterv1beta1.PlacementLabel]
-	for _, c := range d.Status.Decisions {
-		h.counts[c.ClusterName]++
-		h.chosen[key] = append(h.chosen[key], c.ClusterName)
-	}
-}
-
-// of are the clusters that a placement has chosen.
-func (h History) of(p *clusterv1beta1.Placement) map[string]bool {
-	names := h.chosen[p.Namespace+"/"+p.Name]
-	set := make(map[string]bool, len(names))
-	for _, n := range names {
-		set[n] = true
-	}
-	return set
-}
-
-// others counts, for each cluster, the decisions of all other placements, and gives the largest count.
-func (h History) others(p *clusterv1beta1.Placement) (count func(cluster string) int, most int) {
-	own := map[string]int{}
-	for _, n := range h.chosen[p.Namespace+"/"+p.Name] {
-		own[n]++
-	}
-	for name, n := range h.counts {
-		most = max(most, n-own[name])
-	}
-	return func(cluster string) int { return h.counts[cluster] - own[cluster] }, most
 }

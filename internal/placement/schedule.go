@@ -97,9 +97,12 @@ var pipeline = []struct {
 }
 
 // Schedule decides which clusters a placement selects.
-func (x *Index) Schedule(p *clusterv1beta1.Placement) Result {
-	r := &run{placement: p, index: x, previous: x.history.of(p), inSet: map[string]string{}}
-	r.result.at = x.now
+func (x *Index) Schedule(p *clusterv1beta1.Placement) Result { return x.ScheduleAt(p, x.now) }
+
+// ScheduleAt is Schedule at another time than the world's: clusters, scores and taints are the same, what has expired differs.
+func (x *Index) ScheduleAt(p *clusterv1beta1.Placement, now time.Time) Result {
+	r := &run{placement: p, index: x, now: now, previous: x.history.of(p), inSet: map[string]string{}}
+	r.result.at = now
 	for _, s := range pipeline {
 		if err := s.step(r); err != nil {
 			r.refuse(s.name, err)
@@ -127,6 +130,7 @@ func (x *Index) Explain(p *clusterv1beta1.Placement, result *Result, cluster str
 type run struct {
 	placement *clusterv1beta1.Placement
 	index     *Index
+	now       time.Time
 	previous  map[string]bool // clusters that the placement has chosen before
 
 	sets       setFacts
@@ -208,8 +212,8 @@ func (r *run) names() []string {
 	return names
 }
 
-// ordinal is 1st, 2nd, 3rd, 4th …
-func ordinal(n int) string {
+// appendOrdinal writes 1st, 2nd, 3rd, 4th …
+func appendOrdinal(b []byte, n int) []byte {
 	suffix := "th"
 	switch {
 	case n%100 >= 11 && n%100 <= 13:
@@ -220,5 +224,5 @@ func ordinal(n int) string {
 	case n%10 == 3:
 		suffix = "rd"
 	}
-	return strconv.Itoa(n) + suffix
+	return append(strconv.AppendInt(b, int64(n), 10), suffix...)
 }

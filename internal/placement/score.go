@@ -123,10 +123,10 @@ func configured(c clusterv1beta1.PrioritizerConfig) (prioritizer, error) {
 
 // balance is 2·int(100·(0.5 − n/max)) with n the decisions of other placements on the cluster, 100 when there are none.
 func balance(r *run, scores []int64) {
-	count, most := r.index.history.others(r.placement)
-	for i := range r.candidates {
+	counts, most := r.index.history.others(r.placement, r.candidates)
+	for i, n := range counts {
 		scores[i] = maxScore
-		if n := count(r.candidates[i].cluster.Name); n > 0 {
+		if n > 0 {
 			scores[i] = 2 * int64(maxScore*(0.5-float64(n)/float64(most)))
 		}
 	}
@@ -187,7 +187,7 @@ func addOn(of clusterv1beta1.AddOnScore) func(*run, []int64) {
 				continue
 			}
 			if until := object.Status.ValidUntil; until != nil {
-				if r.index.now.After(until.Time) {
+				if r.now.After(until.Time) {
 					expired += " " + name + "/" + of.ResourceName
 					continue
 				}

@@ -57,7 +57,7 @@ func (r *run) untolerated(c *candidate) (unmet []string, unreachable bool) {
 		if taint.Effect == clusterv1.TaintEffectNoSelectIfNew && r.previous[c.cluster.Name] {
 			continue
 		}
-		tolerated, until, expired := tolerate(taint, r.placement.Spec.Tolerations, r.index.now)
+		tolerated, until, expired := tolerate(taint, r.placement.Spec.Tolerations, r.now)
 		if tolerated {
 			if !until.IsZero() && (expires.IsZero() || until.Before(expires)) {
 				expires = until
