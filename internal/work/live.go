@@ -1,0 +1,194 @@
+package work
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"time"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/health"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// maxProblems is how many objects a hub remembers of a work that are not as they should be.
+const maxProblems = 10
+
+// The states of an object that is not as it should be, worst first.
+const (
+	StateApplyFailed = "ApplyFailed"
+	StateDegraded    = "Degraded"
+	StateDrifted     = "Drifted"
+	StateProgressing = "Progressing"
+)
+
+var stateRank = map[string]int{StateApplyFailed: 0, StateDegraded: 1, StateDrifted: 2, StateProgressing: 3}
+
+// Live is what a hub remembers of a work as it is. The digest is of the actual spec, whatever the annotations say, and so
+// are the objects: a work that somebody edited is seen.
+func Live(obj *workv1.ManifestWork) fleet.LiveWork {
+	annotation := func(key string) string { return obj.Annotations[key] }
+	number := func(key string) int {
+		n, _ := strconv.Atoi(annotation(key))
+		return n
+	}
+	live := fleet.LiveWork{
+		Cluster:     obj.Namespace,
+		Name:        obj.Name,
+		Application: annotation(musterv1alpha1.ApplicationAnnotation),
+		Owner:       obj.Labels[musterv1alpha1.OwnerLabel],
+		Part:        number(musterv1alpha1.PartAnnotation),
+		Revision:    annotation(musterv1alpha1.RevisionAnnotation),
+		UID:         string(obj.UID),
+		Generation:  obj.Generation,
+		Deleting:    obj.DeletionTimestamp != nil,
+		SpecDigest:  SpecDigest(obj),
+		MetaDigest:  MetaDigest(obj),
+		SetDigest:   annotation(musterv1alpha1.SetDigestAnnotation),
+		SetSize:     number(musterv1alpha1.SetSizeAnnotation),
+		Objects:     objectsOf(obj),
+	}
+	if option := obj.Spec.DeleteOption; option != nil {
+		live.Orphan = option.PropagationPolicy == workv1.DeletePropagationPolicyTypeOrphan
+		live.Kept = keptBy(option)
+	}
+	live.Status = statusOf(obj, live.Objects)
+	return live
+}
+
+// objectsOf reads the manifests; plural names come from the annotation, which only a planned work has.
+func objectsOf(obj *workv1.ManifestWork) []fleet.ObjectKey {
+	noted, err := ParseObjects(obj.Annotations[musterv1alpha1.ObjectsAnnotation])
+	if err != nil {
+		noted = nil // not written by us: the manifests tell the rest
+	}
+	plural := map[fleet.ObjectKey]string{}
+	for _, key := range noted {
+		plural[key.Identity()] = key.Resource
+	}
+	keys := make([]fleet.ObjectKey, 0, len(obj.Spec.Workload.Manifests))
+	for _, m := range obj.Spec.Workload.Manifests {
+		var u unstructured.Unstructured
+		if err := u.UnmarshalJSON(m.Raw); err != nil {
+			keys = append(keys, fleet.ObjectKey{}) // keeps the ordinals of the others
+			continue
+		}
+		gvk := u.GroupVersionKind()
+		key := fleet.ObjectKey{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind, Namespace: u.GetNamespace(), Name: u.GetName()}
+		key.Resource = plural[key.Identity()]
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+func keptBy(option *workv1.DeleteOption) []fleet.ObjectKey {
+	if option.PropagationPolicy != workv1.DeletePropagationPolicyTypeSelectivelyOrphan || option.SelectivelyOrphan == nil {
+		return nil
+	}
+	var kept []fleet.ObjectKey
+	for _, r := range option.SelectivelyOrphan.OrphaningRules {
+		kept = append(kept, fleet.ObjectKey{Group: r.Group, Resource: r.Resource, Namespace: r.Namespace, Name: r.Name})
+	}
+	return kept
+}
+
+// statusOf folds what the agent reported. Nothing counts but what it says of the work's generation.
+func statusOf(obj *workv1.ManifestWork, objects []fleet.ObjectKey) fleet.WorkStatus {
+	status := fleet.WorkStatus{Health: fleet.HealthUnknown, Since: sinceOf(obj.Status.Conditions)}
+	applied := meta.FindStatusCondition(obj.Status.Conditions, workv1.WorkApplied)
+	status.Observed = applied != nil && applied.ObservedGeneration == obj.Generation
+	if !status.Observed {
+		return status
+	}
+	status.Applied = applied.Status == metav1.ConditionTrue
+	status.AppliedObjects = make([]bool, len(objects))
+	status.Health = fleet.HealthHealthy
+	reports := reportsByOrdinal(obj, objects)
+	for i, key := range objects {
+		o := readObject(key, reports[i], obj.Generation)
+		status.AppliedObjects[i] = o.applied
+		status.Health = health.Worse(status.Health, o.health)
+		status.Problems = append(status.Problems, o.problems...)
+	}
+	slices.SortStableFunc(status.Problems, func(a, b fleet.ObjectProblem) int {
+		return cmp.Or(cmp.Compare(stateRank[a.State], stateRank[b.State]), cmp.Compare(a.Object.String(), b.Object.String()))
+	})
+	if len(status.Problems) > maxProblems {
+		status.Problems = status.Problems[:maxProblems]
+	}
+	return status
+}
+
+// reportsByOrdinal finds the report about each object: the one at its ordinal, if it names the object.
+func reportsByOrdinal(obj *workv1.ManifestWork, objects []fleet.ObjectKey) []*workv1.ManifestCondition {
+	reports := make([]*workv1.ManifestCondition, len(objects))
+	manifests := obj.Status.ResourceStatus.Manifests
+	for i := range manifests {
+		m := manifests[i].ResourceMeta
+		if m.Ordinal < 0 || int(m.Ordinal) >= len(objects) {
+			continue
+		}
+		at := objects[m.Ordinal]
+		if m.Group == at.Group && m.Kind == at.Kind && m.Namespace == at.Namespace && m.Name == at.Name {
+			reports[m.Ordinal] = &manifests[i]
+		}
+	}
+	return reports
+}
+
+type objectReport struct {
+	applied  bool
+	health   fleet.Health
+	problems []fleet.ObjectProblem
+}
+
+func readObject(key fleet.ObjectKey, report *workv1.ManifestCondition, generation int64) objectReport {
+	if report == nil {
+		return objectReport{health: fleet.HealthUnknown}
+	}
+	out := objectReport{}
+	problem := func(state, message string) {
+		out.problems = append(out.problems, fleet.ObjectProblem{Object: key, State: state, Message: message})
+	}
+	var why string
+	out.health, why = health.FromManifest(key, report.Conditions, generation)
+	applied := atGeneration(report.Conditions, workv1.ManifestApplied, generation)
+	out.applied = applied != nil && applied.Status == metav1.ConditionTrue
+	switch {
+	case applied != nil && applied.Status == metav1.ConditionFalse:
+		problem(StateApplyFailed, applied.Message)
+	case out.health == fleet.HealthDegraded:
+		problem(StateDegraded, why)
+	case out.health == fleet.HealthProgressing:
+		problem(StateProgressing, why)
+	}
+	drift := atGeneration(report.Conditions, musterv1alpha1.ConditionDrift, generation)
+	if drift != nil && drift.Status == metav1.ConditionTrue {
+		problem(StateDrifted, drift.Message)
+	}
+	return out
+}
+
+// atGeneration finds a condition of a manifest that is about this generation.
+func atGeneration(conditions []metav1.Condition, kind string, generation int64) *metav1.Condition {
+	c := meta.FindStatusCondition(conditions, kind)
+	if c == nil || c.ObservedGeneration != generation {
+		return nil
+	}
+	return c
+}
+
+// sinceOf is when Applied or the health of a work last changed.
+func sinceOf(conditions []metav1.Condition) time.Time {
+	var since time.Time
+	for _, kind := range []string{workv1.WorkApplied, workv1.WorkAvailable, workv1.WorkProgressing, workv1.WorkDegraded} {
+		if c := meta.FindStatusCondition(conditions, kind); c != nil && c.LastTransitionTime.After(since) {
+			since = c.LastTransitionTime.Time
+		}
+	}
+	return since
+}

@@ -1,0 +1,150 @@
+package work
+
+import (
+	"fmt"
+	"sync"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+)
+
+// prepared are the manifests of a content as works carry them, with what is computed of each but once.
+type prepared struct {
+	manifests []fleet.Manifest
+	digests   map[fleet.ObjectKey]string
+	// shared is the namespace of spec.destination, which other applications may create as well.
+	shared map[fleet.ObjectKey]bool
+	size   int
+}
+
+// prepare makes the manifests that works carry: each with the hub's label, its metadata as an API server keeps it, and
+// the destination's namespace where the application asks for it.
+//
+// The namespace that createNamespace makes has no label: two applications may share it, and each would take the label
+// from the other.
+func prepare(app *musterv1alpha1.Application, content *fleet.Content) (*prepared, error) {
+	out := &prepared{digests: map[fleet.ObjectKey]string{}, shared: map[fleet.ObjectKey]bool{}}
+	owner := Owner("Application", app.Namespace, app.Name)
+	created := createdNamespace(app)
+	found := false
+	for _, m := range content.Manifests {
+		key := m.Key.Identity()
+		isCreated := created != nil && key == created.Key.Identity()
+		found = found || isCreated
+		p, err := prepareManifest(m, owner, isCreated)
+		if err != nil {
+			return nil, fleet.Fault{
+				Reason: fleet.ManifestInvalid, Move: fleet.Author, Object: m.Key.String(), File: m.File,
+				Message: fmt.Sprintf("correct its metadata: %v", err), Err: err,
+			}
+		}
+		out.add(p)
+	}
+	if created != nil {
+		out.shared[created.Key.Identity()] = true
+		if !found {
+			out.add(*created)
+		}
+	}
+	return out, nil
+}
+
+func (p *prepared) add(m fleet.Manifest) {
+	p.manifests = append(p.manifests, m)
+	p.digests[m.Key.Identity()] = manifestDigest(m.JSON)
+	p.size += len(m.JSON)
+}
+
+// createdNamespace is the manifest of the namespace that the application asks to be created, or nil.
+func createdNamespace(app *musterv1alpha1.Application) *fleet.Manifest {
+	if !app.Spec.Destination.CreateNamespace {
+		return nil
+	}
+	name := destinationNamespace(app)
+	return &fleet.Manifest{
+		Key:  fleet.ObjectKey{Version: "v1", Kind: "Namespace", Resource: "namespaces", Name: name},
+		JSON: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":%q}}`, name),
+	}
+}
+
+func destinationNamespace(app *musterv1alpha1.Application) string {
+	if app.Spec.Destination.Namespace != "" {
+		return app.Spec.Destination.Namespace
+	}
+	return app.Namespace
+}
+
+// prepareManifest gives the manifest its label. The metadata goes through ObjectMeta because an API server does the same
+// to every manifest of a work: what it would drop must not be in the digest.
+func prepareManifest(m fleet.Manifest, owner string, shareable bool) (fleet.Manifest, error) {
+	var object map[string]any
+	if err := utiljson.Unmarshal(m.JSON, &object); err != nil {
+		return m, err
+	}
+	fields, _ := object["metadata"].(map[string]any)
+	var metadata metav1.ObjectMeta
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(fields, &metadata); err != nil {
+		return m, err
+	}
+	if !shareable || len(metadata.Labels)+len(metadata.Annotations) > 0 {
+		metav1.SetMetaDataLabel(&metadata, musterv1alpha1.HubLabel, owner)
+	}
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&metadata)
+	if err != nil {
+		return m, err
+	}
+	if metadata.CreationTimestamp.IsZero() {
+		delete(fields, "creationTimestamp")
+	}
+	object["metadata"] = fields
+	m.JSON, err = encode(object)
+	return m, err
+}
+
+// cacheSize bounds, in bytes of manifests, what is kept of prepared contents.
+const cacheSize = 64 << 20
+
+// cache keeps prepared contents: a thousand clusters share few, and preparing reads every manifest.
+var cache = preparedCache{entries: map[preparedKey]*prepared{}}
+
+type preparedKey struct{ content, application, namespace string }
+
+type preparedCache struct {
+	mutex   sync.Mutex
+	entries map[preparedKey]*prepared
+	size    int
+}
+
+func (c *preparedCache) prepare(app *musterv1alpha1.Application, content *fleet.Content) (*prepared, error) {
+	if content.Digest == "" {
+		return prepare(app, content)
+	}
+	key := preparedKey{content: content.Digest, application: app.Namespace + "/" + app.Name}
+	if app.Spec.Destination.CreateNamespace {
+		key.namespace = destinationNamespace(app)
+	}
+	c.mutex.Lock()
+	found := c.entries[key]
+	c.mutex.Unlock()
+	if found != nil {
+		return found, nil
+	}
+	made, err := prepare(app, content)
+	if err != nil {
+		return nil, err
+	}
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.size+made.size > cacheSize {
+		clear(c.entries)
+		c.size = 0
+	}
+	if c.entries[key] == nil {
+		c.entries[key] = made
+		c.size += made.size
+	}
+	return made, nil
+}
