@@ -1,0 +1,207 @@
+package placement
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	"github.com/muster-io/muster/internal/placement"
+)
+
+// retrySoon is the pause before another try when somebody else was faster to write.
+const retrySoon = 200 * time.Millisecond
+
+// Reconcile schedules one placement.
+func (r *Placements) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	var p clusterv1beta1.Placement
+	if err := r.Client.Get(ctx, request.NamespacedName, &p); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.ledger.forget(request.NamespacedName)
+			r.statuses.Delete(request.NamespacedName)
+		}
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if !p.DeletionTimestamp.IsZero() || p.Annotations[clusterv1beta1.PlacementDisableAnnotation] == "true" {
+		return reconcile.Result{}, nil
+	}
+	if !r.ledger.ready(request.NamespacedName) {
+		return reconcile.Result{}, nil // the watch wakes it
+	}
+	requeue, err := r.schedule(ctx, &p)
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
+		return reconcile.Result{RequeueAfter: retrySoon}, nil // the cache is behind
+	}
+	return reconcile.Result{RequeueAfter: requeue}, err
+}
+
+// schedule observes, decides and acts: pages first, status last.
+func (r *Placements) schedule(ctx context.Context, p *clusterv1beta1.Placement) (requeue time.Duration, err error) {
+	index, err := r.facts.get(ctx)
+	if err != nil {
+		return 0, err
+	}
+	existing, err := r.pages(ctx, p)
+	if err != nil {
+		return 0, err
+	}
+	now := r.Now()
+	result := index.ScheduleAt(p, now)
+	wanted := placement.Objects(p, &result, existing)
+	if err := r.write(ctx, p, &result, placement.Writes(p, existing, wanted)); err != nil {
+		return 0, err
+	}
+	if err := r.publish(ctx, p, placement.Status(p, &result)); err != nil {
+		return 0, err
+	}
+	if !result.RequeueAt.IsZero() {
+		// Just after the moment, so that what expires then has expired.
+		return max(result.RequeueAt.Sub(now), 0) + 10*time.Millisecond, nil
+	}
+	return 0, nil
+}
+
+// pages are the placement's PlacementDecisions, by name.
+func (r *Placements) pages(ctx context.Context, p *clusterv1beta1.Placement) ([]clusterv1beta1.PlacementDecision, error) {
+	var list clusterv1beta1.PlacementDecisionList
+	if err := r.Client.List(ctx, &list, client.InNamespace(p.Namespace), client.MatchingFields{pagesByPlacement: p.Name}); err != nil {
+		return nil, fmt.Errorf("list the decisions of placement %s/%s: %w", p.Namespace, p.Name, err)
+	}
+	slices.SortFunc(list.Items, func(a, b clusterv1beta1.PlacementDecision) int { return strings.Compare(a.Name, b.Name) })
+	return list.Items, nil
+}
+
+// write makes the changes of the pages in their order, and stops at the first that fails: the order is what keeps clusters
+// from getting lost.
+func (r *Placements) write(ctx context.Context, p *clusterv1beta1.Placement, result *placement.Result, writes []placement.Write) error {
+	for _, w := range writes {
+		page := w.Page
+		var err error
+		switch w.Verb {
+		case placement.Create:
+			err = r.create(ctx, p, &page)
+		case placement.Update:
+			err = r.update(ctx, p, result, &page)
+		case placement.Delete:
+			err = r.remove(ctx, p, &page)
+		}
+		if err != nil {
+			return fmt.Errorf("%s decision %s of placement %s/%s: %w", strings.ToLower(string(w.Verb)), page.Name, p.Namespace, p.Name, err)
+		}
+	}
+	return nil
+}
+
+func (r *Placements) create(ctx context.Context, p *clusterv1beta1.Placement, page *clusterv1beta1.PlacementDecision) error {
+	status := page.Status
+	if err := r.Client.Create(ctx, page); err != nil {
+		return err
+	}
+	r.ledger.wrote(client.ObjectKeyFromObject(p), page)
+	page.Status = status
+	if err := r.Client.Status().Update(ctx, page); err != nil {
+		return err
+	}
+	r.ledger.wrote(client.ObjectKeyFromObject(p), page)
+	r.event(p, page, "DecisionCreate", "DecisionCreated", "Decision %s is created with placement %s in namespace %s", page.Name, p.Name, p.Namespace)
+	return nil
+}
+
+// update writes the page's labels and owner, where they differ, and then its clusters.
+func (r *Placements) update(ctx context.Context, p *clusterv1beta1.Placement, result *placement.Result, page *clusterv1beta1.PlacementDecision) error {
+	status := page.Status
+	var live clusterv1beta1.PlacementDecision
+	if err := r.Client.Get(ctx, client.ObjectKeyFromObject(page), &live); err != nil {
+		return err
+	}
+	if !placement.SameMetadata(&live, page) {
+		if err := r.Client.Update(ctx, page); err != nil {
+			return err
+		}
+		r.ledger.wrote(client.ObjectKeyFromObject(p), page)
+	}
+	page.Status = status
+	if err := r.Client.Status().Update(ctx, page); err != nil {
+		return err
+	}
+	r.ledger.wrote(client.ObjectKeyFromObject(p), page)
+	r.event(p, page, "DecisionUpdate", "DecisionUpdated", "Decision %s is updated with placement %s in namespace %s%s",
+		page.Name, p.Name, p.Namespace, warnings(result))
+	if text := scores(result); text != "" {
+		r.event(p, page, "ScoreUpdate", "ScoreUpdated", "%s", text)
+	}
+	return nil
+}
+
+func (r *Placements) remove(ctx context.Context, p *clusterv1beta1.Placement, page *clusterv1beta1.PlacementDecision) error {
+	var precondition client.DeleteOption = client.Preconditions{}
+	if page.UID != "" {
+		precondition = client.Preconditions{UID: &page.UID}
+	}
+	if err := client.IgnoreNotFound(r.Client.Delete(ctx, page, precondition)); err != nil {
+		return err
+	}
+	r.event(p, page, "DecisionDelete", "DecisionDeleted", "Decision %s is deleted with placement %s in namespace %s", page.Name, p.Name, p.Namespace)
+	return nil
+}
+
+// publish writes the status, after the pages and only when it differs.
+func (r *Placements) publish(ctx context.Context, p *clusterv1beta1.Placement, status clusterv1beta1.PlacementStatus) error {
+	if equality.Semantic.DeepEqual(p.Status, status) {
+		return nil
+	}
+	p.Status = status
+	if err := r.Client.Status().Update(ctx, p); err != nil {
+		return fmt.Errorf("write the status of placement %s/%s: %w", p.Namespace, p.Name, err)
+	}
+	r.statuses.Store(client.ObjectKeyFromObject(p), p.ResourceVersion)
+	return nil
+}
+
+// ownStatus says whether the placement's revision is the one that our last status write gave it.
+func (r *Placements) ownStatus(p *clusterv1beta1.Placement) bool {
+	revision, ok := r.statuses.Load(client.ObjectKeyFromObject(p))
+	return ok && revision == p.ResourceVersion
+}
+
+func (r *Placements) event(p *clusterv1beta1.Placement, page *clusterv1beta1.PlacementDecision, reason, action, note string, args ...any) {
+	if r.Events != nil {
+		r.Events.Eventf(p, page, corev1.EventTypeNormal, reason, action, note, args...)
+	}
+}
+
+// maxEventNote is how long an event's text may be, in bytes: Kubernetes allows 1024.
+const maxEventNote = 1000
+
+// scores are the totals of the candidates as OCM's event has them, "a:100 b:20 ".
+func scores(result *placement.Result) string {
+	var b strings.Builder
+	for i, c := range result.Candidates {
+		text := fmt.Sprintf("%s:%d ", c, result.Totals[i])
+		if b.Len()+len(text) > maxEventNote {
+			b.WriteString("......")
+			break
+		}
+		b.WriteString(text)
+	}
+	return b.String()
+}
+
+func warnings(result *placement.Result) string {
+	if len(result.Warnings) == 0 {
+		return ""
+	}
+	text := ": " + strings.Join(result.Warnings, "; ")
+	if len(text) > maxEventNote/2 {
+		text = strings.ToValidUTF8(text[:maxEventNote/2], "") + "…"
+	}
+	return text
+}

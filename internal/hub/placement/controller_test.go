@@ -1,0 +1,302 @@
+package placement
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	"github.com/muster-io/muster/internal/placement"
+)
+
+// pagesOf are a placement's pages at one moment.
+func pagesOf(ctx context.Context, p *clusterv1beta1.Placement) []clusterv1beta1.PlacementDecision {
+	var list clusterv1beta1.PlacementDecisionList
+	ExpectWithOffset(1, hub.List(ctx, &list, client.InNamespace(p.Namespace), client.MatchingLabels{clusterv1beta1.PlacementLabel: p.Name})).To(Succeed())
+	return list.Items
+}
+
+// read is what a reader of the placement believes now.
+func read(ctx context.Context, p *clusterv1beta1.Placement) (clusters []string, complete bool) {
+	live := live(ctx, p)
+	if !placement.Scheduled(live) {
+		return nil, false
+	}
+	return placement.Read(live, pagesOf(ctx, p))
+}
+
+func live(ctx context.Context, p *clusterv1beta1.Placement) *clusterv1beta1.Placement {
+	var now clusterv1beta1.Placement
+	ExpectWithOffset(1, hub.Get(ctx, client.ObjectKeyFromObject(p), &now)).To(Succeed())
+	return &now
+}
+
+func expectChosen(ctx context.Context, p *clusterv1beta1.Placement, clusters ...string) {
+	GinkgoHelper()
+	if clusters == nil {
+		clusters = []string{}
+	}
+	slices.Sort(clusters)
+	Eventually(func(g Gomega) {
+		got, complete := read(ctx, p)
+		g.Expect(complete).To(BeTrue(), "the pages are a complete set")
+		g.Expect(slices.Equal(got, clusters)).To(BeTrue(), "chosen %v, want %v", got, clusters)
+	}).Should(Succeed())
+}
+
+func expectCondition(ctx context.Context, p *clusterv1beta1.Placement, kind string, status metav1.ConditionStatus, reason, message string) {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		c := meta.FindStatusCondition(live(ctx, p).Status.Conditions, kind)
+		g.Expect(c).NotTo(BeNil())
+		g.Expect(c.Status).To(Equal(status))
+		g.Expect(c.Reason).To(Equal(reason))
+		g.Expect(c.Message).To(ContainSubstring(message))
+	}).Should(Succeed())
+}
+
+var _ = Describe("A placement", func() {
+	It("follows clusters, labels, taints, sets and bindings", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		a := t.cluster(ctx, "a", map[string]string{"tier": "edge"})
+		b := t.cluster(ctx, "b", map[string]string{"tier": "edge"})
+		p := t.placement(ctx, "edge", func(s *clusterv1beta1.PlacementSpec) {
+			s.Predicates = make([]clusterv1beta1.ClusterPredicate, 1)
+			s.Predicates[0].RequiredClusterSelector.LabelSelector.MatchLabels = map[string]string{"tier": "edge"}
+		})
+		expectChosen(ctx, p, a, b)
+		expectCondition(ctx, p, "PlacementSatisfied", metav1.ConditionTrue, "AllDecisionsScheduled", "2 in bound sets, 2 selected")
+
+		By("a cluster that comes")
+		c := t.cluster(ctx, "c", map[string]string{"tier": "edge"})
+		expectChosen(ctx, p, a, b, c)
+		By("a label that changes")
+		edit(ctx, &clusterv1.ManagedCluster{}, c, func(c *clusterv1.ManagedCluster) { c.Labels["tier"] = "core" })
+		expectChosen(ctx, p, a, b)
+		By("a taint that is added")
+		edit(ctx, &clusterv1.ManagedCluster{}, b, func(c *clusterv1.ManagedCluster) {
+			c.Spec.Taints = []clusterv1.Taint{{Key: clusterv1.ManagedClusterTaintUnreachable, Effect: clusterv1.TaintEffectNoSelect, TimeAdded: metav1.Now()}}
+		})
+		expectChosen(ctx, p, a)
+		By("a binding that goes")
+		Expect(hub.Delete(ctx, &clusterv1beta2.ManagedClusterSetBinding{ObjectMeta: metav1.ObjectMeta{Namespace: t.name, Name: t.name}})).To(Succeed())
+		expectChosen(ctx, p)
+		expectCondition(ctx, p, "PlacementSatisfied", metav1.ConditionFalse, "NoManagedClusterSetBindings", "No valid ManagedClusterSetBindings")
+		By("and comes back")
+		t.bind(ctx, t.name)
+		expectChosen(ctx, p, a)
+		By("a set that goes")
+		Expect(hub.Delete(ctx, &clusterv1beta2.ManagedClusterSet{ObjectMeta: metav1.ObjectMeta{Name: t.name}})).To(Succeed())
+		expectChosen(ctx, p)
+		expectCondition(ctx, p, "PlacementSatisfied", metav1.ConditionFalse, "NoManagedClusterSetBindings", "ManagedClusterSet "+t.name+" does not exist")
+	})
+
+	It("says which set it names that does not exist", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		t.cluster(ctx, "a", nil)
+		p := t.placement(ctx, "edge", func(s *clusterv1beta1.PlacementSpec) { s.ClusterSets = []string{"typo"} })
+		expectChosen(ctx, p)
+		expectCondition(ctx, p, "PlacementSatisfied", metav1.ConditionFalse, "NoIntersection", "ManagedClusterSet typo does not exist")
+	})
+
+	It("says what is wrong with its CEL", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		p := t.placement(ctx, "edge", func(s *clusterv1beta1.PlacementSpec) {
+			s.Predicates = make([]clusterv1beta1.ClusterPredicate, 1)
+			s.Predicates[0].RequiredClusterSelector.CelSelector.CelExpressions = []string{"managedCluster.metadata."}
+		})
+		expectCondition(ctx, p, "PlacementMisconfigured", metav1.ConditionTrue, "Misconfigured", "managedCluster.metadata.")
+	})
+
+	It("always has a page, owned and labelled, and makes it again", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		p := t.placement(ctx, "none", nil)
+		expectChosen(ctx, p)
+		page := pagesOf(ctx, p)[0]
+		Expect(page.Name).To(Equal("none-decision-1"))
+		Expect(page.Status.Decisions).To(BeEmpty())
+		Expect(page.OwnerReferences).To(HaveLen(1))
+		Expect(page.OwnerReferences[0].UID).To(Equal(p.UID))
+		Expect(page.Labels).To(And(HaveKeyWithValue(clusterv1beta1.DecisionGroupIndexLabel, "0"), HaveKeyWithValue(clusterv1beta1.DecisionGroupNameLabel, "")))
+
+		a := t.cluster(ctx, "a", nil)
+		expectChosen(ctx, p, a)
+		By("a page that somebody deletes")
+		Expect(hub.Delete(ctx, &pagesOf(ctx, p)[0])).To(Succeed())
+		expectChosen(ctx, p, a)
+		By("a page that somebody edits")
+		Eventually(func() error {
+			page := pagesOf(ctx, p)[0]
+			page.Status.Decisions[0].ClusterName = "intruder"
+			return hub.Status().Update(ctx, &page)
+		}).Should(Succeed())
+		expectChosen(ctx, p, a)
+	})
+
+	It("never loses a cluster while pages shift", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		names := t.clusters(ctx, 250)
+		p := t.placement(ctx, "all", nil)
+		expectChosen(ctx, p, names...)
+		Expect(pagesOf(ctx, p)).To(HaveLen(3))
+
+		watching, stop := context.WithCancel(ctx)
+		lost := make(chan string, 1)
+		go func() {
+			defer GinkgoRecover()
+			defer close(lost)
+			for watching.Err() == nil {
+				if text := missing(pagesOf(ctx, p), names[1:]); text != "" {
+					lost <- text
+					return
+				}
+			}
+		}()
+		// One that goes moves every page forward, three that come move them back.
+		Expect(hub.Delete(ctx, &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: names[0]}})).To(Succeed())
+		expectChosen(ctx, p, names[1:]...)
+		var more []string
+		for i := range 3 {
+			more = append(more, t.cluster(ctx, fmt.Sprintf("a%d", i), nil))
+		}
+		expectChosen(ctx, p, append(more, names[1:]...)...)
+		stop()
+		Expect(lost).NotTo(Receive(Not(BeEmpty())), "kept clusters vanished from the pages")
+	})
+
+	It("leaves a placement to another scheduler that asks for it", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		t.cluster(ctx, "a", nil)
+		p := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{
+			Namespace: t.name, Name: "theirs", Annotations: map[string]string{clusterv1beta1.PlacementDisableAnnotation: "true"},
+		}}
+		Expect(hub.Create(ctx, p)).To(Succeed())
+		ours := t.placement(ctx, "ours", nil)
+		Eventually(func() bool { _, complete := read(ctx, ours); return complete }).Should(BeTrue())
+		Expect(pagesOf(ctx, p)).To(BeEmpty())
+		Expect(live(ctx, p).Status.Conditions).To(BeEmpty())
+
+		By("and takes it back")
+		edit(ctx, p, p.Name, func(p *clusterv1beta1.Placement) { p.Annotations = nil })
+		Eventually(func() bool { _, complete := read(ctx, p); return complete }).Should(BeTrue())
+	})
+
+	It("drops a cluster when its toleration ends", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		a := t.cluster(ctx, "a", nil)
+		seconds := int64(3)
+		p := t.placement(ctx, "edge", func(s *clusterv1beta1.PlacementSpec) {
+			s.Tolerations = []clusterv1beta1.Toleration{{Key: "k", Operator: clusterv1beta1.TolerationOpExists, TolerationSeconds: &seconds}}
+		})
+		expectChosen(ctx, p, a)
+		edit(ctx, &clusterv1.ManagedCluster{}, a, func(c *clusterv1.ManagedCluster) {
+			c.Spec.Taints = []clusterv1.Taint{{Key: "k", Effect: clusterv1.TaintEffectNoSelect, TimeAdded: metav1.Now()}}
+		})
+		expectChosen(ctx, p) // nothing but time changes
+	})
+
+	It("follows scores, and keeps its choice by Steady", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		a, b := t.cluster(ctx, "a", nil), t.cluster(ctx, "b", nil)
+		one := int32(1)
+		score := func(weight int32, steady int32) func(*clusterv1beta1.PlacementSpec) {
+			return func(s *clusterv1beta1.PlacementSpec) {
+				s.NumberOfClusters = &one
+				s.PrioritizerPolicy = clusterv1beta1.PrioritizerPolicy{Mode: clusterv1beta1.PrioritizerPolicyModeExact, Configurations: []clusterv1beta1.PrioritizerConfig{
+					{Weight: weight, ScoreCoordinate: &clusterv1beta1.ScoreCoordinate{Type: clusterv1beta1.ScoreCoordinateTypeAddOn, AddOn: &clusterv1beta1.AddOnScore{ResourceName: "usage", ScoreName: "cpu"}}},
+					{Weight: steady, ScoreCoordinate: &clusterv1beta1.ScoreCoordinate{Type: clusterv1beta1.ScoreCoordinateTypeBuiltIn, BuiltIn: clusterv1beta1.PrioritizerSteady}},
+				}}
+			}
+		}
+		follows, stays := t.placement(ctx, "follows", score(1, 0)), t.placement(ctx, "stays", score(1, 2))
+		expectChosen(ctx, follows, a)
+		expectChosen(ctx, stays, a)
+		t.score(ctx, b, 90)
+		expectChosen(ctx, follows, b)
+		expectChosen(ctx, stays, a)
+	})
+
+	It("tells of its decisions by events", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		p := t.placement(ctx, "edge", nil)
+		expectChosen(ctx, p)
+		expectChosen(ctx, p, t.cluster(ctx, "a", nil))
+		Eventually(func(g Gomega) {
+			var list eventsv1.EventList
+			g.Expect(hub.List(ctx, &list, client.InNamespace(t.name))).To(Succeed())
+			var reasons []string
+			for _, e := range list.Items {
+				if e.Regarding.Name == p.Name {
+					reasons = append(reasons, e.Reason)
+				}
+			}
+			g.Expect(reasons).To(ContainElements("DecisionCreate", "DecisionUpdate", "ScoreUpdate"))
+		}).Should(Succeed())
+	})
+
+	It("is not scheduled again for what it does not look at", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		a := t.cluster(ctx, "a", map[string]string{"tier": "edge"})
+		p := t.placement(ctx, "edge", nil)
+		expectChosen(ctx, p, a)
+		before := live(ctx, p)
+		var cluster clusterv1.ManagedCluster
+		Eventually(func() error {
+			if err := hub.Get(ctx, client.ObjectKey{Name: a}, &cluster); err != nil {
+				return err
+			}
+			cluster.Status.Conditions = []metav1.Condition{{
+				Type: clusterv1.ManagedClusterConditionAvailable, Status: metav1.ConditionTrue, Reason: "ManagedClusterAvailable", LastTransitionTime: metav1.Now(),
+			}}
+			return hub.Status().Update(ctx, &cluster)
+		}).Should(Succeed())
+		// The events after it have been worked off once another placement has seen a later change.
+		other := t.placement(ctx, "other", nil)
+		b := t.cluster(ctx, "b", map[string]string{"tier": "edge"})
+		expectChosen(ctx, other, a, b)
+		expectChosen(ctx, p, a, b)
+		Expect(before.Status.NumberOfSelectedClusters).To(Equal(int32(1)))
+	})
+})
+
+// score writes the score usage/cpu of a cluster, with the namespace that it lives in.
+func (t tenant) score(ctx context.Context, cluster string, value int32) {
+	GinkgoHelper()
+	Expect(client.IgnoreAlreadyExists(hub.Create(ctx, namespace(cluster)))).To(Succeed())
+	s := &clusterv1alpha1.AddOnPlacementScore{ObjectMeta: metav1.ObjectMeta{Namespace: cluster, Name: "usage"}}
+	Expect(hub.Create(ctx, s)).To(Succeed())
+	s.Status = clusterv1alpha1.AddOnPlacementScoreStatus{
+		Scores: []clusterv1alpha1.AddOnPlacementScoreItem{{Name: "cpu", Value: value}}, ValidUntil: &metav1.Time{Time: time.Now().Add(time.Hour)},
+	}
+	Expect(hub.Status().Update(ctx, s)).To(Succeed())
+}
+
+// missing names the first of the clusters that no page holds.
+func missing(pages []clusterv1beta1.PlacementDecision, names []string) string {
+	held := map[string]bool{}
+	var state []string
+	for _, page := range pages {
+		for _, d := range page.Status.Decisions {
+			held[d.ClusterName] = true
+		}
+		state = append(state, fmt.Sprintf("%s: %d", page.Name, len(page.Status.Decisions)))
+	}
+	for _, n := range names {
+		if !held[n] {
+			return n + " is in none of " + strings.Join(state, ", ")
+		}
+	}
+	return ""
+}

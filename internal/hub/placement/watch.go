@@ -1,0 +1,226 @@
+package placement
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	"github.com/muster-io/muster/internal/placement"
+)
+
+// burst is how long a change of a cluster or a score waits for its like, so that many of them reschedule a placement once.
+const burst = 20 * time.Millisecond
+
+// change is an object before and after an event; nil where it does not exist.
+type change[T client.Object] struct{ before, after T }
+
+// watch makes an event handler of a function that says which placements a change affects.
+func watch[T client.Object](delay time.Duration, affected func(context.Context, change[T]) []types.NamespacedName) handler.EventHandler {
+	enqueue := func(ctx context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request], c change[T]) {
+		for _, p := range affected(ctx, c) {
+			q.AddAfter(reconcile.Request{NamespacedName: p}, delay)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(ctx, q, change[T]{after: e.Object.(T)})
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(ctx, q, change[T]{before: e.ObjectOld.(T), after: e.ObjectNew.(T)})
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(ctx, q, change[T]{before: e.Object.(T)})
+		},
+	}
+}
+
+// onPlacement: its own spec, annotations or status, or its deletion. Our own status write schedules once more, which
+// changes nothing.
+func (r *Placements) onPlacement() handler.EventHandler {
+	return watch(0, func(_ context.Context, c change[*clusterv1beta1.Placement]) []types.NamespacedName {
+		switch {
+		case c.after == nil:
+			return []types.NamespacedName{client.ObjectKeyFromObject(c.before)}
+		case c.before != nil && c.before.Generation == c.after.Generation && c.before.UID == c.after.UID &&
+			reflect.DeepEqual(c.before.Annotations, c.after.Annotations) && r.ownStatus(c.after):
+			return nil
+		default:
+			return []types.NamespacedName{client.ObjectKeyFromObject(c.after)}
+		}
+	})
+}
+
+// onPage: a page that somebody else changed, or deleted, or the last of our own writes that a placement waits for.
+func (r *Placements) onPage() handler.EventHandler {
+	history := r.facts.decisions()
+	return watch(0, func(_ context.Context, c change[*clusterv1beta1.PlacementDecision]) []types.NamespacedName {
+		page := c.after
+		if gone := page == nil; gone {
+			page = c.before
+			history.Forget(page.Namespace, page.Name)
+		} else {
+			history.Set(page)
+		}
+		owner := placementOf(page)
+		var list []types.NamespacedName
+		if r.ledger.saw(owner, page, c.after == nil) {
+			list = append(list, owner)
+		}
+		if c.before != nil && c.after != nil && placementOf(c.before) != owner { // somebody moved the label
+			list = append(list, placementOf(c.before))
+		}
+		return list
+	})
+}
+
+func placementOf(page *clusterv1beta1.PlacementDecision) types.NamespacedName {
+	return types.NamespacedName{Namespace: page.Namespace, Name: page.Labels[clusterv1beta1.PlacementLabel]}
+}
+
+// onCluster: the placements in the namespaces that are bound to a set which the cluster is or was in, when they look at
+// what has changed.
+func (r *Placements) onCluster() handler.EventHandler {
+	return watch(burst, func(ctx context.Context, c change[*clusterv1.ManagedCluster]) []types.NamespacedName {
+		if c.before != nil && c.after != nil && c.before.ResourceVersion == c.after.ResourceVersion {
+			return nil
+		}
+		r.facts.changed()
+		was, is := r.setsOf(ctx, c.before), r.setsOf(ctx, c.after)
+		moved := c.before == nil || c.after == nil || !slices.Equal(was, is)
+		return r.placements(ctx, append(was, is...), func(p *clusterv1beta1.Placement) bool {
+			return moved || placement.InterestOf(p).InCluster(c.before, c.after)
+		})
+	})
+}
+
+// onSet: the placements in the namespaces that are bound to a set whose selector changed.
+func (r *Placements) onSet() handler.EventHandler {
+	return watch(0, func(ctx context.Context, c change[*clusterv1beta2.ManagedClusterSet]) []types.NamespacedName {
+		name := ""
+		switch {
+		case c.before == nil:
+			name = c.after.Name
+		case c.after == nil || !reflect.DeepEqual(c.before.Spec, c.after.Spec):
+			name = c.before.Name
+		default:
+			return nil
+		}
+		r.facts.changed()
+		return r.placements(ctx, []string{name}, nil)
+	})
+}
+
+// onBinding: the placements in its namespace, when it came or went.
+func (r *Placements) onBinding() handler.EventHandler {
+	return watch(0, func(ctx context.Context, c change[*clusterv1beta2.ManagedClusterSetBinding]) []types.NamespacedName {
+		if c.before != nil && c.after != nil {
+			return nil // the name is the set, and the Bound condition is not read
+		}
+		namespace := ""
+		if c.after != nil {
+			namespace = c.after.Namespace
+		} else {
+			namespace = c.before.Namespace
+		}
+		r.facts.changed()
+		return r.placementsIn(ctx, namespace, nil)
+	})
+}
+
+// onScore: the placements that can choose the cluster and look at the score.
+func (r *Placements) onScore() handler.EventHandler {
+	empty := &clusterv1alpha1.AddOnPlacementScore{}
+	return watch(burst, func(ctx context.Context, c change[*clusterv1alpha1.AddOnPlacementScore]) []types.NamespacedName {
+		before, after, known := c.before, c.after, c.after
+		if before == nil {
+			before = empty
+		}
+		if after == nil {
+			after, known = empty, c.before
+		}
+		r.facts.changed()
+		var cluster clusterv1.ManagedCluster
+		if err := r.facts.reader.Get(ctx, types.NamespacedName{Name: known.Namespace}, &cluster); err != nil {
+			return nil // a score of no cluster
+		}
+		return r.placements(ctx, r.setsOf(ctx, &cluster), func(p *clusterv1beta1.Placement) bool {
+			return placement.InterestOf(p).InScore(known.Name, before, after)
+		})
+	})
+}
+
+// setsOf are the names of the sets that a cluster is in, sorted.
+func (r *Placements) setsOf(ctx context.Context, cluster *clusterv1.ManagedCluster) []string {
+	if cluster == nil {
+		return nil
+	}
+	var sets clusterv1beta2.ManagedClusterSetList
+	if err := r.facts.reader.List(ctx, &sets, client.UnsafeDisableDeepCopy); err != nil {
+		log.FromContext(ctx).Error(err, "list the cluster sets of a changed cluster", "cluster", cluster.Name)
+		return nil
+	}
+	var names []string
+	for i := range sets.Items {
+		if in, err := placement.InSet(&sets.Items[i], cluster); in && err == nil {
+			names = append(names, sets.Items[i].Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// placements are those in the namespaces that are bound to one of the sets, do not name other sets only, and pass the
+// test.
+func (r *Placements) placements(ctx context.Context, sets []string, test func(*clusterv1beta1.Placement) bool) []types.NamespacedName {
+	if len(sets) == 0 {
+		return nil
+	}
+	var bindings clusterv1beta2.ManagedClusterSetBindingList
+	if err := r.facts.reader.List(ctx, &bindings, client.UnsafeDisableDeepCopy); err != nil {
+		log.FromContext(ctx).Error(err, "list the bindings of changed cluster sets", "sets", sets)
+		return nil
+	}
+	var namespaces []string
+	for i := range bindings.Items {
+		if slices.Contains(sets, bindings.Items[i].Name) {
+			namespaces = append(namespaces, bindings.Items[i].Namespace)
+		}
+	}
+	slices.Sort(namespaces)
+	var list []types.NamespacedName
+	for _, namespace := range slices.Compact(namespaces) {
+		list = append(list, r.placementsIn(ctx, namespace, func(p *clusterv1beta1.Placement) bool {
+			named := len(p.Spec.ClusterSets) == 0 || slices.ContainsFunc(p.Spec.ClusterSets, func(s string) bool { return slices.Contains(sets, s) })
+			return named && (test == nil || test(p))
+		})...)
+	}
+	return list
+}
+
+func (r *Placements) placementsIn(ctx context.Context, namespace string, test func(*clusterv1beta1.Placement) bool) []types.NamespacedName {
+	var placements clusterv1beta1.PlacementList
+	if err := r.facts.reader.List(ctx, &placements, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		log.FromContext(ctx).Error(err, "list the placements of a namespace", "namespace", namespace)
+		return nil
+	}
+	var list []types.NamespacedName
+	for i := range placements.Items {
+		if test == nil || test(&placements.Items[i]) {
+			list = append(list, client.ObjectKeyFromObject(&placements.Items[i]))
+		}
+	}
+	return list
+}
