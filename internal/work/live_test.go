@@ -1,0 +1,234 @@
+package work
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/fleet"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// reported is a work at generation 3 whose agent says these conditions of its manifests, by position.
+func reported(t *testing.T, conditions ...[]metav1.Condition) *workv1.ManifestWork {
+	t.Helper()
+	var manifests []fleet.Manifest
+	for i := range conditions {
+		manifests = append(manifests, manifest(key("apps", "Deployment", "deployments", "shop", fmt.Sprintf("web-%02d", i)), 100))
+	}
+	w := wanted(t, Input{Content: content(manifests...)}).Works[0]
+	w.Generation, w.UID = 3, "uid"
+	w.Status.Conditions = []metav1.Condition{{Type: "Applied", Status: "True", ObservedGeneration: 3, LastTransitionTime: metav1.NewTime(noon)}}
+	for i, list := range conditions {
+		w.Status.ResourceStatus.Manifests = append(w.Status.ResourceStatus.Manifests, workv1.ManifestCondition{
+			ResourceMeta: workv1.ManifestResourceMeta{Ordinal: int32(i), Group: "apps", Version: "v1", Kind: "Deployment",
+				Resource: "deployments", Namespace: "shop", Name: fmt.Sprintf("web-%02d", i)},
+			Conditions: list,
+		})
+	}
+	return w
+}
+
+func at(generation int64, pairs ...string) []metav1.Condition {
+	var list []metav1.Condition
+	for i := 0; i < len(pairs); i += 2 {
+		list = append(list, metav1.Condition{Type: pairs[i], Status: metav1.ConditionStatus(pairs[i+1]), ObservedGeneration: generation, Message: "because of " + pairs[i]})
+	}
+	return list
+}
+
+func TestLiveStatus(t *testing.T) {
+	fine := at(3, "Applied", "True", "Available", "True", "Progressing", "False", "Degraded", "False")
+	for name, row := range map[string]struct {
+		why    string
+		work   *workv1.ManifestWork
+		want   fleet.WorkStatus
+		states []string
+	}{
+		"all well": {"every object says so", reported(t, fine, fine),
+			fleet.WorkStatus{Observed: true, Applied: true, Health: fleet.HealthHealthy, AppliedObjects: []bool{true, true}}, nil},
+		"health not reported": {"not reported is Unknown", reported(t, fine, at(3, "Applied", "True", "Available", "True")),
+			fleet.WorkStatus{Observed: true, Applied: true, Health: fleet.HealthUnknown, AppliedObjects: []bool{true, true}}, nil},
+		"applied at an older generation": {"it says nothing about this one", reported(t, at(2, "Applied", "True")),
+			fleet.WorkStatus{Observed: true, Applied: true, Health: fleet.HealthUnknown, AppliedObjects: []bool{false}}, nil},
+		"everything wrong": {"the worst first, one line an object but for drift",
+			reported(t, at(3, "Applied", "True", "Progressing", "True"), at(3, "Applied", "True", "Progressing", "False", "Drift", "True"),
+				at(3, "Applied", "True", "Progressing", "True", "Degraded", "True"), at(3, "Applied", "False", "Available", "False")),
+			fleet.WorkStatus{Observed: true, Applied: true, Health: fleet.HealthDegraded, AppliedObjects: []bool{true, true, true, false}},
+			[]string{"ApplyFailed web-03", "Degraded web-02", "Drifted web-01", "Progressing web-00"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Live(row.work).Status
+			var states []string
+			for _, p := range got.Problems {
+				states = append(states, p.State+" "+p.Object.Name)
+			}
+			if diff := cmp.Diff(row.states, states); diff != "" {
+				t.Errorf("%s: problems (-want +got):\n%s", row.why, diff)
+			}
+			got.Problems = nil
+			row.want.Since = noon
+			if diff := cmp.Diff(row.want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", row.why, diff)
+			}
+		})
+	}
+}
+
+func TestLiveStatusOfAnotherGeneration(t *testing.T) {
+	w := reported(t, at(3, "Applied", "True", "Progressing", "False"))
+	w.Generation = 4
+	got := Live(w).Status
+	if got.Observed || got.Applied || got.Health != fleet.HealthUnknown || got.AppliedObjects != nil {
+		t.Errorf("%+v: what the agent said of generation 3 is no news of 4", got)
+	}
+}
+
+func TestLiveStatusIsMatchedByIdentity(t *testing.T) {
+	w := reported(t, at(3, "Applied", "True"), at(3, "Applied", "True"))
+	w.Status.ResourceStatus.Manifests[1].ResourceMeta.Name = "another"
+	if got := Live(w).Status.AppliedObjects; !cmp.Equal(got, []bool{true, false}) {
+		t.Errorf("applied %v: the report at ordinal 1 is about another object", got)
+	}
+}
+
+func TestLiveProblemsAreBounded(t *testing.T) {
+	var conditions [][]metav1.Condition
+	for range 30 {
+		conditions = append(conditions, at(3, "Applied", "False"))
+	}
+	if got := len(Live(reported(t, conditions...)).Status.Problems); got != maxProblems {
+		t.Errorf("%d problems, want the worst %d", got, maxProblems)
+	}
+}
+
+func TestLiveSeesAnEditedWork(t *testing.T) {
+	w := wanted(t, Input{Content: content(manifest(configMap("a"), 100))}).Works[0]
+	before := Live(w)
+	w.Spec.Workload.Manifests[0].Raw = []byte(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"b","namespace":"shop"}}`)
+	after := Live(w)
+	if before.SpecDigest == after.SpecDigest || after.Objects[0].Kind != "Secret" || after.Objects[0].Name != "b" {
+		t.Errorf("%+v: the annotations are as planned, the spec is not", after)
+	}
+}
+
+func TestLiveOfAForeignWork(t *testing.T) {
+	w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: "edge-1", Name: "theirs"}}
+	w.Spec.Workload.Manifests = []workv1.Manifest{{}, {}}
+	w.Spec.Workload.Manifests[1].Raw = []byte(`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"x"}}`)
+	got := Live(w)
+	if got.Application != "" || got.Owner != "" || len(got.Objects) != 2 || got.Objects[1].Kind != "Deployment" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestClaims(t *testing.T) {
+	born := func(name string, hour int) musterv1alpha1.Application {
+		return musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "retail", Name: name, CreationTimestamp: metav1.NewTime(noon.Add(time.Duration(hour) * time.Hour))}}
+	}
+	held := func(app string, keys ...fleet.ObjectKey) fleet.LiveWork {
+		return fleet.LiveWork{Cluster: "edge-1", Application: app, Objects: keys}
+	}
+	a, b := configMap("a"), configMap("b")
+	for name, row := range map[string]struct {
+		why       string
+		live      []fleet.LiveWork
+		apps      []musterv1alpha1.Application
+		claimants []Claimant
+		want      map[string]string
+	}{
+		"live wins over age": {"the first owner keeps it", []fleet.LiveWork{held("retail/young", a)},
+			[]musterv1alpha1.Application{born("old", 0), born("young", 5)},
+			[]Claimant{{"retail/old", []fleet.ObjectKey{a}}, {"retail/young", []fleet.ObjectKey{a}}}, map[string]string{"retail/old": "retail/young"}},
+		"age among new ones": {"the older one was first", nil,
+			[]musterv1alpha1.Application{born("a-young", 5), born("old", 0)},
+			[]Claimant{{"retail/a-young", []fleet.ObjectKey{a}}, {"retail/old", []fleet.ObjectKey{a}}}, map[string]string{"retail/a-young": "retail/old"}},
+		"name among twins": {"somebody has to be first", nil, nil,
+			[]Claimant{{"retail/y", []fleet.ObjectKey{a}}, {"retail/x", []fleet.ObjectKey{a}}}, map[string]string{"retail/y": "retail/x"}},
+		"the unborn come last": {"a hub's application is older than one that no hub has", nil,
+			[]musterv1alpha1.Application{born("z", 0)},
+			[]Claimant{{"retail/a", []fleet.ObjectKey{a}}, {"retail/z", []fleet.ObjectKey{a}}}, map[string]string{"retail/a": "retail/z"}},
+		"a loser takes nothing": {"what it wanted besides is free for others", []fleet.LiveWork{held("retail/x", a)}, nil,
+			[]Claimant{{"retail/y", []fleet.ObjectKey{a, b}}, {"retail/z", []fleet.ObjectKey{b}}}, map[string]string{"retail/y": "retail/x"}},
+		"another version": {"the same object under any version", []fleet.LiveWork{held("retail/x", a)}, nil,
+			[]Claimant{{"retail/y", []fleet.ObjectKey{{Version: "v9", Kind: "ConfigMap", Namespace: "shop", Name: "a"}}}}, map[string]string{"retail/y": "retail/x"}},
+		"another cluster": {"there it is another object", []fleet.LiveWork{{Cluster: "edge-2", Application: "retail/x", Objects: []fleet.ObjectKey{a}}}, nil,
+			[]Claimant{{"retail/y", []fleet.ObjectKey{a}}}, map[string]string{}},
+		"shared namespace": {"createNamespace's is nobody's",
+			[]fleet.LiveWork{{Cluster: "edge-1", Application: "retail/x",
+				Objects: []fleet.ObjectKey{key("", "Namespace", "namespaces", "", "shop")},
+				Kept:    []fleet.ObjectKey{{Resource: "namespaces", Name: "shop"}}}}, nil,
+			[]Claimant{{"retail/y", []fleet.ObjectKey{key("", "Namespace", "namespaces", "", "shop")}}}, map[string]string{}},
+		"a chart's namespace": {"an object like any other", []fleet.LiveWork{held("retail/x", key("", "Namespace", "namespaces", "", "shop"))}, nil,
+			[]Claimant{{"retail/y", []fleet.ObjectKey{key("", "Namespace", "namespaces", "", "shop")}}}, map[string]string{"retail/y": "retail/x"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 2 { // forwards and backwards
+				got := map[string]string{}
+				for app, f := range NewClaims(row.live, row.apps).Resolve("edge-1", row.claimants) {
+					if f.Reason != fleet.ObjectClaimed || f.Object == "" {
+						t.Errorf("fault %+v", f)
+					}
+					got[app] = strings.Fields(f.Message)[1] // "application <other> has it ..."
+				}
+				if diff := cmp.Diff(row.want, got); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", row.why, diff)
+				}
+				slices.Reverse(row.live)
+				slices.Reverse(row.apps)
+				slices.Reverse(row.claimants)
+			}
+		})
+	}
+}
+
+func TestClaimOneByOne(t *testing.T) {
+	claims := NewClaims(nil, nil)
+	if f := claims.Claim("edge-1", "retail/x", []fleet.ObjectKey{configMap("a")}); f != nil {
+		t.Errorf("got %v for an object that nobody has", f)
+	}
+	if f := claims.Claim("edge-1", "retail/x", []fleet.ObjectKey{configMap("a")}); f != nil {
+		t.Errorf("got %v for an object of its own", f)
+	}
+	if f := claims.Claim("edge-1", "retail/y", []fleet.ObjectKey{configMap("b"), configMap("a")}); f == nil {
+		t.Error("the second must get a fault")
+	}
+	if holder := claims.Holder("edge-1", configMap("b")); holder != "" {
+		t.Errorf("%s holds what came with a refused claim", holder)
+	}
+}
+
+func TestChanged(t *testing.T) {
+	base := `{"metadata":{"annotations":{"a.b/c":"1"}},"spec":{"replicas":2,"containers":[{"name":"web","image":"v1","args":["a","b"]},{"name":"log"}],"gone":true,"empty":""}}`
+	head := `{"metadata":{"annotations":{"a.b/c":"2"}},"spec":{"replicas":3,"containers":[{"name":"log"},{"name":"web","image":"v2","args":["a"]},{"name":"new"}],"empty":"x"}}`
+	got, err := Changed([]byte(base), []byte(head))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []FieldChange{
+		{Path: `metadata.annotations["a.b/c"]`, Before: "1", After: "2"},
+		{Path: "spec.containers[new]", After: `{"name":"new"}`},
+		{Path: "spec.containers[web].args[1]", Before: "b"},
+		{Path: "spec.containers[web].image", Before: "v1", After: "v2"},
+		{Path: "spec.empty", Before: `""`, After: "x"},
+		{Path: "spec.gone", Before: "true"},
+		{Path: "spec.replicas", Before: "2", After: "3"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if same, _ := Changed([]byte(base), []byte(base)); len(same) != 0 {
+		t.Errorf("a manifest differs from itself in %v", same)
+	}
+	if _, err := Changed([]byte("x"), nil); err == nil {
+		t.Error("no JSON must be an error")
+	}
+}
