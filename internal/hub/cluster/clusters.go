@@ -1,0 +1,250 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	"github.com/muster-io/muster/internal/registration"
+)
+
+// clusters gives each accepted ManagedCluster its place on the hub, and keeps what the hub says about it true.
+type clusters struct {
+	Options
+	client client.Client
+	live   client.Reader // not cached: leases change too often to be watched, works are too large
+	events events.EventRecorder
+}
+
+func setupClusters(mgr ctrl.Manager, o Options) error {
+	r := &clusters{Options: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), events: mgr.GetEventRecorder("muster-cluster")}
+	owner := handler.EnqueueRequestsFromMapFunc(ownerCluster)
+	return ctrl.NewControllerManagedBy(mgr).
+		Named(o.ControllerPrefix+"clusters").
+		For(&clusterv1.ManagedCluster{}).
+		Watches(&rbacv1.ClusterRole{}, owner).
+		Watches(&rbacv1.ClusterRoleBinding{}, owner).
+		Watches(&rbacv1.RoleBinding{}, owner).
+		Watches(&corev1.Namespace{}, owner).
+		Watches(&clusterv1beta2.ManagedClusterSet{}, handler.EnqueueRequestsFromMapFunc(r.clustersOfHub),
+			builder.WithPredicates(managedNamespacesChanged())).
+		WithOptions(o.controller()).
+		Complete(reconcile.AsReconciler[*clusterv1.ManagedCluster](r.client, r))
+}
+
+// ownerCluster is the cluster that an object on the hub is kept for.
+func ownerCluster(_ context.Context, o client.Object) []reconcile.Request {
+	if name := o.GetLabels()[clusterv1.ClusterNameLabelKey]; name != "" {
+		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: name}}}
+	}
+	return nil
+}
+
+func (r *clusters) clustersOfHub(ctx context.Context, _ client.Object) []reconcile.Request {
+	var list clusterv1.ManagedClusterList
+	if err := r.client.List(ctx, &list); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list clusters")
+		return nil
+	}
+	requests := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		requests[i].Name = list.Items[i].Name
+	}
+	return requests
+}
+
+// Reconcile brings one cluster as far as it can be brought now. All steps change one object in memory, which is written
+// at the end, so that no step races another.
+func (r *clusters) Reconcile(ctx context.Context, cluster *clusterv1.ManagedCluster) (reconcile.Result, error) {
+	was := cluster.DeepCopy()
+	var next time.Duration
+	var err error
+	if cluster.DeletionTimestamp.IsZero() {
+		err = r.place(ctx, cluster)
+	} else {
+		next, err = r.remove(ctx, cluster)
+	}
+	look, berr := r.observe(ctx, cluster)
+	if next == 0 || look > 0 && look < next {
+		next = look
+	}
+	r.tell(was, cluster)
+	return settle(reconcile.Result{RequeueAfter: next}, errors.Join(err, berr, r.write(ctx, was, cluster)))
+}
+
+// place gives an accepted cluster its namespace, rights and lease, and takes the rights of a denied one away.
+func (r *clusters) place(ctx context.Context, cluster *clusterv1.ManagedCluster) error {
+	controllerutil.AddFinalizer(cluster, clusterv1.ResourceCleanupFinalizer)
+	if cluster.Labels[clusterv1beta2.ClusterSetLabel] == "" {
+		metav1.SetMetaDataLabel(&cluster.ObjectMeta, clusterv1beta2.ClusterSetLabel, clusterv1beta2.DefaultClusterSet)
+	}
+	var err error
+	switch {
+	case cluster.Spec.HubAcceptsClient:
+		controllerutil.AddFinalizer(cluster, clusterv1.ManagedClusterFinalizer)
+		err = r.accept(ctx, cluster)
+	case meta.FindStatusCondition(cluster.Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted) != nil:
+		err = r.deny(ctx, cluster)
+	}
+	if condition := registration.Accepted(cluster, err); condition != nil {
+		meta.SetStatusCondition(&cluster.Status.Conditions, *condition)
+	}
+	return err
+}
+
+func (r *clusters) accept(ctx context.Context, cluster *clusterv1.ManagedCluster) error {
+	var namespace corev1.Namespace
+	err := r.client.Get(ctx, client.ObjectKey{Name: cluster.Name}, &namespace)
+	if err == nil && !namespace.DeletionTimestamp.IsZero() {
+		return fmt.Errorf("namespace %s is being deleted; the cluster is accepted when it is gone", cluster.Name)
+	}
+	wanted := []client.Object{
+		registration.WantNamespace(cluster.Name),
+		registration.WantClusterRole(cluster.Name, true),
+		registration.WantClusterRoleBinding(cluster.Name),
+	}
+	for _, role := range registration.SharedRoles() {
+		wanted = append(wanted, role)
+	}
+	for _, binding := range registration.WantRoleBindings(cluster.Name) {
+		wanted = append(wanted, binding)
+	}
+	return ensureAll(ctx, r.client, wanted)
+}
+
+func (r *clusters) deny(ctx context.Context, cluster *clusterv1.ManagedCluster) error {
+	err := ensureAll(ctx, r.client, []client.Object{
+		registration.WantClusterRole(cluster.Name, false),
+		registration.WantClusterRoleBinding(cluster.Name),
+	})
+	return errors.Join(err, r.unbind(ctx, cluster.Name))
+}
+
+// unbind takes the agent's rights in the cluster's namespace away.
+func (r *clusters) unbind(ctx context.Context, cluster string) error {
+	var errs []error
+	for _, binding := range registration.WantRoleBindings(cluster) {
+		errs = append(errs, r.drop(ctx, binding, registration.WorkBindingFinalizer))
+	}
+	return errors.Join(errs...)
+}
+
+// drop deletes an object that the hub made, its finalizer first.
+func (r *clusters) drop(ctx context.Context, o client.Object, finalizer string) error {
+	err := r.client.Get(ctx, client.ObjectKeyFromObject(o), o)
+	if err == nil && controllerutil.RemoveFinalizer(o, finalizer) {
+		err = r.client.Update(ctx, o)
+	}
+	if err == nil {
+		err = r.client.Delete(ctx, o)
+	}
+	return client.IgnoreNotFound(err)
+}
+
+// observe says what the lease and the sets tell about the cluster, and when to look again.
+func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluster) (time.Duration, error) {
+	now := r.Now()
+	beat, err := r.beat(ctx, cluster, now)
+	if err != nil {
+		return 0, err
+	}
+	conditions := &cluster.Status.Conditions
+	next := time.Duration(0)
+	if meta.FindStatusCondition(*conditions, clusterv1.ManagedClusterConditionHubAccepted) != nil {
+		var silent *metav1.Condition
+		if silent, next = registration.Silent(cluster, beat, now); silent != nil {
+			meta.SetStatusCondition(conditions, *silent)
+		} else if synced := registration.ClockSynced(cluster, beat, now); synced != nil {
+			meta.SetStatusCondition(conditions, *synced)
+		}
+	}
+	cluster.Spec.Taints = registration.WantTaints(cluster, now)
+	var sets clusterv1beta2.ManagedClusterSetList
+	if err := r.client.List(ctx, &sets); err != nil {
+		return 0, fmt.Errorf("list cluster sets: %w", err)
+	}
+	cluster.Status.ManagedNamespaces = registration.ManagedNamespaces(cluster, sets.Items)
+	return next, nil
+}
+
+// beat reads the cluster's lease, and makes it where it is missing.
+func (r *clusters) beat(ctx context.Context, cluster *clusterv1.ManagedCluster, now time.Time) (*registration.Beat, error) {
+	var lease coordinationv1.Lease
+	err := r.live.Get(ctx, client.ObjectKey{Namespace: cluster.Name, Name: clusterv1.ManagedClusterLeaseName}, &lease)
+	if err == nil {
+		return registration.BeatOf(&lease), nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("read the lease of %s: %w", cluster.Name, err)
+	}
+	if !cluster.DeletionTimestamp.IsZero() || !meta.IsStatusConditionTrue(cluster.Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted) {
+		return nil, nil
+	}
+	made := registration.WantLease(cluster, now)
+	if err := r.client.Create(ctx, made); err != nil && !apierrors.IsAlreadyExists(err) {
+		return nil, fmt.Errorf("make the lease of %s: %w", cluster.Name, err)
+	}
+	return registration.BeatOf(made), nil
+}
+
+// write makes the cluster on the hub equal to the one in memory: the object first, whose finalizers protect what the
+// status speaks of. Both writes fail when somebody else wrote in between, since taints and conditions are whole lists.
+func (r *clusters) write(ctx context.Context, was, is *clusterv1.ManagedCluster) error {
+	status := is.Status.DeepCopy()
+	if !equality.Semantic.DeepEqual(was.ObjectMeta, is.ObjectMeta) || !equality.Semantic.DeepEqual(was.Spec, is.Spec) {
+		is.Status = was.Status
+		if err := r.client.Patch(ctx, is, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})); err != nil {
+			return fmt.Errorf("write cluster %s: %w", is.Name, client.IgnoreNotFound(err))
+		}
+	}
+	if equality.Semantic.DeepEqual(was.Status, *status) {
+		return nil
+	}
+	if !is.DeletionTimestamp.IsZero() && len(is.Finalizers) == 0 {
+		return nil // it is gone
+	}
+	base := is.DeepCopy()
+	is.Status = *status
+	if err := r.client.Status().Patch(ctx, is, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("write the status of cluster %s: %w", is.Name, err)
+	}
+	return nil
+}
+
+// tell makes events of the changes that a person would want to know.
+func (r *clusters) tell(was, is *clusterv1.ManagedCluster) {
+	for _, c := range is.Status.Conditions {
+		old := meta.FindStatusCondition(was.Status.Conditions, c.Type)
+		if old != nil && old.Status == c.Status && old.Reason == c.Reason {
+			continue
+		}
+		switch {
+		case c.Type == clusterv1.ManagedClusterConditionHubAccepted && c.Status == metav1.ConditionTrue:
+			r.events.Eventf(is, nil, corev1.EventTypeNormal, "ManagedClusterAccepted", "Accept", "cluster %s is accepted", is.Name)
+		case c.Type == clusterv1.ManagedClusterConditionHubAccepted:
+			r.events.Eventf(is, nil, corev1.EventTypeWarning, "ManagedClusterDenied", "Deny", "cluster %s: %s", is.Name, c.Message)
+		case c.Type == clusterv1.ManagedClusterConditionAvailable && c.Status == metav1.ConditionUnknown:
+			r.events.Eventf(is, nil, corev1.EventTypeWarning, "AvailableUnknown", "Watch", "cluster %s does not answer: %s", is.Name, c.Message)
+		case c.Type == clusterv1.ManagedClusterConditionClockSynced && c.Status == metav1.ConditionFalse:
+			r.events.Eventf(is, nil, corev1.EventTypeWarning, "ClockOutOfSync", "Watch", "cluster %s: %s", is.Name, c.Message)
+		}
+	}
+}

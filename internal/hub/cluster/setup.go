@@ -1,0 +1,85 @@
+// Package cluster runs the hub's side of registration.
+//
+// Its controllers gather the facts about a cluster, ask internal/registration what follows, and write that down:
+//
+//	clusters   ManagedCluster: namespace, rights, lease, conditions, taints, default set, clean-up after deletion
+//	joins      CertificateSigningRequest: approval, and word of those who wait
+//	sets       ManagedClusterSet: members, the sets default and global
+//	bindings   ManagedClusterSetBinding: whether the set exists
+//	apisets    APISet: one whose name is not the digest of its content is deleted
+//
+// What OCM's webhooks refuse is refused by the ValidatingAdmissionPolicies that Install applies. Accept is what a person
+// does who lets a cluster in.
+package cluster
+
+import (
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// Options of the controllers. The zero value is right for a hub.
+type Options struct {
+	// CleanUp are the resources that are deleted from the namespace of a deleted cluster, in this order. Default: addons,
+	// then works. A resource that the hub does not serve is passed over.
+	CleanUp []schema.GroupResource
+	// CheckPeriod is how often the clean-up looks again, by default 5 s.
+	CheckPeriod time.Duration
+	// Concurrency is how many clusters are worked on at once, by default 8.
+	Concurrency int
+	// Now is the clock, by default time.Now.
+	Now func() time.Time
+	// ControllerPrefix goes before the controllers' names, which are unique in a process; for tests with several managers.
+	ControllerPrefix string
+}
+
+func (o Options) withDefaults() Options {
+	if o.CleanUp == nil {
+		o.CleanUp = []schema.GroupResource{
+			{Group: "addon.open-cluster-management.io", Resource: "managedclusteraddons"},
+			{Group: "work.open-cluster-management.io", Resource: "manifestworks"},
+		}
+	}
+	if o.CheckPeriod == 0 {
+		o.CheckPeriod = 5 * time.Second
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = 8
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Setup adds the controllers to a manager. Its scheme must know Kubernetes' own kinds, those of cluster v1 and v1beta2, of
+// work v1 and of muster.dev.
+func Setup(mgr ctrl.Manager, o Options) error {
+	o = o.withDefaults()
+	for _, setup := range []func(ctrl.Manager, Options) error{setupClusters, setupJoins, setupSets, setupBindings, setupAPISets} {
+		if err := setup(mgr, o); err != nil {
+			return fmt.Errorf("set up the cluster controllers: %w", err)
+		}
+	}
+	return nil
+}
+
+func (o Options) controller() controller.Options {
+	return controller.Options{MaxConcurrentReconciles: o.Concurrency}
+}
+
+// retrySoon is the pause before another try at a write that lost against another writer.
+const retrySoon = 200 * time.Millisecond
+
+// settle makes a lost race an early retry: that another writer was first is no failure.
+func settle(result reconcile.Result, err error) (reconcile.Result, error) {
+	if apierrors.IsConflict(err) {
+		return reconcile.Result{RequeueAfter: retrySoon}, nil
+	}
+	return result, err
+}

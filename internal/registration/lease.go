@@ -1,0 +1,131 @@
+package registration
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+)
+
+const (
+	// leaseTimes is how many lease periods may pass without a renewal.
+	leaseTimes = 5
+	// DefaultLeaseSeconds is the period of a ManagedCluster that names none.
+	DefaultLeaseSeconds = 60
+)
+
+// LeasePeriod is how often an agent renews its lease.
+func LeasePeriod(cluster *clusterv1.ManagedCluster) time.Duration {
+	if s := cluster.Spec.LeaseDurationSeconds; s > 0 {
+		return time.Duration(s) * time.Second
+	}
+	return DefaultLeaseSeconds * time.Second
+}
+
+// LeaseDeadline is how long after a renewal the hub calls the agent silent.
+func LeaseDeadline(cluster *clusterv1.ManagedCluster) time.Duration {
+	return leaseTimes * LeasePeriod(cluster)
+}
+
+// Beat is one renewal of a lease, by two clocks.
+type Beat struct {
+	// Renewed is the time that the agent wrote, by its own clock.
+	Renewed time.Time
+	// Written is when it was written, by the hub's clock; the zero time when the API server did not say.
+	Written time.Time
+}
+
+// BeatOf reads the last renewal off a lease, nil when there is none. The API server notes the time of every write beside
+// the fields that it changed, so that a clock that is wrong is not taken for silence.
+func BeatOf(lease *coordinationv1.Lease) *Beat {
+	if lease == nil || lease.Spec.RenewTime == nil {
+		return nil
+	}
+	beat := &Beat{Renewed: lease.Spec.RenewTime.Time}
+	for _, entry := range lease.ManagedFields {
+		if entry.Time != nil && entry.Time.After(beat.Written) {
+			beat.Written = entry.Time.Time
+		}
+	}
+	return beat
+}
+
+// last is when the hub heard of the agent.
+func (b Beat) last() time.Time {
+	if b.Written.IsZero() {
+		return b.Renewed
+	}
+	return b.Written
+}
+
+// Silent is the Available condition of a cluster whose agent has stopped renewing its lease, nil for one that has not;
+// next is when to look again. Beat is nil when there is no lease.
+func Silent(cluster *clusterv1.ManagedCluster, beat *Beat, now time.Time) (condition *metav1.Condition, next time.Duration) {
+	deadline := LeaseDeadline(cluster)
+	if beat == nil && cluster.DeletionTimestamp.IsZero() {
+		return nil, deadline // the lease is about to be made
+	}
+	if beat != nil {
+		if left := beat.last().Add(deadline).Sub(now); left > 0 {
+			return nil, left
+		}
+	}
+	return &metav1.Condition{
+		Type: clusterv1.ManagedClusterConditionAvailable, Status: metav1.ConditionUnknown,
+		Reason:  clusterv1.ReasonLeaseUpdateStopped,
+		Message: "Registration agent stopped updating its lease.",
+	}, LeasePeriod(cluster)
+}
+
+// ClockSynced compares the clocks of hub and agent by the last renewal, nil when there is nothing to compare. OCM's rule:
+// they are apart when they differ by five lease periods. The annotation skip-clock-sync-check turns it off.
+func ClockSynced(cluster *clusterv1.ManagedCluster, beat *Beat, now time.Time) *metav1.Condition {
+	if beat == nil || cluster.Annotations[clusterv1.SkipClockSyncCheckAnnotationKey] == "true" {
+		return nil
+	}
+	reference := beat.Written
+	if reference.IsZero() {
+		if now.Sub(beat.Renewed) >= LeaseDeadline(cluster) {
+			return nil // silence looks the same
+		}
+		reference = now
+	}
+	if reference.Sub(beat.Renewed).Abs() < LeaseDeadline(cluster) {
+		return &metav1.Condition{
+			Type: clusterv1.ManagedClusterConditionClockSynced, Status: metav1.ConditionTrue,
+			Reason:  clusterv1.ReasonClockSynced,
+			Message: "The clock of the managed cluster is synced with the hub.",
+		}
+	}
+	return &metav1.Condition{
+		Type: clusterv1.ManagedClusterConditionClockSynced, Status: metav1.ConditionFalse,
+		Reason: clusterv1.ReasonClockOutOfSync,
+		Message: fmt.Sprintf("The clocks of hub and managed cluster are %s or more apart. The agent reports nothing until they agree.",
+			LeaseDeadline(cluster)),
+	}
+}
+
+// WantLease is the lease that the hub makes for a cluster, and that the agent renews.
+func WantLease(cluster *clusterv1.ManagedCluster, now time.Time) *coordinationv1.Lease {
+	holder, seconds, renewed := clusterv1.ManagedClusterLeaseName, int32(LeasePeriod(cluster)/time.Second), metav1.NewMicroTime(now)
+	return &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: clusterv1.ManagedClusterLeaseName, Namespace: cluster.Name,
+			Labels: map[string]string{clusterv1.ClusterNameLabelKey: cluster.Name},
+		},
+		Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: &renewed},
+	}
+}
+
+// find gives the condition of a type, nil when it is not there.
+func find(conditions []metav1.Condition, kind string) *metav1.Condition {
+	i := slices.IndexFunc(conditions, func(c metav1.Condition) bool { return c.Type == kind })
+	if i < 0 {
+		return nil
+	}
+	return &conditions[i]
+}

@@ -1,0 +1,31 @@
+package registration
+
+import (
+	"strings"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+)
+
+// UserName is the user of an agent on the hub, and the common name of its certificate.
+func UserName(cluster, agent string) string { return Group(cluster) + ":" + agent }
+
+// Group is the group on the hub of the agents of one cluster, and an organization of their certificates.
+func Group(cluster string) string { return clusterv1.SubjectPrefix + cluster }
+
+// Organizations of the certificate of a cluster's agent.
+func Organizations(cluster string) []string {
+	return []string{Group(cluster), clusterv1.ManagedClustersGroup}
+}
+
+// ParseUserName takes the user of an agent apart. It is false for any other user, those of addons included.
+func ParseUserName(user string) (cluster, agent string, ok bool) {
+	rest, ok := strings.CutPrefix(user, clusterv1.SubjectPrefix)
+	if !ok {
+		return "", "", false
+	}
+	cluster, agent, ok = strings.Cut(rest, ":")
+	if !ok || cluster == "" || agent == "" || strings.Contains(agent, ":") {
+		return "", "", false
+	}
+	return cluster, agent, true
+}

@@ -1,0 +1,61 @@
+package registration
+
+import (
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+)
+
+// WantTaints are a cluster's taints as they should be: the hub's own follow from the Available condition, the others stay
+// as they are. Any taint without a time gets now, from which tolerations with a duration count. The order is kept.
+//
+//	Available   True   False         Unknown or missing
+//	taint       none   unavailable   unreachable
+func WantTaints(cluster *clusterv1.ManagedCluster, now time.Time) []clusterv1.Taint {
+	own := ownTaint(find(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable))
+	var taints []clusterv1.Taint
+	present := false
+	for _, t := range cluster.Spec.Taints {
+		if isHubTaint(t) {
+			if t.Key != own || present {
+				continue
+			}
+			present = true
+		}
+		taints = append(taints, t)
+	}
+	if own != "" && !present {
+		taints = append(taints, clusterv1.Taint{Key: own, Effect: clusterv1.TaintEffectNoSelect})
+	}
+	for i := range taints {
+		if taints[i].TimeAdded.IsZero() {
+			taints[i].TimeAdded = metav1.NewTime(now.Truncate(time.Second))
+		}
+	}
+	return taints
+}
+
+func isHubTaint(t clusterv1.Taint) bool {
+	return t.Effect == clusterv1.TaintEffectNoSelect &&
+		(t.Key == clusterv1.ManagedClusterTaintUnavailable || t.Key == clusterv1.ManagedClusterTaintUnreachable)
+}
+
+func ownTaint(available *metav1.Condition) string {
+	switch {
+	case available == nil || available.Status == metav1.ConditionUnknown:
+		return clusterv1.ManagedClusterTaintUnreachable
+	case available.Status == metav1.ConditionFalse:
+		return clusterv1.ManagedClusterTaintUnavailable
+	}
+	return ""
+}
+
+// EqualTaints compares taints, their times included.
+func EqualTaints(a, b []clusterv1.Taint) bool {
+	return slices.EqualFunc(a, b, func(x, y clusterv1.Taint) bool {
+		return x.Key == y.Key && x.Value == y.Value && x.Effect == y.Effect && x.TimeAdded.Equal(&y.TimeAdded)
+	})
+}

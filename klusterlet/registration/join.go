@@ -1,0 +1,138 @@
+package registration
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	rules "github.com/muster-io/muster/internal/registration"
+)
+
+// join returns when the agent holds a certificate that is good as far as it can tell. Refused means that the hub does not
+// take the present one.
+func (a *Agent) join(ctx context.Context, f *files, refused bool) error {
+	log := logr.FromContextOrDiscard(ctx)
+	endpoint, config, err := a.bootstrap()
+	if err != nil {
+		return err
+	}
+	why := valid(f, endpoint, a.state.cluster, a.state.agent, time.Now())
+	switch {
+	case why == nil && !refused:
+		log.Info("using the certificate that is there", "hub", endpoint.server)
+		return nil
+	case why == nil:
+		log.Info("the hub does not take the agent's certificate, which another authority signed or which was revoked; joining again", "hub", endpoint.server)
+	case f.get(certificateFile) != nil:
+		log.Info("the certificate cannot be used, joining again", "hub", endpoint.server, "why", why.Error())
+	default:
+		log.Info("joining", "hub", endpoint.server)
+	}
+	hub, err := client.New(config, client.Options{Scheme: Scheme})
+	if err != nil {
+		return fmt.Errorf("reach the hub with the bootstrap kubeconfig: %w", err)
+	}
+	kubeconfig, err := endpoint.kubeconfig()
+	if err != nil {
+		return fmt.Errorf("write the hub's kubeconfig: %w", err)
+	}
+	if err := a.reuseKey(ctx, f); err != nil {
+		return err
+	}
+	order := &order{
+		hub: hub, files: f, cluster: a.state.cluster, agent: a.state.agent, seconds: a.CertificateSeconds, periods: a.Periods,
+		prepare: func(ctx context.Context) error { return a.introduce(ctx, hub) },
+		explain: func(ctx context.Context) string { return waitingFor(ctx, hub, a.state.cluster) },
+	}
+	if why == nil {
+		order.settled = func(ctx context.Context) bool { return a.taken(ctx, f) }
+	}
+	certificate, key, err := order.fetch(ctx)
+	if err != nil || certificate == nil {
+		return err
+	}
+	log.Info("the hub issued a certificate")
+	return f.put(ctx, map[string][]byte{
+		kubeconfigFile: kubeconfig, certificateFile: certificate, keyFile: key, pendingKeyFile: nil,
+	})
+}
+
+// reuseKey makes the request of an agent that has joined before carry the key that the hub knows it by.
+func (a *Agent) reuseKey(ctx context.Context, f *files) error {
+	if f.get(pendingKeyFile) != nil {
+		return nil
+	}
+	leaf, err := certificateOf(f.get(certificateFile), f.get(keyFile))
+	if err != nil || leaf.Subject.CommonName != rules.UserName(a.state.cluster, a.state.agent) {
+		return nil
+	}
+	return f.put(ctx, map[string][]byte{pendingKeyFile: f.get(keyFile)})
+}
+
+// taken says whether the hub takes the present certificate after all: a hub that is starting may refuse everybody.
+func (a *Agent) taken(ctx context.Context, f *files) bool {
+	config, err := hubConfig(f.dir)
+	if err != nil {
+		return false
+	}
+	hub, err := client.New(config, client.Options{Scheme: Scheme})
+	if err != nil {
+		return false
+	}
+	err = hub.Get(ctx, client.ObjectKey{Name: a.state.cluster}, &clusterv1.ManagedCluster{})
+	return err == nil || apierrors.IsForbidden(err)
+}
+
+// introduce makes sure that the hub has a ManagedCluster of this name.
+func (a *Agent) introduce(ctx context.Context, hub client.Client) error {
+	wanted := &clusterv1.ManagedCluster{
+		ObjectMeta: metav1.ObjectMeta{Name: a.state.cluster, Annotations: agentAnnotations(a.ClusterAnnotations)},
+		Spec: clusterv1.ManagedClusterSpec{
+			ManagedClusterClientConfigs: clientConfigs(a.ExternalServerURLs, a.Cluster.TLSClientConfig),
+		},
+	}
+	err := hub.Get(ctx, client.ObjectKeyFromObject(wanted), &clusterv1.ManagedCluster{})
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	if err := hub.Create(ctx, wanted); client.IgnoreAlreadyExists(err) != nil {
+		return fmt.Errorf("create ManagedCluster %s: %w", wanted.Name, err)
+	}
+	return nil
+}
+
+func agentAnnotations(all map[string]string) map[string]string {
+	kept := maps.Clone(all)
+	maps.DeleteFunc(kept, func(key, _ string) bool { return !strings.HasPrefix(key, clusterv1.AgentAnnotationPrefix) })
+	return kept
+}
+
+func clientConfigs(urls []string, tls rest.TLSClientConfig) []clusterv1.ClientConfig {
+	var configs []clusterv1.ClientConfig
+	for _, url := range urls {
+		configs = append(configs, clusterv1.ClientConfig{URL: url, CABundle: tls.CAData})
+	}
+	return configs
+}
+
+// waitingFor is what the hub says about requests that wait under the cluster's name.
+func waitingFor(ctx context.Context, hub client.Reader, name string) string {
+	var cluster clusterv1.ManagedCluster
+	if err := hub.Get(ctx, client.ObjectKey{Name: name}, &cluster); err != nil {
+		return ""
+	}
+	if c := meta.FindStatusCondition(cluster.Status.Conditions, rules.ConditionJoinRequest); c != nil {
+		return c.Message
+	}
+	return ""
+}
