@@ -1,0 +1,263 @@
+package rollout
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/work"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+var (
+	settings = fleet.ObjectKey{Version: "v1", Kind: "ConfigMap", Resource: "configmaps", Namespace: "shop", Name: "settings"}
+	themes   = fleet.ObjectKey{Version: "v1", Kind: "ConfigMap", Resource: "configmaps", Namespace: "shop", Name: "themes"}
+	claim    = fleet.ObjectKey{Version: "v1", Kind: "PersistentVolumeClaim", Resource: "persistentvolumeclaims", Namespace: "shop", Name: "data"}
+)
+
+func name(part int) string { return work.Name("retail", "web", part) }
+
+// live is a work that is applied at its generation.
+func live(cluster string, part int, keys ...fleet.ObjectKey) fleet.LiveWork {
+	lw := fleet.LiveWork{
+		Cluster: cluster, Name: name(part), Application: "retail/web", Owner: work.Owner("Application", "retail", "web"),
+		Part: part, UID: "u", Generation: 5, SpecDigest: "live", Objects: keys,
+		Status: fleet.WorkStatus{Observed: true, Applied: true},
+	}
+	for range keys {
+		lw.Status.AppliedObjects = append(lw.Status.AppliedObjects, true)
+	}
+	return lw
+}
+
+func wants(cluster string, part int, keys ...fleet.ObjectKey) *workv1.ManifestWork {
+	return &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{
+		Namespace: cluster, Name: name(part),
+		Labels:      map[string]string{musterv1alpha1.OwnerLabel: work.Owner("Application", "retail", "web")},
+		Annotations: map[string]string{musterv1alpha1.ObjectsAnnotation: work.FormatObjects(keys), musterv1alpha1.ContentDigestAnnotation: "wanted"},
+	}}
+}
+
+// clusters are n of them, each with one work.
+func clusters(n int) []fleet.LiveWork {
+	var list []fleet.LiveWork
+	for i := range n {
+		list = append(list, live(fmt.Sprintf("edge-%03d", i), 0, settings))
+	}
+	return list
+}
+
+// keep wants the works of all clusters but the first so many.
+func keep(list []fleet.LiveWork, lost int) []*workv1.ManifestWork {
+	var works []*workv1.ManifestWork
+	for _, lw := range list[lost:] {
+		works = append(works, wants(lw.Cluster, lw.Part, lw.Objects...))
+	}
+	return works
+}
+
+func next(in Input, works []*workv1.ManifestWork) Step {
+	return Next(work.Diff(in.Live, works), in)
+}
+
+func edit(lw fleet.LiveWork, change func(*fleet.LiveWork)) fleet.LiveWork {
+	change(&lw)
+	return lw
+}
+
+func summary(s Step) string {
+	var parts []string
+	for _, c := range s.Now {
+		parts = append(parts, fmt.Sprintf("%s %s/%s", c.Action, c.Cluster, c.Name[len(c.Name)-1:]))
+	}
+	for _, h := range s.Held {
+		parts = append(parts, fmt.Sprintf("held %s %s/%s %s", h.Change.Action, h.Change.Cluster, h.Change.Name[len(h.Change.Name)-1:], h.Reason))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func TestNext(t *testing.T) {
+	one := []fleet.LiveWork{live("a", 0, settings)}
+	free := func(change func(*Input)) Input { // nothing but what a row says holds anything
+		in := Input{Application: "retail/web", Live: one, Complete: true, MaxClusterPercent: 100, PlanDigest: "p"}
+		change(&in)
+		return in
+	}
+	gaining := live("a", 1, themes, settings)
+	for name, row := range map[string]struct {
+		why   string
+		in    Input
+		works []*workv1.ManifestWork
+		want  string
+	}{
+		"delete": {"a complete plan no longer holds it", free(func(*Input) {}), nil, "Delete a/0"},
+		"absence unproven": {"an incomplete plan proves no absence", free(func(in *Input) { in.Complete = false }),
+			[]*workv1.ManifestWork{wants("b", 0, settings)}, "Create b/0, held Delete a/0 AbsenceUnproven"},
+		"faulty cluster": {"a fault keeps the last good work", free(func(in *Input) { in.Faulty = map[string]bool{"a": true} }), nil,
+			"held Delete a/0 AbsenceUnproven"},
+		"faulty cluster drops": {"nor does it lose objects", free(func(in *Input) {
+			in.Faulty, in.Live = map[string]bool{"a": true}, []fleet.LiveWork{live("a", 0, settings, themes)}
+		}), []*workv1.ManifestWork{wants("a", 0, settings)}, "held Update a/0 AbsenceUnproven"},
+		"cannot hear it": {"a deletion is not begun there", free(func(in *Input) {
+			in.Unreachable, in.WhenUnreachable = map[string]bool{"a": true}, musterv1alpha1.UnreachableReschedule
+		}), nil, "held Delete a/0 ClusterUnreachable"},
+		"dropped as unreachable": {"unreachable is not deselected", free(func(in *Input) {
+			in.Decisions = map[string]fleet.Decision{"a": {Cluster: "a", Unreachable: true}}
+		}), nil, "held Delete a/0 ClusterUnreachable"},
+		"dropped as unreachable, to be rescheduled": {"the application asks for it, and the cluster hears", free(func(in *Input) {
+			in.Decisions = map[string]fleet.Decision{"a": {Cluster: "a", Unreachable: true}}
+			in.WhenUnreachable = musterv1alpha1.UnreachableReschedule
+		}), nil, "Delete a/0"},
+		"update of an unreachable cluster": {"it goes straight to the newest commit when it is back", free(func(in *Input) {
+			in.Unreachable = map[string]bool{"a": true}
+		}), []*workv1.ManifestWork{wants("a", 0, settings)}, "Update a/0"},
+		"failover": {"gains come before losses", free(func(*Input) {}), []*workv1.ManifestWork{wants("b", 0, settings)}, "Create b/0, Delete a/0"},
+
+		"move begins": {"the gaining work first", free(func(in *Input) { in.Live = []fleet.LiveWork{live("a", 0, settings, themes)} }),
+			[]*workv1.ManifestWork{wants("a", 0, settings), wants("a", 1, themes)}, "Create a/1, held Update a/0 MovePending"},
+		"move goes on": {"the gaining work reports it applied", free(func(in *Input) { in.Live = []fleet.LiveWork{live("a", 0, settings, themes), gaining} }),
+			[]*workv1.ManifestWork{wants("a", 0, settings), wants("a", 1, themes)}, "Update a/0, Update a/1"},
+		"move at another generation": {"what was applied before says nothing", free(func(in *Input) {
+			in.Live = []fleet.LiveWork{live("a", 0, settings, themes), edit(gaining, func(lw *fleet.LiveWork) { lw.Status.Observed = false })}
+		}), []*workv1.ManifestWork{wants("a", 0, settings), wants("a", 1, themes, settings)}, "Update a/1, held Update a/0 MovePending"},
+		"move of a failed object": {"others are applied, this one is not", free(func(in *Input) {
+			in.Live = []fleet.LiveWork{live("a", 0, settings, themes), edit(gaining, func(lw *fleet.LiveWork) { lw.Status.AppliedObjects = []bool{false, true} })}
+		}), []*workv1.ManifestWork{wants("a", 0, settings), wants("a", 1, themes, settings)}, "Update a/1, held Update a/0 MovePending"},
+		"emptied part": {"its work goes when its object has arrived", free(func(in *Input) {
+			in.Live = []fleet.LiveWork{live("a", 0, settings), gaining}
+		}), []*workv1.ManifestWork{wants("a", 1, themes, settings)}, "Update a/1, Delete a/0"},
+		"emptied part too early": {"deleting it would delete the object", free(func(*Input) {}),
+			[]*workv1.ManifestWork{wants("a", 1, settings)}, "Create a/1, held Delete a/0 MovePending"},
+
+		"still being deleted": {"the name is not free", free(func(in *Input) {
+			in.Live = []fleet.LiveWork{edit(one[0], func(lw *fleet.LiveWork) { lw.Deleting = true })}
+		}), []*workv1.ManifestWork{wants("a", 0, settings)}, "held Create a/0 WorkDeleting"},
+		"foreign": {"never overwritten", free(func(in *Input) {
+			in.Live = []fleet.LiveWork{edit(one[0], func(lw *fleet.LiveWork) { lw.Owner = "" })}
+		}), []*workv1.ManifestWork{wants("a", 0, settings)}, "held Refuse a/0 WorkForeign"},
+
+		"orphan": {"its objects are to stay", free(func(in *Input) { in.Deletion.Cluster = musterv1alpha1.DeletionOrphan }), nil, "Orphan a/0"},
+		"orphaned": {"the option is there, the work can go", free(func(in *Input) {
+			in.Deletion.Cluster = musterv1alpha1.DeletionOrphan
+			in.Live = []fleet.LiveWork{edit(one[0], func(lw *fleet.LiveWork) { lw.Orphan = true })}
+		}), nil, "Delete a/0"},
+		"orphan by the other policy": {"that of the application counts when it goes", free(func(in *Input) {
+			in.Deletion.Cluster, in.Deleted = musterv1alpha1.DeletionOrphan, true
+		}), nil, "Delete a/0"},
+		"emptied part is no orphan": {"the cluster keeps the application", free(func(in *Input) {
+			in.Deletion.Cluster, in.Live = musterv1alpha1.DeletionOrphan, []fleet.LiveWork{live("a", 0, settings), live("a", 1, themes)}
+		}), []*workv1.ManifestWork{wants("a", 1, themes)}, "Update a/1, Delete a/0"},
+
+		"volume claim": {"its loss cannot be undone", free(func(in *Input) { in.Live = []fleet.LiveWork{live("a", 0, settings, claim)} }),
+			[]*workv1.ManifestWork{wants("a", 0, settings)}, "held Update a/0 ApprovalNeeded"},
+		"volume claim, approved": {"a person has looked", free(func(in *Input) {
+			in.Live, in.ApprovedPlan = []fleet.LiveWork{live("a", 0, settings, claim)}, "p"
+		}), []*workv1.ManifestWork{wants("a", 0, settings)}, "Update a/0"},
+		"volume claim, approved before": {"it was another plan", free(func(in *Input) {
+			in.Live, in.ApprovedPlan = []fleet.LiveWork{live("a", 0, settings, claim)}, "q"
+		}), []*workv1.ManifestWork{wants("a", 0, settings)}, "held Update a/0 ApprovalNeeded"},
+		"no plan is not approved": {"two empty digests are not the same plan", free(func(in *Input) {
+			in.Live, in.PlanDigest = []fleet.LiveWork{live("a", 0, settings, claim)}, ""
+		}), []*workv1.ManifestWork{wants("a", 0, settings)}, "held Update a/0 ApprovalNeeded"},
+		"volume claim moves": {"it stays on the cluster", free(func(in *Input) {
+			in.Live = []fleet.LiveWork{live("a", 0, settings, claim), live("a", 1, claim)}
+		}), []*workv1.ManifestWork{wants("a", 0, settings), wants("a", 1, claim)}, "Update a/1, Update a/0"},
+		"volume claim stays behind": {"an orphaning rule keeps it", free(func(in *Input) {
+			in.Live = []fleet.LiveWork{edit(live("a", 0, settings, claim), func(lw *fleet.LiveWork) {
+				lw.Kept = []fleet.ObjectKey{{Resource: "persistentvolumeclaims", Namespace: "shop", Name: "data"}}
+			})}
+		}), []*workv1.ManifestWork{wants("a", 0, settings)}, "Update a/0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(row.want, summary(next(row.in, row.works))); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", row.why, diff)
+			}
+		})
+	}
+}
+
+func TestWitnesses(t *testing.T) {
+	in := Input{Live: []fleet.LiveWork{live("a", 0, settings, themes), live("a", 1, themes)}, Complete: true, MaxClusterPercent: 100}
+	for _, c := range next(in, []*workv1.ManifestWork{wants("a", 0, settings), wants("a", 1, themes)}).Now {
+		var want []work.Witness
+		if c.Name == name(0) {
+			want = []work.Witness{{Name: name(1), UID: "u", Generation: 5}}
+		}
+		if diff := cmp.Diff(want, c.Witnesses); diff != "" {
+			t.Errorf("%s: only what loses a moved object needs a witness (-want +got):\n%s", c.Name, diff)
+		}
+	}
+}
+
+func TestDeletionGuard(t *testing.T) {
+	for name, row := range map[string]struct {
+		why     string
+		n, lost int
+		change  func(*Input)
+		held    int
+		message string
+	}{
+		"one of nine":    {why: "11 percent are more than 10", n: 9, lost: 1, held: 1, message: "retail/web would leave 1 of 9 clusters: approve with muster approve --plan plan"},
+		"one of ten":     {why: "10 percent are not more than 10", n: 10, lost: 1},
+		"two of ten":     {why: "20 percent are", n: 10, lost: 2, held: 2, message: "retail/web would leave 2 of 10 clusters: approve with muster approve --plan plan"},
+		"the only one":   {why: "at least one", n: 1, lost: 1, held: 1, message: "retail/web would leave 1 of 1 clusters: approve with muster approve --plan plan"},
+		"ten of hundred": {why: "10 percent are not more than 10", n: 100, lost: 10},
+		"guard off":      {why: "100 turns it off", n: 3, lost: 3, change: func(in *Input) { in.MaxClusterPercent = 100 }},
+		"approved":       {why: "a person has looked at this plan", n: 3, lost: 3, change: func(in *Input) { in.ApprovedPlan = "plan" }},
+		"application goes": {why: "who deleted it decided", n: 3, lost: 3,
+			change: func(in *Input) { in.Deleted = true }},
+		"deletions under way": {why: "many small commits add up while clusters are not done", n: 10, lost: 2,
+			change: func(in *Input) { in.Live[0].Deleting = true }, held: 1,
+			message: "retail/web would leave 2 of 10 clusters: approve with muster approve --plan plan"},
+		"since the baseline": {why: "what is gone since the last approval counts", n: 9, lost: 1,
+			change: func(in *Input) { in.Baseline = []string{"edge-000", "gone-already"} }, held: 1,
+			message: "retail/web would leave 2 of 10 clusters: approve with muster approve --plan plan"},
+		"kept as unreachable": {why: "what stays is not lost", n: 10, lost: 2,
+			change: func(in *Input) { in.Unreachable = map[string]bool{"edge-000": true} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := Input{Application: "retail/web", Live: clusters(row.n), Complete: true, MaxClusterPercent: 10, PlanDigest: "plan"}
+			if row.change != nil {
+				row.change(&in)
+			}
+			step := next(in, keep(in.Live, row.lost))
+			held := 0
+			for _, h := range step.Held {
+				if h.Reason == ApprovalNeeded {
+					held++
+				}
+			}
+			message := ""
+			if step.Guard != nil {
+				message = step.Guard.Message
+			}
+			if held != row.held || message != row.message {
+				t.Errorf("%d held, %q; want %d, %q: %s", held, message, row.held, row.message, row.why)
+			}
+			for _, c := range step.Now {
+				if row.held > 0 && c.Action == work.Delete {
+					t.Errorf("%s is deleted: held is all or nothing", c.Cluster)
+				}
+			}
+			if updates := len(step.Now); row.held > 0 && updates != row.n-row.lost {
+				t.Errorf("%d updates go ahead, want %d", updates, row.n-row.lost)
+			}
+		})
+	}
+}
+
+func TestGuardNamesWhatWouldGo(t *testing.T) {
+	in := Input{Application: "retail/web", Complete: true, MaxClusterPercent: 10, PlanDigest: "plan",
+		Live: []fleet.LiveWork{live("a", 0, settings, claim), live("b", 0, settings)}}
+	got := next(in, []*workv1.ManifestWork{wants("a", 0, settings)}).Guard
+	want := &GuardHold{Deletions: 2, Clusters: 1, Items: []string{"b", "PersistentVolumeClaim shop/data on a"},
+		Message: "retail/web would leave 1 of 2 clusters, and retail/web would lose 1 protected objects, the first is " +
+			"PersistentVolumeClaim shop/data on a: approve with muster approve --plan plan"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
