@@ -17,6 +17,7 @@ import (
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/rollout"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -184,9 +185,12 @@ func (r *Applications) publish(ctx context.Context, app *musterv1alpha1.Applicat
 	if wait > 0 {
 		return wait, nil
 	}
-	before := app.DeepCopy()
 	app.Status = status
-	return 0, client.IgnoreNotFound(r.Client.Status().Patch(ctx, app, client.MergeFrom(before)))
+	err := r.Client.Status().Update(ctx, app)
+	if apierrors.IsConflict(err) {
+		return r.StatusInterval, nil // the cache is behind
+	}
+	return 0, client.IgnoreNotFound(err)
 }
 
 // resultOf says when to look again: what changes is watched, so only a throttled status and a held change want a clock.

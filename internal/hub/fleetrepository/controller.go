@@ -17,6 +17,7 @@ import (
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/source"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -160,13 +161,15 @@ func (r *Repositories) publish(ctx context.Context, repo *musterv1alpha1.FleetRe
 	if equality.Semantic.DeepEqual(repo.Status, status) {
 		return nil
 	}
-	before := repo.DeepCopy()
 	repo.Status = status
-	return r.Client.Status().Patch(ctx, repo, client.MergeFrom(before))
+	return client.IgnoreNotFound(r.Client.Status().Update(ctx, repo))
 }
 
 // resultOf says when to look again.
 func resultOf(repo *musterv1alpha1.FleetRepository, out *report, err error) (reconcile.Result, error) {
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: 100 * time.Millisecond}, nil // the cache is behind
+	}
 	if err != nil {
 		if f, ok := fleet.AsFault(err); ok && f.Move == fleet.Author {
 			return ctrl.Result{RequeueAfter: repo.Spec.Interval.Duration}, nil

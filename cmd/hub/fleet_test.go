@@ -1,0 +1,291 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	"github.com/muster-io/muster/api/crds"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/controlplane"
+	"github.com/muster-io/muster/internal/test"
+	agent "github.com/muster-io/muster/klusterlet/work"
+)
+
+func TestMain(m *testing.M) {
+	logger := logr.Discard()
+	if os.Getenv("MUSTER_TEST_LOG") != "" {
+		logger = zap.New(zap.UseDevMode(true))
+	}
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger)
+	test.Main(m, test.Environment{
+		Hub:         controlplane.Options{Controllers: true},
+		HubCRDs:     crds.Hub(),
+		ClusterCRDs: crds.Agent(),
+	})
+}
+
+// patience is how long a condition is waited for; it is no expectation of speed.
+const patience = 60 * time.Second
+
+// theFleet is a hub of one test: its own control plane, the real controllers, one repository, and clusters with the real work
+// agent, which are all namespaces apart on one API server or API servers of their own.
+type theFleet struct {
+	t      *testing.T
+	ctx    context.Context
+	cp     *controlplane.ControlPlane
+	client client.Client
+	repo   *test.Repository
+	state  string
+	stop   func() // of the hub's controllers
+	agents map[string]func()
+	spokes map[string]*controlplane.ControlPlane
+}
+
+// newFleet starts a hub whose repository has the given files, and delivers nothing yet.
+func newFleet(t *testing.T, archive string) *theFleet {
+	t.Helper()
+	f := &theFleet{
+		t: t, ctx: context.Background(), cp: test.ControlPlane(t, controlplane.Options{Name: "hub", Controllers: true}),
+		repo: test.NewRepository(t, archive), state: t.TempDir(), agents: map[string]func(){}, spokes: map[string]*controlplane.ControlPlane{},
+	}
+	if err := install(f.ctx, f.cp.Config()); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if f.client, err = client.New(f.cp.Config(), client.Options{Scheme: Scheme()}); err != nil {
+		t.Fatal(err)
+	}
+	f.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "muster-system"}})
+	f.create(&rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "muster-root"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "muster-system", Name: "root"}},
+	})
+	f.startHub()
+	t.Cleanup(func() {
+		for _, stop := range f.agents {
+			stop()
+		}
+		f.stop()
+	})
+	return f
+}
+
+func (f *theFleet) create(o client.Object) {
+	f.t.Helper()
+	if err := f.client.Create(f.ctx, o); err != nil && !apierrors.IsAlreadyExists(err) {
+		f.t.Fatal(err)
+	}
+}
+
+// startHub runs the controllers; f.stop ends them.
+func (f *theFleet) startHub() {
+	ctx, cancel := context.WithCancel(f.ctx)
+	done := make(chan error, 1)
+	go func() {
+		done <- Run(ctx, Options{
+			Config: f.cp.Config(), Controllers: []string{"*"}, StateDir: f.state, LocalRepositories: []string{f.repo.Dir},
+			RenderCache: 64, Writers: 8, StatusInterval: 50 * time.Millisecond, Settle: 5 * time.Second,
+			Prefix: fmt.Sprintf("%s-%d-", f.t.Name(), time.Now().UnixNano()),
+		})
+	}()
+	f.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			f.t.Errorf("hub: %v", err)
+		}
+		f.stop = func() {}
+	}
+}
+
+// deliver creates the FleetRepository.
+func (f *theFleet) deliver() {
+	f.t.Helper()
+	f.create(&musterv1alpha1.FleetRepository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"},
+		Spec: musterv1alpha1.FleetRepositorySpec{
+			URL: f.repo.URL(), Ref: musterv1alpha1.GitRef{Branch: "main"}, ServiceAccountName: "root",
+			Interval: metav1.Duration{Duration: time.Second},
+		},
+	})
+}
+
+// push commits and waits until the hub has delivered it.
+func (f *theFleet) push(archive string) string {
+	f.t.Helper()
+	revision := f.repo.Commit(archive)
+	f.expectDelivered(revision)
+	return revision
+}
+
+func (f *theFleet) repository() *musterv1alpha1.FleetRepository {
+	f.t.Helper()
+	var r musterv1alpha1.FleetRepository
+	if err := f.client.Get(f.ctx, types.NamespacedName{Namespace: "muster-system", Name: "fleet"}, &r); err != nil {
+		f.t.Fatal(err)
+	}
+	return &r
+}
+
+func (f *theFleet) application(key string) *musterv1alpha1.Application {
+	f.t.Helper()
+	namespace, name, _ := strings.Cut(key, "/")
+	var a musterv1alpha1.Application
+	if err := f.client.Get(f.ctx, types.NamespacedName{Namespace: namespace, Name: name}, &a); client.IgnoreNotFound(err) != nil {
+		f.t.Fatal(err)
+	}
+	return &a
+}
+
+// eventually waits until the check says "".
+func (f *theFleet) eventually(check func() string) {
+	f.t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		problem := check()
+		if problem == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatalf("after %s: %s\n%s", patience, problem, f.describe())
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// describe tells what the hub says, for a test that failed.
+func (f *theFleet) describe() string {
+	var b strings.Builder
+	r := f.repository()
+	fmt.Fprintf(&b, "repository: revision %s, held %v\n", r.Status.Revision, r.Status.Held)
+	for _, c := range r.Status.Conditions {
+		fmt.Fprintf(&b, "  %s %s %s: %s\n", c.Type, c.Status, c.Reason, c.Message)
+	}
+	var apps musterv1alpha1.ApplicationList
+	_ = f.client.List(f.ctx, &apps)
+	for _, a := range apps.Items {
+		fmt.Fprintf(&b, "application %s/%s: revision %s %+v held %v\n", a.Namespace, a.Name, a.Status.Revision, a.Status.Summary, a.Status.Held)
+		for _, c := range a.Status.Conditions {
+			fmt.Fprintf(&b, "  %s %s %s: %s\n", c.Type, c.Status, c.Reason, c.Message)
+		}
+		for _, c := range a.Status.Clusters {
+			fmt.Fprintf(&b, "    %+v\n", c)
+		}
+	}
+	return b.String()
+}
+
+func (f *theFleet) expectDelivered(revision string) {
+	f.t.Helper()
+	f.eventually(func() string {
+		if got := f.repository().Status.Revision; got != revision {
+			return fmt.Sprintf("delivered %q, want %s", got, revision)
+		}
+		return ""
+	})
+}
+
+// expectHealthy waits until the application is planned at the revision and healthy on exactly n clusters.
+func (f *theFleet) expectHealthy(key, revision string, n int) {
+	f.t.Helper()
+	f.eventually(func() string {
+		a := f.application(key)
+		s := a.Status.Summary
+		if a.Status.Revision != revision || int(s.Clusters) != n || int(s.Healthy) != n {
+			return fmt.Sprintf("%s: at %q %+v, want %s healthy on %d", key, a.Status.Revision, s, revision, n)
+		}
+		return ""
+	})
+}
+
+// join makes a cluster available and starts its work agent against an API server of its own.
+func (f *theFleet) join(name string) *controlplane.ControlPlane {
+	f.t.Helper()
+	spoke := test.Clusters(f.t, len(f.spokes)+1)[len(f.spokes)]
+	f.spokes[name] = spoke
+	f.available(name, true)
+	f.startAgent(name)
+	return spoke
+}
+
+// available sets the condition that the registration agent would.
+func (f *theFleet) available(name string, yes bool) {
+	f.t.Helper()
+	f.eventually(func() string {
+		var c clusterv1.ManagedCluster
+		if err := f.client.Get(f.ctx, types.NamespacedName{Name: name}, &c); err != nil {
+			return err.Error()
+		}
+		condition := metav1.Condition{Type: clusterv1.ManagedClusterConditionAvailable, Status: metav1.ConditionTrue, Reason: "Test", Message: "set by the test"}
+		if !yes {
+			condition.Status = metav1.ConditionUnknown
+		}
+		meta.SetStatusCondition(&c.Status.Conditions, condition)
+		c.Status.Version.Kubernetes = "v1.36.3"
+		if err := f.client.Status().Update(f.ctx, &c); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}
+
+func (f *theFleet) startAgent(name string) {
+	ctx, cancel := context.WithCancel(f.ctx)
+	done := make(chan error, 1)
+	sum := sha256.Sum256([]byte(f.cp.URL() + name))
+	a := &agent.Agent{
+		Hub: f.cp.Config(), Spoke: f.spokes[name].Config(), ClusterName: name, HubHash: hex.EncodeToString(sum[:]),
+		StatusInterval: 100 * time.Millisecond, SyncInterval: time.Second, RetryDelay: time.Second,
+	}
+	go func() { done <- a.Run(ctx) }()
+	f.agents[name] = func() {
+		cancel()
+		<-done
+		delete(f.agents, name)
+	}
+}
+
+// works of an application on a cluster.
+func (f *theFleet) works(cluster string) []workv1.ManifestWork {
+	f.t.Helper()
+	var list workv1.ManifestWorkList
+	if err := f.client.List(f.ctx, &list, client.InNamespace(cluster)); err != nil {
+		f.t.Fatal(err)
+	}
+	return list.Items
+}
+
+// on reads an object of a cluster; false when it is not there.
+func (f *theFleet) on(cluster string, o client.Object, namespace, name string) bool {
+	f.t.Helper()
+	c, err := client.New(f.spokes[cluster].Config(), client.Options{Scheme: Scheme()})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	err = c.Get(f.ctx, types.NamespacedName{Namespace: namespace, Name: name}, o)
+	if client.IgnoreNotFound(err) != nil {
+		f.t.Fatal(err)
+	}
+	return err == nil
+}

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	"github.com/muster-io/muster/api/crds"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/controlplane"
+	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/hub/application"
+	"github.com/muster-io/muster/internal/hub/cluster"
+	"github.com/muster-io/muster/internal/hub/fleetrepository"
+	"github.com/muster-io/muster/internal/hub/placement"
+	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/source"
+)
+
+// Options of a hub.
+type Options struct {
+	// Kubeconfig of the hub's API server; empty is the cluster that the hub runs in.
+	Kubeconfig string
+	// Config replaces Kubeconfig in tests.
+	Config *rest.Config
+	// Controllers to run: names, or * for all.
+	Controllers []string
+	// StateDir holds the mirrors of repositories; it belongs on a volume.
+	StateDir string
+	// LocalRepositories are the folders below which file:// repositories may be read.
+	LocalRepositories []string
+	// Install puts the CRDs and admission policies on the API server first.
+	Install bool
+	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
+	HubCluster string
+	// LeaderElection lets one of several hubs work at a time.
+	LeaderElection bool
+	// Addresses to listen on; empty is not at all.
+	WebhookAddress, MetricsAddress, HealthAddress string
+	// RenderCache is the memory that renderings may take, in MiB.
+	RenderCache int64
+	// Writers bounds the concurrent writes of works of one application.
+	Writers int
+	// StatusInterval is the least time between two status writes of one application.
+	StatusInterval time.Duration
+	// Settle is how long a commit waits for its placements to be decided as planned.
+	Settle time.Duration
+	// Verbosity of the log: 0 says what happened, 1 says more.
+	Verbosity int
+	// Prefix of controller names, for several hubs in one test process.
+	Prefix string
+}
+
+func (o *Options) flags(f *pflag.FlagSet) {
+	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "kubeconfig of the hub's API server; left out, the cluster it runs in")
+	f.StringSliceVar(&o.Controllers, "controllers", []string{"*"}, "controllers to run: "+strings.Join(slices.Sorted(maps.Keys(controllers)), ", ")+", or *")
+	f.StringVar(&o.StateDir, "state-dir", "muster-hub", "folder for the mirrors of repositories, on a volume")
+	f.StringSliceVar(&o.LocalRepositories, "local-repositories", nil, "folders below which file:// repositories may be read; none by default")
+	f.BoolVar(&o.Install, "install", false, "put the CRDs and admission policies on the API server first")
+	f.StringVar(&o.HubCluster, "hub-cluster", "", "name of the managed cluster that is the hub itself, if it is one")
+	f.BoolVar(&o.LeaderElection, "leader-elect", false, "let one of several hubs work at a time")
+	f.StringVar(&o.WebhookAddress, "webhook-address", "", "address for webhooks of Git hosts, such as :8444; left out, none")
+	f.StringVar(&o.MetricsAddress, "metrics-address", "", "address for metrics; left out, none")
+	f.StringVar(&o.HealthAddress, "health-address", "", "address for /healthz and /readyz; left out, none")
+	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
+	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
+	f.DurationVar(&o.StatusInterval, "status-interval", time.Second, "least time between two status writes of one application")
+	f.DurationVar(&o.Settle, "settle", 10*time.Second, "how long a commit waits for its placements to be decided as planned; then the live decisions win")
+	f.IntVarP(&o.Verbosity, "verbosity", "v", 0, "0 says what happened, 1 says more")
+}
+
+// parts is what controllers share.
+type parts struct {
+	Options
+	mgr          ctrl.Manager
+	store        *source.Store
+	deliveries   *hub.Deliveries
+	planner      *plan.Planner
+	repositories *fleetrepository.Repositories
+}
+
+// controllers are all there are, by the name that --controllers knows them by.
+var controllers = map[string]func(*parts) error{
+	"cluster":   func(p *parts) error { return cluster.Setup(p.mgr, cluster.Options{ControllerPrefix: p.Prefix}) },
+	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
+	"fleetrepository": func(p *parts) error {
+		p.repositories = &fleetrepository.Repositories{
+			Client: p.mgr.GetClient(), Config: p.mgr.GetConfig(), Store: p.store, Deliveries: p.deliveries, Planner: p.planner,
+			HubCluster: p.HubCluster, Settle: p.Settle, Now: time.Now,
+		}
+		return p.repositories.Setup(p.mgr)
+	},
+	"application": func(p *parts) error {
+		if err := hub.Index(context.Background(), p.mgr); err != nil {
+			return err
+		}
+		return (&application.Applications{
+			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
+			HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Now: time.Now,
+		}).Setup(p.mgr)
+	},
+}
+
+// Scheme knows every kind that the hub works with.
+func Scheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme,
+		clusterv1beta2.AddToScheme, workv1.AddToScheme, musterv1alpha1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			panic(err) // two types of one name: a mistake of ours
+		}
+	}
+	return scheme
+}
+
+// Run runs the selected controllers until the context ends.
+func Run(ctx context.Context, o Options) error {
+	selected, err := selection(o.Controllers)
+	if err != nil {
+		return err
+	}
+	config, err := o.config()
+	if err != nil {
+		return err
+	}
+	if o.Install {
+		if err := install(ctx, config); err != nil {
+			return err
+		}
+	}
+	mgr, err := newManager(config, o)
+	if err != nil {
+		return err
+	}
+	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
+	p := &parts{
+		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store},
+		planner: &plan.Planner{Renderer: render.New(o.RenderCache << 20)},
+	}
+	for _, name := range selected {
+		if err := controllers[name](p); err != nil {
+			return fmt.Errorf("set up controller %s: %w", name, err)
+		}
+	}
+	if err := p.serveWebhooks(); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func selection(names []string) ([]string, error) {
+	all := slices.Sorted(maps.Keys(controllers))
+	if len(names) == 0 || slices.Contains(names, "*") {
+		return all, nil
+	}
+	for _, name := range names {
+		if controllers[name] == nil {
+			return nil, fmt.Errorf("there is no controller %q: --controllers takes %s, or *", name, strings.Join(all, ", "))
+		}
+	}
+	return slices.Compact(slices.Sorted(slices.Values(names))), nil
+}
+
+func (o *Options) config() (*rest.Config, error) {
+	config := o.Config
+	var err error
+	switch {
+	case config != nil:
+		config = rest.CopyConfig(config)
+	case o.Kubeconfig != "":
+		config, err = clientcmd.BuildConfigFromFlags("", o.Kubeconfig)
+	default:
+		config, err = rest.InClusterConfig()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reach the hub's API server: %w; name its kubeconfig with --kubeconfig", err)
+	}
+	// The API server's own priority and fairness bounds us better than a number chosen here.
+	config.QPS = -1
+	config.UserAgent = "muster-hub/" + version
+	return config, nil
+}
+
+func install(ctx context.Context, config *rest.Config) error {
+	if err := controlplane.Install(ctx, config, crds.Hub()...); err != nil {
+		return fmt.Errorf("install the CRDs: %w", err)
+	}
+	c, err := client.New(config, client.Options{Scheme: Scheme()})
+	if err != nil {
+		return fmt.Errorf("install the admission policies: %w", err)
+	}
+	return cluster.Install(ctx, c)
+}
+
+func newManager(config *rest.Config, o Options) (ctrl.Manager, error) {
+	address := func(a string) string {
+		if a == "" {
+			return "0"
+		}
+		return a
+	}
+	mgr, err := ctrl.NewManager(config, manager.Options{
+		Scheme:                        Scheme(),
+		Metrics:                       metricsserver.Options{BindAddress: address(o.MetricsAddress)},
+		HealthProbeBindAddress:        address(o.HealthAddress),
+		LeaderElection:                o.LeaderElection,
+		LeaderElectionID:              "muster-hub",
+		LeaderElectionNamespace:       cluster.SystemNamespace,
+		LeaderElectionReleaseOnCancel: true,
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
+			&workv1.ManifestWork{}: {Transform: hub.StripWork},
+		}},
+		// Secrets are read when they are needed and never kept.
+		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the hub: %w", err)
+	}
+	for _, add := range []func(string, healthz.Checker) error{mgr.AddHealthzCheck, mgr.AddReadyzCheck} {
+		if err := add("ping", healthz.Ping); err != nil {
+			return nil, err
+		}
+	}
+	return mgr, nil
+}
+
+// serveWebhooks listens for Git hosts that say that a repository changed.
+func (p *parts) serveWebhooks() error {
+	if p.WebhookAddress == "" || p.repositories == nil {
+		return nil
+	}
+	listener, err := net.Listen("tcp", p.WebhookAddress)
+	if err != nil {
+		return fmt.Errorf("listen for webhooks: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/webhook/", source.Webhook{Secret: p.repositories.WebhookSecret, Trigger: p.repositories.Trigger})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
+	return p.mgr.Add(&manager.Server{Name: "webhooks", Server: server, Listener: listener, OnlyServeWhenLeader: true})
+}
