@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
@@ -15,11 +16,33 @@ import (
 //
 // The condition Complete is never asked for: an agent stops updating a manifest that is Complete, and a job whose
 // manifest changed in Git would silently stay the old one.
+//
+// The result is shared: never change it.
 func Rules(key fleet.ObjectKey) []workv1.ConditionRule {
-	clauses, ok := clausesOf(key)
-	if !ok {
+	if !Reports(key) {
 		return nil
 	}
+	if rules, ok := rulesByKind()[schema.GroupKind{Group: key.Group, Kind: key.Kind}]; ok {
+		return rules
+	}
+	return customResourceRules()
+}
+
+// The rules of all kinds, written once: a plan asks for them for every object of every cluster.
+var (
+	rulesByKind = sync.OnceValue(func() map[schema.GroupKind][]workv1.ConditionRule {
+		rules := make(map[schema.GroupKind][]workv1.ConditionRule, len(clausesByKind))
+		for kind, clauses := range clausesByKind {
+			rules[kind] = rulesOf(clauses)
+		}
+		return rules
+	})
+	customResourceRules = sync.OnceValue(func() []workv1.ConditionRule { return rulesOf(customResourceClauses) })
+)
+
+func rulesOf(clauses []clause) []workv1.ConditionRule {
+	deleted := inProgress(`has(object.metadata.deletionTimestamp)`, quote("is being deleted"))
+	clauses = append([]clause{deleted}, clauses...)
 	// Read from the last clause to the first: the first that holds decides, as in a switch.
 	progressing, degraded, message := "false", "false", `""`
 	for i := len(clauses) - 1; i >= 0; i-- {
@@ -39,20 +62,8 @@ func Rules(key fleet.ObjectKey) []workv1.ConditionRule {
 
 // Reports is true for kinds that have something to report.
 func Reports(key fleet.ObjectKey) bool {
-	_, ok := clausesOf(key)
-	return ok
-}
-
-func clausesOf(key fleet.ObjectKey) ([]clause, bool) {
-	clauses, ok := clausesByKind[schema.GroupKind{Group: key.Group, Kind: key.Kind}]
-	if !ok {
-		if builtinGroups[key.Group] {
-			return nil, false
-		}
-		clauses = customResourceClauses
-	}
-	deleted := inProgress(`has(object.metadata.deletionTimestamp)`, quote("is being deleted"))
-	return append([]clause{deleted}, clauses...), true
+	_, known := clausesByKind[schema.GroupKind{Group: key.Group, Kind: key.Kind}]
+	return known || !builtinGroups[key.Group]
 }
 
 // choose is one step of a chain of conditional expressions, left out where both ways give the same.

@@ -127,6 +127,9 @@ func TestNext(t *testing.T) {
 		"move of a failed object": {"others are applied, this one is not", free(func(in *Input) {
 			in.Live = []fleet.LiveWork{live("a", 0, settings, themes), edit(gaining, func(lw *fleet.LiveWork) { lw.Status.AppliedObjects = []bool{false, true} })}
 		}), []*workv1.ManifestWork{wants("a", 0, settings), wants("a", 1, themes, settings)}, "Update a/1, held Update a/0 MovePending"},
+		"move to a work that goes": {"its objects are about to be deleted", free(func(in *Input) {
+			in.Live = []fleet.LiveWork{live("a", 0, settings, themes), edit(gaining, func(lw *fleet.LiveWork) { lw.Deleting = true })}
+		}), []*workv1.ManifestWork{wants("a", 0, settings), wants("a", 1, themes)}, "held Update a/0 MovePending, held Create a/1 WorkDeleting"},
 		"emptied part": {"its work goes when its object has arrived", free(func(in *Input) {
 			in.Live = []fleet.LiveWork{live("a", 0, settings), gaining}
 		}), []*workv1.ManifestWork{wants("a", 1, themes, settings)}, "Update a/1, Delete a/0"},
