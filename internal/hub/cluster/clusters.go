@@ -172,7 +172,8 @@ func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluste
 		var silent *metav1.Condition
 		if silent, next = registration.Silent(cluster, beat, now); silent != nil {
 			meta.SetStatusCondition(conditions, *silent)
-		} else if synced := registration.ClockSynced(cluster, beat, now); synced != nil {
+		}
+		if synced := registration.ClockSynced(cluster, beat, now); synced != nil {
 			meta.SetStatusCondition(conditions, *synced)
 		}
 	}
@@ -209,8 +210,8 @@ func (r *clusters) beat(ctx context.Context, cluster *clusterv1.ManagedCluster, 
 // status speaks of. Both writes fail when somebody else wrote in between, since taints and conditions are whole lists.
 func (r *clusters) write(ctx context.Context, was, is *clusterv1.ManagedCluster) error {
 	status := is.Status.DeepCopy()
+	is.Status = *was.Status.DeepCopy()
 	if !equality.Semantic.DeepEqual(was.ObjectMeta, is.ObjectMeta) || !equality.Semantic.DeepEqual(was.Spec, is.Spec) {
-		is.Status = was.Status
 		if err := r.client.Patch(ctx, is, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})); err != nil {
 			return fmt.Errorf("write cluster %s: %w", is.Name, client.IgnoreNotFound(err))
 		}

@@ -81,5 +81,8 @@ func settle(result reconcile.Result, err error) (reconcile.Result, error) {
 	if apierrors.IsConflict(err) {
 		return reconcile.Result{RequeueAfter: retrySoon}, nil
 	}
-	return result, err
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	return result, nil
 }
