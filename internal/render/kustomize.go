@@ -1,0 +1,168 @@
+package render
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/muster-io/muster/internal/fleet"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/yaml"
+)
+
+// kustomizing is held while Kustomize runs: it keeps the OpenAPI schema of the build in a global.
+var kustomizing sync.Mutex
+
+// maxReadings is how many versions of an overlay are remembered side by side, such as base and head of a change.
+const maxReadings = 4
+
+// reading is what one run of an overlay looked at, and how each looked: the run depends on nothing else.
+type reading map[string]string
+
+func (r reading) holds(tree fleet.Tree) bool {
+	for name, saw := range r {
+		if look(tree, name, saw[:1]) != saw {
+			return false
+		}
+	}
+	return true
+}
+
+func (r reading) key() string {
+	parts := make([]string, 0, 2*len(r))
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		parts = append(parts, name, r[name])
+	}
+	return digestOf(parts...)
+}
+
+// kustomizeJob prepares the run of an overlay. Its key is what the run reads: that of an earlier run, when this tree has all
+// of it as it was.
+func (r *Renderer) kustomizeJob(in Input, s source) job {
+	var readings []reading
+	if remembered, ok := r.memo.get("reading:" + s.path); ok {
+		readings = remembered.value.([]reading)
+	}
+	for _, earlier := range readings {
+		if earlier.holds(in.Tree) {
+			return r.overlayJob(in.Tree, s.path, earlier.key())
+		}
+	}
+	// Only a run tells what an overlay reads, and so which other runs are the same: the first run is made here, once for
+	// all who ask for it at the same time.
+	root, err := in.Tree.Hash(".")
+	if err != nil {
+		root = s.hash
+	}
+	found, _, _ := r.memo.flight.Do(digestOf("reading", s.path, root), func() (any, error) {
+		files := newTreeFiles(in.Tree)
+		objects, err := kustomize(files, s.path)
+		r.keepReading(s.path, files.saw, readings)
+		return job{key: digestOf("kustomize", s.path, files.saw.key()), run: func() ([]object, error) { return objects, err }}, nil
+	})
+	return found.(job)
+}
+
+func (r *Renderer) keepReading(dir string, saw reading, earlier []reading) {
+	kept := append([]reading{saw}, earlier...)
+	kept = kept[:min(len(kept), maxReadings)]
+	r.memo.put(&entry{key: "reading:" + dir, value: kept, size: int64(len(kept)*(len(saw)+1)*160) + entryOverhead})
+}
+
+func (r *Renderer) overlayJob(tree fleet.Tree, dir, key string) job {
+	return job{key: digestOf("kustomize", dir, key), run: func() ([]object, error) { return kustomize(newTreeFiles(tree), dir) }}
+}
+
+// kustomize runs an overlay on a view of the tree: nothing is fetched, executed or read from a disk.
+func kustomize(files *treeFiles, dir string) (objects []object, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			objects, err = nil, fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, File: dir, Message: "the overlay does not render: Kustomize gave up"}
+		}
+	}()
+	files.overlay = dir
+	options := krusty.MakeDefaultOptions()
+	options.LoadRestrictions = types.LoadRestrictionsNone // the tree is the restriction
+	kustomizing.Lock()
+	resources, err := krusty.MakeKustomizer(options).Run(files, "/"+dir)
+	kustomizing.Unlock()
+	if files.refused != nil {
+		return nil, files.refused
+	}
+	if err != nil {
+		return nil, files.fault(dir, err)
+	}
+	for _, resource := range resources.Resources() {
+		file := originOf(dir, resource.GetAnnotations()[originAnnotation])
+		data, err := resource.MarshalJSON()
+		if err != nil {
+			return nil, object{file: file}.invalid("cannot be written as JSON")
+		}
+		found, err := readJSON(file, 0, data)
+		if err != nil {
+			return nil, err
+		}
+		for i := range found {
+			if files.addedOrigins {
+				dropAnnotation(found[i].value, originAnnotation)
+			}
+		}
+		objects = append(objects, found...)
+	}
+	return objects, nil
+}
+
+// originAnnotation is where Kustomize writes the file that an object came from.
+const originAnnotation = "config.kubernetes.io/origin"
+
+// originOf gives the file of an object in the tree.
+func originOf(dir, annotation string) string {
+	var origin struct {
+		Path         string `json:"path"`
+		ConfiguredIn string `json:"configuredIn"`
+	}
+	if err := yaml.Unmarshal([]byte(annotation), &origin); err != nil {
+		return dir
+	}
+	if origin.Path != "" {
+		return path.Join(dir, origin.Path)
+	}
+	return path.Join(dir, origin.ConfiguredIn)
+}
+
+func dropAnnotation(value map[string]any, name string) {
+	metadata, _ := value["metadata"].(map[string]any)
+	annotations, _ := metadata["annotations"].(map[string]any)
+	delete(annotations, name)
+	if len(annotations) == 0 {
+		delete(metadata, "annotations")
+	}
+}
+
+var patchText = regexp.MustCompile(`(?s)\[patch: .*`)
+
+// fault names the file that an error of Kustomize speaks of.
+func (t *treeFiles) fault(dir string, err error) error {
+	text := err.Error()
+	file := dir
+	for _, name := range kustomizationFiles {
+		if hasAny(t.tree, dir, name) {
+			file = path.Join(dir, name)
+		}
+	}
+	for _, name := range slices.Backward(t.order) {
+		if !slices.Contains(kustomizationFiles, path.Base(name)) && strings.Contains(text, path.Base(name)) {
+			file = name
+			break
+		}
+	}
+	text = patchText.ReplaceAllString(text, "a patch")
+	text, _, _ = strings.Cut(text, "\n")
+	text = strings.ReplaceAll(withoutQuotes(text), "'/", "'")
+	return fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, File: file, Message: fmt.Sprintf("the overlay does not render: %s", text)}
+}

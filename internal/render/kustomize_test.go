@@ -1,0 +1,112 @@
+package render
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+const overlay = `
+-- base/kustomization.yaml --
+resources: [deployment.yaml]
+configMapGenerator:
+- {name: settings, literals: [a=b]}
+-- base/deployment.yaml --
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 1
+  template: {spec: {volumes: [{name: s, configMap: {name: settings}}]}}
+-- common/labels.yaml --
+apiVersion: builtin
+kind: LabelTransformer
+metadata: {name: labels}
+labels: {team: shop}
+fieldSpecs: [{path: metadata/labels, create: true}]
+-- overlays/prod/kustomization.yaml --
+resources: [../../base]
+namePrefix: prod-
+patches: [{path: ../../patches/replicas.yaml}]
+transformers: [../../common/labels.yaml]
+-- patches/replicas.yaml --
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec: {replicas: 5}
+`
+
+func TestKustomize(t *testing.T) {
+	content := mustRender(t, New(1<<20), input(t, overlay, `{source: {path: overlays}, kustomize: {path: '${{ label "env" }}'}}`))
+	want := []string{
+		`base/deployment.yaml {"apiVersion":"apps/v1","kind":"Deployment","metadata":{"labels":{"team":"shop"},"name":"prod-web","namespace":"shop"},"spec":{"replicas":5,"template":{"spec":{"volumes":[{"configMap":{"name":"prod-settings-4h2mbtbbt6"},"name":"s"}]}}}}`,
+		`base/kustomization.yaml {"apiVersion":"v1","data":{"a":"b"},"kind":"ConfigMap","metadata":{"labels":{"team":"shop"},"name":"prod-settings-4h2mbtbbt6","namespace":"shop"}}`,
+	}
+	if diff := cmp.Diff(want, texts(content)); diff != "" {
+		t.Errorf("manifests (-want +got):\n%s", diff)
+	}
+}
+
+func TestKustomizeFaults(t *testing.T) {
+	tests := map[string]struct{ archive, at, says, why string }{
+		"remote base": {"-- o/kustomization.yaml --\nresources:\n- x.yaml\n- https://github.com/org/repo//base?ref=v1\n-- o/x.yaml --\n" + configMap,
+			"o/kustomization.yaml:3", "https://github.com/org/repo//base?ref=v1 is not in the repository", "nothing is fetched, and the URL is named"},
+		"remote base by ssh": {"-- o/kustomization.yaml --\nresources: ['git@example.com:org/repo']\n",
+			"o/kustomization.yaml:1", "git@example.com:org/repo", "nothing is cloned"},
+		"remote base of a base": {"-- o/kustomization.yaml --\nresources: [../b]\n-- b/kustomization.yaml --\n\nbases: [github.com/org/repo/base]\n",
+			"b/kustomization.yaml:2", "github.com/org/repo/base", "however deep"},
+		"remote component":           {"-- o/kustomization.yaml --\ncomponents: ['ssh://git@example.com/repo']\n", "o/kustomization.yaml:1", "ssh://", "every field that loads"},
+		"remote file of a generator": {"-- o/kustomization.yaml --\nconfigMapGenerator: [{name: a, files: ['k=https://example.com/f']}]\n", "o/kustomization.yaml:1", "https://example.com/f", "every field that loads"},
+		"remote file of a plug-in": {"-- o/kustomization.yaml --\ngenerators: [g.yaml]\n-- o/g.yaml --\napiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: a}\nfiles: ['https://example.com/f']\n",
+			"o/g.yaml:4", "plug-in's configuration names something remote", "a detour is no way out"},
+		"inline plug-in": {"-- o/kustomization.yaml --\ngenerators:\n- |-\n  apiVersion: builtin\n  kind: ConfigMapGenerator\n  metadata: {name: a}\n  files: ['https://example.com/f']\n",
+			"o/kustomization.yaml:4", "remote", "a detour is no way out"},
+		"helm charts": {"-- o/kustomization.yaml --\nhelmCharts: [{name: a}]\n", "o/kustomization.yaml:1", "runs a program", "nothing is executed"},
+		"function": {"-- o/kustomization.yaml --\ngenerators: [g.yaml]\n-- o/g.yaml --\napiVersion: example.com/v1\nkind: Fn\nmetadata: {name: a, annotations: {config.kubernetes.io/function: 'exec: {path: ./x}'}}\n",
+			"o/kustomization.yaml", "external plugins disabled", "nothing is executed"},
+		"outside":      {"-- o/kustomization.yaml --\nresources: [../../etc]\n", "o/kustomization.yaml:1", "leaves the repository", "the tree is the restriction"},
+		"missing file": {"-- o/kustomization.yaml --\nresources: [none.yaml]\n", "o/kustomization.yaml", "none.yaml", "the entry is named"},
+		"broken file":  {"-- o/kustomization.yaml --\nresources: [x.yaml]\n-- o/x.yaml --\na: [\n", "o/x.yaml", "does not render", "the file is named"},
+		"bad patch": {"-- o/kustomization.yaml --\nresources: [x.yaml]\npatches: [{path: p.yaml}]\n-- o/x.yaml --\n" + configMap + "-- o/p.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: none}\nstringData: {p: hunter2}\n",
+			"o/kustomization.yaml", "does not render", "no value is quoted"},
+		"circle": {"-- o/kustomization.yaml --\nresources: [../p]\n-- p/kustomization.yaml --\nresources: [../o]\n", "o/kustomization.yaml", "cycle", "it must end"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := faultOf(t, input(t, test.archive, `{source: {path: o}}`))
+			if f.Reason != fleet.RenderFailed || f.Position() != test.at || !strings.Contains(f.Message, test.says) || strings.Contains(f.Error(), "hunter2") {
+				t.Errorf("%s: got %s %s %q", test.why, f.Reason, f.Position(), f.Message)
+			}
+		})
+	}
+}
+
+func TestKustomizeKeepsAuthorsAnnotations(t *testing.T) {
+	archive := "-- o/kustomization.yaml --\nresources: [x.yaml]\nbuildMetadata: [originAnnotations]\n-- o/x.yaml --\n" + configMap
+	content := mustRender(t, New(1<<20), input(t, archive, `{source: {path: o}}`))
+	if got := texts(content)[0]; !strings.Contains(got, originAnnotation) {
+		t.Errorf("an author who asks for origins gets them: %s", got)
+	}
+}
+
+func TestKustomizeWithoutOriginsIsTheSame(t *testing.T) {
+	spec := `{source: {path: overlays/prod}}`
+	a := mustRender(t, New(1<<20), input(t, overlay, spec))
+	// A kustomization in flow style is not asked for origins: what is delivered must not depend on that.
+	flow := strings.Replace(overlay, "resources: [../../base]\nnamePrefix: prod-\npatches: [{path: ../../patches/replicas.yaml}]\ntransformers: [../../common/labels.yaml]\n",
+		"{resources: [../../base], namePrefix: prod-, patches: [{path: ../../patches/replicas.yaml}], transformers: [../../common/labels.yaml]}\n", 1)
+	b := mustRender(t, New(1<<20), input(t, flow, spec))
+	if flow == overlay || a.Digest != b.Digest {
+		t.Errorf("with origins %v, without %v", texts(a), texts(b))
+	}
+}
+
+func TestKustomizeLinksInACircle(t *testing.T) {
+	in := input(t, "", `{source: {path: o}}`)
+	in.Tree = circleTree{files("-- o/kustomization.yaml --\nresources: [self]\n-- o/self@ --\n../o\n")}
+	if f := faultOf(t, in); f.Reason != fleet.RenderFailed || f.Position() != "o/kustomization.yaml" {
+		t.Errorf("it must end: %v", f)
+	}
+}

@@ -1,0 +1,316 @@
+package render
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// Resolved is an application as one cluster gets it.
+type Resolved struct {
+	// Application with the overrides merged and the expressions evaluated.
+	Application *musterv1alpha1.Application
+	// Overrides that apply to the cluster, by name, in order.
+	Overrides []string
+	// Layers tells which layer each inline value is from: the dotted path below spec.helm.values -> "override prod", or
+	// the application's file and line.
+	Layers map[string]string
+
+	values map[string]any
+	fields map[string]string // source.path, helm.values.replicas -> the field of the application that says it
+}
+
+// fieldOf gives the field of the application that a resolved field came from, or its nearest parent.
+func (r *Resolved) fieldOf(path string) string {
+	for p := path; p != ""; p = parent(p) {
+		if field, ok := r.fields[p]; ok {
+			return field + path[len(p):]
+		}
+	}
+	return "spec." + path
+}
+
+func parent(path string) string {
+	if i := strings.LastIndexAny(path, ".["); i >= 0 {
+		return path[:i]
+	}
+	return ""
+}
+
+// Resolve gives the application as the input's cluster gets it: overrides whose selector matches merged in order (maps
+// merge, lists replace, null deletes), then expressions evaluated. The error is a fleet.Fault with the file and line of the field.
+func Resolve(in Input) (*Resolved, error) {
+	app := *in.Application
+	r := &Resolved{Application: &app, values: map[string]any{}, fields: map[string]string{}}
+	if app.Spec.Helm != nil {
+		helm := *app.Spec.Helm
+		app.Spec.Helm = nil
+		if err := r.mergeHelm(in, &helm, "spec.helm"); err != nil {
+			return nil, err
+		}
+	}
+	for i := range app.Spec.Overrides {
+		override := &in.Application.Spec.Overrides[i]
+		field := "spec.overrides[" + strconv.Itoa(i) + "]"
+		matches, err := selects(override.ClusterSelector, in.Cluster)
+		if err != nil {
+			return nil, in.at(fleet.DefinitionInvalid, field+".clusterSelector", fmt.Sprintf("the selector of override %s is invalid: %v", override.Name, err))
+		}
+		if !matches {
+			continue
+		}
+		r.Overrides = append(r.Overrides, override.Name)
+		if err := r.merge(in, override, field); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.evaluate(in); err != nil {
+		return nil, err
+	}
+	r.nameLayers(in)
+	return r, r.storeValues()
+}
+
+// selects tells whether a selector matches a cluster; an empty one matches all.
+func selects(selector musterv1alpha1.ClusterSelector, cluster *clusterv1.ManagedCluster) (bool, error) {
+	if selector.LabelSelector == nil {
+		return true, nil
+	}
+	s, err := metav1.LabelSelectorAsSelector(selector.LabelSelector)
+	if err != nil {
+		return false, err
+	}
+	return s.Matches(labels.Set(cluster.Labels)), nil
+}
+
+func (r *Resolved) merge(in Input, override *musterv1alpha1.Override, field string) error {
+	spec := &r.Application.Spec
+	if override.Source != nil && override.Source.Path != "" {
+		spec.Source.Path = override.Source.Path
+		r.fields["source.path"] = field + ".source.path"
+	}
+	if override.Kustomize != nil {
+		kustomize := *override.Kustomize
+		if kustomize.Path == "" && spec.Kustomize != nil {
+			kustomize.Path = spec.Kustomize.Path
+		} else {
+			r.fields["kustomize.path"] = field + ".kustomize.path"
+		}
+		spec.Kustomize = &kustomize
+	}
+	if override.Helm == nil {
+		return nil
+	}
+	return r.mergeHelm(in, override.Helm, field+".helm")
+}
+
+func (r *Resolved) mergeHelm(in Input, from *musterv1alpha1.Helm, field string) error {
+	if r.Application.Spec.Helm == nil {
+		r.Application.Spec.Helm = &musterv1alpha1.Helm{}
+	}
+	helm := r.Application.Spec.Helm
+	if from.ReleaseName != "" {
+		helm.ReleaseName = from.ReleaseName
+		r.fields["helm.releaseName"] = field + ".releaseName"
+	}
+	if from.ValuesFiles != nil {
+		helm.ValuesFiles = slices.Clone(from.ValuesFiles)
+		r.fields["helm.valuesFiles"] = field + ".valuesFiles"
+	}
+	if from.Hooks != "" {
+		helm.Hooks = from.Hooks
+	}
+	if from.Values == nil || len(from.Values.Raw) == 0 {
+		return nil
+	}
+	var values map[string]any
+	if err := json.Unmarshal(from.Values.Raw, &values); err != nil {
+		return in.at(fleet.DefinitionInvalid, field+".values", "values must be a map")
+	}
+	mergeValues(r.values, values, "", func(path string, set bool) {
+		dropBelow(r.fields, "helm.values."+path)
+		if set {
+			r.fields["helm.values."+path] = field + ".values." + path
+		}
+	})
+	return nil
+}
+
+// mergeValues merges src over dst: maps merge, everything else replaces; null stays, so that Helm deletes what is below it.
+// replaced is told each path whose value goes (set false) or comes (set true, leaves only).
+func mergeValues(dst, src map[string]any, prefix string, replaced func(path string, set bool)) {
+	for _, key := range slices.Sorted(maps.Keys(src)) {
+		path := prefix + key
+		table, isTable := src[key].(map[string]any)
+		below, hasTable := dst[key].(map[string]any)
+		if isTable && hasTable {
+			mergeValues(below, table, path+".", replaced)
+			continue
+		}
+		replaced(path, false)
+		if isTable && len(table) > 0 {
+			fresh := map[string]any{}
+			dst[key] = fresh
+			mergeValues(fresh, table, path+".", replaced)
+			continue
+		}
+		dst[key] = cloneValue(src[key])
+		replaced(path, true)
+	}
+}
+
+func cloneValue(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		clone := make(map[string]any, len(v))
+		for key, below := range v {
+			clone[key] = cloneValue(below)
+		}
+		return clone
+	case []any:
+		clone := make([]any, len(v))
+		for i := range v {
+			clone[i] = cloneValue(v[i])
+		}
+		return clone
+	}
+	return value
+}
+
+// dropBelow removes a path and everything under it.
+func dropBelow[V any](m map[string]V, path string) {
+	maps.DeleteFunc(m, func(key string, _ V) bool {
+		return strings.HasPrefix(key, path) && (len(key) == len(path) || key[len(path)] == '.' || key[len(path)] == '[')
+	})
+}
+
+// evaluate evaluates the expressions in the inline fields.
+func (r *Resolved) evaluate(in Input) error {
+	scope := newScope(in.Cluster)
+	spec := &r.Application.Spec
+	text := func(path string, leaf *string) error {
+		value, err := scope.text(*leaf)
+		if err != nil {
+			return in.at(fleet.ExpressionFailed, r.fieldOf(path), err.Error())
+		}
+		*leaf = value
+		return nil
+	}
+	fields := []struct {
+		path string
+		leaf *string
+	}{
+		{"source.path", &spec.Source.Path},
+		{"destination.namespace", &spec.Destination.Namespace},
+		{"serviceAccountName", &spec.ServiceAccountName},
+	}
+	if spec.Helm != nil {
+		fields = append(fields, struct {
+			path string
+			leaf *string
+		}{"helm.releaseName", &spec.Helm.ReleaseName})
+		for i := range spec.Helm.ValuesFiles {
+			fields = append(fields, struct {
+				path string
+				leaf *string
+			}{fmt.Sprintf("helm.valuesFiles[%d]", i), &spec.Helm.ValuesFiles[i].Path})
+		}
+	}
+	if spec.Kustomize != nil {
+		kustomize := *spec.Kustomize
+		spec.Kustomize = &kustomize
+		fields = append(fields, struct {
+			path string
+			leaf *string
+		}{"kustomize.path", &kustomize.Path})
+	}
+	for _, f := range fields {
+		if err := text(f.path, f.leaf); err != nil {
+			return err
+		}
+	}
+	_, err := r.evaluateValue(in, scope, "helm.values", r.values)
+	return err
+}
+
+// evaluateValue evaluates the strings of a value in place, and gives the value that replaces it.
+func (r *Resolved) evaluateValue(in Input, scope scope, path string, value any) (any, error) {
+	var err error
+	switch v := value.(type) {
+	case string:
+		if value, err = scope.value(v); err != nil {
+			return nil, in.at(fleet.ExpressionFailed, r.fieldOf(path), err.Error())
+		}
+	case []any:
+		for i := range v {
+			if v[i], err = r.evaluateValue(in, scope, fmt.Sprintf("%s[%d]", path, i), v[i]); err != nil {
+				return nil, err
+			}
+		}
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			if v[key], err = r.evaluateValue(in, scope, path+"."+key, v[key]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return value, nil
+}
+
+// nameLayers names, for people, where each inline value is from.
+func (r *Resolved) nameLayers(in Input) {
+	r.Layers = map[string]string{}
+	for path, field := range r.fields {
+		below, ok := strings.CutPrefix(path, "helm.values.")
+		if !ok {
+			continue
+		}
+		if i, isOverride := overrideIndex(field); isOverride {
+			r.Layers[below] = "override " + in.Application.Spec.Overrides[i].Name
+			continue
+		}
+		r.Layers[below] = position(baseName(in.File), in.lineOf(field))
+	}
+}
+
+func overrideIndex(field string) (int, bool) {
+	rest, ok := strings.CutPrefix(field, "spec.overrides[")
+	if !ok {
+		return 0, false
+	}
+	number, _, _ := strings.Cut(rest, "]")
+	i, err := strconv.Atoi(number)
+	return i, err == nil
+}
+
+func position(file string, line int) string { return fleet.Fault{File: file, Line: line}.Position() }
+
+func baseName(file string) string { return file[strings.LastIndex(file, "/")+1:] }
+
+// storeValues puts the merged and evaluated values back into the application.
+func (r *Resolved) storeValues() error {
+	if r.Application.Spec.Helm == nil || len(r.values) == 0 {
+		return nil
+	}
+	raw, err := fleet.CanonicalJSON(r.values)
+	if err != nil {
+		return fmt.Errorf("inline values: %w", err)
+	}
+	// Results of expressions become what JSON makes of them, as if they had been written down.
+	r.values = map[string]any{}
+	if err := json.Unmarshal(raw, &r.values); err != nil {
+		return fmt.Errorf("inline values: %w", err)
+	}
+	r.Application.Spec.Helm.Values = &runtime.RawExtension{Raw: raw}
+	return nil
+}

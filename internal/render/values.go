@@ -1,0 +1,240 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/muster-io/muster/internal/fleet"
+	yamlv3 "go.yaml.in/yaml/v3"
+	"sigs.k8s.io/yaml"
+)
+
+// valuesFile is one parsed file of values.
+type valuesFile struct {
+	values map[string]any
+	lines  map[string]int // dotted path -> line
+}
+
+// layer is a source of values: the chart's own, a file, or the application's inline values.
+type layer struct {
+	key    string // equal keys, equal values and places
+	values map[string]any
+	place  func(path string) place
+}
+
+// place is where a value was set: as people say it, and the file and line of the repository.
+type place struct {
+	name string
+	file string
+	line int
+}
+
+// merged are the values that a chart gets from its user, and which layer set each.
+type merged struct {
+	values map[string]any
+	digest string // of the values alone
+	key    string // of the layers
+	places map[string]place
+	from   map[string]string // the names of the places
+	// usesCapabilities is true when a value names .Capabilities: tpl may render it.
+	usesCapabilities bool
+}
+
+// mergeLayers merges layers in order, later ones win. The chart's own values are named and not merged: Helm does that.
+func (r *Renderer) mergeLayers(c *loadedChart, layers []layer) (*merged, error) {
+	keys := []string{c.key}
+	for _, l := range layers {
+		keys = append(keys, l.key)
+	}
+	key := digestOf(keys...)
+	return remember(r.memo, "values", key, func() (*merged, int64, error) {
+		m := &merged{key: key, values: map[string]any{}, places: map[string]place{}, from: map[string]string{}}
+		for p := range flatten(c.defaults(), "") {
+			m.places[p] = place{name: "chart default", file: path.Join(c.dir, "values.yaml")}
+		}
+		for _, l := range layers {
+			for p := range flatten(l.values, "") {
+				dropBelow(m.places, p)
+				dropAbove(m.places, p)
+				m.places[p] = l.place(p)
+			}
+			mergeValues(m.values, l.values, "", func(string, bool) {})
+		}
+		for p, at := range m.places {
+			m.from[p] = at.name
+		}
+		raw, err := fleet.CanonicalJSON(m.values)
+		if err != nil {
+			return nil, 0, fmt.Errorf("values: %w", err)
+		}
+		m.digest = digestOf(string(raw))
+		m.usesCapabilities = strings.Contains(string(raw), "Capabilities")
+		return m, int64(len(raw)*4 + len(m.from)*256), nil
+	})
+}
+
+// dropAbove removes the parents of a path: a map has replaced them.
+func dropAbove(m map[string]place, path string) {
+	for p := parent(path); p != ""; p = parent(p) {
+		delete(m, p)
+	}
+}
+
+// flatten gives the leaves of values by dotted path. Lists and empty maps are leaves.
+func flatten(values map[string]any, prefix string) map[string]any {
+	leaves := map[string]any{}
+	mergeValues(map[string]any{}, values, prefix, func(path string, set bool) {
+		if set {
+			leaves[path] = nil
+		}
+	})
+	return leaves
+}
+
+// layersOf reads the layers of an application over its chart: the values files in order, then the inline values.
+func (r *Renderer) layersOf(in Input, resolved *Resolved, c *loadedChart) ([]layer, error) {
+	var layers []layer
+	helm := resolved.Application.Spec.Helm
+	if helm == nil {
+		return nil, nil
+	}
+	for i, file := range helm.ValuesFiles {
+		field := resolved.fieldOf(fmt.Sprintf("helm.valuesFiles[%d]", i))
+		l, err := r.fileLayer(in, file.Path, field, c)
+		if errors.Is(err, fs.ErrNotExist) && file.Optional {
+			continue
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, in.at(fleet.ContentMissing, field, fmt.Sprintf("values file %s is not in the repository: add it, or mark it optional", file.Path))
+		}
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, l)
+	}
+	if len(resolved.values) == 0 {
+		return layers, nil
+	}
+	parts := []string{"inline", string(helm.Values.Raw)}
+	placeOf := func(p string) place {
+		return place{name: resolved.layerOf(p), file: in.File, line: in.lineOf(resolved.fieldOf("helm.values." + p))}
+	}
+	for _, p := range slices.Sorted(maps.Keys(flatten(resolved.values, ""))) {
+		at := placeOf(p)
+		parts = append(parts, p, at.name, position(at.file, at.line))
+	}
+	return append(layers, layer{key: digestOf(parts...), values: resolved.values, place: placeOf}), nil
+}
+
+// layerOf names the layer of an inline value; what an expression made below a leaf belongs to the leaf.
+func (r *Resolved) layerOf(path string) string {
+	for p := path; p != ""; p = parent(p) {
+		if name, ok := r.Layers[p]; ok {
+			return name
+		}
+	}
+	return "inline"
+}
+
+// chartPrefix of a values file makes it relative to the chart.
+const chartPrefix = "chart:"
+
+func (r *Renderer) fileLayer(in Input, name, field string, c *loadedChart) (layer, error) {
+	shown := name
+	var file string
+	var data []byte
+	var err error
+	if below, ok := strings.CutPrefix(name, chartPrefix); ok {
+		file = path.Join(c.dir, below)
+		data, err = c.readFile(in.Tree, strings.TrimSpace(below))
+	} else {
+		if file, err = inTree(path.Join(path.Dir(in.File), name)); err != nil {
+			return layer{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("values file %s leaves the repository", name))
+		}
+		data, err = in.Tree.ReadFile(file)
+	}
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return layer{}, err
+		}
+		return layer{}, unreadable(file, err)
+	}
+	key := digestOf(file, shown, string(data))
+	parsed, err := remember(r.memo, "values file", key, func() (*valuesFile, int64, error) {
+		parsed, err := parseValues(file, data)
+		return parsed, int64(len(data) * 6), err
+	})
+	if err != nil {
+		return layer{}, err
+	}
+	placeOf := func(p string) place {
+		line := parsed.line(p)
+		return place{name: position(path.Clean(shown), line), file: file, line: line}
+	}
+	return layer{key: key, values: parsed.values, place: placeOf}, nil
+}
+
+func (f *valuesFile) line(path string) int {
+	for p := path; p != ""; p = parent(p) {
+		if line, ok := f.lines[p]; ok {
+			return line
+		}
+	}
+	return 0
+}
+
+// parseValues reads values as Helm does, and remembers the lines.
+func parseValues(file string, data []byte) (*valuesFile, error) {
+	f := &valuesFile{values: map[string]any{}, lines: map[string]int{}}
+	if err := yaml.Unmarshal(data, &f.values); err != nil {
+		return nil, yamlFault(fleet.RenderFailed, file, 0, err)
+	}
+	var doc yamlv3.Node
+	if err := yamlv3.Unmarshal(data, &doc); err == nil && len(doc.Content) == 1 {
+		f.index(doc.Content[0], "")
+	}
+	return f, nil
+}
+
+func (f *valuesFile) index(n *yamlv3.Node, prefix string) {
+	if n.Kind != yamlv3.MappingNode {
+		return
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		p := prefix + n.Content[i].Value
+		f.lines[p] = n.Content[i].Line
+		f.index(n.Content[i+1], p+".")
+	}
+}
+
+// yamlFault is the fault of YAML that does not parse. firstLine is the line of the file at which the YAML begins, from 1; 0
+// when the YAML is a whole file.
+func yamlFault(reason fleet.Reason, file string, firstLine int, err error) fleet.Fault {
+	message := err.Error()
+	for _, prefix := range []string{"error converting YAML to JSON: ", "error unmarshaling JSON: while decoding JSON: ", "yaml: ", "unmarshal errors:\n  "} {
+		message = strings.TrimPrefix(message, prefix)
+	}
+	message, _, _ = strings.Cut(message, "\n")
+	line := 0
+	if at := yamlLine.FindStringSubmatch(message); at != nil {
+		line, _ = strconv.Atoi(at[1])
+		line += max(firstLine-1, 0)
+		message = yamlLine.ReplaceAllString(message, "")
+	}
+	return fleet.Fault{Reason: reason, Move: fleet.Author, File: file, Line: line, Message: "not valid YAML: " + withoutQuotes(message)}
+}
+
+var (
+	yamlLine = regexp.MustCompile(`^line (\d+): `)
+	quoted   = regexp.MustCompile("`[^`]*`|\"[^\"]*\"")
+)
+
+// withoutQuotes takes what a parser quotes out of its message: faults never quote values.
+func withoutQuotes(message string) string { return quoted.ReplaceAllString(message, "…") }
