@@ -94,8 +94,7 @@ func (s *Store) Fetch(ctx context.Context, remote Remote) (string, error) {
 	if err != nil {
 		return "", fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("open the mirror of %s: %w", at.shown, err))
 	}
-	key := strings.Join([]string{remote.URL, remote.Ref.String(), remote.Credentials.fingerprint()}, "\x00")
-	f := s.board(ctx, key, m, at, remote)
+	f := s.board(ctx, m, at, remote)
 	select {
 	case <-f.done:
 		return f.revision, f.err
@@ -105,7 +104,8 @@ func (s *Store) Fetch(ctx context.Context, remote Remote) (string, error) {
 }
 
 // board joins the fetch that waits for its turn, or begins to wait. A caller who gives up does not end it for others.
-func (s *Store) board(ctx context.Context, key string, m *mirror, at address, remote Remote) *flight {
+func (s *Store) board(ctx context.Context, m *mirror, at address, remote Remote) *flight {
+	key := strings.Join([]string{remote.URL, remote.Ref.String(), remote.Credentials.fingerprint()}, "\x00")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.flights[key]; f != nil {

@@ -626,19 +626,43 @@ func TestCallerWhoGivesUpEndsNothingForOthers(t *testing.T) {
 		return true
 	})
 	s, remote := newStore(t), Remote{URL: server.URL + "/fleet.git"}
-	ctx, cancel := context.WithCancel(t.Context())
-	gone := make(chan error, 1)
-	go func() {
-		_, err := s.Fetch(ctx, remote)
-		gone <- err
-	}()
+	fetch := func(ctx context.Context) chan error {
+		done := make(chan error, 1)
+		go func() {
+			_, err := s.Fetch(ctx, remote)
+			done <- err
+		}()
+		return done
+	}
+	running := fetch(t.Context())
 	<-begun
+	ctx, cancel := context.WithCancel(t.Context())
+	impatient := fetch(ctx)
+	var joined *flight // with the impatient one, for the fetch that waits for its turn
+	for joined == nil {
+		s.mu.Lock()
+		for _, f := range s.flights {
+			joined = f
+		}
+		s.mu.Unlock()
+	}
+	m, err := s.mirror(remote.URL, nil)
+	must(t, err)
+	if f := s.board(t.Context(), m, address{}, remote); f != joined {
+		t.Error("two who wait for the same do not share a fetch")
+	}
+	stranger := remote
+	stranger.Credentials = credentials(t, "bearerToken", "stolen")
+	if f := s.board(t.Context(), m, address{}, stranger); f == joined {
+		t.Error("a fetch is shared with somebody who has other credentials")
+	}
 	cancel()
-	expectFault(t, <-gone, fleet.SourceUnavailable, fleet.Machine, "context canceled")
+	expectFault(t, <-impatient, fleet.SourceUnavailable, fleet.Machine, "context canceled")
 	close(release)
-	got, err := s.Fetch(t.Context(), remote)
-	if err != nil || got != want {
-		t.Errorf("got %s, %v", got, err)
+	must(t, <-running)
+	<-joined.done
+	if joined.err != nil || joined.revision != want {
+		t.Errorf("got %q, %v", joined.revision, joined.err)
 	}
 }
 
