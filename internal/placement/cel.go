@@ -19,6 +19,10 @@ import (
 // may cost Kubernetes' PerCallLimit.
 const celBudget = uint64(celconfig.RuntimeCELCostBudget)
 
+// celFleetBudget is what the expressions of one placement may cost over all clusters: enough for 2,000 units on each of
+// 10,000 clusters, and a bound on how long one placement can keep the others waiting. OCM has no such bound.
+const celFleetBudget = 2 * celBudget
+
 // celEnvironment is what placements' expressions may use: the variable managedCluster as JSON types it, its function
 // scores("resource"), strings' parseJSON(), and Kubernetes' libraries.
 var celEnvironment = sync.OnceValues(func() (*cel.Env, error) {
@@ -45,6 +49,7 @@ var celEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 type celExpression struct {
 	text    string
 	program cel.Program
+	spent   uint64 // over all clusters so far
 }
 
 // String is the expression as the reasons quote it.
@@ -80,6 +85,7 @@ func (e *celExpression) eval(x *Index, i int, budget *uint64) (bool, string) {
 	value, details, err := e.program.Eval(map[string]any{"managedCluster": cluster})
 	if details != nil && details.ActualCost() != nil {
 		cost := *details.ActualCost()
+		e.spent += cost
 		if cost > *budget {
 			*budget = 0
 			return false, e.String() + ": costs too much"

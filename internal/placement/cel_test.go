@@ -55,6 +55,19 @@ func TestCEL(t *testing.T) {
 	}
 }
 
+// TestCELOverAFleet has an expression that each cluster could afford and that the whole fleet cannot.
+func TestCELOverAFleet(t *testing.T) {
+	ten := "[1,2,3,4,5,6,7,8,9,10]"
+	costly := ten + ".all(a, " + ten + ".all(b, " + ten + ".all(c, " + ten + ".all(d, a+b+c+d > 0))))"
+	r := Schedule(placement(requiresCEL(costly)), world(numbered(2000)...))
+	if want := "Predicate:costs too much over all clusters: " + costly; r.Misconfigured() != want {
+		t.Errorf("misconfigured %q, want %q", r.Misconfigured(), want)
+	}
+	if r := Schedule(placement(requiresCEL(costly)), world(numbered(3)...)); len(r.Chosen) != 3 {
+		t.Errorf("three clusters can afford it: %v", reasonsText(r))
+	}
+}
+
 func TestCELMisconfigured(t *testing.T) {
 	for name, expression := range map[string]string{
 		"syntax":            `managedCluster.metadata.`,

@@ -19,14 +19,29 @@ func predicates(r *run) error {
 		for _, c := range r.candidates {
 			if c.predicate = r.firstMatch(c.index); c.predicate >= 0 {
 				kept = append(kept, c)
-				continue
+			} else {
+				r.unmatched++
+				r.drop(&c, StepPredicates, r.unmet(c.index))
 			}
-			r.unmatched++
-			r.drop(&c, StepPredicates, r.unmet(c.index))
+			if err := r.affordable(); err != nil {
+				return err
+			}
 		}
 		r.candidates = kept
 	}
 	r.result.Filters = append(r.result.Filters, Filter{Name: "Predicate", Clusters: r.names()})
+	return nil
+}
+
+// affordable is an error once the expressions have cost more than one placement may.
+func (r *run) affordable() error {
+	for i := range r.selectors {
+		for _, e := range r.selectors[i].cel {
+			if e.spent > celFleetBudget {
+				return &misconfigured{"Predicate", "costs too much over all clusters: " + e.text}
+			}
+		}
+	}
 	return nil
 }
 

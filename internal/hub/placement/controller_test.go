@@ -245,30 +245,6 @@ var _ = Describe("A placement", func() {
 			g.Expect(reasons).To(ContainElements("DecisionCreate", "DecisionUpdate", "ScoreUpdate"))
 		}).Should(Succeed())
 	})
-
-	It("is not scheduled again for what it does not look at", func(ctx SpecContext) {
-		t := newTenant(ctx)
-		a := t.cluster(ctx, "a", map[string]string{"tier": "edge"})
-		p := t.placement(ctx, "edge", nil)
-		expectChosen(ctx, p, a)
-		before := live(ctx, p)
-		var cluster clusterv1.ManagedCluster
-		Eventually(func() error {
-			if err := hub.Get(ctx, client.ObjectKey{Name: a}, &cluster); err != nil {
-				return err
-			}
-			cluster.Status.Conditions = []metav1.Condition{{
-				Type: clusterv1.ManagedClusterConditionAvailable, Status: metav1.ConditionTrue, Reason: "ManagedClusterAvailable", LastTransitionTime: metav1.Now(),
-			}}
-			return hub.Status().Update(ctx, &cluster)
-		}).Should(Succeed())
-		// The events after it have been worked off once another placement has seen a later change.
-		other := t.placement(ctx, "other", nil)
-		b := t.cluster(ctx, "b", map[string]string{"tier": "edge"})
-		expectChosen(ctx, other, a, b)
-		expectChosen(ctx, p, a, b)
-		Expect(before.Status.NumberOfSelectedClusters).To(Equal(int32(1)))
-	})
 })
 
 // score writes the score usage/cpu of a cluster, with the namespace that it lives in.

@@ -37,9 +37,6 @@ func TestPlacements(t *testing.T) {
 // hub is a client of the API server, without a cache.
 var hub client.Client
 
-// controllerUnderTest is the one that runs.
-var controllerUnderTest *Placements
-
 var _ = BeforeSuite(func() {
 	log.SetLogger(GinkgoLogr)
 	scheme := runtime.NewScheme()
@@ -53,10 +50,10 @@ var _ = BeforeSuite(func() {
 	config.QPS = -1
 	mgr, err := ctrl.NewManager(config, ctrl.Options{Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}})
 	Expect(err).NotTo(HaveOccurred())
-	controllerUnderTest = &Placements{
+	placements := &Placements{
 		Client: mgr.GetClient(), Events: mgr.GetEventRecorder("muster-placement"), Now: time.Now, Concurrency: 4, Name: "placement",
 	}
-	Expect(controllerUnderTest.SetupWithManager(mgr)).To(Succeed())
+	Expect(placements.SetupWithManager(mgr)).To(Succeed())
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()

@@ -1,0 +1,172 @@
+package placement
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+)
+
+// queue remembers what was added to it.
+type queue struct {
+	workqueue.TypedRateLimitingInterface[reconcile.Request]
+	added []string
+}
+
+func (q *queue) AddAfter(r reconcile.Request, _ time.Duration) { q.added = append(q.added, r.String()) }
+
+// TestAffected has the sets prod, bound in retail, and dev, bound in labs, with placements that look at different things.
+func TestAffected(t *testing.T) {
+	set := func(name string) *clusterv1beta2.ManagedClusterSet {
+		return &clusterv1beta2.ManagedClusterSet{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	}
+	binding := func(namespace, set string) *clusterv1beta2.ManagedClusterSetBinding {
+		return &clusterv1beta2.ManagedClusterSetBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: set}}
+	}
+	placed := func(namespace, name string, change func(*clusterv1beta1.PlacementSpec)) *clusterv1beta1.Placement {
+		p := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+		change(&p.Spec)
+		return p
+	}
+	cluster := func(revision string, change ...func(*clusterv1.ManagedCluster)) *clusterv1.ManagedCluster {
+		c := &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: "a", ResourceVersion: revision, Labels: map[string]string{clusterv1beta2.ClusterSetLabel: "prod"}}}
+		for _, f := range change {
+			f(c)
+		}
+		return c
+	}
+	label := func(key, value string) func(*clusterv1.ManagedCluster) {
+		return func(c *clusterv1.ManagedCluster) { c.Labels[key] = value }
+	}
+	heartbeat := func(c *clusterv1.ManagedCluster) {
+		c.Status.Conditions = []metav1.Condition{{Type: "ManagedClusterConditionAvailable", Status: metav1.ConditionTrue}}
+	}
+	scored := func(name string, value int32) *clusterv1alpha1.AddOnPlacementScore {
+		s := &clusterv1alpha1.AddOnPlacementScore{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: name}}
+		s.Status.Scores = []clusterv1alpha1.AddOnPlacementScoreItem{{Name: "cpu", Value: value}}
+		return s
+	}
+	tainted := func(c *clusterv1.ManagedCluster) {
+		c.Spec.Taints = []clusterv1.Taint{{Key: "k", Effect: clusterv1.TaintEffectNoSelect}}
+	}
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme, clusterv1beta2.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
+		set("prod"), set("dev"), set("unbound"), binding("retail", "prod"), binding("labs", "dev"), cluster(""),
+		placed("retail", "all", func(*clusterv1beta1.PlacementSpec) {}),
+		placed("retail", "byTier", func(s *clusterv1beta1.PlacementSpec) {
+			s.Predicates = make([]clusterv1beta1.ClusterPredicate, 1)
+			s.Predicates[0].RequiredClusterSelector.LabelSelector.MatchLabels = map[string]string{"tier": "edge"}
+		}),
+		placed("retail", "byScore", func(s *clusterv1beta1.PlacementSpec) {
+			s.PrioritizerPolicy.Configurations = []clusterv1beta1.PrioritizerConfig{{Weight: 1, ScoreCoordinate: &clusterv1beta1.ScoreCoordinate{
+				Type: clusterv1beta1.ScoreCoordinateTypeAddOn, AddOn: &clusterv1beta1.AddOnScore{ResourceName: "usage", ScoreName: "cpu"}}}}
+		}),
+		placed("retail", "byCEL", func(s *clusterv1beta1.PlacementSpec) {
+			s.Predicates = make([]clusterv1beta1.ClusterPredicate, 1)
+			s.Predicates[0].RequiredClusterSelector.CelSelector.CelExpressions = []string{"true"}
+		}),
+		placed("retail", "onlyDev", func(s *clusterv1beta1.PlacementSpec) { s.ClusterSets = []string{"dev"} }),
+		placed("labs", "all", func(*clusterv1beta1.PlacementSpec) {}),
+	).Build()
+
+	r := &Placements{}
+	r.facts.reader = reader
+	update := func(before, after client.Object) event.UpdateEvent {
+		return event.UpdateEvent{ObjectOld: before, ObjectNew: after}
+	}
+	rows := map[string]struct {
+		why     string
+		handler handler.EventHandler
+		event   any
+		want    string
+	}{
+		"new cluster":      {"it may be chosen by all that can reach its set", r.onCluster(), event.CreateEvent{Object: cluster("1")}, "retail/all retail/byCEL retail/byScore retail/byTier"},
+		"deleted cluster":  {"the same when it goes", r.onCluster(), event.DeleteEvent{Object: cluster("1")}, "retail/all retail/byCEL retail/byScore retail/byTier"},
+		"resync":           {"nothing happened", r.onCluster(), update(cluster("1"), cluster("1")), ""},
+		"heartbeat":        {"conditions are looked at by nobody but CEL", r.onCluster(), update(cluster("1"), cluster("2", heartbeat)), "retail/byCEL"},
+		"its label":        {"a label reaches those that select by it", r.onCluster(), update(cluster("1"), cluster("2", label("tier", "edge"))), "retail/byCEL retail/byTier"},
+		"another label":    {"and no others", r.onCluster(), update(cluster("1"), cluster("2", label("x", "y"))), "retail/byCEL"},
+		"taint":            {"a taint concerns everybody", r.onCluster(), update(cluster("1"), cluster("2", tainted)), "retail/all retail/byCEL retail/byScore retail/byTier"},
+		"moved":            {"a cluster that changes its set concerns both", r.onCluster(), update(cluster("1"), cluster("2", label(clusterv1beta2.ClusterSetLabel, "dev"))), "labs/all retail/all retail/byCEL retail/byScore retail/byTier retail/onlyDev"},
+		"no set":           {"a cluster of an unbound set concerns nobody", r.onCluster(), event.CreateEvent{Object: cluster("1", label(clusterv1beta2.ClusterSetLabel, "unbound"))}, ""},
+		"score":            {"a score reaches those that rank by it", r.onScore(), update(scored("usage", 1), scored("usage", 2)), "retail/byCEL retail/byScore"},
+		"same score":       {"written again with the same values it reaches nobody", r.onScore(), update(scored("usage", 1), scored("usage", 1)), ""},
+		"another score":    {"another object's scores only CEL can read", r.onScore(), event.CreateEvent{Object: scored("other", 1)}, "retail/byCEL"},
+		"set":              {"a set that comes concerns the namespaces that are bound to it", r.onSet(), event.CreateEvent{Object: set("dev")}, "labs/all"},
+		"set status":       {"a set's status does not", r.onSet(), update(set("dev"), set("dev")), ""},
+		"binding":          {"a binding concerns its namespace", r.onBinding(), event.DeleteEvent{Object: binding("labs", "dev")}, "labs/all"},
+		"binding's status": {"its condition is not read", r.onBinding(), update(binding("labs", "dev"), binding("labs", "dev")), ""},
+	}
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			q := &queue{}
+			switch e := row.event.(type) {
+			case event.CreateEvent:
+				row.handler.Create(context.Background(), e, q)
+			case event.UpdateEvent:
+				row.handler.Update(context.Background(), e, q)
+			case event.DeleteEvent:
+				row.handler.Delete(context.Background(), e, q)
+			}
+			slices.Sort(q.added)
+			if got := strings.Join(slices.Compact(q.added), " "); got != row.want {
+				t.Errorf("%s:\n got %q\nwant %q", row.why, got, row.want)
+			}
+		})
+	}
+}
+
+// TestLedger is the order of our own writes and of what the watch shows.
+func TestLedger(t *testing.T) {
+	p := client.ObjectKey{Namespace: "retail", Name: "all"}
+	page := func(revision string) *clusterv1beta1.PlacementDecision {
+		return &clusterv1beta1.PlacementDecision{ObjectMeta: metav1.ObjectMeta{Name: "all-decision-1", ResourceVersion: revision}}
+	}
+	var l ledger
+	if !l.ready(p) {
+		t.Error("a placement that nothing was written for waits")
+	}
+	l.wrote(p, page("10"))
+	if l.ready(p) {
+		t.Error("a placement is scheduled with the pages from before its last write")
+	}
+	if l.saw(p, page("9"), false) {
+		t.Error("an older revision wakes the placement")
+	}
+	if !l.saw(p, page("10"), false) || !l.ready(p) {
+		t.Error("the placement waits although all of its writes have been shown")
+	}
+	if l.saw(p, page("10"), false) {
+		t.Error("our own write schedules a placement that does not wait")
+	}
+	if !l.saw(p, page("11"), false) {
+		t.Error("somebody else's write goes unnoticed")
+	}
+	if !l.saw(p, page("12"), true) {
+		t.Error("somebody's deletion goes unnoticed")
+	}
+	l.wrote(p, page("12"))
+	if !l.ready(p) {
+		t.Error("a placement waits for a page that was deleted before the write was noted")
+	}
+}
