@@ -1,0 +1,327 @@
+package work
+
+import (
+	"context"
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	workv1 "github.com/muster-io/muster/api/work/v1"
+)
+
+const (
+	deniedDelay     = time.Minute // before an executor without rights is asked about again
+	firstRetry      = 500 * time.Millisecond
+	establishedWait = 10 * time.Second // for a new definition to be served
+)
+
+// errIgnoreFields is an ignoreFields rule that cannot be read.
+var errIgnoreFields = errors.New("ignoreFields")
+
+// apply writes what needs it, rank by rank. Each rank is recorded before it is applied. A manifest that fails is noted
+// and stops nobody; an error means that the record could not be written.
+func (p *pass) apply(ctx context.Context, needs []need) error {
+	for _, rank := range p.ranksOf(needs) {
+		var group []int
+		for i := range p.targets {
+			t := &p.targets[i]
+			if t.rank != rank || needs[i] == nothing {
+				continue
+			}
+			if t.err != nil && t.meta.Resource == "" {
+				p.resolveLate(t)
+			}
+			group = append(group, i)
+		}
+		if err := p.recordBeforeApply(ctx, group); err != nil {
+			return err
+		}
+		p.at("recorded")
+		p.parallel(ctx, group, func(i int) {
+			t := p.targets[i]
+			p.applyOne(ctx, t, p.memory.objects[t.key()], needs[i])
+		})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		p.awaitDefinitions(ctx, group)
+	}
+	return nil
+}
+
+// resolveLate finds the resource of a kind that an earlier rank may have defined.
+func (p *pass) resolveLate(t *target) {
+	t.resolve(p.work, p.mapper)
+	p.memory.about(t.key())
+	if t.err == nil {
+		p.watches.want(p.work.Name, p.targets)
+	}
+}
+
+func (p *pass) ranksOf(needs []need) []int {
+	var all []int
+	for i, t := range p.targets {
+		if needs[i] != nothing {
+			all = append(all, t.rank)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func (p *pass) applyOne(ctx context.Context, t target, s *seen, n need) {
+	live, err := p.write(ctx, t, s, n)
+	var denied *deniedError
+	switch {
+	case ctx.Err() != nil:
+	case err == nil:
+		p.wrote(t, s, live, n)
+	case errors.As(err, &denied):
+		s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, p.now.Add(deniedDelay))
+	case errors.Is(err, errIgnoreFields):
+		s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestSSAIgnoreFieldError, p.memory.nextResync)
+	case t.strategy() == workv1.UpdateStrategyTypeServerSideApply && apierrors.IsConflict(err):
+		s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, p.memory.nextResync)
+	default:
+		delay := min(firstRetry<<min(s.failures, 10), p.RetryDelay)
+		s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, time.Now().Add(delay))
+	}
+	if err != nil && ctx.Err() == nil && s.state != present && t.meta.Resource != "" {
+		p.read(ctx, t, s)
+	}
+}
+
+// wrote notes what an apply made.
+func (p *pass) wrote(t target, s *seen, live *unstructured.Unstructured, n need) {
+	report := p.drifted(t, s)
+	if report.Active() && n != adopt {
+		s.healed(p.now)
+		report = report.Heal()
+	}
+	p.note(t, s, live)
+	s.succeed(t)
+	s.facts, s.drift, s.checked = factsOf(t, live), report, true
+}
+
+func (s *seen) succeed(t target) {
+	s.hash, s.failure, s.reason, s.failures, s.failedAt = t.hash, nil, "", 0, 0
+}
+
+// fail notes why an apply failed, and when it is tried again. A new generation of the work is tried at once.
+func (s *seen) fail(generation int64, err error, reason string, retryAt time.Time) {
+	if s.failedAt != generation {
+		s.failures = 0
+	}
+	s.failure, s.reason, s.failedAt, s.retryAt = err, reason, generation, retryAt
+	s.hash = ""
+	s.failures++
+}
+
+// write makes one object what its manifest says, and gives the live object.
+func (p *pass) write(ctx context.Context, t target, s *seen, n need) (*unstructured.Unstructured, error) {
+	if t.err != nil {
+		return nil, t.err
+	}
+	if err := p.authorize(ctx, t); err != nil {
+		return nil, err
+	}
+	if n == adopt {
+		return p.adopt(ctx, t)
+	}
+	switch t.strategy() {
+	case workv1.UpdateStrategyTypeServerSideApply:
+		return p.writeServerSide(ctx, t, n)
+	case workv1.UpdateStrategyTypeCreateOnly:
+		return p.writeOnce(ctx, t)
+	}
+	return p.writeOver(ctx, t)
+}
+
+// owned is the manifest with our ownerReference.
+func (p *pass) owned(t target) *unstructured.Unstructured {
+	object := t.object.DeepCopy()
+	if !t.orphan {
+		object.SetOwnerReferences(mergeOwners(object.GetOwnerReferences(), []metav1.OwnerReference{ownerOf(p.record)}))
+	}
+	return object
+}
+
+// writeServerSide owns the fields of the manifest. A correction takes fields back from whoever changed them.
+func (p *pass) writeServerSide(ctx context.Context, t target, n need) (*unstructured.Unstructured, error) {
+	config := t.serverSide()
+	var live *unstructured.Unstructured
+	if len(config.IgnoreFields) > 0 {
+		var err error
+		if live, err = p.get(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	wanted, skip, err := p.prepare(t, live)
+	if err != nil {
+		return nil, err
+	}
+	if skip && n == apply {
+		return live, nil
+	}
+	return p.applyServerSide(ctx, t, wanted, config.Force || n == correct, nil)
+}
+
+// prepare is what is applied over the live object, nil if there is none. The second result says that nothing is:
+// only fields that the cluster may change are different.
+func (p *pass) prepare(t target, live *unstructured.Unstructured) (*unstructured.Unstructured, bool, error) {
+	config, wanted := t.serverSide(), p.owned(t)
+	if len(config.IgnoreFields) == 0 {
+		return wanted, false, nil
+	}
+	stable, onChange, err := withoutChanging(t.object, config.IgnoreFields)
+	if err != nil {
+		return nil, false, fmt.Errorf("%w: %w", errIgnoreFields, err)
+	}
+	unchanged := false
+	if onChange {
+		hash := md5.Sum(must(stable.MarshalJSON()))
+		mark := hex.EncodeToString(hash[:])
+		wanted.SetAnnotations(overlay(wanted.GetAnnotations(), map[string]string{workv1.ManifestConfigSpecHashAnnotationKey: mark}))
+		unchanged = live != nil && live.GetAnnotations()[workv1.ManifestConfigSpecHashAnnotationKey] == mark &&
+			owns(p.record, live) != t.orphan
+	}
+	if err := ignorePresent(wanted, live, config.IgnoreFields, config.FieldManager, unchanged); err != nil {
+		return nil, false, fmt.Errorf("%w: %w", errIgnoreFields, err)
+	}
+	return wanted, unchanged, nil
+}
+
+func (p *pass) applyServerSide(ctx context.Context, t target, wanted *unstructured.Unstructured, force bool, dryRun []string) (*unstructured.Unstructured, error) {
+	body, err := wanted.MarshalJSON()
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", t, err)
+	}
+	return p.resource(t.gvr(), t.meta.Namespace).Patch(ctx, t.meta.Name, types.ApplyPatchType, body,
+		metav1.PatchOptions{FieldManager: t.serverSide().FieldManager, Force: &force, DryRun: dryRun})
+}
+
+// writeOnce creates the object if it is not there, and makes it ours.
+func (p *pass) writeOnce(ctx context.Context, t target) (*unstructured.Unstructured, error) {
+	created, err := p.resource(t.gvr(), t.meta.Namespace).Create(ctx, p.owned(t), metav1.CreateOptions{FieldManager: workv1.DefaultFieldManager})
+	if !apierrors.IsAlreadyExists(err) {
+		return created, err
+	}
+	return p.adopt(ctx, t)
+}
+
+// writeOver is OCM's strategy Update.
+func (p *pass) writeOver(ctx context.Context, t target) (*unstructured.Unstructured, error) {
+	resource := p.resource(t.gvr(), t.meta.Namespace)
+	for try := 0; ; try++ {
+		live, err := p.get(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		var written *unstructured.Unstructured
+		if live == nil {
+			written, err = resource.Create(ctx, p.owned(t), metav1.CreateOptions{FieldManager: workv1.DefaultFieldManager})
+		} else {
+			merged := merge(p.owned(t), live)
+			if t.orphan {
+				merged.SetOwnerReferences(without(merged.GetOwnerReferences(), p.record.UID))
+			}
+			if same(merged, live) {
+				return live, nil
+			}
+			written, err = resource.Update(ctx, merged, metav1.UpdateOptions{FieldManager: workv1.DefaultFieldManager})
+		}
+		if try < 3 && (apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)) {
+			continue
+		}
+		return written, err
+	}
+}
+
+// get reads an object; nil when it is absent.
+func (p *pass) get(ctx context.Context, t target) (*unstructured.Unstructured, error) {
+	live, err := p.resource(t.gvr(), t.meta.Namespace).Get(ctx, t.meta.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return live, err
+}
+
+// adopt adds our ownerReference to an object, or removes it from one that is not to be ours, and changes nothing else.
+func (p *pass) adopt(ctx context.Context, t target) (*unstructured.Unstructured, error) {
+	live, err := p.resource(t.gvr(), t.meta.Namespace).Get(ctx, t.meta.Name, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	owners := without(live.GetOwnerReferences(), p.record.UID)
+	if !t.orphan {
+		owners = mergeOwners(live.GetOwnerReferences(), []metav1.OwnerReference{ownerOf(p.record)})
+	}
+	if len(owners) == len(live.GetOwnerReferences()) && owns(p.record, live) != t.orphan {
+		return live, nil
+	}
+	return p.setOwners(ctx, t.gvr(), live, owners)
+}
+
+// awaitDefinitions waits until definitions that were just applied are served, so that objects of their kinds can
+// follow in the same pass.
+func (p *pass) awaitDefinitions(ctx context.Context, group []int) {
+	deadline := time.Now().Add(establishedWait)
+	for _, i := range group {
+		t := p.targets[i]
+		s := p.memory.objects[t.key()]
+		if t.meta.Group != "apiextensions.k8s.io" || t.meta.Resource != "customresourcedefinitions" || s.failure != nil {
+			continue
+		}
+		for time.Now().Before(deadline) {
+			live := p.read(ctx, t, s)
+			if live == nil || established(live) || pause(ctx, 50*time.Millisecond) != nil {
+				break
+			}
+		}
+	}
+}
+
+func established(definition *unstructured.Unstructured) bool {
+	conditions, _, _ := unstructured.NestedSlice(definition.Object, "status", "conditions")
+	for _, c := range conditions {
+		if c, ok := c.(map[string]any); ok && c["type"] == "Established" && c["status"] == "True" {
+			return true
+		}
+	}
+	return false
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// digest is a short form of plain data, to compare it later.
+func digest(v any) string {
+	sum := sha256.Sum256(must(json.Marshal(v)))
+	return hex.EncodeToString(sum[:])
+}
+
+// must is for encoding what was decoded from JSON, which cannot fail.
+func must(raw []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}

@@ -1,0 +1,187 @@
+package work_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/muster-io/muster/internal/drift"
+
+	workv1 "github.com/muster-io/muster/api/work/v1"
+)
+
+// TestDriftCorrected: an edit is reported with field, was, is and manager, then undone, and stays on record.
+func TestDriftCorrected(t *testing.T) {
+	for name, how := range map[string]option{"server-side apply": serverSide(false), "update": strategy(workv1.UpdateStrategyTypeUpdate)} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.start()
+			d := s.deployment("web", 3)
+			s.put("web", objects{d}, how, mode("Correct"))
+			s.expectApplied("web")
+			s.edit(d, int64(5), "spec", "replicas")
+			s.expectManifest("web", 0, "Drift", says("False", drift.ReasonCorrected, "spec.replicas was 3, is 5, by kubectl-edit (Update) at 20"))
+			s.expectValue(d, 3, "spec", "replicas")
+			s.expectManifest("web", 0, "Drift", func(_ metav1.Condition, m workv1.ManifestCondition) error {
+				report, ok := drift.Parse(m)
+				if !ok || len(report.Records) != 1 || !report.Records[0].Healed || report.Records[0].Manager != "kubectl-edit" ||
+					report.Records[0].Object != "Deployment "+s.target+"/web" || report.Records[0].Time.IsZero() {
+					return fmt.Errorf("report %+v", report)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// TestDriftReportedFirst: the hub hears of drift before it is undone.
+func TestDriftReportedFirst(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	d := s.deployment("web", 3)
+	s.put("web", objects{d}, serverSide(false), mode("Correct"))
+	s.expectApplied("web")
+	events := s.watchWork("web")
+	s.edit(d, int64(5), "spec", "replicas")
+	for w := range events {
+		c := condition(w, 0, "Drift")
+		if c == nil {
+			continue
+		}
+		if c.Status != metav1.ConditionTrue || c.Reason != drift.ReasonDetected {
+			t.Errorf("the first thing that the hub hears is %v", c)
+		}
+		break
+	}
+}
+
+// TestDriftReport: in the mode Report an edit is told and left, over a restart too, until the manifest changes.
+func TestDriftReport(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	c := s.configMap("c", map[string]any{"k": "1", "l": "1"})
+	s.put("web", objects{c}, serverSide(true), mode("Report"))
+	s.expectApplied("web")
+	s.edit(c, "2", "data", "k")
+	s.expectManifest("web", 0, "Drift", says("True", drift.ReasonDetected, `data.k was "1", is "2", by kubectl-edit`))
+	s.stop()
+	s.edit(c, "3", "data", "k")
+	s.start()
+	s.expectManifest("web", 0, "Drift", says("True", drift.ReasonDetected, `data.k was "1", is "3", by kubectl-edit`))
+	s.expectValue(c, "3", "data", "k")
+	s.edit(c, "1", "data", "k")
+	s.expectManifest("web", 0, "Drift", says("False", ""))
+	s.edit(c, "4", "data", "k")
+	s.expectManifest("web", 0, "Drift", says("True", drift.ReasonDetected, `is "4"`))
+	s.put("web", objects{s.configMap("c", map[string]any{"k": "1", "l": "2"})}, serverSide(true), mode("Report"))
+	s.expectValue(c, "2", "data", "l")
+	s.expectValue(c, "1", "data", "k")
+	s.expectManifest("web", 0, "Drift", says("False", ""))
+}
+
+// TestDriftIgnored: in the mode Ignore nothing is said or done.
+func TestDriftIgnored(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	c, probe := s.configMap("c", map[string]any{"k": "1"}), s.configMap("probe", map[string]any{"k": "1"})
+	s.put("web", objects{c}, serverSide(false), mode("Ignore"))
+	s.put("probe", objects{probe}, serverSide(false), mode("Correct"))
+	s.expectApplied("web", "probe")
+	s.edit(c, "2", "data", "k")
+	s.edit(probe, "2", "data", "k")
+	s.expectValue(probe, "1", "data", "k")
+	if s.live(c).Object["data"].(map[string]any)["k"] != "2" || condition(s.work("web"), 0, "Drift") != nil {
+		t.Error("drift is not ignored")
+	}
+}
+
+// TestDriftDeleted: an object that somebody deleted is drift, and comes back.
+func TestDriftDeleted(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	c := s.configMap("c", map[string]any{"k": "1"})
+	s.put("web", objects{c}, serverSide(false), mode("Correct"))
+	s.expectApplied("web")
+	uid := s.live(c).GetUID()
+	s.remove(c)
+	s.expectManifest("web", 0, "Drift", says("False", drift.ReasonCorrected, "is absent, by unknown"))
+	live := s.live(c)
+	if live == nil || live.GetUID() == uid {
+		t.Fatal("the object did not come back")
+	}
+	s.eventually("the record has the new UID", func() error {
+		if have := s.record("web").Status.AppliedResources[0].UID; have != string(live.GetUID()) {
+			return fmt.Errorf("%s", have)
+		}
+		return nil
+	})
+}
+
+// TestDriftOfLabel: the label that the watch selects by is drift like any other field.
+func TestDriftOfLabel(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	c := s.configMap("c", map[string]any{"k": "1"})
+	s.put("web", objects{c}, serverSide(false), mode("Correct"))
+	s.expectApplied("web")
+	s.edit(c, map[string]any{}, "metadata", "labels")
+	s.expectManifest("web", 0, "Drift", says("False", drift.ReasonCorrected, `metadata.labels["muster.dev/application-id"] was "0123456789", is absent, by unknown`))
+	s.expectValue(c, "0123456789", "metadata", "labels", "muster.dev/application-id")
+}
+
+// TestSecretStays: that a value of a Secret changed is told, the value is not.
+func TestSecretStays(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	o := s.secret("s", map[string]any{"password": "correct-horse"})
+	s.put("web", objects{o}, serverSide(false), mode("Correct"))
+	s.expectApplied("web")
+	s.edit(o, base64.StdEncoding.EncodeToString([]byte("battery-staple")), "data", "password")
+	s.expectManifest("web", 0, "Drift", says("False", drift.ReasonCorrected, "data.password was redacted, is redacted, by kubectl-edit"))
+	s.expectValue(o, base64.StdEncoding.EncodeToString([]byte("correct-horse")), "data", "password")
+	raw, err := json.Marshal(s.work("web").Status)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"horse", "battery", base64.StdEncoding.EncodeToString([]byte("battery-staple")), base64.StdEncoding.EncodeToString([]byte("correct-horse"))} {
+		if strings.Contains(string(raw), value) {
+			t.Errorf("%q left the cluster: %s", value, raw)
+		}
+	}
+}
+
+// TestForeignFieldsAreNoDrift: what others add to an object is theirs.
+func TestForeignFieldsAreNoDrift(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	c, probe := s.configMap("c", map[string]any{"k": "1"}), s.configMap("probe", nil)
+	s.put("web", objects{c, probe}, serverSide(false), mode("Correct"))
+	s.expectApplied("web")
+	s.edit(c, "theirs", "data", "more")
+	s.remove(probe)
+	s.expectManifest("web", 1, "Drift", says("False", drift.ReasonCorrected))
+	if condition(s.work("web"), 0, "Drift") != nil || s.live(c).Object["data"].(map[string]any)["more"] != "theirs" {
+		t.Errorf("%s", told(s.work("web")))
+	}
+}
+
+// TestResync: a work of another hub, without our annotation and label, is corrected at the resync.
+func TestResync(t *testing.T) {
+	s := newSite(t)
+	s.agent.ResyncInterval = 300 * glance
+	s.start()
+	c := s.configMap("c", map[string]any{"k": "1"})
+	delete(c["metadata"].(map[string]any), "labels")
+	s.put("web", objects{c})
+	s.expectApplied("web")
+	s.edit(c, "2", "data", "k")
+	s.expectValue(c, "1", "data", "k")
+	s.remove(c)
+	s.expectWork("web", workv1.WorkAvailable, metav1.ConditionFalse)
+	s.expectValue(c, "1", "data", "k")
+	s.expectWork("web", workv1.WorkAvailable, metav1.ConditionTrue)
+}

@@ -1,0 +1,129 @@
+package work_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/muster-io/muster/internal/controlplane"
+	"github.com/muster-io/muster/internal/test"
+
+	workv1 "github.com/muster-io/muster/api/work/v1"
+)
+
+func test1(t testing.TB) *controlplane.ControlPlane { return test.Clusters(t, 1)[0] }
+
+// line is a connection to an API server that can be cut.
+type line struct {
+	config *rest.Config
+
+	mu    sync.Mutex
+	down  bool
+	calls map[net.Conn]bool
+}
+
+func newLine(t testing.TB, to *rest.Config) *line {
+	t.Helper()
+	u, err := url.Parse(to.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &line{config: rest.CopyConfig(to), calls: map[net.Conn]bool{}}
+	l.config.Host = "https://" + listener.Addr().String()
+	l.config.ServerName = u.Hostname()
+	t.Cleanup(func() { listener.Close(); l.cut() })
+	go func() {
+		for {
+			here, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go l.call(here, u.Host)
+		}
+	}()
+	return l
+}
+
+func (l *line) call(here net.Conn, to string) {
+	defer here.Close()
+	there, err := net.Dial("tcp", to)
+	if err != nil {
+		return
+	}
+	defer there.Close()
+	l.mu.Lock()
+	if l.down {
+		l.mu.Unlock()
+		return
+	}
+	l.calls[here] = true
+	l.mu.Unlock()
+	go func() { _, _ = io.Copy(there, here); there.Close() }()
+	_, _ = io.Copy(here, there)
+	l.mu.Lock()
+	delete(l.calls, here)
+	l.mu.Unlock()
+}
+
+func (l *line) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = true
+	for c := range l.calls {
+		c.Close()
+	}
+}
+
+func (l *line) mend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = false
+}
+
+// watchWork gives every version of a work from now on.
+func (s *site) watchWork(name string) <-chan *workv1.ManifestWork {
+	s.Helper()
+	w, ok := s.hub.(client.WithWatch)
+	if !ok {
+		s.Fatal("the client cannot watch")
+	}
+	events, err := w.Watch(context.Background(), &workv1.ManifestWorkList{}, client.InNamespace(s.namespace))
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(events.Stop)
+	works := make(chan *workv1.ManifestWork)
+	done := make(chan struct{})
+	s.Cleanup(func() { close(done) })
+	go func() {
+		for e := range events.ResultChan() {
+			if work, ok := e.Object.(*workv1.ManifestWork); ok && work.Name == name {
+				select {
+				case works <- work:
+				case <-done:
+					return
+				}
+			}
+		}
+	}()
+	return works
+}
+
+func condition(w *workv1.ManifestWork, ordinal int, kind string) *metav1.Condition {
+	if len(w.Status.ResourceStatus.Manifests) <= ordinal {
+		return nil
+	}
+	return meta.FindStatusCondition(w.Status.ResourceStatus.Manifests[ordinal].Conditions, kind)
+}

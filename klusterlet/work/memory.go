@@ -1,0 +1,130 @@
+package work
+
+import (
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/muster-io/muster/internal/drift"
+
+	workv1 "github.com/muster-io/muster/api/work/v1"
+)
+
+// memory is what the agent remembers of one work between two looks. All of it can be lost: it saves requests.
+type memory struct {
+	mu          sync.Mutex // held while the work or its AppliedManifestWork is reconciled
+	uid         types.UID  // of the work
+	objects     map[objectKey]*seen
+	published   *workv1.ManifestWorkStatus // nil: the hub's cache knows
+	publishedAt time.Time
+	nextResync  time.Time
+	nextPoll    time.Time
+}
+
+// seen is what the agent knows of one object.
+type seen struct {
+	hash  string // of the target as it was last applied; empty when never by this process
+	facts facts
+	rv    string // resourceVersion when it was last read or written
+	stale bool   // a watch reported a change that was not looked at yet
+
+	failure  error // of the last apply
+	reason   string
+	failures int
+	retryAt  time.Time
+	failedAt int64 // generation of the work that failed
+
+	state    availability
+	problem  error // why the object could not be read
+	feedback []workv1.FeedbackValue
+	feedErr  error
+	rules    []metav1.Condition
+
+	drift    drift.Report // the zero value: what the status says stays
+	checked  bool         // drift was looked for by this process
+	heals    int
+	healedAt time.Time
+}
+
+type availability int
+
+const (
+	unknown availability = iota
+	absent
+	present
+)
+
+// facts of an object change when somebody changes what we applied.
+type facts struct {
+	uid        types.UID
+	generation int64
+	held       string // the fields that we hold
+}
+
+// factsOf reads the facts. For objects that are not applied server-side what counts is the labels, the annotations
+// and, where there is no generation, the content.
+func factsOf(t target, live *unstructured.Unstructured) facts {
+	f := facts{uid: live.GetUID(), generation: live.GetGeneration()}
+	if t.strategy() == workv1.UpdateStrategyTypeServerSideApply {
+		metadata, _ := live.Object["metadata"].(map[string]any)
+		fields, _ := metadata["managedFields"].([]any)
+		f.held = digest(drift.Held(fields, t.serverSide().FieldManager))
+		return f
+	}
+	content := map[string]any{"labels": live.GetLabels(), "annotations": live.GetAnnotations()}
+	if f.generation == 0 {
+		for k, v := range live.Object {
+			if k != "metadata" && k != "status" {
+				content[k] = v
+			}
+		}
+	}
+	f.held = digest(content)
+	return f
+}
+
+// remembered gives the memory of a work, by the name of its AppliedManifestWork.
+func (e *engine) remembered(record string) *memory {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	m, ok := e.memory[record]
+	if !ok {
+		m = &memory{objects: map[objectKey]*seen{}}
+		e.memory[record] = m
+	}
+	return m
+}
+
+// about gives what is known of an object.
+func (m *memory) about(key objectKey) *seen {
+	s, ok := m.objects[key]
+	if !ok {
+		s = &seen{}
+		m.objects[key] = s
+	}
+	return s
+}
+
+// startOver forgets everything when a work of the same name is another one.
+func (m *memory) startOver(uid types.UID) {
+	if m.uid != uid {
+		m.uid, m.objects, m.published = uid, map[objectKey]*seen{}, nil
+		m.nextResync, m.nextPoll = time.Time{}, time.Time{}
+	}
+}
+
+// keepOnly forgets objects that are no longer in the work.
+func (m *memory) keepOnly(targets []target) {
+	wanted := make(map[objectKey]bool, len(targets))
+	for _, t := range targets {
+		wanted[t.key()] = true
+	}
+	for key := range m.objects {
+		if !wanted[key] {
+			delete(m.objects, key)
+		}
+	}
+}

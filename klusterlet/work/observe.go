@@ -1,0 +1,253 @@
+package work
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/muster-io/muster/internal/drift"
+	"github.com/muster-io/muster/internal/health"
+
+	workv1 "github.com/muster-io/muster/api/work/v1"
+)
+
+// need is what an object needs.
+type need int
+
+const (
+	nothing need = iota
+	apply        // its manifest is new or changed
+	correct      // it is not what was applied
+	adopt        // only our ownerReference is missing
+)
+
+// observe looks at every object that a watch reported, or that is due, and says what each needs.
+func (p *pass) observe(ctx context.Context) []need {
+	needs := make([]need, len(p.targets))
+	var indices []int
+	for i := range p.targets {
+		indices = append(indices, i)
+	}
+	p.parallel(ctx, indices, func(i int) {
+		needs[i] = p.look(ctx, p.targets[i], p.memory.objects[p.targets[i].key()])
+	})
+	return needs
+}
+
+func (p *pass) look(ctx context.Context, t target, s *seen) need {
+	switch {
+	case t.object == nil:
+		s.fail(p.work.Generation, t.err, workv1.ReasonAppliedManifestFailed, p.memory.nextResync)
+		return nothing
+	case t.err == nil && (t.strategy() == workv1.UpdateStrategyTypeReadOnly || p.complete(t)):
+		if p.due(t, s) || s.state == unknown {
+			p.read(ctx, t, s)
+		}
+		s.succeed(t)
+		return nothing
+	case t.err != nil || !p.applied(t, s):
+		return p.retry(ctx, t, s)
+	}
+	s.hash = t.hash
+	if !p.due(t, s) {
+		return nothing
+	}
+	return p.inspect(ctx, t, s)
+}
+
+// retry says whether a manifest that is not applied is tried now. What just failed waits, but is still looked at.
+func (p *pass) retry(ctx context.Context, t target, s *seen) need {
+	if s.failure == nil || s.failedAt != p.work.Generation || !p.now.Before(s.retryAt) || p.resync {
+		return apply
+	}
+	if s.stale && t.err == nil {
+		p.read(ctx, t, s)
+	}
+	return nothing
+}
+
+// due says that an object has to be read.
+func (p *pass) due(t target, s *seen) bool {
+	if s.stale || p.resync || (!s.checked && p.mode != modeOCM) {
+		return true
+	}
+	if s.drift.Active() && p.corrects() {
+		return true
+	}
+	return p.poll && !p.watches.covers(t)
+}
+
+// inspect reads an object and compares it with what was applied.
+func (p *pass) inspect(ctx context.Context, t target, s *seen) need {
+	live := p.read(ctx, t, s)
+	switch {
+	case s.state == unknown:
+		return nothing
+	case s.state == absent:
+		return p.missing(t, s)
+	case live.GetDeletionTimestamp() != nil: // its end will be seen
+		return nothing
+	case !t.orphan && !owns(p.record, live):
+		return p.disowned(t)
+	case p.mode == modeOCM && !p.resync && !p.watches.covers(t): // polled for its status only
+		return nothing
+	}
+	now := factsOf(t, live)
+	if s.checked && s.facts == now && !s.drift.Active() {
+		return nothing
+	}
+	if p.mode == modeIgnore || t.strategy() == workv1.UpdateStrategyTypeCreateOnly || p.contested(t) {
+		s.facts, s.checked = now, true
+		return nothing
+	}
+	return p.confirm(ctx, t, s, live)
+}
+
+// missing is what an object that is gone needs.
+func (p *pass) missing(t target, s *seen) need {
+	if p.mode == modeIgnore || (p.mode == modeOCM && !p.resync && !p.watches.covers(t)) {
+		return nothing
+	}
+	return p.found(s, []drift.Record{drift.Deleted(t.object.Object, p.now)})
+}
+
+// disowned is what an object without our ownerReference needs. One that two works claim may be the other's.
+func (p *pass) disowned(t target) need {
+	switch {
+	case p.contested(t):
+		return nothing
+	case p.corrects():
+		return correct
+	}
+	return adopt
+}
+
+// confirm compares the object with a dry run of the apply.
+func (p *pass) confirm(ctx context.Context, t target, s *seen, live *unstructured.Unstructured) need {
+	records, lost, err := p.compare(ctx, t, live)
+	for try := 0; apierrors.IsConflict(err) && try < 5; try++ { // it changed since it was read
+		if live = p.read(ctx, t, s); live == nil {
+			s.stale = true
+			return nothing
+		}
+		records, lost, err = p.compare(ctx, t, live)
+	}
+	if err != nil && ctx.Err() == nil {
+		logr.FromContextOrDiscard(ctx).V(1).Info("Cannot confirm drift", "object", t.String(), "reason", err.Error())
+		if p.corrects() {
+			return correct // applying tells what is wrong
+		}
+		return nothing
+	}
+	known := p.drifted(t, s)
+	s.facts, s.checked = factsOf(t, live), true
+	if len(records) == 0 {
+		s.drift = known
+		if known.Active() {
+			s.drift = known.Heal()
+		}
+		if lost { // somebody wrote the value that we want: without holding it we would not see the next change
+			return apply
+		}
+		return nothing
+	}
+	return p.found(s, records)
+}
+
+// found takes drift down, and says whether it is undone now. Somebody who insists is answered more and more slowly.
+func (p *pass) found(s *seen, records []drift.Record) need {
+	s.drift, s.checked = drift.NewReport(records), true
+	if !p.corrects() || p.now.Before(s.mayHeal()) {
+		return nothing
+	}
+	return correct
+}
+
+// mayHeal is when the object may be corrected again.
+func (s *seen) mayHeal() time.Time {
+	if s.heals < 3 {
+		return time.Time{}
+	}
+	return s.healedAt.Add(min(time.Second<<min(s.heals-3, 6), time.Minute))
+}
+
+func (s *seen) healed(now time.Time) {
+	if now.Sub(s.healedAt) > 5*time.Minute {
+		s.heals = 0
+	}
+	s.heals, s.healedAt = s.heals+1, now
+}
+
+// compare gives the fields that are not what a dry run of the apply would make of them, and whether we would hold
+// other fields than we do.
+func (p *pass) compare(ctx context.Context, t target, live *unstructured.Unstructured) (records []drift.Record, lost bool, err error) {
+	if t.strategy() == workv1.UpdateStrategyTypeServerSideApply {
+		wanted, _, err := p.prepare(t, live)
+		if err != nil {
+			return nil, false, err
+		}
+		was, err := p.applyServerSide(ctx, t, wanted, true, []string{metav1.DryRunAll})
+		if err != nil {
+			return nil, false, fmt.Errorf("dry run of %s: %w", t, err)
+		}
+		records, err := drift.Compare(was.Object, live.Object, t.serverSide().FieldManager, p.now)
+		return records, factsOf(t, was).held != factsOf(t, live).held, err
+	}
+	was, err := p.resource(t.gvr(), t.meta.Namespace).Update(ctx, merge(p.owned(t), live),
+		metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: workv1.DefaultFieldManager})
+	if err != nil {
+		return nil, false, fmt.Errorf("dry run of %s: %w", t, err)
+	}
+	records, err = drift.CompareManifest(t.object.Object, was.Object, live.Object, workv1.DefaultFieldManager, p.now)
+	return records, false, err
+}
+
+// read gets an object and notes its state and what its rules say. It is nil when it is absent or cannot be read.
+func (p *pass) read(ctx context.Context, t target, s *seen) *unstructured.Unstructured {
+	live, err := p.resource(t.gvr(), t.meta.Namespace).Get(ctx, t.meta.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
+		s.stale, s.problem, s.rv, s.facts = false, nil, "deleted", facts{}
+		s.state, s.feedback, s.rules, s.feedErr = absent, nil, nil, nil
+		return nil
+	case err != nil:
+		s.state, s.problem = unknown, fmt.Errorf("read %s: %w", t, err)
+		return nil
+	}
+	p.note(t, s, live)
+	return live
+}
+
+// note remembers what a live object says.
+func (p *pass) note(t target, s *seen, live *unstructured.Unstructured) {
+	s.stale, s.problem, s.rv, s.state = false, nil, live.GetResourceVersion(), present
+	s.feedback, s.feedErr = feedbackOf(live.Object, t.meta.Group, t.meta.Version, t.meta.Kind, t.config.FeedbackRules, p.RawFeedback)
+	s.rules = s.rules[:0:0]
+	for _, rule := range t.config.ConditionRules {
+		s.rules = append(s.rules, health.Evaluate(rule, live))
+	}
+}
+
+func (e *engine) resource(gvr schema.GroupVersionResource, namespace string) dynamic.ResourceInterface {
+	if namespace == "" {
+		return e.objects.Resource(gvr)
+	}
+	return e.objects.Resource(gvr).Namespace(namespace)
+}
+
+// String names the object for people: the kind, the namespace if any, and the name.
+func (t target) String() string {
+	name := t.meta.Name
+	if t.meta.Namespace != "" {
+		name = t.meta.Namespace + "/" + name
+	}
+	return t.meta.Kind + " " + name
+}

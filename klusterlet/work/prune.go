@@ -1,0 +1,290 @@
+package work
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	workv1 "github.com/muster-io/muster/api/work/v1"
+)
+
+// fate is what became of an object that is no longer wanted.
+type fate int
+
+const (
+	gone  fate = iota // it is not there, or not ours any more
+	dying             // its deletion was asked for and is not over
+	held              // another work wants it and does not own it yet
+)
+
+// prune lets go of objects that a record lists. It gives the entries that have to be kept, and whether one of them
+// waits for another work.
+func (e *engine) prune(ctx context.Context, record *workv1.AppliedManifestWork, entries []workv1.AppliedManifestResourceMeta) (
+	rest []workv1.AppliedManifestResourceMeta, waits bool, err error) {
+	fates, errs := make([]fate, len(entries)), make([]error, len(entries))
+	indices := make([]int, len(entries))
+	for i := range entries {
+		indices[i] = i
+	}
+	e.parallel(ctx, indices, func(i int) { fates[i], errs[i] = e.letGo(ctx, record, entries[i]) })
+	if ctx.Err() != nil {
+		return entries, false, ctx.Err()
+	}
+	for i, entry := range entries {
+		if errs[i] != nil || fates[i] != gone {
+			rest = append(rest, entry)
+		}
+		waits = waits || fates[i] == held
+		if fates[i] == dying && errs[i] == nil {
+			errs[i] = fmt.Errorf("%s %s is being deleted", entry.Resource, nameIn(entry))
+		}
+	}
+	return rest, waits, errors.Join(errs...)
+}
+
+// letGo ends our ownership of one object. In this order:
+//
+//	not there                                      nothing to do
+//	not owned by the record                        nothing to do: a recreated, orphaned or foreign object
+//	owned by another AppliedManifestWork that is   only our reference goes
+//	wanted by another work                         held, until that work owns it
+//	else                                           deleted in the background, if it is still the one that was looked at
+func (e *engine) letGo(ctx context.Context, record *workv1.AppliedManifestWork, entry workv1.AppliedManifestResourceMeta) (fate, error) {
+	gvr := schema.GroupVersionResource{Group: entry.Group, Version: entry.Version, Resource: entry.Resource}
+	resource := e.resource(gvr, entry.Namespace)
+	live, err := resource.Get(ctx, entry.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return gone, nil
+	}
+	if err != nil {
+		return dying, fmt.Errorf("prune %s %s: %w", entry.Resource, nameIn(entry), err)
+	}
+	if !owns(record, live) {
+		return gone, nil
+	}
+	shared, err := e.ownedByAnother(ctx, record, live)
+	switch {
+	case err != nil:
+		return dying, fmt.Errorf("prune %s %s: %w", entry.Resource, nameIn(entry), err)
+	case shared:
+		return gone, e.disown(ctx, gvr, live, record)
+	case e.wantedElsewhere(record, live, keyOf(entry)):
+		return held, nil
+	case live.GetDeletionTimestamp() != nil:
+		return dying, nil
+	}
+	logr.FromContextOrDiscard(ctx).Info("Delete", "object", live.GetKind()+" "+nameIn(entry))
+	uid, version, background := live.GetUID(), live.GetResourceVersion(), metav1.DeletePropagationBackground
+	err = resource.Delete(ctx, entry.Name, metav1.DeleteOptions{PropagationPolicy: &background,
+		Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return dying, fmt.Errorf("prune %s %s: %w", entry.Resource, nameIn(entry), err)
+	}
+	if _, err := resource.Get(ctx, entry.Name, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		return gone, nil
+	}
+	return dying, nil
+}
+
+// ownedByAnother says that an AppliedManifestWork that exists and stays owns the object too.
+func (e *engine) ownedByAnother(ctx context.Context, record *workv1.AppliedManifestWork, live *unstructured.Unstructured) (bool, error) {
+	for _, owner := range live.GetOwnerReferences() {
+		if !isRecord(owner) || owner.UID == record.UID {
+			continue
+		}
+		var other workv1.AppliedManifestWork
+		err := e.spoke.Get(ctx, client.ObjectKey{Name: owner.Name}, &other)
+		if client.IgnoreNotFound(err) != nil {
+			return false, fmt.Errorf("read its other owner %s: %w", owner.Name, err)
+		}
+		if err == nil && other.UID == owner.UID {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// wantedElsewhere says that another work of the hub holds the object in its manifests, and applies it.
+func (e *engine) wantedElsewhere(record *workv1.AppliedManifestWork, live *unstructured.Unstructured, key objectKey) bool {
+	if record.Spec.HubHash != e.HubHash {
+		return false
+	}
+	wanted := claim{live.GroupVersionKind().GroupKind(), live.GetNamespace(), live.GetName()}
+	for _, name := range e.claims.others(wanted, record.Spec.ManifestWorkName) {
+		var work workv1.ManifestWork
+		if err := e.works.Get(context.Background(), client.ObjectKey{Namespace: e.ClusterName, Name: name}, &work); err != nil {
+			return true // seen a moment ago: better to wait
+		}
+		config := target{config: configFor(work.Spec.ManifestConfigs, key)}
+		if work.DeletionTimestamp.IsZero() && config.strategy() != workv1.UpdateStrategyTypeReadOnly {
+			return true
+		}
+	}
+	return false
+}
+
+// disown removes our ownerReference from an object that stays.
+func (e *engine) disown(ctx context.Context, gvr schema.GroupVersionResource, live *unstructured.Unstructured, record *workv1.AppliedManifestWork) error {
+	_, err := e.setOwners(ctx, gvr, live, without(live.GetOwnerReferences(), record.UID))
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// setOwners replaces the ownerReferences of an object, unless it changed since it was read.
+func (e *engine) setOwners(ctx context.Context, gvr schema.GroupVersionResource, live *unstructured.Unstructured, owners []metav1.OwnerReference) (*unstructured.Unstructured, error) {
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid": live.GetUID(), "resourceVersion": live.GetResourceVersion(), "ownerReferences": owners}})
+	if err != nil {
+		return nil, fmt.Errorf("encode owners of %s: %w", live.GetName(), err)
+	}
+	written, err := e.resource(gvr, live.GetNamespace()).Patch(ctx, live.GetName(), types.MergePatchType, body,
+		metav1.PatchOptions{FieldManager: workv1.DefaultFieldManager})
+	if err != nil {
+		return nil, fmt.Errorf("set the owners of %s %s: %w", live.GetKind(), live.GetName(), err)
+	}
+	return written, nil
+}
+
+func nameIn(r workv1.AppliedManifestResourceMeta) string {
+	if r.Namespace == "" {
+		return r.Name
+	}
+	return r.Namespace + "/" + r.Name
+}
+
+// finish removes what a deleted work applied, then lets the work go: its finalizer is the last thing to be removed.
+func (e *engine) finish(ctx context.Context, work *workv1.ManifestWork, m *memory) error {
+	e.watches.want(work.Name, nil)
+	if !slices.Contains(work.Finalizers, workv1.ManifestWorkFinalizer) {
+		return nil
+	}
+	perr := e.publishDeleting(ctx, work, m)
+	record := &workv1.AppliedManifestWork{}
+	err := e.spoke.Get(ctx, client.ObjectKey{Name: e.recordName(work.Name)}, record)
+	if apierrors.IsNotFound(err) {
+		return e.releaseWork(ctx, work)
+	}
+	if err != nil {
+		return errors.Join(perr, fmt.Errorf("read AppliedManifestWork %s: %w", e.recordName(work.Name), err))
+	}
+	if !record.DeletionTimestamp.IsZero() {
+		e.queue.Add(request{record: true, name: record.Name})
+		return perr
+	}
+	if err := e.orphanObjects(ctx, work, record); err != nil {
+		return errors.Join(perr, err)
+	}
+	err = e.spoke.Delete(ctx, record, client.Preconditions{UID: &record.UID})
+	if client.IgnoreNotFound(err) != nil {
+		return errors.Join(perr, fmt.Errorf("delete AppliedManifestWork %s: %w", record.Name, err))
+	}
+	return perr
+}
+
+// releaseWork removes the finalizer from a work.
+func (e *engine) releaseWork(ctx context.Context, work *workv1.ManifestWork) error {
+	before := work.DeepCopy()
+	work.Finalizers = nil
+	for _, f := range before.Finalizers {
+		if f != workv1.ManifestWorkFinalizer {
+			work.Finalizers = append(work.Finalizers, f)
+		}
+	}
+	err := e.hub.Patch(ctx, work, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("remove the finalizer from the work: %w", err)
+	}
+	return nil
+}
+
+// orphanObjects takes our ownerReference from objects that stay when the work goes. It is done before the record is
+// deleted: the garbage collector would take them with it.
+func (e *engine) orphanObjects(ctx context.Context, work *workv1.ManifestWork, record *workv1.AppliedManifestWork) error {
+	var errs []error
+	for _, entry := range record.Status.AppliedResources {
+		if !orphaned(work.Spec.DeleteOption, keyOf(entry)) {
+			continue
+		}
+		gvr := schema.GroupVersionResource{Group: entry.Group, Version: entry.Version, Resource: entry.Resource}
+		live, err := e.resource(gvr, entry.Namespace).Get(ctx, entry.Name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
+		case err != nil:
+			errs = append(errs, fmt.Errorf("orphan %s %s: %w", entry.Resource, nameIn(entry), err))
+		case owns(record, live):
+			errs = append(errs, e.disown(ctx, gvr, live, record))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// reconcileRecord ends a record that is being deleted, and evicts one whose work is gone.
+func (e *engine) reconcileRecord(ctx context.Context, name string) (time.Duration, error) {
+	m := e.remembered(name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	record := &workv1.AppliedManifestWork{}
+	err := e.spoke.Get(ctx, client.ObjectKey{Name: name}, record)
+	if apierrors.IsNotFound(err) {
+		e.forget(name, m)
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the AppliedManifestWork: %w", err)
+	}
+	if record.Spec.AgentID != e.AgentID {
+		return 0, nil // another agent's
+	}
+	if record.DeletionTimestamp.IsZero() {
+		return e.evict(ctx, record)
+	}
+	rest, _, err := e.prune(ctx, record, record.Status.AppliedResources)
+	if err != nil || len(rest) > 0 {
+		logr.FromContextOrDiscard(ctx).V(1).Info("Wait for objects to go", "objects", len(rest), "reason", fmt.Sprint(err))
+		return e.patience(request{record: true, name: name}), nil
+	}
+	before := record.DeepCopy()
+	record.Finalizers = nil
+	for _, f := range before.Finalizers {
+		if f != workv1.AppliedManifestWorkFinalizer {
+			record.Finalizers = append(record.Finalizers, f)
+		}
+	}
+	if err := e.spoke.Patch(ctx, record, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
+		return 0, fmt.Errorf("remove the finalizer from the AppliedManifestWork: %w", err)
+	}
+	return 0, nil
+}
+
+// patience grows from 50 ms to the retry delay for something that takes its time without being wrong.
+func (e *engine) patience(r request) time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := e.waits[r]
+	e.waits[r] = min(n+1, 12)
+	return min(50*time.Millisecond<<n, e.RetryDelay)
+}
+
+// forget drops what is remembered of a record that is gone, unless its work goes on.
+func (e *engine) forget(record string, m *memory) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.waits, request{record: true, name: record})
+	if m.uid == "" {
+		delete(e.memory, record)
+	}
+}

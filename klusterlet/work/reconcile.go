@@ -1,0 +1,300 @@
+package work
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/muster-io/muster/internal/drift"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+)
+
+// What to do about drift, as the annotation muster.dev/drift of a work says it.
+const (
+	modeOCM     = ""
+	modeCorrect = "Correct"
+	modeReport  = "Report"
+	modeIgnore  = "Ignore"
+)
+
+// reconcileWork makes the cluster equal to one work of the hub.
+func (e *engine) reconcileWork(ctx context.Context, name string) (time.Duration, error) {
+	m := e.remembered(e.recordName(name))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	work := &workv1.ManifestWork{}
+	err := e.works.Get(ctx, client.ObjectKey{Namespace: e.ClusterName, Name: name}, work)
+	if apierrors.IsNotFound(err) {
+		e.watches.want(name, nil)
+		m.startOver("")
+		e.queue.Add(request{record: true, name: e.recordName(name)}) // perhaps to be evicted
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the work: %w", err)
+	}
+	m.startOver(work.UID)
+	if !work.DeletionTimestamp.IsZero() {
+		return 0, e.finish(ctx, work, m)
+	}
+	if err := e.holdWork(ctx, work); err != nil {
+		return 0, err
+	}
+	record, err := e.ensureRecord(ctx, work, m)
+	if err != nil || record == nil {
+		return 0, err
+	}
+	p := newPass(e, work, record, m)
+	return p.sync(ctx)
+}
+
+// holdWork puts the finalizer on a work.
+func (e *engine) holdWork(ctx context.Context, work *workv1.ManifestWork) error {
+	before := work.DeepCopy()
+	if !controllerutil.AddFinalizer(work, workv1.ManifestWorkFinalizer) {
+		return nil
+	}
+	if err := e.hub.Patch(ctx, work, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("put the finalizer on the work: %w", err)
+	}
+	return nil
+}
+
+// pass is one look at one work.
+type pass struct {
+	*engine
+	work    *workv1.ManifestWork
+	record  *workv1.AppliedManifestWork
+	memory  *memory
+	targets []target
+	now     time.Time
+	mode    string // what to do about drift
+	resync  bool   // everything is compared again
+	poll    bool   // objects without a watch are read again
+	held    bool   // an object that left the work waits for the work that gains it
+}
+
+func newPass(e *engine, work *workv1.ManifestWork, record *workv1.AppliedManifestWork, m *memory) *pass {
+	p := &pass{engine: e, work: work, record: record, memory: m, now: time.Now(), mode: work.Annotations[musterv1alpha1.DriftAnnotation]}
+	if !slices.Contains([]string{modeCorrect, modeReport, modeIgnore}, p.mode) {
+		p.mode = modeOCM
+	}
+	p.resync, p.poll = !p.now.Before(m.nextResync), !p.now.Before(m.nextPoll)
+	if p.resync {
+		m.published = nil // perhaps the hub lost it
+		m.nextResync = p.now.Add(jitter(e.ResyncInterval, 0.5))
+	}
+	if p.poll {
+		m.nextPoll = p.now.Add(jitter(e.SyncInterval, 0.9))
+	}
+	return p
+}
+
+func jitter(d time.Duration, factor float64) time.Duration {
+	return d + time.Duration(rand.Float64()*factor*float64(d))
+}
+
+// corrects says that drift is undone.
+func (p *pass) corrects() bool { return p.mode == modeCorrect || p.mode == modeOCM }
+
+// sync observes, reports, records, applies, prunes and reports, in that order.
+func (p *pass) sync(ctx context.Context) (time.Duration, error) {
+	p.targets = targetsOf(p.work, p.mapper)
+	p.memory.keepOnly(p.targets)
+	p.watches.want(p.work.Name, p.targets)
+	p.markChanged()
+	needs := p.observe(ctx)
+	if slices.Contains(needs, correct) {
+		if _, err := p.publish(ctx); err != nil { // the correction does not wait for a hub that is away
+			logr.FromContextOrDiscard(ctx).Error(err, "Report drift before correcting it")
+		}
+	}
+	err := p.apply(ctx, needs)
+	if err == nil {
+		p.at("applied")
+		err = p.settle(ctx)
+	}
+	again, perr := p.publish(ctx)
+	return p.next(again), errors.Join(err, perr)
+}
+
+// markChanged notes what the watches reported since the last pass.
+func (p *pass) markChanged() {
+	for key, version := range p.watches.take(p.work.Name) {
+		if s, ok := p.memory.objects[key]; ok && s.rv != version {
+			s.stale = true
+		}
+	}
+	for _, t := range p.targets {
+		p.memory.about(t.key())
+	}
+}
+
+// parallel runs f for every index, as many at a time as the agent has writers.
+func (e *engine) parallel(ctx context.Context, indices []int, f func(i int)) {
+	var group sync.WaitGroup
+	for _, i := range indices {
+		select {
+		case e.slots <- struct{}{}:
+		case <-ctx.Done():
+			group.Wait()
+			return
+		}
+		group.Go(func() {
+			defer func() { <-e.slots }()
+			f(i)
+		})
+	}
+	group.Wait()
+}
+
+// settle deletes what left the work, when that is proven, and writes down what is there.
+func (p *pass) settle(ctx context.Context) error {
+	rest := p.leftover()
+	var err error
+	if len(rest) > 0 && p.absenceProven() {
+		rest, p.held, err = p.prune(ctx, p.record, rest)
+	}
+	return errors.Join(err, p.recordApplied(ctx, rest))
+}
+
+// absenceProven says that what is not in the work is really not wanted: every manifest was read and applied.
+func (p *pass) absenceProven() bool {
+	for _, t := range p.targets {
+		s := p.memory.about(t.key())
+		if t.err != nil || s.failure != nil {
+			return false
+		}
+		if t.strategy() != workv1.UpdateStrategyTypeReadOnly && !p.applied(t, s) {
+			return false
+		}
+	}
+	return true
+}
+
+// leftover is what the record lists and the work does not hold.
+func (p *pass) leftover() []workv1.AppliedManifestResourceMeta {
+	wanted := map[objectKey]bool{}
+	for _, t := range p.targets {
+		if t.strategy() != workv1.UpdateStrategyTypeReadOnly {
+			wanted[t.key()] = true
+		}
+	}
+	var rest []workv1.AppliedManifestResourceMeta
+	for _, entry := range p.record.Status.AppliedResources {
+		if !wanted[keyOf(entry)] {
+			rest = append(rest, entry)
+		}
+	}
+	return rest
+}
+
+// applied says that the manifest as it is now was applied: by this process, or by one before it, which then said so
+// in the status and in the record.
+func (p *pass) applied(t target, s *seen) bool {
+	if s.hash != "" || s.failure != nil {
+		return s.hash == t.hash
+	}
+	old := p.before(t)
+	if old == nil {
+		return false
+	}
+	c := meta.FindStatusCondition(old.Conditions, workv1.ManifestApplied)
+	if c == nil || c.Status != "True" || c.ObservedGeneration != p.work.Generation {
+		return false
+	}
+	return slices.ContainsFunc(p.record.Status.AppliedResources, func(r workv1.AppliedManifestResourceMeta) bool {
+		return keyOf(r) == t.key() && r.UID != ""
+	})
+}
+
+// before is what the status said of a manifest before this pass.
+func (p *pass) before(t target) *workv1.ManifestCondition {
+	return manifestIn(p.lastStatus(), t.meta)
+}
+
+func (p *pass) lastStatus() *workv1.ManifestWorkStatus {
+	if p.memory.published != nil {
+		return p.memory.published
+	}
+	return &p.work.Status
+}
+
+func manifestIn(status *workv1.ManifestWorkStatus, id workv1.ManifestResourceMeta) *workv1.ManifestCondition {
+	for i := range status.ResourceStatus.Manifests {
+		m := &status.ResourceStatus.Manifests[i]
+		a, b := m.ResourceMeta, id
+		a.Ordinal, b.Ordinal = 0, 0
+		if a == b || (a.Kind == "" && b.Kind == "" && m.ResourceMeta.Ordinal == id.Ordinal) {
+			return m
+		}
+	}
+	return nil
+}
+
+// complete says that an object has finished, so that nothing is written to it any more.
+func (p *pass) complete(t target) bool {
+	if meta.IsStatusConditionTrue(p.lastStatus().Conditions, workv1.WorkComplete) {
+		return true
+	}
+	old := p.before(t)
+	return old != nil && meta.IsStatusConditionTrue(old.Conditions, workv1.ManifestComplete)
+}
+
+// contested says that another work of the hub claims the object too.
+func (p *pass) contested(t target) bool {
+	return len(p.claims.others(claim{t.object.GroupVersionKind().GroupKind(), t.meta.Namespace, t.meta.Name}, p.work.Name)) > 0
+}
+
+// drifted is the report that the status shows of a manifest: the one of this process, else the one that is there.
+func (p *pass) drifted(t target, s *seen) drift.Report {
+	if s.checked || !s.drift.Empty() {
+		return s.drift
+	}
+	if old := p.before(t); old != nil {
+		report, _ := drift.Parse(*old)
+		return report
+	}
+	return drift.Report{}
+}
+
+// next is when to look again: at the resync, the poll, the next try of what failed, the status that waits.
+func (p *pass) next(status time.Duration) time.Duration {
+	next := p.memory.nextResync
+	sooner := func(t time.Time) {
+		if t.After(p.now) && t.Before(next) {
+			next = t
+		}
+	}
+	for _, t := range p.targets {
+		s := p.memory.about(t.key())
+		if s.failure != nil {
+			sooner(s.retryAt)
+		}
+		if s.drift.Active() && p.corrects() {
+			sooner(s.mayHeal())
+		}
+		if t.err != nil || !p.watches.covers(t) {
+			sooner(p.memory.nextPoll)
+		}
+	}
+	if status > 0 {
+		sooner(p.now.Add(status))
+	}
+	if p.held {
+		sooner(p.now.Add(time.Second))
+	}
+	return max(next.Sub(time.Now()), time.Millisecond)
+}

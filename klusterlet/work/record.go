@@ -1,0 +1,117 @@
+package work
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	workv1 "github.com/muster-io/muster/api/work/v1"
+)
+
+// recordName is the name of the AppliedManifestWork of a work.
+func (e *engine) recordName(work string) string { return e.HubHash + "-" + work }
+
+// ensureRecord gives the AppliedManifestWork of a work, made if need be. It is nil while an old one is being deleted:
+// the work is looked at again when that is gone.
+//
+// It is read from the API server and not from the cache: what was written a moment ago must be in it.
+func (e *engine) ensureRecord(ctx context.Context, work *workv1.ManifestWork, m *memory) (*workv1.AppliedManifestWork, error) {
+	record := &workv1.AppliedManifestWork{}
+	err := e.spoke.Get(ctx, client.ObjectKey{Name: e.recordName(work.Name)}, record)
+	if apierrors.IsNotFound(err) {
+		record = &workv1.AppliedManifestWork{
+			ObjectMeta: metav1.ObjectMeta{Name: e.recordName(work.Name), Labels: work.Labels,
+				Finalizers: []string{workv1.AppliedManifestWorkFinalizer}},
+			Spec: workv1.AppliedManifestWorkSpec{HubHash: e.HubHash, AgentID: e.AgentID, ManifestWorkName: work.Name},
+		}
+		m.objects = map[objectKey]*seen{} // what was applied belonged to another record
+		err = e.spoke.Create(ctx, record)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ensure AppliedManifestWork %s: %w", e.recordName(work.Name), err)
+	}
+	if !record.DeletionTimestamp.IsZero() {
+		return nil, nil
+	}
+	before := record.DeepCopy()
+	held := controllerutil.AddFinalizer(record, workv1.AppliedManifestWorkFinalizer)
+	if held || record.Spec.AgentID != e.AgentID {
+		record.Spec.AgentID = e.AgentID
+		if err := e.spoke.Patch(ctx, record, client.MergeFrom(before)); err != nil {
+			return nil, fmt.Errorf("ensure AppliedManifestWork %s: %w", record.Name, err)
+		}
+	}
+	return record, nil
+}
+
+// recordBeforeApply writes down what is about to be applied. An agent that dies between this and the apply leaves an
+// entry without an object; one that dies after the apply leaves no object without an entry.
+func (p *pass) recordBeforeApply(ctx context.Context, group []int) error {
+	var added []workv1.AppliedManifestResourceMeta
+	for _, i := range group {
+		t := p.targets[i]
+		if t.err == nil && !p.lists(t.key()) {
+			added = append(added, t.entry(""))
+		}
+	}
+	if len(added) == 0 {
+		return nil
+	}
+	return p.updateRecord(ctx, append(slices.Clone(p.record.Status.AppliedResources), added...))
+}
+
+func (t target) entry(uid string) workv1.AppliedManifestResourceMeta {
+	return workv1.AppliedManifestResourceMeta{Version: t.meta.Version, UID: uid, ResourceIdentifier: workv1.ResourceIdentifier{
+		Group: t.meta.Group, Resource: t.meta.Resource, Namespace: t.meta.Namespace, Name: t.meta.Name}}
+}
+
+func (p *pass) lists(key objectKey) bool {
+	return slices.ContainsFunc(p.record.Status.AppliedResources, func(r workv1.AppliedManifestResourceMeta) bool { return keyOf(r) == key })
+}
+
+// recordApplied writes down the UIDs of what was applied, and what of the rest is still there.
+func (p *pass) recordApplied(ctx context.Context, rest []workv1.AppliedManifestResourceMeta) error {
+	old := map[objectKey]string{}
+	for _, entry := range p.record.Status.AppliedResources {
+		old[keyOf(entry)] = entry.UID
+	}
+	entries := slices.Clone(rest)
+	for _, t := range p.targets {
+		uid, listed := old[t.key()]
+		if t.meta.Resource == "" || !listed || t.strategy() == workv1.UpdateStrategyTypeReadOnly {
+			continue
+		}
+		if s := p.memory.objects[t.key()]; s.facts.uid != "" {
+			uid = string(s.facts.uid)
+		}
+		entries = append(entries, t.entry(uid))
+	}
+	return p.updateRecord(ctx, entries)
+}
+
+// updateRecord replaces the entries, sorted, if they differ.
+func (p *pass) updateRecord(ctx context.Context, entries []workv1.AppliedManifestResourceMeta) error {
+	slices.SortFunc(entries, func(a, b workv1.AppliedManifestResourceMeta) int { return strings.Compare(sortKey(a), sortKey(b)) })
+	entries = slices.CompactFunc(entries, func(a, b workv1.AppliedManifestResourceMeta) bool { return keyOf(a) == keyOf(b) })
+	if len(entries) == len(p.record.Status.AppliedResources) && (len(entries) == 0 || reflect.DeepEqual(entries, p.record.Status.AppliedResources)) &&
+		p.record.Status.EvictionStartTime == nil {
+		return nil
+	}
+	p.record.Status.AppliedResources = entries
+	p.record.Status.EvictionStartTime = nil // it has its work
+	if err := p.spoke.Status().Update(ctx, p.record); err != nil {
+		return fmt.Errorf("record in AppliedManifestWork %s: %w", p.record.Name, err)
+	}
+	return nil
+}
+
+func sortKey(r workv1.AppliedManifestResourceMeta) string {
+	return strings.Join([]string{r.Group, r.Version, r.Resource, r.Namespace, r.Name}, "\x00")
+}
