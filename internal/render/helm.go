@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	"github.com/muster-io/muster/internal/fleet"
 	"helm.sh/helm/v3/pkg/chart"
@@ -65,7 +66,7 @@ func (r *Renderer) helmJob(in Input, resolved *Resolved, s source) (job, error) 
 	if c.usesCapabilities || values.usesCapabilities {
 		facts = apis.Digest
 	} else {
-		apis = fleet.NewAPIs("", nil)
+		apis = kubernetesAPIs() // the same for all, so that nothing of one cluster can reach another
 	}
 	// The schema's fault names the layer of a value: it belongs to the layers and not to the values.
 	if _, err := remember(r.memo, "schema", values.key, func() (bool, int64, error) { return true, 0, run.checkSchema() }); err != nil {
@@ -86,10 +87,13 @@ func (r *Renderer) helmJob(in Input, resolved *Resolved, s source) (job, error) 
 
 func (in Input) apis() *fleet.APIs {
 	if in.APIs == nil {
-		return fleet.NewAPIs("", nil)
+		return kubernetesAPIs()
 	}
 	return in.APIs
 }
+
+// kubernetesAPIs are the kinds of the oldest Kubernetes that is supported.
+var kubernetesAPIs = sync.OnceValue(func() *fleet.APIs { return fleet.NewAPIs("", nil) })
 
 func namespaceOf(app *musterv1alpha1.Application) string {
 	if app.Spec.Destination.Namespace != "" {

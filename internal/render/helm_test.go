@@ -194,6 +194,8 @@ func TestHelmFaults(t *testing.T) {
 			"leaves the repository", "", "a path must not leave the fleet"},
 		"values file broken": {cm, `{valuesFiles: [v.yaml]}`, "-- applications/shop/web/v.yaml --\na: 1\nb: hunter2: c\n", fleet.RenderFailed, "applications/shop/web/v.yaml:2",
 			"not valid YAML", "hunter2", "file and line"},
+		"values file with a loose anchor": {cm, `{valuesFiles: [v.yaml]}`, "-- applications/shop/web/v.yaml --\na: *hunter2\n", fleet.RenderFailed, "applications/shop/web/v.yaml",
+			"not valid YAML", "hunter2", "a password that begins with a star"},
 		"chart values broken": {cm, `{}`, "-- chart/values.yaml --\na: 1\nb: [\n", fleet.RenderFailed, "chart/values.yaml:2", "does not load", "", "file and line"},
 		"hooks": {"apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate, annotations: {helm.sh/hook: 'pre-upgrade,pre-install'}}\n", `{}`, "", fleet.HookRefused, "chart/templates/x.yaml",
 			"Job migrate (pre-upgrade,pre-install, chart/templates/x.yaml)", "", "hooks are named, with the way out"},
@@ -217,6 +219,19 @@ func TestHelmFaults(t *testing.T) {
 				t.Errorf("%s: %+v", test.why, f)
 			}
 		})
+	}
+}
+
+func TestFaultsAreTheSameEveryTime(t *testing.T) {
+	archive := webChart
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		archive += fmt.Sprintf("-- chart/charts/%[1]s/Chart.yaml --\napiVersion: v2\nname: %[1]s\nversion: 1.0.0\n-- chart/charts/%[1]s/values.schema.json --\n{\"required\": [\"x\"]}\n", name)
+	}
+	for range 20 {
+		f := faultOf(t, input(t, archive, `{source: {path: chart}}`))
+		if f.Position() != "chart/charts/a/values.schema.json" || !strings.Contains(f.Message, "lacks x") {
+			t.Fatalf("got %s %q", f.Position(), f.Message)
+		}
 	}
 }
 

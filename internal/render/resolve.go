@@ -197,50 +197,42 @@ func dropBelow[V any](m map[string]V, path string) {
 // evaluate evaluates the expressions in the inline fields.
 func (r *Resolved) evaluate(in Input) error {
 	scope := newScope(in.Cluster)
-	spec := &r.Application.Spec
-	text := func(path string, leaf *string) error {
-		value, err := scope.text(*leaf)
+	for _, f := range r.inlineFields() {
+		value, err := scope.text(*f.text)
 		if err != nil {
-			return in.at(fleet.ExpressionFailed, r.fieldOf(path), err.Error())
+			return in.at(fleet.ExpressionFailed, r.fieldOf(f.path), err.Error())
 		}
-		*leaf = value
-		return nil
+		*f.text = value
 	}
-	fields := []struct {
-		path string
-		leaf *string
-	}{
+	_, err := r.evaluateValue(in, scope, "helm.values", r.values)
+	return err
+}
+
+// inlineField is a text of the application that may hold expressions.
+type inlineField struct {
+	path string
+	text *string
+}
+
+func (r *Resolved) inlineFields() []inlineField {
+	spec := &r.Application.Spec
+	fields := []inlineField{
 		{"source.path", &spec.Source.Path},
 		{"destination.namespace", &spec.Destination.Namespace},
 		{"serviceAccountName", &spec.ServiceAccountName},
 	}
 	if spec.Helm != nil {
-		fields = append(fields, struct {
-			path string
-			leaf *string
-		}{"helm.releaseName", &spec.Helm.ReleaseName})
+		fields = append(fields, inlineField{"helm.releaseName", &spec.Helm.ReleaseName})
 		for i := range spec.Helm.ValuesFiles {
-			fields = append(fields, struct {
-				path string
-				leaf *string
-			}{fmt.Sprintf("helm.valuesFiles[%d]", i), &spec.Helm.ValuesFiles[i].Path})
+			fields = append(fields, inlineField{fmt.Sprintf("helm.valuesFiles[%d]", i), &spec.Helm.ValuesFiles[i].Path})
 		}
 	}
 	if spec.Kustomize != nil {
-		kustomize := *spec.Kustomize
+		kustomize := *spec.Kustomize // the application's own stays as it is
 		spec.Kustomize = &kustomize
-		fields = append(fields, struct {
-			path string
-			leaf *string
-		}{"kustomize.path", &kustomize.Path})
+		fields = append(fields, inlineField{"kustomize.path", &kustomize.Path})
 	}
-	for _, f := range fields {
-		if err := text(f.path, f.leaf); err != nil {
-			return err
-		}
-	}
-	_, err := r.evaluateValue(in, scope, "helm.values", r.values)
-	return err
+	return fields
 }
 
 // evaluateValue evaluates the strings of a value in place, and gives the value that replaces it.

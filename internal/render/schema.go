@@ -70,7 +70,7 @@ func (h helmRun) schemaFault(schema, prefix string, problems []violation) fleet.
 	f.Message = fmt.Sprintf("the values do not fit %s: %s", schema, strings.Join(texts, "; "))
 	for _, problem := range problems {
 		for p := prefix + strings.Join(problem.at, "."); p != ""; p = parent(p) {
-			if at, ok := h.values.places[p]; ok {
+			if at, ok := h.values.places[p]; ok && at.file != "" {
 				f.File, f.Line = at.file, at.line
 				return f
 			}

@@ -29,7 +29,7 @@ type layer struct {
 	place  func(path string) place
 }
 
-// place is where a value was set: as people say it, and the file and line of the repository.
+// place is where a value was set: as people say it, and the file and line of the repository; no file for the chart's own.
 type place struct {
 	name string
 	file string
@@ -57,7 +57,7 @@ func (r *Renderer) mergeLayers(c *loadedChart, layers []layer) (*merged, error) 
 	return remember(r.memo, "values", key, func() (*merged, int64, error) {
 		m := &merged{key: key, values: map[string]any{}, places: map[string]place{}, from: map[string]string{}}
 		for p := range flatten(c.defaults(), "") {
-			m.places[p] = place{name: "chart default", file: path.Join(c.dir, "values.yaml")}
+			m.places[p] = place{name: "chart default"}
 		}
 		for _, l := range layers {
 			for p := range flatten(l.values, "") {
@@ -233,7 +233,7 @@ func yamlFault(reason fleet.Reason, file string, firstLine int, err error) fleet
 
 var (
 	yamlLine = regexp.MustCompile(`^line (\d+): `)
-	quoted   = regexp.MustCompile("`[^`]*`|\"[^\"]*\"")
+	quoted   = regexp.MustCompile("`[^`]*`|\"[^\"]*\"|anchor '[^']*'")
 )
 
 // withoutQuotes takes what a parser quotes out of its message: faults never quote values.
