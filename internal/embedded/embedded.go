@@ -1,0 +1,337 @@
+// Package embedded runs a whole fleet on one machine: a hub and managed clusters, each with a control plane of its own, the
+// hub's controllers and a klusterlet for every cluster.
+//
+// Everything lies in one directory: etcd/, hub/ and clusters/<name>/ are control planes, mirrors/ the hub's repositories,
+// agents/<name>/ what each klusterlet keeps, and logs/ says what the programs said. A second Up of a directory finds the
+// same fleet.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/muster-io/muster/internal/controlplane"
+	"github.com/muster-io/muster/internal/registration"
+)
+
+// SystemNamespace is where the root repository and the identities that may join live on the hub.
+const SystemNamespace = "muster-system"
+
+// Options of a fleet.
+type Options struct {
+	// Dir holds the fleet.
+	Dir string
+	// Clusters to run, by name.
+	Clusters []string
+	// Programs is the folder with hub and klusterlet; by default that of the running program.
+	Programs string
+	// Repositories are the folders below which file:// repositories may be read.
+	Repositories []string
+	// Detached lets the fleet outlive the running program, until Down.
+	Detached bool
+	// StatusInterval of hub and agents; zero is their default.
+	StatusInterval time.Duration
+	// HealthPeriod of the agents; zero is their default.
+	HealthPeriod time.Duration
+	// Progress is told what is ready.
+	Progress func(line string)
+}
+
+// Fleet is a running fleet.
+type Fleet struct {
+	Options
+	etcd *controlplane.Etcd
+	Hub  *controlplane.ControlPlane
+	// Clusters by name.
+	Clusters map[string]*controlplane.ControlPlane
+}
+
+// HubKubeconfig is where the administrator's kubeconfig of the hub lies in a fleet's directory.
+func HubKubeconfig(dir string) string { return filepath.Join(dir, "hub", "kubeconfig") }
+
+// ClusterKubeconfig is where the administrator's kubeconfig of a cluster lies.
+func ClusterKubeconfig(dir, name string) string {
+	return filepath.Join(dir, "clusters", name, "kubeconfig")
+}
+
+// Up starts a fleet and returns when its control planes are ready and its programs run. What was started is stopped again
+// when something does not come up.
+func Up(ctx context.Context, o Options) (*Fleet, error) {
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	o.Dir = dir
+	if o.Programs == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		o.Programs = filepath.Dir(self)
+	}
+	for _, name := range []string{"hub", "klusterlet"} {
+		if _, err := os.Stat(filepath.Join(o.Programs, name)); err != nil {
+			return nil, fmt.Errorf("program %s is not in %s: run make build", name, o.Programs)
+		}
+	}
+	f := &Fleet{Options: o, Clusters: map[string]*controlplane.ControlPlane{}}
+	if err := f.up(ctx); err != nil {
+		return nil, errors.Join(err, f.Stop())
+	}
+	return f, nil
+}
+
+func (f *Fleet) up(ctx context.Context) error {
+	var err error
+	f.etcd, err = controlplane.StartEtcd(ctx, controlplane.Options{Dir: filepath.Join(f.Dir, "etcd"), Detached: f.Detached})
+	if err != nil {
+		return err
+	}
+	f.Hub, err = f.controlPlane(ctx, "hub", filepath.Join(f.Dir, "hub"), controlplane.Options{
+		Controllers: true, Encrypt: []string{"secrets", "manifestworks.work.open-cluster-management.io"},
+	})
+	if err != nil {
+		return err
+	}
+	if err := prepareHub(ctx, f.Hub.Config()); err != nil {
+		return err
+	}
+	if err := f.StartHub(); err != nil {
+		return err
+	}
+	for _, name := range f.Options.Clusters {
+		if err := f.startCluster(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *Fleet) controlPlane(ctx context.Context, name, dir string, o controlplane.Options) (*controlplane.ControlPlane, error) {
+	o.Dir, o.Name, o.Etcd, o.Detached = dir, name, f.etcd, f.Detached
+	begin := time.Now()
+	cp, err := controlplane.Start(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	f.Progress(fmt.Sprintf("%s: control plane ready at %s (%.1fs)", name, cp.URL(), time.Since(begin).Seconds()))
+	return cp, nil
+}
+
+// prepareHub makes the namespace of the root repository and the wide role that it has; all other repositories have what
+// the root repository grants them.
+func prepareHub(ctx context.Context, config *rest.Config) error {
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	_, err = clients.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: SystemNamespace}}, metav1.CreateOptions{})
+	if err := existing(err); err != nil {
+		return fmt.Errorf("prepare the hub: %w", err)
+	}
+	if err := serviceAccount(ctx, clients, "root"); err != nil {
+		return err
+	}
+	return bind(ctx, clients, "muster-root", "cluster-admin", "root")
+}
+
+func existing(err error) error {
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
+}
+
+func serviceAccount(ctx context.Context, clients kubernetes.Interface, name string) error {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: SystemNamespace, Name: name}}
+	_, err := clients.CoreV1().ServiceAccounts(SystemNamespace).Create(ctx, account, metav1.CreateOptions{})
+	if err := existing(err); err != nil {
+		return fmt.Errorf("make service account %s: %w", name, err)
+	}
+	return nil
+}
+
+func bind(ctx context.Context, clients kubernetes.Interface, name, role, account string) error {
+	_, err := clients.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: SystemNamespace, Name: account}},
+	}, metav1.CreateOptions{})
+	if err := existing(err); err != nil {
+		return fmt.Errorf("bind service account %s: %w", account, err)
+	}
+	return nil
+}
+
+// StartHub starts the hub's controllers.
+func (f *Fleet) StartHub() error {
+	args := []string{
+		"--kubeconfig", HubKubeconfig(f.Dir), "--state-dir", filepath.Join(f.Dir, "mirrors"), "--install",
+	}
+	for _, r := range f.Repositories {
+		args = append(args, "--local-repositories", r)
+	}
+	if f.StatusInterval > 0 {
+		args = append(args, "--status-interval", f.StatusInterval.String())
+	}
+	return f.program("hub", "hub", args)
+}
+
+func (f *Fleet) program(name, program string, args []string) error {
+	_, err := controlplane.StartProgram(f.Dir, name, filepath.Join(f.Programs, program), args, f.Detached)
+	return err
+}
+
+func agentName(cluster string) string { return "klusterlet-" + cluster }
+
+// startCluster starts a cluster with workloads that run, and its agent.
+func (f *Fleet) startCluster(ctx context.Context, name string) error {
+	cp, err := f.controlPlane(ctx, name, filepath.Join(f.Dir, "clusters", name), controlplane.Options{Workloads: true})
+	if err != nil {
+		return err
+	}
+	f.Clusters[name] = cp
+	if err := Bootstrap(ctx, f.Hub.Config(), name, f.bootstrapFile(name)); err != nil {
+		return err
+	}
+	return f.StartAgent(name)
+}
+
+func (f *Fleet) bootstrapFile(name string) string {
+	return filepath.Join(f.Dir, "agents", name, "bootstrap.kubeconfig")
+}
+
+// StartAgent starts a cluster's klusterlet, or starts it again.
+func (f *Fleet) StartAgent(name string) error {
+	args := []string{
+		"--kubeconfig", ClusterKubeconfig(f.Dir, name), "--bootstrap-kubeconfig", f.bootstrapFile(name),
+		"--hub-kubeconfig-dir", filepath.Join(f.Dir, "agents", name, "hub"), "--cluster-name", name, "--install",
+	}
+	if f.StatusInterval > 0 {
+		args = append(args, "--status-interval", f.StatusInterval.String())
+	}
+	if f.HealthPeriod > 0 {
+		args = append(args, "--cluster-healthcheck-period", f.HealthPeriod.String())
+	}
+	return f.program(agentName(name), "klusterlet", args)
+}
+
+// StopAgent takes a cluster offline: its workloads run on, and nobody tells the hub.
+func (f *Fleet) StopAgent(name string) error {
+	return controlplane.StopPrograms(f.Dir, agentName(name))
+}
+
+// JoinIdentity is the user that a cluster's agent joins as, as it stands in annotation muster.dev/join-identity.
+func JoinIdentity(cluster string) string {
+	return "system:serviceaccount:" + SystemNamespace + ":join-" + cluster
+}
+
+// tokenSeconds is how long the token of a bootstrap kubeconfig is good.
+const tokenSeconds = 24 * 60 * 60
+
+// Bootstrap writes a kubeconfig with which an agent may join the hub under a cluster's name: that of the service account
+// join-<cluster>, with a token for a day.
+func Bootstrap(ctx context.Context, hub *rest.Config, cluster, file string) error {
+	clients, err := kubernetes.NewForConfig(hub)
+	if err != nil {
+		return err
+	}
+	account := "join-" + cluster
+	if err := serviceAccount(ctx, clients, account); err != nil {
+		return err
+	}
+	if err := bind(ctx, clients, "muster-"+account, registration.BootstrapRole, account); err != nil {
+		return err
+	}
+	seconds := int64(tokenSeconds)
+	token, err := clients.CoreV1().ServiceAccounts(SystemNamespace).CreateToken(ctx, account, &authenticationv1.TokenRequest{
+		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("make a token for %s: %w", account, err)
+	}
+	config := rest.AnonymousClientConfig(hub)
+	config.BearerToken = token.Status.Token
+	data, err := controlplane.Kubeconfig("hub", config)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(file, data, 0o600)
+}
+
+// Stop ends a fleet that was started here: programs first, then clusters, the hub, and etcd last.
+func (f *Fleet) Stop() error {
+	if f.Detached {
+		return Down(f.Dir)
+	}
+	errs := []error{controlplane.StopPrograms(f.Dir)}
+	for _, name := range slices.Sorted(maps.Keys(f.Clusters)) {
+		errs = append(errs, f.Clusters[name].Stop())
+	}
+	if f.Hub != nil {
+		errs = append(errs, f.Hub.Stop())
+	}
+	if f.etcd != nil {
+		errs = append(errs, f.etcd.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// Down ends the fleet of a directory: programs first, then clusters, the hub, and etcd last. Its data stays.
+func Down(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	errs := []error{controlplane.StopPrograms(dir)}
+	clusters, err := Clusters(dir)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for _, name := range clusters {
+		errs = append(errs, controlplane.Stop(filepath.Join(dir, "clusters", name)))
+	}
+	for _, part := range []string{"hub", "etcd"} {
+		if _, err := os.Stat(filepath.Join(dir, part)); err == nil {
+			errs = append(errs, controlplane.Stop(filepath.Join(dir, part)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Clusters are the names of the clusters in a fleet's directory, sorted.
+func Clusters(dir string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(dir, "clusters"))
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the fleet in %s: %w", dir, err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	slices.Sort(names)
+	return names, nil
+}
