@@ -88,9 +88,45 @@ func (w *World) APIsOf(cluster *clusterv1.ManagedCluster) *APIs {
 	}
 	for i := range w.APISets {
 		set := &w.APISets[i]
-		if set.Name == digest && APISetDigest(set.KubernetesVersion, set.Resources) == digest {
-			return NewAPIs(set.KubernetesVersion, set.Resources)
+		if set.Name != digest {
+			continue
+		}
+		if apis := sharedAPIs(set.KubernetesVersion, set.Resources); apis.Digest == digest {
+			return apis
 		}
 	}
-	return NewAPIs(strings.TrimSpace(cluster.Status.Version.Kubernetes), nil)
+	return sharedAPIs(strings.TrimSpace(cluster.Status.Version.Kubernetes), nil)
+}
+
+// apisCache holds the sets of APIs that were asked for last: a fleet has few distinct ones and every cluster asks.
+var apisCache = struct {
+	sync.Mutex
+	sets map[apisKey]*APIs
+}{sets: map[apisKey]*APIs{}}
+
+// apisKey identifies a list of resources by where it lies: lists are read-only once they are in a World.
+type apisKey struct {
+	version string
+	first   *musterv1alpha1.APIResource
+	count   int
+}
+
+const apisCacheSize = 256
+
+func sharedAPIs(version string, resources []musterv1alpha1.APIResource) *APIs {
+	key := apisKey{version: version, count: len(resources)}
+	if len(resources) > 0 {
+		key.first = &resources[0]
+	}
+	apisCache.Lock()
+	defer apisCache.Unlock()
+	if apis, ok := apisCache.sets[key]; ok {
+		return apis
+	}
+	if len(apisCache.sets) >= apisCacheSize {
+		clear(apisCache.sets)
+	}
+	apis := NewAPIs(version, resources)
+	apisCache.sets[key] = apis
+	return apis
 }

@@ -45,7 +45,15 @@ type plainTree struct{ fs.FS }
 func (t plainTree) ReadDir(name string) ([]fs.DirEntry, error) { return fs.ReadDir(t.FS, name) }
 func (t plainTree) ReadFile(name string) ([]byte, error)       { return fs.ReadFile(t.FS, name) }
 
-func (t plainTree) Hash(name string) (string, error) {
+func (t plainTree) Hash(name string) (string, error) { return t.hash(name, 0) }
+
+// maxDepth ends a circle of links.
+const maxDepth = 100
+
+func (t plainTree) hash(name string, depth int) (string, error) {
+	if depth > maxDepth {
+		return "", Reject(ContentRefused, fmt.Errorf("%s is nested more than %d folders deep: is there a circle of links?", name, maxDepth))
+	}
 	info, err := fs.Stat(t.FS, name)
 	if err != nil {
 		return "", err
@@ -67,7 +75,7 @@ func (t plainTree) Hash(name string) (string, error) {
 		if entry.Name() == ".git" {
 			continue
 		}
-		sum, err := t.Hash(path.Join(name, entry.Name()))
+		sum, err := t.hash(path.Join(name, entry.Name()), depth+1)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // a dangling link: whoever reads it gets the fault
 		}

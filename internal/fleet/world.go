@@ -125,7 +125,7 @@ func (k ObjectKey) String() string {
 type Decision struct {
 	Cluster string `json:"cluster"`
 	Chosen  bool   `json:"chosen"`
-	// Step of the pipeline that decided: Sets, Predicates, Taints, Scores, Chosen.
+	// Step of the pipeline that decided: Sets, Predicates, Taints, Scores, Spread, Chosen.
 	Step string `json:"step"`
 	// Reason names the exact requirement that is unmet, or why the cluster was chosen.
 	Reason string `json:"reason"`

@@ -84,9 +84,8 @@ type Helm struct {
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Values *runtime.RawExtension `json:"values,omitempty"`
 	// Hooks says what to do about chart hooks, which have no one to run them on a pull-based cluster: Refuse faults and names
-	// them, Ignore leaves them out. Test hooks are always left out.
+	// them, Ignore leaves them out. Test hooks are always left out. Empty is Refuse.
 	// +optional
-	// +kubebuilder:default=Refuse
 	// +kubebuilder:validation:Enum=Refuse;Ignore
 	Hooks HookPolicy `json:"hooks,omitempty"`
 }

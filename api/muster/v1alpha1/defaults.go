@@ -17,9 +17,6 @@ func (a *Application) Default() {
 	a.Spec.Deletion.Cluster = cmp.Or(a.Spec.Deletion.Cluster, DeletionDelete)
 	a.Spec.Deletion.Application = cmp.Or(a.Spec.Deletion.Application, DeletionDelete)
 	a.Spec.DeletionGuard.Default()
-	if a.Spec.Helm != nil {
-		a.Spec.Helm.Hooks = cmp.Or(a.Spec.Helm.Hooks, HooksRefuse)
-	}
 }
 
 // Default sets what the CRD's schema sets.

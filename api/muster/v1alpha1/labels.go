@@ -32,8 +32,6 @@ const (
 	RepositoryAnnotation = "muster.dev/repository"
 	// TakeOverAnnotation, on an object that another repository or a person owns, names the repository that may take it over.
 	TakeOverAnnotation = "muster.dev/allow-takeover-by"
-	// MovedFromAnnotation on an Application names, as namespace/name, the Application whose works it takes over.
-	MovedFromAnnotation = "muster.dev/moved-from"
 	// JoinIdentityAnnotation on a ManagedCluster is the user name, as the hub authenticates it, whose request to join
 	// under the cluster's name is approved.
 	JoinIdentityAnnotation = "muster.dev/join-identity"
