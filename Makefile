@@ -96,7 +96,7 @@ golden: ## rewrite the golden files; read the diff before you commit it
 .PHONY: bench
 bench: $(TEST_ASSETS) build ## ratios against a floor measured in the same run
 	@echo "measuring (several minutes)"
-	@$(WITH_TEST_ASSETS) $(GO) test -p 1 -run '^$$' -bench . -benchtime 1x -timeout 60m \
+	@$(WITH_TEST_ASSETS) $(GO) test -p 1 -run '^$$' -bench . -timeout 60m \
 		$$(git grep -l --untracked '^func Benchmark' -- '*_test.go' | sed 's|/[^/]*$$||; s|^|./|' | sort -u)
 
 .PHONY: fuzz
