@@ -9,6 +9,7 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -47,7 +48,15 @@ var ErrForeignRequester = errors.New("the requester is not one that agents join 
 // hubAcceptsClient. It does neither when requests for different agents wait and nobody said whose counts, or when
 // the only requests are of users who have no business joining. A cluster that did not ask yet is accepted for the time
 // when it does.
-func Accept(ctx context.Context, c client.Client, name string, o AcceptOptions) (Acceptance, error) {
+func Accept(ctx context.Context, c client.Client, name string, o AcceptOptions) (done Acceptance, err error) {
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		done, err = accept(ctx, c, name, o)
+		return err
+	})
+	return done, err
+}
+
+func accept(ctx context.Context, c client.Client, name string, o AcceptOptions) (Acceptance, error) {
 	var done Acceptance
 	cluster := &clusterv1.ManagedCluster{}
 	if err := c.Get(ctx, client.ObjectKey{Name: name}, cluster); apierrors.IsNotFound(err) {

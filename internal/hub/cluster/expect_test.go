@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"encoding/base64"
 	"testing"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -51,3 +52,5 @@ func mustDelete(t *testing.T, h *hub, o client.Object) {
 		t.Fatal(err)
 	}
 }
+
+func encode(data []byte) string { return base64.StdEncoding.EncodeToString(data) }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -18,8 +19,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"sigs.k8s.io/controller-runtime/pkg/log/zap"
-
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	"github.com/muster-io/muster/api/crds"
@@ -31,7 +30,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	log.SetLogger(zap.New(zap.UseDevMode(true)))
+	log.SetLogger(logr.Discard())
 	test.Main(m, test.Environment{
 		Hub:     controlplane.Options{Controllers: true},
 		HubCRDs: append(crds.Hub(), crds.Agent()...), // one API server is hub and managed cluster in some tests

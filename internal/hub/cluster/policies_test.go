@@ -1,0 +1,162 @@
+package cluster_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+)
+
+func right(group, resource, verb string, names ...string) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: []string{verb}, ResourceNames: names}
+}
+
+// TestPolicies: what OCM's webhooks refuse is refused, in words that name the right that is missing.
+func TestPolicies(t *testing.T) {
+	h := started(t)
+	const group = clusterv1.GroupName
+	edits := []rbacv1.PolicyRule{
+		{APIGroups: []string{group}, Resources: []string{"managedclusters", "managedclustersetbindings"}, Verbs: []string{"*"}},
+		{APIGroups: []string{workv1.GroupName}, Resources: []string{"manifestworks"}, Verbs: []string{"create", "update", "delete"}},
+	}
+	weak := h.user("weak", edits...)
+	strong := h.user("strong", append(edits,
+		right(clusterv1.RegisterGroupName, "managedclusters/accept", "update"),
+		right(group, "managedclustersets/join", "create", "edge"),
+		right(group, "managedclustersets/bind", "create", "edge"),
+		right(workv1.GroupName, "manifestworks", "execute-as", "system:serviceaccount:shop:deployer"),
+	)...)
+	h.create(namespace("team-policies"), namespace("policies"))
+	awaitPolicies(t, weak)
+
+	inSet := func(set string) func(*clusterv1.ManagedCluster) {
+		return func(c *clusterv1.ManagedCluster) { c.Labels = map[string]string{clusterv1beta2.ClusterSetLabel: set} }
+	}
+	identity := func(c *clusterv1.ManagedCluster) {
+		c.Annotations = map[string]string{musterv1alpha1.JoinIdentityAnnotation: "me"}
+	}
+	plain := func(c *clusterv1.ManagedCluster) {
+		c.Spec.ManagedClusterClientConfigs = []clusterv1.ClientConfig{{URL: "http://edge.example"}}
+	}
+	for name, test := range map[string]struct {
+		why    string
+		who    client.Client
+		object client.Object
+		wrong  string // empty: allowed
+	}{
+		"create":                      {why: "what every joiner does", who: weak, object: managed("policies")},
+		"create accepted":             {why: "else joining would be accepting", who: weak, object: managed("policies", acceptedCluster), wrong: "may not accept the cluster policies"},
+		"create accepted, strong":     {why: "with the right", who: strong, object: managed("policies", acceptedCluster)},
+		"name the identity":           {why: "else a joiner could name itself before Git does", who: weak, object: managed("policies", identity), wrong: "who may join"},
+		"name the identity, strong":   {why: "with the right", who: strong, object: managed("policies", identity)},
+		"join a set":                  {why: "sets give rights to namespaces", who: weak, object: managed("policies", inSet("edge")), wrong: "managedclustersets/join"},
+		"join a set, strong":          {why: "with the right", who: strong, object: managed("policies", inSet("edge"))},
+		"join another set":            {why: "the right is for one set", who: strong, object: managed("policies", inSet("prod")), wrong: "managedclustersets/join"},
+		"plain http":                  {why: "as in OCM", who: strong, object: managed("policies", plain), wrong: "https://"},
+		"a name that is no namespace": {why: "OCM checks it only beside client configs", who: strong, object: managed("policies.example"), wrong: "name of its namespace"},
+		"bind":                        {why: "binding opens the set to a namespace", who: weak, object: binding("edge", "edge"), wrong: "may not bind"},
+		"bind, strong":                {why: "with the right", who: strong, object: binding("edge", "edge")},
+		"bind under another name":     {why: "name and set are one", who: strong, object: binding("mine", "edge"), wrong: "the name of its set"},
+		"work":                        {why: "the plain case", who: weak, object: work("policies", "w")},
+		"work without manifests":      {why: "as in OCM", who: weak, object: manifests(), wrong: "at least one manifest"},
+		"work with a nameless one":    {why: "as in OCM", who: weak, object: manifests(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"generateName":"x"}}`), wrong: "has a name"},
+		"work with one twice":         {why: "as in OCM", who: weak, object: manifests(configMap(1), configMap(2), configMap(1)), wrong: "twice"},
+		"work with many":              {why: "the check of all against all must not cost too much", who: weak, object: manifests(many(300)...)},
+		"work with very many":         {why: "nor must it refuse them", who: weak, object: manifests(many(900)...)},
+		"execute as":                  {why: "works would run with others' rights", who: weak, object: as("deployer"), wrong: "may not let works run as system:serviceaccount:shop:deployer"},
+		"execute as, strong":          {why: "with the right", who: strong, object: as("deployer")},
+		"execute as another":          {why: "the right is for one account", who: strong, object: as("admin"), wrong: "system:serviceaccount:shop:admin"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := test.who.Create(t.Context(), test.object, client.DryRunAll)
+			switch {
+			case test.wrong == "" && err != nil:
+				t.Errorf("%s: %v", test.why, err)
+			case test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)):
+				t.Errorf("%s: got %v, want an error about %q", test.why, err, test.wrong)
+			}
+		})
+	}
+	t.Run("updates", func(t *testing.T) {
+		policiesOnUpdate(t, &hub{Client: h.Client, ControlPlane: h.ControlPlane, t: t}, weak, strong)
+	})
+}
+
+func policiesOnUpdate(t *testing.T, h *hub, weak, strong client.Client) {
+	h.create(binding("edge", "edge"), as("deployer"), managed("policies", func(c *clusterv1.ManagedCluster) {
+		c.Labels = map[string]string{clusterv1beta2.ClusterSetLabel: "prod"}
+	}))
+	patch := func(who client.Client, o client.Object, json string) error {
+		return who.Patch(t.Context(), o.DeepCopyObject().(client.Object), client.RawPatch("application/merge-patch+json", []byte(json)), client.DryRunAll)
+	}
+	for name, test := range map[string]struct {
+		why   string
+		err   error
+		wrong string
+	}{
+		"accept":       {why: "needs the right", err: patch(weak, managed("policies"), `{"spec":{"hubAcceptsClient":true}}`), wrong: "may not accept"},
+		"leave a set":  {why: "needs the right for the old one too", err: patch(strong, managed("policies"), `{"metadata":{"labels":{"cluster.open-cluster-management.io/clusterset":"edge"}}}`), wrong: "managedclustersets/join"},
+		"label":        {why: "anything else is free", err: patch(weak, managed("policies"), `{"metadata":{"labels":{"env":"prod"}}}`)},
+		"rebind":       {why: "a binding does not change", err: patch(strong, binding("edge", "edge"), `{"spec":{"clusterSet":"prod"}}`), wrong: "does not change"},
+		"same account": {why: "who keeps the account needs no right", err: patch(h.Client, as("deployer"), `{"metadata":{"labels":{"a":"b"}}}`)},
+	} {
+		if (test.wrong == "") != (test.err == nil) || test.err != nil && !strings.Contains(test.err.Error(), test.wrong) {
+			t.Errorf("%s, %s: got %v, want an error about %q", name, test.why, test.err, test.wrong)
+		}
+	}
+}
+
+// awaitPolicies returns when the API server heeds all policies, which it does a moment after they were made.
+func awaitPolicies(t *testing.T, weak client.Client) {
+	t.Helper()
+	for _, o := range []client.Object{managed("policies", acceptedCluster), binding("mine", "edge"), manifests()} {
+		eventually(t, func() string {
+			return unless(weak.Create(t.Context(), o.DeepCopyObject().(client.Object), client.DryRunAll) != nil, "a policy is not heeded yet")
+		})
+	}
+}
+
+func binding(name, set string) *clusterv1beta2.ManagedClusterSetBinding {
+	return &clusterv1beta2.ManagedClusterSetBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team-policies", Name: name},
+		Spec:       clusterv1beta2.ManagedClusterSetBindingSpec{ClusterSet: set},
+	}
+}
+
+func manifests(all ...string) *workv1.ManifestWork {
+	w := work("policies", "w")
+	w.Spec.Workload.Manifests = nil
+	for _, m := range all {
+		w.Spec.Workload.Manifests = append(w.Spec.Workload.Manifests, workv1.Manifest{RawExtension: runtime.RawExtension{Raw: []byte(m)}})
+	}
+	return w
+}
+
+func configMap(i int) string {
+	return fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a-name-of-some-length-%d","namespace":"default"}}`, i)
+}
+
+func many(n int) []string {
+	var all []string
+	for i := range n {
+		all = append(all, configMap(i))
+	}
+	return all
+}
+
+func as(account string) *workv1.ManifestWork {
+	w := work("policies", "w")
+	w.Spec.Executor = &workv1.ManifestWorkExecutor{Subject: workv1.ManifestWorkExecutorSubject{
+		Type: workv1.ExecutorSubjectTypeServiceAccount, ServiceAccount: &workv1.ManifestWorkSubjectServiceAccount{Namespace: "shop", Name: account},
+	}}
+	return w
+}
