@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/embedded"
+	"github.com/muster-io/muster/internal/hub/cluster"
+	"github.com/muster-io/muster/internal/work"
+)
+
+func acceptCommand(c *cli) *cobra.Command {
+	var requesters []string
+	cmd := &cobra.Command{
+		Use:   "accept CLUSTER...",
+		Short: "Let clusters in: approve the requests of their agents and accept them",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			hub, _, err := c.hub()
+			if err != nil {
+				return err
+			}
+			type accepted struct {
+				Cluster string `json:"cluster"`
+				cluster.Acceptance
+			}
+			var all []accepted
+			var failed []error
+			for _, name := range args {
+				if _, err := getCluster(cmd.Context(), hub, name); err != nil {
+					failed = append(failed, err)
+					continue
+				}
+				done, err := cluster.Accept(cmd.Context(), hub, name, cluster.AcceptOptions{Requesters: requesters})
+				if err != nil {
+					failed = append(failed, err)
+					continue
+				}
+				all = append(all, accepted{name, done})
+			}
+			err = c.print(all, func(p *printer) {
+				for _, a := range all {
+					p.line(acceptedLine(a.Cluster, a.Acceptance))
+				}
+			})
+			return errors.Join(append(failed, err)...)
+		},
+	}
+	cmd.Flags().StringSliceVar(&requesters, "requesters", nil, "the only users whose requests are approved (default: the identities that agents join with)")
+	return cmd
+}
+
+func acceptedLine(name string, a cluster.Acceptance) string {
+	text := name + " was accepted before"
+	if a.Changed {
+		text = name + " accepted"
+	}
+	if a.Agent == "" {
+		return text + "; its agent has not asked yet"
+	}
+	return fmt.Sprintf("%s; agent %s let in (%s)", text, a.Agent, strings.Join(a.Approved, ", "))
+}
+
+func joinCommand(c *cli) *cobra.Command {
+	var file, managed string
+	cmd := &cobra.Command{
+		Use:   "join CLUSTER",
+		Short: "Write the kubeconfig with which a cluster's agent may join the hub, and say how to start the agent",
+		Long: "Makes the service account join-CLUSTER on the hub, which may do nothing but ask to join, and writes a kubeconfig with a\n" +
+			"token of it that is good for a day. A cluster that the fleet repository names with that identity is let in by itself:\n\n" +
+			"  metadata:\n    annotations: {muster.dev/join-identity: \"system:serviceaccount:muster-system:join-CLUSTER\"}\n\n" +
+			"The others wait for muster accept CLUSTER.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			config, err := c.hubConfig()
+			if err != nil {
+				return err
+			}
+			name := args[0]
+			if file == "" {
+				file = name + ".bootstrap.kubeconfig"
+			}
+			if err := embedded.Bootstrap(cmd.Context(), config, name, file); err != nil {
+				return fmt.Errorf("make the identity that %s joins with: %w", name, err)
+			}
+			start := []string{"klusterlet", "--install", "--cluster-name", name, "--bootstrap-kubeconfig", file, "--hub-kubeconfig-dir", name + ".hub"}
+			if managed != "" {
+				start = append(start, "--kubeconfig", managed)
+			}
+			answer := map[string]any{"cluster": name, "bootstrapKubeconfig": file, "identity": embedded.JoinIdentity(name), "command": start}
+			return c.print(answer, func(p *printer) {
+				p.linef("wrote %s: good for a day, for joining only, as %s", file, embedded.JoinIdentity(name))
+				p.line("start the agent where it reaches the cluster" + whenInside(managed) + ":")
+				p.line("  " + strings.Join(start, " "))
+				p.linef("then, unless the fleet repository names %s with this identity:", name)
+				p.linef("  muster accept %s", name)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&file, "out", "", "file to write (default CLUSTER.bootstrap.kubeconfig)")
+	cmd.Flags().StringVar(&managed, "cluster-kubeconfig", "", "kubeconfig of the managed cluster, for the command that is printed")
+	return cmd
+}
+
+func whenInside(managed string) string {
+	if managed == "" {
+		return " (in a pod of it, or with --kubeconfig)"
+	}
+	return ""
+}
+
+func detachCommand(c *cli) *cobra.Command {
+	var keep, clean bool
+	cmd := &cobra.Command{
+		Use:   "detach CLUSTER --keep-workloads|--clean",
+		Short: "Remove a cluster from the hub, and leave or remove what Muster applied there",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if keep == clean {
+				return fmt.Errorf("say what becomes of the workloads: --keep-workloads or --clean")
+			}
+			hub, _, err := c.hub()
+			if err != nil {
+				return err
+			}
+			d := detachment{hub: hub, keep: keep}
+			if err := d.run(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			answer := map[string]any{"cluster": args[0], "keepWorkloads": keep, "works": d.works}
+			return c.print(answer, func(p *printer) {
+				what := "its workloads are removed first"
+				if keep {
+					what = "its workloads stay"
+				}
+				p.linef("detaching %s: %s (%s)", args[0], what, count(d.works, "work"))
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&keep, "keep-workloads", false, "what Muster applied stays on the cluster")
+	cmd.Flags().BoolVar(&clean, "clean", false, "what Muster applied is removed from the cluster first")
+	return cmd
+}
+
+// detachment takes one cluster from the hub.
+type detachment struct {
+	hub   client.Client
+	keep  bool
+	works int
+}
+
+// run deletes the ManagedCluster; the hub takes away its works, and the agent what they applied. To keep that, every work is
+// told to orphan its objects in the very state in which it is deleted.
+func (d *detachment) run(ctx context.Context, name string) error {
+	m, err := getCluster(ctx, d.hub, name)
+	if err != nil {
+		return err
+	}
+	if err := detachable(m, d.keep); err != nil {
+		return err
+	}
+	var works workv1.ManifestWorkList
+	if err := d.hub.List(ctx, &works, client.InNamespace(name)); err != nil {
+		return fmt.Errorf("list the works of %s: %w", name, err)
+	}
+	d.works = len(works.Items)
+	for i := range works.Items {
+		if !d.keep {
+			break
+		}
+		if err := d.orphan(ctx, &works.Items[i]); err != nil {
+			return fmt.Errorf("keep the workloads of %s: %w", name, err)
+		}
+	}
+	if err := d.hub.Delete(ctx, m, client.Preconditions{UID: &m.UID}); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("detach %s: %w", name, err)
+	}
+	if !d.keep || available(m) {
+		return nil
+	}
+	return d.forget(ctx, name)
+}
+
+func available(m *clusterv1.ManagedCluster) bool {
+	return meta.IsStatusConditionTrue(m.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
+}
+
+// detachable refuses what would be undone by Git, or could never end.
+func detachable(m *clusterv1.ManagedCluster, keep bool) error {
+	_, released := m.Annotations[musterv1alpha1.ReleasedAnnotation]
+	if repository := m.Annotations[musterv1alpha1.RepositoryAnnotation]; repository != "" && !released && m.DeletionTimestamp == nil {
+		return fmt.Errorf("%s is defined in repository %s, which would bring it back: remove its file there first", m.Name, repository)
+	}
+	joined := meta.IsStatusConditionTrue(m.Status.Conditions, clusterv1.ManagedClusterConditionJoined)
+	if !keep && joined && !available(m) {
+		return fmt.Errorf("%s does not answer and cannot clean up: bring it back first, or use --keep-workloads", m.Name)
+	}
+	return nil
+}
+
+// orphan deletes a work so that its objects stay: the deletion counts only for the state that says so.
+func (d *detachment) orphan(ctx context.Context, w *workv1.ManifestWork) error {
+	for {
+		patched := w.DeepCopy()
+		err := d.hub.Patch(ctx, patched, client.RawPatch(types.MergePatchType, work.OrphanPatch))
+		if err == nil {
+			version := patched.ResourceVersion
+			err = d.hub.Delete(ctx, patched, client.Preconditions{UID: &patched.UID, ResourceVersion: &version},
+				client.PropagationPolicy(metav1.DeletePropagationBackground))
+		}
+		if apierrors.IsConflict(err) {
+			continue // somebody wrote in between: the work may no longer say that its objects stay
+		}
+		return client.IgnoreNotFound(err)
+	}
+}
+
+// forget drops the works of a cluster that will not answer: their finalizers wait for its agent.
+func (d *detachment) forget(ctx context.Context, name string) error {
+	var works workv1.ManifestWorkList
+	if err := d.hub.List(ctx, &works, client.InNamespace(name)); err != nil {
+		return fmt.Errorf("list the works of %s: %w", name, err)
+	}
+	for i := range works.Items {
+		w := &works.Items[i]
+		err := d.hub.Patch(ctx, w, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("forget work %s of %s: %w", w.Name, name, err)
+		}
+	}
+	return nil
+}

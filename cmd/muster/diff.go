@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/render"
+)
+
+// diffAnswer is the answer of diff.
+type diffAnswer struct {
+	World   worldNote `json:"world"`
+	Renders int64     `json:"renders"`
+	*plan.Difference
+}
+
+type diffFlags struct {
+	world  worldFlags
+	repo   string
+	path   string
+	failOn []string
+	full   bool
+}
+
+func diffCommand(c *cli) *cobra.Command {
+	var f diffFlags
+	cmd := &cobra.Command{
+		Use:   "diff [BASE...HEAD | BASE..HEAD | BASE [HEAD]]",
+		Short: "Show what a change in the repository does to the fleet",
+		Long: "Plans two states of the repository in the same world and compares the plans: the clusters that placements and\n" +
+			"applications gain and lose, with the reasons; the resources that change, grouped by clusters that get the same change;\n" +
+			"what would be held, and what cannot be planned.\n\n" +
+			"  muster diff                  HEAD with the files as they are\n" +
+			"  muster diff main             main with the files as they are\n" +
+			"  muster diff main branch      the one with the other\n" +
+			"  muster diff main...branch    what branch changes since it left main: a pull request\n\n" +
+			"The world is that of the hub with --kubeconfig (or --world hub), that of a file with --world FILE, else what the\n" +
+			"repository says: then the base counts as delivered everywhere, and clusters have no claims.\n\n" +
+			"Exits 0 when nothing changes, 1 when something does, 2 on trouble or when --fail-on says so.",
+		Args: cobra.MaximumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error { return c.diff(cmd.Context(), f, args) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.repo, "repo", ".", "a folder of the Git repository")
+	flags.StringVar(&f.path, "path", "", "folder of the repository that holds the fleet (default: by muster.yaml, else the root)")
+	flags.StringSliceVar(&f.failOn, "fail-on", nil, "exit 2 when there are: deletions, faults (new ones)")
+	flags.BoolVar(&f.full, "full", false, "leave nothing out")
+	f.world.add(cmd)
+	return cmd
+}
+
+func (c *cli) diff(ctx context.Context, f diffFlags, args []string) error {
+	for _, what := range f.failOn {
+		if !slices.Contains([]string{"deletions", "faults"}, what) {
+			return fmt.Errorf("--fail-on %q is not one of deletions, faults", what)
+		}
+	}
+	r, err := openRepository(f.repo, f.path)
+	if err != nil {
+		return err
+	}
+	which, err := r.revisions(args)
+	if err != nil {
+		return err
+	}
+	w, note, err := c.worldOf(ctx, f.world, r.urls, r.path)
+	if err != nil {
+		return err
+	}
+	answer, err := compare(ctx, r, which, w.World, note)
+	if err != nil {
+		return err
+	}
+	if err := c.printDiff(answer, f.full); err != nil {
+		return err
+	}
+	return exitOf(answer.Difference, f.failOn)
+}
+
+// compare builds both plans in the same world. A repository alone is its own world: the base counts as delivered.
+func compare(ctx context.Context, r *repository, which comparison, w fleet.World, note worldNote) (*diffAnswer, error) {
+	from, err := r.snapshot(which.base)
+	if err != nil {
+		return nil, err
+	}
+	to, err := r.snapshot(which.head)
+	if err != nil {
+		return nil, err
+	}
+	from.Repository, to.Repository = note.Repository, note.Repository
+	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
+	base, err := planner.Build(ctx, from, w)
+	if err != nil {
+		return nil, err
+	}
+	if w.FromRepository {
+		next, err := fleet.Load(ctx, to.Tree)
+		if err != nil {
+			return nil, fmt.Errorf("load %s: %w", fleet.ShortRevision(to.Revision), err)
+		}
+		w = plan.Delivered(w, base, next)
+	}
+	head, err := planner.Build(ctx, to, w)
+	if err != nil {
+		return nil, err
+	}
+	d, err := plan.Compare(base, head, fleet.Redactor{Key: []byte(rand.Text())})
+	if err != nil {
+		return nil, err
+	}
+	return &diffAnswer{World: note, Renders: planner.Renderer.Stats().Renders, Difference: d}, nil
+}
+
+// exitOf is how diff ends.
+func exitOf(d *plan.Difference, failOn []string) error {
+	var why []string
+	if slices.Contains(failOn, "deletions") && d.Summary.Deletions() {
+		why = append(why, fmt.Sprintf("deletions (%s lost, %s, %s removed)", count(d.Summary.Lost, "cluster"),
+			count(d.Summary.DeletedObjects, "object"), count(d.Summary.RemovedDefinitions, "definition")))
+	}
+	if slices.Contains(failOn, "faults") && d.Summary.NewFaults > 0 {
+		why = append(why, count(d.Summary.NewFaults, "new fault"))
+	}
+	switch {
+	case len(why) > 0:
+		return exitError{code: exitTrouble, message: "--fail-on: " + strings.Join(why, ", ")}
+	case d.Empty():
+		return nil
+	}
+	return exitError{code: exitChanges}
+}
+
+func (c *cli) printDiff(a *diffAnswer, full bool) error {
+	if c.output == "markdown" {
+		p := &printer{full: full}
+		printMarkdown(p, a, a.World.text(c.now()))
+		return write(c.out, []byte(p.b.String()))
+	}
+	return c.print(a, func(p *printer) {
+		p.full = full
+		printDifference(p, a, a.World.text(c.now()))
+	})
+}

@@ -1,0 +1,76 @@
+// Command muster shows what a fleet repository asks of a fleet, and lets people see and steer the fleet.
+//
+// validate, render and diff need nothing but a repository. The others ask a hub. A command gathers facts, calls the same pure
+// packages as the hub does, and prints: tables for people, JSON or YAML for programs.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+func main() {
+	ctrllog.SetLogger(logr.Discard()) // a client must not log between the lines of an answer
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the whole program but for the process: it gives the exit code.
+func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
+	defer func() {
+		if p := recover(); p != nil {
+			fmt.Fprintf(errs, "muster: this is a bug in muster %s, please report it: %v\n", version, p)
+			code = exitTrouble
+		}
+	}()
+	c := &cli{out: out, errs: errs, now: time.Now}
+	root := newRoot(c)
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errs)
+	command, err := root.ExecuteContextC(ctx)
+	var exit exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit) && exit.message == "":
+		return exit.code
+	}
+	fmt.Fprintln(errs, "muster: "+strings.TrimSpace(err.Error()))
+	if exit.code > 0 {
+		return exit.code
+	}
+	if command != nil && command.Name() == "diff" {
+		return exitTrouble
+	}
+	return 1
+}
+
+// The exit codes of diff, which are those of diff(1). Other commands end with 0, or with 1 when they fail.
+const (
+	exitChanges = 1
+	exitTrouble = 2
+)
+
+// exitError ends the program with a code, and with a message unless that is empty.
+type exitError struct {
+	code    int
+	message string
+}
+
+func (e exitError) Error() string { return e.message }

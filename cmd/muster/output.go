@@ -1,0 +1,181 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+	"sigs.k8s.io/yaml"
+)
+
+// print writes a value as the output flag says: as it is for programs, through table for people.
+func (c *cli) print(value any, table func(*printer)) error {
+	switch c.output {
+	case "json":
+		data, err := json.MarshalIndent(value, "", "  ")
+		if err != nil {
+			return fmt.Errorf("encode the answer: %w", err)
+		}
+		return write(c.out, append(data, '\n'))
+	case "yaml":
+		data, err := yaml.Marshal(value)
+		if err != nil {
+			return fmt.Errorf("encode the answer: %w", err)
+		}
+		return write(c.out, data)
+	}
+	p := &printer{color: c.color()}
+	table(p)
+	return write(c.out, []byte(p.b.String()))
+}
+
+func write(w io.Writer, data []byte) error {
+	if _, err := w.Write(data); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// color is for terminals only.
+func (c *cli) color() bool { return !c.noColor && os.Getenv("NO_COLOR") == "" && c.terminal() }
+
+func (c *cli) terminal() bool {
+	f, ok := c.out.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// printer collects text for people.
+type printer struct {
+	b     strings.Builder
+	color bool
+	full  bool // nothing is left out
+}
+
+func (p *printer) line(parts ...string) {
+	p.b.WriteString(strings.TrimRight(strings.Join(parts, " "), " ") + "\n")
+}
+
+func (p *printer) linef(format string, args ...any) { p.line(fmt.Sprintf(format, args...)) }
+
+const (
+	bold   = "1"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	faint  = "2"
+)
+
+func (p *printer) paint(style, text string) string {
+	if !p.color || text == "" {
+		return text
+	}
+	return "\x1b[" + style + "m" + text + "\x1b[0m"
+}
+
+// table prints rows in columns. The first row is the header; a table without other rows is not printed.
+func (p *printer) table(rows [][]string) {
+	if len(rows) < 2 {
+		return
+	}
+	for i, line := range aligned(rows) {
+		if i == 0 {
+			line = p.paint(bold, line)
+		}
+		p.line(line)
+	}
+}
+
+// columns prints rows in columns without a header.
+func (p *printer) columns(rows [][]string) {
+	for _, line := range aligned(rows) {
+		p.line(line)
+	}
+}
+
+// aligned are the rows as lines.
+func aligned(rows [][]string) []string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for i, cell := range row {
+			if i > 0 {
+				fmt.Fprint(w, "\t")
+			}
+			fmt.Fprint(w, oneLine(cell))
+		}
+		fmt.Fprintln(w)
+	}
+	_ = w.Flush() // to memory
+	return strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+}
+
+// oneLine keeps text that came from elsewhere from moving the cursor or breaking a table.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t' || r == '\r':
+			return ' '
+		case r < ' ' || r >= 0x7f && r < 0xa0:
+			return -1
+		}
+		return r
+	}, text)
+}
+
+// shorten cuts a text to a number of characters.
+func shorten(text string, limit int) string {
+	if utf8.RuneCountInString(text) <= limit {
+		return text
+	}
+	return string([]rune(text)[:limit-1]) + "…"
+}
+
+// limited gives the first entries of a list, and how many are left out.
+func limited[T any](p *printer, list []T, limit int) ([]T, int) {
+	if p.full || len(list) <= limit {
+		return list, 0
+	}
+	return list[:limit], len(list) - limit
+}
+
+// names of clusters on one line.
+func (p *printer) names(names []string) string {
+	shown, more := limited(p, names, 6)
+	text := strings.Join(shown, " ")
+	if more > 0 {
+		text += fmt.Sprintf(" … %d more", more)
+	}
+	return text
+}
+
+// age in the words of kubectl.
+func age(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0s"
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// count with its noun: 1 cluster, 2 clusters.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// short is a digest as people write it.
+func short(digest string) string { return digest[:min(len(digest), 8)] }

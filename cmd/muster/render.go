@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/render"
+)
+
+// rendered is one object of an application on a cluster.
+type rendered struct {
+	File   string         `json:"file,omitempty"`
+	Work   string         `json:"work"`
+	Object map[string]any `json:"object"`
+}
+
+func renderCommand(c *cli) *cobra.Command {
+	var (
+		flags                          worldFlags
+		application, cluster, revision string
+	)
+	cmd := &cobra.Command{
+		Use:   "render --application NAMESPACE/NAME --cluster NAME [DIR]",
+		Short: "Print the manifests of an application on a cluster as they would be delivered, values of Secrets hashed",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := folderOrCommit(args, revision)
+			if err != nil {
+				return err
+			}
+			objects, err := c.render(cmd.Context(), s, flags, application, cluster)
+			if err != nil {
+				return err
+			}
+			return c.printRendered(objects)
+		},
+	}
+	cmd.Flags().StringVar(&application, "application", "", "namespace/name of the application")
+	cmd.Flags().StringVar(&cluster, "cluster", "", "name of the cluster")
+	cmd.Flags().StringVar(&revision, "revision", "", "commit, branch or tag (default: the files as they are)")
+	for _, name := range []string{"application", "cluster"} {
+		if err := cmd.MarkFlagRequired(name); err != nil {
+			panic(err) // the flag is defined above
+		}
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+func folderOrCommit(args []string, revision string) (fleet.Snapshot, error) {
+	if revision == "" {
+		return folderOf(args)
+	}
+	dir := "."
+	if len(args) > 0 {
+		dir = args[0]
+	}
+	r, err := openRepository(dir, "")
+	if err != nil {
+		return fleet.Snapshot{}, err
+	}
+	commit, err := r.commit(revision)
+	if err != nil {
+		return fleet.Snapshot{}, err
+	}
+	return r.snapshot(commit)
+}
+
+func (c *cli) render(ctx context.Context, s fleet.Snapshot, flags worldFlags, application, cluster string) ([]rendered, error) {
+	w, note, err := c.worldOf(ctx, flags, nil, "")
+	if err != nil {
+		return nil, err
+	}
+	s.Repository = note.Repository
+	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
+	p, err := planner.Build(ctx, s, w.World)
+	if err != nil {
+		return nil, err
+	}
+	a, err := applicationOf(p, application)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(a.Clusters, func(planned plan.Cluster) bool { return planned.Name == cluster })
+	if i < 0 {
+		return nil, notPlanned(p, a, cluster)
+	}
+	set, err := a.Works(a.Clusters[i])
+	if err != nil {
+		return nil, err
+	}
+	files := map[fleet.ObjectKey]string{}
+	for _, m := range a.Clusters[i].Content.Manifests {
+		files[m.Key.Identity()] = m.File
+	}
+	redact := fleet.Redactor{Key: []byte(rand.Text())}
+	var objects []rendered
+	for _, w := range set.Works {
+		for _, m := range w.Spec.Workload.Manifests {
+			var object map[string]any
+			if err := json.Unmarshal(m.Raw, &object); err != nil {
+				return nil, fmt.Errorf("read a manifest of %s: %w", application, err)
+			}
+			objects = append(objects, rendered{File: files[identityOf(object)], Work: w.Name, Object: redact.Redact(object)})
+		}
+	}
+	return objects, nil
+}
+
+// applicationOf finds an application of a plan.
+func applicationOf(p *plan.Plan, key string) (*plan.Application, error) {
+	if a := p.Find(key); a != nil {
+		return a, nil
+	}
+	for _, f := range p.Faults {
+		if f.Object == "Application "+key {
+			return nil, f
+		}
+	}
+	var known []string
+	for _, a := range p.Applications {
+		known = append(known, a.Key())
+	}
+	return nil, unknown("application", key, known)
+}
+
+// notPlanned says why an application is not planned for a cluster: a fault, a decision, or a name that nothing has.
+func notPlanned(p *plan.Plan, a *plan.Application, cluster string) error {
+	for _, f := range a.Faults {
+		if f.Cluster == cluster || f.Cluster == "" {
+			return f
+		}
+	}
+	for _, d := range a.Decisions {
+		if d.Cluster == cluster {
+			return fmt.Errorf("%s does not belong on %s: %s", a.Key(), cluster, d.Reason)
+		}
+	}
+	var known []string
+	for _, m := range p.World.Clusters {
+		known = append(known, m.Name)
+	}
+	if slices.Contains(known, cluster) {
+		return fmt.Errorf("%s does not belong on %s: it is in none of the cluster sets of placement %s", a.Key(), cluster, a.Application.Spec.PlacementRef.Name)
+	}
+	return unknown("cluster", cluster, known)
+}
+
+func identityOf(object map[string]any) fleet.ObjectKey {
+	u := unstructured.Unstructured{Object: object}
+	gvk := u.GroupVersionKind()
+	return fleet.ObjectKey{Group: gvk.Group, Kind: gvk.Kind, Namespace: u.GetNamespace(), Name: u.GetName()}
+}
+
+// printRendered prints YAML for people too: it is what kubectl takes.
+func (c *cli) printRendered(objects []rendered) error {
+	if c.output == "json" {
+		return c.print(objects, nil)
+	}
+	for _, o := range objects {
+		data, err := yaml.Marshal(o.Object)
+		if err != nil {
+			return fmt.Errorf("encode a manifest: %w", err)
+		}
+		head := "---\n# Work: " + o.Work + "\n"
+		if o.File != "" {
+			head = "---\n# Source: " + o.File + "\n# Work: " + o.Work + "\n"
+		}
+		if err := write(c.out, append([]byte(head), data...)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// cli is what all commands share: where they print, and the global flags.
+type cli struct {
+	out, errs io.Writer
+	now       func() time.Time
+
+	kubeconfig string
+	state      string
+	output     string
+	noColor    bool
+}
+
+func newRoot(c *cli) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "muster",
+		Short: "Deliver a Git repository to a fleet of Kubernetes clusters",
+		Long: "Muster keeps a fleet of clusters equal to a Git repository.\n\n" +
+			"validate, render and diff work on a repository alone. The other commands ask a hub: that of --kubeconfig, of\n" +
+			"$KUBECONFIG, or the one that muster up started in this directory.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return c.checkOutput(cmd)
+		},
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "kubeconfig of the hub (default $KUBECONFIG, then the hub that muster up started)")
+	flags.StringVar(&c.state, "state", ".muster", "directory of the hub that muster up started")
+	flags.StringVarP(&c.output, "output", "o", "table", "table, json or yaml; diff also has markdown")
+	flags.BoolVar(&c.noColor, "no-color", false, "no colours, also on a terminal")
+	for _, add := range commands {
+		root.AddCommand(add(c))
+	}
+	return root
+}
+
+// commands are all there are, but completion and help, which cobra adds.
+var commands = []func(*cli) *cobra.Command{
+	validateCommand, renderCommand, diffCommand, worldCommand,
+	statusCommand, driftCommand, whyCommand, waitCommand,
+	approveCommand, acceptCommand, joinCommand, detachCommand,
+	upCommand, downCommand, demoCommand, versionCommand,
+}
+
+// checkOutput refuses an output that the command does not have.
+func (c *cli) checkOutput(cmd *cobra.Command) error {
+	formats := []string{"table", "json", "yaml"}
+	if cmd.Name() == "diff" {
+		formats = append(formats, "markdown")
+	}
+	if !slices.Contains(formats, c.output) {
+		return fmt.Errorf("output %q is not one of %s", c.output, strings.Join(formats, ", "))
+	}
+	return nil
+}
+
+func versionCommand(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return c.print(map[string]string{"version": version}, func(p *printer) { p.line(version) })
+		},
+	}
+}

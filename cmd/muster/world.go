@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
+)
+
+// savedWorld is a world with the names that its repositories have there. It is what muster world save writes.
+type savedWorld struct {
+	fleet.World
+	Repositories []repositoryName `json:"repositories,omitempty"`
+}
+
+// repositoryName is a FleetRepository of a hub.
+type repositoryName struct {
+	Name string `json:"name"` // namespace/name
+	URL  string `json:"url"`  // without credentials
+	Path string `json:"path,omitempty"`
+}
+
+// worldNote says where the facts come from.
+type worldNote struct {
+	Source string `json:"source"` // repository, hub or file
+	From   string `json:"from,omitempty"`
+	// Time at which the facts were true; left out for a repository.
+	Time *metav1.Time `json:"time,omitempty"`
+	// Repository is the FleetRepository that the files stand for.
+	Repository string `json:"repository,omitempty"`
+}
+
+// text is the note for people.
+func (n worldNote) text(now time.Time) string {
+	if n.Source == "repository" {
+		return "world: repository, decided without history"
+	}
+	from := n.Source
+	if n.From != "" {
+		from += " " + n.From
+	}
+	return fmt.Sprintf("world: %s, %s old", from, age(now.Sub(n.Time.Time)))
+}
+
+// worldFlags say which world a command plans in.
+type worldFlags struct {
+	world      string
+	repository string
+}
+
+func (f *worldFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.world, "world", "", "file that muster world save wrote, or hub; by default the hub of --kubeconfig, or the repository alone")
+	cmd.Flags().StringVar(&f.repository, "repository", "", "namespace/name of the FleetRepository that the files stand for (default: by URL and path, then muster-system/fleet)")
+}
+
+// defaultRepository stands for files when no FleetRepository matches.
+const defaultRepository = "muster-system/fleet"
+
+// worldOf finds the world to plan in. Urls and fleetPath tell which of its repositories is meant.
+func (c *cli) worldOf(ctx context.Context, f worldFlags, urls []string, fleetPath string) (savedWorld, worldNote, error) {
+	var w savedWorld
+	note := worldNote{Source: "repository"}
+	var err error
+	switch {
+	case f.world == "hub" || f.world == "" && c.kubeconfig != "":
+		note.Source = "hub"
+		w, err = c.hubWorld(ctx)
+	case f.world != "":
+		note.Source, note.From = "file", f.world
+		w, err = readWorld(f.world)
+	default:
+		w.World = fleet.World{Origin: "repository", Time: c.now(), FromRepository: true}
+	}
+	if err != nil {
+		return w, note, err
+	}
+	if note.Source != "repository" {
+		at := metav1.NewTime(w.Time)
+		note.Time = &at
+	}
+	if note.Source == "hub" {
+		note.From = strings.TrimPrefix(w.Origin, "hub ")
+	}
+	note.Repository = f.repository
+	if note.Repository == "" {
+		note.Repository = matching(w.Repositories, urls, fleetPath)
+	}
+	return w, note, nil
+}
+
+func (c *cli) hubWorld(ctx context.Context) (savedWorld, error) {
+	client, config, err := c.hub()
+	if err != nil {
+		return savedWorld{}, err
+	}
+	observed, err := hub.Observe(ctx, client, c.now())
+	if err != nil {
+		return savedWorld{}, err
+	}
+	observed.Origin = "hub " + config.Host
+	w := savedWorld{World: *observed}
+	var repositories musterv1alpha1.FleetRepositoryList
+	if err := client.List(ctx, &repositories); err != nil {
+		return w, fmt.Errorf("list the fleet repositories: %w", err)
+	}
+	for _, r := range repositories.Items {
+		w.Repositories = append(w.Repositories, repositoryName{
+			Name: r.Namespace + "/" + r.Name, URL: withoutCredentials(r.Spec.URL), Path: r.Spec.Path,
+		})
+	}
+	return w, nil
+}
+
+func readWorld(file string) (savedWorld, error) {
+	var w savedWorld
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return w, fmt.Errorf("read the world: %w", err)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&w); err != nil {
+		return w, fmt.Errorf("%s is no world that muster world save wrote: %w", file, err)
+	}
+	if w.Time.IsZero() {
+		return w, fmt.Errorf("%s is no world that muster world save wrote: it has no time", file)
+	}
+	return w, nil
+}
+
+// matching is the repository with one of the URLs and this path.
+func matching(repositories []repositoryName, urls []string, fleetPath string) string {
+	for _, r := range repositories {
+		for _, u := range urls {
+			if sameURL(r.URL, u) && path.Clean("/"+r.Path) == path.Clean("/"+fleetPath) {
+				return r.Name
+			}
+		}
+	}
+	return defaultRepository
+}
+
+func sameURL(a, b string) bool { return plainURL(a) == plainURL(b) }
+
+// plainURL is host and path of a repository, however it is fetched.
+func plainURL(u string) string {
+	u = withoutCredentials(u)
+	if scheme, rest, ok := strings.Cut(u, "://"); ok {
+		if scheme == "file" {
+			return strings.TrimSuffix(strings.TrimSuffix(rest, "/"), ".git")
+		}
+		u = rest
+	} else if host, rest, ok := strings.Cut(u, ":"); ok && !strings.Contains(host, "/") {
+		u = host + "/" + rest
+	}
+	if _, rest, ok := strings.Cut(u, "@"); ok {
+		u = rest
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(u, "/"), ".git")
+}
+
+func withoutCredentials(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.User == nil {
+		return raw
+	}
+	u.User = nil
+	return u.String()
+}
+
+func worldCommand(c *cli) *cobra.Command {
+	parent := &cobra.Command{
+		Use: "world", Short: "Keep what a hub knows in a file",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	parent.AddCommand(&cobra.Command{
+		Use:   "save FILE",
+		Short: "Write the facts that plans are made in, without manifests and values, for diff --world FILE",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			w, err := c.hubWorld(cmd.Context())
+			if err != nil {
+				return err
+			}
+			strip(&w.World)
+			data, err := json.MarshalIndent(w, "", " ")
+			if err != nil {
+				return fmt.Errorf("encode the world: %w", err)
+			}
+			if err := os.WriteFile(args[0], append(data, '\n'), 0o600); err != nil {
+				return fmt.Errorf("save the world: %w", err)
+			}
+			summary := map[string]any{"file": args[0], "clusters": len(w.Clusters), "applications": len(w.Applications), "works": len(w.Works)}
+			return c.print(summary, func(p *printer) {
+				p.linef("%s: %s, %s, %s of %s", args[0], count(len(w.Clusters), "cluster"),
+					count(len(w.Applications), "application"), count(len(w.Works), "work"), w.Origin)
+			})
+		},
+	})
+	return parent
+}
+
+// strip takes out what a plan does not need and a file must not have: values of applications, which may be secret, what
+// kubectl remembers of applied objects, and the messages of clusters.
+func strip(w *fleet.World) {
+	for i := range w.Applications {
+		a := &w.Applications[i]
+		delete(a.Annotations, corev1.LastAppliedConfigAnnotation)
+		a.ManagedFields = nil
+		withoutValues(a.Spec.Helm)
+		for j := range a.Spec.Overrides {
+			withoutValues(a.Spec.Overrides[j].Helm)
+		}
+	}
+	for i := range w.Clusters {
+		delete(w.Clusters[i].Annotations, corev1.LastAppliedConfigAnnotation)
+	}
+	for i := range w.Placements {
+		delete(w.Placements[i].Annotations, corev1.LastAppliedConfigAnnotation)
+	}
+	for i := range w.Works {
+		for j := range w.Works[i].Status.Problems {
+			w.Works[i].Status.Problems[j].Message = ""
+		}
+	}
+}
+
+func withoutValues(h *musterv1alpha1.Helm) {
+	if h != nil {
+		h.Values = nil
+	}
+}

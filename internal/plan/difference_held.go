@@ -1,0 +1,177 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/rollout"
+	"github.com/muster-io/muster/internal/work"
+	"k8s.io/apimachinery/pkg/api/meta"
+)
+
+// hold adds what the hub would not do yet of an application; either side may be nil.
+func (c *comparer) hold(base, head *Application) error {
+	if head == nil {
+		c.holdRemoved(base)
+		return nil
+	}
+	changes, err := head.losses()
+	if err != nil {
+		return err
+	}
+	step := rollout.Next(changes, c.rolloutInput(head))
+	byReason := map[rollout.HeldReason]*Hold{}
+	for _, h := range step.Held {
+		if h.Reason == rollout.MovePending || h.Reason == rollout.WorkDeleting {
+			continue // they resolve themselves
+		}
+		hold := byReason[h.Reason]
+		if hold == nil {
+			hold = &Hold{Application: head.Key(), Reason: h.Reason, Message: h.Message}
+			byReason[h.Reason] = hold
+		}
+		if !slices.Contains(hold.Clusters, h.Change.Cluster) {
+			hold.Clusters = append(hold.Clusters, h.Change.Cluster)
+		}
+	}
+	if hold := byReason[rollout.ApprovalNeeded]; hold != nil && step.Guard != nil {
+		hold.Message, hold.Deletions, hold.Plan = step.Guard.Message, step.Guard.Deletions, head.Digest
+	}
+	for _, reason := range []rollout.HeldReason{
+		rollout.ApprovalNeeded, rollout.ClusterUnreachable, rollout.AbsenceUnproven, rollout.WorkForeign,
+	} {
+		if hold := byReason[reason]; hold != nil {
+			slices.Sort(hold.Clusters)
+			c.out.Held = append(c.out.Held, *hold)
+		}
+	}
+	return nil
+}
+
+// holdRemoved: an application that leaves the repository while it runs on clusters is kept until that is approved.
+func (c *comparer) holdRemoved(base *Application) {
+	var on []string
+	for _, lw := range c.head.World.Works {
+		if lw.Application == base.Key() && !slices.Contains(on, lw.Cluster) {
+			on = append(on, lw.Cluster)
+		}
+	}
+	if len(on) == 0 {
+		return
+	}
+	slices.Sort(on)
+	c.out.Held = append(c.out.Held, Hold{
+		Application: base.Key(), Reason: rollout.ApprovalNeeded, Clusters: on, Deletions: 1, Plan: c.head.Digest,
+		Message: fmt.Sprintf("%s leaves the repository and runs on %d clusters: approve with muster approve --plan %s",
+			base.Key(), len(on), fleet.ShortRevision(c.head.Digest)),
+	})
+}
+
+// unchanged stands for the works of a cluster on which nothing can be lost.
+var unchanged = &workv1.ManifestWork{}
+
+// losses are the changes from the live works, with those on clusters where nothing can be lost told by a stand-in, so that
+// the works of a large fleet need not be made at once.
+func (a *Application) losses() (work.Changes, error) {
+	var changes work.Changes
+	for _, c := range a.Clusters {
+		live := a.live[c.Name]
+		if len(live) == 0 || settled(live, c.SetDigest) {
+			changes = append(changes, work.Change{Action: work.Keep, Cluster: c.Name, Wanted: unchanged})
+			continue
+		}
+		set, err := a.Works(c)
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, work.Diff(live, set.Works)...)
+	}
+	for _, name := range a.Losing() {
+		changes = append(changes, work.Diff(a.live[name], nil)...)
+	}
+	return changes, nil
+}
+
+// settled says that the live works are the whole set of this digest.
+func settled(live []fleet.LiveWork, set string) bool {
+	return !slices.ContainsFunc(live, func(lw fleet.LiveWork) bool {
+		return lw.SetDigest != set || lw.SetSize != len(live) || lw.Deleting || lw.Owner == ""
+	})
+}
+
+// rolloutInput is what the hub would decide on.
+func (c *comparer) rolloutInput(a *Application) rollout.Input {
+	faulty, all := a.Faulty()
+	spec := a.Application.Spec
+	in := rollout.Input{
+		Application: a.Key(), Live: a.Live(), Complete: !all, Faulty: faulty,
+		Decisions: map[string]fleet.Decision{}, Unreachable: map[string]bool{},
+		WhenUnreachable: spec.Sync.WhenUnreachable, Deletion: spec.Deletion,
+		PlanDigest: a.Digest, MaxClusterPercent: 10,
+	}
+	if p := spec.DeletionGuard.MaxClusterPercent; p != nil {
+		in.MaxClusterPercent = int(*p)
+	}
+	for _, d := range a.Decisions {
+		in.Decisions[d.Cluster] = d
+	}
+	for i := range c.head.World.Clusters {
+		m := &c.head.World.Clusters[i]
+		// A repository does not know who answers.
+		if !c.head.World.FromRepository && !meta.IsStatusConditionTrue(m.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) {
+			in.Unreachable[m.Name] = true
+		}
+	}
+	return in
+}
+
+// Delivered is a world in which a plan has been carried out everywhere: what stands for a hub when there is none. Clusters that
+// the next commit does not name stay in it, as they do on a hub.
+func Delivered(w fleet.World, p *Plan, next *fleet.Definitions) fleet.World {
+	out := w
+	sets := map[string][]fleet.LiveWork{}
+	for a, set := range p.Works() {
+		at := a.Key() + " " + set.Digest
+		if _, ok := sets[at]; !ok {
+			sets[at] = applied(set)
+		}
+		for _, lw := range sets[at] {
+			lw.Cluster = set.Cluster
+			out.Works = append(out.Works, lw)
+		}
+	}
+	slices.SortFunc(out.Works, func(a, b fleet.LiveWork) int {
+		return cmp.Or(compare(a.Cluster, b.Cluster), compare(a.Name, b.Name))
+	})
+	for i := range p.World.Clusters {
+		m := &p.World.Clusters[i]
+		key := fleet.ObjectKey{Group: clusterv1.GroupVersion.Group, Kind: "ManagedCluster", Name: m.Name}
+		if cluster(&w, m.Name) == nil && !next.Named[key] {
+			out.Clusters = append(slices.Clip(out.Clusters), *m)
+		}
+	}
+	slices.SortFunc(out.Clusters, func(a, b clusterv1.ManagedCluster) int { return compare(a.Name, b.Name) })
+	return out
+}
+
+// applied are the works of a set as they look once their cluster has applied them.
+func applied(set work.Set) []fleet.LiveWork {
+	var list []fleet.LiveWork
+	for _, w := range set.Works {
+		w.Generation = 1
+		lw := work.Live(w)
+		lw.Application = w.Annotations[musterv1alpha1.ApplicationAnnotation]
+		lw.Status = fleet.WorkStatus{Observed: true, Applied: true, Health: fleet.HealthUnknown}
+		lw.Status.AppliedObjects = make([]bool, len(lw.Objects))
+		for i := range lw.Status.AppliedObjects {
+			lw.Status.AppliedObjects[i] = true
+		}
+		list = append(list, lw)
+	}
+	return list
+}
