@@ -220,8 +220,7 @@ func (p *printer) field(indent string, f plan.FieldChange) {
 		layer = "   " + p.paint(faint, f.Layer)
 	}
 	if f.Varies {
-		p.linef("%s%s: a digest that is another on each cluster%s", indent, f.Path, layer)
-		return
+		layer += "   another on each cluster"
 	}
 	if strings.Contains(f.Before, "\n") && strings.Contains(f.After, "\n") {
 		p.linef("%s%s:%s", indent, f.Path, layer)

@@ -152,8 +152,7 @@ type FieldChange struct {
 	work.FieldChange
 	// Layer of the Helm values whose names the field has: "values/prod.yaml:7". It is left out when several could be meant.
 	Layer string `json:"layer,omitempty"`
-	// Varies is true for a digest, such as that of a configuration, which is another one on each cluster: its values are
-	// left out.
+	// Varies is true where a digest, such as that of a configuration, is another one on each cluster: <digest> stands for it.
 	Varies bool `json:"varies,omitempty"`
 }
 

@@ -54,9 +54,7 @@ func (c *change) seal() error {
 	for _, o := range c.objects {
 		fields := slices.Clone(o.Fields)
 		for i := range fields {
-			if isDigest(fields[i]) {
-				fields[i].Before, fields[i].After = "", ""
-			}
+			fields[i].Before, fields[i].After = withoutDigests(fields[i].Before), withoutDigests(fields[i].After)
 		}
 		o.Fields = fields
 		if err := encoder.Encode(o); err != nil {
@@ -70,11 +68,10 @@ func (c *change) seal() error {
 	return nil
 }
 
-var digest = regexp.MustCompile(`^[0-9a-f]{32,128}$`)
+var digest = regexp.MustCompile(`(^|")[0-9a-f]{32,128}("|$)`)
 
-// isDigest is true for a field that goes from one bare digest to another. An image's digest is part of a longer value, and
-// counts.
-func isDigest(f FieldChange) bool { return digest.MatchString(f.Before) && digest.MatchString(f.After) }
+// withoutDigests is a value without the bare digests in it. An image's digest is part of a longer text, and stays.
+func withoutDigests(text string) string { return digest.ReplaceAllString(text, "$1<digest>$2") }
 
 // blur leaves out the digests of a group that are not the same on all its clusters.
 func (g *ChangeGroup) blur(objects []ObjectChange) {
@@ -84,7 +81,7 @@ func (g *ChangeGroup) blur(objects []ObjectChange) {
 			if mine.Varies || mine.Before == f.Before && mine.After == f.After {
 				continue
 			}
-			mine.Before, mine.After, mine.Varies = "", "", true
+			mine.Before, mine.After, mine.Varies = withoutDigests(f.Before), withoutDigests(f.After), true
 			g.Objects[i].Fields = slices.Clone(g.Objects[i].Fields) // of one change that others share
 			g.Objects[i].Fields[j] = mine
 		}
