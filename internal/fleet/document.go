@@ -251,6 +251,9 @@ func (d *document) strict(object Object) error {
 		}
 		return d.fault(field, problems[0].Error())
 	}
+	if wrong := crds.Validate(withDefaults); len(wrong) > 0 {
+		return d.fault(wrong[0].Field, wrong[0].Field+" "+wrong[0].Message)
+	}
 	return nil
 }
 

@@ -131,6 +131,12 @@ func TestLoad(t *testing.T) {
 			faults: []string{"DefinitionInvalid clusters/a.yaml:6"},
 			named:  []string{"ManagedCluster edge-1"},
 		},
+		"NotInSchema": {
+			why:    "what the hub's schema would refuse is a fault before the push",
+			files:  "-- applications/a.yaml --\n" + fmt.Sprintf(app, "x") + "  sync: {drift: Maybe}\n",
+			faults: []string{"DefinitionInvalid applications/a.yaml:11"},
+			named:  []string{"Application retail/shop"},
+		},
 		"FieldTwice": {
 			why:    "a field that stands there twice has no one meaning",
 			files:  "-- clusters/a.yaml --\n" + edge1 + "  hubAcceptsClient: false\n",

@@ -1,0 +1,74 @@
+package crds
+
+import (
+	stdjson "encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	openapierrors "k8s.io/kube-openapi/pkg/validation/errors"
+	"k8s.io/kube-openapi/pkg/validation/spec"
+	"k8s.io/kube-openapi/pkg/validation/strfmt"
+	"k8s.io/kube-openapi/pkg/validation/validate"
+)
+
+// Problem is a field that the schema does not allow as it is.
+type Problem struct {
+	// Field is its path, such as spec.sync.drift or spec.taints[0].effect.
+	Field string
+	// Message says what the schema wants; it does not quote the value.
+	Message string
+}
+
+// Validate compares an object with its schema as an API server does, but for the CEL rules: required fields, types, enums,
+// bounds, patterns. The problems are sorted by field. An object of a kind that is not defined here has none.
+func Validate(object map[string]any) []Problem {
+	validator, ok := validators()[fmt.Sprint(object["apiVersion"], " ", object["kind"])]
+	if !ok {
+		return nil
+	}
+	var problems []Problem
+	for _, err := range validator.Validate(object).Errors {
+		var v *openapierrors.Validation
+		if errors.As(err, &v) {
+			problems = append(problems, Problem{Field: fieldPath(v.Name), Message: plainMessage(v)})
+		}
+	}
+	slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Field+a.Message, b.Field+b.Message) })
+	return slices.Compact(problems)
+}
+
+var index = regexp.MustCompile(`\.(\d+)(\.|$)`)
+
+// fieldPath writes the index of a list as people do.
+func fieldPath(name string) string {
+	name = strings.TrimPrefix(name, ".")
+	for index.MatchString(name) {
+		name = index.ReplaceAllString(name, "[$1]$2")
+	}
+	return name
+}
+
+func plainMessage(v *openapierrors.Validation) string {
+	message := strings.TrimPrefix(v.Error(), v.Name+" ")
+	return strings.TrimPrefix(strings.TrimPrefix(message, "in body "), "is ")
+}
+
+var validators = sync.OnceValue(func() map[string]*validate.SchemaValidator {
+	out := map[string]*validate.SchemaValidator{}
+	for kind, plain := range schemas() {
+		data, err := stdjson.Marshal(plain)
+		schema := &spec.Schema{}
+		if err == nil {
+			err = stdjson.Unmarshal(data, schema)
+		}
+		if err != nil {
+			panic(err) // the definitions are part of the binary
+		}
+		out[kind] = validate.NewSchemaValidator(schema, nil, "", strfmt.Default)
+	}
+	return out
+})
