@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -167,8 +168,15 @@ func TestMove(t *testing.T) {
 					}
 					gain()
 				} else {
-					gain()
+					newer := s.configMap("moved", map[string]any{"k": "2"})
+					s.put("to", objects{other, newer}, how, mode("Correct"))
 					s.expectApplied("to")
+					s.expectValue(moved, "2", "data", "k")
+					s.remove(stays) // once this is undone, the losing work has seen what the gaining one did
+					s.expectManifest("from", 1, "Drift", says("False", ""))
+					if c := condition(s.work("from"), 0, "Drift"); c != nil || s.live(moved).Object["data"].(map[string]any)["k"] != "2" {
+						t.Errorf("the works fight over the object: %v", c)
+					}
 					lose()
 				}
 				s.expectApplied("from", "to")
@@ -521,7 +529,11 @@ func TestEvict(t *testing.T) {
 		return false, nil
 	}
 	s.run(held)
-	<-asked
+	select {
+	case <-asked:
+	case <-time.After(patience):
+		t.Fatal("nobody asked whether the hub's silence means something")
+	}
 	s.stop()
 	if r := s.record("web"); r == nil || r.Status.EvictionStartTime != nil || s.live(c) == nil {
 		t.Fatal("the clock runs although the hub has not planned yet")
