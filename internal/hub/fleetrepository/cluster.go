@@ -80,12 +80,11 @@ func updateTaints(ctx context.Context, resource dynamic.ResourceInterface, clust
 	return resource.Update(ctx, next, metav1.UpdateOptions{FieldManager: plan.FieldManager + "-taints"})
 }
 
-// deniedByPerson: the cluster was accepted once, is not now, and it was not Git that said so.
+// deniedByPerson: the cluster was accepted once, which the condition tells whatever it says now, and it was not Git that
+// took it back.
 func deniedByPerson(c *clusterv1.ManagedCluster) bool {
-	if c.Spec.HubAcceptsClient || meta.FindStatusCondition(c.Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted) == nil {
-		return false
-	}
-	return !meta.IsStatusConditionTrue(c.Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted) && !plan.GitOwns(c, "spec", "hubAcceptsClient")
+	return !c.Spec.HubAcceptsClient && !plan.GitOwns(c, "spec", "hubAcceptsClient") &&
+		meta.FindStatusCondition(c.Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted) != nil
 }
 
 func asCluster(u *unstructured.Unstructured) (*clusterv1.ManagedCluster, error) {

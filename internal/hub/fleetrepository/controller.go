@@ -64,6 +64,7 @@ type report struct {
 	faults    []fleet.Fault
 	held      *musterv1alpha1.Held
 	applied   int
+	going     int // definitions that left the repository and are being deleted
 	again     time.Duration
 }
 
@@ -79,7 +80,15 @@ func (r *Repositories) Reconcile(ctx context.Context, repo *musterv1alpha1.Fleet
 	}
 	out, err := r.sync(ctx, repo)
 	perr := r.publish(ctx, repo, statusOf(repo, out, err, r.Now()))
+	if err == nil && usedUp(repo, out) {
+		perr = errors.Join(perr, hub.WithdrawApproval(ctx, r.Client, repo))
+	}
 	return resultOf(repo, out, errors.Join(err, perr))
+}
+
+// usedUp: everything that the approved plan takes away is gone. A later plan of the same outcome wants an approval of its own.
+func usedUp(repo *musterv1alpha1.FleetRepository, out *report) bool {
+	return out.delivered && out.held == nil && out.going == 0 && repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == out.plan.Digest
 }
 
 // sync fetches, plans, applies and delivers, in that order. The report says how far it came.

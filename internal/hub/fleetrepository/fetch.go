@@ -9,6 +9,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/source"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -35,6 +36,11 @@ func (r *Repositories) fetch(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	if out.fetchErr == nil && delivered != "" && delivered != out.fetched {
 		ancestor, err := r.Store.IsAncestor(repo.Spec.URL, delivered, out.fetched)
 		out.rewritten = err == nil && !ancestor
+	}
+	if out.fetchErr == nil && delivered == out.fetched {
+		// That the commit does not follow from the one before stays said until the next commit.
+		c := meta.FindStatusCondition(repo.Status.Conditions, ConditionFetched)
+		out.rewritten = c != nil && c.Reason == string(fleet.HistoryRewritten)
 	}
 	return out.fetched
 }

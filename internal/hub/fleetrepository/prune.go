@@ -39,6 +39,10 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	approved := repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == out.plan.Digest
 	held := &musterv1alpha1.Held{Plan: out.plan.Digest}
 	for _, o := range orphans {
+		if o.object.GetDeletionTimestamp() != nil {
+			out.going++
+			continue
+		}
 		key := o.key.Namespace + "/" + o.key.Name
 		if clusters := running[key]; o.key.Kind == "Application" && clusters > 0 && !approved && guarded(repo) {
 			held.Deletions++
@@ -48,6 +52,7 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 		if err := r.pruneOne(ctx, w, o); err != nil {
 			return fmt.Errorf("prune %s: %w", o.key, err)
 		}
+		out.going++
 	}
 	if held.Deletions > 0 {
 		held.Message = fmt.Sprintf("%d applications left the repository and run on clusters: muster approve --plan %s", held.Deletions, shortPlan(held.Plan))
@@ -174,7 +179,11 @@ func (r *Repositories) release(ctx context.Context, repo *musterv1alpha1.FleetRe
 	}
 	for _, o := range orphans {
 		o.cluster = false
-		if err := r.releaseOne(ctx, w, o); err != nil {
+		err := r.releaseOne(ctx, w, o)
+		if apierrors.IsForbidden(err) {
+			continue // its account has lost the right, or is gone: the marks of a repository that is gone bind nobody
+		}
+		if err != nil {
 			return fmt.Errorf("release %s: %w", o.key, err)
 		}
 	}

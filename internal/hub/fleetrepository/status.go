@@ -84,7 +84,7 @@ func fetchedCondition(out *report) metav1.Condition {
 		}
 	case out.rewritten:
 		c.Reason = string(fleet.HistoryRewritten)
-		c.Message = fmt.Sprintf("the history was rewritten: the delivered commit is no ancestor of %s, which is followed all the same; deletions are guarded", fleet.ShortRevision(out.fetched))
+		c.Message = fmt.Sprintf("the history was rewritten: %s does not follow from the commit before it, and is delivered all the same; deletions are guarded", fleet.ShortRevision(out.fetched))
 	}
 	return c
 }

@@ -1,0 +1,158 @@
+package application
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
+)
+
+func TestRowOfWorks(t *testing.T) {
+	good := fleet.WorkStatus{Observed: true, Applied: true, Health: fleet.HealthHealthy}
+	work := func(set string, size int, status fleet.WorkStatus) fleet.LiveWork {
+		return fleet.LiveWork{Cluster: "one", SetDigest: set, SetSize: size, Status: status}
+	}
+	cases := map[string]struct {
+		why     string
+		works   []fleet.LiveWork
+		offline bool
+		refused error
+		state   string
+		current bool
+		healthy bool
+	}{
+		"Healthy": {
+			why: "all works of the wanted set are applied and healthy", works: []fleet.LiveWork{work("a", 2, good), work("a", 2, good)},
+			state: StateHealthy, current: true, healthy: true,
+		},
+		"Missing": {
+			why: "one of two works is not there yet", works: []fleet.LiveWork{work("a", 2, good)}, state: StatePending,
+		},
+		"None": {why: "no work at all is not current", state: StatePending},
+		"OlderSet": {
+			why: "works of an older set say nothing about the newest plan", works: []fleet.LiveWork{work("old", 1, good)}, state: StatePending,
+		},
+		"NotObserved": {
+			why:   "conditions of an older generation do not count",
+			works: []fleet.LiveWork{work("a", 1, fleet.WorkStatus{Applied: true, Health: fleet.HealthHealthy})}, state: StatePending,
+		},
+		"HealthUnknown": {
+			why:   "what is not reported is not healthy",
+			works: []fleet.LiveWork{work("a", 1, fleet.WorkStatus{Observed: true, Applied: true})}, state: StateApplied, current: true,
+		},
+		"Degraded": {
+			why:   "applied, and an object does not do well",
+			works: []fleet.LiveWork{work("a", 1, fleet.WorkStatus{Observed: true, Applied: true, Health: fleet.HealthDegraded})},
+			state: StateDegraded, current: true,
+		},
+		"ApplyFailed": {
+			why: "the cluster refused an object",
+			works: []fleet.LiveWork{work("a", 1, fleet.WorkStatus{Observed: true, Problems: []fleet.ObjectProblem{
+				{Object: fleet.ObjectKey{Kind: "Pod", Name: "x"}, State: "ApplyFailed", Message: "no"},
+			}})},
+			state: StateFailed,
+		},
+		"Drifted": {
+			why: "applied and healthy, and somebody changed a field",
+			works: []fleet.LiveWork{work("a", 1, fleet.WorkStatus{Observed: true, Applied: true, Health: fleet.HealthHealthy, Problems: []fleet.ObjectProblem{
+				{Object: fleet.ObjectKey{Kind: "Pod", Name: "x"}, State: StateDrifted, Message: "replicas"},
+			}})},
+			state: StateDrifted, current: true, healthy: true,
+		},
+		"Offline": {
+			why: "what is pending on a cluster that does not answer is offline", works: []fleet.LiveWork{work("old", 1, good)}, offline: true, state: StateOffline,
+		},
+		"Refused": {
+			why: "the hub did not take the work", works: []fleet.LiveWork{work("a", 1, good)}, refused: errors.New("too large"),
+			state: StateFailed, current: true, healthy: true,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			r := rowOfWorks("one", tc.works, "a", tc.offline, tc.refused)
+			if r.State != tc.state || r.current != tc.current || r.healthy != tc.healthy {
+				t.Errorf("%s: state %s current %v healthy %v, want %s %v %v", tc.why, r.State, r.current, r.healthy, tc.state, tc.current, tc.healthy)
+			}
+		})
+	}
+}
+
+func TestConditions(t *testing.T) {
+	summary := func(clusters, current, healthy int32) musterv1alpha1.Summary {
+		return musterv1alpha1.Summary{Clusters: clusters, Current: current, Healthy: healthy}
+	}
+	offline := summary(3, 2, 2)
+	offline.Offline = 1
+	drifted := summary(2, 2, 2)
+	drifted.Drifted = 1
+	planned := &plan.Application{}
+	cases := map[string]struct {
+		why    string
+		out    *report
+		status musterv1alpha1.ApplicationStatus
+		err    error
+		ready  metav1.ConditionStatus
+		reason string
+	}{
+		"Ready":       {"all is well", &report{planned: planned}, musterv1alpha1.ApplicationStatus{Summary: summary(2, 2, 2)}, nil, "True", ReasonSucceeded},
+		"Progressing": {"clusters are at it", &report{planned: planned}, musterv1alpha1.ApplicationStatus{Summary: summary(2, 1, 1)}, nil, "False", ReasonProgressing},
+		"Offline":     {"only a cluster that does not answer is missing", &report{planned: planned}, musterv1alpha1.ApplicationStatus{Summary: offline}, nil, "False", ReasonOffline},
+		"Drifted":     {"a field is not what was applied", &report{planned: planned}, musterv1alpha1.ApplicationStatus{Summary: drifted}, nil, "False", ReasonDrifted},
+		"NoClusters":  {"an empty placement is said, and no failure", &report{planned: planned}, musterv1alpha1.ApplicationStatus{}, nil, "True", ReasonNoClusters},
+		"Waiting":     {"nothing was planned", &report{waiting: "a commit"}, musterv1alpha1.ApplicationStatus{Summary: summary(2, 2, 2)}, nil, "False", ReasonWaiting},
+		"Failed":      {"the hub's own trouble", &report{planned: planned}, musterv1alpha1.ApplicationStatus{}, errors.New("timeout"), "False", ReasonFailed},
+		"Held": {
+			"all is current, and a deletion waits", &report{planned: planned},
+			musterv1alpha1.ApplicationStatus{Summary: summary(2, 2, 2), Held: &musterv1alpha1.Held{Message: "approve"}}, nil, "False", ReasonHeld,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			ready := meta.FindStatusCondition(conditionsOf(tc.out, tc.status, tc.err), ConditionReady)
+			if ready.Status != tc.ready || ready.Reason != tc.reason || ready.Message == "" {
+				t.Errorf("%s: Ready %s %s %q, want %s %s", tc.why, ready.Status, ready.Reason, ready.Message, tc.ready, tc.reason)
+			}
+		})
+	}
+}
+
+func TestStatusStaysWhileNothingIsPlanned(t *testing.T) {
+	app := &musterv1alpha1.Application{Status: musterv1alpha1.ApplicationStatus{
+		Revision: "good", Summary: musterv1alpha1.Summary{Clusters: 3, Current: 3, Healthy: 3}, Held: &musterv1alpha1.Held{Plan: "x"},
+	}}
+	status := statusOf(app, &report{waiting: "the next commit"}, nil)
+	status.Conditions = nil
+	if diff := cmp.Diff(app.Status, status); diff != "" {
+		t.Errorf("what the clusters say was forgotten (-want +got):\n%s", diff)
+	}
+}
+
+func TestWorstTwenty(t *testing.T) {
+	var rows []row
+	for i := range 30 {
+		rows = append(rows, row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: fmt.Sprint(i), State: StatePending}})
+	}
+	rows = append(rows, row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: "ok", State: StateHealthy}})
+	if got := len(worst(rows)); got != 20 {
+		t.Errorf("%d rows, want the CRD's bound of 20", got)
+	}
+	if got := len(worst(rows[30:])); got != 0 {
+		t.Errorf("a healthy cluster has a row: %d", got)
+	}
+}
+
+func TestSince(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	r := rowOfWorks("one", []fleet.LiveWork{{SetDigest: "a", SetSize: 1, Status: fleet.WorkStatus{Since: at}}}, "a", false, nil)
+	if r.Since == nil || !r.Since.Time.Equal(at) {
+		t.Errorf("since %v, want %v", r.Since, at)
+	}
+}
