@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a condition is waited for; it is no expectation of speed.
-const patience = 60 * time.Second
+const patience = 25 * time.Second
 
 // theFleet is a hub of one test: its own control plane, the real controllers, one repository, and clusters with the real work
 // agent, which are all namespaces apart on one API server or API servers of their own.
@@ -60,13 +60,35 @@ type theFleet struct {
 	stop   func() // of the hub's controllers
 	agents map[string]func()
 	spokes map[string]*controlplane.ControlPlane
+	// controllers that startHub runs.
+	controllers []string
+}
+
+// run is a subtest on the same fleet. After one that failed the fleet is in no known state: the others are not run.
+func (f *theFleet) run(name string, do func(f *theFleet)) {
+	f.t.Helper()
+	ok := f.t.Run(name, func(t *testing.T) {
+		outer := f.t
+		f.t = t
+		defer func() { f.t = outer }()
+		do(f)
+	})
+	if !ok {
+		f.t.FailNow()
+	}
 }
 
 // newFleet starts a hub whose repository has the given files, and delivers nothing yet.
 func newFleet(t *testing.T, archive string) *theFleet {
 	t.Helper()
+	return newFleetOn(t, controlplane.Options{Name: "hub"}, archive)
+}
+
+// newFleetOn chooses the control plane: where a garbage collector matters it runs kube-controller-manager.
+func newFleetOn(t *testing.T, o controlplane.Options, archive string) *theFleet {
+	t.Helper()
 	f := &theFleet{
-		t: t, ctx: context.Background(), cp: test.ControlPlane(t, controlplane.Options{Name: "hub", Controllers: true}),
+		t: t, ctx: context.Background(), cp: test.ControlPlane(t, o), controllers: []string{"*"},
 		repo: test.NewRepository(t, archive), state: t.TempDir(), agents: map[string]func(){}, spokes: map[string]*controlplane.ControlPlane{},
 	}
 	if err := install(f.ctx, f.cp.Config()); err != nil {
@@ -87,6 +109,7 @@ func newFleet(t *testing.T, archive string) *theFleet {
 		for _, stop := range f.agents {
 			stop()
 		}
+		f.t = t
 		f.stop()
 	})
 	return f
@@ -105,9 +128,9 @@ func (f *theFleet) startHub() {
 	done := make(chan error, 1)
 	go func() {
 		done <- Run(ctx, Options{
-			Config: f.cp.Config(), Controllers: []string{"*"}, StateDir: f.state, LocalRepositories: []string{f.repo.Dir},
+			Config: f.cp.Config(), Controllers: f.controllers, StateDir: f.state, LocalRepositories: []string{f.repo.Dir},
 			RenderCache: 64, Writers: 8, StatusInterval: 50 * time.Millisecond, Settle: 5 * time.Second,
-			Prefix: fmt.Sprintf("%s-%d-", f.t.Name(), time.Now().UnixNano()),
+			SeveralHubs: true,
 		})
 	}()
 	f.stop = func() {

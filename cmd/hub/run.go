@@ -19,6 +19,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -71,8 +72,8 @@ type Options struct {
 	Settle time.Duration
 	// Verbosity of the log: 0 says what happened, 1 says more.
 	Verbosity int
-	// Prefix of controller names, for several hubs in one test process.
-	Prefix string
+	// SeveralHubs run in this process, as in tests: the names of controllers are then not unique in it.
+	SeveralHubs bool
 }
 
 func (o *Options) flags(f *pflag.FlagSet) {
@@ -105,7 +106,7 @@ type parts struct {
 
 // controllers are all there are, by the name that --controllers knows them by.
 var controllers = map[string]func(*parts) error{
-	"cluster":   func(p *parts) error { return cluster.Setup(p.mgr, cluster.Options{ControllerPrefix: p.Prefix}) },
+	"cluster":   func(p *parts) error { return cluster.Setup(p.mgr, cluster.Options{}) },
 	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
 		p.repositories = &fleetrepository.Repositories{
@@ -218,14 +219,14 @@ func install(ctx context.Context, config *rest.Config) error {
 	return cluster.Install(ctx, c)
 }
 
-func newManager(config *rest.Config, o Options) (ctrl.Manager, error) {
+func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 	address := func(a string) string {
 		if a == "" {
 			return "0"
 		}
 		return a
 	}
-	mgr, err := ctrl.NewManager(config, manager.Options{
+	mgr, err := ctrl.NewManager(cfg, manager.Options{
 		Scheme:                        Scheme(),
 		Metrics:                       metricsserver.Options{BindAddress: address(o.MetricsAddress)},
 		HealthProbeBindAddress:        address(o.HealthAddress),
@@ -233,6 +234,7 @@ func newManager(config *rest.Config, o Options) (ctrl.Manager, error) {
 		LeaderElectionID:              "muster-hub",
 		LeaderElectionNamespace:       cluster.SystemNamespace,
 		LeaderElectionReleaseOnCancel: true,
+		Controller:                    config.Controller{SkipNameValidation: &o.SeveralHubs},
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
 			&workv1.ManifestWork{}: {Transform: hub.StripWork},
 		}},

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/muster-io/muster/internal/controlplane"
 )
 
 const base = `
@@ -56,11 +58,12 @@ metadata:
   labels: {cluster.open-cluster-management.io/clusterset: edge, %s}
 spec:
   hubAcceptsClient: true
+  leaseDurationSeconds: 3600 # nobody renews it: whether a cluster is available is the test's to say
 `, name, name, labels)
 }
 
 func TestPushReachesTheClusters(t *testing.T) {
-	f := newFleet(t, base+clusterFile("one", "tier: edge")+clusterFile("two", "tier: edge"))
+	f := newFleetOn(t, controlplane.Options{Name: "hub", Controllers: true}, base+clusterFile("one", "tier: edge")+clusterFile("two", "tier: edge"))
 	f.deliver()
 	f.join("one")
 	f.join("two")

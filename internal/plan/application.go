@@ -234,17 +234,13 @@ func (a *Application) Losing() []string {
 	return losing
 }
 
-// Seal computes the digest over what was planned; it is called when the claims are settled.
+// Seal computes the digest over the works that are wanted; it is called when the claims are settled. What is lost follows
+// from it and from what is live, and must not be in it: an approval has to hold until the last deletion is done.
 func (a *Application) Seal() {
 	h := sha256.New()
+	fmt.Fprintln(h, a.Key())
 	for _, c := range a.Clusters {
 		fmt.Fprintln(h, c.Name, c.SetDigest)
-	}
-	for _, name := range a.Losing() {
-		fmt.Fprintln(h, "-", name)
-	}
-	for _, f := range a.Faults {
-		fmt.Fprintln(h, "!", f.Cluster, f.Reason)
 	}
 	a.Digest = hex.EncodeToString(h.Sum(nil))
 }

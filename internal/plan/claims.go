@@ -84,6 +84,20 @@ func claimedObjects(c Cluster) []fleet.ObjectKey {
 	return keys
 }
 
+// Claimed is another application of the plan that has been given the object on the cluster, or "".
+func (p *Plan) Claimed(cluster string, object fleet.ObjectKey, except string) string {
+	for _, a := range p.Applications {
+		if a.Key() == except {
+			continue
+		}
+		i, ok := slices.BinarySearchFunc(a.Clusters, cluster, func(c Cluster, name string) int { return compare(c.Name, name) })
+		if ok && slices.ContainsFunc(claimedObjects(a.Clusters[i]), func(k fleet.ObjectKey) bool { return k.Identity() == object.Identity() }) {
+			return a.Key()
+		}
+	}
+	return ""
+}
+
 // refuse takes the clusters out for which there is a fault.
 func (a *Application) refuse(fault func(Cluster) *fleet.Fault) {
 	a.Clusters = slices.DeleteFunc(a.Clusters, func(c Cluster) bool {

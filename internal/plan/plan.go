@@ -26,7 +26,7 @@ type Planner struct {
 type Plan struct {
 	Repository string
 	Revision   string
-	// Digest over the works and the deletions of every application: equal digests, equal outcome.
+	// Digest over the definitions, the decisions and the works of every application: equal digests, equal outcome.
 	Digest string
 	// Definitions that the snapshot holds.
 	Definitions *fleet.Definitions
@@ -61,7 +61,7 @@ type Application struct {
 	Clusters []Cluster
 	// Faults of this application, by cluster or, with no cluster, of the whole.
 	Faults []fleet.Fault
-	// Digest over the works, and over the clusters that lose theirs.
+	// Digest over the works that are wanted.
 	Digest string
 
 	revision string
@@ -196,6 +196,7 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Snapshot: s, World: out.World}
 		if result, ok := results[app.Namespace+"/"+app.Spec.PlacementRef.Name]; ok {
 			job.Decisions = result.Decisions
+			job.Fault = invalidPlacement(app, d, &result)
 		} else {
 			job.Fault = missingPlacement(app, d)
 		}
@@ -224,6 +225,18 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		}
 	}
 	return nil
+}
+
+// invalidPlacement is a fault when the placement itself is wrong: that it then chooses no cluster means nothing.
+func invalidPlacement(app *musterv1alpha1.Application, d *fleet.Definition, result *placement.Result) *fleet.Fault {
+	if result.Misconfigured() == "" {
+		return nil
+	}
+	return &fleet.Fault{
+		Reason: fleet.PlacementInvalid, Move: fleet.Author, Application: app.Namespace + "/" + app.Name,
+		File: d.File, Line: d.LineOf("spec.placementRef.name"),
+		Message: fmt.Sprintf("placement %q is misconfigured: %s", app.Spec.PlacementRef.Name, result.Misconfigured()),
+	}
 }
 
 func missingPlacement(app *musterv1alpha1.Application, d *fleet.Definition) *fleet.Fault {

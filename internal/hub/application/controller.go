@@ -43,6 +43,7 @@ type Applications struct {
 	// Now is the clock.
 	Now func() time.Time
 
+	blocked   blocked
 	mu        sync.Mutex
 	published map[types.NamespacedName]time.Time
 }
@@ -60,18 +61,37 @@ type report struct {
 
 // Reconcile keeps the works of one application equal to what its revision asks for.
 func (r *Applications) Reconcile(ctx context.Context, app *musterv1alpha1.Application) (reconcile.Result, error) {
+	if app.DeletionTimestamp.IsZero() {
+		if err := r.setFinalizer(ctx, app, controllerutil.AddFinalizer); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
 	app.Default()
 	if !app.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, app)
 	}
-	if controllerutil.AddFinalizer(app, musterv1alpha1.ApplicationFinalizer) {
-		if err := r.Client.Update(ctx, app); err != nil {
-			return reconcile.Result{}, err
-		}
-	}
 	out, err := r.sync(ctx, app)
 	again, perr := r.publish(ctx, app, statusOf(app, out, err))
+	if err == nil && usedUp(app, out) {
+		perr = errors.Join(perr, hub.WithdrawApproval(ctx, r.Client, app))
+	}
 	return resultOf(out, again, errors.Join(err, perr))
+}
+
+// setFinalizer adds or removes our finalizer by a patch of nothing else: the spec is Git's.
+func (r *Applications) setFinalizer(ctx context.Context, app *musterv1alpha1.Application, set func(client.Object, string) bool) error {
+	was := app.DeepCopy()
+	if !set(app, musterv1alpha1.ApplicationFinalizer) {
+		return nil
+	}
+	return r.Client.Patch(ctx, app, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{}))
+}
+
+// usedUp: everything that the approved plan takes away is gone. A later plan of the same outcome, such as the same mistake
+// made twice, wants an approval of its own.
+func usedUp(app *musterv1alpha1.Application, out *report) bool {
+	return out.planned != nil && app.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == out.planned.Digest &&
+		len(out.planned.Losing()) == 0 && len(out.step.Now) == 0 && len(out.step.Held) == 0
 }
 
 // sync observes, plans, decides and writes, in that order. The report says how far it came.
@@ -82,7 +102,7 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 		return out, err
 	}
 	out.world.HubCluster = r.HubCluster
-	job, waiting, err := r.job(ctx, app, out.world)
+	job, delivered, waiting, err := r.job(ctx, app, out.world)
 	if err != nil || waiting != "" {
 		out.waiting = waiting
 		return out, err
@@ -91,9 +111,10 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 	if out.planned, err = r.Planner.Application(ctx, *job); err != nil {
 		return out, err
 	}
-	if err := r.claims(ctx, out.planned); err != nil {
+	if err := r.claims(ctx, out.planned, delivered); err != nil {
 		return out, err
 	}
+	r.blocked.note(out.planned)
 	out.planned.Seal()
 	changes, err := out.planned.Changes()
 	if err != nil {
@@ -107,32 +128,33 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 	return out, err
 }
 
-// job finds what the application's repository says of it, and where it belongs. A text instead of a job says what is waited for.
-func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application, world *fleet.World) (*plan.Job, string, error) {
+// job finds what the application's repository says of it, and where it belongs; the plan is the repository's, if it was made
+// since the hub started. A text instead of a job says what is waited for.
+func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application, world *fleet.World) (*plan.Job, *plan.Plan, string, error) {
 	key, ok := hub.RepositoryOf(app)
 	if !ok {
-		return nil, "it was made by hand: spec.source.path is read from a fleet repository, so commit the application to one", nil
+		return nil, nil, "it was made by hand: spec.source.path is read from a fleet repository, so commit the application to one", nil
 	}
 	var repo musterv1alpha1.FleetRepository
 	if err := r.Client.Get(ctx, key, &repo); err != nil {
 		if client.IgnoreNotFound(err) == nil {
-			return nil, fmt.Sprintf("repository %s is gone; its works stay as they are", key), nil
+			return nil, nil, fmt.Sprintf("repository %s is gone; its works stay as they are", key), nil
 		}
-		return nil, "", err
+		return nil, nil, "", err
 	}
 	if repo.Status.Revision == "" {
-		return nil, fmt.Sprintf("repository %s to deliver its first commit", key), nil
+		return nil, nil, fmt.Sprintf("repository %s has delivered no commit yet", key), nil
 	}
 	delivery, err := r.Deliveries.At(ctx, &repo, repo.Status.Revision)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, "", err
 	}
 	definition := delivery.Definitions.Find("muster.dev", "Application", app.Namespace, app.Name)
 	if definition == nil {
-		return nil, absent(app, key, delivery), nil
+		return nil, nil, absent(app, key, delivery), nil
 	}
 	if !sameSpec(app, definition) {
-		return nil, fmt.Sprintf("commit %s to arrive: the application on the hub is not yet, or no more, what %s says",
+		return nil, nil, fmt.Sprintf("waits for commit %s: the application on the hub is not yet, or no more, what %s says",
 			fleet.ShortRevision(repo.Status.Revision), definition.File), nil
 	}
 	job := &plan.Job{
@@ -143,7 +165,7 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 		job.CRDs = delivery.Plan.CRDs
 	}
 	decide(job, world, definition)
-	return job, "", nil
+	return job, delivery.Plan, "", nil
 }
 
 // absent says why a delivered commit has no definition of an application that is on the hub.

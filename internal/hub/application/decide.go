@@ -1,21 +1,17 @@
 package application
 
 import (
-	"context"
 	"fmt"
 	"slices"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
-	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
-	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/placement"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/rollout"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // decide fills in the decisions of the live placement, or the fault that they cannot be had: no placement and no decisions
@@ -35,6 +31,12 @@ func decide(job *plan.Job, world *fleet.World, definition *fleet.Definition) {
 		return
 	}
 	p := &world.Placements[i]
+	if c := meta.FindStatusCondition(p.Status.Conditions, clusterv1beta1.PlacementConditionMisconfigured); c != nil && c.Status == "True" && c.ObservedGeneration == p.Generation {
+		fault.Reason, fault.Move = fleet.PlacementInvalid, fleet.Author
+		fault.Message = fmt.Sprintf("placement %q is misconfigured: %s", p.Name, c.Message)
+		job.Fault = &fault
+		return
+	}
 	chosen, complete := placement.Read(p, world.Decisions)
 	if !complete || !placement.Scheduled(p) {
 		fault.Reason, fault.Move = fleet.DecisionsIncomplete, fleet.Machine
@@ -68,29 +70,6 @@ func decisionsOf(p *clusterv1beta1.Placement, world *fleet.World, chosen []strin
 		decisions = append(decisions, d)
 	}
 	return decisions
-}
-
-// claims makes a fault of every cluster on which another application's work holds an object that this one wants to add.
-func (r *Applications) claims(ctx context.Context, a *plan.Application) error {
-	var failed error
-	a.Claim(func(cluster string, object fleet.ObjectKey) string {
-		var list workv1.ManifestWorkList
-		err := r.Client.List(ctx, &list, client.InNamespace(cluster), client.MatchingFields{hub.ObjectIndex: hub.ObjectIndexKey(object)})
-		if err != nil {
-			failed = err
-			return ""
-		}
-		for i := range list.Items {
-			if lw := hub.LiveWork(&list.Items[i]); lw.Application != "" && lw.Application != a.Key() {
-				return lw.Application
-			}
-		}
-		return ""
-	})
-	if failed != nil {
-		return fmt.Errorf("look up the claims of %s: %w", a.Key(), failed)
-	}
-	return nil
 }
 
 // rolloutInput is what decides which of the changes may be made now.

@@ -3,6 +3,7 @@ package application
 import (
 	"context"
 	"reflect"
+	"strings"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -29,7 +30,7 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("application").
 		For(&musterv1alpha1.Application{}, own).
-		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(ofWork)).
+		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(r.ofWork)).
 		Watches(&clusterv1beta1.Placement{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&clusterv1beta1.PlacementDecision{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&musterv1alpha1.FleetRepository{}, r.ofRepository(), builder.WithPredicates(delivered())).
@@ -39,18 +40,17 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-func ofWork(_ context.Context, o client.Object) []reconcile.Request {
+// ofWork wakes the application of a work, and those that wait for an object on its cluster.
+func (r *Applications) ofWork(_ context.Context, o client.Object) []reconcile.Request {
 	w, ok := o.(*workv1.ManifestWork)
 	if !ok {
 		return nil
 	}
-	var app musterv1alpha1.Application
-	app.Annotations = map[string]string{musterv1alpha1.RepositoryAnnotation: hub.LiveWork(w).Application}
-	key, ok := hub.RepositoryOf(&app)
-	if !ok {
-		return nil
+	requests := r.blocked.requests(w.Namespace)
+	if namespace, name, ok := strings.Cut(hub.LiveWork(w).Application, "/"); ok {
+		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
 	}
-	return []reconcile.Request{{NamespacedName: key}}
+	return requests
 }
 
 // inNamespace wakes the applications of the object's namespace that name the placement.

@@ -3,6 +3,7 @@ package application
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -95,12 +96,15 @@ func rowsOf(out *report) []row {
 	}
 	var rows []row
 	for _, f := range out.planned.Faults {
-		if f.Cluster == "" {
-			continue
+		on := []string{f.Cluster}
+		if f.Cluster == "" { // of the whole: every cluster keeps what it has
+			on = slices.Sorted(maps.Keys(live))
 		}
-		r := rowOfFault(f)
-		r.offline = offline[f.Cluster]
-		rows = append(rows, r)
+		for _, f.Cluster = range on {
+			r := rowOfFault(f)
+			r.offline = offline[f.Cluster]
+			rows = append(rows, r)
+		}
 	}
 	for _, c := range out.planned.Clusters {
 		rows = append(rows, rowOfWorks(c.Name, live[c.Name], c.SetDigest, offline[c.Name], out.refused[c.Name]))
@@ -283,7 +287,7 @@ func plannedCondition(out *report, err error) metav1.Condition {
 	case err != nil:
 		c.Reason, c.Message = ReasonFailed, err.Error()
 	case out.planned == nil:
-		c.Reason, c.Message = ReasonWaiting, "waits for "+out.waiting
+		c.Reason, c.Message = ReasonWaiting, out.waiting
 	case len(out.planned.Faults) > 0:
 		c.Reason = ReasonFaults
 		c.Message = fmt.Sprintf("%d faults, the first: %s", len(out.planned.Faults), out.planned.Faults[0].Error())
@@ -294,9 +298,14 @@ func plannedCondition(out *report, err error) metav1.Condition {
 	return c
 }
 
-// readyCondition is the first of the others that is not true, or that deletions are held.
-func readyCondition(status musterv1alpha1.ApplicationStatus, others ...metav1.Condition) metav1.Condition {
-	for _, c := range others {
+// readyCondition is what wants a person first: what could not be planned, what waits for an approval, then the first of the
+// others that is not true.
+func readyCondition(status musterv1alpha1.ApplicationStatus, planned metav1.Condition, others ...metav1.Condition) metav1.Condition {
+	held := metav1.Condition{Status: metav1.ConditionTrue}
+	if status.Held != nil {
+		held = metav1.Condition{Status: metav1.ConditionFalse, Reason: ReasonHeld, Message: status.Held.Message}
+	}
+	for _, c := range append([]metav1.Condition{planned, held}, others...) {
 		if c.Status != metav1.ConditionTrue {
 			c.Type = ConditionReady
 			return c
@@ -304,8 +313,6 @@ func readyCondition(status musterv1alpha1.ApplicationStatus, others ...metav1.Co
 	}
 	c := metav1.Condition{Type: ConditionReady, Status: metav1.ConditionTrue, Reason: ReasonSucceeded}
 	switch {
-	case status.Held != nil:
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonHeld, status.Held.Message
 	case status.Summary.Clusters == 0:
 		c.Reason, c.Message = ReasonNoClusters, "its placement chose no cluster"
 	default:

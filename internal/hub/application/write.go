@@ -97,7 +97,7 @@ func (r *Applications) writeOne(ctx context.Context, c work.Change) error {
 func (r *Applications) witnessed(ctx context.Context, c work.Change) (bool, error) {
 	for _, witness := range c.Witnesses {
 		current, err := r.current(ctx, c.Cluster, witness.Name)
-		if err != nil || current == nil || current.Generation != witness.Generation || current.DeletionTimestamp != nil {
+		if err != nil || current == nil || string(current.UID) != witness.UID || current.Generation != witness.Generation || current.DeletionTimestamp != nil {
 			return false, err
 		}
 	}
@@ -210,8 +210,7 @@ func (r *Applications) finalize(ctx context.Context, app *musterv1alpha1.Applica
 	r.mu.Lock()
 	delete(r.published, client.ObjectKeyFromObject(app))
 	r.mu.Unlock()
-	controllerutil.RemoveFinalizer(app, musterv1alpha1.ApplicationFinalizer)
-	return reconcile.Result{}, r.Client.Update(ctx, app)
+	return reconcile.Result{}, r.setFinalizer(ctx, app, controllerutil.RemoveFinalizer)
 }
 
 // pointer escapes a key for a JSON pointer.

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+)
+
+func TestDeletionsAreGuarded(t *testing.T) {
+	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+clusterFile("three", "tier: edge, site: c")+
+		placementFile("edge", everyEdge)+placementFile("shops", everyEdge)+
+		applicationFile("shop", "shops", "manifests/shop", "guard", "")+configMapFile("manifests/shop/config.yaml", "shop", "color", "red")+
+		applicationFile("kept", "edge", "manifests/kept", "guard", "  deletion: {application: Orphan}")+configMapFile("manifests/kept/config.yaml", "kept", "color", "red")+
+		applicationFile("data", "edge", "manifests/data", "guard", "")+configMapFile("manifests/data/config.yaml", "data", "color", "red")+protected)
+	f.deliver()
+	for _, name := range []string{"one", "two", "three"} {
+		f.join(name)
+	}
+	f.push("")
+	for _, app := range []string{"retail/shop", "retail/kept", "retail/data"} {
+		f.expectReady(app)
+	}
+	f.run("a typo in a predicate is held while updates go on, and the next commit resolves it", typoIsHeld)
+	f.run("an approved plan is carried out to its end, once", approvedPlan)
+	f.run("a namespace, a volume claim and a definition are not deleted without an approval", protectedKinds)
+	f.run("an application that leaves Git is held until it is approved, and leaves its objects where it says so", applicationLeaves)
+}
+
+const protected = `-- manifests/data/protected.yaml --
+apiVersion: v1
+kind: Namespace
+metadata: {name: guard-data}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+`
+
+// expectHeld waits until an application holds that many deletions, with the parts in what it says of them.
+func (f *theFleet) expectHeld(key string, n int, parts ...string) *musterv1alpha1.Held {
+	f.t.Helper()
+	var held *musterv1alpha1.Held
+	f.eventually(func() string {
+		held = f.application(key).Status.Held
+		if n == 0 && held == nil {
+			return ""
+		}
+		if held == nil || int(held.Deletions) != n {
+			return fmt.Sprintf("%s holds %+v, want %d deletions", key, held, n)
+		}
+		return has("held", held.Message+" "+strings.Join(held.Items, " "), parts...)
+	})
+	return held
+}
+
+func typoIsHeld(f *theFleet) {
+	gone := f.watchDeletions(f.cp.Config(), works, "")
+	only := `{predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {tier: edge, site: a}}}}]}`
+	f.push(placementFile("shops", only) + configMapFile("manifests/shop/config.yaml", "shop", "color", "blue"))
+	f.expectHeld("retail/shop", 2, "would leave 2 of 3 clusters", "two", "three", "muster approve --plan")
+	f.expectData("one", "guard", "shop", "color", "blue")
+	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "Held", "would leave 2 of 3 clusters")
+	f.expectRow("retail/shop", "two", "Held", "ApprovalNeeded")
+	f.push(placementFile("shops", everyEdge))
+	f.expectReady("retail/shop")
+	f.expectHeld("retail/shop", 0)
+	f.expectData("two", "guard", "shop", "color", "blue")
+	if names := gone.list(); len(names) > 0 {
+		f.t.Errorf("works were deleted: %v", names)
+	}
+}
+
+func approvedPlan(f *theFleet) {
+	f.agents["three"]() // its part of the deletions takes until it is back
+	f.push(placementFile("shops", `{predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {site: a}}}}]}`))
+	held := f.expectHeld("retail/shop", 2)
+	f.approve(f.application("retail/shop"), held)
+	f.expectData("two", "guard", "shop", "color", "")
+	f.expectHeld("retail/shop", 0)
+	if n := len(f.worksOf("retail/shop")); n != 2 {
+		f.t.Errorf("%d works, want that of one and the one of three that is being deleted", n)
+	}
+	f.startAgent("three")
+	f.expectData("three", "guard", "shop", "color", "")
+	f.expectReady("retail/shop")
+	f.expectData("one", "guard", "shop", "color", "blue")
+
+	// The same mistake later wants an approval of its own.
+	f.push(placementFile("shops", everyEdge))
+	f.expectHealthy("retail/shop", f.repository().Status.Revision, 3)
+	f.push(placementFile("shops", `{predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {site: a}}}}]}`))
+	f.expectHeld("retail/shop", 2)
+	f.push(placementFile("shops", everyEdge))
+	f.expectReady("retail/shop")
+}
+
+func protectedKinds(f *theFleet) {
+	f.push("-- manifests/data/protected.yaml --\n" + deleted + configMapFile("manifests/data/config.yaml", "data", "color", "blue"))
+	held := f.expectHeld("retail/data", 6, "Namespace guard-data on one", "PersistentVolumeClaim guard/data on two", "protected")
+	for _, cluster := range []string{"one", "two", "three"} {
+		if !f.on(cluster, &corev1.PersistentVolumeClaim{}, "guard", "data") || !f.on(cluster, &corev1.Namespace{}, "", "guard-data") {
+			f.t.Errorf("%s has lost what is protected", cluster)
+		}
+	}
+	f.approve(f.application("retail/data"), held)
+	f.expectReady("retail/data")
+	f.expectData("one", "guard", "data", "color", "blue")
+	f.eventually(func() string {
+		var claim corev1.PersistentVolumeClaim
+		if f.on("one", &claim, "guard", "data") && claim.DeletionTimestamp == nil {
+			return "the claim is still there, although its deletion was approved"
+		}
+		return ""
+	})
+}
+
+func applicationLeaves(f *theFleet) {
+	f.push("-- applications/retail/shop/application.yaml --\n" + deleted + "-- applications/retail/kept/application.yaml --\n" + deleted)
+	f.eventually(func() string {
+		held := f.repository().Status.Held
+		if held == nil || held.Deletions != 2 {
+			return fmt.Sprintf("the repository holds %+v", held)
+		}
+		return has("held", held.Message+strings.Join(held.Items, " "), "application retail/shop, on 3 clusters", "application retail/kept, on 3 clusters", "muster approve --plan")
+	})
+	f.expectApplication("retail/shop", "Planned", metav1.ConditionFalse, "Waiting", "its removal is held")
+	if n := len(f.worksOf("retail/shop")); n != 3 {
+		f.t.Errorf("%d works, want all 3", n)
+	}
+	repo := f.repository()
+	f.approve(repo, repo.Status.Held)
+	for _, app := range []string{"retail/shop", "retail/kept"} {
+		f.eventually(func() string {
+			if a := f.application(app); a.Name != "" {
+				return app + " is still there"
+			}
+			return ""
+		})
+	}
+	for _, cluster := range []string{"one", "two", "three"} {
+		f.expectData(cluster, "guard", "shop", "color", "")
+		if got := f.data(cluster, "guard", "kept", "color"); got != "red" {
+			f.t.Errorf("%s has kept %q, want it left there", cluster, got)
+		}
+	}
+	f.expectRepository("Ready", metav1.ConditionTrue, "Succeeded")
+	f.eventually(func() string {
+		if a := f.repository().Annotations[musterv1alpha1.ApprovedPlanAnnotation]; a != "" {
+			return "the approval is used and still there"
+		}
+		return ""
+	})
+}
