@@ -96,6 +96,19 @@ func (f *theFleet) expectReady(key string) {
 	})
 }
 
+// expectCurrent waits until every cluster has applied the newest commit, healthy or not.
+func (f *theFleet) expectCurrent(key string) {
+	f.t.Helper()
+	f.eventually(func() string {
+		a, r := f.application(key), f.repository()
+		s := a.Status.Summary
+		if a.Status.Revision != r.Status.FetchedRevision || s.Clusters == 0 || s.Current != s.Clusters {
+			return fmt.Sprintf("%s is at %s: %+v", key, a.Status.Revision, s)
+		}
+		return ""
+	})
+}
+
 // expectData waits for a value of a ConfigMap on a cluster; "" means that the ConfigMap is gone.
 func (f *theFleet) expectData(cluster, namespace, name, key, want string) {
 	f.t.Helper()

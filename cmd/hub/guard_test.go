@@ -23,7 +23,7 @@ func TestDeletionsAreGuarded(t *testing.T) {
 	}
 	f.push("")
 	for _, app := range []string{"retail/shop", "retail/kept", "retail/data"} {
-		f.expectReady(app)
+		f.expectCurrent(app)
 	}
 	f.run("a typo in a predicate is held while updates go on, and the next commit resolves it", typoIsHeld)
 	f.run("an approved plan is carried out to its end, once", approvedPlan)
@@ -40,6 +40,16 @@ apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: data}
 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: lamps.guard.example.com}
+spec:
+  group: guard.example.com
+  scope: Namespaced
+  names: {plural: lamps, singular: lamp, kind: Lamp, listKind: LampList}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
 `
 
 // expectHeld waits until an application holds that many deletions, with the parts in what it says of them.
@@ -118,6 +128,10 @@ func protectedKinds(f *theFleet) {
 		}
 		return ""
 	})
+	definition := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition"}}
+	if !f.on("one", definition, "", "lamps.guard.example.com") {
+		f.t.Error("the definition is gone: it stays, whatever is approved")
+	}
 }
 
 func applicationLeaves(f *theFleet) {
