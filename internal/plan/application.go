@@ -130,7 +130,7 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 	if err != nil {
 		return nil, err
 	}
-	content, err := p.Renderer.Render(ctx, in)
+	content, err := p.Renderer.RenderResolved(ctx, in, resolved)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"text/template"
 	"text/template/parse"
 
@@ -20,9 +21,15 @@ const (
 )
 
 // scope is what expressions can ask for: one cluster.
-type scope struct {
-	cluster *clusterv1.ManagedCluster
-	funcs   template.FuncMap
+type scope struct{ cluster *clusterv1.ManagedCluster }
+
+// expression is a text whose expressions are parsed. It is evaluated for one cluster at a time.
+type expression struct {
+	scope    scope
+	template *template.Template
+	// alone is true when the text is exactly one expression, whose value is captured with its type in result.
+	alone  bool
+	result any
 }
 
 // expressionError is a failure that was put into words for the author of the expression.
@@ -30,15 +37,17 @@ type expressionError struct{ message string }
 
 func (e expressionError) Error() string { return e.message }
 
-func newScope(cluster *clusterv1.ManagedCluster) scope {
-	s := scope{cluster: cluster}
-	s.funcs = template.FuncMap{
+func newScope(cluster *clusterv1.ManagedCluster) scope { return scope{cluster: cluster} }
+
+func (e *expression) functions() template.FuncMap {
+	s := &e.scope
+	return template.FuncMap{
 		"label":            s.label,
 		"claim":            s.claim,
 		"cluster":          s.facts,
 		optional + "label": func(key string) any { return orNil(s.labels(key)) },
 		optional + "claim": func(key string) any { return orNil(s.claims(key)) },
-		capture:            func(value any) any { return value },
+		capture:            e.capture,
 
 		"upper":      strings.ToUpper,
 		"lower":      strings.ToLower,
@@ -60,7 +69,6 @@ func newScope(cluster *clusterv1.ManagedCluster) scope {
 		"default":    fallback,
 		"ternary":    ternary,
 	}
-	return s
 }
 
 // optional prefixes the forms of label and claim whose missing key a following default replaces.
@@ -69,8 +77,16 @@ const optional = "optional_"
 // capture is the function through which the value of an expression leaves it with its type.
 const capture = "capture_"
 
+func (e *expression) capture(value any) any {
+	if !e.alone {
+		return value
+	}
+	e.result = value
+	return ""
+}
+
 // facts of the cluster, for expressions such as cluster.name. Values of clusters come with ClusterValues.
-func (s scope) facts() map[string]any {
+func (s *scope) facts() map[string]any {
 	labels := map[string]any{}
 	for key, value := range s.cluster.Labels {
 		labels[key] = value
@@ -78,12 +94,12 @@ func (s scope) facts() map[string]any {
 	return map[string]any{"name": s.cluster.Name, "labels": labels}
 }
 
-func (s scope) labels(key string) (string, bool) {
+func (s *scope) labels(key string) (string, bool) {
 	value, ok := s.cluster.Labels[key]
 	return value, ok
 }
 
-func (s scope) claims(key string) (string, bool) {
+func (s *scope) claims(key string) (string, bool) {
 	for _, claim := range s.cluster.Status.ClusterClaims {
 		if claim.Name == key {
 			return claim.Value, true
@@ -99,7 +115,7 @@ func orNil(value string, ok bool) any {
 	return value
 }
 
-func (s scope) label(key string, or ...any) (any, error) {
+func (s *scope) label(key string, or ...any) (any, error) {
 	if value, ok := s.labels(key); ok {
 		return value, nil
 	}
@@ -109,7 +125,7 @@ func (s scope) label(key string, or ...any) (any, error) {
 	return nil, expressionError{fmt.Sprintf("label %q is missing on cluster %s: set it in the cluster's file or give a default: label %q \"x\"", key, s.cluster.Name, key)}
 }
 
-func (s scope) claim(key string, or ...any) (any, error) {
+func (s *scope) claim(key string, or ...any) (any, error) {
 	if value, ok := s.claims(key); ok {
 		return value, nil
 	}
@@ -191,27 +207,84 @@ func (s scope) value(source string) (any, error) {
 	if !strings.Contains(source, openExpression) {
 		return source, nil
 	}
+	e, err := parsed.take(source)
+	if err != nil {
+		return nil, err
+	}
+	defer parsed.giveBack(source, e)
+	return e.evaluate(s)
+}
+
+func (e *expression) evaluate(s scope) (any, error) {
+	e.scope, e.result = s, nil
+	var out strings.Builder
+	if err := e.template.Execute(&out, nil); err != nil {
+		return nil, errors.New(executionMessage(err))
+	}
+	if e.alone {
+		return e.result, nil
+	}
+	return out.String(), nil
+}
+
+func parseExpression(source string) (*expression, error) {
+	e := &expression{}
 	t, err := template.New("expression").Delims(openExpression, closeExpression).
-		Option("missingkey=error").Funcs(s.funcs).Parse(source)
+		Option("missingkey=error").Funcs(e.functions()).Parse(source)
 	if err != nil {
 		return nil, errors.New("the expression does not parse: " + parseMessage(err))
 	}
+	e.template = t
 	allowDefaults(t.Root)
-	var result any
 	if pipe := only(t.Root); pipe != nil {
-		t.Funcs(template.FuncMap{capture: func(value any) any { result = value; return "" }})
+		e.alone = true
 		pipe.Cmds = append(pipe.Cmds, &parse.CommandNode{NodeType: parse.NodeCommand, Pos: pipe.Pos,
 			Args: []parse.Node{parse.NewIdentifier(capture).SetPos(pipe.Pos).SetTree(t.Tree)}})
-		if err := t.Execute(new(strings.Builder), nil); err != nil {
-			return nil, errors.New(executionMessage(err))
-		}
-		return result, nil
 	}
-	var out strings.Builder
-	if err := t.Execute(&out, nil); err != nil {
-		return nil, errors.New(executionMessage(err))
+	return e, nil
+}
+
+// parsed keeps expressions that nobody evaluates at the moment: a thousand clusters ask for the same few.
+var parsed = expressionCache{idle: map[string][]*expression{}}
+
+// idleExpressions bounds how many are kept.
+const idleExpressions = 4096
+
+type expressionCache struct {
+	mutex sync.Mutex
+	idle  map[string][]*expression
+	count int
+}
+
+func (c *expressionCache) take(source string) (*expression, error) {
+	if e := c.find(source); e != nil {
+		return e, nil
 	}
-	return out.String(), nil
+	return parseExpression(source)
+}
+
+func (c *expressionCache) find(source string) *expression {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	idle := c.idle[source]
+	if len(idle) == 0 {
+		return nil
+	}
+	c.idle[source] = idle[:len(idle)-1]
+	c.count--
+	return idle[len(idle)-1]
+}
+
+func (c *expressionCache) giveBack(source string, e *expression) {
+	e.scope, e.result = scope{}, nil
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.count == idleExpressions {
+		clear(c.idle)
+		c.count = 0
+	}
+	c.idle[source] = append(c.idle[source], e)
+	c.count++
 }
 
 // only gives the pipeline of a template that is nothing but one expression.

@@ -24,6 +24,12 @@ const maxReadings = 4
 // reading is what one run of an overlay looked at, and how each looked: the run depends on nothing else.
 type reading map[string]string
 
+// keyed is a reading with its key.
+type keyed struct {
+	reading
+	key string
+}
+
 func (r reading) holds(tree fleet.Tree) bool {
 	for name, saw := range r {
 		if look(tree, name, saw[:1]) != saw {
@@ -33,7 +39,7 @@ func (r reading) holds(tree fleet.Tree) bool {
 	return true
 }
 
-func (r reading) key() string {
+func (r reading) digest() string {
 	parts := make([]string, 0, 2*len(r))
 	for _, name := range slices.Sorted(maps.Keys(r)) {
 		parts = append(parts, name, r[name])
@@ -44,13 +50,13 @@ func (r reading) key() string {
 // kustomizeJob prepares the run of an overlay. Its key is what the run reads: that of an earlier run, when this tree has all
 // of it as it was.
 func (r *Renderer) kustomizeJob(in Input, s source) job {
-	var readings []reading
+	var readings []keyed
 	if remembered, ok := r.memo.get("reading:" + s.path); ok {
-		readings = remembered.value.([]reading)
+		readings = remembered.value.([]keyed)
 	}
 	for _, earlier := range readings {
 		if earlier.holds(in.Tree) {
-			return r.overlayJob(in.Tree, s.path, earlier.key())
+			return r.overlayJob(in.Tree, s.path, earlier.key)
 		}
 	}
 	// Only a run tells what an overlay reads, and so which other runs are the same: the first run is made here, once for
@@ -62,16 +68,17 @@ func (r *Renderer) kustomizeJob(in Input, s source) job {
 	found, _, _ := r.memo.flight.Do(digestOf("reading", s.path, root), func() (any, error) {
 		files := newTreeFiles(in.Tree)
 		objects, err := kustomize(files, s.path)
-		r.keepReading(s.path, files.saw, readings)
-		return job{key: digestOf("kustomize", s.path, files.saw.key()), run: func() ([]object, error) { return objects, err }}, nil
+		saw := keyed{files.saw, files.saw.digest()}
+		r.keepReading(s.path, saw, readings)
+		return job{key: digestOf("kustomize", s.path, saw.key), run: func() ([]object, error) { return objects, err }}, nil
 	})
 	return found.(job)
 }
 
-func (r *Renderer) keepReading(dir string, saw reading, earlier []reading) {
-	kept := append([]reading{saw}, earlier...)
+func (r *Renderer) keepReading(dir string, saw keyed, earlier []keyed) {
+	kept := append([]keyed{saw}, earlier...)
 	kept = kept[:min(len(kept), maxReadings)]
-	r.memo.put(&entry{key: "reading:" + dir, value: kept, size: int64(len(kept)*(len(saw)+1)*160) + entryOverhead})
+	r.memo.put(&entry{key: "reading:" + dir, value: kept, size: int64(len(kept)*(len(saw.reading)+1)*160) + entryOverhead})
 }
 
 func (r *Renderer) overlayJob(tree fleet.Tree, dir, key string) job {

@@ -4,7 +4,7 @@ import (
 	"container/list"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/muster-io/muster/internal/fleet"
@@ -94,9 +94,11 @@ func (m *memo) remove(element *list.Element) {
 
 // digestOf hashes parts so that no two lists of parts run together.
 func digestOf(parts ...string) string {
-	h := sha256.New()
+	var all []byte
 	for _, part := range parts {
-		fmt.Fprintf(h, "%d:%s", len(part), part)
+		all = append(strconv.AppendInt(all, int64(len(part)), 10), ':')
+		all = append(all, part...)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	sum := sha256.Sum256(all)
+	return hex.EncodeToString(sum[:])
 }

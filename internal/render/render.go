@@ -60,21 +60,26 @@ func (r *Renderer) Stats() Stats {
 // Render gives the manifests of one application on one cluster. The error is a fleet.Fault that names application, cluster,
 // file and line, or ctx's error. The content is shared between callers: it must not be changed.
 func (r *Renderer) Render(ctx context.Context, in Input) (*fleet.Content, error) {
+	resolved, err := Resolve(in)
+	if err != nil {
+		return nil, in.fault(err)
+	}
+	return r.RenderResolved(ctx, in, resolved)
+}
+
+// RenderResolved is Render for a caller that has resolved the input.
+func (r *Renderer) RenderResolved(ctx context.Context, in Input, resolved *Resolved) (*fleet.Content, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("render %s: %w", nameOf(in.Application), err)
 	}
-	content, err := r.render(in)
+	content, err := r.render(in, resolved)
 	if err != nil {
 		return nil, in.fault(err)
 	}
 	return content, nil
 }
 
-func (r *Renderer) render(in Input) (*fleet.Content, error) {
-	resolved, err := Resolve(in)
-	if err != nil {
-		return nil, err
-	}
+func (r *Renderer) render(in Input, resolved *Resolved) (*fleet.Content, error) {
 	s, err := sourceOf(in, resolved)
 	if err != nil {
 		return nil, err

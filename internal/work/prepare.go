@@ -18,6 +18,9 @@ type prepared struct {
 	// shared is the namespace of spec.destination, which other applications may create as well.
 	shared map[fleet.ObjectKey]bool
 	size   int
+
+	mutex sync.Mutex
+	specs map[string]*spec
 }
 
 // prepare makes the manifests that works carry: each with the hub's label, its metadata as an API server keeps it, and

@@ -11,7 +11,6 @@ import (
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // Input is what the works of one application on one cluster are made of.
@@ -26,7 +25,8 @@ type Input struct {
 	Live []fleet.LiveWork
 }
 
-// Set is the works of one application on one cluster. They are final: nothing is added to them later.
+// Set is the works of one application on one cluster. They are final: nothing is added to them later. Their specs are shared
+// between clusters: who wants another one makes a copy.
 type Set struct {
 	Application string
 	Cluster     string
@@ -77,26 +77,16 @@ func planned(in Input, content *prepared, number int, manifests []fleet.Manifest
 			Labels:    map[string]string{musterv1alpha1.OwnerLabel: Owner("Application", app.Namespace, app.Name)},
 		},
 	}
-	keys := make([]fleet.ObjectKey, len(manifests))
-	digests := make([]string, len(manifests))
-	w.Spec.Workload.Manifests = make([]workv1.Manifest, len(manifests))
-	w.Spec.ManifestConfigs = make([]workv1.ManifestConfigOption, len(manifests))
-	for i, m := range manifests {
-		keys[i], digests[i] = m.Key, content.digests[m.Key.Identity()]
-		w.Spec.Workload.Manifests[i] = workv1.Manifest{RawExtension: runtime.RawExtension{Raw: m.JSON}}
-		w.Spec.ManifestConfigs[i] = configOf(app, m.Key)
-	}
-	w.Spec.DeleteOption = deleteOptionOf(manifests, content.shared, keptBefore(in.Live, number))
-	w.Spec.Executor = executorOf(app)
-	digest := specDigest(w, digests)
+	s := content.specOf(app, manifests, keptBefore(in.Live, number))
+	w.Spec = s.work
 	w.Annotations = map[string]string{
 		musterv1alpha1.ApplicationAnnotation:   app.Namespace + "/" + app.Name,
 		musterv1alpha1.PartAnnotation:          strconv.Itoa(number),
-		musterv1alpha1.ContentDigestAnnotation: digest,
-		musterv1alpha1.ObjectsAnnotation:       FormatObjects(keys),
+		musterv1alpha1.ContentDigestAnnotation: s.digest,
+		musterv1alpha1.ObjectsAnnotation:       s.objects,
 		musterv1alpha1.DriftAnnotation:         string(driftPolicy(app)),
 	}
-	return w, digest
+	return w, s.digest
 }
 
 func driftPolicy(app *musterv1alpha1.Application) musterv1alpha1.DriftPolicy {
