@@ -15,12 +15,16 @@ import (
 
 // Objects are the PlacementDecisions of a result: pages of at most 100 clusters, group by group, named
 // <placement>-decision-N from 1, always at least one. A page that exists already keeps what others wrote into its metadata.
+// A placement whose name no label can hold has none: they could not be written.
 func Objects(p *clusterv1beta1.Placement, r *Result, existing []clusterv1beta1.PlacementDecision) []clusterv1beta1.PlacementDecision {
 	have := make(map[string]*clusterv1beta1.PlacementDecision, len(existing))
 	for i := range existing {
 		have[existing[i].Name] = &existing[i]
 	}
 	var pages []clusterv1beta1.PlacementDecision
+	if !labelable(p.Name) {
+		return nil
+	}
 	for _, group := range r.Groups {
 		for _, clusters := range pagesOf(group.Clusters) {
 			name := pageName(p.Name, len(pages)+1)
@@ -104,6 +108,9 @@ func Status(p *clusterv1beta1.Placement, r *Result) clusterv1beta1.PlacementStat
 	status.DecisionGroups = nil
 	page := 1
 	for _, g := range r.Groups {
+		if !labelable(p.Name) {
+			break
+		}
 		s := clusterv1beta1.DecisionGroupStatus{
 			DecisionGroupIndex: int32(g.Index),
 			DecisionGroupName:  g.Name,

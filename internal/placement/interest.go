@@ -20,6 +20,8 @@ type Interest struct {
 	resources map[clusterv1.ResourceName]bool
 	scores    map[string]bool // names of AddOnPlacementScores
 	all       bool            // a CEL expression can look at everything
+
+	predicates []clusterSelector // nil where there are none, or where they cannot decide without more than the cluster
 }
 
 // InterestOf collects what a placement looks at.
@@ -44,7 +46,26 @@ func InterestOf(p *clusterv1beta1.Placement) Interest {
 	for _, c := range p.Spec.PrioritizerPolicy.Configurations {
 		i.prioritizer(c)
 	}
+	if !i.all {
+		if selectors, err := compilePredicates(p.Spec.Predicates); err == nil {
+			i.predicates = selectors
+		}
+	}
 	return i
+}
+
+// excludes says that the predicates keep a cluster out.
+func (i Interest) excludes(cluster *clusterv1.ManagedCluster) bool {
+	if len(i.predicates) == 0 {
+		return false
+	}
+	var claims map[string]string
+	if len(i.claims) > 0 {
+		claims = claimMap(cluster)
+	}
+	return !slices.ContainsFunc(i.predicates, func(s clusterSelector) bool {
+		return s.labels.matches(cluster.Labels) && s.claims.matches(claims)
+	})
 }
 
 func (i *Interest) selector(labels *metav1.LabelSelector, claims []metav1.LabelSelectorRequirement) {
@@ -77,6 +98,8 @@ func (i Interest) InCluster(before, after *clusterv1.ManagedCluster) bool {
 	switch {
 	case before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero():
 		return true
+	case i.excludes(before) && i.excludes(after):
+		return false // out before and after
 	case !equality.Semantic.DeepEqual(before.Spec.Taints, after.Spec.Taints):
 		return true
 	case i.all && !sameButRevision(before, after):

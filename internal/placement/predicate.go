@@ -9,6 +9,7 @@ import (
 
 // predicates keeps the clusters that match at least one of spec.predicates; without predicates, all.
 func predicates(r *run) error {
+	defer r.trace(FilterPlugin, "Predicate")()
 	selectors, err := compilePredicates(r.placement.Spec.Predicates)
 	if err != nil {
 		return err

@@ -89,6 +89,7 @@ var pipeline = []struct {
 	step func(*run) error
 }{
 	{StepSets, boundSets},          // ManagedClusterSetBindings, spec.clusterSets
+	{StepSets, usable},             // metadata.name, spec.scoreRateLimit
 	{StepPredicates, predicates},   // spec.predicates
 	{StepTaints, taints},           // spec.tolerations
 	{StepScores, prioritize},       // spec.prioritizerPolicy
@@ -97,11 +98,31 @@ var pipeline = []struct {
 }
 
 // Schedule decides which clusters a placement selects.
-func (x *Index) Schedule(p *clusterv1beta1.Placement) Result { return x.ScheduleAt(p, x.now) }
+func (x *Index) Schedule(p *clusterv1beta1.Placement) Result { return x.ScheduleAt(p, x.now, nil) }
 
 // ScheduleAt is Schedule at another time than the world's: clusters, scores and taints are the same, what has expired differs.
-func (x *Index) ScheduleAt(p *clusterv1beta1.Placement, now time.Time) Result {
-	r := &run{placement: p, index: x, now: now, previous: x.history.of(p), inSet: map[string]string{}}
+// The trace, which may be nil, is told about the plugins.
+func (x *Index) ScheduleAt(p *clusterv1beta1.Placement, now time.Time, trace Trace) Result {
+	return x.run(p, now, trace).result
+}
+
+// Trace is told when a plugin begins, with OCM's names, and gives what is called when it ends.
+type Trace func(kind PluginKind, name string) (end func())
+
+// PluginKind is what a plugin does.
+type PluginKind string
+
+// The kinds of plugins, as OCM's metrics name them.
+const (
+	FilterPlugin      PluginKind = "filter"
+	PrioritizerPlugin PluginKind = "prioritizer"
+)
+
+func (x *Index) run(p *clusterv1beta1.Placement, now time.Time, trace Trace) *run {
+	if trace == nil {
+		trace = func(PluginKind, string) func() { return func() {} }
+	}
+	r := &run{placement: p, index: x, now: now, trace: trace, previous: x.history.of(p), inSet: map[string]string{}}
 	r.result.at = now
 	for _, s := range pipeline {
 		if err := s.step(r); err != nil {
@@ -110,7 +131,7 @@ func (x *Index) ScheduleAt(p *clusterv1beta1.Placement, now time.Time) Result {
 		}
 	}
 	r.finish()
-	return r.result
+	return r
 }
 
 // Explain is the decision about one cluster, also about one that no bound set holds.
@@ -122,8 +143,7 @@ func (x *Index) Explain(p *clusterv1beta1.Placement, result *Result, cluster str
 		return result.Decisions[i]
 	}
 	r := &run{placement: p, index: x, sets: x.setsOf(p)}
-	r.gone(cluster)
-	return r.extra[0]
+	return r.outside(cluster)
 }
 
 // run is one placement on its way through the pipeline.
@@ -131,6 +151,7 @@ type run struct {
 	placement *clusterv1beta1.Placement
 	index     *Index
 	now       time.Time
+	trace     Trace
 	previous  map[string]bool // clusters that the placement has chosen before
 
 	sets       setFacts

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -40,7 +41,10 @@ func prioritize(r *run) error {
 			continue
 		}
 		scores := make([]int64, len(r.candidates))
+		plugin, _, _ := strings.Cut(p.name, "/")
+		end := r.trace(PrioritizerPlugin, plugin)
 		p.score(r, scores)
+		end()
 		for i, s := range scores {
 			totals[i] += s * int64(p.weight)
 		}

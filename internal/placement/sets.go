@@ -163,7 +163,7 @@ func boundSets(r *run) error {
 	for name := range r.previous {
 		i, exists := r.index.position[name]
 		if _, member := slices.BinarySearch(members, i); !exists || !member {
-			r.gone(name)
+			r.extra = append(r.extra, r.outside(name))
 		}
 	}
 	r.inSets = len(r.candidates)
@@ -188,13 +188,13 @@ func (r *run) members() []int {
 	return all
 }
 
-// gone explains a cluster that was chosen and is in no eligible set any more.
-func (r *run) gone(name string) {
+// outside explains a cluster that is in no eligible set.
+func (r *run) outside(name string) fleet.Decision {
 	reason := "the cluster does not exist"
 	if _, exists := r.index.position[name]; exists {
 		reason = r.notInSets()
 	}
-	r.extra = append(r.extra, fleet.Decision{Cluster: name, Step: StepSets, Reason: reason})
+	return fleet.Decision{Cluster: name, Step: StepSets, Reason: reason}
 }
 
 // notInSets says why a cluster that no eligible set holds is out.

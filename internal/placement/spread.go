@@ -21,6 +21,11 @@ func (r *run) spread(wanted int) (picked []int, blocked map[int]string, err erro
 	if err != nil {
 		return nil, nil, err
 	}
+	picked, blocked = r.pick(constraints, wanted)
+	return picked, blocked, nil
+}
+
+func (r *run) pick(constraints []topology, wanted int) (picked []int, blocked map[int]string) {
 	classes := r.classes(constraints)
 	for len(picked) < wanted {
 		best := -1
@@ -48,7 +53,7 @@ func (r *run) spread(wanted int) (picked []int, blocked map[int]string, err erro
 			blocked[i] = constraints[at].reason(classes[n].values[at])
 		}
 	}
-	return picked, blocked, nil
+	return picked, blocked
 }
 
 // topology is one constraint with the number of picked clusters for each value of its key.

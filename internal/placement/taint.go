@@ -12,6 +12,7 @@ import (
 // taints keeps the clusters whose taints are tolerated: NoSelect always needs a toleration, NoSelectIfNew does for
 // clusters that were not chosen before, PreferNoSelect only lowers the rank.
 func taints(r *run) error {
+	defer r.trace(FilterPlugin, "TaintToleration")()
 	if err := checkTolerations(r.placement.Spec.Tolerations); err != nil {
 		return err
 	}
@@ -118,11 +119,7 @@ func matchesTaint(t *clusterv1beta1.Toleration, taint *clusterv1.Taint) bool {
 }
 
 func taintReason(taint *clusterv1.Taint, expired *int64) string {
-	text := "taint " + taint.Key
-	if taint.Value != "" {
-		text += "=" + taint.Value
-	}
-	text += ":" + string(taint.Effect)
+	text := "taint " + taintText(taint)
 	switch {
 	case expired != nil:
 		return text + " is no longer tolerated: " + strconv.FormatInt(*expired, 10) + "s have passed"
@@ -131,4 +128,13 @@ func taintReason(taint *clusterv1.Taint, expired *int64) string {
 	default:
 		return text + " is not tolerated"
 	}
+}
+
+// taintText is key=value:effect, as people write it.
+func taintText(taint *clusterv1.Taint) string {
+	text := taint.Key
+	if taint.Value != "" {
+		text += "=" + taint.Value
+	}
+	return text + ":" + string(taint.Effect)
 }

@@ -26,6 +26,7 @@ func (r *Placements) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err := r.Client.Get(ctx, request.NamespacedName, &p); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.ledger.forget(request.NamespacedName)
+			r.interests.Delete(request.NamespacedName)
 			r.statuses.Delete(request.NamespacedName)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
@@ -54,17 +55,20 @@ func (r *Placements) schedule(ctx context.Context, p *clusterv1beta1.Placement) 
 		return 0, err
 	}
 	now := r.Now()
-	result := index.ScheduleAt(p, now)
-	wanted := placement.Objects(p, &result, existing)
-	if err := r.write(ctx, p, &result, placement.Writes(p, existing, wanted)); err != nil {
+	result := index.ScheduleAt(p, now, r.tracePlugins)
+	outcome := placement.Next(p, &result, existing)
+	schedulingDuration.Observe(r.Now().Sub(now).Seconds())
+	begin := r.Now()
+	if err := r.write(ctx, p, &result, outcome.Writes); err != nil {
 		return 0, err
 	}
-	if err := r.publish(ctx, p, placement.Status(p, &result)); err != nil {
+	bindDuration.Observe(r.Now().Sub(begin).Seconds())
+	if err := r.publish(ctx, p, outcome.Status); err != nil {
 		return 0, err
 	}
-	if !result.RequeueAt.IsZero() {
+	if !outcome.Again.IsZero() {
 		// Just after the moment, so that what expires then has expired.
-		return max(result.RequeueAt.Sub(now), 0) + 10*time.Millisecond, nil
+		return max(outcome.Again.Sub(now), 0) + 10*time.Millisecond, nil
 	}
 	return 0, nil
 }

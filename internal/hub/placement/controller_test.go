@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
@@ -173,7 +174,7 @@ var _ = Describe("A placement", func() {
 		}
 		expectChosen(ctx, p, append(more, names[1:]...)...)
 		stop()
-		Expect(lost).NotTo(Receive(Not(BeEmpty())), "kept clusters vanished from the pages")
+		Expect(<-lost).To(BeEmpty(), "kept clusters vanished from the pages")
 	})
 
 	It("leaves a placement to another scheduler that asks for it", func(ctx SpecContext) {
@@ -226,6 +227,82 @@ var _ = Describe("A placement", func() {
 		t.score(ctx, b, 90)
 		expectChosen(ctx, follows, b)
 		expectChosen(ctx, stays, a)
+	})
+
+	It("shows scores to those who ask, and follows them no faster than they ask", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		a, b := t.cluster(ctx, "a", nil), t.cluster(ctx, "b", nil)
+		t.score(ctx, a, 10)
+		p := t.placement(ctx, "edge", func(s *clusterv1beta1.PlacementSpec) {
+			s.SortBy, s.ScoreRateLimit = clusterv1beta1.SortByScore, "1h"
+			s.PrioritizerPolicy = clusterv1beta1.PrioritizerPolicy{Mode: clusterv1beta1.PrioritizerPolicyModeExact, Configurations: []clusterv1beta1.PrioritizerConfig{
+				{Weight: 1, ScoreCoordinate: &clusterv1beta1.ScoreCoordinate{Type: clusterv1beta1.ScoreCoordinateTypeAddOn, AddOn: &clusterv1beta1.AddOnScore{ResourceName: "usage", ScoreName: "cpu"}}},
+			}}
+		})
+		expectChosen(ctx, p, a, b)
+		scores := func() string {
+			text := ""
+			for _, d := range pagesOf(ctx, p)[0].Status.Decisions {
+				text += fmt.Sprintf("%s %d ", strings.TrimSuffix(d.ClusterName, "-"+t.name), *d.Score)
+			}
+			return text
+		}
+		Expect(scores()).To(Equal("a 10 b 0 "), "the best comes first")
+		updated := live(ctx, p).Status.LastScoreUpdateTime
+		Expect(updated).NotTo(BeNil())
+
+		By("a score that changes within the hour waits, a cluster that comes does not and brings it along")
+		t.score(ctx, b, 90)
+		c := t.cluster(ctx, "c", nil)
+		expectChosen(ctx, p, a, b, c)
+		Eventually(scores).Should(Equal("b 90 a 10 c 0 "))
+		Expect(live(ctx, p).Status.LastScoreUpdateTime).To(Equal(updated), "that was no update of scores alone")
+
+		By("without the limit it is followed at once")
+		edit(ctx, p, p.Name, func(p *clusterv1beta1.Placement) { p.Spec.ScoreRateLimit = "0s" })
+		t.score(ctx, c, 95)
+		Eventually(scores).Should(Equal("c 95 b 90 a 10 "))
+	})
+
+	It("says so when its name is too long for its decisions", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		t.cluster(ctx, "a", nil)
+		p := t.placement(ctx, strings.Repeat("long", 16), nil)
+		expectCondition(ctx, p, "PlacementMisconfigured", metav1.ConditionTrue, "Misconfigured", "the name has 64 characters")
+	})
+
+	It("is measured", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		p := t.placement(ctx, "edge", func(s *clusterv1beta1.PlacementSpec) {
+			s.PrioritizerPolicy.Configurations = []clusterv1beta1.PrioritizerConfig{
+				{Weight: 1, ScoreCoordinate: &clusterv1beta1.ScoreCoordinate{Type: clusterv1beta1.ScoreCoordinateTypeAddOn, AddOn: &clusterv1beta1.AddOnScore{ResourceName: "usage", ScoreName: "cpu"}}},
+			}
+		})
+		expectChosen(ctx, p, t.cluster(ctx, "a", nil))
+		families, err := metrics.Registry.Gather()
+		Expect(err).NotTo(HaveOccurred())
+		measured := map[string]bool{}
+		for _, family := range families {
+			for _, m := range family.Metric {
+				labels := ""
+				for _, l := range m.Label {
+					labels += "," + l.GetName() + "=" + l.GetValue()
+				}
+				if m.Histogram.GetSampleCount() > 0 {
+					measured[family.GetName()+labels] = true
+				}
+			}
+		}
+		for _, name := range []string{
+			"scheduling_scheduling_duration_seconds,name=placement_scheduling",
+			"scheduling_bind_duration_seconds,name=placement_scheduling",
+			"scheduling_plugin_duration_seconds,name=placement_scheduling,plugin_name=Predicate,plugin_type=filter",
+			"scheduling_plugin_duration_seconds,name=placement_scheduling,plugin_name=TaintToleration,plugin_type=filter",
+			"scheduling_plugin_duration_seconds,name=placement_scheduling,plugin_name=Balance,plugin_type=prioritizer",
+			"scheduling_plugin_duration_seconds,name=placement_scheduling,plugin_name=AddOn,plugin_type=prioritizer",
+		} {
+			Expect(measured).To(HaveKey(name))
+		}
 	})
 
 	It("tells of its decisions by events", func(ctx SpecContext) {

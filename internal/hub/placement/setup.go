@@ -49,6 +49,8 @@ type Placements struct {
 	ledger ledger
 	// statuses are the revisions that our last status writes gave the placements, by their name.
 	statuses sync.Map
+	// interests are what the placements look at, by their name.
+	interests sync.Map
 }
 
 // Setup adds the controller to a manager whose scheme knows cluster v1, v1alpha1, v1beta1 and v1beta2.

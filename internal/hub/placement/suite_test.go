@@ -9,9 +9,9 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -37,11 +37,14 @@ func TestPlacements(t *testing.T) {
 // hub is a client of the API server, without a cache.
 var hub client.Client
 
+// debug is the debug handler on the controller's manager.
+var debug *Debug
+
 var _ = BeforeSuite(func() {
 	log.SetLogger(GinkgoLogr)
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, eventsv1.AddToScheme,
+		clientgoscheme.AddToScheme,
 		clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme, clusterv1beta2.AddToScheme,
 	} {
 		Expect(add(scheme)).To(Succeed())
@@ -54,6 +57,7 @@ var _ = BeforeSuite(func() {
 		Client: mgr.GetClient(), Events: mgr.GetEventRecorder("muster-placement"), Now: time.Now, Concurrency: 4, Name: "placement",
 	}
 	Expect(placements.SetupWithManager(mgr)).To(Succeed())
+	debug = &Debug{Reader: mgr.GetClient(), Reviews: mgr.GetClient(), Now: time.Now}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()

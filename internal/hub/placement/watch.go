@@ -2,6 +2,7 @@ package placement
 
 import (
 	"context"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -99,9 +100,9 @@ func (r *Placements) onCluster() handler.EventHandler {
 		}
 		r.facts.changed()
 		was, is := r.setsOf(ctx, c.before), r.setsOf(ctx, c.after)
-		moved := c.before == nil || c.after == nil || !slices.Equal(was, is)
-		return r.placements(ctx, append(was, is...), func(p *clusterv1beta1.Placement) bool {
-			return moved || placement.InterestOf(p).InCluster(c.before, c.after)
+		return r.placements(ctx, slices.Concat(was, is), func(p *clusterv1beta1.Placement, bound []string) bool {
+			before, after := eligible(p, bound, was), eligible(p, bound, is)
+			return before != after || before && r.interestOf(p).InCluster(c.before, c.after)
 		})
 	})
 }
@@ -156,8 +157,9 @@ func (r *Placements) onScore() handler.EventHandler {
 		if err := r.facts.reader.Get(ctx, types.NamespacedName{Name: known.Namespace}, &cluster); err != nil {
 			return nil // a score of no cluster
 		}
-		return r.placements(ctx, r.setsOf(ctx, &cluster), func(p *clusterv1beta1.Placement) bool {
-			return placement.InterestOf(p).InScore(known.Name, before, after)
+		sets := r.setsOf(ctx, &cluster)
+		return r.placements(ctx, sets, func(p *clusterv1beta1.Placement, bound []string) bool {
+			return eligible(p, bound, sets) && r.interestOf(p).InScore(known.Name, before, after)
 		})
 	})
 }
@@ -182,9 +184,9 @@ func (r *Placements) setsOf(ctx context.Context, cluster *clusterv1.ManagedClust
 	return names
 }
 
-// placements are those in the namespaces that are bound to one of the sets, do not name other sets only, and pass the
-// test.
-func (r *Placements) placements(ctx context.Context, sets []string, test func(*clusterv1beta1.Placement) bool) []types.NamespacedName {
+// placements are those in the namespaces that are bound to one of the sets, as far as they pass the test, which is given
+// the bound ones of the sets. Without a test it is whether one of them is eligible.
+func (r *Placements) placements(ctx context.Context, sets []string, test func(p *clusterv1beta1.Placement, bound []string) bool) []types.NamespacedName {
 	if len(sets) == 0 {
 		return nil
 	}
@@ -193,21 +195,47 @@ func (r *Placements) placements(ctx context.Context, sets []string, test func(*c
 		log.FromContext(ctx).Error(err, "list the bindings of changed cluster sets", "sets", sets)
 		return nil
 	}
-	var namespaces []string
+	bound := map[string][]string{} // namespace -> sets
 	for i := range bindings.Items {
-		if slices.Contains(sets, bindings.Items[i].Name) {
-			namespaces = append(namespaces, bindings.Items[i].Namespace)
+		if b := &bindings.Items[i]; slices.Contains(sets, b.Name) {
+			bound[b.Namespace] = append(bound[b.Namespace], b.Name)
 		}
 	}
-	slices.Sort(namespaces)
+	if test == nil {
+		test = func(p *clusterv1beta1.Placement, bound []string) bool { return eligible(p, bound, sets) }
+	}
 	var list []types.NamespacedName
-	for _, namespace := range slices.Compact(namespaces) {
-		list = append(list, r.placementsIn(ctx, namespace, func(p *clusterv1beta1.Placement) bool {
-			named := len(p.Spec.ClusterSets) == 0 || slices.ContainsFunc(p.Spec.ClusterSets, func(s string) bool { return slices.Contains(sets, s) })
-			return named && (test == nil || test(p))
-		})...)
+	for _, namespace := range slices.Sorted(maps.Keys(bound)) {
+		list = append(list, r.placementsIn(ctx, namespace, func(p *clusterv1beta1.Placement) bool { return test(p, bound[namespace]) })...)
 	}
 	return list
+}
+
+// eligible says whether one of a cluster's sets is bound, and named by the placement if it names any.
+func eligible(p *clusterv1beta1.Placement, bound, sets []string) bool {
+	return slices.ContainsFunc(sets, func(set string) bool {
+		return slices.Contains(bound, set) && (len(p.Spec.ClusterSets) == 0 || slices.Contains(p.Spec.ClusterSets, set))
+	})
+}
+
+// interest is what a placement looks at in its generation.
+type interest struct {
+	uid        types.UID
+	generation int64
+	placement.Interest
+}
+
+// interestOf collects what a placement looks at once for each of its generations: a burst of changes asks for it many times.
+func (r *Placements) interestOf(p *clusterv1beta1.Placement) placement.Interest {
+	key := client.ObjectKeyFromObject(p)
+	if known, ok := r.interests.Load(key); ok {
+		if i := known.(*interest); i.uid == p.UID && i.generation == p.Generation {
+			return i.Interest
+		}
+	}
+	i := &interest{p.UID, p.Generation, placement.InterestOf(p)}
+	r.interests.Store(key, i)
+	return i.Interest
 }
 
 func (r *Placements) placementsIn(ctx context.Context, namespace string, test func(*clusterv1beta1.Placement) bool) []types.NamespacedName {

@@ -35,6 +35,10 @@ func TestAffected(t *testing.T) {
 	set := func(name string) *clusterv1beta2.ManagedClusterSet {
 		return &clusterv1beta2.ManagedClusterSet{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	}
+	gold := set("gold")
+	gold.Spec.ClusterSelector = clusterv1beta2.ManagedClusterSelector{
+		SelectorType: clusterv1beta2.LabelSelector, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "gold"}},
+	}
 	binding := func(namespace, set string) *clusterv1beta2.ManagedClusterSetBinding {
 		return &clusterv1beta2.ManagedClusterSetBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: set}}
 	}
@@ -71,7 +75,7 @@ func TestAffected(t *testing.T) {
 		}
 	}
 	reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
-		set("prod"), set("dev"), set("unbound"), binding("retail", "prod"), binding("labs", "dev"), cluster(""),
+		set("prod"), set("dev"), set("unbound"), gold, binding("retail", "prod"), binding("retail", "gold"), binding("labs", "dev"), cluster(""),
 		placed("retail", "all", func(*clusterv1beta1.PlacementSpec) {}),
 		placed("retail", "byTier", func(s *clusterv1beta1.PlacementSpec) {
 			s.Predicates = make([]clusterv1beta1.ClusterPredicate, 1)
@@ -86,6 +90,7 @@ func TestAffected(t *testing.T) {
 			s.Predicates[0].RequiredClusterSelector.CelSelector.CelExpressions = []string{"true"}
 		}),
 		placed("retail", "onlyDev", func(s *clusterv1beta1.PlacementSpec) { s.ClusterSets = []string{"dev"} }),
+		placed("retail", "onlyGold", func(s *clusterv1beta1.PlacementSpec) { s.ClusterSets = []string{"gold"} }),
 		placed("labs", "all", func(*clusterv1beta1.PlacementSpec) {}),
 	).Build()
 
@@ -106,8 +111,9 @@ func TestAffected(t *testing.T) {
 		"heartbeat":        {"conditions are looked at by nobody but CEL", r.onCluster(), update(cluster("1"), cluster("2", heartbeat)), "retail/byCEL"},
 		"its label":        {"a label reaches those that select by it", r.onCluster(), update(cluster("1"), cluster("2", label("tier", "edge"))), "retail/byCEL retail/byTier"},
 		"another label":    {"and no others", r.onCluster(), update(cluster("1"), cluster("2", label("x", "y"))), "retail/byCEL"},
-		"taint":            {"a taint concerns everybody", r.onCluster(), update(cluster("1"), cluster("2", tainted)), "retail/all retail/byCEL retail/byScore retail/byTier"},
-		"moved":            {"a cluster that changes its set concerns both", r.onCluster(), update(cluster("1"), cluster("2", label(clusterv1beta2.ClusterSetLabel, "dev"))), "labs/all retail/all retail/byCEL retail/byScore retail/byTier retail/onlyDev"},
+		"taint":            {"a taint concerns all that do not keep the cluster out anyway", r.onCluster(), update(cluster("1"), cluster("2", tainted)), "retail/all retail/byCEL retail/byScore"},
+		"moved":            {"a cluster that changes its set concerns those that can reach either; onlyDev is not bound to dev", r.onCluster(), update(cluster("1"), cluster("2", label(clusterv1beta2.ClusterSetLabel, "dev"))), "labs/all retail/all retail/byCEL retail/byScore retail/byTier"},
+		"second set":       {"a cluster that was in one of the namespace's sets and is in two of them now is as eligible as before", r.onCluster(), update(cluster("1"), cluster("2", label("tier", "gold"))), "retail/byCEL retail/onlyGold"},
 		"no set":           {"a cluster of an unbound set concerns nobody", r.onCluster(), event.CreateEvent{Object: cluster("1", label(clusterv1beta2.ClusterSetLabel, "unbound"))}, ""},
 		"score":            {"a score reaches those that rank by it", r.onScore(), update(scored("usage", 1), scored("usage", 2)), "retail/byCEL retail/byScore"},
 		"same score":       {"written again with the same values it reaches nobody", r.onScore(), update(scored("usage", 1), scored("usage", 1)), ""},

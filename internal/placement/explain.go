@@ -1,0 +1,140 @@
+package placement
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+// Explanation is the pipeline of one placement as a table.
+type Explanation struct {
+	// Summary says how many clusters each step took away.
+	Summary string `json:"summary"`
+	// Problem is what is wrong with the placement itself, "" when nothing is.
+	Problem string `json:"problem,omitempty"`
+	// Clusters by name.
+	Clusters []Explained `json:"clusters"`
+}
+
+// Explained is all there is to say about one cluster.
+type Explained struct {
+	fleet.Decision
+	// Change says in one line what would have to change for the cluster to be chosen; "" when it is.
+	Change string `json:"change,omitempty"`
+	// Rank among the clusters that passed the filters, from 1; 0 for one that did not.
+	Rank int `json:"rank,omitempty"`
+	// Total is the weighted sum of the Scores; nil for a cluster without a rank.
+	Total  *int64  `json:"total,omitempty"`
+	Scores []Score `json:"scores,omitempty"`
+	// Topology is the cluster's place in each spread constraint, "zone=a", or "zone" when it has none.
+	Topology []string `json:"topology,omitempty"`
+	// Group is the decision group of a chosen cluster: its index, with its name if it has one.
+	Group string `json:"group,omitempty"`
+}
+
+// Score is what one prioritizer gives a cluster.
+type Score struct {
+	Prioritizer string `json:"prioritizer"`
+	Weight      int32  `json:"weight"`
+	Score       int64  `json:"score"`
+}
+
+// Why explains the named clusters, or those that Schedule decides about when none is named.
+func (x *Index) Why(p *clusterv1beta1.Placement, clusters ...string) Explanation {
+	e := &explainer{run: x.run(p, x.now, nil), candidate: map[string]int{}, group: map[string]string{}}
+	e.prepare()
+	if len(clusters) == 0 {
+		for i := range e.result.Decisions {
+			clusters = append(clusters, e.result.Decisions[i].Cluster)
+		}
+	}
+	explanation := Explanation{Summary: strings.TrimPrefix(e.counts(), ": "), Problem: e.result.Misconfigured()}
+	for _, name := range sortedSet(clusters) {
+		explanation.Clusters = append(explanation.Clusters, e.explain(name))
+	}
+	return explanation
+}
+
+// explainer is a finished run that is asked about clusters.
+type explainer struct {
+	*run
+	candidate map[string]int // by cluster
+	rank      []int          // by candidate, from 1
+	group     map[string]string
+
+	// place is the number of clusters that would have to be wanted for a candidate to be one of them, 0 for none; relaxed
+	// is the same if no spread constraint were hard.
+	place, relaxed []int
+}
+
+func (e *explainer) prepare() {
+	for i := range e.candidates {
+		e.candidate[e.candidates[i].cluster.Name] = i
+	}
+	if e.result.wrong != nil {
+		e.order = nil
+	}
+	e.rank = positions(len(e.candidates), e.order)
+	e.place, e.relaxed = e.rank, e.rank
+	if constraints, err := e.topologies(); err == nil && len(constraints) > 0 {
+		picked, _ := e.pick(constraints, len(e.order))
+		e.place = positions(len(e.candidates), picked)
+		soft, _ := e.topologies()
+		for i := range soft {
+			soft[i].WhenUnsatisfiable = clusterv1beta1.ScheduleAnyway
+		}
+		picked, _ = e.pick(soft, len(e.order))
+		e.relaxed = positions(len(e.candidates), picked)
+	}
+	for _, g := range e.result.Groups {
+		text := strings.TrimSpace(strconv.Itoa(g.Index) + " " + g.Name)
+		for _, c := range g.Clusters {
+			e.group[c] = text
+		}
+	}
+}
+
+// positions are where in an order each of n things stands, from 1; 0 for those that are not in it.
+func positions(n int, order []int) []int {
+	at := make([]int, n)
+	for position, i := range order {
+		at[i] = position + 1
+	}
+	return at
+}
+
+func (e *explainer) explain(name string) Explained {
+	x := Explained{Decision: e.decisionAbout(name), Group: e.group[name]}
+	if i, ok := e.candidate[name]; ok {
+		x.Rank, x.Total = e.rank[i], &e.result.Totals[i]
+		for _, p := range e.result.Prioritizers {
+			x.Scores = append(x.Scores, Score{p.Name, p.Weight, p.Scores[i]})
+		}
+		for _, c := range e.placement.Spec.SpreadPolicy.SpreadConstraints {
+			text := c.TopologyKey
+			if value, has := e.topologyOf(&topology{SpreadConstraintsTerm: c}, i); has {
+				text += "=" + value
+			}
+			x.Topology = append(x.Topology, text)
+		}
+	}
+	if !x.Chosen {
+		x.Change = e.change(name, x.Step)
+	}
+	return x
+}
+
+// decisionAbout is the run's decision about a cluster, also about one that no bound set holds.
+func (r *run) decisionAbout(name string) fleet.Decision {
+	i, found := slices.BinarySearchFunc(r.result.Decisions, name, func(d fleet.Decision, name string) int {
+		return cmp.Compare(d.Cluster, name)
+	})
+	if found {
+		return r.result.Decisions[i]
+	}
+	return r.outside(name)
+}

@@ -1,0 +1,193 @@
+package placement
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+func TestChange(t *testing.T) {
+	const edge, gpu = "tier=edge", "gpu"
+	seconds := int64(30)
+	deleted := with(cluster("a"), func(c *clusterv1.ManagedCluster) { c.DeletionTimestamp = &metav1.Time{Time: noon} })
+	inDev := with(cluster("a"), func(c *clusterv1.ManagedCluster) { c.Labels[clusterv1beta2.ClusterSetLabel] = "dev" })
+	withDev := func(w *fleet.World) *fleet.World {
+		w.ClusterSets = append(w.ClusterSets, set("dev"))
+		return w
+	}
+	rows := map[string]struct {
+		why  string
+		p    *clusterv1beta1.Placement
+		w    *fleet.World
+		want string // about cluster a
+	}{
+		"chosen": {"what is chosen needs nothing", placement(), world(cluster("a")), ""},
+		"label": {"the unmet term, with what is there", placement(requires(edge)), world(cluster("a", "tier=core")),
+			"label tier=edge is needed (has tier=core)"},
+		"several terms": {"all of them are needed", placement(requires(edge, "zone=1")), world(cluster("a")),
+			"label tier=edge is needed (has none) and label zone=1 is needed (has none)"},
+		"several predicates": {"one of them is enough", placement(requires(edge), requiresClaim("id", metav1.LabelSelectorOpExists)), world(cluster("a")),
+			"label tier=edge is needed (has none), or claim id is needed (has none)"},
+		"not in": {"a label that must not be there", placement(requiresLabel("tier", metav1.LabelSelectorOpNotIn, "edge")), world(cluster("a", edge)),
+			"label tier has to go or to change (has tier=edge)"},
+		"absent": {"a label that must not be there at all", placement(requiresLabel("tier", metav1.LabelSelectorOpDoesNotExist)), world(cluster("a", edge)),
+			"label tier has to go (has tier=edge)"},
+		"cel": {"the expression with what it gives", placement(requiresCEL(`managedCluster.metadata.name == "b"`)), world(cluster("a")),
+			`cel managedCluster.metadata.name == "b" has to be true (is false)`},
+		"taint": {"either side can give way", placement(), world(with(cluster("a"), taint(gpu, "yes", clusterv1.TaintEffectNoSelect))),
+			"tolerate taint gpu=yes:NoSelect, or remove it"},
+		"expired": {"a toleration that is too short",
+			placement(tolerates(clusterv1beta1.Toleration{Key: gpu, Operator: clusterv1beta1.TolerationOpExists, TolerationSeconds: &seconds})),
+			world(with(cluster("a"), taint(gpu, "", clusterv1.TaintEffectNoSelect))),
+			"tolerate taint gpu:NoSelect for longer than 30s, or remove it"},
+		"unreachable": {"the hub sets this taint: removing it by hand is no use", placement(),
+			world(with(cluster("a"), taint(clusterv1.ManagedClusterTaintUnreachable, "", clusterv1.TaintEffectNoSelect))),
+			"tolerate taint cluster.open-cluster-management.io/unreachable:NoSelect, or the cluster has to be available again"},
+		"label, taint and number": {"all that stands against it, not only what was found first", placement(requires(edge), wants(1)),
+			world(with(cluster("a"), taint(gpu, "", clusterv1.TaintEffectNoSelect)), cluster("b", edge)),
+			"label tier=edge is needed (has none); and tolerate taint gpu:NoSelect, or remove it; then it competes for one of 1 places"},
+		"rank": {"a place more, or a score: of equal ones the first name wins", placement(wants(1), exact(builtIn("ResourceAllocatableCPU", 1))),
+			world(with(cluster("a"), capacity("1")), with(cluster("b"), capacity("3"))),
+			"raise numberOfClusters to 2, or it needs a score of 100 (has -100)"},
+		"rank after an equal": {"the later name needs more", placement(wants(1), exact(usage("cpu", 1))),
+			scored(world(cluster("0"), cluster("a")), "0", "cpu", 7, nil), "raise numberOfClusters to 2, or it needs a score of 8 (has 0)"},
+		"none wanted": {"no score helps where there are no places", placement(wants(0)), world(cluster("a")), "raise numberOfClusters to 1"},
+		"avoided": {"what lowers it is named", placement(wants(1)),
+			world(with(cluster("a"), taint(gpu, "", clusterv1.TaintEffectPreferNoSelect)), cluster("b")),
+			"raise numberOfClusters to 2, or it needs a score of 100 (has -400), or to rank higher, tolerate taint gpu:PreferNoSelect or remove it"},
+		"spread": {"a hard constraint keeps it out", placement(spreadOver("zone", 1, clusterv1beta1.DoNotSchedule)),
+			world(cluster("0", "zone=1"), cluster("1", "zone=1"), cluster("2", "zone=2"), cluster("a", "zone=1")),
+			"set whenUnsatisfiable of zone to ScheduleAnyway"},
+		"deleted":        {"no way back", placement(), world(deleted), "nothing can: the cluster is being deleted"},
+		"does not exist": {"nobody of that name", placement(), world(cluster("b")), "a cluster of this name has to join"},
+		"unbound set": {"its set can be bound, or it can change its set", placement(), withDev(world(inDev)),
+			"bind its set dev to namespace team, or to be in set prod, label cluster.open-cluster-management.io/clusterset=prod is needed (has cluster.open-cluster-management.io/clusterset=dev)"},
+		"set not named": {"the placement takes another set only", placement(func(s *clusterv1beta1.PlacementSpec) { s.ClusterSets = []string{"dev"} }),
+			func() *fleet.World {
+				w := withDev(world(cluster("a")))
+				w.Bindings = append(w.Bindings, binding("team", "dev"))
+				return w
+			}(),
+			"add its set prod to spec.clusterSets, or to be in set dev, label cluster.open-cluster-management.io/clusterset=dev is needed (has cluster.open-cluster-management.io/clusterset=prod)"},
+		"no sets": {"there is nothing to be in", placement(), &fleet.World{Time: noon, Clusters: []clusterv1.ManagedCluster{cluster("a")}},
+			"put it into a set that is bound to namespace team"},
+		"misconfigured": {"the placement comes first", placement(wants(-1)), world(cluster("a")), "correct the placement: :numberOfClusters -1 is negative"},
+	}
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			got := NewIndex(row.w).Why(row.p, "a").Clusters
+			if len(got) != 1 || got[0].Change != row.want {
+				t.Errorf("%s:\n got %+v\nwant %q", row.why, got, row.want)
+			}
+		})
+	}
+}
+
+func TestWhy(t *testing.T) {
+	w := world(with(cluster("a", "zone=1"), capacity("1")), with(cluster("b", "zone=2"), capacity("3")), with(cluster("c"), capacity("2")),
+		with(cluster("d"), taint("k", "", clusterv1.TaintEffectNoSelect)))
+	p := placement(wants(2), exact(builtIn("ResourceAllocatableCPU", 2), builtIn("Steady", 1)), spreadOver("zone", 1, clusterv1beta1.ScheduleAnyway))
+	got := NewIndex(w).Why(p)
+	total := func(n int64) *int64 { return &n }
+	scores := func(cpu int64) []Score { return []Score{{"ResourceAllocatableCPU", 2, cpu}, {"Steady", 1, 0}} }
+	want := Explanation{
+		Summary: "4 in bound sets, 1 tainted, 1 ranked lower, 2 selected",
+		Clusters: []Explained{
+			{Decision: fleet.Decision{Cluster: "a", Chosen: true, Step: StepChosen, Reason: "in set prod; ranked 3rd of 2 wanted, score -200 (ResourceAllocatableCPU 2×-100, Steady 0)"},
+				Rank: 3, Total: total(-200), Scores: scores(-100), Topology: []string{"zone=1"}, Group: "0"},
+			{Decision: fleet.Decision{Cluster: "b", Chosen: true, Step: StepChosen, Reason: "in set prod; ranked 1st of 2 wanted, score 200 (ResourceAllocatableCPU 2×100, Steady 0)"},
+				Rank: 1, Total: total(200), Scores: scores(100), Topology: []string{"zone=2"}, Group: "0"},
+			{Decision: fleet.Decision{Cluster: "c", Step: StepScores, Reason: "ranked 2nd of 2 wanted, score 0 (ResourceAllocatableCPU 2×0, Steady 0)"},
+				Change: "raise numberOfClusters to 3", Rank: 2, Total: total(0), Scores: scores(0), Topology: []string{"zone"}},
+			{Decision: fleet.Decision{Cluster: "d", Step: StepTaints, Reason: "taint k:NoSelect is not tolerated"},
+				Change: "tolerate taint k:NoSelect, or remove it; then it competes for one of 2 places"},
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the pipeline as a table (-want +got):\n%s", diff)
+	}
+}
+
+var raise = regexp.MustCompile(`raise numberOfClusters to (\d+)`)
+
+// TestAdviceHelps follows what is said about every cluster that was ranked and not chosen: then it is chosen, and with one
+// place less it is not.
+func TestAdviceHelps(t *testing.T) {
+	followed := 0
+	for _, seed := range samples {
+		p, w := sample(seed)
+		x := NewIndex(w)
+		for _, e := range x.Why(p).Clusters {
+			if e.Step != StepScores && e.Step != StepSpread {
+				continue
+			}
+			followed++
+			advised := p.DeepCopy()
+			if strings.Contains(e.Change, "whenUnsatisfiable") {
+				for i := range advised.Spec.SpreadPolicy.SpreadConstraints {
+					advised.Spec.SpreadPolicy.SpreadConstraints[i].WhenUnsatisfiable = clusterv1beta1.ScheduleAnyway
+				}
+			}
+			number := raise.FindStringSubmatch(e.Change)
+			if number != nil {
+				n, _ := strconv.Atoi(number[1])
+				wants(int32(n))(&advised.Spec)
+			}
+			if r := x.Schedule(advised); !slices.Contains(r.Chosen, e.Cluster) {
+				t.Fatalf("seed %d: %s is not chosen although: %s", seed, e.Cluster, e.Change)
+			}
+			if number != nil {
+				*advised.Spec.NumberOfClusters--
+				if r := x.Schedule(advised); slices.Contains(r.Chosen, e.Cluster) {
+					t.Fatalf("seed %d: %s would be chosen with fewer than: %s", seed, e.Cluster, e.Change)
+				}
+			}
+		}
+	}
+	if followed < 100 {
+		t.Fatalf("only %d pieces of advice in all samples", followed)
+	}
+}
+
+// TestAdvicePassesFilters does what is asked of every cluster that a predicate or a taint keeps out: it passes both.
+func TestAdvicePassesFilters(t *testing.T) {
+	label := regexp.MustCompile(`label (\w+)=(\w+) is needed`)
+	followed := 0
+	for _, seed := range samples {
+		p, w := sample(seed)
+		for _, e := range NewIndex(w).Why(p).Clusters {
+			if e.Step != StepPredicates && e.Step != StepTaints {
+				continue
+			}
+			followed++
+			next := *w
+			next.Clusters = slices.Clone(w.Clusters)
+			at := slices.IndexFunc(next.Clusters, func(c clusterv1.ManagedCluster) bool { return c.Name == e.Cluster })
+			c := next.Clusters[at].DeepCopy()
+			for _, m := range label.FindAllStringSubmatch(e.Change, -1) {
+				c.Labels[m[1]] = m[2]
+			}
+			c.Spec.Taints = slices.DeleteFunc(c.Spec.Taints, func(taint clusterv1.Taint) bool {
+				return strings.Contains(e.Change, fmt.Sprintf("tolerate taint %s:%s, or remove it", taint.Key, taint.Effect))
+			})
+			next.Clusters[at] = *c
+			if now := NewIndex(&next).Why(p, e.Cluster).Clusters[0]; now.Step == StepPredicates || now.Step == StepTaints {
+				t.Fatalf("seed %d: %s is out by %s although: %s", seed, e.Cluster, now.Reason, e.Change)
+			}
+		}
+	}
+	if followed < 100 {
+		t.Fatalf("only %d pieces of advice in all samples", followed)
+	}
+}
