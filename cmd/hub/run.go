@@ -62,6 +62,8 @@ type Options struct {
 	LeaderElection bool
 	// Addresses to listen on; empty is not at all.
 	WebhookAddress, MetricsAddress, HealthAddress string
+	// PlacementDebugAddress serves how placements are scheduled, over TLS; empty is not at all.
+	PlacementDebugAddress string
 	// RenderCache is the memory that renderings may take, in MiB.
 	RenderCache int64
 	// Writers bounds the concurrent writes of works of one application.
@@ -87,6 +89,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.WebhookAddress, "webhook-address", "", "address for webhooks of Git hosts, such as :8444; left out, none")
 	f.StringVar(&o.MetricsAddress, "metrics-address", "", "address for metrics; left out, none")
 	f.StringVar(&o.HealthAddress, "health-address", "", "address for /healthz and /readyz; left out, none")
+	f.StringVar(&o.PlacementDebugAddress, "placement-debug-address", "", "address for "+placement.DebugPath+"NAMESPACE/NAME over TLS, such as 127.0.0.1:9443; left out, none")
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
 	f.DurationVar(&o.StatusInterval, "status-interval", time.Second, "least time between two status writes of one application")
@@ -170,6 +173,9 @@ func Run(ctx context.Context, o Options) error {
 		}
 	}
 	if err := p.serveWebhooks(); err != nil {
+		return err
+	}
+	if err := p.servePlacementDebug(); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
