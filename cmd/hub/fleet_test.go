@@ -27,6 +27,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/controlplane"
+	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/test"
 	agent "github.com/muster-io/muster/klusterlet/work"
 )
@@ -215,6 +216,12 @@ func (f *theFleet) describe() string {
 		for _, c := range a.Status.Clusters {
 			fmt.Fprintf(&b, "    %+v\n", c)
 		}
+	}
+	var list workv1.ManifestWorkList
+	_ = f.client.List(f.ctx, &list)
+	for i := range list.Items {
+		w := hub.LiveWork(&list.Items[i])
+		fmt.Fprintf(&b, "work %s/%s: generation %d revision %.7s set %.7s deleting %v %+v\n", w.Cluster, w.Name, w.Generation, w.Revision, w.SetDigest, w.Deleting, w.Status)
 	}
 	return b.String()
 }

@@ -9,15 +9,16 @@ import (
 	"github.com/muster-io/muster/internal/work"
 )
 
-// observedAnnotation holds, in the hub's cache only, the facts of a work whose manifests were dropped.
-const observedAnnotation = "muster.dev/observed"
+// observedAnnotation holds, in the hub's cache only, the facts of a work whose manifests were dropped. No API server takes
+// such a key: what has it was stripped here.
+const observedAnnotation = "observed by the hub"
 
 // StripWork is the cache transform for ManifestWorks: it keeps the facts, the digest of the actual spec among them, and drops
 // the manifests, so that the hub's memory does not hold the fleet's. A work from the cache must therefore never be written
-// back.
+// back. A cache may strip an object twice, as it does with those of its first list: the second time changes nothing.
 func StripWork(object any) (any, error) {
 	w, ok := object.(*workv1.ManifestWork)
-	if !ok {
+	if !ok || w.Annotations[observedAnnotation] != "" {
 		return object, nil
 	}
 	facts, err := json.Marshal(whole(w))
@@ -39,7 +40,7 @@ func LiveWork(w *workv1.ManifestWork) fleet.LiveWork {
 	}
 	var live fleet.LiveWork
 	if err := json.Unmarshal([]byte(facts), &live); err != nil {
-		return whole(w) // someone else's annotation: the cache is written by StripWork alone
+		return whole(w) // never: StripWork wrote it
 	}
 	live.Deleting = w.DeletionTimestamp != nil
 	return live
