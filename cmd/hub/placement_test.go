@@ -38,7 +38,9 @@ import (
 func TestPlacementAlone(t *testing.T) {
 	ctx := context.Background()
 	cp := test.ControlPlane(t, controlplane.Options{Name: "placements"})
-	ofClusters := slices.DeleteFunc(crds.Hub(), func(doc []byte) bool { return !bytes.Contains(doc, []byte("\n  group: cluster.open-cluster-management.io\n")) })
+	ofClusters := slices.DeleteFunc(crds.Hub(), func(doc []byte) bool {
+		return !bytes.Contains(doc, []byte("\n  group: cluster.open-cluster-management.io\n"))
+	})
 	if len(ofClusters) != 6 {
 		t.Fatalf("%d kinds of clusters, want ManagedCluster, ManagedClusterSet, ManagedClusterSetBinding, Placement, PlacementDecision and AddOnPlacementScore", len(ofClusters))
 	}

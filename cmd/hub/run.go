@@ -158,7 +158,7 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	mgr, err := newManager(config, o)
+	mgr, err := newManager(config, o, selected)
 	if err != nil {
 		return err
 	}
@@ -225,7 +225,7 @@ func install(ctx context.Context, config *rest.Config) error {
 	return cluster.Install(ctx, c)
 }
 
-func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
+func newManager(cfg *rest.Config, o Options, controllers []string) (ctrl.Manager, error) {
 	address := func(a string) string {
 		if a == "" {
 			return "0"
@@ -241,9 +241,7 @@ func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 		LeaderElectionNamespace:       cluster.SystemNamespace,
 		LeaderElectionReleaseOnCancel: true,
 		Controller:                    config.Controller{SkipNameValidation: &o.SeveralHubs},
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
-			&workv1.ManifestWork{}: {Transform: hub.StripWork},
-		}},
+		Cache:                         cacheFor(controllers),
 		// Secrets are read when they are needed and never kept.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 	})
@@ -256,6 +254,14 @@ func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 		}
 	}
 	return mgr, nil
+}
+
+// cacheFor are the options of the cache. A kind that is named in them has to exist: placements alone need no works.
+func cacheFor(controllers []string) cache.Options {
+	if slices.Equal(controllers, []string{"placement"}) {
+		return cache.Options{}
+	}
+	return cache.Options{ByObject: map[client.Object]cache.ByObject{&workv1.ManifestWork{}: {Transform: hub.StripWork}}}
 }
 
 // serveWebhooks listens for Git hosts that say that a repository changed.
