@@ -171,6 +171,9 @@ func (d *detachment) run(ctx context.Context, name string) error {
 	if err := detachable(m, d.keep); err != nil {
 		return err
 	}
+	if err := d.announce(ctx, m); err != nil {
+		return fmt.Errorf("detach %s: %w", name, err)
+	}
 	var works workv1.ManifestWorkList
 	if err := d.hub.List(ctx, &works, client.InNamespace(name)); err != nil {
 		return fmt.Errorf("list the works of %s: %w", name, err)
@@ -191,6 +194,16 @@ func (d *detachment) run(ctx context.Context, name string) error {
 		return nil
 	}
 	return d.forget(ctx, name)
+}
+
+// announce tells the hub what becomes of the workloads: it plans nothing for the cluster any more, and its clean-up keeps to it.
+func (d *detachment) announce(ctx context.Context, m *clusterv1.ManagedCluster) error {
+	how := musterv1alpha1.DetachClean
+	if d.keep {
+		how = musterv1alpha1.DetachKeepWorkloads
+	}
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, musterv1alpha1.DetachAnnotation, how)
+	return d.hub.Patch(ctx, m, client.RawPatch(types.MergePatchType, patch))
 }
 
 func available(m *clusterv1.ManagedCluster) bool {

@@ -107,12 +107,17 @@ func (a *Application) targets(w *fleet.World) []target {
 		if !d.Chosen && !keep {
 			continue
 		}
-		if c := cluster(w, d.Cluster); c != nil {
+		if c := cluster(w, d.Cluster); c != nil && !leaving(c) {
 			list = append(list, target{cluster: c, kept: keep})
 		}
 	}
 	slices.SortFunc(list, func(a, b target) int { return compare(a.cluster.Name, b.cluster.Name) })
 	return list
+}
+
+// leaving: the cluster is being detached or deleted; what becomes of its works is decided there and not by a plan.
+func leaving(c *clusterv1.ManagedCluster) bool {
+	return !c.DeletionTimestamp.IsZero() || c.Annotations[musterv1alpha1.DetachAnnotation] != ""
 }
 
 // cluster plans the application for one cluster.
@@ -184,6 +189,11 @@ func liveByCluster(w *fleet.World, app *musterv1alpha1.Application) map[string][
 	for _, lw := range w.Works {
 		if lw.Application == key {
 			live[lw.Cluster] = append(live[lw.Cluster], lw)
+		}
+	}
+	for name := range live {
+		if c := cluster(w, name); c != nil && leaving(c) {
+			delete(live, name)
 		}
 	}
 	return live

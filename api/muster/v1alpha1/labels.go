@@ -46,10 +46,20 @@ const (
 	// RepositoryFinalizer keeps a FleetRepository until the objects that it applied are released.
 	RepositoryFinalizer = "muster.dev/definitions"
 
+	// DetachAnnotation on a ManagedCluster says that it is leaving the hub, and what becomes of its workloads:
+	// DetachKeepWorkloads or DetachClean. Nothing is planned for it any more.
+	DetachAnnotation = "muster.dev/detach"
+
 	// APISetClaim is the name of the cluster claim whose value is the digest of the APISet that the cluster serves.
 	APISetClaim = "apis.muster.dev"
 
 	// ConditionDrift is the condition type that our agent adds to a manifest in a work's status: True means that a
 	// field is not, or was not, what Muster applied.
 	ConditionDrift = "Drift"
+)
+
+// The values of DetachAnnotation.
+const (
+	DetachKeepWorkloads = "keep-workloads"
+	DetachClean         = "clean"
 )

@@ -124,6 +124,7 @@ func clusterFactsChanged() predicate.Predicate {
 				!reflect.DeepEqual(before.Labels, after.Labels) ||
 				!reflect.DeepEqual(before.Status.ClusterClaims, after.Status.ClusterClaims) ||
 				before.Status.Version != after.Status.Version ||
+				before.Annotations[musterv1alpha1.DetachAnnotation] != after.Annotations[musterv1alpha1.DetachAnnotation] ||
 				available(before) != available(after)
 		},
 	}

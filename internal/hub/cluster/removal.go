@@ -12,11 +12,15 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/registration"
+	"github.com/muster-io/muster/internal/work"
 )
 
 // remove takes back what a deleted cluster has: what lies in its namespace first, while its agent still has the rights to
@@ -26,7 +30,8 @@ func (r *clusters) remove(ctx context.Context, cluster *clusterv1.ManagedCluster
 		!controllerutil.ContainsFinalizer(cluster, clusterv1.ManagedClusterFinalizer) {
 		return 0, nil
 	}
-	remaining, err := r.cleanUp(ctx, cluster.Name)
+	keep := cluster.Annotations[musterv1alpha1.DetachAnnotation] == musterv1alpha1.DetachKeepWorkloads
+	remaining, err := r.cleanUp(ctx, cluster.Name, keep)
 	meta.SetStatusCondition(&cluster.Status.Conditions, registration.Deleting(cluster, remaining, err))
 	if err != nil || len(remaining) > 0 {
 		return r.CheckPeriod, err
@@ -39,8 +44,9 @@ func (r *clusters) remove(ctx context.Context, cluster *clusterv1.ManagedCluster
 	return 0, nil
 }
 
-// cleanUp deletes what lies in a cluster's namespace, one resource after the other, and counts what is still there.
-func (r *clusters) cleanUp(ctx context.Context, namespace string) ([]registration.Remaining, error) {
+// cleanUp deletes what lies in a cluster's namespace, one resource after the other, and counts what is still there. With keep,
+// works leave their objects on the cluster.
+func (r *clusters) cleanUp(ctx context.Context, namespace string, keep bool) ([]registration.Remaining, error) {
 	for _, resource := range r.CleanUp {
 		objects, err := r.objects(ctx, resource, namespace)
 		if err != nil {
@@ -52,12 +58,23 @@ func (r *clusters) cleanUp(ctx context.Context, namespace string) ([]registratio
 		var errs []error
 		for _, o := range firstPriority(objects) {
 			if o.DeletionTimestamp.IsZero() {
-				errs = append(errs, client.IgnoreNotFound(r.client.Delete(ctx, &o)))
+				errs = append(errs, client.IgnoreNotFound(r.delete(ctx, &o, keep)))
 			}
 		}
 		return []registration.Remaining{{Resource: resource.Resource, Count: len(objects)}}, errors.Join(errs...)
 	}
 	return nil, nil
+}
+
+// delete takes one object away. A work that keeps its objects is told so first, and goes only in the state that says so.
+func (r *clusters) delete(ctx context.Context, o *metav1.PartialObjectMetadata, keep bool) error {
+	if !keep || o.GroupVersionKind().GroupKind() != workv1.GroupVersion.WithKind("ManifestWork").GroupKind() {
+		return r.client.Delete(ctx, o)
+	}
+	if err := r.client.Patch(ctx, o, client.RawPatch(types.MergePatchType, work.OrphanPatch)); err != nil {
+		return err
+	}
+	return r.client.Delete(ctx, o, client.Preconditions{UID: &o.UID, ResourceVersion: &o.ResourceVersion})
 }
 
 // objects lists the names of a resource, none when the hub does not serve it.
