@@ -93,10 +93,21 @@ golden: ## rewrite the golden files; read the diff before you commit it
 	@echo "rewriting golden files"
 	@$(GO) test $$(git grep -l --untracked 'flag.Bool("update"' -- '*_test.go' | sed 's|/[^/]*$$||; s|^|./|' | sort -u) -update
 
+# What the bench compares with: helm at the pinned version, and kubectl where there is none.
+RIVALS := bin/rivals/helm $(if $(shell command -v kubectl),,bin/rivals/kubectl)
+bin/rivals/helm: RIVAL := helm.sh/helm/v3/cmd/helm
+bin/rivals/kubectl: RIVAL := ./kubectl
+
+bin/rivals/%: tools/go.mod tools/go.sum
+	@mkdir -p $(@D)
+	@echo "building $* from its module, to compare with (minutes the first time)"
+	@cd tools && $(call compile,$(CURDIR)/$@,,$(RIVAL))
+	@touch $@
+
 .PHONY: bench
-bench: $(TEST_ASSETS) build ## ratios against a floor measured in the same run
+bench: $(TEST_ASSETS) $(RIVALS) ## ratios against a floor measured in the same run
 	@echo "measuring (several minutes)"
-	@$(WITH_TEST_ASSETS) $(GO) test -p 1 -run '^$$' -bench . -timeout 60m \
+	@PATH="$(CURDIR)/bin/rivals:$$PATH" $(WITH_TEST_ASSETS) $(GO) test -p 1 -run '^$$' -bench . -timeout 60m \
 		$$(git grep -l --untracked '^func Benchmark' -- '*_test.go' | sed 's|/[^/]*$$||; s|^|./|' | sort -u)
 
 .PHONY: fuzz

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ const patience = 25 * time.Second
 // theFleet is a hub of one test: its own control plane, the real controllers, one repository, and clusters with the real work
 // agent, which are all namespaces apart on one API server or API servers of their own.
 type theFleet struct {
-	t      *testing.T
+	t      testing.TB
 	ctx    context.Context
 	cp     *controlplane.ControlPlane
 	client client.Client
@@ -68,7 +69,7 @@ type theFleet struct {
 // run is a subtest on the same fleet. After one that failed the fleet is in no known state: the others are not run.
 func (f *theFleet) run(name string, do func(f *theFleet)) {
 	f.t.Helper()
-	ok := f.t.Run(name, func(t *testing.T) {
+	ok := f.t.(*testing.T).Run(name, func(t *testing.T) {
 		outer := f.t
 		f.t = t
 		defer func() { f.t = outer }()
@@ -80,13 +81,13 @@ func (f *theFleet) run(name string, do func(f *theFleet)) {
 }
 
 // newFleet starts a hub whose repository has the given files, and delivers nothing yet.
-func newFleet(t *testing.T, archive string) *theFleet {
+func newFleet(t testing.TB, archive string) *theFleet {
 	t.Helper()
 	return newFleetOn(t, controlplane.Options{Name: "hub"}, archive)
 }
 
 // newFleetOn chooses the control plane: where a garbage collector matters it runs kube-controller-manager.
-func newFleetOn(t *testing.T, o controlplane.Options, archive string) *theFleet {
+func newFleetOn(t testing.TB, o controlplane.Options, archive string) *theFleet {
 	t.Helper()
 	f := &theFleet{
 		t: t, ctx: context.Background(), cp: test.ControlPlane(t, o), controllers: []string{"*"},
@@ -129,7 +130,7 @@ func (f *theFleet) startHub() {
 	done := make(chan error, 1)
 	go func() {
 		done <- Run(ctx, Options{
-			Config: f.cp.Config(), Controllers: f.controllers, StateDir: f.state, LocalRepositories: []string{f.repo.Dir},
+			Config: f.cp.Config(), Controllers: f.controllers, StateDir: f.state, LocalRepositories: []string{filepath.Dir(f.repo.Dir)},
 			RenderCache: 64, Writers: 8, StatusInterval: 50 * time.Millisecond, Settle: 5 * time.Second,
 			SeveralHubs: true,
 		})

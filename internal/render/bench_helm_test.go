@@ -26,7 +26,10 @@ const (
 // BenchmarkHelmProcess renders a chart with values that are always new, in turn with a process of helm template that gets
 // the same chart and values.
 func BenchmarkHelmProcess(b *testing.B) {
-	helm := buildHelm(b)
+	helm, err := exec.LookPath("helm")
+	if err != nil {
+		b.Fatal("there is no helm to compare with: make bench builds it")
+	}
 	r := New(64 << 20)
 	in := Input{
 		File: "applications/retail/storefront/application.yaml", Tree: fleet.TreeOf(os.DirFS(benchRepository)),
@@ -71,21 +74,6 @@ func BenchmarkHelmProcess(b *testing.B) {
 	if gain < leastGain {
 		b.Errorf("a render is %.1f times as fast as a process, less than %d", gain, leastGain)
 	}
-}
-
-// buildHelm builds the helm program from its module at the version that tools/go.mod pins.
-func buildHelm(b *testing.B) string {
-	b.Helper()
-	modules, err := filepath.Abs("../../tools/go.mod")
-	if err != nil {
-		b.Fatal(err)
-	}
-	program := filepath.Join(b.TempDir(), "helm")
-	fmt.Fprintln(os.Stderr, "building helm from its module (minutes the first time, seconds later)")
-	if out, err := exec.CommandContext(b.Context(), "go", "build", "-modfile="+modules, "-o", program, "helm.sh/helm/v3/cmd/helm").CombinedOutput(); err != nil {
-		b.Fatalf("build helm: %v\n%s", err, out)
-	}
-	return program
 }
 
 // sameObjects fails unless helm's output has the objects that were rendered here.

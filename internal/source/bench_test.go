@@ -14,6 +14,9 @@ import (
 // benchFiles is the number of files in the repository, 100 to a folder.
 const benchFiles = 10_000
 
+// mostOfGit is how many times as long as git's a fetch may take.
+const mostOfGit = 2
+
 // BenchmarkIncrementalFetch brings one new commit of a repository with 10,000 files into a warm mirror, and has git
 // fetch do the same beside it. x-git is our time over git's.
 func BenchmarkIncrementalFetch(b *testing.B) {
@@ -59,8 +62,17 @@ func BenchmarkIncrementalFetch(b *testing.B) {
 				turns[1-n%2](commit)
 			}
 			n++
-			b.ReportMetric(float64(ours)/float64(git), "x-git")
+			ratio := float64(ours) / float64(git)
+			b.ReportMetric(ratio, "x-git")
 			b.ReportMetric(float64(git.Nanoseconds())/float64(n), "git-ns/op")
+			if n < 10 {
+				return // a first try, too short to tell
+			}
+			b.Logf("fetch of one commit of %d files (%s): %v; ratio %.2f (at most %d) to the floor: git fetch, %v", benchFiles, transport,
+				(ours / time.Duration(n)).Round(time.Microsecond), ratio, mostOfGit, (git / time.Duration(n)).Round(time.Microsecond))
+			if ratio > mostOfGit {
+				b.Errorf("a fetch takes %.2f times as long as git's, more than %d", ratio, mostOfGit)
+			}
 		})
 	}
 }
