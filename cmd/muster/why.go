@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,10 +20,12 @@ import (
 
 // reasons are the answer of why, about an application or a placement.
 type reasons struct {
-	Subject   string           `json:"subject"`
-	Placement string           `json:"placement"`
-	Problem   string           `json:"problem,omitempty"` // with the placement itself
-	Decisions []fleet.Decision `json:"decisions"`
+	Subject   string `json:"subject"`
+	Placement string `json:"placement"`
+	Problem   string `json:"problem,omitempty"` // with the placement itself
+	// Summary says how many clusters each step of the placement took away.
+	Summary   string                `json:"summary,omitempty"`
+	Decisions []placement.Explained `json:"decisions"`
 	// Of an application on the cluster: what could not be planned, what the hub says, and the works.
 	Faults    []fleet.Fault                 `json:"faults,omitempty"`
 	Row       *musterv1alpha1.ClusterStatus `json:"row,omitempty"`
@@ -43,21 +46,24 @@ func whyCommand(c *cli) *cobra.Command {
 		repo  string
 	)
 	cmd := &cobra.Command{
-		Use:   "why NAMESPACE/APPLICATION CLUSTER",
-		Short: "Say why an application is or is not on a cluster, and how it is doing there",
-		Long: "Asks the hub for the decision, faults, holds and works. With --repo it asks a repository's files instead, in the world\n" +
-			"of --world or of the files themselves.",
-		Args: cobra.ExactArgs(2),
+		Use:   "why NAMESPACE/NAME [CLUSTER]",
+		Short: "Say why an application is or is not on a cluster, or a placement chose it, and what would have to change",
+		Long: "Of an application and a cluster: the decision, faults, holds and works. Of a placement, or of an application without a\n" +
+			"cluster: the step that dropped each cluster, the unmet requirement, scores, rank, spread and group, and what would have to\n" +
+			"change for it to be chosen. Asks the hub; with --repo a repository's files, in the world of --world or of the files themselves.",
+		Example: "  muster why retail/storefront eks-prod-1\n  muster why retail/edge --repo .",
+		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			k, err := c.know(cmd.Context(), repo, flags)
 			if err != nil {
 				return err
 			}
-			r, err := k.application(args[0], args[1])
+			cluster := slices.Concat(args[1:], []string{""})[0]
+			r, err := k.named(args[0], cluster)
 			if err != nil {
 				return err
 			}
-			return c.print(r, func(p *printer) { printReasons(p, r, args[1]) })
+			return c.print(r, func(p *printer) { printReasons(p, r, cluster) })
 		},
 	}
 	of := &cobra.Command{
@@ -122,6 +128,29 @@ func (k *knowledge) cluster(name string) error {
 	return unknown("cluster", name, known)
 }
 
+// named explains what has the name: an application where a cluster is named with it, else a placement.
+func (k *knowledge) named(key, cluster string) (*reasons, error) {
+	isPlacement := slices.ContainsFunc(k.world.Placements, func(p clusterv1beta1.Placement) bool { return p.Namespace+"/"+p.Name == key })
+	i := slices.IndexFunc(k.world.Applications, func(a musterv1alpha1.Application) bool { return a.Namespace+"/"+a.Name == key })
+	switch {
+	case isPlacement && (cluster == "" || i < 0):
+		return k.placement(key, cluster)
+	case i < 0 && !isPlacement:
+		var known []string
+		for _, a := range k.world.Applications {
+			known = append(known, a.Namespace+"/"+a.Name)
+		}
+		for _, p := range k.world.Placements {
+			known = append(known, p.Namespace+"/"+p.Name)
+		}
+		return nil, unknown("application or placement", key, known)
+	case cluster == "":
+		return k.placement(k.world.Applications[i].Namespace+"/"+k.world.Applications[i].Spec.PlacementRef.Name, "")
+	default:
+		return k.application(&k.world.Applications[i], cluster)
+	}
+}
+
 // placement explains one cluster, or all when none is named.
 func (k *knowledge) placement(key, cluster string) (*reasons, error) {
 	i := slices.IndexFunc(k.world.Placements, func(p clusterv1beta1.Placement) bool { return p.Namespace+"/"+p.Name == key })
@@ -133,35 +162,42 @@ func (k *knowledge) placement(key, cluster string) (*reasons, error) {
 		return nil, unknown("placement", key, known)
 	}
 	p := &k.world.Placements[i]
-	index := placement.NewIndex(k.world)
-	result := index.Schedule(p)
-	r := &reasons{Subject: "placement " + key, Placement: key, Problem: result.Misconfigured(), Decisions: result.Decisions}
-	if cluster == "" {
-		return r, nil
-	}
-	if err := k.cluster(cluster); err != nil {
-		return nil, err
-	}
-	r.Decisions = []fleet.Decision{index.Explain(p, &result, cluster)}
-	if k.plan == nil { // what is on the hub counts, whoever decided it
-		if chosen, complete := placement.Read(p, k.world.Decisions); complete {
-			r.Decisions[0].Chosen = slices.Contains(chosen, cluster)
+	var clusters []string
+	if cluster != "" {
+		if err := k.cluster(cluster); err != nil {
+			return nil, err
 		}
+		clusters = []string{cluster}
+	}
+	why := placement.NewIndex(k.world).Why(p, clusters...)
+	r := &reasons{Subject: "placement " + key, Placement: key, Problem: why.Problem, Summary: why.Summary, Decisions: why.Clusters}
+	if k.plan == nil {
+		k.asLive(p, r.Decisions)
 	}
 	return r, nil
 }
 
-// application explains an application on a cluster.
-func (k *knowledge) application(key, cluster string) (*reasons, error) {
-	i := slices.IndexFunc(k.world.Applications, func(a musterv1alpha1.Application) bool { return a.Namespace+"/"+a.Name == key })
-	if i < 0 {
-		var known []string
-		for _, a := range k.world.Applications {
-			known = append(known, a.Namespace+"/"+a.Name)
-		}
-		return nil, unknown("application", key, known)
+// asLive lets the decisions on the hub count, whoever made them, where they are a complete set.
+func (k *knowledge) asLive(p *clusterv1beta1.Placement, decisions []placement.Explained) {
+	live, complete := placement.Read(p, k.world.Decisions)
+	if !complete {
+		return
 	}
-	a := &k.world.Applications[i]
+	for i := range decisions {
+		d := &decisions[i]
+		_, chosen := slices.BinarySearch(live, d.Cluster)
+		switch {
+		case chosen && !d.Chosen:
+			d.Chosen, d.Reason, d.Change = true, "chosen by the decisions on the hub, although: "+d.Reason, ""
+		case !chosen && d.Chosen:
+			d.Chosen, d.Reason, d.Change = false, "not yet in the decisions on the hub, although: "+d.Reason, "the hub has to schedule the placement"
+		}
+	}
+}
+
+// application explains an application on a cluster.
+func (k *knowledge) application(a *musterv1alpha1.Application, cluster string) (*reasons, error) {
+	key := a.Namespace + "/" + a.Name
 	r, err := k.placement(a.Namespace+"/"+a.Spec.PlacementRef.Name, cluster)
 	if err != nil {
 		return nil, err
@@ -199,15 +235,10 @@ func printReasons(p *printer, r *reasons, cluster string) {
 	if r.Problem != "" {
 		p.linef("  placement %s is misconfigured: %s", r.Placement, oneLine(r.Problem))
 	}
-	rows := [][]string{{"CLUSTER", "CHOSEN", "STEP", "REASON"}}
-	for _, d := range r.Decisions {
-		chosen := "no"
-		if d.Chosen {
-			chosen = "yes"
-		}
-		rows = append(rows, []string{d.Cluster, chosen, d.Step, d.Reason})
+	if r.Summary != "" && len(r.Decisions) != 1 {
+		p.linef("  %s", oneLine(r.Summary))
 	}
-	p.table(rows)
+	p.table(pipelineTable(r.Decisions))
 	if len(r.Overrides) > 0 {
 		p.linef("  overrides: %s", strings.Join(r.Overrides, ", "))
 	}
@@ -225,4 +256,60 @@ func printReasons(p *printer, r *reasons, cluster string) {
 			p.linef("    %s %s: %s", x.State, x.Object, oneLine(x.Message))
 		}
 	}
+}
+
+// pipelineTable is a placement's pipeline, a row for each cluster. Columns in which no cluster has anything are left out.
+func pipelineTable(clusters []placement.Explained) [][]string {
+	header := []string{"CLUSTER", "CHOSEN", "STEP", "RANK", "SCORE"}
+	prioritizers := prioritizersOf(clusters)
+	rows := [][]string{append(append(header, prioritizers...), "SPREAD", "GROUP", "REASON", "TO BE CHOSEN")}
+	for _, c := range clusters {
+		row := []string{c.Cluster, "no", c.Step, "", ""}
+		if c.Chosen {
+			row[1] = "yes"
+		}
+		if c.Rank > 0 {
+			row[3], row[4] = strconv.Itoa(c.Rank), strconv.FormatInt(*c.Total, 10)
+		}
+		for _, name := range prioritizers {
+			cell := ""
+			for _, s := range c.Scores {
+				if scoreHeader(s) == name {
+					cell = strconv.FormatInt(s.Score, 10)
+				}
+			}
+			row = append(row, cell)
+		}
+		rows = append(rows, append(row, strings.Join(c.Topology, " "), c.Group, c.Reason, c.Change))
+	}
+	for column := len(rows[0]) - 1; column >= 0; column-- {
+		if !slices.ContainsFunc(rows[1:], func(row []string) bool { return row[column] != "" }) {
+			for i := range rows {
+				rows[i] = slices.Delete(rows[i], column, column+1)
+			}
+		}
+	}
+	return rows
+}
+
+// prioritizersOf are the headers of the scores, in the order of the placement.
+func prioritizersOf(clusters []placement.Explained) []string {
+	for _, c := range clusters {
+		if len(c.Scores) > 0 {
+			names := make([]string, len(c.Scores))
+			for i, s := range c.Scores {
+				names[i] = scoreHeader(s)
+			}
+			return names
+		}
+	}
+	return nil
+}
+
+// scoreHeader is a prioritizer with its weight, where that is not 1.
+func scoreHeader(s placement.Score) string {
+	if s.Weight == 1 {
+		return s.Prioritizer
+	}
+	return fmt.Sprintf("%d×%s", s.Weight, s.Prioritizer)
 }
