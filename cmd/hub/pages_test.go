@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// many is how many clusters there are: their decisions take two pages.
+const many = 120
+
+// TestPagesOfDecisionsMayShift: the pages of a placement's decisions are written one after the other, and a cluster may
+// be on none or on two of them in between. Nothing is concluded from that: no cluster that stays chosen loses its works.
+func TestPagesOfDecisionsMayShift(t *testing.T) {
+	var clusters strings.Builder
+	for i := range many {
+		fmt.Fprintf(&clusters, "%s\n", clusterFile(fmt.Sprintf("c%03d", i), fmt.Sprintf("tier: edge, tens: t%d", i/10)))
+	}
+	f := newFleet(t, tenant+clusters.String()+placementFile("edge", everyEdge)+
+		applicationFile("shop", "edge", "manifests/shop", "pages", "  deletionGuard: {maxClusterPercent: 100}")+
+		configMapFile("manifests/shop/config.yaml", "shop", "color", "red"))
+	f.deliver()
+	for i := range many {
+		f.available(fmt.Sprintf("c%03d", i), true)
+	}
+	f.push("")
+	f.expectWorks(many)
+	if n := f.pages(); n != 2 {
+		t.Fatalf("%d pages of decisions, want 2", n)
+	}
+	gone := f.watchDeletions(f.cp.Config(), works, "")
+	without := func(tens ...string) string {
+		return placementFile("edge", fmt.Sprintf(`{predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {tier: edge},
+  matchExpressions: [{key: tens, operator: NotIn, values: [%s]}]}}}]}`, strings.Join(tens, ", ")))
+	}
+	lost := map[string]bool{}
+	for _, tens := range [][]string{{"t0"}, {"none"}, {"t0", "t1", "t2"}, {"none"}, {"t11", "t3"}, {"none"}} {
+		n := many
+		for _, ten := range tens {
+			if ten != "none" {
+				n -= 10
+				lost[strings.TrimPrefix(ten, "t")] = true
+			}
+		}
+		f.push(without(tens...))
+		f.expectWorks(n)
+	}
+	for _, name := range gone.list() {
+		tens := strings.TrimLeft(name[1:3], "0")
+		if tens == "" {
+			tens = "0"
+		}
+		if !lost[tens] {
+			t.Errorf("%s was deleted, and its cluster was chosen all the time", name)
+		}
+	}
+}
+
+func (f *theFleet) expectWorks(n int) {
+	f.t.Helper()
+	f.eventually(func() string {
+		have := f.worksOf("retail/shop")
+		for _, w := range have {
+			if w.DeletionTimestamp != nil {
+				return w.Namespace + " is still losing its work"
+			}
+		}
+		if len(have) != n {
+			return fmt.Sprintf("%d clusters have works, want %d: %v", len(have), n, slices.Sorted(maps.Keys(have)))
+		}
+		return ""
+	})
+}
+
+func (f *theFleet) pages() int {
+	f.t.Helper()
+	var list clusterv1beta1.PlacementDecisionList
+	if err := f.client.List(f.ctx, &list, client.InNamespace("retail")); err != nil {
+		f.t.Fatal(err)
+	}
+	return len(list.Items)
+}
