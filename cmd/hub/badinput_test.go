@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 )
 
 // tenant is a namespace with a binding of set edge, and the set.
@@ -89,6 +91,11 @@ func malformedFile(f *theFleet) {
 			f.t.Errorf("%s has %d works, want its 2", app, n)
 		}
 	}
+	if a := f.application("retail/web"); a.Name == "" || a.DeletionTimestamp != nil {
+		f.t.Error("the application that no readable file names was pruned")
+	}
+	p := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "edge"}}
+	f.change(p, func() {}) // fails when it was pruned
 	f.push(applicationFile("shop", "edge", "manifests/shop", "bad", "") + placementFile("edge", everyEdge) +
 		applicationFile("web", "edge", "charts/web", "bad", `  helm: {values: {size: '${{ label "size" }}'}}`))
 	f.expectReady("retail/shop")

@@ -90,8 +90,8 @@ func (p *Plan) Claimed(cluster string, object fleet.ObjectKey, except string) st
 		if a.Key() == except {
 			continue
 		}
-		i, ok := slices.BinarySearchFunc(a.Clusters, cluster, func(c Cluster, name string) int { return compare(c.Name, name) })
-		if ok && slices.ContainsFunc(claimedObjects(a.Clusters[i]), func(k fleet.ObjectKey) bool { return k.Identity() == object.Identity() }) {
+		c := a.On(cluster)
+		if c != nil && slices.ContainsFunc(claimedObjects(*c), func(k fleet.ObjectKey) bool { return k.Identity() == object.Identity() }) {
 			return a.Key()
 		}
 	}

@@ -99,6 +99,15 @@ func (a *Application) Faulty() (clusters map[string]bool, all bool) {
 	return clusters, all
 }
 
+// On is what is planned for a cluster, or nil.
+func (a *Application) On(cluster string) *Cluster {
+	i, ok := slices.BinarySearchFunc(a.Clusters, cluster, func(c Cluster, name string) int { return compare(c.Name, name) })
+	if !ok {
+		return nil
+	}
+	return &a.Clusters[i]
+}
+
 // Works of one planned cluster: final objects, nothing is added to them later.
 func (a *Application) Works(c Cluster) (work.Set, error) {
 	return work.Wanted(work.Input{

@@ -137,7 +137,7 @@ func (r *Repositories) deliver(ctx context.Context, repo *musterv1alpha1.FleetRe
 	}
 	r.Deliveries.Remember(repo, out.delivery)
 	out.delivered = true
-	return nil
+	return r.mark(ctx, repo, world, out)
 }
 
 // finalize releases what the repository applied: its objects stay, as nobody's.

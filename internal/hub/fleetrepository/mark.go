@@ -1,0 +1,121 @@
+package fleetrepository
+
+import (
+	"context"
+	"fmt"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// mark notes on the namespace of a cluster that the hub has once held all works that the cluster is to have. Only then does
+// a work that is missing say that it is gone: before, the hub may be one that is being rebuilt from Git. The mark stays.
+func (r *Repositories) mark(ctx context.Context, repo *musterv1alpha1.FleetRepository, world *fleet.World, out *report) error {
+	unmarked, err := r.unmarked(ctx, world)
+	if err != nil || len(unmarked) == 0 {
+		return err
+	}
+	plans, err := r.completePlans(ctx, repo, out)
+	if err != nil || plans == nil {
+		return err
+	}
+	live := liveSets(world)
+	for _, name := range unmarked {
+		if !complete(plans, live, name) {
+			continue
+		}
+		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, musterv1alpha1.FirstPlanAnnotation, out.delivery.Snapshot.Revision)
+		namespace := &corev1.Namespace{}
+		namespace.Name = name
+		err := r.Client.Patch(ctx, namespace, client.RawPatch(types.MergePatchType, []byte(patch)))
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("mark the first complete plan of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// unmarked are the clusters whose namespace has no mark, sorted.
+func (r *Repositories) unmarked(ctx context.Context, world *fleet.World) ([]string, error) {
+	var namespaces corev1.NamespaceList
+	if err := r.Client.List(ctx, &namespaces, client.HasLabels{clusterv1.ClusterNameLabelKey}); err != nil {
+		return nil, fmt.Errorf("list the namespaces of clusters: %w", err)
+	}
+	without := map[string]bool{}
+	for i := range namespaces.Items {
+		without[namespaces.Items[i].Name] = namespaces.Items[i].Annotations[musterv1alpha1.FirstPlanAnnotation] == ""
+	}
+	var names []string
+	for i := range world.Clusters {
+		if name := world.Clusters[i].Name; without[name] {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// completePlans are the plans of all repositories, or nil while one of them cannot vouch for what it does not name: it is not
+// delivered, not planned since the hub started, or a file of it cannot be read.
+func (r *Repositories) completePlans(ctx context.Context, me *musterv1alpha1.FleetRepository, out *report) ([]*plan.Plan, error) {
+	var repos musterv1alpha1.FleetRepositoryList
+	if err := r.Client.List(ctx, &repos); err != nil {
+		return nil, fmt.Errorf("list repositories: %w", err)
+	}
+	var plans []*plan.Plan
+	for i := range repos.Items {
+		repo := &repos.Items[i]
+		delivery := out.delivery
+		if repo.UID != me.UID {
+			if repo.Status.Revision == "" || !meta.IsStatusConditionTrue(repo.Status.Conditions, ConditionDelivered) {
+				return nil, nil
+			}
+			var err error
+			if delivery, err = r.Deliveries.At(ctx, repo, repo.Status.Revision); err != nil {
+				return nil, err
+			}
+		}
+		if delivery.Plan == nil || !absenceProven(delivery.Definitions) {
+			return nil, nil
+		}
+		plans = append(plans, delivery.Plan)
+	}
+	return plans, nil
+}
+
+type setOn struct{ application, cluster, digest string }
+
+// liveSets are the sets of works of which every work is there.
+func liveSets(world *fleet.World) map[setOn]bool {
+	counts, sets := map[setOn]int{}, map[setOn]bool{}
+	for i := range world.Works {
+		lw := &world.Works[i]
+		if lw.Application == "" || lw.Deleting {
+			continue
+		}
+		at := setOn{lw.Application, lw.Cluster, lw.SetDigest}
+		counts[at]++
+		sets[at] = counts[at] >= lw.SetSize
+	}
+	return sets
+}
+
+// complete: every work that a plan has for the cluster is live, and nothing could not be planned for it.
+func complete(plans []*plan.Plan, live map[setOn]bool, cluster string) bool {
+	for _, p := range plans {
+		for _, a := range p.Applications {
+			if faulty, all := a.Faulty(); all || faulty[cluster] {
+				return false
+			}
+			if c := a.On(cluster); c != nil && !live[setOn{a.Key(), cluster, c.SetDigest}] {
+				return false
+			}
+		}
+	}
+	return true
+}
