@@ -2,6 +2,7 @@ package work
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -52,6 +53,8 @@ func prepare(app *musterv1alpha1.Application, content *fleet.Content) (*prepared
 			out.add(*created)
 		}
 	}
+	// Every split sorts: of what is sorted that is soon done.
+	slices.SortStableFunc(out.manifests, func(a, b fleet.Manifest) int { return compareKeys(a.Key, b.Key) })
 	return out, nil
 }
 
