@@ -62,9 +62,9 @@ func NewAPIs(version string, resources []musterv1alpha1.APIResource) *APIs {
 // APISetDigest is the name of the APISet with this content: resources must be sorted by group, version and kind.
 func APISetDigest(version string, resources []musterv1alpha1.APIResource) string {
 	h := sha256.New()
-	fmt.Fprintln(h, version)
+	fmt.Fprintf(h, "%q\n", version)
 	for _, r := range resources {
-		fmt.Fprintln(h, r.Group, r.Version, r.Kind, r.Resource, r.Namespaced)
+		fmt.Fprintf(h, "%q %q %q %q %v\n", r.Group, r.Version, r.Kind, r.Resource, r.Namespaced) // quoted: no two sets are alike
 	}
 	return hex.EncodeToString(h.Sum(nil))[:32]
 }

@@ -101,10 +101,11 @@ func joinPath(at, name string) string {
 	return at + "." + name
 }
 
-// decode turns the node into the plain values that JSON has.
+// decode turns the node into the plain values that JSON has. Of a field that stands there twice the last one counts here, so
+// that the object is known to be there although it is not taken.
 func (d *document) decode(node *yaml.Node) {
 	if d.twice != "" {
-		return
+		dropTwins(node, map[*yaml.Node]bool{})
 	}
 	var plain map[string]any
 	if d.err = node.Decode(&plain); d.err != nil {
@@ -116,6 +117,35 @@ func (d *document) decode(node *yaml.Node) {
 		return
 	}
 	d.err = kjson.UnmarshalCaseSensitivePreserveInts(data, &d.object)
+}
+
+// ambiguous: the fields that name the object stand there twice, so that it may be either.
+func (d *document) ambiguous() bool {
+	return d.twice == "apiVersion" || d.twice == "kind" || strings.HasPrefix(d.twice, "metadata")
+}
+
+// dropTwins removes the first of two equal keys, everywhere below a node.
+func dropTwins(node *yaml.Node, seen map[*yaml.Node]bool) {
+	if seen[node] {
+		return
+	}
+	seen[node] = true
+	if node.Kind == yaml.MappingNode {
+		last := map[string]int{}
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			last[node.Content[i].Value] = i
+		}
+		var kept []*yaml.Node
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			if last[node.Content[i].Value] == i {
+				kept = append(kept, node.Content[i], node.Content[i+1])
+			}
+		}
+		node.Content = kept
+	}
+	for _, child := range node.Content {
+		dropTwins(child, seen)
+	}
 }
 
 // sources are the folders and files that an Application names as its content, up to the first expression.
@@ -166,16 +196,16 @@ func (d *document) key() ObjectKey {
 	return ObjectKey{Group: k.Group, Version: k.Version, Kind: k.Kind, Namespace: u.GetNamespace(), Name: u.GetName()}
 }
 
-// definition decodes the document strictly. The key is filled in whenever the document names itself, even with an error.
+// definition decodes the document strictly. The key is filled in as far as the document names itself, even with an error.
 func (d *document) definition() (Definition, int, error) {
 	out := Definition{File: d.file, Line: d.line, lines: d.lines}
-	if d.twice != "" {
-		return out, 0, d.fault(d.twice, fmt.Sprintf("field %q is there twice: keep one", d.twice))
-	}
 	if d.err != nil {
 		return out, 0, d.fault("", plainYAMLError(d.err))
 	}
 	out.Key = d.key()
+	if d.twice != "" {
+		return out, 0, d.fault(d.twice, fmt.Sprintf("field %q is there twice: keep one", d.twice))
+	}
 	kind, rank, ok := kindOf(schema.GroupVersionKind{Group: out.Key.Group, Version: out.Key.Version, Kind: out.Key.Kind})
 	if !ok {
 		f := d.fault("kind", fmt.Sprintf("%s is not a kind of a fleet repository: content belongs in a folder that an Application's source names", kindName(out.Key)))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -52,6 +53,7 @@ type loader struct {
 	defs      *Definitions
 	documents []document
 	faults    []Fault // of documents that may turn out to be content
+	broken    []brokenFile
 }
 
 // absent records a fault that leaves absence unproven.
@@ -163,13 +165,50 @@ func (l *loader) read(file string) {
 		return
 	}
 	documents, err := parseFile(file, data)
+	l.documents = append(l.documents, documents...)
+	if err != nil || slices.ContainsFunc(documents, func(d document) bool { return d.err != nil }) {
+		l.broken = append(l.broken, brokenFile{file, sourcesIn(data)})
+	}
 	if err != nil {
 		l.faults = append(l.faults, Fault{
 			Reason: FileMalformed, Move: Author, File: file, Line: lineIn(err),
 			Message: plainYAMLError(err) + "; nothing is pruned until the file can be read", Err: err,
 		})
 	}
-	l.documents = append(l.documents, documents...)
+}
+
+// brokenFile is one of which some document cannot be read. It may be an application's.
+type brokenFile struct {
+	file string
+	// sources are what look like an application's source.path in its text.
+	sources []string
+}
+
+var sourceLine = regexp.MustCompile(`(?m)\bpath:\s*["']?([^\s"'#,{}]+)`)
+
+func sourcesIn(data []byte) []string {
+	var found []string
+	for _, m := range sourceLine.FindAllSubmatch(data, -1) {
+		found = append(found, path.Clean(string(m[1])))
+	}
+	return found
+}
+
+// quarantined: what lies in the folders that a broken file may name as its content, or below the broken file's own folder,
+// may be content. Were it taken for definitions, a slip in an application's file would apply its manifests to the hub.
+func (l *loader) quarantined(file string) bool {
+	for _, b := range l.broken {
+		folder := path.Dir(b.file)
+		if path.Dir(file) != folder && within(file, folder) {
+			return true
+		}
+		for _, source := range b.sources {
+			if within(file, source) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // dropContent forgets what lies in folders that applications name as their source: it is content and no definition.
@@ -193,7 +232,7 @@ func (l *loader) dropContent() {
 		}
 		return false
 	}
-	l.documents = slices.DeleteFunc(l.documents, func(d document) bool { return isContent(d.file) })
+	l.documents = slices.DeleteFunc(l.documents, func(d document) bool { return isContent(d.file) || l.quarantined(d.file) })
 	for _, f := range l.faults {
 		if !isContent(f.File) {
 			l.absent(f)
@@ -220,6 +259,9 @@ func (l *loader) keepDocuments() {
 		}
 		if err != nil {
 			fault, _ := AsFault(err)
+			if !named(definition.Key) || d.ambiguous() {
+				l.defs.AbsenceProven = false // it may be any object
+			}
 			l.defs.Faults = append(l.defs.Faults, fault)
 			continue
 		}
@@ -251,6 +293,19 @@ func (l *loader) keepDocuments() {
 	for _, d := range list {
 		l.defs.All = append(l.defs.All, d.Definition)
 	}
+}
+
+// named: a document that is invalid still says which object it is: kind, name and, where the kind has one, namespace.
+func named(k ObjectKey) bool {
+	if k.Kind == "" || k.Name == "" {
+		return false
+	}
+	for _, kind := range Kinds {
+		if kind.Group == k.Group && kind.Kind == k.Kind {
+			return kind.Namespaced == (k.Namespace != "")
+		}
+	}
+	return true // no kind of ours: nothing on the hub could be pruned for it
 }
 
 // faultOf keeps the fault that an error carries, or makes one of it; the place is filled in if the fault has none.

@@ -141,6 +141,28 @@ func TestLoad(t *testing.T) {
 			why:    "a field that stands there twice has no one meaning",
 			files:  "-- clusters/a.yaml --\n" + edge1 + "  hubAcceptsClient: false\n",
 			faults: []string{"DefinitionInvalid clusters/a.yaml:7"},
+			named:  []string{"ManagedCluster edge-1"},
+		},
+		"KindTwice": {
+			why:    "it may be either object, so nothing counts as absent",
+			files:  "-- clusters/a.yaml --\n" + edge1 + "metadata: {name: edge-2}\n",
+			faults: []string{"DefinitionInvalid clusters/a.yaml:7"},
+			named:  []string{"ManagedCluster edge-2"}, unproven: true,
+		},
+		"BrokenApplication": {
+			why: "content of an application whose file cannot be read is not applied to the hub",
+			files: "-- applications/mon/app.yaml --\n" + fmt.Sprintf(app, "applications/content/mon") + "  bad: [1\n" +
+				"-- applications/content/mon/ns.yaml --\napiVersion: v1\nkind: Namespace\nmetadata: {name: mon}\n" +
+				"-- applications/mon/below/ns.yaml --\napiVersion: v1\nkind: Namespace\nmetadata: {name: below}\n",
+			faults:   []string{"FileMalformed applications/mon/app.yaml:11"},
+			unproven: true,
+		},
+		"BrokenBeside": {
+			why:      "what lies beside a broken file is applied: one bad file stays one",
+			files:    "-- clusters/a.yaml --\n" + edge1 + "-- clusters/b.yaml --\nspec: [1\n",
+			defined:  []string{"ManagedCluster edge-1"},
+			faults:   []string{"FileMalformed clusters/b.yaml:2"},
+			unproven: true,
 		},
 		"Status": {
 			why:    "status is the hub's",
@@ -170,12 +192,12 @@ func TestLoad(t *testing.T) {
 		"NoNamespace": {
 			why:    "the namespace is the tenant and cannot be left out",
 			files:  "-- applications/a.yaml --\n" + strings.Replace(fmt.Sprintf(app, "x"), "  namespace: retail\n", "", 1),
-			faults: []string{"DefinitionInvalid applications/a.yaml:3"},
+			faults: []string{"DefinitionInvalid applications/a.yaml:3"}, unproven: true,
 		},
 		"NamespaceOnCluster": {
 			why:    "a cluster has no namespace",
 			files:  "-- clusters/a.yaml --\n" + strings.Replace(edge1, "  name:", "  namespace: x\n  name:", 1),
-			faults: []string{"DefinitionInvalid clusters/a.yaml:4"},
+			faults: []string{"DefinitionInvalid clusters/a.yaml:4"}, unproven: true,
 		},
 		"BadName": {
 			why:    "a name that the API server would refuse is said with its line",

@@ -27,6 +27,7 @@ func TestPolicies(t *testing.T) {
 	edits := []rbacv1.PolicyRule{
 		{APIGroups: []string{group}, Resources: []string{"managedclusters", "managedclustersetbindings"}, Verbs: []string{"*"}},
 		{APIGroups: []string{workv1.GroupName}, Resources: []string{"manifestworks"}, Verbs: []string{"create", "update", "delete"}},
+		{APIGroups: []string{"muster.dev"}, Resources: []string{"applications"}, Verbs: []string{"create"}},
 	}
 	weak := h.user("weak", edits...)
 	strong := h.user("strong", append(edits,
@@ -74,6 +75,12 @@ func TestPolicies(t *testing.T) {
 		"work with very many":         {why: "nor must it refuse them", who: weak, object: manifests(many(900)...)},
 		"execute as":                  {why: "works would run with others' rights", who: weak, object: as("deployer"), wrong: "may not let works run as system:serviceaccount:shop:deployer"},
 		"execute as, strong":          {why: "with the right", who: strong, object: as("deployer")},
+		"mark a cluster":              {why: "muster.dev marks say whose a cluster is and how it leaves", who: weak, object: managed("policies", marked), wrong: "annotations under muster.dev"},
+		"mark a cluster, strong":      {why: "with the right", who: strong, object: managed("policies", marked)},
+		"run as":                      {why: "the hub writes the works with its own rights", who: weak, object: application("shop/deployer"), wrong: "may not let the application run as system:serviceaccount:shop:deployer"},
+		"run as, strong":              {why: "with the right", who: strong, object: application("shop/deployer")},
+		"run as one of the target":    {why: "a plain name is in the destination", who: strong, object: application("admin"), wrong: "system:serviceaccount:shop:admin"},
+		"run as the agent":            {why: "no account is the agent's own, as in OCM", who: weak, object: application("")},
 		"execute as another":          {why: "the right is for one account", who: strong, object: as("admin"), wrong: "system:serviceaccount:shop:admin"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -159,4 +166,18 @@ func as(account string) *workv1.ManifestWork {
 		Type: workv1.ExecutorSubjectTypeServiceAccount, ServiceAccount: &workv1.ManifestWorkSubjectServiceAccount{Namespace: "shop", Name: account},
 	}}
 	return w
+}
+
+func marked(c *clusterv1.ManagedCluster) {
+	c.Annotations = map[string]string{musterv1alpha1.DetachAnnotation: musterv1alpha1.DetachClean}
+}
+
+func application(account string) *musterv1alpha1.Application {
+	return &musterv1alpha1.Application{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team-policies", Name: "app"},
+		Spec: musterv1alpha1.ApplicationSpec{
+			PlacementRef: musterv1alpha1.LocalReference{Name: "p"}, Source: musterv1alpha1.Source{Path: "x"},
+			Destination: musterv1alpha1.Destination{Namespace: "shop"}, ServiceAccountName: account,
+		},
+	}
 }
