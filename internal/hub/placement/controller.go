@@ -27,17 +27,19 @@ func (r *Placements) Reconcile(ctx context.Context, request reconcile.Request) (
 		if apierrors.IsNotFound(err) {
 			r.ledger.forget(request.NamespacedName)
 			r.interests.Delete(request.NamespacedName)
-			r.statuses.Delete(request.NamespacedName)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if !p.DeletionTimestamp.IsZero() || p.Annotations[clusterv1beta1.PlacementDisableAnnotation] == "true" {
 		return reconcile.Result{}, nil
 	}
-	if !r.ledger.ready(request.NamespacedName) {
+	if !r.ledger.begin(request.NamespacedName) {
 		return reconcile.Result{}, nil // the watch wakes it
 	}
 	requeue, err := r.schedule(ctx, &p)
+	if again := r.ledger.end(request.NamespacedName); again {
+		requeue = time.Millisecond
+	}
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
 		return reconcile.Result{RequeueAfter: retrySoon}, nil // the cache is behind
 	}
@@ -109,12 +111,12 @@ func (r *Placements) create(ctx context.Context, p *clusterv1beta1.Placement, pa
 	if err := r.Client.Create(ctx, page); err != nil {
 		return err
 	}
-	r.ledger.wrote(client.ObjectKeyFromObject(p), page)
+	r.ledger.wrote(client.ObjectKeyFromObject(p), page.Name, revisionOf(page))
 	page.Status = status
 	if err := r.Client.Status().Update(ctx, page); err != nil {
 		return err
 	}
-	r.ledger.wrote(client.ObjectKeyFromObject(p), page)
+	r.ledger.wrote(client.ObjectKeyFromObject(p), page.Name, revisionOf(page))
 	r.event(p, page, "DecisionCreate", "DecisionCreated", "Decision %s is created with placement %s in namespace %s", page.Name, p.Name, p.Namespace)
 	return nil
 }
@@ -130,13 +132,13 @@ func (r *Placements) update(ctx context.Context, p *clusterv1beta1.Placement, re
 		if err := r.Client.Update(ctx, page); err != nil {
 			return err
 		}
-		r.ledger.wrote(client.ObjectKeyFromObject(p), page)
+		r.ledger.wrote(client.ObjectKeyFromObject(p), page.Name, revisionOf(page))
 	}
 	page.Status = status
 	if err := r.Client.Status().Update(ctx, page); err != nil {
 		return err
 	}
-	r.ledger.wrote(client.ObjectKeyFromObject(p), page)
+	r.ledger.wrote(client.ObjectKeyFromObject(p), page.Name, revisionOf(page))
 	r.event(p, page, "DecisionUpdate", "DecisionUpdated", "Decision %s is updated with placement %s in namespace %s%s",
 		page.Name, p.Name, p.Namespace, warnings(result))
 	if text := scores(result); text != "" {
@@ -150,8 +152,10 @@ func (r *Placements) remove(ctx context.Context, p *clusterv1beta1.Placement, pa
 	if page.UID != "" {
 		precondition = client.Preconditions{UID: &page.UID}
 	}
-	if err := client.IgnoreNotFound(r.Client.Delete(ctx, page, precondition)); err != nil {
-		return err
+	r.ledger.removing(client.ObjectKeyFromObject(p), page.Name, true)
+	if err := r.Client.Delete(ctx, page, precondition); err != nil {
+		r.ledger.removing(client.ObjectKeyFromObject(p), page.Name, false)
+		return client.IgnoreNotFound(err)
 	}
 	r.event(p, page, "DecisionDelete", "DecisionDeleted", "Decision %s is deleted with placement %s in namespace %s", page.Name, p.Name, p.Namespace)
 	return nil
@@ -166,14 +170,8 @@ func (r *Placements) publish(ctx context.Context, p *clusterv1beta1.Placement, s
 	if err := r.Client.Status().Update(ctx, p); err != nil {
 		return fmt.Errorf("write the status of placement %s/%s: %w", p.Namespace, p.Name, err)
 	}
-	r.statuses.Store(client.ObjectKeyFromObject(p), p.ResourceVersion)
+	r.ledger.wrote(client.ObjectKeyFromObject(p), "", revisionOf(p))
 	return nil
-}
-
-// ownStatus says whether the placement's revision is the one that our last status write gave it.
-func (r *Placements) ownStatus(p *clusterv1beta1.Placement) bool {
-	revision, ok := r.statuses.Load(client.ObjectKeyFromObject(p))
-	return ok && revision == p.ResourceVersion
 }
 
 func (r *Placements) event(p *clusterv1beta1.Placement, page *clusterv1beta1.PlacementDecision, reason, action, note string, args ...any) {

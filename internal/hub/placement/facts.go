@@ -3,6 +3,7 @@ package placement
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"sync"
 
@@ -11,7 +12,6 @@ import (
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
-	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/placement"
@@ -83,48 +83,74 @@ func (f *facts) observe(ctx context.Context) (*fleet.World, error) {
 }
 
 // ledger remembers which of our own writes the cache has not shown yet, so that a placement is not scheduled again with
-// the pages that it had before.
+// what it had before, and knows our own writes from those of others, so that they do not schedule it again.
 //
-//	written   the revision that our last write of a page gave it
+//	written   the revision that our last write of an object gave it
 //	seen      the last revision that the watch has shown
 //
-// A placement with a page whose written is newer than seen waits; the watch wakes it.
+// A placement with an object whose written is newer than seen waits; the watch wakes it. The watch may be faster than the
+// answer to a write: while a placement is being scheduled, what looks foreign is kept until all of its answers are there.
+// The objects of a placement are its pages, by name, and the placement itself, by the name "".
 type ledger struct {
 	mu      sync.Mutex
-	written map[types.NamespacedName]map[string]uint64 // placement -> page
+	written map[types.NamespacedName]map[string]uint64 // placement -> object
 	seen    map[types.NamespacedName]map[string]uint64
+	removed map[types.NamespacedName]map[string]bool   // pages that we delete, until the watch has shown that they are gone
+	busy    map[types.NamespacedName]map[string]uint64 // placements that are being scheduled, with what looked foreign meanwhile
 	waiting map[types.NamespacedName]bool
 }
 
-func (l *ledger) wrote(p types.NamespacedName, page *clusterv1beta1.PlacementDecision) {
+// goneRevision stands for the deletion of an object: newer than any write.
+const goneRevision = math.MaxUint64
+
+func (l *ledger) wrote(p types.NamespacedName, object string, revision uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	note(&l.written, p, page.Name, revisionOf(page))
+	note(&l.written, p, object, revision)
 }
 
-// saw takes in an event of a page and says whether its placement is to be scheduled: because somebody else wrote the page,
-// or because the placement waits and now has all of its own writes.
-func (l *ledger) saw(p types.NamespacedName, page *clusterv1beta1.PlacementDecision, gone bool) bool {
+// removing notes that we are about to delete a page, or with false that we did not.
+func (l *ledger) removing(p types.NamespacedName, page string, yes bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	revision := revisionOf(page)
-	note(&l.seen, p, page.Name, revision)
+	if !yes {
+		delete(l.removed[p], page)
+		return
+	}
+	note(&l.removed, p, page, true)
+}
+
+// saw takes in an event of an object and says whether its placement is to be scheduled: because somebody else wrote or
+// deleted the object, or because the placement waits and now has all of its own writes.
+func (l *ledger) saw(p types.NamespacedName, object string, revision uint64, gone bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	note(&l.seen, p, object, max(revision, l.seen[p][object]))
+	foreign := revision > l.written[p][object]
 	if gone {
-		delete(l.written[p], page.Name)
+		foreign, revision = !l.removed[p][object], goneRevision
+		delete(l.written[p], object)
+		delete(l.removed[p], object)
 	}
-	if gone || revision > l.written[p][page.Name] {
-		return true
+	if suspects, busy := l.busy[p]; busy {
+		if foreign {
+			suspects[object] = max(suspects[object], revision)
+		}
+		return false // end tells
 	}
-	return l.waiting[p] && l.caughtUp(p)
+	return foreign || l.waiting[p] && l.caughtUp(p)
 }
 
-// ready says whether the watch has shown all of our writes. If not, the placement waits.
-func (l *ledger) ready(p types.NamespacedName) bool {
+// begin says whether the watch has shown all of our writes, so that the placement can be scheduled. If not, it waits.
+func (l *ledger) begin(p types.NamespacedName) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	ready := l.caughtUp(p)
-	if ready {
+	if l.caughtUp(p) {
 		delete(l.waiting, p)
+		if l.busy == nil {
+			l.busy = map[types.NamespacedName]map[string]uint64{}
+		}
+		l.busy[p] = map[string]uint64{}
 		return true
 	}
 	if l.waiting == nil {
@@ -134,9 +160,20 @@ func (l *ledger) ready(p types.NamespacedName) bool {
 	return false
 }
 
+// end says whether somebody else wrote an object of the placement while it was being scheduled.
+func (l *ledger) end(p types.NamespacedName) (again bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for object, revision := range l.busy[p] {
+		again = again || revision > l.written[p][object]
+	}
+	delete(l.busy, p)
+	return again
+}
+
 func (l *ledger) caughtUp(p types.NamespacedName) bool {
-	for page, revision := range l.written[p] {
-		if l.seen[p][page] < revision {
+	for object, revision := range l.written[p] {
+		if l.seen[p][object] < revision {
 			return false
 		}
 	}
@@ -148,23 +185,24 @@ func (l *ledger) forget(p types.NamespacedName) {
 	defer l.mu.Unlock()
 	delete(l.written, p)
 	delete(l.seen, p)
+	delete(l.removed, p)
 	delete(l.waiting, p)
 }
 
-func note(in *map[types.NamespacedName]map[string]uint64, p types.NamespacedName, page string, revision uint64) {
+func note[V any](in *map[types.NamespacedName]map[string]V, p types.NamespacedName, object string, value V) {
 	if *in == nil {
-		*in = map[types.NamespacedName]map[string]uint64{}
+		*in = map[types.NamespacedName]map[string]V{}
 	}
 	if (*in)[p] == nil {
-		(*in)[p] = map[string]uint64{}
+		(*in)[p] = map[string]V{}
 	}
-	(*in)[p][page] = max((*in)[p][page], revision)
+	(*in)[p][object] = value
 }
 
-// revisionOf is a page's resourceVersion as the number that Kubernetes guarantees it to be; 0 for anything else, which
+// revisionOf is an object's resourceVersion as the number that Kubernetes guarantees it to be; 0 for anything else, which
 // never makes anyone wait.
-func revisionOf(page *clusterv1beta1.PlacementDecision) uint64 {
-	n, err := strconv.ParseUint(page.ResourceVersion, 10, 64)
+func revisionOf(o client.Object) uint64 {
+	n, err := strconv.ParseUint(o.GetResourceVersion(), 10, 64)
 	if err != nil {
 		return 0
 	}

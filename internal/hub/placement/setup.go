@@ -47,8 +47,6 @@ type Placements struct {
 
 	facts  facts
 	ledger ledger
-	// statuses are the revisions that our last status writes gave the placements, by their name.
-	statuses sync.Map
 	// interests are what the placements look at, by their name.
 	interests sync.Map
 }

@@ -48,19 +48,20 @@ func watch[T client.Object](delay time.Duration, affected func(context.Context, 
 	}
 }
 
-// onPlacement: its own spec, annotations or status, or its deletion. Our own status write schedules once more, which
-// changes nothing.
+// onPlacement: its own spec, annotations or status, or its deletion, but not our own write of its status.
 func (r *Placements) onPlacement() handler.EventHandler {
 	return watch(0, func(_ context.Context, c change[*clusterv1beta1.Placement]) []types.NamespacedName {
-		switch {
-		case c.after == nil:
+		if c.after == nil {
 			return []types.NamespacedName{client.ObjectKeyFromObject(c.before)}
-		case c.before != nil && c.before.Generation == c.after.Generation && c.before.UID == c.after.UID &&
-			reflect.DeepEqual(c.before.Annotations, c.after.Annotations) && r.ownStatus(c.after):
-			return nil
-		default:
-			return []types.NamespacedName{client.ObjectKeyFromObject(c.after)}
 		}
+		key := client.ObjectKeyFromObject(c.after)
+		foreign := r.ledger.saw(key, "", revisionOf(c.after), false)
+		asked := c.before == nil || c.before.Generation != c.after.Generation || c.before.UID != c.after.UID ||
+			!reflect.DeepEqual(c.before.Annotations, c.after.Annotations)
+		if foreign || asked {
+			return []types.NamespacedName{key}
+		}
+		return nil
 	})
 }
 
@@ -77,7 +78,7 @@ func (r *Placements) onPage() handler.EventHandler {
 		}
 		owner := placementOf(page)
 		var list []types.NamespacedName
-		if r.ledger.saw(owner, page, c.after == nil) {
+		if r.ledger.saw(owner, page.Name, revisionOf(page), c.after == nil) {
 			list = append(list, owner)
 		}
 		if c.before != nil && c.after != nil && placementOf(c.before) != owner { // somebody moved the label

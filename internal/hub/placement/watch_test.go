@@ -145,34 +145,46 @@ func TestAffected(t *testing.T) {
 // TestLedger is the order of our own writes and of what the watch shows.
 func TestLedger(t *testing.T) {
 	p := client.ObjectKey{Namespace: "retail", Name: "all"}
-	page := func(revision string) *clusterv1beta1.PlacementDecision {
-		return &clusterv1beta1.PlacementDecision{ObjectMeta: metav1.ObjectMeta{Name: "all-decision-1", ResourceVersion: revision}}
-	}
+	const page = "all-decision-1"
 	var l ledger
-	if !l.ready(p) {
-		t.Error("a placement that nothing was written for waits")
+	expect := func(got, want bool, why string) {
+		t.Helper()
+		if got != want {
+			t.Error(why)
+		}
 	}
-	l.wrote(p, page("10"))
-	if l.ready(p) {
-		t.Error("a placement is scheduled with the pages from before its last write")
-	}
-	if l.saw(p, page("9"), false) {
-		t.Error("an older revision wakes the placement")
-	}
-	if !l.saw(p, page("10"), false) || !l.ready(p) {
-		t.Error("the placement waits although all of its writes have been shown")
-	}
-	if l.saw(p, page("10"), false) {
-		t.Error("our own write schedules a placement that does not wait")
-	}
-	if !l.saw(p, page("11"), false) {
-		t.Error("somebody else's write goes unnoticed")
-	}
-	if !l.saw(p, page("12"), true) {
-		t.Error("somebody's deletion goes unnoticed")
-	}
-	l.wrote(p, page("12"))
-	if !l.ready(p) {
-		t.Error("a placement waits for a page that was deleted before the write was noted")
-	}
+	expect(l.begin(p), true, "a placement that nothing was written for waits")
+	l.wrote(p, page, 10)
+	expect(l.end(p), false, "nobody else wrote, and it is scheduled again")
+	expect(l.begin(p), false, "a placement is scheduled with the pages from before its last write")
+	expect(l.saw(p, page, 9, false), false, "an older revision wakes the placement")
+	expect(l.saw(p, page, 10, false), true, "the last of our writes does not wake the placement that waits")
+	expect(l.begin(p), true, "the placement waits although all of its writes have been shown")
+	expect(l.end(p), false, "nothing happened, and it is scheduled again")
+	expect(l.saw(p, page, 10, false), false, "our own write schedules a placement that does not wait")
+	expect(l.saw(p, page, 11, false), true, "somebody else's write goes unnoticed")
+	expect(l.saw(p, page, 12, true), true, "somebody's deletion goes unnoticed")
+	l.wrote(p, page, 12)
+	expect(l.begin(p), true, "a placement waits for a page that was deleted before the write was noted")
+
+	expect(l.saw(p, page, 20, false), false, "while it is being scheduled nobody can tell whose write it is")
+	expect(l.saw(p, "", 21, false), false, "nor of the placement itself")
+	l.wrote(p, page, 20)
+	l.wrote(p, "", 21)
+	expect(l.end(p), false, "our own writes, shown before they were answered, schedule it again")
+
+	expect(l.begin(p), true, "all writes have been shown")
+	expect(l.saw(p, page, 31, false), false, "while it is being scheduled nobody can tell whose write it is")
+	l.wrote(p, page, 30)
+	expect(l.end(p), true, "somebody wrote after us while it was being scheduled, and that goes unnoticed")
+
+	expect(l.begin(p), true, "all writes have been shown")
+	l.removing(p, page, true)
+	expect(l.saw(p, page, 32, true), false, "our own deletion schedules it again")
+	expect(l.end(p), false, "our own deletion schedules it again")
+	l.removing(p, page, true)
+	l.removing(p, page, false)
+	expect(l.begin(p), true, "what is gone is waited for")
+	expect(l.saw(p, page, 33, true), false, "while it is being scheduled nothing is added to the queue")
+	expect(l.end(p), true, "somebody deleted what we failed to, and that goes unnoticed")
 }
