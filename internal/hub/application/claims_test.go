@@ -1,0 +1,51 @@
+package application
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
+)
+
+// TestBlockedAreWokenWhereTheyWait: a work that changes wakes those that wait for an object on its cluster, until they do not
+// wait any more.
+func TestBlockedAreWokenWhereTheyWait(t *testing.T) {
+	planned := func(name string, faults ...fleet.Fault) *plan.Application {
+		app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: name}}
+		return &plan.Application{Application: app, Faults: faults}
+	}
+	claimed := func(cluster string) fleet.Fault { return fleet.Fault{Reason: fleet.ObjectClaimed, Cluster: cluster} }
+	woken := func(b *blocked, cluster string) []string {
+		var names []string
+		for _, r := range b.requests(cluster) {
+			names = append(names, r.String())
+		}
+		return names
+	}
+	var b blocked
+	b.note(planned("b", claimed("one"), claimed("two")))
+	b.note(planned("a", claimed("one"), fleet.Fault{Reason: fleet.RenderFailed, Cluster: "two"}))
+	for _, step := range []struct {
+		why      string
+		note     *plan.Application
+		one, two []string
+	}{
+		{"both wait on one, and a fault of another kind waits for nothing", nil, []string{"retail/a", "retail/b"}, []string{"retail/b"}},
+		{"b has got its object on one", planned("b", claimed("two")), []string{"retail/a"}, []string{"retail/b"}},
+		{"nobody waits any more on two", planned("b"), []string{"retail/a"}, nil},
+	} {
+		if step.note != nil {
+			b.note(step.note)
+		}
+		if diff := cmp.Diff(step.one, woken(&b, "one")); diff != "" {
+			t.Errorf("%s: on one (-want +have):\n%s", step.why, diff)
+		}
+		if diff := cmp.Diff(step.two, woken(&b, "two")); diff != "" {
+			t.Errorf("%s: on two (-want +have):\n%s", step.why, diff)
+		}
+	}
+}
