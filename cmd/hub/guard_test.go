@@ -147,8 +147,20 @@ func applicationLeaves(f *theFleet) {
 	if n := len(f.worksOf("retail/shop")); n != 3 {
 		f.t.Errorf("%d works, want all 3", n)
 	}
+	f.agents["three"]()
+	f.available("three", false)
+	f.expectRow("retail/data", "three", "Offline") // the hub has noticed
 	repo := f.repository()
 	f.approve(repo, repo.Status.Held)
+	f.expectData("two", "guard", "shop", "color", "")
+	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "Removing", "1 works are left, 1 of them on clusters that do not answer")
+	for name, w := range f.worksOf("retail/shop") {
+		if w.DeletionTimestamp != nil {
+			f.t.Errorf("the deletion of %s was begun, and its cluster cannot hear it", name)
+		}
+	}
+	f.startAgent("three")
+	f.available("three", true)
 	for _, app := range []string{"retail/shop", "retail/kept"} {
 		f.eventually(func() string {
 			if a := f.application(app); a.Name != "" {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
@@ -215,6 +216,27 @@ func TestBuildAfterItsOwnResultChangesNothing(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestDigestOutlastsAnOutage: a cluster that stops answering keeps its works, so the plan that somebody approved is still the
+// plan.
+func TestDigestOutlastsAnOutage(t *testing.T) {
+	for _, g := range goldens(t) {
+		w := withHistory(t, g)
+		before := g.build(t, w).Digest
+		for i := range w.Clusters {
+			c := &w.Clusters[i]
+			c.Spec.Taints = []clusterv1.Taint{{Key: clusterv1.ManagedClusterTaintUnreachable, Effect: clusterv1.TaintEffectNoSelect}}
+			if after := g.build(t, w).Digest; len(liveOn(w, c.Name)) > 0 && after != before {
+				t.Errorf("%s: the plan is %s while %s is away, was %s", g.file, after, c.Name, before)
+			}
+			c.Spec.Taints = nil
+		}
+	}
+}
+
+func liveOn(w fleet.World, cluster string) []fleet.LiveWork {
+	return slices.DeleteFunc(slices.Clone(w.Works), func(lw fleet.LiveWork) bool { return lw.Cluster != cluster })
 }
 
 const printPlan = "MUSTER_TEST_PRINT_PLAN"

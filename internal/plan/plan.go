@@ -26,7 +26,7 @@ type Planner struct {
 type Plan struct {
 	Repository string
 	Revision   string
-	// Digest over the definitions, the decisions and the works of every application: equal digests, equal outcome.
+	// Digest over the names of the definitions, the decisions and the works of every application: equal digests, equal works.
 	Digest string
 	// Definitions that the snapshot holds.
 	Definitions *fleet.Definitions
@@ -256,7 +256,8 @@ func missingPlacement(app *musterv1alpha1.Application, d *fleet.Definition) *fle
 	}
 }
 
-// digest covers what the plan would do, not where it was read.
+// digest covers what the plan would do, not where it was read. A cluster that its placement drops only while it does not
+// answer stays in it: its works stay too, and an approval has to outlast that.
 func (p *Plan) digest() {
 	h := sha256.New()
 	for _, a := range p.Applications {
@@ -265,7 +266,12 @@ func (p *Plan) digest() {
 		p.Faults = append(p.Faults, a.Faults...)
 	}
 	for _, pl := range p.Placements {
-		fmt.Fprintln(h, pl.Placement.Namespace, pl.Placement.Name, pl.Result.Chosen)
+		fmt.Fprintln(h, pl.Placement.Namespace, pl.Placement.Name)
+		for _, d := range pl.Result.Decisions {
+			if d.Chosen || d.Unreachable {
+				fmt.Fprintln(h, "-", d.Cluster)
+			}
+		}
 	}
 	for _, d := range p.Definitions.All {
 		fmt.Fprintln(h, d.Key.Identity())

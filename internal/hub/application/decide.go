@@ -44,7 +44,22 @@ func decide(job *plan.Job, world *fleet.World, definition *fleet.Definition) {
 		job.Fault = &fault
 		return
 	}
-	job.Decisions = decisionsOf(p, world, chosen)
+	job.Decisions = decisionsOf(p, world, inBoundSets(world, app.Namespace, chosen))
+}
+
+// inBoundSets are the chosen clusters that the namespace may reach. Our scheduler chooses no other; pages that it was told to
+// leave alone, or that somebody else wrote, may.
+func inBoundSets(world *fleet.World, namespace string, chosen []string) []string {
+	members := placement.Sets(world)
+	bound := map[string]bool{}
+	for i := range world.Bindings {
+		if b := &world.Bindings[i]; b.Namespace == namespace {
+			for _, name := range members[b.Spec.ClusterSet] {
+				bound[name] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(chosen), func(name string) bool { return !bound[name] })
 }
 
 // decisionsOf are the live decisions, which win, and our scheduler's reasons for the clusters that have works and were not chosen.

@@ -35,6 +35,7 @@ const (
 	ReasonDrifted     = "Drifted"     // a field is not what was applied
 	ReasonFailed      = "Failed"      // the hub failed; it is retried
 	ReasonNoClusters  = "NoClusters"  // the placement chose none
+	ReasonRemoving    = "Removing"    // the application goes, and so do its works
 )
 
 // The states of a cluster's row, from worst to best.
@@ -79,6 +80,20 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		c.ObservedGeneration = app.Generation
 		meta.SetStatusCondition(&status.Conditions, c)
 	}
+	return status
+}
+
+// removing is the status of an application that goes: how many of its works are left, and how many of them wait for clusters
+// that do not answer.
+func removing(app *musterv1alpha1.Application, works, waiting int) musterv1alpha1.ApplicationStatus {
+	status := *app.Status.DeepCopy()
+	message := fmt.Sprintf("is being removed: %d works are left", works)
+	if waiting > 0 {
+		message += fmt.Sprintf(", %d of them on clusters that do not answer: they stay until those are back", waiting)
+	}
+	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+		Type: ConditionReady, Status: metav1.ConditionFalse, Reason: ReasonRemoving, Message: message, ObservedGeneration: app.Generation,
+	})
 	return status
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
@@ -195,22 +196,53 @@ func (r *Applications) finalize(ctx context.Context, app *musterv1alpha1.Applica
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	waiting := 0
 	for _, lw := range works {
-		do := r.remove
-		if app.Spec.Deletion.Application == musterv1alpha1.DeletionOrphan && !lw.Orphan {
-			do = r.orphan // its deletion follows when the cache has seen it
-		}
-		if err := do(ctx, lw); err != nil {
+		waits, err := r.removeLast(ctx, app, lw)
+		if err != nil {
 			return reconcile.Result{}, fmt.Errorf("delete work %s/%s: %w", lw.Cluster, lw.Name, err)
+		}
+		if waits {
+			waiting++
 		}
 	}
 	if len(works) > 0 {
-		return reconcile.Result{RequeueAfter: time.Second}, nil // a work that goes wakes us sooner
+		again, err := r.publish(ctx, app, removing(app, len(works), waiting))
+		return reconcile.Result{RequeueAfter: max(again, time.Second)}, err // a work that goes wakes us sooner
 	}
 	r.mu.Lock()
 	delete(r.published, client.ObjectKeyFromObject(app))
 	r.mu.Unlock()
 	return reconcile.Result{}, r.setFinalizer(ctx, app, controllerutil.RemoveFinalizer)
+}
+
+// removeLast takes a work of an application that goes away as its deletion policy says. A deletion is not begun on a cluster
+// that cannot hear it: what its agent has taken up waits until the cluster is back.
+func (r *Applications) removeLast(ctx context.Context, app *musterv1alpha1.Application, lw fleet.LiveWork) (waits bool, err error) {
+	if lw.Deleting {
+		return false, nil
+	}
+	if waits, err = r.waitsForCluster(ctx, lw); err != nil || waits {
+		return waits, err
+	}
+	if app.Spec.Deletion.Application == musterv1alpha1.DeletionOrphan && !lw.Orphan {
+		return false, r.orphan(ctx, lw) // its deletion follows when the cache has seen it
+	}
+	return false, r.remove(ctx, lw)
+}
+
+// waitsForCluster: the cluster does not answer, and its agent has put its finalizer on the work.
+func (r *Applications) waitsForCluster(ctx context.Context, lw fleet.LiveWork) (bool, error) {
+	var cluster clusterv1.ManagedCluster
+	err := r.Client.Get(ctx, types.NamespacedName{Name: lw.Cluster}, &cluster)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil || !unreachable(&cluster) {
+		return false, err
+	}
+	current, err := r.current(ctx, lw.Cluster, lw.Name)
+	return current != nil && controllerutil.ContainsFinalizer(current, workv1.ManifestWorkFinalizer), err
 }
 
 // pointer escapes a key for a JSON pointer.
