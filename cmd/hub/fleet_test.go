@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is how long a condition is waited for; it is no expectation of speed.
-const patience = 25 * time.Second
+const patience = 60 * time.Second
 
 // theFleet is a hub of one test: its own control plane, the real controllers, one repository, and clusters with the real work
 // agent, which are all namespaces apart on one API server or API servers of their own.
