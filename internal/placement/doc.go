@@ -13,6 +13,10 @@
 //	Spread      the first so many of them, as the spread constraints allow
 //	Chosen      the chosen ones, divided into decision groups
 //
-// Objects, Read and Write translate a result to PlacementDecisions and back: a set of pages that change one by one and
-// are believed only when they add up.
+// Why is the same as a table for people: for each cluster the step, the unmet requirement, scores, rank, topology, group
+// and what would have to change for it to be chosen.
+//
+// Next gives what a result asks to be written: PlacementDecisions, which change one by one and are believed only when they
+// add up (Read), then the status. Only a placement with sortBy Score shows scores in its decisions; it follows them once
+// in scoreRateLimit, as lastScoreUpdateTime tells. OCM declares these fields and implements none of them.
 package placement

@@ -49,7 +49,11 @@ func TestScoreRateLimit(t *testing.T) {
 			func(p *clusterv1beta1.Placement, _ *fleet.World) { wants(3)(&p.Spec) }}, time.Second, true, 0, 0},
 		"dropped": {"a chosen cluster that is tainted goes at once", []func(*clusterv1beta1.Placement, *fleet.World){
 			func(_ *clusterv1beta1.Placement, w *fleet.World) {
-				w.Clusters[0] = with(w.Clusters[0], taint("k", "", clusterv1.TaintEffectNoSelect))
+				w.Clusters[1] = with(w.Clusters[1], taint("k", "", clusterv1.TaintEffectNoSelect))
+			}}, time.Second, true, 0, 0},
+		"spread": {"with spread constraints a label may have moved the choice: it is not held back", []func(*clusterv1beta1.Placement, *fleet.World){rate("c", 9),
+			func(p *clusterv1beta1.Placement, _ *fleet.World) {
+				spreadOver("zone", 1, clusterv1beta1.ScheduleAnyway)(&p.Spec)
 			}}, time.Second, true, 0, 0},
 		"group": {"a cluster that moves to another named group does so at once", []func(*clusterv1beta1.Placement, *fleet.World){
 			func(_ *clusterv1beta1.Placement, w *fleet.World) {
@@ -99,9 +103,10 @@ func TestSortByName(t *testing.T) {
 	pages := Objects(p, &first, nil)
 	p.Status = Next(p, &first, nil).Status
 	w.Scores = nil
+	p.Status.LastScoreUpdateTime = &metav1.Time{Time: noon} // from when it was sorted by score
 	next := Schedule(p, scored(w, "b", "cpu", 5, nil))
 	got := Next(p, &next, pages)
-	if len(got.Writes) != 1 || p.Status.LastScoreUpdateTime != nil || got.Status.LastScoreUpdateTime != nil {
+	if len(got.Writes) != 1 || got.Status.LastScoreUpdateTime != nil {
 		t.Errorf("a new score moves the choice at once and leaves no time: %d writes, %v", len(got.Writes), got.Status.LastScoreUpdateTime)
 	}
 }

@@ -8,6 +8,8 @@
 // that somebody changes or deletes is made again. A failed read or write leaves the pages as they are and is tried again.
 // A placement with OCM's annotation experimental-scheduling-disable is left to another scheduler.
 //
+// Debug answers how a placement would be scheduled, and the metrics scheduling_* tell how long it takes, both in OCM's words.
+//
 // Nothing but the CRDs of cluster.open-cluster-management.io is needed on the API server.
 package placement
 
