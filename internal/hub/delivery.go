@@ -16,6 +16,8 @@ import (
 
 // Delivery is what a repository says at one commit.
 type Delivery struct {
+	// URL and Path that it was read from.
+	URL, Path   string
 	Snapshot    fleet.Snapshot
 	Definitions *fleet.Definitions
 	// Plan made for the commit; nil until the repository's controller has made it.
@@ -37,7 +39,7 @@ func (d *Deliveries) At(ctx context.Context, repo *musterv1alpha1.FleetRepositor
 	d.mu.Lock()
 	known := d.latest[key]
 	d.mu.Unlock()
-	if known != nil && known.Snapshot.Revision == revision {
+	if known != nil && known.Snapshot.Revision == revision && known.URL == repo.Spec.URL && known.Path == repo.Spec.Path {
 		return known, nil
 	}
 	snapshot, err := d.Store.Snapshot(repo.Spec.URL, revision, repo.Spec.Path)
@@ -49,7 +51,7 @@ func (d *Deliveries) At(ctx context.Context, repo *musterv1alpha1.FleetRepositor
 	if err != nil {
 		return nil, fmt.Errorf("load %s at %s: %w", key, fleet.ShortRevision(revision), err)
 	}
-	return &Delivery{Snapshot: snapshot, Definitions: definitions}, nil
+	return &Delivery{URL: repo.Spec.URL, Path: repo.Spec.Path, Snapshot: snapshot, Definitions: definitions}, nil
 }
 
 // Remember keeps a delivery, so that the next reader of the same commit has it at once.

@@ -139,7 +139,7 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 	if err != nil {
 		return nil, err
 	}
-	if err := forbidHubKinds(job.World, t.cluster.Name, job.Application.Namespace, content); err != nil {
+	if err := spareTheHub(job.World, t.cluster, job.Application.Namespace, content); err != nil {
 		return nil, err
 	}
 	c := &Cluster{Name: t.cluster.Name, Application: resolved.Application, Overrides: resolved.Overrides, Content: content, Kept: t.kept}
@@ -154,16 +154,20 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 // RootNamespace is the namespace of the root repository, whose applications may carry Muster's and OCM's own kinds to the hub.
 const RootNamespace = "muster-system"
 
-// forbidHubKinds keeps a tenant from steering the hub by delivering OCM or muster.dev kinds to the hub's own cluster.
-func forbidHubKinds(w *fleet.World, cluster, namespace string, content *fleet.Content) error {
-	if cluster != w.HubCluster || w.HubCluster == "" || namespace == RootNamespace {
+// spareTheHub keeps a tenant from steering the hub through the hub's own cluster: there it delivers namespaced objects into its
+// own namespace, and none of OCM's or Muster's kinds. The hub's cluster is the one that the hub was told, or that carries
+// OCM's label local-cluster.
+func spareTheHub(w *fleet.World, c *clusterv1.ManagedCluster, namespace string, content *fleet.Content) error {
+	isHub := (w.HubCluster != "" && c.Name == w.HubCluster) || c.Labels["local-cluster"] == "true"
+	if !isHub || namespace == RootNamespace {
 		return nil
 	}
 	for _, m := range content.Manifests {
-		if m.Key.Group == "muster.dev" || strings.HasSuffix(m.Key.Group, ".open-cluster-management.io") {
+		steers := m.Key.Group == "muster.dev" || strings.HasSuffix(m.Key.Group, ".open-cluster-management.io")
+		if steers || m.Key.Namespace != namespace {
 			return fleet.Fault{
-				Reason: fleet.NamespaceForbidden, Move: fleet.Author, Object: m.Key.String(), File: m.File,
-				Message: fmt.Sprintf("cluster %s is the hub: works of a tenant cannot carry %s kinds to it", cluster, m.Key.Group),
+				Reason: fleet.HubProtected, Move: fleet.Author, Object: m.Key.String(), File: m.File,
+				Message: fmt.Sprintf("cluster %s is the hub: there a tenant delivers into its own namespace %s only, and no kinds of OCM or Muster", c.Name, namespace),
 			}
 		}
 	}

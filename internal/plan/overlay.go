@@ -113,7 +113,7 @@ func ownedByGit(c *clusterv1.ManagedCluster) (labels, annotations []string) {
 	return gitFields(c, "metadata", "labels"), gitFields(c, "metadata", "annotations")
 }
 
-// GitOwns says whether a field of a cluster was applied from Git and by nobody else since.
+// GitOwns says whether a field of a cluster is held by what was applied from Git: whoever writes another value takes it over.
 func GitOwns(c *clusterv1.ManagedCluster, path ...string) bool {
 	return slices.Contains(gitFields(c, path[:len(path)-1]...), path[len(path)-1])
 }

@@ -35,6 +35,7 @@ type FleetRepositorySpec struct {
 	// Interval between two looks at the remote. A webhook shortens it.
 	// +optional
 	// +kubebuilder:default="1m"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="at least 1s"
 	Interval metav1.Duration `json:"interval,omitempty"`
 	// SecretRef names a Secret in the same namespace with the credentials for the remote: username and password, or
 	// bearerToken, or identity (a private key) with known_hosts; caFile for a private certificate authority; webhookToken

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -29,6 +30,8 @@ type writes struct {
 	client  dynamic.Interface
 	account string
 	done    map[fleet.ObjectKey]written
+	// changed is when a definition was last written.
+	changed time.Time
 }
 
 // written is one applied definition: its digest, and the object that came of it.
@@ -40,11 +43,12 @@ type written struct {
 
 // apply writes the definitions in their order: what others stand on comes first. One that is refused is a fault and stops
 // no other.
-func (r *Repositories) apply(ctx context.Context, repo *musterv1alpha1.FleetRepository, world *fleet.World, out *report) error {
+func (r *Repositories) apply(ctx context.Context, repo *musterv1alpha1.FleetRepository, out *report) error {
 	w, err := r.writer(repo)
 	if err != nil {
 		return err
 	}
+	var unanswered error
 	for i := range out.delivery.Definitions.All {
 		d := &out.delivery.Definitions.All[i]
 		err := r.applyOne(ctx, repo, w, d)
@@ -54,13 +58,22 @@ func (r *Repositories) apply(ctx context.Context, repo *musterv1alpha1.FleetRepo
 		}
 		fault, retry := refusal(err, d, repo)
 		if retry {
-			return fmt.Errorf("apply %s from %s: %w", d.Key, d.File, err)
+			if unanswered == nil {
+				unanswered = fmt.Errorf("apply %s from %s: %w", d.Key, d.File, err)
+			}
+			continue
+		}
+		if fault.Move == fleet.Machine {
+			out.again = min(out.again, retryRefused)
 		}
 		out.faults = append(out.faults, fault)
 	}
 	fleet.SortFaults(out.faults)
-	return nil
+	return unanswered
 }
+
+// retryRefused is when a definition is tried again that the API server itself could not deal with.
+const retryRefused = 15 * time.Second
 
 // writer is a client with the rights of the repository's service account, and nothing more.
 func (r *Repositories) writer(repo *musterv1alpha1.FleetRepository) (*writes, error) {
@@ -95,8 +108,6 @@ func resourceOf(w *writes, k fleet.ObjectKey) dynamic.ResourceInterface {
 	return resource.Namespace(k.Namespace)
 }
 
-var errOwnedElsewhere = errors.New("owned elsewhere")
-
 // applyOne makes one object on the hub equal to its definition.
 func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetRepository, w *writes, d *fleet.Definition) error {
 	resource := resourceOf(w, d.Key)
@@ -117,7 +128,7 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 	if err != nil {
 		return err
 	}
-	digest, err := digestOf(wanted)
+	digest, err := digestOf(d.Source) // all that it says: of a cluster, taints too
 	if err != nil {
 		return err
 	}
@@ -132,6 +143,7 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 	if err != nil {
 		return err
 	}
+	w.changed = r.Now()
 	w.done[d.Key] = written{digest: digest, version: live.GetResourceVersion(), generation: live.GetGeneration()}
 	return nil
 }
@@ -139,6 +151,9 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 func applyObject(ctx context.Context, resource dynamic.ResourceInterface, wanted *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	return resource.Apply(ctx, wanted.GetName(), wanted, metav1.ApplyOptions{FieldManager: plan.FieldManager, Force: true})
 }
+
+// ReleasedFromAnnotation says which repository an object was released by: the same repository may take it back.
+const ReleasedFromAnnotation = "muster.dev/released-from"
 
 // Owner is the value of label muster.dev/owner on what a repository applies.
 func Owner(repo client.Object) string {
@@ -159,8 +174,7 @@ func stamped(repo *musterv1alpha1.FleetRepository, d *fleet.Definition) (*unstru
 		annotations = map[string]string{}
 	}
 	annotations[musterv1alpha1.RepositoryAnnotation] = repo.Namespace + "/" + repo.Name
-	if cluster, ok := d.Object.(*clusterv1.ManagedCluster); ok {
-		annotations[plan.GitTaintsAnnotation] = plan.GitTaints(cluster.Spec.Taints)
+	if d.Key.Kind == "ManagedCluster" {
 		unstructured.RemoveNestedField(wanted.Object, "spec", "taints")
 	}
 	wanted.SetAnnotations(annotations)
@@ -184,7 +198,8 @@ func mayWrite(live *unstructured.Unstructured, repo *musterv1alpha1.FleetReposit
 	}
 	me := repo.Namespace + "/" + repo.Name
 	owner := live.GetAnnotations()[musterv1alpha1.RepositoryAnnotation]
-	adoptable := owner == "" && (d.Key.Kind == "ManagedCluster" || d.Key.Kind == "Namespace" || isBuiltIn(d.Key))
+	adoptable := owner == "" && (d.Key.Kind == "ManagedCluster" || d.Key.Kind == "Namespace" || isBuiltIn(d.Key) ||
+		live.GetAnnotations()[ReleasedFromAnnotation] == me)
 	if owner == me || adoptable || live.GetAnnotations()[musterv1alpha1.TakeOverAnnotation] == me {
 		return nil
 	}
@@ -193,7 +208,7 @@ func mayWrite(live *unstructured.Unstructured, repo *musterv1alpha1.FleetReposit
 		holder = "repository " + owner
 	}
 	return fleet.Fault{
-		Reason: fleet.OwnedElsewhere, Move: fleet.Author, File: d.File, Line: d.Line, Object: d.Key.String(), Err: errOwnedElsewhere,
+		Reason: fleet.OwnedElsewhere, Move: fleet.Author, File: d.File, Line: d.Line, Object: d.Key.String(),
 		Message: fmt.Sprintf("%s has it on the hub: take the definition out, or have its owner annotate it %s=%s",
 			holder, musterv1alpha1.TakeOverAnnotation, me),
 	}
@@ -219,6 +234,9 @@ func refusal(err error, d *fleet.Definition, repo *musterv1alpha1.FleetRepositor
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		f.Line = d.LineOf(fieldOf(err))
 		f.Message = "the hub refuses it: " + plainStatus(err)
+	case apierrors.IsInternalError(err), apierrors.IsMethodNotSupported(err):
+		f.Move = fleet.Machine
+		f.Message = "the hub cannot deal with it, and is asked again: " + plainStatus(err)
 	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
 		f.Move = fleet.Machine
 		f.Message = fmt.Sprintf("the hub has no namespace %s, or does not serve the kind: %s", d.Key.Namespace, plainStatus(err))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -33,29 +34,17 @@ func (r *Repositories) applyCluster(
 				Message: fmt.Sprintf("a person has denied the cluster on the hub, and Git does not accept it again behind their back: run muster accept %s, or set hubAcceptsClient: false here", was.Name),
 			}
 		}
-	}
-	applied, err := applyObject(ctx, resource, wanted)
-	if err != nil {
-		return nil, err
-	}
-	now, err := asCluster(applied)
-	if err != nil {
-		return nil, err
-	}
-	before := ""
-	if live != nil {
-		before = live.GetAnnotations()[plan.GitTaintsAnnotation]
-	}
-	taints := plan.MergeTaints(now.Spec.Taints, declared.Spec.Taints, before)
-	if !equality.Semantic.DeepEqual(taints, now.Spec.Taints) {
-		for i := range taints {
-			if taints[i].TimeAdded.IsZero() {
-				taints[i].TimeAdded = metav1.NewTime(r.Now())
-			}
-		}
-		if applied, err = updateTaints(ctx, resource, applied, taints); err != nil {
+		// Taints come before labels: else a placement could select the cluster in between.
+		if _, err := r.applyTaints(ctx, resource, live, declared); err != nil {
 			return nil, err
 		}
+	}
+	applied, err := applyObject(ctx, resource, wanted)
+	if err == nil && live == nil {
+		applied, err = r.applyTaints(ctx, resource, applied, declared)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if denied != nil {
 		return nil, denied
@@ -63,20 +52,44 @@ func (r *Repositories) applyCluster(
 	return applied, nil
 }
 
-// updateTaints replaces the list as a whole; the resource version makes sure that nobody's taint is lost in between.
-func updateTaints(ctx context.Context, resource dynamic.ResourceInterface, cluster *unstructured.Unstructured, taints []clusterv1.Taint) (*unstructured.Unstructured, error) {
+// applyTaints writes the taints that Git declares together with the note of which those are, so that the one is never
+// without the other. The list is replaced as a whole; the resource version makes sure that nobody's taint is lost in between.
+func (r *Repositories) applyTaints(
+	ctx context.Context, resource dynamic.ResourceInterface, live *unstructured.Unstructured, declared *clusterv1.ManagedCluster,
+) (*unstructured.Unstructured, error) {
+	was, err := asCluster(live)
+	if err != nil {
+		return nil, err
+	}
+	note := plan.GitTaints(declared.Spec.Taints)
+	taints := plan.MergeTaints(was.Spec.Taints, declared.Spec.Taints, was.Annotations[plan.GitTaintsAnnotation])
+	_, released := was.Annotations[musterv1alpha1.ReleasedAnnotation]
+	if equality.Semantic.DeepEqual(taints, was.Spec.Taints) && was.Annotations[plan.GitTaintsAnnotation] == note && !released {
+		return live, nil
+	}
 	list := make([]any, 0, len(taints))
 	for i := range taints {
+		if taints[i].TimeAdded.IsZero() {
+			taints[i].TimeAdded = metav1.NewTime(r.Now())
+		}
 		t, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&taints[i])
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, t)
 	}
-	next := cluster.DeepCopy()
+	next := live.DeepCopy()
 	if err := unstructured.SetNestedSlice(next.Object, list, "spec", "taints"); err != nil {
 		return nil, err
 	}
+	annotations := next.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[plan.GitTaintsAnnotation] = note
+	delete(annotations, musterv1alpha1.ReleasedAnnotation)
+	delete(annotations, ReleasedFromAnnotation)
+	next.SetAnnotations(annotations)
 	return resource.Update(ctx, next, metav1.UpdateOptions{FieldManager: plan.FieldManager + "-taints"})
 }
 

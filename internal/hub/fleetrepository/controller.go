@@ -64,7 +64,8 @@ type report struct {
 	faults    []fleet.Fault
 	held      *musterv1alpha1.Held
 	applied   int
-	going     int // definitions that left the repository and are being deleted
+	differs   []string // placements whose live decisions are not those of the plan
+	going     int      // definitions that left the repository and are being deleted
 	again     time.Duration
 }
 
@@ -86,9 +87,14 @@ func (r *Repositories) Reconcile(ctx context.Context, repo *musterv1alpha1.Fleet
 	return resultOf(repo, out, errors.Join(err, perr))
 }
 
-// usedUp: everything that the approved plan takes away is gone. A later plan of the same outcome wants an approval of its own.
+// usedUp: everything that the approved plan takes away is gone, or another plan has taken its place. A later plan of the same
+// outcome wants an approval of its own.
 func usedUp(repo *musterv1alpha1.FleetRepository, out *report) bool {
-	return out.delivered && out.held == nil && out.going == 0 && repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == out.plan.Digest
+	approved := repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
+	if approved == "" || !out.delivered {
+		return false
+	}
+	return approved != out.plan.Digest || (out.held == nil && out.going == 0)
 }
 
 // sync fetches, plans, applies and delivers, in that order. The report says how far it came.
@@ -115,14 +121,16 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	if out.plan, err = r.Planner.Build(ctx, delivery.Snapshot, *world); err != nil {
 		return out, err
 	}
-	out.delivery = &hub.Delivery{Snapshot: delivery.Snapshot, Definitions: delivery.Definitions, Plan: out.plan}
+	planned := *delivery
+	planned.Plan = out.plan
+	out.delivery = &planned
 	out.faults = out.plan.Faults
 	return out, r.deliver(ctx, repo, world, out)
 }
 
 // deliver applies the definitions and, once the placements follow, makes the commit the one that applications are planned at.
 func (r *Repositories) deliver(ctx context.Context, repo *musterv1alpha1.FleetRepository, world *fleet.World, out *report) error {
-	if err := r.apply(ctx, repo, world, out); err != nil {
+	if err := r.apply(ctx, repo, out); err != nil {
 		return err
 	}
 	if err := r.prune(ctx, repo, world, out); err != nil {

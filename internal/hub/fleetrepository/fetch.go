@@ -18,8 +18,7 @@ import (
 type fetch struct {
 	at       time.Time
 	revision string
-	since    time.Time // when this revision was first seen
-	from     string    // the spec that it was made with
+	from     string // the spec that it was made with
 	err      error
 }
 
@@ -59,10 +58,7 @@ func (r *Repositories) lookup(ctx context.Context, repo *musterv1alpha1.FleetRep
 	}
 	next := fetch{from: from}
 	next.revision, next.err = r.fetchRemote(ctx, repo)
-	next.at, next.since = r.Now(), r.Now()
-	if next.revision == last.revision {
-		next.since = last.since
-	}
+	next.at = r.Now()
 	if next.err != nil && last.from == from {
 		next.revision = last.revision
 	}

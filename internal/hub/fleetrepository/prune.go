@@ -49,7 +49,16 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 			held.Items = append(held.Items, fmt.Sprintf("application %s, on %d clusters", key, clusters))
 			continue
 		}
-		if err := r.pruneOne(ctx, w, o); err != nil {
+		err := r.pruneOne(ctx, w, o)
+		if apierrors.IsForbidden(err) {
+			out.faults = append(out.faults, fleet.Fault{
+				Reason: fleet.Forbidden, Move: fleet.Author, Object: o.key.String(), Err: err,
+				Message: fmt.Sprintf("it left the repository, and service account %s/%s may not delete it: %s",
+					repo.Namespace, repo.Spec.ServiceAccountName, plainStatus(err)),
+			})
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("prune %s: %w", o.key, err)
 		}
 		out.going++
@@ -115,7 +124,7 @@ func (r *Repositories) owned(ctx context.Context, w *writes, repo *musterv1alpha
 		found, err = w.client.Resource(kind.GroupVersion().WithResource(kind.Resource)).Namespace(repo.Namespace).List(ctx, options)
 	}
 	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
-		return nil, nil // what it may not list it cannot have applied
+		return nil, nil // it can apply without this right, but not prune: what it cannot list stays
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list %s of %s/%s: %w", kind.Resource, repo.Namespace, repo.Name, err)
@@ -157,8 +166,9 @@ func (r *Repositories) releaseOne(ctx context.Context, w *writes, o orphan) erro
 	if o.cluster {
 		released = fmt.Sprintf("%q", "its file left the repository: run muster detach "+o.key.Name)
 	}
-	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:null},"annotations":{%q:null,%q:%s}}}`,
-		musterv1alpha1.OwnerLabel, musterv1alpha1.RepositoryAnnotation, musterv1alpha1.ReleasedAnnotation, released)
+	from := o.object.GetAnnotations()[musterv1alpha1.RepositoryAnnotation]
+	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:null},"annotations":{%q:null,%q:%q,%q:%s}}}`, musterv1alpha1.OwnerLabel,
+		musterv1alpha1.RepositoryAnnotation, ReleasedFromAnnotation, from, musterv1alpha1.ReleasedAnnotation, released)
 	_, err := resourceOf(w, o.key).Patch(ctx, o.key.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: "muster-release"})
 	delete(w.done, o.key)
 	if apierrors.IsNotFound(err) {

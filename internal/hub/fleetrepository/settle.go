@@ -23,14 +23,14 @@ func (r *Repositories) unsettled(ctx context.Context, repo *musterv1alpha1.Fleet
 		return err.Error()
 	}
 	for _, p := range out.plan.Placements {
-		if reason := r.unsettledPlacement(ctx, repo, w, p); reason != "" {
+		if reason := r.unsettledPlacement(ctx, w, p, out); reason != "" {
 			return reason
 		}
 	}
 	return ""
 }
 
-func (r *Repositories) unsettledPlacement(ctx context.Context, repo *musterv1alpha1.FleetRepository, w *writes, p plan.Placement) string {
+func (r *Repositories) unsettledPlacement(ctx context.Context, w *writes, p plan.Placement, out *report) string {
 	name := p.Placement.Namespace + "/" + p.Placement.Name
 	key := fleet.ObjectKey{
 		Group: clusterv1beta1.GroupVersion.Group, Version: clusterv1beta1.GroupVersion.Version, Kind: "Placement",
@@ -59,16 +59,11 @@ func (r *Repositories) unsettledPlacement(ctx context.Context, repo *musterv1alp
 	if !complete {
 		return fmt.Sprintf("the decisions of placement %s to be complete", name)
 	}
-	if !slices.Equal(clusters, p.Result.Chosen) && r.patient(repo, p) {
-		return fmt.Sprintf("the decisions of placement %s to follow", name)
+	if !slices.Equal(clusters, p.Result.Chosen) {
+		if r.Now().Before(w.changed.Add(r.Settle)) {
+			return fmt.Sprintf("the decisions of placement %s to follow", name)
+		}
+		out.differs = append(out.differs, name)
 	}
 	return ""
-}
-
-// patient is true until a commit has waited Settle for its decisions.
-func (r *Repositories) patient(repo *musterv1alpha1.FleetRepository, _ plan.Placement) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	last := r.fetched[client.ObjectKeyFromObject(repo)]
-	return r.Now().Before(last.since.Add(r.Settle))
 }

@@ -57,6 +57,6 @@ func (r *Repositories) Setup(mgr ctrl.Manager) error {
 		Watches(&clusterv1beta1.Placement{}, toRepository).
 		Watches(&musterv1alpha1.Application{}, toRepository, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(source.TypedChannel(r.wake.channel(), webhooks)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 16}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }

@@ -2,6 +2,7 @@ package fleetrepository
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -34,10 +35,12 @@ func statusOf(repo *musterv1alpha1.FleetRepository, out *report, err error, now 
 	status := *repo.Status.DeepCopy()
 	status.ObservedGeneration = repo.Generation
 	status.FetchedRevision = out.fetched
-	status.Held = out.held
-	if out.plan != nil {
-		status.Plan = out.plan.Digest
+	if out.plan != nil && err == nil {
+		status.Held = out.held
 		status.Definitions = int32(out.applied)
+	}
+	if out.delivered {
+		status.Plan = out.plan.Digest
 	}
 	if out.delivered && status.Revision != out.delivery.Snapshot.Revision {
 		status.Revision = out.delivery.Snapshot.Revision
@@ -48,8 +51,10 @@ func statusOf(repo *musterv1alpha1.FleetRepository, out *report, err error, now 
 	if f, ok := fleet.AsFault(out.fetchErr); ok {
 		faults = append([]fleet.Fault{f}, faults...)
 	}
-	status.FaultCount = int32(len(faults))
-	status.Faults = hubFaults(faults)
+	if err == nil || len(faults) > 0 {
+		status.FaultCount = int32(len(faults))
+		status.Faults = hubFaults(faults)
+	}
 	for _, c := range conditionsOf(out, err, status.Revision) {
 		c.ObservedGeneration = repo.Generation
 		meta.SetStatusCondition(&status.Conditions, c)
@@ -70,6 +75,9 @@ func conditionsOf(out *report, err error, revision string) []metav1.Condition {
 			ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, c.Reason, c.Message
 			break
 		}
+	}
+	if ready.Status == metav1.ConditionTrue && out.held != nil {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, ReasonHeld, out.held.Message
 	}
 	return []metav1.Condition{fetched, planned, delivered, ready}
 }
@@ -112,8 +120,6 @@ func deliveredCondition(out *report, err error, revision string) metav1.Conditio
 		c.Reason, c.Message = ReasonFailed, err.Error()
 	case out.waiting != "":
 		c.Reason, c.Message = ReasonWaiting, out.waiting
-	case out.held != nil:
-		c.Reason, c.Message = ReasonHeld, out.held.Message
 	case !out.delivered:
 		c.Reason, c.Message = ReasonStale, "nothing is delivered"
 		if revision != "" {
@@ -121,6 +127,9 @@ func deliveredCondition(out *report, err error, revision string) metav1.Conditio
 		}
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, ReasonSucceeded, "delivered "+fleet.ShortRevision(revision)
+		if len(out.differs) > 0 {
+			c.Message += "; decided otherwise than planned, and the live decisions win: " + strings.Join(out.differs, ", ")
+		}
 	}
 	return c
 }
