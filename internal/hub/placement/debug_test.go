@@ -98,6 +98,17 @@ var _ = Describe("The debug endpoint", func() {
 		Expect(echoed.Status.Conditions).To(BeEmpty(), "the status is left out")
 		Expect(echoed.Spec.Predicates).To(HaveLen(1))
 
+		By("a right that comes with a group")
+		Expect(hub.Create(ctx, &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: t.name, Name: "everybody"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"},
+			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: "system:serviceaccounts:" + t.name}},
+		})).To(Succeed())
+		member := t.token(ctx, "member")
+		Eventually(func() int { // the API server's own cache of bindings follows
+			status, _ := ask(server, http.MethodGet, "/debug/placements/"+t.name+"/edge", member, nil)
+			return status
+		}).Should(Equal(http.StatusOK))
+
 		status, text = ask(server, http.MethodGet, "/debug/placements/"+t.name+"/absent", reader, nil)
 		Expect(status).To(Equal(http.StatusNotFound))
 		Expect(text).To(MatchJSON(`{"error": "placement 'absent' not found"}`))
