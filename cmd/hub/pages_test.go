@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -50,6 +52,7 @@ func TestPagesOfDecisionsMayShift(t *testing.T) {
 		f.push(without(tens...))
 		f.expectWorks(n)
 	}
+	f.shiftByHand()
 	for _, name := range gone.list() {
 		tens := strings.TrimLeft(name[1:3], "0")
 		if tens == "" {
@@ -58,6 +61,51 @@ func TestPagesOfDecisionsMayShift(t *testing.T) {
 		if !lost[tens] {
 			t.Errorf("%s was deleted, and its cluster was chosen all the time", name)
 		}
+	}
+}
+
+// shiftByHand moves clusters from one page to the other as an external scheduler may: off the first page first.
+func (f *theFleet) shiftByHand() {
+	f.t.Helper()
+	f.stop()
+	f.controllers = []string{"fleetrepository", "application", "cluster"}
+	f.startHub()
+	f.expectReadyPlan()
+	first, second := f.page(1), f.page(2)
+	moving := first.Status.Decisions[:30]
+	first.Status.Decisions = first.Status.Decisions[30:]
+	f.writePage(first)
+	f.expectApplication("retail/shop", "Planned", metav1.ConditionFalse, "Faults", "are not complete yet")
+	f.eventually(func() string {
+		if n := f.application("retail/shop").Status.Summary.Clusters; n != many {
+			return fmt.Sprintf("the status counts %d clusters, want all that have works", n)
+		}
+		return ""
+	})
+	second.Status.Decisions = append(second.Status.Decisions, moving...)
+	f.writePage(second)
+	f.expectReadyPlan()
+	f.expectWorks(many)
+}
+
+func (f *theFleet) expectReadyPlan() {
+	f.t.Helper()
+	f.expectApplication("retail/shop", "Planned", metav1.ConditionTrue, "Succeeded", fmt.Sprintf("for %d clusters", many))
+}
+
+func (f *theFleet) page(n int) *clusterv1beta1.PlacementDecision {
+	f.t.Helper()
+	var d clusterv1beta1.PlacementDecision
+	if err := f.client.Get(f.ctx, client.ObjectKey{Namespace: "retail", Name: fmt.Sprintf("edge-decision-%d", n)}, &d); err != nil {
+		f.t.Fatal(err)
+	}
+	return &d
+}
+
+func (f *theFleet) writePage(d *clusterv1beta1.PlacementDecision) {
+	f.t.Helper()
+	if err := f.client.Status().Update(f.ctx, d); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
