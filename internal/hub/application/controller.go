@@ -43,6 +43,7 @@ type Applications struct {
 	// Now is the clock.
 	Now func() time.Time
 
+	concerns  concerns
 	blocked   blocked
 	mu        sync.Mutex
 	published map[types.NamespacedName]time.Time
@@ -90,8 +91,14 @@ func (r *Applications) setFinalizer(ctx context.Context, app *musterv1alpha1.App
 // usedUp: everything that the approved plan takes away is gone. A later plan of the same outcome, such as the same mistake
 // made twice, wants an approval of its own.
 func usedUp(app *musterv1alpha1.Application, out *report) bool {
-	return out.planned != nil && app.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == out.planned.Digest &&
-		len(out.planned.Losing()) == 0 && len(out.step.Now) == 0 && len(out.step.Held) == 0
+	approved := app.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
+	if approved == "" || out.planned == nil {
+		return false
+	}
+	if approved != out.planned.Digest {
+		return len(out.planned.Faults) == 0 // another plan has taken its place
+	}
+	return len(out.planned.Losing()) == 0 && len(out.step.Now) == 0 && len(out.step.Held) == 0
 }
 
 // sync observes, plans, decides and writes, in that order. The report says how far it came.
@@ -115,6 +122,7 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 		return out, err
 	}
 	r.blocked.note(out.planned)
+	r.concerns.note(out.planned)
 	out.planned.Seal()
 	changes, err := out.planned.Changes()
 	if err != nil {

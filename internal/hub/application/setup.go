@@ -34,7 +34,7 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 		Watches(&clusterv1beta1.Placement{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&clusterv1beta1.PlacementDecision{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&musterv1alpha1.FleetRepository{}, r.ofRepository(), builder.WithPredicates(delivered())).
-		Watches(&clusterv1.ManagedCluster{}, r.all(), builder.WithPredicates(clusterFactsChanged())).
+		Watches(&clusterv1.ManagedCluster{}, r.concerned(), builder.WithPredicates(clusterFactsChanged())).
 		Watches(&musterv1alpha1.APISet{}, r.all(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
@@ -70,6 +70,16 @@ func (r *Applications) ofRepository() handler.EventHandler {
 		return r.matching(ctx, func(a *musterv1alpha1.Application) bool {
 			from, ok := hub.RepositoryOf(a)
 			return ok && from == key
+		})
+	})
+}
+
+// concerned wakes the applications that were planned for a cluster, or have works there. One that its placement chooses now is
+// woken by the decision.
+func (r *Applications) concerned() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		return r.matching(ctx, func(a *musterv1alpha1.Application) bool {
+			return r.concerns.has(a.Namespace+"/"+a.Name, o.GetName())
 		})
 	})
 }

@@ -39,17 +39,19 @@ func (r *Applications) write(ctx context.Context, out *report) (map[string]error
 		}
 	}
 	refused := map[string]error{}
-	for _, changes := range [][]work.Change{gains, losses} {
-		if err := r.writeAll(ctx, changes, refused); err != nil {
-			return refused, err
-		}
+	if err := r.writeAll(ctx, gains, refused); err != nil {
+		return refused, err
 	}
-	return refused, nil
+	if len(refused) > 0 {
+		return refused, nil // what could not be gained elsewhere is not lost here
+	}
+	return refused, r.writeAll(ctx, losses, refused)
 }
 
+// writeAll makes changes side by side. One that fails stops no other.
 func (r *Applications) writeAll(ctx context.Context, changes []work.Change, refused map[string]error) error {
 	var mu sync.Mutex
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(max(1, r.Writers))
 	for _, c := range changes {
 		group.Go(func() error {
@@ -57,7 +59,7 @@ func (r *Applications) writeAll(ctx context.Context, changes []work.Change, refu
 			if err == nil {
 				return nil
 			}
-			if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsBadRequest(err) {
+			if isRefusal(err) {
 				mu.Lock()
 				defer mu.Unlock()
 				refused[c.Cluster] = err
@@ -69,13 +71,20 @@ func (r *Applications) writeAll(ctx context.Context, changes []work.Change, refu
 	return group.Wait()
 }
 
+// isRefusal: the hub's answer is no, and will be: the work is wrong, foreign, or its cluster has no namespace yet.
+func isRefusal(err error) bool {
+	_, fault := fleet.AsFault(err)
+	return fault || apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsNotFound(err) ||
+		apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsBadRequest(err)
+}
+
 // writeOne makes one change, if nothing has moved under it: the work is at the generation that the change was decided on,
 // and so are the works that hold what this one lets go.
 func (r *Applications) writeOne(ctx context.Context, c work.Change) error {
 	if c.Action == work.Create {
 		err := r.Client.Create(ctx, c.Wanted.DeepCopy())
 		if apierrors.IsAlreadyExists(err) {
-			return nil // the cache is behind: it will tell, and the next look compares
+			return r.taken(ctx, c)
 		}
 		return err
 	}
@@ -90,6 +99,27 @@ func (r *Applications) writeOne(ctx context.Context, c work.Change) error {
 		return r.orphan(ctx, *c.Live)
 	case work.Delete:
 		return r.remove(ctx, *c.Live)
+	}
+	return nil
+}
+
+// taken looks at the work that has the name of one that is to be made. Ours is there because the cache is behind: it will
+// tell, and the next look compares. One that has lost our marks gets them back. A foreign one is never forced.
+func (r *Applications) taken(ctx context.Context, c work.Change) error {
+	current, err := r.current(ctx, c.Cluster, c.Name)
+	if err != nil || current == nil {
+		return err
+	}
+	application := current.Annotations[musterv1alpha1.ApplicationAnnotation]
+	switch {
+	case current.Labels[musterv1alpha1.OwnerLabel] != c.Wanted.Labels[musterv1alpha1.OwnerLabel]:
+		return fleet.Fault{
+			Reason: fleet.WorkForeign, Move: fleet.Author, Application: c.Application, Cluster: c.Cluster,
+			Message: fmt.Sprintf("work %s is there and is not this application's: remove it, or rename the application", c.Name),
+		}
+	case application != c.Application:
+		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, musterv1alpha1.ApplicationAnnotation, c.Application)
+		return r.Client.Patch(ctx, current, client.RawPatch(types.MergePatchType, patch))
 	}
 	return nil
 }
@@ -209,6 +239,16 @@ func (r *Applications) finalize(ctx context.Context, app *musterv1alpha1.Applica
 	if len(works) > 0 {
 		again, err := r.publish(ctx, app, removing(app, len(works), waiting))
 		return reconcile.Result{RequeueAfter: max(again, time.Second)}, err // a work that goes wakes us sooner
+	}
+	// The cache may be behind: the last look is at the API server.
+	var left metav1.PartialObjectMetadataList
+	left.SetGroupVersionKind(workv1.GroupVersion.WithKind("ManifestWorkList"))
+	owner := client.MatchingLabels{musterv1alpha1.OwnerLabel: work.Owner("Application", app.Namespace, app.Name)}
+	if err := r.Reader.List(ctx, &left, owner); err != nil {
+		return reconcile.Result{}, fmt.Errorf("look for works that are left: %w", err)
+	}
+	if len(left.Items) > 0 {
+		return reconcile.Result{RequeueAfter: time.Second}, nil
 	}
 	r.mu.Lock()
 	delete(r.published, client.ObjectKeyFromObject(app))
