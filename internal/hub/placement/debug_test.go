@@ -12,6 +12,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,6 +36,18 @@ func (t tenant) token(ctx context.Context, name string, verbs ...string) string 
 			ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
 			Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: t.name, Name: name}},
 		})).To(Succeed())
+	}
+	for _, verb := range verbs { // the API server's own cache of bindings follows
+		Eventually(func(g Gomega) {
+			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+				User: "system:serviceaccount:" + t.name + ":" + name,
+				ResourceAttributes: &authorizationv1.ResourceAttributes{
+					Namespace: t.name, Verb: verb, Group: clusterv1beta1.GroupVersion.Group, Resource: "placements",
+				},
+			}}
+			g.Expect(hub.Create(ctx, review)).To(Succeed())
+			g.Expect(review.Status.Allowed).To(BeTrue())
+		}).Should(Succeed())
 	}
 	request := &authenticationv1.TokenRequest{}
 	Expect(hub.SubResource("token").Create(ctx, account, request)).To(Succeed())
