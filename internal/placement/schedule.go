@@ -233,7 +233,7 @@ func (r *run) names() []string {
 	return names
 }
 
-// appendOrdinal writes 1st, 2nd, 3rd, 4th …
+// appendOrdinal writes 1st, 2nd, 3rd, 4th and so on.
 func appendOrdinal(b []byte, n int) []byte {
 	suffix := "th"
 	switch {

@@ -140,10 +140,7 @@ func (f setFacts) complaints() []string {
 			list = append(list, fmt.Sprintf("the bound ManagedClusterSet %s does not exist", name))
 		}
 	}
-	for _, text := range f.broken {
-		list = append(list, text)
-	}
-	return list
+	return append(list, f.broken...)
 }
 
 // boundSets is the first step: the clusters of the eligible sets that are not being deleted.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -22,12 +21,7 @@ import (
 
 // TestReadErrorKeepsTheDecisions: whatever cannot be read, the decisions that are there stay, and the next try follows.
 func TestReadErrorKeepsTheDecisions(t *testing.T) {
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme, clusterv1beta2.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
+	scheme := clusterScheme(t)
 	unread := errors.New("no answer")
 	for name, unreadable := range map[string]client.ObjectList{
 		"clusters": &clusterv1.ManagedClusterList{}, "sets": &clusterv1beta2.ManagedClusterSetList{},

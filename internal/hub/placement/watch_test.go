@@ -30,6 +30,58 @@ type queue struct {
 
 func (q *queue) AddAfter(r reconcile.Request, _ time.Duration) { q.added = append(q.added, r.String()) }
 
+func clusterScheme(t *testing.T) *runtime.Scheme {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme, clusterv1beta2.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return scheme
+}
+
+// TestOwnWritesScheduleNobody shows the controller what it wrote, and then what somebody else wrote.
+func TestOwnWritesScheduleNobody(t *testing.T) {
+	p := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "edge", Generation: 1}}
+	var page clusterv1beta1.PlacementDecision
+	c := fake.NewClientBuilder().WithScheme(clusterScheme(t)).WithObjects(p).WithStatusSubresource(p, &page).
+		WithIndex(&page, pagesByPlacement, func(o client.Object) []string { return []string{o.GetLabels()[clusterv1beta1.PlacementLabel]} }).Build()
+	r := &Placements{Client: c, Now: time.Now}
+	r.facts.reader = c
+	if _, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(p)}); err != nil {
+		t.Fatal(err)
+	}
+	var live clusterv1beta1.Placement
+	get := func(name string, o client.Object) {
+		t.Helper()
+		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "retail", Name: name}, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get("edge", &live)
+	get("edge-decision-1", &page)
+	show := func() []string {
+		q := &queue{}
+		r.onPlacement().Update(t.Context(), event.UpdateEvent{ObjectOld: p, ObjectNew: &live}, q)
+		r.onPage().Create(t.Context(), event.CreateEvent{Object: &page}, q)
+		return q.added
+	}
+	if added := show(); len(added) > 0 {
+		t.Errorf("our own writes schedule %v", added)
+	}
+	page.Status.Decisions = []clusterv1beta1.ClusterDecision{{ClusterName: "intruder"}}
+	live.Status.NumberOfSelectedClusters = 7
+	for _, o := range []client.Object{&page, &live} {
+		if err := c.Status().Update(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if added := show(); !slices.Equal(added, []string{"retail/edge", "retail/edge"}) {
+		t.Errorf("writes of somebody else to the status and to a page schedule %v", added)
+	}
+}
+
 // TestAffected has the sets prod, bound in retail, and dev, bound in labs, with placements that look at different things.
 func TestAffected(t *testing.T) {
 	set := func(name string) *clusterv1beta2.ManagedClusterSet {
@@ -68,13 +120,7 @@ func TestAffected(t *testing.T) {
 	tainted := func(c *clusterv1.ManagedCluster) {
 		c.Spec.Taints = []clusterv1.Taint{{Key: "k", Effect: clusterv1.TaintEffectNoSelect}}
 	}
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme, clusterv1beta2.AddToScheme} {
-		if err := add(scheme); err != nil {
-			t.Fatal(err)
-		}
-	}
-	reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(
+	reader := fake.NewClientBuilder().WithScheme(clusterScheme(t)).WithObjects(
 		set("prod"), set("dev"), set("unbound"), gold, binding("retail", "prod"), binding("retail", "gold"), binding("labs", "dev"), cluster(""),
 		placed("retail", "all", func(*clusterv1beta1.PlacementSpec) {}),
 		placed("retail", "byTier", func(s *clusterv1beta1.PlacementSpec) {
