@@ -153,7 +153,7 @@ func (p *printer) application(d plan.ApplicationDifference) {
 	}
 }
 
-// groupName is A, B, …, Z, AA, AB, …
+// groupName is A, B, …, Z, AA, AB and so on.
 func groupName(i int) string {
 	name := ""
 	for i++; i > 0; i = (i - 1) / 26 {

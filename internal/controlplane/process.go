@@ -42,7 +42,7 @@ func (p Process) end(grace time.Duration) error {
 	if err != nil || !p.Alive() {
 		return nil
 	}
-	defer handle.Release()
+	defer func() { _ = handle.Release() }() // it only frees the handle
 	for _, step := range []struct {
 		signal syscall.Signal
 		wait   time.Duration

@@ -74,7 +74,7 @@ func (d *Definitions) Find(group, kind, namespace, name string) *Definition {
 	return nil
 }
 
-// Clusters, and the following, are the definitions of one kind.
+// Clusters are the clusters that the repository defines.
 func (d *Definitions) Clusters() []*clusterv1.ManagedCluster { return of[*clusterv1.ManagedCluster](d) }
 
 // ClusterSets are the cluster sets that the repository defines.

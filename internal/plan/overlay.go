@@ -126,7 +126,7 @@ func gitFields(c *clusterv1.ManagedCluster, path ...string) []string {
 			continue
 		}
 		var fields map[string]any
-		if json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil {
+		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
 			continue
 		}
 		for _, p := range path {

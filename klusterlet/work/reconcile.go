@@ -296,5 +296,5 @@ func (p *pass) next(status time.Duration) time.Duration {
 	if p.held {
 		sooner(p.now.Add(time.Second))
 	}
-	return max(next.Sub(time.Now()), time.Millisecond)
+	return max(time.Until(next), time.Millisecond)
 }

@@ -114,7 +114,7 @@ func rolloutInput(app *musterv1alpha1.Application, out *report) rollout.Input {
 	return in
 }
 
-// unreachable: the cluster joined once and does not answer now.
+// unreachable: the cluster does not answer: it never joined, or has fallen silent.
 func unreachable(c *clusterv1.ManagedCluster) bool {
 	available := meta.FindStatusCondition(c.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
 	return available == nil || available.Status != "True"
