@@ -59,6 +59,7 @@ type theFleet struct {
 	client client.Client
 	repo   *test.Repository
 	state  string
+	url    string // that agents know the hub by
 	stop   func() // of the hub's controllers
 	agents map[string]func()
 	spokes map[string]*controlplane.ControlPlane
@@ -93,19 +94,8 @@ func newFleetOn(t testing.TB, o controlplane.Options, archive string) *theFleet 
 		t: t, ctx: context.Background(), cp: test.ControlPlane(t, o), controllers: []string{"*"},
 		repo: test.NewRepository(t, archive), state: t.TempDir(), agents: map[string]func(){}, spokes: map[string]*controlplane.ControlPlane{},
 	}
-	if err := install(f.ctx, f.cp.Config()); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	if f.client, err = client.New(f.cp.Config(), client.Options{Scheme: Scheme()}); err != nil {
-		t.Fatal(err)
-	}
-	f.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "muster-system"}})
-	f.create(&rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "muster-root"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: "cluster-admin"},
-		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "muster-system", Name: "root"}},
-	})
+	f.url = f.cp.URL()
+	f.prepareHub()
 	f.startHub()
 	t.Cleanup(func() {
 		for _, stop := range f.agents {
@@ -115,6 +105,37 @@ func newFleetOn(t testing.TB, o controlplane.Options, archive string) *theFleet 
 		f.stop()
 	})
 	return f
+}
+
+// prepareHub puts on an empty API server what a hub counts on.
+func (f *theFleet) prepareHub() {
+	f.t.Helper()
+	if err := install(f.ctx, f.cp.Config()); err != nil {
+		f.t.Fatal(err)
+	}
+	var err error
+	if f.client, err = client.New(f.cp.Config(), client.Options{Scheme: Scheme()}); err != nil {
+		f.t.Fatal(err)
+	}
+	f.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "muster-system"}})
+	f.create(&rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "muster-root"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "muster-system", Name: "root"}},
+	})
+}
+
+// lose takes the hub away with all that it knew, and starts an empty one under the same name. The agents are stopped.
+func (f *theFleet) lose() {
+	f.t.Helper()
+	for _, stop := range f.agents {
+		stop()
+	}
+	f.stop()
+	f.cp = test.ControlPlane(f.t, controlplane.Options{Name: "rebuilt"})
+	f.state = f.t.TempDir()
+	f.prepareHub()
+	f.startHub()
 }
 
 func (f *theFleet) create(o client.Object) {
@@ -281,14 +302,18 @@ func (f *theFleet) available(name string, yes bool) {
 	})
 }
 
-func (f *theFleet) startAgent(name string) {
+func (f *theFleet) startAgent(name string) { f.startAgentWith(name, func(*agent.Agent) {}) }
+
+// startAgentWith starts a cluster's agent with other options.
+func (f *theFleet) startAgentWith(name string, change func(*agent.Agent)) {
 	ctx, cancel := context.WithCancel(f.ctx)
 	done := make(chan error, 1)
-	sum := sha256.Sum256([]byte(f.cp.URL() + name))
+	sum := sha256.Sum256([]byte(f.url + name))
 	a := &agent.Agent{
 		Hub: f.cp.Config(), Spoke: f.spokes[name].Config(), ClusterName: name, HubHash: hex.EncodeToString(sum[:]),
 		StatusInterval: 100 * time.Millisecond, SyncInterval: time.Second, RetryDelay: time.Second,
 	}
+	change(a)
 	go func() { done <- a.Run(ctx) }()
 	f.agents[name] = func() {
 		cancel()
