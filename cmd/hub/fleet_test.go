@@ -317,7 +317,9 @@ func (f *theFleet) startAgentWith(name string, change func(*agent.Agent)) {
 	go func() { done <- a.Run(ctx) }()
 	f.agents[name] = func() {
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			f.t.Errorf("agent of %s: %v", name, err)
+		}
 		delete(f.agents, name)
 	}
 }

@@ -30,12 +30,10 @@ func TestScripts(t *testing.T) {
 }
 
 func setupFleet(env *testscript.Env) error {
-	for _, v := range []string{
-		"HOME=" + env.WorkDir, "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com",
+	env.Vars = append(env.Vars,
+		"HOME="+env.WorkDir, "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com",
 		"GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.com", "KUBECONFIG=",
-	} {
-		env.Vars = append(env.Vars, v)
-	}
+	)
 	dir := filepath.Join(env.WorkDir, "fleet")
 	if err := os.CopyFS(dir, os.DirFS("testdata/fleet")); err != nil {
 		return err

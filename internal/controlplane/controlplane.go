@@ -107,7 +107,7 @@ func (c *ControlPlane) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if err, _ := s.dead(); err != nil { // the scheduler tells nobody that it is ready, nor that it is not
+	if _, err := s.dead(); err != nil { // the scheduler tells nobody that it is ready, nor that it is not
 		return err
 	}
 	return s.settle()

@@ -268,7 +268,7 @@ func endAll(all []Process, grace time.Duration) error {
 // wait returns when the context ends or the site is stopped (nil), or when a program ends by itself (a [ProgramError]).
 func (s *site) wait(ctx context.Context) error {
 	for {
-		if err, stopping := s.dead(); err != nil || stopping {
+		if stopping, err := s.dead(); err != nil || stopping {
 			return err
 		}
 		select {
@@ -279,18 +279,18 @@ func (s *site) wait(ctx context.Context) error {
 	}
 }
 
-func (s *site) dead() (error, bool) {
+func (s *site) dead() (stopping bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
-		return nil, true
+		return true, nil
 	}
 	for _, r := range s.running {
 		if err := r.dead(); err != nil {
-			return err, false
+			return false, err
 		}
 	}
-	return nil, false
+	return false, nil
 }
 
 func (s *site) save() error { return writeJSON(s.in(stateFile), s.state) }

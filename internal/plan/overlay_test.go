@@ -66,7 +66,7 @@ func TestMergeTaints(t *testing.T) {
 func TestOverlay(t *testing.T) {
 	fromGit := map[string]string{musterv1alpha1.RepositoryAnnotation: "muster-system/fleet"}
 	owned := []metav1.ManagedFieldsEntry{{
-		Manager: FieldManager, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:labels":{"f:tier":{},"f:env":{}}}}`)},
+		Manager: FieldManager, FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:labels":{"f:tier":{},"f:env":{}}}}`),
 	}}
 	world := fleet.World{
 		Clusters: []clusterv1.ManagedCluster{{

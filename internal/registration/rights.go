@@ -11,9 +11,10 @@ import (
 )
 
 const (
-	// RegistrationRole and WorkRole are the ClusterRoles that every accepted cluster has in its own namespace.
+	// RegistrationRole is the ClusterRole that every accepted cluster has in its own namespace to say how it does.
 	RegistrationRole = "open-cluster-management:managedcluster:registration"
-	WorkRole         = "open-cluster-management:managedcluster:work"
+	// WorkRole is the ClusterRole that every accepted cluster has in its own namespace to do its works.
+	WorkRole = "open-cluster-management:managedcluster:work"
 	// WorkBindingFinalizer keeps the agent's rights on its works until the last one is gone.
 	WorkBindingFinalizer = workv1.ManifestWorkFinalizer
 	// BootstrapRole is the ClusterRole of the identities that agents join with.
@@ -25,8 +26,8 @@ func ClusterRoleName(cluster string) string {
 	return "open-cluster-management:managedcluster:" + cluster
 }
 
-// RegistrationBindingName is the name of the RoleBinding to RegistrationRole in a cluster's namespace.
-func RegistrationBindingName(cluster string) string {
+// BindingName is the name of the RoleBinding to RegistrationRole in a cluster's namespace.
+func BindingName(cluster string) string {
 	return ClusterRoleName(cluster) + ":registration"
 }
 
@@ -79,7 +80,7 @@ func WantRoleBindings(cluster string) []*rbacv1.RoleBinding {
 		}
 	}
 	return []*rbacv1.RoleBinding{
-		bind(RegistrationBindingName(cluster), RegistrationRole),
+		bind(BindingName(cluster), RegistrationRole),
 		bind(WorkBindingName(cluster), WorkRole, WorkBindingFinalizer),
 	}
 }
