@@ -205,7 +205,7 @@ func (d *demo) muster(args []string, good ...int) error {
 
 // commit commits everything and pushes; it returns the commit.
 func (d *demo) commit(message string) (string, error) {
-	for _, args := range [][]string{{"add", "--all"}, {"commit", "--quiet", "--message", message}, {"push", "--quiet", "origin", "HEAD"}} {
+	for _, args := range [][]string{{"add", "--all"}, {"commit", "--quiet", "--message", message}, {"push", "--quiet", "--set-upstream", "origin", "HEAD"}} {
 		if _, err := d.exec("git", args...); err != nil {
 			return "", err
 		}

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/placement"
@@ -180,6 +182,16 @@ func (p *Plan) schedule() map[string]placement.Result {
 		}
 		result := index.Schedule(o)
 		results[o.Namespace+"/"+o.Name] = result
+		missing := slices.DeleteFunc(placement.MissingSets(o, p.World), func(set string) bool {
+			return set == clusterv1beta2.DefaultClusterSet || set == "global" // the hub makes these
+		})
+		if len(missing) > 0 {
+			p.Faults = append(p.Faults, fleet.Fault{
+				Reason: fleet.PlacementInvalid, Move: fleet.Author, Object: d.Key.String(),
+				File: d.File, Line: d.LineOf("spec.clusterSets"),
+				Message: fmt.Sprintf("cluster set %s does not exist: define it, or correct the name", strings.Join(missing, ", ")),
+			})
+		}
 		p.Placements = append(p.Placements, Placement{Placement: o, File: d.File, Line: d.Line, Result: result})
 	}
 	// A placement that no file of this repository defines may still be on the hub.

@@ -201,6 +201,7 @@ type IgnoreRule struct {
 	Name string `json:"name,omitempty"`
 	// JSONPointers name the fields, such as /spec/replicas.
 	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:items:Pattern=`^/`
 	JSONPointers []string `json:"jsonPointers"`
 }
 
