@@ -28,7 +28,8 @@ func upCommand(c *cli) *cobra.Command {
 		Use:   "up",
 		Short: "Start a hub on this machine, and clusters to try it with",
 		Long: `Start a hub on this machine, and clusters to try it with: real control planes, whose workloads run on fake nodes.
-The fleet runs until muster down; a second muster up of the same folder finds it as it was.`,
+The fleet runs until muster down. A second muster up of the same folder with the same flags finds it as it was; clusters that are
+not asked for again stay down.`,
 		Example: "  muster up --clusters 2\n  muster status\n  muster down",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -2,8 +2,8 @@
 // hub's controllers and a klusterlet for every cluster.
 //
 // Everything lies in one directory: etcd/, hub/ and clusters/<name>/ are control planes, mirrors/ the hub's repositories,
-// agents/<name>/ what each klusterlet keeps, and logs/ says what the programs said. A second Up of a directory finds the
-// same fleet.
+// agents/<name>/ what each klusterlet keeps, and logs/ says what the programs said. A second Up of a directory with the
+// same options finds the same fleet.
 package embedded
 
 import (
