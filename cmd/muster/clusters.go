@@ -22,11 +22,15 @@ import (
 )
 
 func acceptCommand(c *cli) *cobra.Command {
-	var requesters []string
+	var o cluster.AcceptOptions
 	cmd := &cobra.Command{
 		Use:   "accept CLUSTER...",
 		Short: "Let clusters in: approve the requests of their agents and accept them",
-		Args:  cobra.MinimumNArgs(1),
+		Long: "Approves the request of the cluster's agent and accepts the cluster. A cluster whose agent has not asked yet is accepted\n" +
+			"all the same; one that has joined stays as it is; one that a person had denied has its rights again. Nobody is let in\n" +
+			"where several agents ask, where somebody else asks than the identity that the fleet repository names, or where the\n" +
+			"request was denied: the answer says what to do, and the exit code is 1.",
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			hub, _, err := c.hub()
 			if err != nil {
@@ -36,14 +40,14 @@ func acceptCommand(c *cli) *cobra.Command {
 				Cluster string `json:"cluster"`
 				cluster.Acceptance
 			}
-			var all []accepted
+			all := []accepted{}
 			var failed []error
 			for _, name := range args {
 				if _, err := getCluster(cmd.Context(), hub, name); err != nil {
 					failed = append(failed, err)
 					continue
 				}
-				done, err := cluster.Accept(cmd.Context(), hub, name, cluster.AcceptOptions{Requesters: requesters})
+				done, err := cluster.Accept(cmd.Context(), hub, name, o)
 				if err != nil {
 					failed = append(failed, err)
 					continue
@@ -58,7 +62,8 @@ func acceptCommand(c *cli) *cobra.Command {
 			return errors.Join(append(failed, err)...)
 		},
 	}
-	cmd.Flags().StringSliceVar(&requesters, "requesters", nil, "the only users whose requests are approved (default: the identities that agents join with)")
+	cmd.Flags().StringSliceVar(&o.Requesters, "requesters", nil, "the only users whose requests are approved (default: the cluster's join identity; without one, those that agents join with)")
+	cmd.Flags().StringVar(&o.Agent, "agent", "", "the only agent that is let in, where several ask")
 	return cmd
 }
 
@@ -67,10 +72,23 @@ func acceptedLine(name string, a cluster.Acceptance) string {
 	if a.Changed {
 		text = name + " accepted"
 	}
-	if a.Agent == "" {
-		return text + "; its agent has not asked yet"
+	before := ""
+	if a.Before != "" {
+		before = " as agent " + a.Before
 	}
-	return fmt.Sprintf("%s; agent %s let in (%s)", text, a.Agent, strings.Join(a.Approved, ", "))
+	switch {
+	case a.Agent != "":
+		return fmt.Sprintf("%s; agent %s let in (%s)", text, a.Agent, strings.Join(a.Approved, ", "))
+	case a.Joined && a.Changed:
+		return fmt.Sprintf("%s again: it has joined%s, and has its rights back", text, before)
+	case a.Joined:
+		return fmt.Sprintf("%s has joined already%s; nothing waits", name, before)
+	case a.Before != "":
+		return fmt.Sprintf("%s; agent %s was let in and has not reported yet", text, a.Before)
+	case a.Identity != "":
+		return fmt.Sprintf("%s; its agent has not asked yet, and is let in by itself when it asks as %s", text, a.Identity)
+	}
+	return fmt.Sprintf("%s; its agent has not asked yet: muster accept %s again when it has", text, name)
 }
 
 func joinCommand(c *cli) *cobra.Command {
@@ -126,7 +144,10 @@ func detachCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "detach CLUSTER --keep-workloads|--clean",
 		Short: "Remove a cluster from the hub, and leave or remove what Muster applied there",
-		Args:  cobra.ExactArgs(1),
+		Long: "Removes a cluster from the hub, and leaves or removes what Muster applied there. It stays away, whether its agent runs or\n" +
+			"not, until the agent is given a new bootstrap kubeconfig: muster join CLUSTER writes one, and muster up does for its own\n" +
+			"clusters. Then it joins as any other.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if keep == clean {
 				return fmt.Errorf("say what becomes of the workloads: --keep-workloads or --clean")

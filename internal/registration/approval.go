@@ -83,8 +83,8 @@ func Decide(r Request, cluster *clusterv1.ManagedCluster, mayRenew bool) Verdict
 		return wait(r, ReasonNoIdentity, "%s asks to join as agent %s, and annotation %s names nobody; %s",
 			r.User, r.Agent, musterv1alpha1.JoinIdentityAnnotation, accept)
 	case identity != r.User:
-		return wait(r, ReasonForeignIdentity, "%s asks to join under this name, which is for %s; if it is the right one, %s",
-			r.User, identity, accept)
+		return wait(r, ReasonForeignIdentity, "%s asks to join under this name, which is for %s; if it is the right one, %s --requesters %s",
+			r.User, identity, accept, r.User)
 	case agent == "":
 		return Verdict{Request: r, Approve: true, Record: true, Reason: ReasonMayJoin,
 			Message: fmt.Sprintf("%s may join as %s and is the first agent of it", r.User, r.Cluster)}

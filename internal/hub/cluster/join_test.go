@@ -97,7 +97,7 @@ func TestJoin(t *testing.T) {
 	if foreign.has("tls.crt") {
 		t.Error("the stranger was let in along")
 	}
-	if _, err := cluster.Accept(t.Context(), h, "join-a", cluster.AcceptOptions{}); !errors.Is(err, cluster.ErrForeignRequester) {
+	if _, err := cluster.Accept(t.Context(), h, "join-a", cluster.AcceptOptions{}); !errors.Is(err, rules.ErrForeignRequester) {
 		t.Errorf("only a stranger waits: %v", err)
 	}
 }
@@ -159,7 +159,7 @@ func TestAccept(t *testing.T) {
 	}
 	two := h.agent("walk-in", "two", token)
 	eventually(t, func() string { return unless(two.said("muster accept walk-in"), "the second does not wait") })
-	if _, err := cluster.Accept(t.Context(), h, "walk-in", cluster.AcceptOptions{}); !errors.Is(err, cluster.ErrSeveralAgents) {
+	if _, err := cluster.Accept(t.Context(), h, "walk-in", cluster.AcceptOptions{}); !errors.Is(err, rules.ErrSeveralAgents) {
 		t.Fatalf("two agents of one name: %v", err)
 	}
 	two.stop()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -48,10 +49,11 @@ func setupJoins(mgr ctrl.Manager, o Options) error {
 
 // Reconcile answers what waits for an answer under one cluster's name.
 func (r *joins) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	pending, err := pendingRequests(ctx, r.client, request.Name)
+	pending, err := requestsOf(ctx, r.client, request.Name)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	pending = slices.DeleteFunc(pending, func(csr certificatesv1.CertificateSigningRequest) bool { return !registration.Pending(&csr) })
 	cluster := &clusterv1.ManagedCluster{}
 	if len(pending) > 0 {
 		err = r.live.Get(ctx, request.NamespacedName, cluster) // an old copy could name no agent where one has joined
@@ -179,19 +181,15 @@ func approve(ctx context.Context, c client.Client, csr *certificatesv1.Certifica
 	return nil
 }
 
-// pendingRequests are the undecided signing requests of a cluster's agents.
-func pendingRequests(ctx context.Context, c client.Reader, cluster string) ([]certificatesv1.CertificateSigningRequest, error) {
+// requestsOf are the signing requests of a cluster's agents.
+func requestsOf(ctx context.Context, c client.Reader, cluster string) ([]certificatesv1.CertificateSigningRequest, error) {
 	var list certificatesv1.CertificateSigningRequestList
 	if err := c.List(ctx, &list, client.MatchingLabels{clusterv1.ClusterNameLabelKey: cluster}); err != nil {
 		return nil, fmt.Errorf("list the signing requests of %s: %w", cluster, err)
 	}
-	var pending []certificatesv1.CertificateSigningRequest
-	for _, csr := range list.Items {
-		if registration.OfAgent(csr.Labels) && registration.Pending(&csr) {
-			pending = append(pending, csr)
-		}
-	}
-	return pending, nil
+	return slices.DeleteFunc(list.Items, func(csr certificatesv1.CertificateSigningRequest) bool {
+		return !registration.OfAgent(csr.Labels)
+	}), nil
 }
 
 // managedNamespacesChanged lets sets through that ask their clusters for namespaces, or have stopped to.
