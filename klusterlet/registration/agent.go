@@ -86,8 +86,14 @@ func (p Periods) withDefaults() Periods {
 	return p
 }
 
-// errRejoin ends a session whose certificate the hub does not take, or no longer.
-var errRejoin = errors.New("the hub does not take the certificate")
+var (
+	// errRejoin ends a session whose certificate the hub does not take, or no longer.
+	errRejoin = errors.New("the hub does not take the certificate")
+	// errInvited ends a session whose cluster was detached, when there is a new bootstrap kubeconfig.
+	errInvited = errors.New("the cluster was detached, and is to join again")
+	// errNewBootstrap ends a try to join with a bootstrap kubeconfig that was replaced in the meantime.
+	errNewBootstrap = errors.New("there is a new bootstrap kubeconfig")
+)
 
 func (a *Agent) init() {
 	a.once.Do(func() {
@@ -115,15 +121,19 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	ctx = logr.NewContext(ctx, logr.FromContextOrDiscard(ctx).WithValues("cluster", a.state.cluster, "agent", a.state.agent))
-	refused := false
+	var ended error // why the last session did
 	for ctx.Err() == nil {
-		if err := a.join(ctx, files, refused); err != nil {
+		err := a.join(ctx, files, ended)
+		if errors.Is(err, errNewBootstrap) {
+			continue
+		}
+		if err != nil {
 			return ignoreDone(ctx, err)
 		}
 		a.publish()
-		err := a.serve(ctx, files, local)
-		if refused = errors.Is(err, errRejoin); !refused {
-			return ignoreDone(ctx, err)
+		ended = a.serve(ctx, files, local)
+		if !errors.Is(ended, errRejoin) && !errors.Is(ended, errInvited) {
+			return ignoreDone(ctx, ended)
 		}
 	}
 	return nil
@@ -212,6 +222,19 @@ func (a *Agent) bootstrap() (hubEndpoint, *rest.Config, error) {
 		return hubEndpoint{}, nil, fmt.Errorf("bootstrap kubeconfig %s: %w", a.BootstrapKubeconfig, err)
 	}
 	return endpoint, config, nil
+}
+
+// bootstrapHash tells one bootstrap kubeconfig from another, empty when there is none that could be used.
+func (a *Agent) bootstrapHash() string {
+	data, err := os.ReadFile(a.BootstrapKubeconfig)
+	if err != nil {
+		return ""
+	}
+	if _, err := endpointOf(data, a.BootstrapKubeconfig); err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
 
 // Scheme knows the kinds that the agent works with, on the hub and on its cluster.

@@ -23,10 +23,11 @@ const (
 	keyFile         = "tls.key"
 	clusterNameFile = "cluster-name"
 	agentNameFile   = "agent-name"
-	pendingKeyFile  = "pending.key" // of the request that waits
+	pendingKeyFile  = "pending.key"    // of the request that waits
+	bootstrapFile   = "bootstrap.hash" // of the bootstrap kubeconfig that has done its work
 )
 
-var allFiles = []string{kubeconfigFile, certificateFile, keyFile, clusterNameFile, agentNameFile, pendingKeyFile}
+var allFiles = []string{kubeconfigFile, certificateFile, keyFile, clusterNameFile, agentNameFile, pendingKeyFile, bootstrapFile}
 
 // files are what the agent keeps of a hub: in a directory, and in a Secret where one is named.
 type files struct {

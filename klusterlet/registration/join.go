@@ -2,6 +2,7 @@ package registration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -18,17 +19,21 @@ import (
 	rules "github.com/muster-io/muster/internal/registration"
 )
 
-// join returns when the agent holds a certificate that is good as far as it can tell. Refused means that the hub does not
-// take the present one.
-func (a *Agent) join(ctx context.Context, f *files, refused bool) error {
+// join returns when the agent holds a certificate that is good as far as it can tell. Ended is why the session before did,
+// nil when there was none.
+func (a *Agent) join(ctx context.Context, f *files, ended error) error {
 	log := logr.FromContextOrDiscard(ctx)
+	hash := a.bootstrapHash()
 	endpoint, config, err := a.bootstrap()
 	if err != nil {
 		return err
 	}
 	why := valid(f, endpoint, a.state.cluster, a.state.agent, time.Now())
+	invited := errors.Is(ended, errInvited)
 	switch {
-	case why == nil && !refused:
+	case invited:
+		log.Info("the cluster was detached from the hub; joining again with the new bootstrap kubeconfig", "hub", endpoint.server)
+	case why == nil && ended == nil:
 		log.Info("using the certificate that is there", "hub", endpoint.server)
 		return nil
 	case why == nil:
@@ -46,24 +51,36 @@ func (a *Agent) join(ctx context.Context, f *files, refused bool) error {
 	if err != nil {
 		return fmt.Errorf("write the hub's kubeconfig: %w", err)
 	}
-	if err := a.reuseKey(ctx, f); err != nil {
+	if invited {
+		// What the hub once issued for the old key is of the cluster that was, and nobody's word for the one that comes.
+		err = f.put(ctx, map[string][]byte{pendingKeyFile: nil})
+	} else {
+		err = a.reuseKey(ctx, f)
+	}
+	if err != nil {
 		return err
 	}
 	order := &order{
 		hub: hub, files: f, cluster: a.state.cluster, agent: a.state.agent, seconds: a.CertificateSeconds, periods: a.Periods,
-		prepare: func(ctx context.Context) error { return a.introduce(ctx, hub) },
-		explain: func(ctx context.Context) string { return waitingFor(ctx, hub, a.state.cluster) },
+		prepare:  func(ctx context.Context) error { return a.introduce(ctx, hub) },
+		explain:  func(ctx context.Context) string { return waitingFor(ctx, hub, a.state.cluster) },
+		outdated: func() bool { now := a.bootstrapHash(); return now != "" && now != hash },
 	}
-	if why == nil {
+	if why == nil && !invited {
 		order.settled = func(ctx context.Context) bool { return a.taken(ctx, f) }
 	}
 	certificate, key, err := order.fetch(ctx)
+	if errors.Is(err, errNewBootstrap) {
+		log.Info("there is a new bootstrap kubeconfig; beginning again with it")
+		// The request that waits is of another identity, maybe of a wrong one: the new one asks for itself.
+		return errors.Join(err, f.put(ctx, map[string][]byte{pendingKeyFile: nil}))
+	}
 	if err != nil || certificate == nil {
 		return err
 	}
 	log.Info("the hub issued a certificate")
 	return f.put(ctx, map[string][]byte{
-		kubeconfigFile: kubeconfig, certificateFile: certificate, keyFile: key, pendingKeyFile: nil,
+		kubeconfigFile: kubeconfig, certificateFile: certificate, keyFile: key, pendingKeyFile: nil, bootstrapFile: []byte(hash),
 	})
 }
 

@@ -36,13 +36,14 @@ type order struct {
 	seconds        int32
 	periods        Periods
 
-	prepare func(context.Context) error  // before a request; may be nil
-	explain func(context.Context) string // why a request waits; may be nil
-	settled func(context.Context) bool   // no certificate is needed any more; may be nil
+	prepare  func(context.Context) error  // before a request; may be nil
+	explain  func(context.Context) string // why a request waits; may be nil
+	settled  func(context.Context) bool   // no certificate is needed any more; may be nil
+	outdated func() bool                  // the hub is to be asked as somebody else from now on; may be nil
 }
 
 // fetch asks for a certificate and waits until the hub issues it, however long that takes. It returns nil without an
-// error when it is no longer needed. The pending key survives a restart, and with it the request.
+// error when it is no longer needed, and errNewBootstrap when it is to be asked for anew. The pending key survives a restart, and with it the request.
 func (o *order) fetch(ctx context.Context) (certificate, key []byte, err error) {
 	log := logr.FromContextOrDiscard(ctx)
 	signer, key, err := o.key(ctx)
@@ -54,6 +55,9 @@ func (o *order) fetch(ctx context.Context) (certificate, key []byte, err error) 
 		if o.settled != nil && o.settled(ctx) {
 			log.Info("the hub takes the certificate again")
 			return nil, nil, nil
+		}
+		if o.outdated != nil && o.outdated() {
+			return nil, nil, errNewBootstrap
 		}
 		csr, err := o.request(ctx, signer)
 		switch {

@@ -22,6 +22,9 @@ import (
 	rules "github.com/muster-io/muster/internal/registration"
 )
 
+// errUnknown says that the hub has no ManagedCluster of the agent's name, or not any more.
+var errUnknown = errors.New("the hub has no such ManagedCluster")
+
 // patience is how many times in a row the hub may say that it does not know the agent: one that starts may say it to all.
 const patience = 3
 
@@ -40,6 +43,8 @@ type session struct {
 	news    chan struct{}             // closed when self or renewed changes
 
 	apiSet string // the set of APIs that the hub is known to have
+
+	member bool // the hub has shown the ManagedCluster, and it is not on its way out; of follow alone
 }
 
 // serve works with the certificate until ctx ends, or with errRejoin until the certificate is no longer good.
@@ -103,10 +108,16 @@ func (s *session) follow(ctx context.Context) error {
 			if refusals++; refusals >= patience {
 				return errRejoin
 			}
-		case apierrors.IsForbidden(err):
+		case apierrors.IsForbidden(err), errors.Is(err, errUnknown):
 			refusals = 0
+			s.belongs(ctx, false)
+			if s.invited(ctx) {
+				return errInvited
+			}
 			if said.due("forbidden") {
-				log.Info("the hub does not let the agent in: the cluster is not accepted, or was denied or detached", "next", "on the hub: muster accept "+s.state.cluster)
+				log.Info("the hub does not let the agent in: the cluster is not accepted, or was denied or detached", "next", fmt.Sprintf(
+					"on the hub: muster accept %s; if it was detached: stop this agent, or have it join again with a new bootstrap kubeconfig, which muster join %s writes",
+					s.state.cluster, s.state.cluster))
 			}
 		default:
 			if said.due(err.Error()) {
@@ -127,9 +138,9 @@ func (s *session) watch(ctx context.Context) error {
 	}
 	if len(list.Items) == 0 {
 		s.tell(func() { s.self = nil })
-		return fmt.Errorf("the hub has no ManagedCluster %s; if it was detached, stop this agent", s.state.cluster)
+		return errUnknown
 	}
-	s.tell(func() { s.self = &list.Items[0] })
+	s.show(ctx, &list.Items[0])
 	watcher, err := s.hub.Watch(ctx, &clusterv1.ManagedClusterList{}, itself, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.ResourceVersion}})
 	if err != nil {
 		return err
@@ -143,11 +154,47 @@ func (s *session) watch(ctx context.Context) error {
 		case !ok:
 		case event.Type == watch.Deleted:
 			s.tell(func() { s.self = nil })
+			return errUnknown // the watch itself goes on for minutes, whatever rights are left
 		default:
-			s.tell(func() { s.self = cluster })
+			s.show(ctx, cluster)
 		}
 	}
 	return nil
+}
+
+// show makes the ManagedCluster known to the loops.
+func (s *session) show(ctx context.Context, cluster *clusterv1.ManagedCluster) {
+	s.belongs(ctx, cluster.DeletionTimestamp.IsZero())
+	s.tell(func() { s.self = cluster })
+}
+
+// belongs notes whether the hub has the cluster. As long as it does, and once when that ends, the bootstrap kubeconfig of the
+// moment counts as one that has done its work: only a later one is an invitation.
+func (s *session) belongs(ctx context.Context, now bool) {
+	known := s.files.get(bootstrapFile)
+	if hash := s.bootstrapHash(); (now || s.member || known == nil) && hash != "" && hash != string(known) {
+		if err := s.files.put(ctx, map[string][]byte{bootstrapFile: []byte(hash)}); err != nil {
+			logr.FromContextOrDiscard(ctx).Error(err, "cannot note which bootstrap kubeconfig was used")
+		}
+	}
+	s.member = now
+}
+
+// invited: the agent was given a bootstrap kubeconfig since the cluster was last on the hub, and the hub has no cluster of
+// the name. Somebody detached it, and somebody wants it back.
+func (s *session) invited(ctx context.Context) bool {
+	if hash := s.bootstrapHash(); hash == "" || hash == string(s.files.get(bootstrapFile)) {
+		return false
+	}
+	_, config, err := s.bootstrap()
+	if err != nil {
+		return false
+	}
+	hub, err := client.New(config, client.Options{Scheme: Scheme})
+	if err != nil {
+		return false
+	}
+	return apierrors.IsNotFound(hub.Get(ctx, client.ObjectKey{Name: s.state.cluster}, &clusterv1.ManagedCluster{}))
 }
 
 // renewLease keeps the lease fresh while the hub accepts the cluster.

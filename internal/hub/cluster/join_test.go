@@ -195,6 +195,81 @@ func TestDenied(t *testing.T) {
 	h.expect("denied", clusterv1.ManagedClusterConditionAvailable, metav1.ConditionTrue)
 }
 
+// TestDetached: a cluster that was taken from the hub stays away with what its agent has, and joins again, though the agent
+// runs on and its certificate is good, when the agent is given a new bootstrap kubeconfig.
+func TestDetached(t *testing.T) {
+	h := started(t)
+	joiner := h.joiner("system:bootstrap:detach")
+	a := h.agent("detached", "first", joiner)
+	h.letIn("detached")
+	h.expect("detached", clusterv1.ManagedClusterConditionAvailable, metav1.ConditionTrue)
+	h.mark("detached")
+	before := h.cluster("detached").UID
+	mustDelete(t, h, managed("detached"))
+	eventually(t, func() string {
+		err := h.Get(t.Context(), client.ObjectKey{Name: "detached"}, &clusterv1.ManagedCluster{})
+		return unless(apierrors.IsNotFound(err), "the cluster is still there")
+	})
+	eventually(t, func() string {
+		return unless(a.said("muster join detached"), "the agent does not say how it may come back")
+	})
+	if err := h.Get(t.Context(), client.ObjectKey{Name: "detached"}, &clusterv1.ManagedCluster{}); !apierrors.IsNotFound(err) {
+		t.Fatalf("the agent came back uninvited: %v", err)
+	}
+	namespace := &corev1.Namespace{}
+	mustGet(t, h, client.ObjectKey{Name: "detached"}, namespace)
+	if namespace.Annotations[musterv1alpha1.FirstPlanAnnotation] != "" {
+		t.Error("the namespace says that all works are there: a cluster that joins again would lose what was kept")
+	}
+
+	again := h.joiner("system:bootstrap:again")
+	if err := os.WriteFile(a.BootstrapKubeconfig, bootstrapKubeconfig(t, again), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.letIn("detached")
+	h.expect("detached", clusterv1.ManagedClusterConditionAvailable, metav1.ConditionTrue)
+	if h.cluster("detached").UID == before {
+		t.Error("it is the cluster of before")
+	}
+}
+
+// letIn accepts a cluster when its agent has asked.
+func (h *hub) letIn(name string) {
+	h.t.Helper()
+	eventually(h.t, func() string {
+		done, err := cluster.Accept(h.t.Context(), h, name, cluster.AcceptOptions{})
+		switch {
+		case err != nil:
+			return err.Error()
+		case done.Agent == "":
+			return "its agent has not asked"
+		}
+		return ""
+	})
+}
+
+// mark is what the hub puts on a cluster's namespace after the first complete plan.
+func (h *hub) mark(cluster string) {
+	h.t.Helper()
+	o := namespace(cluster)
+	mustGet(h.t, h, client.ObjectKeyFromObject(o), o)
+	o.Annotations = map[string]string{musterv1alpha1.FirstPlanAnnotation: "41aa9d0"}
+	if err := h.Update(h.t.Context(), o); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func bootstrapKubeconfig(t *testing.T, joiner *rest.Config) []byte {
+	t.Helper()
+	cfg := rest.CopyConfig(joiner)
+	cfg.Username = ""
+	kubeconfig, err := controlplane.Kubeconfig("hub", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kubeconfig
+}
+
 // TestBadCertificate: an agent whose certificate cannot be used joins again by itself, with the key that the hub knows.
 func TestBadCertificate(t *testing.T) {
 	h := started(t)
@@ -291,12 +366,8 @@ func (h *hub) agentIn(dir, cluster, name string, joiner *rest.Config) *agent {
 	h.t.Helper()
 	cfg := rest.CopyConfig(joiner)
 	cfg.Username = ""
-	kubeconfig, err := controlplane.Kubeconfig("hub", cfg)
-	if err != nil {
-		h.t.Fatal(err)
-	}
 	file := filepath.Join(h.t.TempDir(), "bootstrap")
-	if err := os.WriteFile(file, kubeconfig, 0o600); err != nil {
+	if err := os.WriteFile(file, bootstrapKubeconfig(h.t, joiner), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
 	a := &agent{t: h.t, bootstrap: cfg, Agent: &registration.Agent{

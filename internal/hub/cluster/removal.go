@@ -8,6 +8,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,7 +37,7 @@ func (r *clusters) remove(ctx context.Context, cluster *clusterv1.ManagedCluster
 	if err != nil || len(remaining) > 0 {
 		return r.CheckPeriod, err
 	}
-	if err := r.revoke(ctx, cluster); err != nil {
+	if err := errors.Join(r.revoke(ctx, cluster), r.unmark(ctx, cluster.Name)); err != nil {
 		return 0, err
 	}
 	controllerutil.RemoveFinalizer(cluster, clusterv1.ResourceCleanupFinalizer)
@@ -139,4 +140,16 @@ func (r *clusters) revoke(ctx context.Context, cluster *clusterv1.ManagedCluster
 		errs = append(errs, r.drop(ctx, role, ""))
 	}
 	return errors.Join(errs...)
+}
+
+// unmark takes the mark off the namespace that stays: a cluster that joins again has none of its works before the next
+// complete plan, and its agent must not take that for proof that they are gone.
+func (r *clusters) unmark(ctx context.Context, namespace string) error {
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:null}}}`, musterv1alpha1.FirstPlanAnnotation)
+	o := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
+	o.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := r.client.Patch(ctx, o, client.RawPatch(types.MergePatchType, patch)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("take the mark of the first complete plan off namespace %s: %w", namespace, err)
+	}
+	return nil
 }

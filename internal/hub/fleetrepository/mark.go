@@ -41,7 +41,7 @@ func (r *Repositories) mark(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	return nil
 }
 
-// unmarked are the clusters whose namespace has no mark, sorted.
+// unmarked are the clusters whose namespace has no mark, sorted. One that is leaving loses its mark and gets no other.
 func (r *Repositories) unmarked(ctx context.Context, world *fleet.World) ([]string, error) {
 	var namespaces corev1.NamespaceList
 	if err := r.Client.List(ctx, &namespaces, client.HasLabels{clusterv1.ClusterNameLabelKey}); err != nil {
@@ -53,8 +53,8 @@ func (r *Repositories) unmarked(ctx context.Context, world *fleet.World) ([]stri
 	}
 	var names []string
 	for i := range world.Clusters {
-		if name := world.Clusters[i].Name; without[name] {
-			names = append(names, name)
+		if c := &world.Clusters[i]; without[c.Name] && c.DeletionTimestamp.IsZero() {
+			names = append(names, c.Name)
 		}
 	}
 	return names, nil
