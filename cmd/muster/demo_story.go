@@ -41,7 +41,7 @@ func (d *demo) push() error {
 	}
 	d.say("The repository names the clusters and who may join as them, so their requests are approved without a hand.")
 	for _, name := range demoClusters {
-		if err := joined(d.ctx, d.hub, name, false); err != nil {
+		if _, err := joined(d.ctx, d.hub, name, false); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,37 +25,57 @@ const upTimeout = 3 * time.Minute
 func upCommand(c *cli) *cobra.Command {
 	o := embedded.Options{Detached: true}
 	var clusters int
+	var repositories []string
 	cmd := &cobra.Command{
-		Use:   "up",
+		Use:   "up [CLUSTER...]",
 		Short: "Start a hub on this machine, and clusters to try it with",
 		Long: `Start a hub on this machine, and clusters to try it with: real control planes, whose workloads run on fake nodes.
-The fleet runs until muster down. A second muster up of the same folder with the same flags finds it as it was; clusters that are
-not asked for again stay down.`,
-		Example: "  muster up --clusters 2\n  muster status\n  muster down",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.Dir = c.state
+The fleet runs until muster down. The folder of --state remembers what it is made of: another muster up, without arguments, finds
+it as it was, with its addresses and authorities. It starts what does not run, after muster down, after a reboot, or because a
+program died, and leaves alone what does.
+
+Clusters that are named, and cluster-1 to cluster-N of --clusters N, come to those that are there; none is dropped. To take one
+away: muster detach CLUSTER --clean takes it from the hub, muster down CLUSTER out of the fleet on this machine.`,
+		Example: "  muster up --clusters 2\n  muster status\n  muster down\n  muster up",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Dir, o.Clusters = c.state, args
 			for i := range clusters {
 				o.Clusters = append(o.Clusters, fmt.Sprintf("cluster-%d", i+1))
+			}
+			if cmd.Flags().Changed("local-repositories") {
+				var err error
+				if o.Repositories, err = folders(repositories); err != nil {
+					return err
+				}
 			}
 			o.Progress = func(line string) { fmt.Fprintln(cmd.ErrOrStderr(), line) }
 			return up(cmd.Context(), cmd.OutOrStdout(), o)
 		},
 	}
-	cmd.Flags().IntVar(&clusters, "clusters", 0, "managed clusters to start and join")
-	cmd.Flags().StringSliceVar(&o.Repositories, "local-repositories", nil, "folders below which file:// repositories may be read")
+	cmd.Flags().IntVar(&clusters, "clusters", 0, "have at least cluster-1 to cluster-N")
+	cmd.Flags().StringSliceVar(&repositories, "local-repositories", nil,
+		"folders below which file:// repositories may be read, in place of those of before; \"\" is none (default: those of before)")
 	return cmd
+}
+
+// folders are the paths that are not empty, as they are wherever a program runs.
+func folders(paths []string) ([]string, error) {
+	all := []string{}
+	for _, p := range paths {
+		if p == "" {
+			continue
+		}
+		absolute, err := filepath.Abs(p)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, absolute)
+	}
+	return all, nil
 }
 
 // up starts the fleet and lets its clusters in, which is the person's right who started both.
 func up(ctx context.Context, out io.Writer, o embedded.Options) error {
-	for i, dir := range o.Repositories {
-		absolute, err := filepath.Abs(dir)
-		if err != nil {
-			return err
-		}
-		o.Repositories[i] = absolute
-	}
 	fleet, err := embedded.Up(ctx, o)
 	if err != nil {
 		return err
@@ -63,14 +84,15 @@ func up(ctx context.Context, out io.Writer, o embedded.Options) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range o.Clusters {
-		if err := joined(ctx, c, name, true); err != nil {
+	for _, name := range fleet.Options.Clusters {
+		state, err := joined(ctx, c, name, true)
+		if err != nil {
 			return err
 		}
-		o.Progress(name + ": joined")
+		o.Progress(name + ": " + state)
 	}
 	fmt.Fprintf(out, "The hub runs. Its kubeconfig: %s\n", embedded.HubKubeconfig(fleet.Dir))
-	for _, name := range o.Clusters {
+	for _, name := range fleet.Options.Clusters {
 		fmt.Fprintf(out, "Cluster %s: %s\n", name, embedded.ClusterKubeconfig(fleet.Dir, name))
 	}
 	fmt.Fprintln(out, "Next: muster status; give the hub a FleetRepository; muster down ends it.")
@@ -86,15 +108,24 @@ func clientOf(kubeconfig string) (client.Client, error) {
 	return client.New(config, client.Options{Scheme: scheme})
 }
 
-// joined waits until a cluster is available; with accept, its request is approved when it comes.
-func joined(ctx context.Context, c client.Client, name string, accept bool) error {
+// joined waits until a cluster is available, and says so; with accept, its request is approved when it comes. One that a person
+// denied is not waited for, nor accepted behind their back.
+func joined(ctx context.Context, c client.Client, name string, accept bool) (state string, err error) {
 	last := "its agent has not asked yet"
-	err := wait.PollUntilContextTimeout(ctx, 300*time.Millisecond, upTimeout, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(ctx, 300*time.Millisecond, upTimeout, true, func(ctx context.Context) (bool, error) {
 		var mc clusterv1.ManagedCluster
 		if err := c.Get(ctx, client.ObjectKey{Name: name}, &mc); err != nil {
 			return false, client.IgnoreNotFound(err)
 		}
-		if meta.IsStatusConditionTrue(mc.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) {
+		switch {
+		case !mc.DeletionTimestamp.IsZero():
+			last = "it is being detached" // and joins again when that is done
+			return false, nil
+		case denied(&mc):
+			state = "denied on the hub; muster accept " + name + " lets it in again"
+			return true, nil
+		case available(&mc):
+			state = "joined"
 			return true, nil
 		}
 		if accept {
@@ -105,22 +136,37 @@ func joined(ctx context.Context, c client.Client, name string, accept bool) erro
 		return false, nil
 	})
 	if err != nil {
-		return fmt.Errorf("cluster %s does not join: %s (%w)", name, last, err)
+		return "", fmt.Errorf("cluster %s does not join: %s (%w)", name, last, err)
 	}
-	return nil
+	return state, nil
+}
+
+// denied: the cluster was accepted once, and is not now.
+func denied(c *clusterv1.ManagedCluster) bool {
+	return !c.Spec.HubAcceptsClient && meta.FindStatusCondition(c.Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted) != nil
 }
 
 func downCommand(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use:   "down",
+		Use:   "down [CLUSTER...]",
 		Short: "End the hub and clusters that muster up started",
-		Long:  "End the hub and clusters that muster up started. Their data stays in the folder; remove it to forget them.",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Long: `End the hub and clusters that muster up started. Their data stays in the folder of --state, and muster up starts them again;
+remove the folder to forget them.
+
+With clusters, only those are ended, and muster up starts them again only when it is told their names. The hub keeps what it knows
+of them; muster detach CLUSTER first takes them from it.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				if err := embedded.Leave(c.state, args...); err != nil {
+					return err
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "Ended %s. muster up %s starts it again.\n", strings.Join(args, ", "), strings.Join(args, " "))
+				return nil
+			}
 			if err := embedded.Down(c.state); err != nil {
 				return err
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), "Ended. The data is in "+c.state+".")
+			fmt.Fprintln(cmd.OutOrStdout(), "Ended. The data is in "+c.state+"; muster up starts it again.")
 			return nil
 		},
 	}

@@ -241,6 +241,9 @@ func (c *ControlPlane) CA() []byte { return c.serverCA.cert }
 // Processes are the running programs without those of a shared etcd.
 func (c *ControlPlane) Processes() []Process { return c.site.processes() }
 
+// Started names the programs that this start launched. The others ran already.
+func (c *ControlPlane) Started() []string { return c.site.started() }
+
 // Config is the administrator's, without client-side rate limit.
 func (c *ControlPlane) Config() *rest.Config { return c.config(c.admin) }
 

@@ -46,6 +46,9 @@ func (e *Etcd) Wait(ctx context.Context) error { return e.site.wait(ctx) }
 // Processes is the one process.
 func (e *Etcd) Processes() []Process { return e.site.processes() }
 
+// Started is whether this start launched it; else it ran already.
+func (e *Etcd) Started() bool { return len(e.site.started()) > 0 }
+
 func runEtcd(ctx context.Context, s *site) (*Etcd, error) {
 	e := &Etcd{site: s}
 	ca, err := newAuthority(s.in("pki"), "etcd-ca")

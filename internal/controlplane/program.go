@@ -10,33 +10,34 @@ import (
 
 // StartProgram starts a program beside control planes, such as a hub or an agent: its log is dir/logs/<name>.log and its
 // process is recorded in dir, where [StopPrograms] finds it. One that runs already with the same arguments is left alone, one
-// with other arguments is stopped first. A detached program outlives this one; any other dies with it.
-func StartProgram(dir, name, path string, args []string, detached bool) (Process, error) {
+// with other arguments is stopped first. A detached program outlives this one; any other dies with it. Started is false for
+// one that was left alone.
+func StartProgram(dir, name, path string, args []string, detached bool) (process Process, started bool, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, "logs"), 0o700); err != nil {
-		return Process{}, fmt.Errorf("start %s: %w", name, err)
+		return Process{}, false, fmt.Errorf("start %s: %w", name, err)
 	}
 	recorded, err := readProcesses(dir)
 	if err != nil {
-		return Process{}, fmt.Errorf("start %s: %w", name, err)
+		return Process{}, false, fmt.Errorf("start %s: %w", name, err)
 	}
 	for _, p := range recorded {
 		if p.Program != name || !p.Alive() {
 			continue
 		}
 		if slices.Equal(p.Args, append([]string{path}, args...)) {
-			return p, nil
+			return p, false, nil
 		}
 		if err := p.end(stopGrace); err != nil {
-			return Process{}, err
+			return Process{}, false, err
 		}
 	}
 	r, err := launch(path, args, dir, ProgramLog(dir, name), detached)
 	if err != nil {
-		return Process{}, fmt.Errorf("start %s: %w", name, err)
+		return Process{}, false, fmt.Errorf("start %s: %w", name, err)
 	}
 	r.Program = name
 	recorded = slices.DeleteFunc(recorded, func(p Process) bool { return p.Program == name || !p.Alive() })
-	return r.Process, writeJSON(filepath.Join(dir, processesFile), append(recorded, r.Process))
+	return r.Process, true, writeJSON(filepath.Join(dir, processesFile), append(recorded, r.Process))
 }
 
 // ProgramLog is the file that a program writes its log to.

@@ -184,6 +184,19 @@ func (s *site) processes() []Process {
 	return all
 }
 
+// started are the programs that this site launched itself.
+func (s *site) started() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []string
+	for _, r := range s.running {
+		if r.exited != nil {
+			all = append(all, r.Program)
+		}
+	}
+	return all
+}
+
 // record keeps the processes where [Stop] finds them. While the site starts, that is added to what was recorded before.
 func (s *site) record(added ...Process) error {
 	all := s.processes()

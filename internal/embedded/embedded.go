@@ -1,9 +1,10 @@
 // Package embedded runs a whole fleet on one machine: a hub and managed clusters, each with a control plane of its own, the
 // hub's controllers and a klusterlet for every cluster.
 //
-// Everything lies in one directory: etcd/, hub/ and clusters/<name>/ are control planes, mirrors/ the hub's repositories,
-// agents/<name>/ what each klusterlet keeps, and logs/ says what the programs said. A second Up of a directory with the
-// same options finds the same fleet.
+// Everything lies in one directory: fleet.json says what was asked for, etcd/, hub/ and clusters/<name>/ are control planes,
+// mirrors/ the hub's repositories, agents/<name>/ what each klusterlet keeps, and logs/ says what the programs said. Another
+// Up of a directory finds the same fleet, with its ports and authorities: it starts what does not run, whatever ended it, and
+// leaves alone what does.
 package embedded
 
 import (
@@ -14,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -29,25 +31,28 @@ import (
 )
 
 // SystemNamespace is where the root repository and the identities that may join live on the hub.
-const SystemNamespace = "muster-system"
+const SystemNamespace = registration.SystemNamespace
+
+// hubName is the name of the hub's control plane.
+const hubName = "hub"
 
 // Options of a fleet.
 type Options struct {
 	// Dir holds the fleet.
 	Dir string
-	// Clusters to run, by name.
+	// Clusters to run, by name, beside those that the fleet has already. To take one away is Leave.
 	Clusters []string
 	// Programs is the folder with hub and klusterlet; by default that of the running program.
 	Programs string
-	// Repositories are the folders below which file:// repositories may be read.
+	// Repositories are the folders below which file:// repositories may be read; nil are those of before.
 	Repositories []string
 	// Detached lets the fleet outlive the running program, until Down.
 	Detached bool
-	// StatusInterval of hub and agents; zero is their default.
+	// StatusInterval of hub and agents; zero is the one of before, or their default.
 	StatusInterval time.Duration
-	// HealthPeriod of the agents; zero is their default.
+	// HealthPeriod of the agents; zero is the one of before, or their default.
 	HealthPeriod time.Duration
-	// Progress is told what is ready.
+	// Progress is told what was started and what ran already.
 	Progress func(line string)
 }
 
@@ -68,34 +73,56 @@ func ClusterKubeconfig(dir, name string) string {
 	return filepath.Join(dir, "clusters", name, "kubeconfig")
 }
 
-// Up starts a fleet and returns when its control planes are ready and its programs run. What was started is stopped again
-// when something does not come up.
+// Up brings a fleet up and returns when its control planes are ready and its programs run. A cluster that does not come up
+// does not keep the others from it. After an error, what has come up runs on when it is detached, for the next Up to go on
+// from; else it is stopped again.
 func Up(ctx context.Context, o Options) (*Fleet, error) {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
-	dir, err := filepath.Abs(o.Dir)
-	if err != nil {
+	f := &Fleet{Options: o, Clusters: map[string]*controlplane.ControlPlane{}}
+	if err := f.prepare(); err != nil {
 		return nil, err
 	}
-	o.Dir = dir
-	if o.Programs == "" {
+	err := f.up(ctx)
+	switch {
+	case err == nil:
+		return f, nil
+	case f.Detached:
+		return nil, fmt.Errorf("%w\nwhat has come up runs: muster up goes on from there, muster down ends it", err)
+	}
+	return nil, errors.Join(err, f.Stop())
+}
+
+// prepare finds the programs, and notes what the fleet is made of: what was asked for is remembered even if it does not come up.
+func (f *Fleet) prepare() error {
+	var err error
+	if f.Dir, err = filepath.Abs(f.Dir); err != nil {
+		return err
+	}
+	if f.Programs == "" {
 		self, err := os.Executable()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		o.Programs = filepath.Dir(self)
+		f.Programs = filepath.Dir(self)
 	}
 	for _, name := range []string{"hub", "klusterlet"} {
-		if _, err := os.Stat(filepath.Join(o.Programs, name)); err != nil {
-			return nil, fmt.Errorf("program %s is not in %s: run make build", name, o.Programs)
+		if _, err := os.Stat(filepath.Join(f.Programs, name)); err != nil {
+			return fmt.Errorf("program %s is not in %s: run make build", name, f.Programs)
 		}
 	}
-	f := &Fleet{Options: o, Clusters: map[string]*controlplane.ControlPlane{}}
-	if err := f.up(ctx); err != nil {
-		return nil, errors.Join(err, f.Stop())
+	s, err := readSettings(f.Dir)
+	if err != nil {
+		return err
 	}
-	return f, nil
+	s = s.with(f.Options)
+	if err := s.check(); err != nil {
+		return err
+	}
+	f.Options.Clusters, f.Repositories = s.Clusters, s.LocalRepositories
+	f.StatusInterval, f.HealthPeriod = s.StatusInterval, s.HealthPeriod
+	return s.write(f.Dir)
 }
 
 func (f *Fleet) up(ctx context.Context) error {
@@ -104,7 +131,8 @@ func (f *Fleet) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.Hub, err = f.controlPlane(ctx, "hub", filepath.Join(f.Dir, "hub"), controlplane.Options{
+	f.Progress("etcd: " + startedOrRan(f.etcd.Started()))
+	f.Hub, err = f.controlPlane(ctx, hubName, filepath.Join(f.Dir, "hub"), controlplane.Options{
 		Controllers: true, Encrypt: []string{"secrets", "manifestworks.work.open-cluster-management.io"},
 	})
 	if err != nil {
@@ -116,12 +144,20 @@ func (f *Fleet) up(ctx context.Context) error {
 	if err := f.StartHub(); err != nil {
 		return err
 	}
+	var failed []error
 	for _, name := range f.Options.Clusters {
 		if err := f.startCluster(ctx, name); err != nil {
-			return err
+			failed = append(failed, fmt.Errorf("cluster %s: %w", name, err))
 		}
 	}
-	return nil
+	return errors.Join(failed...)
+}
+
+func startedOrRan(started bool) string {
+	if started {
+		return "started"
+	}
+	return "runs already"
 }
 
 func (f *Fleet) controlPlane(ctx context.Context, name, dir string, o controlplane.Options) (*controlplane.ControlPlane, error) {
@@ -131,8 +167,20 @@ func (f *Fleet) controlPlane(ctx context.Context, name, dir string, o controlpla
 	if err != nil {
 		return nil, err
 	}
-	f.Progress(fmt.Sprintf("%s: control plane ready at %s (%.1fs)", name, cp.URL(), time.Since(begin).Seconds()))
+	f.Progress(fmt.Sprintf("%s: %s", name, readyLine(cp, time.Since(begin))))
 	return cp, nil
+}
+
+// readyLine says what of a control plane had to be started.
+func readyLine(cp *controlplane.ControlPlane, took time.Duration) string {
+	started := cp.Started()
+	switch len(started) {
+	case 0:
+		return "control plane runs already at " + cp.URL()
+	case len(cp.Processes()):
+		return fmt.Sprintf("control plane ready at %s (%.1fs)", cp.URL(), took.Seconds())
+	}
+	return fmt.Sprintf("%s started again, control plane ready at %s (%.1fs)", strings.Join(started, ", "), cp.URL(), took.Seconds())
 }
 
 // prepareHub makes the namespace of the root repository and the wide role that it has; all other repositories have what
@@ -191,12 +239,17 @@ func (f *Fleet) StartHub() error {
 	if f.StatusInterval > 0 {
 		args = append(args, "--status-interval", f.StatusInterval.String())
 	}
-	return f.program("hub", "hub", args)
+	return f.program("hub: controllers", "hub", "hub", args)
 }
 
-func (f *Fleet) program(name, program string, args []string) error {
-	_, err := controlplane.StartProgram(f.Dir, name, filepath.Join(f.Programs, program), args, f.Detached)
-	return err
+// program starts a program unless it runs, and says which it was.
+func (f *Fleet) program(what, name, program string, args []string) error {
+	_, started, err := controlplane.StartProgram(f.Dir, name, filepath.Join(f.Programs, program), args, f.Detached)
+	if err != nil {
+		return err
+	}
+	f.Progress(what + " " + startedOrRan(started))
+	return nil
 }
 
 func agentName(cluster string) string { return "klusterlet-" + cluster }
@@ -230,7 +283,7 @@ func (f *Fleet) StartAgent(name string) error {
 	if f.HealthPeriod > 0 {
 		args = append(args, "--cluster-healthcheck-period", f.HealthPeriod.String())
 	}
-	return f.program(agentName(name), "klusterlet", args)
+	return f.program(name+": agent", agentName(name), "klusterlet", args)
 }
 
 // StopAgent takes a cluster offline: its workloads run on, and nobody tells the hub.
@@ -248,8 +301,8 @@ const tokenSeconds = 24 * 60 * 60
 
 // Bootstrap writes a kubeconfig with which an agent may join the hub under a cluster's name: that of the service account
 // join-<cluster>, with a token for a day.
-func Bootstrap(ctx context.Context, hub *rest.Config, cluster, file string) error {
-	clients, err := kubernetes.NewForConfig(hub)
+func Bootstrap(ctx context.Context, config *rest.Config, cluster, file string) error {
+	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
 	}
@@ -267,16 +320,20 @@ func Bootstrap(ctx context.Context, hub *rest.Config, cluster, file string) erro
 	if err != nil {
 		return fmt.Errorf("make a token for %s: %w", account, err)
 	}
-	config := rest.AnonymousClientConfig(hub)
-	config.BearerToken = token.Status.Token
-	data, err := controlplane.Kubeconfig("hub", config)
+	joining := rest.AnonymousClientConfig(config)
+	joining.BearerToken = token.Status.Token
+	data, err := controlplane.Kubeconfig("hub", joining)
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(file, data, 0o600)
+	// In one step: an agent that waits for a new one finds the old or the new.
+	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }
 
 // Stop ends a fleet that was started here: programs first, then clusters, the hub, and etcd last.
@@ -315,6 +372,32 @@ func Down(dir string) error {
 		if _, err := os.Stat(filepath.Join(dir, part)); err == nil {
 			errs = append(errs, controlplane.Stop(filepath.Join(dir, part)))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// Leave ends clusters of a fleet and takes them out of it: Up does not start them again unless they are asked for. Their data
+// stays, and so does what the hub knows of them.
+func Leave(dir string, names ...string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	s, err := readSettings(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !slices.Contains(s.Clusters, name) {
+			return fmt.Errorf("the fleet in %s has no cluster %q; it has %s", dir, name, strings.Join(s.Clusters, ", "))
+		}
+	}
+	if err := s.without(names).write(dir); err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, controlplane.StopPrograms(dir, agentName(name)), controlplane.Stop(filepath.Join(dir, "clusters", name)))
 	}
 	return errors.Join(errs...)
 }

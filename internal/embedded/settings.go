@@ -1,0 +1,97 @@
+package embedded
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// settings are what a fleet's directory remembers of what was asked for, in fleet.json: an Up that asks for nothing brings
+// the same fleet up.
+type settings struct {
+	Clusters          []string      `json:"clusters,omitempty"`
+	LocalRepositories []string      `json:"localRepositories,omitempty"`
+	StatusInterval    time.Duration `json:"statusInterval,omitempty"` // in nanoseconds
+	HealthPeriod      time.Duration `json:"healthPeriod,omitempty"`   // in nanoseconds
+}
+
+// with is what is remembered with what is asked for now: clusters come to those that are there, anything else takes the place
+// of what was.
+func (s settings) with(o Options) settings {
+	for _, name := range o.Clusters {
+		if !slices.Contains(s.Clusters, name) {
+			s.Clusters = append(slices.Clip(s.Clusters), name)
+		}
+	}
+	if o.Repositories != nil {
+		s.LocalRepositories = o.Repositories
+	}
+	if o.StatusInterval > 0 {
+		s.StatusInterval = o.StatusInterval
+	}
+	if o.HealthPeriod > 0 {
+		s.HealthPeriod = o.HealthPeriod
+	}
+	return s
+}
+
+// without is a fleet that has let go of clusters.
+func (s settings) without(names []string) settings {
+	s.Clusters = slices.DeleteFunc(slices.Clone(s.Clusters), func(name string) bool { return slices.Contains(names, name) })
+	return s
+}
+
+// check refuses what no cluster can be called: the name is that of a namespace, of a folder, and of a part of the etcd that
+// the hub has a part of too.
+func (s settings) check() error {
+	for _, name := range s.Clusters {
+		if name == hubName {
+			return fmt.Errorf("cluster name %q: that is the hub's own", name)
+		}
+		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
+			return fmt.Errorf("cluster name %q: %s", name, strings.Join(problems, "; "))
+		}
+	}
+	return nil
+}
+
+func settingsFile(dir string) string { return filepath.Join(dir, "fleet.json") }
+
+func readSettings(dir string) (settings, error) {
+	var s settings
+	data, err := os.ReadFile(settingsFile(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &s)
+	}
+	if err != nil {
+		return s, fmt.Errorf("read what the fleet in %s is made of: %w", dir, err)
+	}
+	return s, nil
+}
+
+// write replaces the file in one step.
+func (s settings) write(dir string) error {
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	next := settingsFile(dir) + ".new"
+	if err := os.WriteFile(next, append(data, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, settingsFile(dir))
+}
