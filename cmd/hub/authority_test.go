@@ -41,6 +41,13 @@ metadata: {name: deliver, namespace: retail}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: deliver}
 subjects:
 - {kind: ServiceAccount, name: repository, namespace: retail}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: hub, namespace: retail}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "muster:repositories"}
+subjects:
+- {kind: ServiceAccount, name: muster-hub, namespace: muster-system}
 `
 
 func TestAuthority(t *testing.T) {
@@ -51,6 +58,7 @@ func TestAuthority(t *testing.T) {
 	f.available("one", true)
 	tenants := f.tenantRepository(escape)
 	f.run("a tenant's repository writes what its account may, and no more", tenantIsBounded)
+	f.run("where the hub may not act as the account it says what to bind", func(f *theFleet) { unboundNamespace(f, tenants) })
 	f.run("an object of another owner is taken over only where its owner allows it", func(f *theFleet) { takeOver(f, tenants) })
 	f.run("a person's denial is not taken back by Git", denial)
 	f.run("the taints of Git, of a person and of the hub stay side by side", taintsMerge)
@@ -129,6 +137,18 @@ func tenantIsBounded(f *theFleet) {
 		}
 		return ""
 	})
+}
+
+func unboundNamespace(f *theFleet, repo *test.Repository) {
+	f.create(&musterv1alpha1.FleetRepository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "unbound"},
+		Spec: musterv1alpha1.FleetRepositorySpec{
+			URL: "file://" + repo.Dir, Ref: musterv1alpha1.GitRef{Branch: "main"}, ServiceAccountName: "default",
+			Interval: metav1.Duration{Duration: 1e9},
+		},
+	})
+	f.expectFaultOf(types.NamespacedName{Namespace: "other", Name: "unbound"}, "Forbidden",
+		"the hub may not act as service account other/default", "bind ClusterRole muster:repositories to service account muster-system/muster-hub in namespace other")
 }
 
 func takeOver(f *theFleet, tenants *test.Repository) {

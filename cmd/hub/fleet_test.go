@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -29,6 +30,7 @@ import (
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/test"
 	agent "github.com/muster-io/muster/klusterlet/work"
 )
@@ -110,7 +112,7 @@ func newFleetOn(t testing.TB, o controlplane.Options, archive string) *theFleet 
 // prepareHub puts on an empty API server what a hub counts on.
 func (f *theFleet) prepareHub() {
 	f.t.Helper()
-	if err := install(f.ctx, f.cp.Config()); err != nil {
+	if err := install.Hub(f.ctx, f.cp.Config()); err != nil {
 		f.t.Fatal(err)
 	}
 	var err error
@@ -145,13 +147,24 @@ func (f *theFleet) create(o client.Object) {
 	}
 }
 
+// hubConfig is how the hub reaches its API server: with the account and the rights that it is given in production.
+func (f *theFleet) hubConfig() *rest.Config {
+	f.t.Helper()
+	config, err := f.cp.User(hub.User, hub.Groups()...)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return config
+}
+
 // startHub runs the controllers; f.stop ends them.
 func (f *theFleet) startHub() {
+	config := f.hubConfig()
 	ctx, cancel := context.WithCancel(f.ctx)
 	done := make(chan error, 1)
 	go func() {
 		done <- Run(ctx, Options{
-			Config: f.cp.Config(), Controllers: f.controllers, StateDir: f.state, LocalRepositories: []string{filepath.Dir(f.repo.Dir)},
+			Config: config, Controllers: f.controllers, StateDir: f.state, LocalRepositories: []string{filepath.Dir(f.repo.Dir)},
 			RenderCache: 64, Writers: 8, StatusInterval: 50 * time.Millisecond, Settle: 5 * time.Second,
 			SeveralHubs: true,
 		})
@@ -306,21 +319,29 @@ func (f *theFleet) startAgent(name string) { f.startAgentWith(name, func(*agent.
 
 // startAgentWith starts a cluster's agent with other options.
 func (f *theFleet) startAgentWith(name string, change func(*agent.Agent)) {
-	ctx, cancel := context.WithCancel(f.ctx)
-	done := make(chan error, 1)
 	sum := sha256.Sum256([]byte(f.url + name))
 	a := &agent.Agent{
 		Hub: f.cp.Config(), Spoke: f.spokes[name].Config(), ClusterName: name, HubHash: hex.EncodeToString(sum[:]),
 		StatusInterval: 100 * time.Millisecond, SyncInterval: time.Second, RetryDelay: time.Second,
 	}
 	change(a)
-	go func() { done <- a.Run(ctx) }()
+	stop := f.inBackground("agent of "+name, a.Run)
 	f.agents[name] = func() {
+		stop()
+		delete(f.agents, name)
+	}
+}
+
+// inBackground runs something until it is stopped.
+func (f *theFleet) inBackground(what string, run func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(f.ctx)
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	return func() {
 		cancel()
 		if err := <-done; err != nil {
-			f.t.Errorf("agent of %s: %v", name, err)
+			f.t.Errorf("%s: %v", what, err)
 		}
-		delete(f.agents, name)
 	}
 }
 

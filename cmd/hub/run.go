@@ -28,14 +28,13 @@ import (
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
-	"github.com/muster-io/muster/api/crds"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
-	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/hub/application"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/hub/fleetrepository"
+	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/hub/placement"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
@@ -54,7 +53,8 @@ type Options struct {
 	StateDir string
 	// LocalRepositories are the folders below which file:// repositories may be read.
 	LocalRepositories []string
-	// Install puts the CRDs and admission policies on the API server first.
+	// Install puts the CRDs, the admission policies and the rights of the hub's own account on the API server first. It wants
+	// an administrator's rights; without it the hub's own are enough.
 	Install bool
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
@@ -83,7 +83,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.Controllers, "controllers", []string{"*"}, "controllers to run: "+strings.Join(slices.Sorted(maps.Keys(controllers)), ", ")+", or *")
 	f.StringVar(&o.StateDir, "state-dir", "muster-hub", "folder for the mirrors of repositories, on a volume")
 	f.StringSliceVar(&o.LocalRepositories, "local-repositories", nil, "folders below which file:// repositories may be read; none by default")
-	f.BoolVar(&o.Install, "install", false, "put the CRDs and admission policies on the API server first")
+	f.BoolVar(&o.Install, "install", false, "put the CRDs, the admission policies and the rights of service account muster-system/muster-hub on the API server first, as an administrator")
 	f.StringVar(&o.HubCluster, "hub-cluster", "", "name of the managed cluster that is the hub itself, if it is one")
 	f.BoolVar(&o.LeaderElection, "leader-elect", false, "let one of several hubs work at a time")
 	f.StringVar(&o.WebhookAddress, "webhook-address", "", "address for webhooks of Git hosts, such as :8444; left out, none")
@@ -154,7 +154,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	if o.Install {
-		if err := install(ctx, config); err != nil {
+		if err := install.Hub(ctx, config); err != nil {
 			return err
 		}
 	}
@@ -212,17 +212,6 @@ func (o *Options) config() (*rest.Config, error) {
 	config.QPS = -1
 	config.UserAgent = "muster-hub/" + version
 	return config, nil
-}
-
-func install(ctx context.Context, config *rest.Config) error {
-	if err := controlplane.Install(ctx, config, crds.Hub()...); err != nil {
-		return fmt.Errorf("install the CRDs: %w", err)
-	}
-	c, err := client.New(config, client.Options{Scheme: Scheme()})
-	if err != nil {
-		return fmt.Errorf("install the admission policies: %w", err)
-	}
-	return cluster.Install(ctx, c)
 }
 
 func newManager(cfg *rest.Config, o Options, controllers []string) (ctrl.Manager, error) {

@@ -78,4 +78,6 @@ func TestPushReachesTheClusters(t *testing.T) {
 			t.Errorf("%s has %v, want color blue", cluster, cm.Data)
 		}
 	}
+	f.run("a cluster joins by its request", joinsByRequest)
+	f.run("the hub is no administrator", isNoAdministrator)
 }

@@ -27,6 +27,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/muster-io/muster/internal/controlplane"
+	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/registration"
 )
 
@@ -67,6 +69,11 @@ type Fleet struct {
 
 // HubKubeconfig is where the administrator's kubeconfig of the hub lies in a fleet's directory.
 func HubKubeconfig(dir string) string { return filepath.Join(dir, "hub", "kubeconfig") }
+
+// controllersKubeconfig is where the kubeconfig lies that the hub's controllers run with.
+func controllersKubeconfig(dir string) string {
+	return filepath.Join(dir, "hub", "controllers.kubeconfig")
+}
 
 // ClusterKubeconfig is where the administrator's kubeconfig of a cluster lies.
 func ClusterKubeconfig(dir, name string) string {
@@ -138,7 +145,7 @@ func (f *Fleet) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := prepareHub(ctx, f.Hub.Config()); err != nil {
+	if err := f.prepareHub(ctx); err != nil {
 		return err
 	}
 	if err := f.StartHub(); err != nil {
@@ -183,21 +190,31 @@ func readyLine(cp *controlplane.ControlPlane, took time.Duration) string {
 	return fmt.Sprintf("%s started again, control plane ready at %s (%.1fs)", strings.Join(started, ", "), cp.URL(), took.Seconds())
 }
 
-// prepareHub makes the namespace of the root repository and the wide role that it has; all other repositories have what
-// the root repository grants them.
-func prepareHub(ctx context.Context, config *rest.Config) error {
-	clients, err := kubernetes.NewForConfig(config)
+// prepareHub installs, as the administrator, what the hub's controllers count on, and makes the kubeconfig that they run with:
+// that of the hub's own account. The root repository has a wide role; all other repositories have what it grants them.
+func (f *Fleet) prepareHub(ctx context.Context) error {
+	if err := install.Hub(ctx, f.Hub.Config()); err != nil {
+		return fmt.Errorf("prepare the hub: %w", err)
+	}
+	clients, err := kubernetes.NewForConfig(f.Hub.Config())
 	if err != nil {
 		return err
-	}
-	_, err = clients.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: SystemNamespace}}, metav1.CreateOptions{})
-	if err := existing(err); err != nil {
-		return fmt.Errorf("prepare the hub: %w", err)
 	}
 	if err := serviceAccount(ctx, clients, "root"); err != nil {
 		return err
 	}
-	return bind(ctx, clients, "muster-root", "cluster-admin", "root")
+	if err := bind(ctx, clients, "muster-root", "cluster-admin", "root"); err != nil {
+		return err
+	}
+	config, err := f.Hub.User(hub.User, hub.Groups()...)
+	if err != nil {
+		return err
+	}
+	data, err := controlplane.Kubeconfig("hub", config)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(controllersKubeconfig(f.Dir), data, 0o600)
 }
 
 func existing(err error) error {
@@ -231,7 +248,7 @@ func bind(ctx context.Context, clients kubernetes.Interface, name, role, account
 // StartHub starts the hub's controllers.
 func (f *Fleet) StartHub() error {
 	args := []string{
-		"--kubeconfig", HubKubeconfig(f.Dir), "--state-dir", filepath.Join(f.Dir, "mirrors"), "--install",
+		"--kubeconfig", controllersKubeconfig(f.Dir), "--state-dir", filepath.Join(f.Dir, "mirrors"),
 	}
 	for _, r := range f.Repositories {
 		args = append(args, "--local-repositories", r)

@@ -5,6 +5,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"slices"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -41,11 +42,11 @@ func Policies() []client.Object {
 	return objects
 }
 
-// Install puts on the hub what the controllers and agents count on: the policies, and the ClusterRole that identities
-// which agents join with are bound to. The kinds of cluster v1 and work v1 must be served. Kube-apiserver heeds a new
-// policy after a moment only.
-func Install(ctx context.Context, c client.Client) error {
-	for _, o := range append(Policies(), registration.WantBootstrapRole()) {
+// Install puts on the hub what the controllers and agents count on: the policies, the ClusterRole that identities which agents
+// join with are bound to, and what more is given. The kinds of cluster v1 and work v1 must be served. Kube-apiserver heeds a
+// new policy after a moment only.
+func Install(ctx context.Context, c client.Client, more ...client.Object) error {
+	for _, o := range slices.Concat(Policies(), []client.Object{registration.WantBootstrapRole()}, more) {
 		if err := install(ctx, c, o); err != nil {
 			return fmt.Errorf("install %T %s: %w", o, o.GetName(), err)
 		}

@@ -12,7 +12,9 @@ import (
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/work"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -84,9 +86,9 @@ func (r *Repositories) writer(repo *musterv1alpha1.FleetRepository) (*writes, er
 		return w, nil
 	}
 	config := rest.CopyConfig(r.Config)
+	// The API server adds the groups of a service account itself; to name them would want the right to act as groups.
 	config.Impersonate = rest.ImpersonationConfig{
 		UserName: fmt.Sprintf("system:serviceaccount:%s:%s", repo.Namespace, repo.Spec.ServiceAccountName),
-		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + repo.Namespace, "system:authenticated"},
 	}
 	c, err := dynamic.NewForConfig(config)
 	if err != nil {
@@ -227,6 +229,10 @@ func refusal(err error, d *fleet.Definition, repo *musterv1alpha1.FleetRepositor
 	}
 	f := fleet.Fault{Reason: fleet.Refused, Move: fleet.Author, File: d.File, Line: d.Line, Object: d.Key.String(), Err: err}
 	switch {
+	case mayNotAct(err, d, repo):
+		f.Reason = fleet.Forbidden
+		f.Message = fmt.Sprintf("the hub may not act as service account %s/%s of the repository: bind ClusterRole %s to service account %s/%s in namespace %s",
+			repo.Namespace, repo.Spec.ServiceAccountName, hub.RepositoryRole, registration.SystemNamespace, hub.Account, repo.Namespace)
 	case apierrors.IsForbidden(err):
 		f.Reason = fleet.Forbidden
 		f.Message = fmt.Sprintf("service account %s/%s of the repository may not write it: %s",
@@ -244,6 +250,16 @@ func refusal(err error, d *fleet.Definition, repo *musterv1alpha1.FleetRepositor
 		return f, true
 	}
 	return f, false
+}
+
+// mayNotAct: what is forbidden is not the definition, but to act as the repository's service account.
+func mayNotAct(err error, d *fleet.Definition, repo *musterv1alpha1.FleetRepository) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || !apierrors.IsForbidden(err) || d.Key.Kind == "ServiceAccount" {
+		return false
+	}
+	details := status.Status().Details
+	return details != nil && details.Kind == "serviceaccounts" && details.Name == repo.Spec.ServiceAccountName
 }
 
 func plainStatus(err error) string {

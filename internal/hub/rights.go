@@ -1,0 +1,122 @@
+package hub
+
+import (
+	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/registration"
+)
+
+const (
+	// Account is the service account, in Muster's namespace, that the hub runs as.
+	Account = "muster-hub"
+	// HubRole is the ClusterRole with what the hub's controllers do everywhere on the hub.
+	HubRole = "muster:hub"
+	// RepositoryRole is the ClusterRole with what the hub does for the FleetRepositories of one namespace: it acts as their
+	// service accounts, and reads their Secrets. Whoever gives a team's namespace a FleetRepository binds it there.
+	RepositoryRole = "muster:repositories"
+)
+
+// User is how the API server knows the hub's account.
+const User = "system:serviceaccount:" + registration.SystemNamespace + ":" + Account
+
+// Groups are those of every service account in Muster's namespace.
+func Groups() []string {
+	return []string{"system:serviceaccounts", "system:serviceaccounts:" + registration.SystemNamespace}
+}
+
+// Rights are the hub's account with all that it may do.
+//
+// It is far from an administrator: what a repository writes is written as the repository's own account, so that the hub
+// needs no right on those kinds itself. Three rights are wide, and why:
+//
+//	RBAC objects            agents get theirs from the hub. There is no escalate and no bind in the role: the API server lets
+//	                        the hub grant nothing that it does not hold, which is why the rights of agents are among its own
+//	execute-as works        works are written with the hub's rights; who may let an application run as whom is asked of
+//	                        whoever writes the Application
+//	impersonate, Secrets    in Muster's own namespace, and where a RoleBinding to RepositoryRole says so
+func Rights() []client.Object {
+	account := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: registration.SystemNamespace, Name: Account}
+	inSystem := func(name string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: registration.SystemNamespace, Name: name}
+	}
+	return []client.Object{
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: registration.SystemNamespace}},
+		&corev1.ServiceAccount{ObjectMeta: inSystem(Account)},
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: HubRole}, Rules: hubRules()},
+		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: HubRole}, RoleRef: clusterRole(HubRole), Subjects: []rbacv1.Subject{account}},
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: RepositoryRole}, Rules: []rbacv1.PolicyRule{
+			rule("", "serviceaccounts", "impersonate"),
+			rule("", "secrets", "get"),
+		}},
+		&rbacv1.RoleBinding{ObjectMeta: inSystem(RepositoryRole), RoleRef: clusterRole(RepositoryRole), Subjects: []rbacv1.Subject{account}},
+	}
+}
+
+// hubRules are what the controllers do, by the group of the kind. A comment marks what is there for agents alone.
+func hubRules() []rbacv1.PolicyRule {
+	return []rbacv1.PolicyRule{
+		rule(clusterv1.GroupName, "managedclusters", "get", "list", "watch", "update", "patch"),
+		rule(clusterv1.GroupName, "managedclusters/status", "update", "patch"),
+		rule(clusterv1.RegisterGroupName, "managedclusters/accept", "update"),            // who joined is noted on the cluster
+		rule(clusterv1.RegisterGroupName, "managedclusters/clientcertificates", "renew"), // agents
+		rule(clusterv1.GroupName, "managedclustersets", "get", "list", "watch", "create", "update"),
+		rule(clusterv1.GroupName, "managedclustersets/status", "patch"),
+		named(clusterv1beta2.DefaultClusterSet, clusterv1.GroupName, "managedclustersets/join", "create"),
+		rule(clusterv1.GroupName, "managedclustersetbindings", "get", "list", "watch"),
+		rule(clusterv1.GroupName, "managedclustersetbindings/status", "patch"),
+		rule(clusterv1.GroupName, "placements", "get", "list", "watch"),
+		rule(clusterv1.GroupName, "placements/status", "update"),
+		rule(clusterv1.GroupName, "placements/finalizers", "update"), // decisions are owned by their placement
+		rule(clusterv1.GroupName, "placementdecisions", "get", "list", "watch", "create", "update", "delete"),
+		rule(clusterv1.GroupName, "placementdecisions/status", "update"),
+		rule(clusterv1.GroupName, "addonplacementscores", "get", "list", "watch"),
+
+		rule(workv1.GroupName, "manifestworks", "get", "list", "watch", "create", "update", "patch", "delete", "execute-as"),
+		rule(workv1.GroupName, "manifestworks/status", "update", "patch"), // agents
+		rule("addon.open-cluster-management.io", "managedclusteraddons", "get", "list", "watch", "delete"),
+		rule("addon.open-cluster-management.io", "managedclusteraddons/status", "update", "patch"), // agents
+
+		rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories", "get", "list", "watch", "update", "patch"),
+		rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update"),
+		rule(musterv1alpha1.GroupVersion.Group, "applications", "get", "list", "watch", "update", "patch"),
+		rule(musterv1alpha1.GroupVersion.Group, "applications/status", "update"),
+		rule(musterv1alpha1.GroupVersion.Group, "apisets", "get", "list", "watch", "delete"),
+		rule(musterv1alpha1.GroupVersion.Group, "apisets", "create"), // agents
+
+		rule("", "namespaces", "get", "list", "watch", "create", "update", "patch"),
+		rule("", "events", "create", "update", "patch"),
+		rule("events.k8s.io", "events", "create", "update", "patch"),
+		rule("coordination.k8s.io", "leases", "get", "list", "watch", "create", "update", "delete"),
+		rule(rbacv1.GroupName, "clusterroles", "get", "list", "watch", "create", "update", "delete"),
+		rule(rbacv1.GroupName, "clusterrolebindings", "get", "list", "watch", "create", "update", "delete"),
+		rule(rbacv1.GroupName, "rolebindings", "get", "list", "watch", "create", "update", "delete"),
+		rule(certificatesv1.GroupName, "certificatesigningrequests", "get", "list", "watch"),
+		rule(certificatesv1.GroupName, "certificatesigningrequests", "create"), // agents
+		rule(certificatesv1.GroupName, "certificatesigningrequests/approval", "update"),
+		named(certificatesv1.KubeAPIServerClientSignerName, certificatesv1.GroupName, "signers", "approve"),
+		rule("authentication.k8s.io", "tokenreviews", "create"), // who asks how a placement is scheduled
+		rule("authorization.k8s.io", "subjectaccessreviews", "create"),
+	}
+}
+
+func clusterRole(name string) rbacv1.RoleRef {
+	return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}
+}
+
+func rule(group, resource string, verbs ...string) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
+}
+
+func named(name, group, resource string, verbs ...string) rbacv1.PolicyRule {
+	r := rule(group, resource, verbs...)
+	r.ResourceNames = []string{name}
+	return r
+}
