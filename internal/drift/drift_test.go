@@ -137,6 +137,21 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestPublic: of a Secret only what names it leaves the cluster, and the object itself stays as it is.
+func TestPublic(t *testing.T) {
+	o := parse(t, secret)
+	have := drift.Public(o)
+	if raw, _ := json.Marshal(have); strings.Contains(string(raw), "s3cret") || have["type"] != "Opaque" || at(have, "metadata", "labels")["a"] != "b" {
+		t.Errorf("%s", raw)
+	}
+	if diff := cmp.Diff(parse(t, secret), o); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(parse(t, applied), drift.Public(parse(t, applied))); diff != "" {
+		t.Errorf("what is no Secret is public: %s", diff)
+	}
+}
+
 func TestCompareManifest(t *testing.T) {
 	manifest := map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "c", "namespace": "shop"},
 		"data": map[string]any{"k": "1"}}

@@ -3,6 +3,7 @@ package drift
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strconv"
 	"strings"
@@ -147,7 +148,7 @@ func show(object map[string]any, p fieldpath.Path, v any, present bool) string {
 // secret says that a value must not leave the cluster: whatever a Secret holds outside of its metadata and type, and
 // the copy of it that kubectl keeps in an annotation.
 func secret(object map[string]any, p fieldpath.Path, v any) bool {
-	if text(object["kind"]) != "Secret" || text(object["apiVersion"]) != "v1" || len(p) == 0 || p[0].FieldName == nil {
+	if !isSecret(object) || len(p) == 0 || p[0].FieldName == nil {
 		return false
 	}
 	switch *p[0].FieldName {
@@ -166,7 +167,35 @@ func secret(object map[string]any, p fieldpath.Path, v any) bool {
 	if len(p) == 2 {
 		return !reflect.DeepEqual(v, map[string]any{})
 	}
-	return p[2].FieldName == nil || strings.HasSuffix(*p[2].FieldName, "last-applied-configuration")
+	return p[2].FieldName == nil || strings.HasSuffix(*p[2].FieldName, lastApplied)
+}
+
+// Public is what of an object may leave the cluster. The result shares with the object.
+func Public(object map[string]any) map[string]any {
+	if !isSecret(object) {
+		return object
+	}
+	public := map[string]any{}
+	for _, name := range []string{"apiVersion", "kind", "type", "immutable"} {
+		if v, ok := object[name]; ok {
+			public[name] = v
+		}
+	}
+	metadata, _ := object["metadata"].(map[string]any)
+	public["metadata"] = maps.Clone(metadata)
+	if annotations, ok := metadata["annotations"].(map[string]any); ok {
+		annotations = maps.Clone(annotations)
+		maps.DeleteFunc(annotations, func(name string, _ any) bool { return strings.HasSuffix(name, lastApplied) })
+		public["metadata"].(map[string]any)["annotations"] = annotations
+	}
+	return public
+}
+
+// lastApplied is how the annotation's name ends in which kubectl keeps a copy of what it applied.
+const lastApplied = "last-applied-configuration"
+
+func isSecret(object map[string]any) bool {
+	return text(object["kind"]) == "Secret" && text(object["apiVersion"]) == "v1"
 }
 
 // encodeJSON leaves <, > and & as they are: this is read by people.

@@ -1,6 +1,7 @@
 package work
 
 import (
+	"cmp"
 	"context"
 	"crypto/md5"
 	"crypto/sha256"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -44,6 +46,7 @@ func (p *pass) apply(ctx context.Context, needs []need) error {
 			group = append(group, i)
 		}
 		if err := p.recordBeforeApply(ctx, group); err != nil {
+			p.unrecorded(ctx, rank, needs, err)
 			return err
 		}
 		p.at("recorded")
@@ -57,6 +60,19 @@ func (p *pass) apply(ctx context.Context, needs []need) error {
 		p.awaitDefinitions(ctx, group)
 	}
 	return nil
+}
+
+// unrecorded notes why the manifests from a rank on were not applied: what cannot be written down is not done. That
+// somebody else wrote the record meanwhile is no reason: it is read again at once.
+func (p *pass) unrecorded(ctx context.Context, rank int, needs []need, err error) {
+	if ctx.Err() != nil || apierrors.IsConflict(err) {
+		return
+	}
+	for i, t := range p.targets {
+		if s := p.memory.about(t.key()); t.rank >= rank && needs[i] == apply {
+			s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, p.now)
+		}
+	}
 }
 
 // resolveLate finds the resource of a kind that an earlier rank may have defined.
@@ -81,13 +97,13 @@ func (p *pass) ranksOf(needs []need) []int {
 
 func (p *pass) applyOne(ctx context.Context, t target, s *seen, n need) {
 	live, err := p.write(ctx, t, s, n)
-	var denied *deniedError
+	err = spoken(t, err)
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:
 		p.wrote(t, s, live, n)
-	case errors.As(err, &denied):
-		s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, p.now.Add(deniedDelay))
+	case isDenied(err):
+		s.deny(p.work.Generation, err, p.now)
 	case errors.Is(err, errIgnoreFields):
 		s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestSSAIgnoreFieldError, p.memory.nextResync)
 	case t.strategy() == workv1.UpdateStrategyTypeServerSideApply && apierrors.IsConflict(err):
@@ -96,9 +112,42 @@ func (p *pass) applyOne(ctx context.Context, t target, s *seen, n need) {
 		delay := min(firstRetry<<min(s.failures, 10), p.RetryDelay)
 		s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, time.Now().Add(delay))
 	}
-	if err != nil && ctx.Err() == nil && s.state != present && t.meta.Resource != "" {
+	if err != nil && ctx.Err() == nil && s.state != present && t.meta.Resource != "" && !isDenied(err) {
 		p.read(ctx, t, s)
 	}
+}
+
+// spoken is an error as the status and the log may repeat it. An API server quotes what it cannot take, and of a Secret
+// that is a value: then only the kind of its answer is told, and which fields it is about.
+func spoken(t target, err error) error {
+	var answer apierrors.APIStatus
+	if !t.isSecret() || isDenied(err) || !errors.As(err, &answer) {
+		return err
+	}
+	status := answer.Status()
+	if slices.Contains(quotesNothing, status.Reason) {
+		return err
+	}
+	var fields []string
+	if status.Details != nil {
+		for _, cause := range status.Details.Causes {
+			if cause.Field != "" {
+				fields = append(fields, cause.Field)
+			}
+		}
+	}
+	about := ""
+	if len(fields) > 0 {
+		about = " about " + strings.Join(fields, ", ")
+	}
+	return fmt.Errorf("the API server answers %s (%d)%s; its words may quote the Secret and are not repeated: apply it by hand to read them",
+		cmp.Or(status.Reason, "with an error"), status.Code, about)
+}
+
+// quotesNothing are the reasons of answers that are about names only.
+var quotesNothing = []metav1.StatusReason{
+	metav1.StatusReasonConflict, metav1.StatusReasonNotFound, metav1.StatusReasonAlreadyExists, metav1.StatusReasonUnauthorized,
+	metav1.StatusReasonTimeout, metav1.StatusReasonServerTimeout, metav1.StatusReasonTooManyRequests, metav1.StatusReasonServiceUnavailable,
 }
 
 // wrote notes what an apply made.
@@ -127,12 +176,19 @@ func (s *seen) fail(generation int64, err error, reason string, retryAt time.Tim
 	s.failures++
 }
 
+// deny notes that the executor may not do it. What it may not apply is not read for it either: what was known of the
+// object is forgotten.
+func (s *seen) deny(generation int64, err error, now time.Time) {
+	s.fail(generation, err, workv1.ReasonAppliedManifestFailed, now.Add(deniedDelay))
+	s.state, s.problem, s.feedback, s.feedErr, s.rules = unknown, err, nil, nil, nil
+}
+
 // write makes one object what its manifest says, and gives the live object.
 func (p *pass) write(ctx context.Context, t target, s *seen, n need) (*unstructured.Unstructured, error) {
 	if t.err != nil {
 		return nil, t.err
 	}
-	if err := p.authorize(ctx, t); err != nil {
+	if err := p.authorize(ctx, t, applyVerbs(t)...); err != nil {
 		return nil, err
 	}
 	if n == adopt {

@@ -2,15 +2,20 @@ package work_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workv1 "github.com/muster-io/muster/api/work/v1"
@@ -308,6 +313,91 @@ func TestOrphan(t *testing.T) {
 	}
 }
 
+// TestKeptAndNoLongerWanted: a cluster that was away sees at once that an object is to be kept and that no manifest has it.
+func TestKeptAndNoLongerWanted(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	kept, dropped, stays := s.configMap("kept", nil), s.configMap("dropped", nil), s.configMap("stays", nil)
+	s.put("web", objects{kept, dropped, stays}, serverSide(false))
+	s.expectApplied("web")
+	uid := s.live(kept).GetUID()
+	s.put("web", objects{stays}, serverSide(false), deletion(workv1.DeleteOption{
+		PropagationPolicy: workv1.DeletePropagationPolicyTypeSelectivelyOrphan,
+		SelectivelyOrphan: &workv1.SelectivelyOrphan{OrphaningRules: []workv1.OrphaningRule{{Resource: "configmaps", Namespace: s.target, Name: "kept"}}}}))
+	s.expectGone(dropped)
+	s.eventually("both entries go", func() error {
+		if list := s.record("web").Status.AppliedResources; len(list) != 1 {
+			return fmt.Errorf("%v", list)
+		}
+		return nil
+	})
+	if live := s.live(kept); live == nil || live.GetUID() != uid || live.GetDeletionTimestamp() != nil || len(live.GetOwnerReferences()) > 0 {
+		t.Errorf("what is to be kept was not let go of alive: %v", live)
+	}
+}
+
+// TestUnrecordedIsNotApplied: what cannot be written ahead is not applied, and nobody is told that it was.
+func TestUnrecordedIsNotApplied(t *testing.T) {
+	s := newSite(t)
+	var refuse atomic.Bool
+	s.agent.Spoke = rest.CopyConfig(s.agent.Spoke)
+	s.agent.Spoke.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			if refuse.Load() && r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/appliedmanifestworks/") {
+				return nil, errors.New("the disk is full")
+			}
+			return next.RoundTrip(r)
+		})
+	})
+	s.start()
+	a, b := s.configMap("a", map[string]any{"k": "1"}), s.configMap("b", nil)
+	s.put("web", objects{a}, serverSide(false), mode("Correct"))
+	s.expectApplied("web")
+	refuse.Store(true)
+	before := s.work("web").Generation
+	events := s.watchWork("web")
+	s.put("web", objects{a, b}, serverSide(false), mode("Correct"))
+	for w := range events {
+		c := meta.FindStatusCondition(w.Status.Conditions, workv1.WorkApplied)
+		if c == nil || w.Generation == before || c.ObservedGeneration != w.Generation {
+			continue
+		}
+		if c.Status != metav1.ConditionFalse {
+			t.Errorf("the first that the hub hears of the generation is %v", c)
+		}
+		break
+	}
+	s.expectManifest("web", 1, workv1.ManifestApplied, says("False", workv1.ReasonAppliedManifestFailed, "the disk is full"))
+	if s.live(b) != nil {
+		t.Error("applied without a record")
+	}
+	refuse.Store(false)
+	s.expectApplied("web")
+	if s.live(b) == nil {
+		t.Error("said to be applied and is not")
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestOtherAgentsName: an agent that was installed anew ends what the one before it began.
+func TestOtherAgentsName(t *testing.T) {
+	s := newSite(t)
+	s.agent.AgentID = "before"
+	s.start()
+	c := s.configMap("c", nil)
+	s.put("web", objects{c}, serverSide(false))
+	s.expectApplied("web")
+	s.stop()
+	s.deleteWork("web")
+	s.agent.AgentID = "after"
+	s.start()
+	s.expectWorkGone("web")
+	s.expectGone(c)
+}
+
 // TestShared: an object that two works own goes with the last.
 func TestShared(t *testing.T) {
 	s := newSite(t)
@@ -450,6 +540,21 @@ func TestExecutor(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	deploy := s.deployment("web", 7)
+	if err := s.spoke.Create(context.Background(), &unstructured.Unstructured{Object: deploy}); err != nil {
+		t.Fatal(err)
+	}
+	replicas := config(func(c *workv1.ManifestConfigOption) {
+		c.FeedbackRules = []workv1.FeedbackRule{{Type: workv1.JSONPathsType, JsonPaths: []workv1.JsonPath{{Name: "replicas", Path: ".spec.replicas"}}}}
+	})
+	for name, how := range map[string]option{"applied": serverSide(false), "read": strategy(workv1.UpdateStrategyTypeReadOnly)} {
+		s.put(name, objects{deploy}, how, replicas, executor(s.target, "deployer"))
+		s.expectManifest(name, 0, workv1.ManifestApplied, says("False", workv1.ReasonAppliedManifestFailed, "deployer", "deployments"))
+		s.expectManifest(name, 0, workv1.ManifestAvailable, says("Unknown", workv1.ReasonFetchingResourceFailed, "deployer"))
+		if values := s.work(name).Status.ResourceStatus.Manifests[0].StatusFeedbacks.Values; len(values) > 0 {
+			t.Errorf("%s: the executor may not read the object, and its work does: %v", name, values)
+		}
+	}
 	role := rbac("Role", map[string]any{"rules": []any{rule("", "secrets")}})
 	role["metadata"] = map[string]any{"namespace": s.target, "name": "more"}
 	s.put("web", objects{s.configMap("c", map[string]any{"k": "1"}), role}, serverSide(false), executor(s.target, "deployer"))
@@ -538,6 +643,20 @@ func TestEvict(t *testing.T) {
 	if r := s.record("web"); r == nil || r.Status.EvictionStartTime != nil || s.live(c) == nil {
 		t.Fatal("the clock runs although the hub has not planned yet")
 	}
+	// A clock that runs is stopped while the hub's silence means nothing, as it does after the hub was lost.
+	r := s.record("web")
+	r.Status.EvictionStartTime = &metav1.Time{Time: time.Now().Add(-time.Hour)}
+	if err := s.spoke.Status().Update(context.Background(), r); err != nil {
+		t.Fatal(err)
+	}
+	s.run(held)
+	s.eventually("the clock stops", func() error {
+		if r := s.record("web"); r == nil || r.Status.EvictionStartTime != nil {
+			return fmt.Errorf("%v", r)
+		}
+		return nil
+	})
+	s.stop()
 	s.agent.EvictionGracePeriod = glance
 	s.start()
 	s.expectGone(c)

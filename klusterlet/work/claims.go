@@ -17,15 +17,28 @@ type claim struct {
 	namespace, name string
 }
 
+// meets says that both may be one object. The manifest of an object without a namespace may carry one all the same, which
+// the cluster ignores.
+func (c claim) meets(other claim) bool {
+	return c.kind == other.kind && c.name == other.name &&
+		(c.namespace == other.namespace || c.namespace == "" || other.namespace == "")
+}
+
 // claims says which works of the hub want an object. Works that are being deleted want nothing.
 type claims struct {
 	mu     sync.RWMutex
-	byName map[claim]map[string]bool
+	byName map[claim]map[holding]bool // by kind and name, without the namespace
 	byWork map[string][]claim
 }
 
+// holding is a claim of a work.
+type holding struct {
+	work  string
+	claim claim
+}
+
 func newClaims() *claims {
-	return &claims{byName: map[claim]map[string]bool{}, byWork: map[string][]claim{}}
+	return &claims{byName: map[claim]map[holding]bool{}, byWork: map[string][]claim{}}
 }
 
 // set replaces what a work claims. It gives the other works that share an object with it, before or now.
@@ -38,19 +51,21 @@ func (c *claims) set(work *workv1.ManifestWork) []string {
 	defer c.mu.Unlock()
 	others := map[string]bool{}
 	for _, old := range c.byWork[work.Name] {
-		delete(c.byName[old], work.Name)
+		at := claim{kind: old.kind, name: old.name}
+		delete(c.byName[at], holding{work.Name, old})
 		c.collect(others, old)
-		if len(c.byName[old]) == 0 {
-			delete(c.byName, old)
+		if len(c.byName[at]) == 0 {
+			delete(c.byName, at)
 		}
 	}
 	delete(c.byWork, work.Name)
 	for _, want := range wanted {
-		if c.byName[want] == nil {
-			c.byName[want] = map[string]bool{}
+		at := claim{kind: want.kind, name: want.name}
+		if c.byName[at] == nil {
+			c.byName[at] = map[holding]bool{}
 		}
 		c.collect(others, want)
-		c.byName[want][work.Name] = true
+		c.byName[at][holding{work.Name, want}] = true
 	}
 	if len(wanted) > 0 {
 		c.byWork[work.Name] = wanted
@@ -60,8 +75,10 @@ func (c *claims) set(work *workv1.ManifestWork) []string {
 }
 
 func (c *claims) collect(into map[string]bool, of claim) {
-	for name := range c.byName[of] {
-		into[name] = true
+	for h := range c.byName[claim{kind: of.kind, name: of.name}] {
+		if h.claim.meets(of) {
+			into[h.work] = true
+		}
 	}
 }
 

@@ -14,11 +14,13 @@
 //  4. Report: drift that is going to be corrected is told to the hub first, since the correction erases who did it.
 //  5. Record before apply: what is about to be applied is in AppliedManifestWork.status before it is applied.
 //  6. Apply: by rank of the kind, concurrently within a rank, as each manifest's update strategy and the work's
-//     executor say. A failing manifest does not stop the others. What is unchanged is not written.
+//     executor say. A failing manifest does not stop the others. What is unchanged is not written. What the executor may
+//     not apply is not read for it either.
 //  7. Prune: only when every manifest was applied. An object is deleted only if this AppliedManifestWork owns it, no
 //     other does, and no other work of the hub wants it; with its UID as precondition. Else only our own
-//     ownerReference goes.
-//  8. Report: conditions, feedback and drift, at once when a condition flips, paced otherwise.
+//     ownerReference goes, as from what the work's deletion option leaves behind.
+//  8. Report: conditions, feedback and drift, at once when a condition flips, paced otherwise. The work speaks for a
+//     generation when every manifest of it was applied or refused. Nothing that is told quotes a Secret.
 //
 // A deleted work: condition Deleting, AppliedManifestWork deleted, objects deleted in the background, finalizers
 // removed, the work's last. Orphaned objects lose our ownerReference first.

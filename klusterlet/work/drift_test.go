@@ -143,11 +143,22 @@ func TestSecretStays(t *testing.T) {
 	s.edit(o, base64.StdEncoding.EncodeToString([]byte("battery-staple")), "data", "password")
 	s.expectManifest("web", 0, "Drift", says("False", drift.ReasonCorrected, "data.password was redacted, is redacted, by kubectl-edit"))
 	s.expectValue(o, base64.StdEncoding.EncodeToString([]byte("correct-horse")), "data", "password")
+	// What the API server says of a Secret that it cannot read quotes it; a rule that asks for a value gets none.
+	bad := s.secret("bad", map[string]any{"pin": int64(4713)})
+	s.put("web", objects{o, bad}, serverSide(false), mode("Correct"), config(func(c *workv1.ManifestConfigOption) {
+		c.FeedbackRules = []workv1.FeedbackRule{{Type: workv1.JSONPathsType, JsonPaths: []workv1.JsonPath{
+			{Name: "password", Path: ".data.password"}, {Name: "type", Path: ".type"}}}}
+		c.ConditionRules = []workv1.ConditionRule{{Condition: "Told", Type: workv1.CelConditionExpressionsType,
+			MessageExpression: "string(object.?data.?password.orValue('nothing'))"}}
+	}))
+	s.expectManifest("web", 1, workv1.ManifestApplied, says("False", workv1.ReasonAppliedManifestFailed, "are not repeated"))
+	s.expectManifest("web", 0, "Told", says("True", "", "nothing"))
+	s.expectManifest("web", 0, workv1.ManifestStatusFeedbackSynced, says("True", workv1.ReasonStatusFeedbackSynced))
 	raw, err := json.Marshal(s.work("web").Status)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, value := range []string{"horse", "battery", base64.StdEncoding.EncodeToString([]byte("battery-staple")), base64.StdEncoding.EncodeToString([]byte("correct-horse"))} {
+	for _, value := range []string{"horse", "battery", "4713", base64.StdEncoding.EncodeToString([]byte("battery-staple")), base64.StdEncoding.EncodeToString([]byte("correct-horse"))} {
 		if strings.Contains(string(raw), value) {
 			t.Errorf("%q left the cluster: %s", value, raw)
 		}

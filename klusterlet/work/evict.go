@@ -43,8 +43,11 @@ func (e *engine) evict(ctx context.Context, record *workv1.AppliedManifestWork) 
 	}
 	if e.EvictionAllowed != nil {
 		allowed, err := e.EvictionAllowed(ctx)
-		if err != nil || !allowed {
-			return time.Minute, err
+		if err != nil {
+			return 0, err
+		}
+		if !allowed {
+			return time.Minute, e.setClock(ctx, record, nil)
 		}
 	}
 	return e.clock(ctx, record)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,9 +32,23 @@ func (d *deniedError) Error() string {
 
 func (d *deniedError) Unwrap() error { return d.cause }
 
-// authorize asks the cluster whether the executor of the work may do what applying means; the agent itself may do
-// everything that its own rights allow.
-func (p *pass) authorize(ctx context.Context, t target) error {
+func isDenied(err error) bool {
+	var denied *deniedError
+	return errors.As(err, &denied)
+}
+
+// applyVerbs are what applying means.
+func applyVerbs(t target) []string {
+	verbs := []string{"create", "update", "patch", "get"}
+	if !t.orphan {
+		verbs = append(verbs, "delete")
+	}
+	return verbs
+}
+
+// authorize asks the cluster whether the executor of the work may do all of this; the agent itself may do everything that
+// its own rights allow.
+func (p *pass) authorize(ctx context.Context, t target, verbs ...string) error {
 	if p.work.Spec.Executor == nil {
 		return nil
 	}
@@ -43,10 +58,6 @@ func (p *pass) authorize(ctx context.Context, t target) error {
 	}
 	user := "system:serviceaccount:" + account.Namespace + ":" + account.Name
 	groups := []string{"system:serviceaccounts", "system:serviceaccounts:" + account.Namespace, "system:authenticated"}
-	verbs := []string{"create", "update", "patch", "get"}
-	if !t.orphan {
-		verbs = append(verbs, "delete")
-	}
 	for _, verb := range verbs {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{User: user, Groups: groups,
 			ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Group: t.meta.Group, Version: t.meta.Version,
@@ -58,7 +69,7 @@ func (p *pass) authorize(ctx context.Context, t target) error {
 			return &deniedError{user: user, verb: verb, object: t.meta.Resource + " " + nameIn(t.entry(""))}
 		}
 	}
-	if t.meta.Group != "rbac.authorization.k8s.io" {
+	if t.meta.Group != "rbac.authorization.k8s.io" || !slices.Contains(verbs, "create") {
 		return nil
 	}
 	return p.escalates(ctx, t, rest.ImpersonationConfig{UserName: user, Groups: groups})

@@ -48,10 +48,7 @@ func (p *pass) look(ctx context.Context, t target, s *seen) need {
 		s.fail(p.work.Generation, t.err, workv1.ReasonAppliedManifestFailed, p.memory.nextResync)
 		return nothing
 	case t.err == nil && (t.strategy() == workv1.UpdateStrategyTypeReadOnly || p.complete(t)):
-		if p.due(t, s) || s.state == unknown {
-			p.read(ctx, t, s)
-		}
-		s.succeed(t)
+		p.onlyRead(ctx, t, s)
 		return nothing
 	case t.err != nil || !p.applied(t, s):
 		return p.retry(ctx, t, s)
@@ -63,12 +60,39 @@ func (p *pass) look(ctx context.Context, t target, s *seen) need {
 	return p.inspect(ctx, t, s)
 }
 
+// onlyRead looks at an object that is not written, if the work's executor may.
+func (p *pass) onlyRead(ctx context.Context, t target, s *seen) {
+	if p.waits(s) {
+		return
+	}
+	if s.hash != t.hash || p.resync {
+		err := p.authorize(ctx, t, "get")
+		switch {
+		case isDenied(err):
+			s.deny(p.work.Generation, err, p.now)
+			return
+		case err != nil:
+			s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, p.now.Add(firstRetry))
+			return
+		}
+	}
+	if p.due(t, s) || s.state == unknown {
+		p.read(ctx, t, s)
+	}
+	s.succeed(t)
+}
+
+// waits says that a manifest has just failed, and that it is too early to try again.
+func (p *pass) waits(s *seen) bool {
+	return s.failure != nil && s.failedAt == p.work.Generation && p.now.Before(s.retryAt) && !p.resync
+}
+
 // retry says whether a manifest that is not applied is tried now. What just failed waits, but is still looked at.
 func (p *pass) retry(ctx context.Context, t target, s *seen) need {
-	if s.failure == nil || s.failedAt != p.work.Generation || !p.now.Before(s.retryAt) || p.resync {
+	if !p.waits(s) {
 		return apply
 	}
-	if s.stale && t.err == nil {
+	if s.stale && t.err == nil && !isDenied(s.failure) {
 		p.read(ctx, t, s)
 	}
 	return nothing
@@ -141,7 +165,7 @@ func (p *pass) confirm(ctx context.Context, t target, s *seen, live *unstructure
 		records, lost, err = p.compare(ctx, t, live)
 	}
 	if err != nil && ctx.Err() == nil {
-		logr.FromContextOrDiscard(ctx).V(1).Info("Cannot confirm drift", "object", t.String(), "reason", err.Error())
+		logr.FromContextOrDiscard(ctx).V(1).Info("Cannot confirm drift", "object", t.String(), "reason", spoken(t, err).Error())
 		if p.corrects() {
 			return correct // applying tells what is wrong
 		}
@@ -226,13 +250,14 @@ func (p *pass) read(ctx context.Context, t target, s *seen) *unstructured.Unstru
 	return live
 }
 
-// note remembers what a live object says.
+// note remembers what a live object says. Rules see what may leave the cluster, since their answers do.
 func (p *pass) note(t target, s *seen, live *unstructured.Unstructured) {
 	s.stale, s.problem, s.rv, s.state = false, nil, live.GetResourceVersion(), present
-	s.feedback, s.feedErr = feedbackOf(live.Object, t.meta.Group, t.meta.Version, t.meta.Kind, t.config.FeedbackRules, p.RawFeedback)
+	public := &unstructured.Unstructured{Object: drift.Public(live.Object)}
+	s.feedback, s.feedErr = feedbackOf(public.Object, t.meta.Group, t.meta.Version, t.meta.Kind, t.config.FeedbackRules, p.RawFeedback)
 	s.rules = s.rules[:0:0]
 	for _, rule := range t.config.ConditionRules {
-		s.rules = append(s.rules, health.Evaluate(rule, live))
+		s.rules = append(s.rules, health.Evaluate(rule, public))
 	}
 }
 

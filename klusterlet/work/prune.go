@@ -181,11 +181,14 @@ func (e *engine) finish(ctx context.Context, work *workv1.ManifestWork, m *memor
 	if err != nil {
 		return errors.Join(perr, fmt.Errorf("read AppliedManifestWork %s: %w", e.recordName(work.Name), err))
 	}
+	if err := e.takeRecord(ctx, record); err != nil {
+		return errors.Join(perr, err)
+	}
 	if !record.DeletionTimestamp.IsZero() {
 		e.queue.Add(request{record: true, name: record.Name})
 		return perr
 	}
-	if err := e.orphanObjects(ctx, work, record); err != nil {
+	if err := e.orphanObjects(ctx, work, record, record.Status.AppliedResources); err != nil {
 		return errors.Join(perr, err)
 	}
 	err = e.spoke.Delete(ctx, record, client.Preconditions{UID: &record.UID})
@@ -211,11 +214,12 @@ func (e *engine) releaseWork(ctx context.Context, work *workv1.ManifestWork) err
 	return nil
 }
 
-// orphanObjects takes our ownerReference from objects that stay when the work goes. It is done before the record is
-// deleted: the garbage collector would take them with it.
-func (e *engine) orphanObjects(ctx context.Context, work *workv1.ManifestWork, record *workv1.AppliedManifestWork) error {
+// orphanObjects takes our ownerReference from those of a record's objects that stay when their manifest or the work goes. It
+// is done before the record is deleted: the garbage collector would take them with it.
+func (e *engine) orphanObjects(ctx context.Context, work *workv1.ManifestWork, record *workv1.AppliedManifestWork,
+	entries []workv1.AppliedManifestResourceMeta) error {
 	var errs []error
-	for _, entry := range record.Status.AppliedResources {
+	for _, entry := range entries {
 		if !orphaned(work.Spec.DeleteOption, keyOf(entry)) {
 			continue
 		}

@@ -3,16 +3,21 @@ package work
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sort"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/muster-io/muster/internal/drift"
@@ -219,7 +224,7 @@ func TestStatusOf(t *testing.T) {
 		why      string
 	}{
 		"all good":  {good(), good(), []string{"Applied=True", "Available=True"}, ""},
-		"one fails": {good(), &seen{failure: errors.New("no"), reason: "R", state: present}, []string{"Applied=False", "Available=True"}, "the object of before is there"},
+		"one fails": {good(), &seen{failure: errors.New("no"), failedAt: 3, reason: "R", state: present}, []string{"Applied=False", "Available=True"}, "the object of before is there"},
 		"one gone":  {good(), &seen{hash: "h", state: absent}, []string{"Applied=True", "Available=False"}, ""},
 		"unread":    {good(), &seen{hash: "h", problem: errors.New("no")}, []string{"Applied=True", "Available=Unknown"}, ""},
 		"progressing": {&seen{hash: "h", state: present, rules: rule("Progressing", "True")}, &seen{hash: "h", state: present, rules: rule("Progressing", "False")},
@@ -249,6 +254,75 @@ func TestStatusOf(t *testing.T) {
 	}
 }
 
+// TestStatusSpeaksForOneGeneration: what was not tried yet is not said to be applied, whatever else there is to tell.
+func TestStatusSpeaksForOneGeneration(t *testing.T) {
+	named := func(ordinal int32, name string) target {
+		return target{meta: workv1.ManifestResourceMeta{Ordinal: ordinal, Version: "v1", Kind: "ConfigMap", Resource: "configmaps", Name: name, Namespace: "n"},
+			object: &unstructured.Unstructured{Object: map[string]any{"kind": "ConfigMap"}}, hash: "new"}
+	}
+	one, two := named(0, "one"), named(1, "two")
+	unserved := two
+	unserved.hash, unserved.err = "", errors.New("no such kind")
+	none := func(target, *seen) drift.Report { return drift.Report{} }
+	done := &seen{hash: "new", state: present}
+	before := statusOf(3, []target{one, two}, map[objectKey]*seen{one.key(): done, two.key(): done}, none, &workv1.ManifestWorkStatus{})
+	for name, row := range map[string]struct {
+		two  target
+		seen *seen
+		why  string
+	}{
+		"changed":         {two, &seen{hash: "old", state: present}, "the drift of another object is told before this one is applied"},
+		"not served":      {unserved, &seen{}, "the definition may come in the same pass"},
+		"failed before":   {two, &seen{failure: errors.New("no"), reason: "R", failedAt: 3, state: present}, "the failure is that of another manifest"},
+		"never looked at": {two, &seen{}, ""},
+	} {
+		status := statusOf(4, []target{one, row.two}, map[objectKey]*seen{one.key(): done, row.two.key(): row.seen}, none, &before)
+		if diff := cmp.Diff(before.Conditions, status.Conditions); diff != "" {
+			t.Errorf("%s: the work speaks for a generation that is not applied: %s: %s", name, row.why, diff)
+		}
+		if diff := cmp.Diff(before.ResourceStatus.Manifests[1].Conditions, status.ResourceStatus.Manifests[1].Conditions); diff != "" {
+			t.Errorf("%s: %s: %s", name, row.why, diff)
+		}
+		if c := meta.FindStatusCondition(status.ResourceStatus.Manifests[0].Conditions, workv1.ManifestApplied); c.ObservedGeneration != 4 {
+			t.Errorf("%s: what is applied is not told: %v", name, c)
+		}
+		row.seen.fail(4, errors.New("refused"), "R", time.Time{})
+		status = statusOf(4, []target{one, row.two}, map[objectKey]*seen{one.key(): done, row.two.key(): row.seen}, none, &status)
+		if c := meta.FindStatusCondition(status.Conditions, workv1.WorkApplied); c.Status != metav1.ConditionFalse || c.ObservedGeneration != 4 {
+			t.Errorf("%s: once it was tried, its failure is told: %v", name, c)
+		}
+	}
+}
+
+// TestSpoken: an answer that may quote a Secret is not repeated, and what it is about is.
+func TestSpoken(t *testing.T) {
+	secret, other := target{meta: workv1.ManifestResourceMeta{Version: "v1", Kind: "Secret"}}, target{meta: workv1.ManifestResourceMeta{Version: "v1", Kind: "ConfigMap"}}
+	kind := schema.GroupKind{Kind: "Secret"}
+	invalid := apierrors.NewInvalid(kind, "s", field.ErrorList{field.Invalid(field.NewPath("data[pin]"), "hunter2", "too short")})
+	for name, row := range map[string]struct {
+		of   target
+		err  error
+		says string
+		why  string
+	}{
+		"invalid":   {secret, fmt.Errorf("write: %w", invalid), "Invalid (422) about data[pin]", "the field is named"},
+		"malformed": {secret, apierrors.NewBadRequest(".stringData.pin: expected string, got &{hunter2}"), "BadRequest (400)", "as structured-merge-diff says it"},
+		"webhook":   {secret, apierrors.NewForbidden(schema.GroupResource{Resource: "secrets"}, "s", errors.New("hunter2 is weak")), "Forbidden (403)", "a webhook may say anything"},
+		"internal":  {secret, apierrors.NewInternalError(errors.New("hunter2")), "InternalError (500)", ""},
+		"conflict":  {secret, apierrors.NewConflict(schema.GroupResource{Resource: "secrets"}, "s", errors.New(`conflict with "someone": .data.pin`)), `"someone": .data.pin`, "names only"},
+		"network":   {secret, errors.New("connection refused"), "connection refused", "no server has spoken"},
+		"no secret": {other, invalid, "hunter2", "a ConfigMap is not secret"},
+	} {
+		have := spoken(row.of, row.err).Error()
+		if !strings.Contains(have, row.says) || (row.of.isSecret() && strings.Contains(have, "hunter2")) {
+			t.Errorf("%s: %q: %s", name, have, row.why)
+		}
+	}
+	if spoken(secret, nil) != nil {
+		t.Error("no error becomes one")
+	}
+}
+
 // TestFlips: what may wait for the next status, and what may not.
 func TestFlips(t *testing.T) {
 	base := func() workv1.ManifestWorkStatus {
@@ -269,11 +343,10 @@ func TestFlips(t *testing.T) {
 		"answer":    {func(s *workv1.ManifestWorkStatus) { s.Conditions[0].Status = "False" }, true},
 		"manifest":  {func(s *workv1.ManifestWorkStatus) { s.ResourceStatus.Manifests[0].Conditions[0].Status = "False" }, true},
 		"manifests": {func(s *workv1.ManifestWorkStatus) { s.ResourceStatus.Manifests = nil }, true},
-		"drift": {func(s *workv1.ManifestWorkStatus) {
-			m := &s.ResourceStatus.Manifests[0]
-			c, v := drift.Format(drift.NewReport([]drift.Record{{Path: "p"}}), 1)
-			meta.SetStatusCondition(&m.Conditions, c)
-			m.StatusFeedbacks.Values = append(m.StatusFeedbacks.Values, v)
+		"drift":     {func(s *workv1.ManifestWorkStatus) { drifts(s, "1") }, true},
+		"healed drift": {func(s *workv1.ManifestWorkStatus) {
+			drifts(s, "0")
+			s.ResourceStatus.Manifests[0].Conditions[1].Status = "False"
 		}, true},
 	} {
 		now := base()
@@ -282,6 +355,19 @@ func TestFlips(t *testing.T) {
 			t.Errorf("%s: %v", name, have)
 		}
 	}
+	one, two := base(), base()
+	drifts(&one, "1")
+	drifts(&two, "2")
+	if flips(one, two) {
+		t.Error("somebody who writes a field all the time makes the agent write to the hub all the time")
+	}
+}
+
+func drifts(s *workv1.ManifestWorkStatus, is string) {
+	m := &s.ResourceStatus.Manifests[0]
+	c, v := drift.Format(drift.NewReport([]drift.Record{{Path: "p", Is: is}}), 1)
+	meta.SetStatusCondition(&m.Conditions, c)
+	m.StatusFeedbacks.Values = append(m.StatusFeedbacks.Values, v)
 }
 
 func TestClaims(t *testing.T) {
@@ -311,6 +397,15 @@ func TestClaims(t *testing.T) {
 	}
 	if have := c.others(y, "a"); len(have) != 0 {
 		t.Errorf("a work that is being deleted wants nothing: %v", have)
+	}
+	// The cluster knows a ClusterRole without a namespace, a manifest may have one all the same.
+	c.set(workOf("c", "cluster-wide"))
+	live := claim{kind: y.kind, name: "cluster-wide"}
+	if have := c.others(live, "a"); !slices.Equal(have, []string{"c"}) {
+		t.Errorf("a namespace that the cluster ignores hides who wants the object: %v", have)
+	}
+	if have := c.others(claim{kind: y.kind, namespace: "other", name: "y"}, ""); len(have) != 0 {
+		t.Errorf("an object of another namespace is another one: %v", have)
 	}
 }
 

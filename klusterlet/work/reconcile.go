@@ -161,11 +161,16 @@ func (e *engine) parallel(ctx context.Context, indices []int, f func(i int)) {
 }
 
 // settle deletes what left the work, when that is proven, and writes down what is there.
+//
+// What the work's deletion option leaves behind is let go of first. A cluster that was away sees only the newest option,
+// in which an object may be both no longer wanted and not to be deleted.
 func (p *pass) settle(ctx context.Context) error {
 	rest := p.leftover()
 	var err error
 	if len(rest) > 0 && p.absenceProven() {
-		rest, p.held, err = p.prune(ctx, p.record, rest)
+		if err = p.orphanObjects(ctx, p.work, p.record, rest); err == nil {
+			rest, p.held, err = p.prune(ctx, p.record, rest)
+		}
 	}
 	return errors.Join(err, p.recordApplied(ctx, rest))
 }

@@ -37,18 +37,25 @@ func (e *engine) ensureRecord(ctx context.Context, work *workv1.ManifestWork, m 
 	if err != nil {
 		return nil, fmt.Errorf("ensure AppliedManifestWork %s: %w", e.recordName(work.Name), err)
 	}
-	if !record.DeletionTimestamp.IsZero() {
-		return nil, nil
-	}
-	before := record.DeepCopy()
-	held := controllerutil.AddFinalizer(record, workv1.AppliedManifestWorkFinalizer)
-	if held || record.Spec.AgentID != e.AgentID {
-		record.Spec.AgentID = e.AgentID
-		if err := e.spoke.Patch(ctx, record, client.MergeFrom(before)); err != nil {
-			return nil, fmt.Errorf("ensure AppliedManifestWork %s: %w", record.Name, err)
-		}
+	if err := e.takeRecord(ctx, record); err != nil || !record.DeletionTimestamp.IsZero() {
+		return nil, err
 	}
 	return record, nil
+}
+
+// takeRecord makes the record of a work ours to end: an agent that was installed anew has another name than the one that
+// made it. A record that is being deleted can get no finalizer any more.
+func (e *engine) takeRecord(ctx context.Context, record *workv1.AppliedManifestWork) error {
+	before := record.DeepCopy()
+	held := record.DeletionTimestamp.IsZero() && controllerutil.AddFinalizer(record, workv1.AppliedManifestWorkFinalizer)
+	if !held && record.Spec.AgentID == e.AgentID {
+		return nil
+	}
+	record.Spec.AgentID = e.AgentID
+	if err := e.spoke.Patch(ctx, record, client.MergeFrom(before)); err != nil {
+		return fmt.Errorf("ensure AppliedManifestWork %s: %w", record.Name, err)
+	}
+	return nil
 }
 
 // recordBeforeApply writes down what is about to be applied. An agent that dies between this and the apply leaves an

@@ -58,8 +58,9 @@ func (e *engine) publishDeleting(ctx context.Context, work *workv1.ManifestWork,
 	return e.writeStatus(ctx, work, m, status)
 }
 
-// flips says that a status tells of something that should not wait: a condition that changed its answer or its
-// generation, other manifests, or drift.
+// flips says that a status tells of something that should not wait: a condition that came, went, or changed its answer or
+// its generation, or other manifests. A drift that goes on to other values waits: whoever writes a field all the time
+// would else write to the hub all the time.
 func flips(old, now workv1.ManifestWorkStatus) bool {
 	if len(old.ResourceStatus.Manifests) != len(now.ResourceStatus.Manifests) || conditionsFlip(old.Conditions, now.Conditions) {
 		return true
@@ -67,11 +68,6 @@ func flips(old, now workv1.ManifestWorkStatus) bool {
 	for i, m := range now.ResourceStatus.Manifests {
 		before := old.ResourceStatus.Manifests[i]
 		if m.ResourceMeta != before.ResourceMeta || conditionsFlip(before.Conditions, m.Conditions) {
-			return true
-		}
-		a, _ := drift.Parse(before)
-		b, _ := drift.Parse(m)
-		if !a.Same(b) {
 			return true
 		}
 	}
@@ -92,16 +88,32 @@ func conditionsFlip(old, now []metav1.Condition) bool {
 }
 
 // statusOf folds what is known of every object into the status of the work. old gives the transition times.
+//
+// A work speaks for a generation only when every manifest of it was applied or refused: until then its conditions, and
+// those of the manifests that wait, are the ones that they had.
 func statusOf(generation int64, targets []target, objects map[objectKey]*seen, drifted func(target, *seen) drift.Report,
 	old *workv1.ManifestWorkStatus) workv1.ManifestWorkStatus {
 	status := workv1.ManifestWorkStatus{Conditions: slices.Clone(old.Conditions)}
+	waits := false
 	for _, t := range targets {
 		s := objects[t.key()]
-		m := workv1.ManifestCondition{ResourceMeta: t.meta}
-		if before := manifestIn(old, t.meta); before != nil {
+		m := workv1.ManifestCondition{ResourceMeta: t.meta, Conditions: []metav1.Condition{}}
+		before := manifestIn(old, t.meta)
+		if before != nil {
 			m.Conditions = slices.Clone(before.Conditions)
 		}
-		status.ResourceStatus.Manifests = append(status.ResourceStatus.Manifests, manifestStatus(generation, t, s, drifted(t, s), m))
+		if s.pending(t, generation) {
+			waits = true
+			if before != nil {
+				m.StatusFeedbacks = *before.StatusFeedbacks.DeepCopy()
+			}
+		} else {
+			m = manifestStatus(generation, t, s, drifted(t, s), m)
+		}
+		status.ResourceStatus.Manifests = append(status.ResourceStatus.Manifests, m)
+	}
+	if waits {
+		return status
 	}
 	for _, c := range aggregate(status.ResourceStatus.Manifests) {
 		c.ObservedGeneration = generation
@@ -113,9 +125,17 @@ func statusOf(generation int64, targets []target, objects map[objectKey]*seen, d
 	return status
 }
 
+// pending says that the manifest, as this generation has it, was neither applied nor refused yet.
+func (s *seen) pending(t target, generation int64) bool {
+	if s.failure != nil {
+		return s.failedAt != generation
+	}
+	return t.err != nil || s.hash != t.hash
+}
+
 // manifestStatus is the status of one manifest. m brings the conditions that it had.
 func manifestStatus(generation int64, t target, s *seen, report drift.Report, m workv1.ManifestCondition) workv1.ManifestCondition {
-	conditions := append([]metav1.Condition{appliedCondition(t, s), availableCondition(t, s), feedbackCondition(s)}, s.rules...)
+	conditions := append([]metav1.Condition{appliedCondition(s), availableCondition(t, s), feedbackCondition(s)}, s.rules...)
 	m.StatusFeedbacks.Values = slices.Clone(s.feedback)
 	if !report.Empty() {
 		condition, value := drift.Format(report, generation)
@@ -150,14 +170,12 @@ func keepTypes(conditions *[]metav1.Condition, keep func(kind string) bool) {
 	*conditions = slices.DeleteFunc(*conditions, func(c metav1.Condition) bool { return !keep(c.Type) })
 }
 
-func appliedCondition(t target, s *seen) metav1.Condition {
+func appliedCondition(s *seen) metav1.Condition {
 	c := metav1.Condition{Type: workv1.ManifestApplied, Status: metav1.ConditionTrue,
 		Reason: workv1.ReasonAppliedManifestComplete, Message: "Apply manifest complete"}
 	if s.failure != nil {
 		c.Status, c.Reason = metav1.ConditionFalse, s.reason
 		c.Message = cut("Failed to apply manifest: " + s.failure.Error())
-	} else if s.hash != t.hash && t.err != nil {
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, workv1.ReasonAppliedManifestFailed, cut(t.err.Error())
 	}
 	return c
 }

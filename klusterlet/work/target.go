@@ -72,6 +72,10 @@ func (t target) serverSide() workv1.ServerSideApplyConfig {
 	return c
 }
 
+func (t target) isSecret() bool {
+	return t.meta.Group == "" && t.meta.Kind == "Secret"
+}
+
 // labelled says that the object carries the label of a planned work, so that a metadata watch reports it.
 func (t target) labelled() bool {
 	return t.object != nil && t.object.GetLabels()[musterv1alpha1.HubLabel] != ""
@@ -98,7 +102,7 @@ func readTarget(ordinal int, manifest workv1.Manifest) target {
 	t := target{meta: workv1.ManifestResourceMeta{Ordinal: int32(ordinal)}, rank: rankUnreadable}
 	object := &unstructured.Unstructured{}
 	if err := object.UnmarshalJSON(manifest.Raw); err != nil {
-		t.err = fmt.Errorf("read manifest %d: %w", ordinal, err)
+		t.err = fmt.Errorf("manifest %d is no object with apiVersion and kind", ordinal) // the cause would quote it
 		return t
 	}
 	gvk := object.GroupVersionKind()
