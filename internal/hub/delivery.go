@@ -25,7 +25,7 @@ type Delivery struct {
 }
 
 // Deliveries gives what repositories say, and remembers the newest of each. Nothing in it is lost with the process: the
-// commit is in the repository's status and its content in the store.
+// commit is in the repository's status, its content and that the repository has fetched it in the store.
 type Deliveries struct {
 	Store *source.Store
 
@@ -41,6 +41,14 @@ func (d *Deliveries) At(ctx context.Context, repo *musterv1alpha1.FleetRepositor
 	d.mu.Unlock()
 	if known != nil && known.Snapshot.Revision == revision && known.URL == repo.Spec.URL && known.Path == repo.Spec.Path {
 		return known, nil
+	}
+	opened, err := d.Store.Opened(repo.Spec.URL, string(repo.UID), revision)
+	if err != nil {
+		return nil, fmt.Errorf("open %s at %s: %w", key, fleet.ShortRevision(revision), err)
+	}
+	if !opened { // the status, which says the revision, is no proof: whoever may write it could name another's commit
+		return nil, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s has not fetched %s of its repository: what was delivered stays until it has",
+			key, fleet.ShortRevision(revision)))
 	}
 	snapshot, err := d.Store.Snapshot(repo.Spec.URL, revision, repo.Spec.Path)
 	if err != nil {

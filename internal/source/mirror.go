@@ -20,6 +20,7 @@ import (
 // The refs of a mirror. Those of the remote are not copied under their names: a mirror is nobody's working repository.
 const (
 	refsFetched   = "refs/muster/fetched/"   // what was last seen of a remote's ref
+	refsOpened    = "refs/muster/opened/"    // what a fleet repository fetched last
 	refsDelivered = "refs/muster/delivered/" // what a fleet repository delivered last
 )
 
@@ -112,11 +113,25 @@ func (m *mirror) tips() ([]plumbing.Hash, error) {
 	return tips, nil
 }
 
-// deliveredRef is the ref of an owner. Each part of the owner is escaped where Git's rules for names are narrower.
+// open notes that an owner has fetched a commit.
+func (m *mirror) open(owner, revision string) error {
+	name, err := openedRef(owner)
+	if err != nil {
+		return err
+	}
+	return m.setRef(name, plumbing.NewHash(revision))
+}
+
+func openedRef(owner string) (plumbing.ReferenceName, error) { return ownersRef(refsOpened, owner) }
 func deliveredRef(owner string) (plumbing.ReferenceName, error) {
-	name := plumbing.ReferenceName(refsDelivered + strings.NewReplacer("%", "%25", ".", "%2E").Replace(owner))
+	return ownersRef(refsDelivered, owner)
+}
+
+// ownersRef is a ref of an owner. Each part of the owner is escaped where Git's rules for names are narrower.
+func ownersRef(below, owner string) (plumbing.ReferenceName, error) {
+	name := plumbing.ReferenceName(below + strings.NewReplacer("%", "%25", ".", "%2E").Replace(owner))
 	if owner == "" || name.Validate() != nil {
-		return "", fmt.Errorf("%q cannot name the owner of a delivered commit", owner)
+		return "", fmt.Errorf("%q cannot name the owner of a commit", owner)
 	}
 	return name, nil
 }

@@ -45,7 +45,8 @@ type packs struct {
 
 	mu      sync.Mutex
 	list    []*pack
-	scanned time.Time // the folder's time when it was last read
+	scanned time.Time                // the folder's time when it was last read
+	extents map[plumbing.Hash]extent // of folders that are here with all that is below them
 }
 
 type pack struct {
@@ -91,6 +92,7 @@ func (p *packs) scan() error {
 		gone := !slices.Contains(indexes, filepath.Join(p.dir, k.name+".idx"))
 		if gone {
 			_ = k.data.Close() // nobody reads: the lock is held
+			p.extents = nil
 		}
 		return gone
 	})

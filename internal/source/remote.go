@@ -23,6 +23,8 @@ type Remote struct {
 	Ref Ref
 	// Credentials open the repository; the zero value is anonymous.
 	Credentials Credentials
+	// Owner is on whose behalf it is fetched: Opened then says that it was. Empty for nobody's.
+	Owner string
 	// Path is the folder of the fleet in the repository. Fetch brings whole commits; the caller hands Path to Snapshot.
 	Path string
 }

@@ -97,6 +97,11 @@ func (s *Store) Fetch(ctx context.Context, remote Remote) (string, error) {
 	f := s.board(ctx, m, at, remote)
 	select {
 	case <-f.done:
+		if f.err == nil && remote.Owner != "" {
+			if err := m.open(remote.Owner, f.revision); err != nil {
+				return "", fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("write to the mirror of %s: %w", at.shown, err))
+			}
+		}
 		return f.revision, f.err
 	case <-ctx.Done():
 		return "", fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("fetch %s: %w", at.shown, ctx.Err()))
@@ -155,9 +160,16 @@ func (s *Store) fetch(ctx context.Context, m *mirror, at address, remote Remote)
 			return "", unavailable(err)
 		}
 	}
-	revision, err := m.check(want)
+	revision, err := m.check(ctx, want)
+	if ctx.Err() != nil {
+		return "", unavailable(ctx.Err())
+	}
 	if err != nil {
-		return "", fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s: %s: %w", at.shown, remote.Ref, err))
+		reason := fleet.SourceUnavailable
+		if errors.Is(err, errUnwieldy) {
+			reason = fleet.ContentRefused
+		}
+		return "", fleet.Reject(reason, fmt.Errorf("%s: %s: %w", at.shown, remote.Ref, err))
 	}
 	if err := m.note(want); err != nil {
 		return "", unavailable(err)
@@ -168,8 +180,8 @@ func (s *Store) fetch(ctx context.Context, m *mirror, at address, remote Remote)
 	return revision, nil
 }
 
-// check is whether what was wanted came; it gives the commit.
-func (m *mirror) check(want wanted) (string, error) {
+// check is whether what was wanted came, with all that it needs; it gives the commit.
+func (m *mirror) check(ctx context.Context, want wanted) (string, error) {
 	if !m.packs.has(want.object) {
 		return "", fmt.Errorf("the repository does not have it")
 	}
@@ -177,8 +189,12 @@ func (m *mirror) check(want wanted) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !m.packs.has(c.TreeHash) {
-		return "", fmt.Errorf("the server sent commit %s without its files", c.Hash)
+	err = m.packs.whole(ctx, c.TreeHash)
+	if errors.Is(err, plumbing.ErrObjectNotFound) {
+		return "", fmt.Errorf("the server sent commit %s without all of its files: %w", c.Hash, err)
+	}
+	if err != nil {
+		return "", fmt.Errorf("commit %s: %w", c.Hash, err)
 	}
 	return c.Hash.String(), nil
 }
@@ -253,9 +269,39 @@ func (s *Store) Pinned(url, owner string) (string, error) {
 	return h.String(), nil
 }
 
-// Unpin lets go of an owner's commit, when the fleet repository is gone.
+// Opened says whether an owner has fetched a commit itself: as its last one, as the one that it pinned, or in the history of
+// these. Who has the same URL shares a mirror and not what is in it: the remote, which Fetch asks, says who may read.
+func (s *Store) Opened(url, owner, revision string) (bool, error) {
+	m, h, err := s.commit(url, revision)
+	if err != nil {
+		return false, nil //nolint:nilerr // what is not here was opened by nobody
+	}
+	for _, refOf := range []func(string) (plumbing.ReferenceName, error){deliveredRef, openedRef} {
+		name, err := refOf(owner)
+		if err != nil {
+			return false, err
+		}
+		head, err := m.ref(name)
+		if err != nil {
+			return false, err
+		}
+		if head.IsZero() {
+			continue
+		}
+		if opened, err := isAncestor(m.packs, h, head); opened || err != nil {
+			return opened, err
+		}
+	}
+	return false, nil
+}
+
+// Unpin lets go of an owner's commits, when the fleet repository is gone.
 func (s *Store) Unpin(url, owner string) error {
 	name, err := deliveredRef(owner)
+	if err != nil {
+		return err
+	}
+	opened, err := openedRef(owner)
 	if err != nil {
 		return err
 	}
@@ -266,7 +312,7 @@ func (s *Store) Unpin(url, owner string) error {
 	if err != nil {
 		return err
 	}
-	return m.removeRef(name)
+	return errors.Join(m.removeRef(name), m.removeRef(opened))
 }
 
 // commit finds a full revision in a URL's mirror. That it is missing may go away with the next fetch.

@@ -80,6 +80,7 @@ func (r *Repositories) fetchRemote(ctx context.Context, repo *musterv1alpha1.Fle
 		URL:         repo.Spec.URL,
 		Ref:         source.Ref{Branch: repo.Spec.Ref.Branch, Tag: repo.Spec.Ref.Tag, Commit: repo.Spec.Ref.Commit},
 		Credentials: credentials,
+		Owner:       string(repo.UID),
 		Path:        repo.Spec.Path,
 	})
 }
