@@ -15,26 +15,32 @@ type Redactor struct {
 	Key []byte
 }
 
-// Redact gives a manifest whose sensitive values are hashed; the manifest itself stays as it is. Sensitive are data and
-// stringData of a Secret, and the copy of them that kubectl leaves in an annotation.
+// Redact gives a manifest whose sensitive values are hashed; the manifest itself stays as it is. Sensitive is all that a
+// Secret holds beside what names it, under a misspelt field too, and the copy of it that kubectl leaves in an annotation.
 func (r Redactor) Redact(manifest map[string]any) map[string]any {
 	if manifest["kind"] != "Secret" || manifest["apiVersion"] != "v1" {
 		return manifest
 	}
-	out := maps.Clone(manifest)
-	for _, field := range []string{"data", "stringData"} {
-		if values, ok := manifest[field].(map[string]any); ok {
+	out := make(map[string]any, len(manifest))
+	for field, value := range manifest {
+		values, isMap := value.(map[string]any)
+		switch {
+		case plainInSecret[field] || value == nil:
+			out[field] = value
+		case isMap:
 			hashed := make(map[string]any, len(values))
 			for k, v := range values {
 				hashed[k] = r.hash(v)
 			}
 			out[field] = hashed
-		} else if manifest[field] != nil {
-			out[field] = r.hash(manifest[field])
+		default:
+			out[field] = r.hash(value)
 		}
 	}
 	return withoutLastApplied(out)
 }
+
+var plainInSecret = map[string]bool{"apiVersion": true, "kind": true, "metadata": true, "type": true, "immutable": true}
 
 func (r Redactor) hash(value any) string {
 	mac := hmac.New(sha256.New, r.Key)
