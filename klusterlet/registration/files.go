@@ -119,9 +119,12 @@ func (f *files) writePair(certificate, key []byte) error {
 		return err
 	}
 	for name, data := range map[string][]byte{certificateFile: certificate, keyFile: key} {
-		if err := os.WriteFile(filepath.Join(folder, name), data, 0o600); err != nil {
+		if err := store(filepath.Join(folder, name), data); err != nil {
 			return err
 		}
+	}
+	if err := syncDir(folder); err != nil {
+		return err
 	}
 	if err := relink(filepath.Base(folder), filepath.Join(f.dir, current)); err != nil {
 		return err
@@ -134,6 +137,9 @@ func (f *files) writePair(certificate, key []byte) error {
 		if err := relink(want, filepath.Join(f.dir, name)); err != nil {
 			return err
 		}
+	}
+	if err := syncDir(f.dir); err != nil { // the old pair goes when the disk has the new one
+		return err
 	}
 	if before == "" {
 		return nil
@@ -153,10 +159,28 @@ func relink(target, path string) error {
 }
 
 func replace(path string, data []byte) error {
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+	if err := store(path+".new", data); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)
+}
+
+// store writes a file and waits for the disk. An agent whose key is gone after a power failure would be a stranger to its hub.
+func store(path string, data []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // mirror makes the Secret equal to the directory. Keys that are not the agent's stay.
