@@ -34,7 +34,7 @@ import (
 )
 
 const (
-	patience = 30 * time.Second // until a test gives up
+	patience = time.Minute // until a test gives up
 	glance   = 20 * time.Millisecond
 	manager  = "work-agent-0123456789"
 )

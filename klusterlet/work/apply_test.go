@@ -591,6 +591,14 @@ func TestHealth(t *testing.T) {
 		}
 		return fmt.Errorf("values %v", m.StatusFeedbacks.Values)
 	})
+	// Other rules are answered at once as well: what is said of a generation is said by its rules.
+	s.put("web", objects{d}, serverSide(false), mode("Report"), config(func(c *workv1.ManifestConfigOption) {
+		c.ConditionRules = []workv1.ConditionRule{{Condition: "Degraded", Type: workv1.CelConditionExpressionsType, CelExpressions: []string{"false"}}}
+	}))
+	s.expectWork("web", workv1.WorkDegraded, metav1.ConditionFalse)
+	if c := condition(s.work("web"), 0, "Progressing"); c != nil {
+		t.Errorf("a rule that is gone is still answered: %v", c)
+	}
 	s.remove(d)
 	s.expectWork("web", workv1.WorkAvailable, metav1.ConditionFalse)
 }

@@ -30,6 +30,7 @@ type seen struct {
 	facts facts
 	rv    string // resourceVersion when it was last read or written
 	stale bool   // a watch reported a change that was not looked at yet
+	asked string // of the target when it was last read
 
 	failure  error // of the last apply
 	reason   string

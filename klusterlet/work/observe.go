@@ -100,7 +100,7 @@ func (p *pass) retry(ctx context.Context, t target, s *seen) need {
 
 // due says that an object has to be read.
 func (p *pass) due(t target, s *seen) bool {
-	if s.stale || p.resync || (!s.checked && p.mode != modeOCM) {
+	if s.stale || p.resync || s.asked != t.asked || (!s.checked && p.mode != modeOCM) {
 		return true
 	}
 	if s.drift.Active() && p.corrects() {
@@ -239,7 +239,7 @@ func (p *pass) read(ctx context.Context, t target, s *seen) *unstructured.Unstru
 	live, err := p.resource(t.gvr(), t.meta.Namespace).Get(ctx, t.meta.Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
-		s.stale, s.problem, s.rv, s.facts = false, nil, "deleted", facts{}
+		s.stale, s.problem, s.rv, s.facts, s.asked = false, nil, "deleted", facts{}, t.asked
 		s.state, s.feedback, s.rules, s.feedErr = absent, nil, nil, nil
 		return nil
 	case err != nil:
@@ -252,7 +252,7 @@ func (p *pass) read(ctx context.Context, t target, s *seen) *unstructured.Unstru
 
 // note remembers what a live object says. Rules see what may leave the cluster, since their answers do.
 func (p *pass) note(t target, s *seen, live *unstructured.Unstructured) {
-	s.stale, s.problem, s.rv, s.state = false, nil, live.GetResourceVersion(), present
+	s.stale, s.problem, s.rv, s.state, s.asked = false, nil, live.GetResourceVersion(), present, t.asked
 	public := &unstructured.Unstructured{Object: drift.Public(live.Object)}
 	s.feedback, s.feedErr = feedbackOf(public.Object, t.meta.Group, t.meta.Version, t.meta.Kind, t.config.FeedbackRules, p.RawFeedback)
 	s.rules = s.rules[:0:0]

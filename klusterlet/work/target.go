@@ -38,6 +38,7 @@ type target struct {
 	rank   int
 	orphan bool   // the object does not belong to the AppliedManifestWork
 	hash   string // of all that decides what is written
+	asked  string // a digest of the rules, which decide what is told
 	err    error  // why the manifest cannot be applied: unreadable, or a kind that the cluster does not serve
 }
 
@@ -169,6 +170,7 @@ func (t *target) resolve(work *workv1.ManifestWork, mapper meta.RESTMapper) {
 	t.config = configFor(work.Spec.ManifestConfigs, t.key())
 	t.orphan = orphaned(work.Spec.DeleteOption, t.key())
 	t.hash = hashOf(*t, work.Spec.Executor)
+	t.asked = digest([]any{t.config.FeedbackRules, t.config.ConditionRules})
 }
 
 func hashOf(t target, as *workv1.ManifestWorkExecutor) string {
