@@ -81,10 +81,17 @@ func decisionsOf(p *clusterv1beta1.Placement, world *fleet.World, chosen []strin
 			result = &scheduled
 		}
 		d := index.Explain(p, result, lw.Cluster)
+		d.Unreachable = d.Unreachable || lagging(p, d)
 		d.Chosen = false
 		decisions = append(decisions, d)
 	}
 	return decisions
+}
+
+// lagging: nothing is against a cluster that the live decisions do not have. It was dropped while it did not answer, is back,
+// and the scheduler has not heard of it yet: that is no deselection. Where somebody else decides, theirs are the reasons.
+func lagging(p *clusterv1beta1.Placement, d fleet.Decision) bool {
+	return d.Chosen && p.Annotations[clusterv1beta1.PlacementDisableAnnotation] != "true"
 }
 
 // rolloutInput is what decides which of the changes may be made now.

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	"github.com/muster-io/muster/internal/fleet"
 )
@@ -33,5 +34,50 @@ func TestInBoundSets(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"core", "edge", "lone"}, chosen); diff != "" {
 		t.Errorf("the decisions themselves were changed: %s", diff)
+	}
+}
+
+// TestBackIsNotDeselected: between the moment in which a cluster answers again and the one in which its placement has it again,
+// nothing is against it and no decision has it. Its works stay.
+func TestBackIsNotDeselected(t *testing.T) {
+	taint := clusterv1.Taint{Key: clusterv1.ManagedClusterTaintUnreachable, Effect: clusterv1.TaintEffectNoSelect}
+	cases := map[string]struct {
+		why         string
+		taints      []clusterv1.Taint
+		label       string
+		annotations map[string]string
+		unreachable bool
+	}{
+		"Away":     {why: "it does not answer", taints: []clusterv1.Taint{taint}, label: "edge", unreachable: true},
+		"Back":     {why: "it answers, and the decisions are those of before", label: "edge", unreachable: true},
+		"Unwanted": {why: "it answers, and the placement does not select it any more", label: "core"},
+		"Theirs": {
+			why: "somebody else decides, and has dropped it for reasons of their own", label: "edge",
+			annotations: map[string]string{clusterv1beta1.PlacementDisableAnnotation: "true"},
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			cluster := clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: "one", Labels: map[string]string{
+				clusterv1beta2.ClusterSetLabel: "edge", "tier": c.label,
+			}}}
+			cluster.Spec.HubAcceptsClient, cluster.Spec.Taints = true, c.taints
+			set := clusterv1beta2.ManagedClusterSet{ObjectMeta: metav1.ObjectMeta{Name: "edge"}}
+			set.Spec.ClusterSelector.SelectorType = clusterv1beta2.ExclusiveClusterSetLabel
+			binding := clusterv1beta2.ManagedClusterSetBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "edge"}}
+			binding.Spec.ClusterSet = "edge"
+			p := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "shops", Annotations: c.annotations}}
+			p.Spec.Predicates = []clusterv1beta1.ClusterPredicate{{RequiredClusterSelector: clusterv1beta1.ClusterSelector{
+				LabelSelector: metav1.LabelSelector{MatchLabels: map[string]string{"tier": "edge"}},
+			}}}
+			world := &fleet.World{
+				Clusters: []clusterv1.ManagedCluster{cluster}, ClusterSets: []clusterv1beta2.ManagedClusterSet{set},
+				Bindings: []clusterv1beta2.ManagedClusterSetBinding{binding}, Works: []fleet.LiveWork{{Cluster: "one"}},
+			}
+			got := decisionsOf(p, world, nil)
+			if len(got) != 1 || got[0].Chosen || got[0].Unreachable != c.unreachable {
+				t.Errorf("%+v, want not chosen and unreachable %t: %s", got, c.unreachable, c.why)
+			}
+		})
 	}
 }
