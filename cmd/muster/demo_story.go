@@ -2,166 +2,276 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
-	"github.com/muster-io/muster/internal/embedded"
 	"github.com/muster-io/muster/internal/hub"
-	"sigs.k8s.io/yaml"
 )
+
+// What the story edits, beside the placement.
+const (
+	shops      = "placements/shops.yaml"
+	storefront = "applications/retail/storefront/application.yaml"
+	orders     = "applications/retail/orders/values.yaml"
+)
+
+// fleetRepository is what tells the hub to watch the repository.
+const fleetRepository = `apiVersion: muster.dev/v1alpha1
+kind: FleetRepository
+metadata: {name: fleet, namespace: muster-system}
+spec:
+  url: %s
+  ref: {branch: main}
+  serviceAccountName: root
+  interval: 1s
+`
 
 // push: every application is applied and healthy on the clusters that its placement chose.
 func (d *demo) push() error {
-	repository := d.fleetRepository()
-	text, err := yaml.Marshal(map[string]any{
-		"apiVersion": repository.APIVersion, "kind": repository.Kind,
-		"metadata": map[string]string{"namespace": repository.Namespace, "name": repository.Name},
-		"spec":     map[string]any{"url": repository.Spec.URL, "ref": repository.Spec.Ref, "serviceAccountName": "root", "interval": "1s"},
-	})
+	if err := d.commit("The fleet"); err != nil {
+		return err
+	}
+	revision, begin, err := d.pushed()
 	if err != nil {
 		return err
 	}
-	revision, err := d.commit("The fleet")
-	if err != nil {
+	if err := d.applyFleetRepository(); err != nil {
 		return err
 	}
-	begin := time.Now()
-	d.show("kubectl apply -f -", string(text))
-	if err := d.until("the hub to serve its kinds", func() (bool, error) {
-		return d.hub.Create(d.ctx, repository.DeepCopy()) == nil, nil
-	}); err != nil {
-		return err
-	}
-	d.say("The repository names the clusters and who may join as them, so their requests are approved without a hand.")
+	d.say("The repository names the clusters and who may join as them: their requests are approved without a hand.")
 	for _, name := range demoClusters {
 		if _, err := joined(d.ctx, d.hub, name, false); err != nil {
 			return err
 		}
 	}
-	d.say("All three have joined after %.1fs.", time.Since(begin).Seconds())
+	d.say("All three have joined after %.1fs; three more that it names do not run here.", time.Since(begin).Seconds())
 	if err := d.delivered(revision, begin); err != nil {
 		return err
 	}
-	return d.muster([]string{"status"})
+	_, err = d.muster("status", "available 3",
+		"platform/baseline "+revision[:7]+" 3/3 0 0 0 Ready",
+		"platform/ingress "+revision[:7]+" 3/3 0 0 0 Ready",
+		"platform/ledger "+revision[:7]+" 2/2 0 0 0 Ready",
+		"retail/orders "+revision[:7]+" 2/2 0 0 0 Ready",
+		"retail/storefront "+revision[:7]+" 2/2 0 0 0 Ready")
+	return err
 }
 
-// review: a branch changes a placement and a value; the diff says what would happen, and after the merge it does.
+func (d *demo) applyFleetRepository() error {
+	text := fmt.Sprintf(fleetRepository, d.bareURL())
+	d.typed("cat $DIR/fleet.yaml")
+	d.answered(text)
+	if err := os.WriteFile(filepath.Join(d.dir, "fleet.yaml"), []byte(text), 0o644); err != nil {
+		return err
+	}
+	var r musterv1alpha1.FleetRepository
+	if err := yaml.UnmarshalStrict([]byte(text), &r); err != nil {
+		return err
+	}
+	d.typed("kubectl apply -f $DIR/fleet.yaml")
+	err := d.until("the hub to serve its kinds", func() error { return d.hub.Create(d.ctx, r.DeepCopy()) })
+	if err == nil {
+		d.answered("fleetrepository.muster.dev/fleet created")
+	}
+	return err
+}
+
+var approval = regexp.MustCompile(`muster approve --plan ([0-9a-f]+)`)
+
+// review: a branch changes a placement and a chart's value; the diff says what would happen, and after the merge it does.
 func (d *demo) review() error {
-	if _, err := d.exec("git", "checkout", "--quiet", "-b", "branch"); err != nil {
+	d.typed("git switch -c branch")
+	if err := d.git([]string{"switch", "--quiet", "--create", "branch"}); err != nil {
 		return err
 	}
-	if err := d.edit("placements/shops.yaml", "{key: env, operator: In, values: [prod]}", "{key: tier, operator: In, values: [canary]}"); err != nil {
+	if err := d.edit(shops, "{key: vendor, operator: In, values: [eks, k3s]}", "{key: vendor, operator: In, values: [ocp, k3s]}"); err != nil {
 		return err
 	}
-	if err := d.edit("applications/retail/orders/values.yaml", "maxMemory: 64Mi", "maxMemory: 96Mi"); err != nil {
+	if err := d.edit("charts/ledger/values.yaml", "image: registry.k8s.io/pause:3.9", "image: registry.k8s.io/pause:3.10"); err != nil {
 		return err
 	}
-	for _, args := range [][]string{{"commit", "--quiet", "--all", "--message", "Only canaries, with more memory"}} {
-		if _, err := d.exec("git", args...); err != nil {
-			return err
-		}
-	}
-	if err := d.muster([]string{"diff", "--kubeconfig", embedded.HubKubeconfig(d.dir), "main...branch"}, 1); err != nil {
+	if err := d.commit("Move the shops from eks to ocp, with a new ledger"); err != nil {
 		return err
 	}
-	d.say("That is not what we want: the shops stay in production. The branch is changed, and merged.")
-	if err := d.edit("placements/shops.yaml", "{key: tier, operator: In, values: [canary]}", "{key: env, operator: In, values: [prod]}\n        - {key: vendor, operator: In, values: [eks, k3s, ocp]}"); err != nil {
-		return err
-	}
-	if _, err := d.exec("git", "commit", "--quiet", "--all", "--message", "Shops of these vendors, with more memory"); err != nil {
-		return err
-	}
-	if err := d.muster([]string{"diff", "--kubeconfig", embedded.HubKubeconfig(d.dir), "main...branch"}, 1); err != nil {
-		return err
-	}
-	for _, args := range [][]string{{"checkout", "--quiet", "main"}, {"merge", "--quiet", "branch"}, {"push", "--quiet", "origin", "main"}} {
-		if _, err := d.exec("git", args...); err != nil {
-			return err
-		}
-	}
-	begin := time.Now()
-	revision, err := d.exec("git", "rev-parse", "HEAD")
+	answer, err := d.musterExits(1, "diff --world hub main...branch",
+		"3 of 5 applications · +2 −2 clusters",
+		"PLACEMENT retail/shops", "vendor=ocp", "ocp-prod-1", "vendor=eks", "eks-prod-1",
+		"APPLICATION platform/ledger", "A 2 clusters", "registry.k8s.io/pause:3.9 → registry.k8s.io/pause:3.10",
+		"APPLICATION retail/orders", "APPLICATION retail/storefront", "HELD retail/storefront")
 	if err != nil {
 		return err
 	}
-	d.show("git merge branch && git push", "")
-	return d.delivered(strings.TrimSpace(revision), begin)
+	digest := approval.FindStringSubmatch(answer)
+	if digest == nil {
+		return fmt.Errorf("the diff does not say what to approve")
+	}
+	d.typed("git switch main && git merge branch")
+	if err := d.git([]string{"switch", "--quiet", "main"}, []string{"merge", "--quiet", "branch"}); err != nil {
+		return err
+	}
+	revision, begin, err := d.pushed()
+	if err != nil {
+		return err
+	}
+	return d.moved(revision, begin, digest[1])
 }
 
-// typo: a predicate that would empty most clusters is held by the deletion guard, and the next commit resolves it.
+// moved: the shops are on the gained cluster, and gone from the lost one once that is approved.
+func (d *demo) moved(revision string, begin time.Time, digest string) error {
+	d.say("retail/orders may leave half of its clusters at once (spec.deletionGuard), retail/storefront may not: it runs on")
+	d.say("ocp-prod-1 too, and leaves eks-prod-1 when somebody approves the plan that was reviewed.")
+	err := d.application("retail/storefront", "to be held as reviewed", func(s *musterv1alpha1.ApplicationStatus) bool {
+		return s.Revision == revision && s.Held != nil && strings.HasPrefix(s.Held.Plan, digest) && s.Summary.Healthy == 2 && s.Summary.Held == 1
+	})
+	if err != nil {
+		return err
+	}
+	if err := d.areReady("eks-prod-1", "shop", []string{"storefront"}); err != nil {
+		return err
+	}
+	if _, err := d.muster("approve --plan "+digest, "of Application retail/storefront: 1 deletion"); err != nil {
+		return err
+	}
+	if err := d.delivered(revision, begin); err != nil {
+		return err
+	}
+	if err := d.getDeployments("ocp-prod-1", "shop", "storefront"); err != nil {
+		return err
+	}
+	if err := d.getDeployments("eks-prod-1", "shop"); err != nil {
+		return err
+	}
+	if err := d.areReady("ocp-prod-1", "orders", []string{"orders", "orders-cache"}); err != nil {
+		return err
+	}
+	if err := d.areReady("eks-prod-1", "orders", nil); err != nil {
+		return err
+	}
+	for _, cluster := range []string{"eks-prod-1", "ocp-prod-1"} {
+		ledger, err := d.deployment(cluster, "ledger", "ledger")
+		if err != nil {
+			return err
+		}
+		if image := ledger.Spec.Template.Spec.Containers[0].Image; image != "registry.k8s.io/pause:3.10" {
+			return fmt.Errorf("the ledger of %s runs %s", cluster, image)
+		}
+	}
+	return nil
+}
+
+// typo: a predicate that would empty every cluster is held by the deletion guard, and the next commit resolves it.
 func (d *demo) typo() error {
-	if err := d.edit("placements/shops.yaml", "values: [prod]", "values: [prd]"); err != nil {
+	before, err := d.shop("k3s-edge-1", "ocp-prod-1")
+	if err != nil {
 		return err
 	}
-	if err := d.edit("applications/retail/storefront/application.yaml", "banner: You see it first", "banner: New today"); err != nil {
+	revision, _, err := d.change("Tidy the placement", shops, "values: [prod]", "values: [prd]")
+	if err != nil {
 		return err
 	}
-	if _, err := d.commit("Tidy the placement"); err != nil {
+	for _, name := range []string{"retail/orders", "retail/storefront"} {
+		err := d.application(name, "to be held", func(s *musterv1alpha1.ApplicationStatus) bool {
+			return s.Revision == revision && s.Held != nil && s.Held.Deletions == 2
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := d.muster("status", "Held: 2 deletions", "NEEDS YOU", "retail/storefront would leave 2 of 2 clusters", "muster approve --plan"); err != nil {
 		return err
 	}
-	if err := d.until("the deletion to be held", func() (bool, error) {
-		a, err := d.application("retail/storefront")
-		return a.Status.Held != nil, err
+	revision, begin, err := d.change("Spell prod", shops, "values: [prd]", "values: [prod]")
+	if err != nil {
+		return err
+	}
+	if err := d.delivered(revision, begin); err != nil {
+		return err
+	}
+	for _, name := range []string{"retail/orders", "retail/storefront"} {
+		err := d.application(name, "to be free", func(s *musterv1alpha1.ApplicationStatus) bool {
+			return s.Held == nil && s.Summary.Healthy == 2
+		})
+		if err != nil {
+			return err
+		}
+	}
+	after, err := d.shop("k3s-edge-1", "ocp-prod-1")
+	if err != nil {
+		return err
+	}
+	for i := range before {
+		if before[i].UID != after[i].UID {
+			return fmt.Errorf("a shop was removed and made again")
+		}
+	}
+	d.say("Nothing is held any more, and nothing was removed: the shops are the very same objects.")
+	return nil
+}
+
+// shop is the storefront on some clusters.
+func (d *demo) shop(clusters ...string) ([]*appsv1.Deployment, error) {
+	var all []*appsv1.Deployment
+	for _, cluster := range clusters {
+		x, err := d.deployment(cluster, "shop", "storefront")
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, x)
+	}
+	return all, nil
+}
+
+// drift: an edit on a cluster is reported with field, was, is, who and when, then healed.
+func (d *demo) drift() error {
+	const cluster, namespace, name = "ocp-prod-1", "shop", "storefront"
+	live, err := d.deployment(cluster, namespace, name)
+	if err != nil {
+		return err
+	}
+	was, is := *live.Spec.Replicas, *live.Spec.Replicas+5
+	d.typed("kubectl --kubeconfig $DIR/clusters/%s/kubeconfig -n %s edit deployment %s", cluster, namespace, name)
+	d.answered(fmt.Sprintf("- replicas: %d\n+ replicas: %d", was, is))
+	c, err := d.cluster(cluster)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, is)
+	if _, err := c.AppsV1().Deployments(namespace).Patch(d.ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "kubectl-edit"}); err != nil {
+		return err
+	}
+	if err := d.until("the drift to be on the hub", func() error {
+		rows, _, err := driftRows(d.ctx, d.hub, client.InNamespace(cluster))
+		if err == nil && len(rows) == 0 {
+			err = fmt.Errorf("nothing has drifted")
+		}
+		return err
 	}); err != nil {
 		return err
 	}
-	if err := d.muster([]string{"status"}); err != nil {
-		return err
-	}
-	if err := d.edit("placements/shops.yaml", "values: [prd]", "values: [prod]"); err != nil {
-		return err
-	}
-	begin := time.Now()
-	revision, err := d.commit("Spell prod")
-	if err != nil {
-		return err
-	}
-	if err := d.delivered(revision, begin); err != nil {
-		return err
-	}
-	return d.until("nothing to be held", func() (bool, error) {
-		a, err := d.application("retail/storefront")
-		return a.Status.Held == nil, err
-	})
-}
-
-// drift: an edit on a cluster is reported with field, was, is and who, then healed.
-func (d *demo) drift() error {
-	const cluster, namespace, name = "eks-prod-1", "shop", "storefront"
-	c, err := client.New(d.fleet.Clusters[cluster].Config(), client.Options{Scheme: clientgoscheme.Scheme})
-	if err != nil {
-		return err
-	}
-	key := types.NamespacedName{Namespace: namespace, Name: name}
-	var live appsv1.Deployment
-	if err := c.Get(d.ctx, key, &live); err != nil {
-		return err
-	}
-	was := *live.Spec.Replicas
-	d.show(fmt.Sprintf("kubectl --kubeconfig %s -n %s edit deployment %s", embedded.ClusterKubeconfig(d.dir, cluster), namespace, name),
-		fmt.Sprintf("- replicas: %d\n+ replicas: %d", was, was+5))
-	begin := time.Now()
-	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, was+5)
-	if err := c.Patch(d.ctx, &live, client.RawPatch(types.MergePatchType, patch), client.FieldOwner("kubectl-edit")); err != nil {
-		return err
-	}
-	if err := d.until("the drift to be on the hub", func() (bool, error) { return d.drifted(cluster) }); err != nil {
-		return err
-	}
 	d.say("Reported on the hub after %.1fs.", time.Since(begin).Seconds())
-	if err := d.muster([]string{"drift"}); err != nil {
+	record := fmt.Sprintf("retail/storefront %s Deployment %s/%s spec.replicas %d %d kubectl-edit", cluster, namespace, name, was, is)
+	if _, err := d.muster("drift", record); err != nil {
 		return err
 	}
-	if err := d.until("the drift to be healed", func() (bool, error) {
-		err := c.Get(d.ctx, key, &live)
-		return *live.Spec.Replicas == was, err
+	if err := d.until("the drift to be healed", func() error {
+		live, err := d.deployment(cluster, namespace, name)
+		if err == nil && *live.Spec.Replicas != was {
+			err = fmt.Errorf("%d replicas", *live.Spec.Replicas)
+		}
+		return err
 	}); err != nil {
 		return err
 	}
@@ -169,80 +279,87 @@ func (d *demo) drift() error {
 	return nil
 }
 
-// drifted: a work of the cluster has a drift on record, healed or not.
-func (d *demo) drifted(cluster string) (bool, error) {
-	var works workv1.ManifestWorkList
-	if err := d.hub.List(d.ctx, &works, client.InNamespace(cluster)); err != nil {
-		return false, err
-	}
-	for i := range works.Items {
-		for _, m := range works.Items[i].Status.ResourceStatus.Manifests {
-			for _, condition := range m.Conditions {
-				if condition.Type == musterv1alpha1.ConditionDrift && m.ResourceMeta.Kind == "Deployment" {
-					return true, nil
-				}
-			}
-		}
-	}
-	return false, nil
-}
-
 // breakage: a value that breaks the chart on one cluster is a fault there; everything else goes on.
 func (d *demo) breakage() error {
-	if err := d.edit("applications/retail/storefront/application.yaml", `image: {tag: "3.10"}`, "replicas: many"); err != nil {
-		return err
-	}
-	if err := d.edit("applications/retail/orders/values.yaml", "maxMemory: 96Mi", "maxMemory: 128Mi"); err != nil {
-		return err
-	}
-	begin := time.Now()
-	revision, err := d.commit("Many canaries")
+	before, err := d.shop("k3s-edge-1")
 	if err != nil {
 		return err
 	}
-	if err := d.until("the other application to go on", func() (bool, error) {
-		a, err := d.application("retail/orders")
-		return a.Status.Revision == revision && a.Status.Summary.Healthy == a.Status.Summary.Clusters, err
+	if err := d.edit(storefront, `image: {tag: "3.10"}`, "replicas: many"); err != nil {
+		return err
+	}
+	line, err := d.lineOf(storefront, "replicas: many")
+	if err != nil {
+		return err
+	}
+	revision, begin, err := d.change("More of everything", "applications/retail/storefront/values/eu-west.yaml", "replicas: 3", "replicas: 4")
+	if err != nil {
+		return err
+	}
+	if err := d.until("the other cluster to go on", func() error {
+		live, err := d.deployment("ocp-prod-1", "shop", "storefront")
+		if err == nil && live.Status.ReadyReplicas != 4 {
+			err = fmt.Errorf("%d replicas are ready", live.Status.ReadyReplicas)
+		}
+		return err
 	}); err != nil {
 		return err
 	}
-	d.say("retail/orders went on, healthy %.1fs after the push.", time.Since(begin).Seconds())
-	if err := d.muster([]string{"status", "retail/storefront"}); err != nil {
+	d.say("ocp-prod-1 has its fourth replica %.1fs after the push. On k3s-edge-1 the shop stays as it was:", time.Since(begin).Seconds())
+	if err := d.application("retail/storefront", "to be faulty on one cluster", func(s *musterv1alpha1.ApplicationStatus) bool {
+		return s.Revision == revision && s.Summary.Faulty == 1 && s.Summary.Current == 1
+	}); err != nil {
 		return err
 	}
-	if err := d.edit("applications/retail/storefront/application.yaml", "replicas: many", `image: {tag: "3.10"}`); err != nil {
+	if _, err := d.muster("why retail/storefront k3s-edge-1", "Faulty: RenderFailed", fmt.Sprintf("%s:%d", storefront, line)); err != nil {
 		return err
 	}
-	begin = time.Now()
-	if revision, err = d.commit("Canaries as they were"); err != nil {
+	after, err := d.shop("k3s-edge-1")
+	if err != nil {
+		return err
+	}
+	if before[0].UID != after[0].UID || before[0].Generation != after[0].Generation {
+		return fmt.Errorf("the shop of the cluster that cannot be planned was changed")
+	}
+	revision, begin, err = d.change("Canaries as they were", storefront, "replicas: many", `image: {tag: "3.10"}`)
+	if err != nil {
 		return err
 	}
 	return d.delivered(revision, begin)
 }
 
+// lineOf is the line of a file of the clone that holds a text.
+func (d *demo) lineOf(file, text string) (int, error) {
+	data, err := os.ReadFile(filepath.Join(d.worktree(), file))
+	if err != nil {
+		return 0, err
+	}
+	before, _, _ := strings.Cut(string(data), text)
+	return strings.Count(before, "\n") + 1, nil
+}
+
 // offline: a cluster that misses two commits keeps what it has, and goes straight to the newest when it is back.
 func (d *demo) offline() error {
 	const cluster = "k3s-edge-1"
-	d.show("(the agent of "+cluster+" stops)", "")
-	if err := d.fleet.StopAgent(cluster); err != nil {
-		return err
-	}
-	if err := d.until("the hub to notice", func() (bool, error) {
-		a, err := d.application("retail/orders")
-		return a.Status.Summary.Offline == 1, err
-	}); err != nil {
-		return err
-	}
 	works, err := d.works(cluster)
 	if err != nil {
 		return err
 	}
-	for _, memory := range [][2]string{{"128Mi", "160Mi"}, {"160Mi", "192Mi"}} {
-		if err := d.edit("applications/retail/orders/values.yaml", "maxMemory: "+memory[0], "maxMemory: "+memory[1]); err != nil {
-			return err
-		}
-		begin := time.Now()
-		revision, err := d.commit("More memory for orders: " + memory[1])
+	before, err := d.deployment(cluster, "orders", "orders-cache")
+	if err != nil {
+		return err
+	}
+	if err := d.fleet.StopAgent(cluster); err != nil {
+		return err
+	}
+	d.say("The klusterlet of %s has been stopped, as if the line were cut.", cluster)
+	if err := d.application("retail/orders", "to be offline on it", func(s *musterv1alpha1.ApplicationStatus) bool {
+		return s.Summary.Offline == 1
+	}); err != nil {
+		return err
+	}
+	for _, memory := range [][2]string{{"64Mi", "96Mi"}, {"96Mi", "128Mi"}} {
+		revision, begin, err := d.change("Orders cache "+memory[1], orders, "maxMemory: "+memory[0], "maxMemory: "+memory[1])
 		if err != nil {
 			return err
 		}
@@ -250,41 +367,51 @@ func (d *demo) offline() error {
 			return err
 		}
 	}
-	if err := d.muster([]string{"status"}); err != nil {
+	if _, err := d.muster("status", "available 2", "offline 1"); err != nil {
 		return err
 	}
 	now, err := d.works(cluster)
 	if err != nil {
 		return err
 	}
-	d.say("Nothing was taken from %s: it had %d works, and has %d.", cluster, works, now)
+	if !slices.Equal(works, now) {
+		return fmt.Errorf("%s had the works %q and has %q", cluster, works, now)
+	}
+	d.say("Its %d works are still there, and it starts again.", len(works))
 	begin := time.Now()
-	d.show("(the agent of "+cluster+" starts)", "")
 	if err := d.fleet.StartAgent(cluster); err != nil {
 		return err
 	}
-	if err := d.until("the cluster to catch up", func() (bool, error) {
-		a, err := d.application("retail/orders")
-		s := a.Status.Summary
-		return s.Offline == 0 && s.Clusters == 3 && s.Healthy == s.Clusters, err
+	if err := d.application("retail/orders", "to catch up", func(s *musterv1alpha1.ApplicationStatus) bool {
+		return s.Summary.Offline == 0 && s.Summary.Clusters == 2 && s.Summary.Healthy == 2
 	}); err != nil {
 		return err
 	}
 	d.say("Back, and at the newest commit after %.1fs.", time.Since(begin).Seconds())
-	return d.muster([]string{"status"})
+	after, err := d.deployment(cluster, "orders", "orders-cache")
+	if err != nil {
+		return err
+	}
+	if after.UID != before.UID || after.Generation != before.Generation+1 {
+		return fmt.Errorf("the cache of %s went from generation %d to %d: that is not straight to the newest commit", cluster, before.Generation, after.Generation)
+	}
+	d.say("Its cache of the orders was changed once: the commit in between never reached it.")
+	_, err = d.muster("status", "available 3")
+	return err
 }
 
-// works counts what is to be on a cluster, deletions under way left out.
-func (d *demo) works(cluster string) (int, error) {
+// works are those that a cluster is to have, deletions under way left out.
+func (d *demo) works(cluster string) ([]string, error) {
 	var works workv1.ManifestWorkList
 	if err := d.hub.List(d.ctx, &works, client.InNamespace(cluster)); err != nil {
-		return 0, err
+		return nil, err
 	}
-	n := 0
+	var names []string
 	for i := range works.Items {
-		if !hub.LiveWork(&works.Items[i]).Deleting {
-			n++
+		if w := hub.LiveWork(&works.Items[i]); !w.Deleting {
+			names = append(names, w.Name)
 		}
 	}
-	return n, nil
+	slices.Sort(names)
+	return names, nil
 }

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/embedded"
+)
+
+// say tells what is not on the screen of the person who types.
+func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
+
+// typed prints a command as a person would type it.
+func (d *demo) typed(format string, args ...any) { d.say("$ "+format, args...) }
+
+// answered prints what a command said.
+func (d *demo) answered(text string) {
+	for _, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
+		d.say("%s", strings.TrimRight("  "+line, " "))
+	}
+}
+
+// exec runs a program in the clone and returns what it says; its environment leads to the demo's hub, and is nobody's
+// configuration.
+func (d *demo) exec(program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(d.ctx, program, args...)
+	cmd.Dir = d.worktree()
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "GIT_") {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
+	cmd.Env = append(cmd.Env, "KUBECONFIG="+embedded.HubKubeconfig(d.dir), "NO_COLOR=1",
+		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.org", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.org",
+		"GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_SYSTEM="+os.DevNull)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%s %s: %w\n%s%s", filepath.Base(program), strings.Join(args, " "), err, out.String(), errs.String())
+	}
+	return out.String(), nil
+}
+
+// muster runs this program and shows it; the answer must hold every one of the texts, however its columns are spaced.
+func (d *demo) muster(line string, wants ...string) (string, error) {
+	return d.musterExits(0, line, wants...)
+}
+
+// musterExits is muster for a command that is to end with a code.
+func (d *demo) musterExits(code int, line string, wants ...string) (string, error) {
+	d.typed("muster %s", line)
+	answer, err := d.exec(d.self, strings.Fields(line)...)
+	d.answered(answer)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == code {
+		err = nil
+	} else if err == nil && code != 0 {
+		err = fmt.Errorf("muster %s: ended with 0, not with %d", line, code)
+	}
+	if err != nil {
+		return answer, err
+	}
+	squeezed := strings.Join(strings.Fields(answer), " ")
+	for _, want := range wants {
+		if !strings.Contains(squeezed, want) {
+			return answer, fmt.Errorf("muster %s does not say %q", line, want)
+		}
+	}
+	return answer, nil
+}
+
+// git runs git a few times, silently.
+func (d *demo) git(commands ...[]string) error {
+	for _, args := range commands {
+		if _, err := d.exec("git", args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// head is the commit that is checked out.
+func (d *demo) head() (string, error) {
+	revision, err := d.exec("git", "rev-parse", "HEAD")
+	return strings.TrimSpace(revision), err
+}
+
+// replace replaces a text in a file of the clone; it must be there.
+func (d *demo) replace(file, before, after string) error {
+	name := filepath.Join(d.worktree(), file)
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(string(data), before) {
+		return fmt.Errorf("%s does not say %q any more: the demo wants the example as it was", file, before)
+	}
+	return os.WriteFile(name, []byte(strings.Replace(string(data), before, after, 1)), 0o644)
+}
+
+// edit is replace, told.
+func (d *demo) edit(file, before, after string) error {
+	d.typed("$EDITOR %s", file)
+	d.answered("- " + before + "\n+ " + after)
+	return d.replace(file, before, after)
+}
+
+// commit commits everything.
+func (d *demo) commit(message string) error {
+	d.typed("git commit -am %q", message)
+	return d.git([]string{"add", "--all"}, []string{"commit", "--quiet", "--message", message})
+}
+
+// pushed pushes what is checked out; it returns the commit, and when it was pushed.
+func (d *demo) pushed() (revision string, at time.Time, err error) {
+	if revision, err = d.head(); err != nil {
+		return "", at, err
+	}
+	d.typed("git push")
+	err = d.git([]string{"push", "--quiet", "--set-upstream", "origin", "HEAD"})
+	return revision, time.Now(), err
+}
+
+// change is an edit that is committed and pushed.
+func (d *demo) change(message, file, before, after string) (revision string, at time.Time, err error) {
+	if err := d.edit(file, before, after); err != nil {
+		return "", at, err
+	}
+	if err := d.commit(message); err != nil {
+		return "", at, err
+	}
+	return d.pushed()
+}
+
+// delivered waits until a commit is on the clusters that answer, and every object of it is healthy.
+func (d *demo) delivered(revision string, since time.Time) error {
+	if _, err := d.muster("wait --revision "+revision[:7], revision[:7]+" runs everywhere: 5 applications"); err != nil {
+		return err
+	}
+	d.say("Applied and healthy %.1fs after the push.", time.Since(since).Seconds())
+	return nil
+}
+
+// until waits for something to become true, which it is when check returns no error.
+func (d *demo) until(what string, check func() error) error {
+	deadline := time.Now().Add(90 * time.Second)
+	for {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("waited in vain for %s: %w", what, err)
+		}
+		if !pause(d.ctx, 100*time.Millisecond) {
+			return d.ctx.Err()
+		}
+	}
+}
+
+// application waits until an application's status is as it should be.
+func (d *demo) application(name, what string, is func(*musterv1alpha1.ApplicationStatus) bool) error {
+	namespace, base, _ := strings.Cut(name, "/")
+	return d.until(name+" "+what, func() error {
+		var a musterv1alpha1.Application
+		if err := d.hub.Get(d.ctx, client.ObjectKey{Namespace: namespace, Name: base}, &a); err != nil {
+			return err
+		}
+		if s := &a.Status; !is(s) {
+			return fmt.Errorf("it is at %s, with a deletion held: %t, and its clusters are %+v", s.Revision, s.Held != nil, s.Summary)
+		}
+		return nil
+	})
+}
+
+// cluster is a client of a managed cluster, with its administrator's rights.
+func (d *demo) cluster(name string) (*kubernetes.Clientset, error) {
+	return kubernetes.NewForConfig(d.fleet.Clusters[name].Config())
+}
+
+// deployment reads one from a cluster.
+func (d *demo) deployment(cluster, namespace, name string) (*appsv1.Deployment, error) {
+	c, err := d.cluster(cluster)
+	if err != nil {
+		return nil, err
+	}
+	return c.AppsV1().Deployments(namespace).Get(d.ctx, name, metav1.GetOptions{})
+}
+
+// getDeployments shows what kubectl get deployments does, whose table the API server makes, and holds that they are those, ready.
+func (d *demo) getDeployments(cluster, namespace string, names ...string) error {
+	d.typed("kubectl --kubeconfig $DIR/clusters/%s/kubeconfig -n %s get deployments", cluster, namespace)
+	c, err := d.cluster(cluster)
+	if err != nil {
+		return err
+	}
+	data, err := c.AppsV1().RESTClient().Get().Namespace(namespace).Resource("deployments").
+		SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").DoRaw(d.ctx)
+	if err != nil {
+		return err
+	}
+	var table metav1.Table
+	if err := json.Unmarshal(data, &table); err != nil {
+		return err
+	}
+	if len(table.Rows) == 0 {
+		d.answered("No resources found in " + namespace + " namespace.")
+	} else {
+		d.answered(strings.Join(aligned(cells(table)), "\n"))
+	}
+	return d.areReady(cluster, namespace, names)
+}
+
+// cells are what kubectl prints of a table without -o wide.
+func cells(table metav1.Table) [][]string {
+	rows := make([][]string, len(table.Rows)+1)
+	for i, column := range table.ColumnDefinitions {
+		if column.Priority > 0 {
+			continue
+		}
+		rows[0] = append(rows[0], strings.ToUpper(column.Name))
+		for j := range table.Rows {
+			rows[j+1] = append(rows[j+1], fmt.Sprint(table.Rows[j].Cells[i]))
+		}
+	}
+	return rows
+}
+
+// areReady holds that a namespace has these deployments, no others, and that each has all its replicas.
+func (d *demo) areReady(cluster, namespace string, names []string) error {
+	c, err := d.cluster(cluster)
+	if err != nil {
+		return err
+	}
+	list, err := c.AppsV1().Deployments(namespace).List(d.ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	var found []string
+	for i := range list.Items {
+		x := &list.Items[i]
+		if x.Status.ReadyReplicas != *x.Spec.Replicas {
+			return fmt.Errorf("%s has %d of %d replicas of %s/%s", cluster, x.Status.ReadyReplicas, *x.Spec.Replicas, namespace, x.Name)
+		}
+		found = append(found, x.Name)
+	}
+	if !slices.Equal(found, names) {
+		return fmt.Errorf("%s has the deployments %q in %s, not %q", cluster, found, namespace, names)
+	}
+	return nil
+}
