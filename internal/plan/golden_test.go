@@ -267,23 +267,3 @@ func TestTwoProcessesGiveEqualBytes(t *testing.T) {
 		}
 	}
 }
-
-// TestExampleIsPlanned: the fleet that newcomers begin with has no faults, and every application of it a cluster.
-func TestExampleIsPlanned(t *testing.T) {
-	example := os.DirFS("../../examples/fleet-repo")
-	p := build(t, example, fleet.World{FromRepository: true})
-	for _, f := range p.Faults {
-		t.Errorf("%s: %s", f.Reason, f.Error())
-	}
-	if len(p.Applications) != 5 || len(p.Placements) != 3 {
-		t.Errorf("%d applications and %d placements, want 5 and 3", len(p.Applications), len(p.Placements))
-	}
-	for _, a := range p.Applications {
-		if len(a.Clusters) == 0 {
-			t.Errorf("%s belongs on no cluster", a.Key())
-		}
-	}
-	if len(p.World.Clusters) != 6 {
-		t.Errorf("%d clusters, want 6", len(p.World.Clusters))
-	}
-}
