@@ -147,10 +147,8 @@ func repositoryVanishes(f *theFleet) {
 	// The hub works on without it: what somebody changes on a work is put back.
 	before := f.worksOf("retail/shop")
 	for _, w := range before {
-		w.Spec.DeleteOption = nil
-		if err := f.client.Update(f.ctx, &w); err != nil {
-			f.t.Fatal(err)
-		}
+		changed := w.DeepCopy()
+		f.change(changed, func() { changed.Spec.DeleteOption = nil })
 	}
 	f.eventually(func() string {
 		for name, w := range f.worksOf("retail/shop") {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -77,7 +78,7 @@ func TestPlacementAlone(t *testing.T) {
 
 	token := tokenFor(t, c, "team")
 	status, answer := askDebug(t, "https://"+address+"/debug/placements/team/edge", token)
-	for deadline := time.Now().Add(patience); status == http.StatusForbidden && time.Now().Before(deadline); { // the API server's own cache of bindings follows
+	for deadline := time.Now().Add(patience); status == http.StatusForbidden && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) { // the API server's own cache of bindings follows
 		status, answer = askDebug(t, "https://"+address+"/debug/placements/team/edge", token)
 	}
 	if status != http.StatusOK || fmt.Sprint(answer["aggregatedScores"]) != "[map[clusterName:b score:200]]" {
@@ -229,13 +230,17 @@ func askDebug(t *testing.T, url, token string) (status int, answer map[string]an
 	return response.StatusCode, answer
 }
 
-// freeAddress is a loopback address with a port that nobody listens on.
+// freeAddress is a loopback address with a port that nobody listens on. It lies below the ports that the system hands out by
+// itself, so that no connection made in the meantime takes it.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000)))
+		if err == nil {
+			defer func() { _ = listener.Close() }()
+			return listener.Addr().String()
+		}
 	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }

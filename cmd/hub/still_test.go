@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/drift"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/work"
 )
@@ -142,47 +142,31 @@ func (f *theFleet) edit(cluster string, o client.Object, do func()) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	if err := c.Get(f.ctx, client.ObjectKeyFromObject(o), o); err != nil {
-		f.t.Fatal(err)
-	}
-	do()
-	if err := c.Update(f.ctx, o); err != nil {
-		f.t.Fatal(err)
-	}
+	f.eventually(func() string { // again when the agent wrote in between
+		if err := c.Get(f.ctx, client.ObjectKeyFromObject(o), o); err != nil {
+			return err.Error()
+		}
+		do()
+		if err := c.Update(f.ctx, o); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 }
 
-// watchRows records what an application says of its clusters, as state and message.
-func (f *theFleet) watchRows(key string) func() []string {
+// driftOn is what a cluster has on record of an application's drift. The record outlives the correction, which the row in the
+// application's status does not: when both come between two looks of the hub, it never says so.
+func (f *theFleet) driftOn(cluster, key string) []drift.Record {
 	f.t.Helper()
-	c, err := client.NewWithWatch(f.cp.Config(), client.Options{Scheme: Scheme()})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	w, err := c.Watch(f.ctx, &musterv1alpha1.ApplicationList{})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Cleanup(w.Stop)
-	var mu sync.Mutex
-	var rows []string
-	go func() {
-		for e := range w.ResultChan() {
-			a, ok := e.Object.(*musterv1alpha1.Application)
-			if !ok || a.Namespace+"/"+a.Name != key {
-				continue
+	var records []drift.Record
+	for _, w := range f.worksOf(key) {
+		for _, m := range w.Status.ResourceStatus.Manifests {
+			if report, ok := drift.Parse(m); ok && w.Namespace == cluster {
+				records = append(records, report.Records...)
 			}
-			mu.Lock()
-			for _, r := range a.Status.Clusters {
-				rows = append(rows, r.State+" "+r.Message)
-			}
-			mu.Unlock()
 		}
-	}()
-	return func() []string {
-		mu.Lock()
-		defer mu.Unlock()
-		return slices.Clone(rows)
 	}
+	return records
 }
 
 func clusterAdmin(namespace, name string) *rbacv1.ClusterRoleBinding {
@@ -198,17 +182,17 @@ func configMap(name string) *corev1.ConfigMap {
 }
 
 func driftIsHealed(f *theFleet) {
-	told := f.watchRows("retail/shop")
 	cm := configMap("shop")
 	f.edit("one", cm, func() { cm.Data["color"] = "pink" })
 	f.expectData("one", "still", "shop", "color", "red")
 	f.eventually(func() string {
-		for _, row := range told() {
-			if has("", row, "Drifted", "ConfigMap still/shop", "data.color", `was "red"`, `is "pink"`, "kubectl-edit") == "" {
-				return ""
-			}
+		records := f.driftOn("one", "retail/shop")
+		if len(records) != 1 {
+			return fmt.Sprintf("the records are %+v", records)
 		}
-		return fmt.Sprintf("the rows were %q", told())
+		r := records[0]
+		return has("the record", fmt.Sprintf("%s %s was %s is %s by %s, healed %v", r.Object, r.Path, r.Was, r.Is, r.Manager, r.Healed),
+			"ConfigMap still/shop data.color", `was "red"`, `is "pink"`, "by kubectl-edit", "healed true")
 	})
 	f.expectReady("retail/shop")
 

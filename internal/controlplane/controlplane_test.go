@@ -400,7 +400,7 @@ func eventually(t *testing.T, try func() error) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(3 * time.Minute) // a loaded machine takes its time
 	for {
 		err := try()
 		if err == nil {

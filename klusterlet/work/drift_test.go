@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -201,4 +202,17 @@ func TestResync(t *testing.T) {
 	}
 	s.expectValue(c, "1", "data", "k")
 	s.expectWork("web", workv1.WorkAvailable, metav1.ConditionTrue)
+}
+
+// TestAbsenceIsPolled: that an object of such a work is gone is told before it is corrected, however far the resync is.
+func TestAbsenceIsPolled(t *testing.T) {
+	s := newSite(t)
+	s.agent.ResyncInterval = time.Hour
+	s.start()
+	c := s.configMap("c", map[string]any{"k": "1"})
+	delete(c["metadata"].(map[string]any), "labels")
+	s.put("web", objects{c})
+	s.expectApplied("web")
+	s.remove(c)
+	s.expectWork("web", workv1.WorkAvailable, metav1.ConditionFalse)
 }

@@ -49,17 +49,18 @@ func TestJoin(t *testing.T) {
 	hub := first.hub()
 	h.expect("join-a", clusterv1.ManagedClusterConditionJoined, metav1.ConditionTrue)
 	h.expect("join-a", clusterv1.ManagedClusterConditionAvailable, metav1.ConditionTrue)
-	c := h.cluster("join-a")
-	if len(c.Spec.Taints) > 0 {
-		eventually(t, func() string {
-			return unless(len(h.cluster("join-a").Spec.Taints) == 0, "an available cluster has taints")
-		})
-	}
+	eventually(t, func() string {
+		return unless(len(h.cluster("join-a").Spec.Taints) == 0, "an available cluster has taints")
+	})
+	var c *clusterv1.ManagedCluster
+	set := &musterv1alpha1.APISet{}
+	eventually(t, func() string { // a fact that could not be found out at first comes later than the others
+		c = h.cluster("join-a")
+		return missing(h, client.ObjectKey{Name: claim(c, musterv1alpha1.APISetClaim)}, set)
+	})
 	if !strings.HasPrefix(c.Status.Version.Kubernetes, "v1.") {
 		t.Errorf("the version is %q", c.Status.Version.Kubernetes)
 	}
-	set := &musterv1alpha1.APISet{}
-	mustGet(t, h, client.ObjectKey{Name: claim(c, musterv1alpha1.APISetClaim)}, set)
 	if !slices.ContainsFunc(set.Resources, func(r musterv1alpha1.APIResource) bool {
 		return r.Kind == "Deployment" && r.Group == "apps" && r.Namespaced
 	}) {
@@ -113,9 +114,12 @@ func (h *hub) reach(agent client.Client, own, other string) {
 		}
 		return ""
 	})
-	if err := agent.Get(ctx, client.ObjectKey{Name: own}, &corev1.Namespace{}); err != nil {
-		h.t.Errorf("its own namespace: %v", err)
-	}
+	eventually(h.t, func() string { // another rule than that of its works, which the API server may learn later
+		if err := agent.Get(ctx, client.ObjectKey{Name: own}, &corev1.Namespace{}); err != nil {
+			return "its own namespace: " + err.Error()
+		}
+		return ""
+	})
 	itself := h.cluster(own)
 	for what, err := range map[string]error{
 		"another cluster's works": agent.List(ctx, &workv1.ManifestWorkList{}, client.InNamespace(other)),
@@ -315,9 +319,11 @@ func TestBadCertificate(t *testing.T) {
 				return unless(err == nil && string(now) != string(cfg.CertData), test.why+": the certificate is still the bad one")
 			})
 			h.expect(cl, clusterv1.ManagedClusterConditionAvailable, metav1.ConditionTrue)
-			if err := a.hub().List(t.Context(), &workv1.ManifestWorkList{}, client.InNamespace(cl)); err != nil {
-				t.Errorf("%s: the new certificate is no good: %v", test.why, err)
-			}
+			renewed := a.hub()
+			eventually(t, func() string {
+				err := renewed.List(t.Context(), &workv1.ManifestWorkList{}, client.InNamespace(cl))
+				return unless(err == nil, test.why+": the new certificate is no good")
+			})
 		})
 	}
 }
@@ -436,7 +442,7 @@ func (a *agent) has(file string) bool {
 // hub waits until the agent is in and returns a client with its certificate.
 func (a *agent) hub() client.Client {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(a.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(a.t.Context(), patience)
 	defer cancel()
 	hub, err := a.WaitForHubConfig(ctx)
 	if err != nil {

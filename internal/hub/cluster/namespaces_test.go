@@ -38,10 +38,13 @@ func TestManagedNamespaces(t *testing.T) {
 		})
 	}
 	expect("true")
-	mustGet(t, h, client.ObjectKeyFromObject(set), set)
-	set.Spec.ManagedNamespaces = nil
-	if err := h.Update(t.Context(), set); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, func() string { // again when the controller wrote the status in between
+		mustGet(t, h, client.ObjectKeyFromObject(set), set)
+		set.Spec.ManagedNamespaces = nil
+		if err := h.Update(t.Context(), set); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	expect("false")
 }

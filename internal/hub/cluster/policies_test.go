@@ -84,13 +84,9 @@ func TestPolicies(t *testing.T) {
 		"execute as another":          {why: "the right is for one account", who: strong, object: as("admin"), wrong: "system:serviceaccount:shop:admin"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := test.who.Create(t.Context(), test.object, client.DryRunAll)
-			switch {
-			case test.wrong == "" && err != nil:
-				t.Errorf("%s: %v", test.why, err)
-			case test.wrong != "" && (err == nil || !strings.Contains(err.Error(), test.wrong)):
-				t.Errorf("%s: got %v, want an error about %q", test.why, err, test.wrong)
-			}
+			expectAnswer(t, test.why, test.wrong, func() error {
+				return test.who.Create(t.Context(), test.object.DeepCopyObject().(client.Object), client.DryRunAll)
+			})
 		})
 	}
 	t.Run("updates", func(t *testing.T) {
@@ -102,32 +98,45 @@ func policiesOnUpdate(t *testing.T, h *hub, weak, strong client.Client) {
 	h.create(binding("edge", "edge"), as("deployer"), managed("policies", func(c *clusterv1.ManagedCluster) {
 		c.Labels = map[string]string{clusterv1beta2.ClusterSetLabel: "prod"}
 	}))
-	patch := func(who client.Client, o client.Object, json string) error {
-		return who.Patch(t.Context(), o.DeepCopyObject().(client.Object), client.RawPatch("application/merge-patch+json", []byte(json)), client.DryRunAll)
+	patch := func(who client.Client, o client.Object, json string) func() error {
+		return func() error {
+			return who.Patch(t.Context(), o.DeepCopyObject().(client.Object), client.RawPatch("application/merge-patch+json", []byte(json)), client.DryRunAll)
+		}
 	}
 	for name, test := range map[string]struct {
 		why   string
-		err   error
+		ask   func() error
 		wrong string
 	}{
-		"accept":       {why: "needs the right", err: patch(weak, managed("policies"), `{"spec":{"hubAcceptsClient":true}}`), wrong: "may not accept"},
-		"leave a set":  {why: "needs the right for the old one too", err: patch(strong, managed("policies"), `{"metadata":{"labels":{"cluster.open-cluster-management.io/clusterset":"edge"}}}`), wrong: "managedclustersets/join"},
-		"label":        {why: "anything else is free", err: patch(weak, managed("policies"), `{"metadata":{"labels":{"env":"prod"}}}`)},
-		"rebind":       {why: "a binding does not change", err: patch(strong, binding("edge", "edge"), `{"spec":{"clusterSet":"prod"}}`), wrong: "does not change"},
-		"same account": {why: "who keeps the account needs no right", err: patch(h.Client, as("deployer"), `{"metadata":{"labels":{"a":"b"}}}`)},
+		"accept":       {why: "needs the right", ask: patch(weak, managed("policies"), `{"spec":{"hubAcceptsClient":true}}`), wrong: "may not accept"},
+		"leave a set":  {why: "needs the right for the old one too", ask: patch(strong, managed("policies"), `{"metadata":{"labels":{"cluster.open-cluster-management.io/clusterset":"edge"}}}`), wrong: "managedclustersets/join"},
+		"label":        {why: "anything else is free", ask: patch(weak, managed("policies"), `{"metadata":{"labels":{"env":"prod"}}}`)},
+		"rebind":       {why: "a binding does not change", ask: patch(strong, binding("edge", "edge"), `{"spec":{"clusterSet":"prod"}}`), wrong: "does not change"},
+		"same account": {why: "who keeps the account needs no right", ask: patch(h.Client, as("deployer"), `{"metadata":{"labels":{"a":"b"}}}`)},
 	} {
-		if (test.wrong == "") != (test.err == nil) || test.err != nil && !strings.Contains(test.err.Error(), test.wrong) {
-			t.Errorf("%s, %s: got %v, want an error about %q", name, test.why, test.err, test.wrong)
-		}
+		expectAnswer(t, name+", "+test.why, test.wrong, test.ask)
 	}
+}
+
+// expectAnswer asks until the answer is an error about what is wrong, or none: the API server learns of rights and of
+// policies a moment after they were made.
+func expectAnswer(t *testing.T, why, wrong string, ask func() error) {
+	t.Helper()
+	eventually(t, func() string {
+		err := ask()
+		if (wrong == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), wrong) {
+			return fmt.Sprintf("%s: got %v, want an error about %q", why, err, wrong)
+		}
+		return ""
+	})
 }
 
 // awaitPolicies returns when the API server heeds all policies, which it does a moment after they were made.
 func awaitPolicies(t *testing.T, weak client.Client) {
 	t.Helper()
-	for _, o := range []client.Object{managed("policies", acceptedCluster), binding("mine", "edge"), manifests()} {
-		eventually(t, func() string {
-			return unless(weak.Create(t.Context(), o.DeepCopyObject().(client.Object), client.DryRunAll) != nil, "a policy is not heeded yet")
+	for _, o := range []client.Object{managed("policies", acceptedCluster), binding("mine", "edge"), manifests(), application("shop/deployer")} {
+		expectAnswer(t, "a policy is not heeded yet", "ValidatingAdmissionPolicy", func() error {
+			return weak.Create(t.Context(), o.DeepCopyObject().(client.Object), client.DryRunAll)
 		})
 	}
 }

@@ -232,27 +232,41 @@ var _ = Describe("A placement", func() {
 	It("shows scores to those who ask, and follows them no faster than they ask", func(ctx SpecContext) {
 		t := newTenant(ctx)
 		a, b := t.cluster(ctx, "a", nil), t.cluster(ctx, "b", nil)
-		t.score(ctx, a, 10)
-		p := t.placement(ctx, "edge", func(s *clusterv1beta1.PlacementSpec) {
-			s.SortBy, s.ScoreRateLimit = clusterv1beta1.SortByScore, "1h"
-			s.PrioritizerPolicy = clusterv1beta1.PrioritizerPolicy{Mode: clusterv1beta1.PrioritizerPolicyModeExact, Configurations: []clusterv1beta1.PrioritizerConfig{
-				{Weight: 1, ScoreCoordinate: &clusterv1beta1.ScoreCoordinate{Type: clusterv1beta1.ScoreCoordinateTypeAddOn, AddOn: &clusterv1beta1.AddOnScore{ResourceName: "usage", ScoreName: "cpu"}}},
-			}}
-		})
-		expectChosen(ctx, p, a, b)
-		scores := func() string {
+		byScore := func(limit string) func(*clusterv1beta1.PlacementSpec) {
+			return func(s *clusterv1beta1.PlacementSpec) {
+				s.SortBy, s.ScoreRateLimit = clusterv1beta1.SortByScore, limit
+				s.PrioritizerPolicy = clusterv1beta1.PrioritizerPolicy{Mode: clusterv1beta1.PrioritizerPolicyModeExact, Configurations: []clusterv1beta1.PrioritizerConfig{
+					{Weight: 1, ScoreCoordinate: &clusterv1beta1.ScoreCoordinate{Type: clusterv1beta1.ScoreCoordinateTypeAddOn, AddOn: &clusterv1beta1.AddOnScore{ResourceName: "usage", ScoreName: "cpu"}}},
+				}}
+			}
+		}
+		scoresOf := func(p *clusterv1beta1.Placement) string {
 			text := ""
-			for _, d := range pagesOf(ctx, p)[0].Status.Decisions {
-				text += fmt.Sprintf("%s %d ", strings.TrimSuffix(d.ClusterName, "-"+t.name), *d.Score)
+			for _, page := range pagesOf(ctx, p) {
+				for _, d := range page.Status.Decisions {
+					text += strings.TrimSuffix(d.ClusterName, "-"+t.name)
+					if d.Score != nil {
+						text += fmt.Sprintf(" %d ", *d.Score)
+					}
+				}
 			}
 			return text
 		}
+		// The scheduler has seen a score when a placement without a limit follows it.
+		unlimited := t.placement(ctx, "unlimited", byScore("0s"))
+		seen := func(scores string) { Eventually(scoresOf).WithArguments(unlimited).Should(Equal(scores)) }
+		t.score(ctx, a, 10)
+		seen("a 10 b 0 ")
+		p := t.placement(ctx, "edge", byScore("1h"))
+		expectChosen(ctx, p, a, b)
+		scores := func() string { return scoresOf(p) }
 		Expect(scores()).To(Equal("a 10 b 0 "), "the best comes first")
 		updated := live(ctx, p).Status.LastScoreUpdateTime
 		Expect(updated).NotTo(BeNil())
 
 		By("a score that changes within the hour waits, a cluster that comes does not and brings it along")
 		t.score(ctx, b, 90)
+		seen("b 90 a 10 ")
 		c := t.cluster(ctx, "c", nil)
 		expectChosen(ctx, p, a, b, c)
 		Eventually(scores).Should(Equal("b 90 a 10 c 0 "))
@@ -279,19 +293,22 @@ var _ = Describe("A placement", func() {
 			}
 		})
 		expectChosen(ctx, p, t.cluster(ctx, "a", nil))
-		families, err := metrics.Registry.Gather()
-		Expect(err).NotTo(HaveOccurred())
-		measured := map[string]bool{}
-		for _, family := range families {
-			for _, m := range family.Metric {
-				labels := ""
-				for _, l := range m.Label {
-					labels += "," + l.GetName() + "=" + l.GetValue()
-				}
-				if m.Histogram.GetSampleCount() > 0 {
-					measured[family.GetName()+labels] = true
+		measured := func() map[string]bool {
+			families, err := metrics.Registry.Gather()
+			Expect(err).NotTo(HaveOccurred())
+			measured := map[string]bool{}
+			for _, family := range families {
+				for _, m := range family.Metric {
+					labels := ""
+					for _, l := range m.Label {
+						labels += "," + l.GetName() + "=" + l.GetValue()
+					}
+					if m.Histogram.GetSampleCount() > 0 {
+						measured[family.GetName()+labels] = true
+					}
 				}
 			}
+			return measured
 		}
 		for _, name := range []string{
 			"scheduling_scheduling_duration_seconds,name=placement_scheduling",
@@ -301,7 +318,7 @@ var _ = Describe("A placement", func() {
 			"scheduling_plugin_duration_seconds,name=placement_scheduling,plugin_name=Balance,plugin_type=prioritizer",
 			"scheduling_plugin_duration_seconds,name=placement_scheduling,plugin_name=AddOn,plugin_type=prioritizer",
 		} {
-			Expect(measured).To(HaveKey(name))
+			Eventually(measured).Should(HaveKey(name)) // what was written is measured a moment later
 		}
 	})
 

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) { test.Main(m, test.Environment{HubCRDs: crds.Hub()}
 
 func TestPlacements(t *testing.T) {
 	RegisterFailHandler(Fail)
-	SetDefaultEventuallyTimeout(30 * time.Second)
+	SetDefaultEventuallyTimeout(3 * time.Minute) // a loaded machine takes its time
 	SetDefaultEventuallyPollingInterval(20 * time.Millisecond)
 	RunSpecs(t, "Placements")
 }
