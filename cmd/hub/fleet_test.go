@@ -65,8 +65,9 @@ type theFleet struct {
 	stop   func() // of the hub's controllers
 	agents map[string]func()
 	spokes map[string]*controlplane.ControlPlane
-	// controllers that startHub runs.
+	// controllers that startHub runs, and what else it is told.
 	controllers []string
+	options     []func(*Options)
 }
 
 // run is a subtest on the same fleet. After one that failed the fleet is in no known state: the others are not run.
@@ -84,17 +85,17 @@ func (f *theFleet) run(name string, do func(f *theFleet)) {
 }
 
 // newFleet starts a hub whose repository has the given files, and delivers nothing yet.
-func newFleet(t testing.TB, archive string) *theFleet {
+func newFleet(t testing.TB, archive string, options ...func(*Options)) *theFleet {
 	t.Helper()
-	return newFleetOn(t, controlplane.Options{Name: "hub"}, archive)
+	return newFleetOn(t, controlplane.Options{Name: "hub"}, archive, options...)
 }
 
 // newFleetOn chooses the control plane: where a garbage collector matters it runs kube-controller-manager.
-func newFleetOn(t testing.TB, o controlplane.Options, archive string) *theFleet {
+func newFleetOn(t testing.TB, o controlplane.Options, archive string, options ...func(*Options)) *theFleet {
 	t.Helper()
 	f := &theFleet{
 		t: t, ctx: context.Background(), cp: test.ControlPlane(t, o), controllers: []string{"*"},
-		repo: test.NewRepository(t, archive), state: t.TempDir(), agents: map[string]func(){}, spokes: map[string]*controlplane.ControlPlane{},
+		options: options, repo: test.NewRepository(t, archive), state: t.TempDir(), agents: map[string]func(){}, spokes: map[string]*controlplane.ControlPlane{},
 	}
 	f.url = f.cp.URL()
 	f.prepareHub()
@@ -162,13 +163,15 @@ func (f *theFleet) startHub() {
 	config := f.hubConfig()
 	ctx, cancel := context.WithCancel(f.ctx)
 	done := make(chan error, 1)
-	go func() {
-		done <- Run(ctx, Options{
-			Config: config, Controllers: f.controllers, StateDir: f.state, LocalRepositories: []string{filepath.Dir(f.repo.Dir)},
-			RenderCache: 64, Writers: 8, StatusInterval: 50 * time.Millisecond, Settle: 5 * time.Second,
-			SeveralHubs: true,
-		})
-	}()
+	o := Options{
+		Config: config, Controllers: f.controllers, StateDir: f.state, LocalRepositories: []string{filepath.Dir(f.repo.Dir)},
+		RenderCache: 64, Writers: 8, StatusInterval: 50 * time.Millisecond, Settle: 5 * time.Second,
+		SeveralHubs: true,
+	}
+	for _, change := range f.options {
+		change(&o)
+	}
+	go func() { done <- Run(ctx, o) }()
 	f.stop = func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -163,14 +164,18 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
+	renderer := render.New(o.RenderCache << 20)
+	rendered.count(renderer)
 	p := &parts{
-		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store},
-		planner: &plan.Planner{Renderer: render.New(o.RenderCache << 20)},
+		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store}, planner: &plan.Planner{Renderer: renderer},
 	}
 	for _, name := range selected {
 		if err := controllers[name](p); err != nil {
 			return fmt.Errorf("set up controller %s: %w", name, err)
 		}
+	}
+	if err := p.beat(selected); err != nil {
+		return err
 	}
 	if err := p.serveWebhooks(); err != nil {
 		return err
@@ -247,10 +252,27 @@ func newManager(cfg *rest.Config, o Options, controllers []string) (ctrl.Manager
 
 // cacheFor are the options of the cache. A kind that is named in them has to exist: placements alone need no works.
 func cacheFor(controllers []string) cache.Options {
-	if slices.Equal(controllers, []string{"placement"}) {
+	if placementsAlone(controllers) {
 		return cache.Options{}
 	}
 	return cache.Options{ByObject: map[client.Object]cache.ByObject{&workv1.ManifestWork{}: {Transform: hub.StripWork}}}
+}
+
+// placementsAlone: the API server may be another's, with the kinds of clusters and placements and nothing else of ours.
+func placementsAlone(controllers []string) bool {
+	return slices.Equal(controllers, []string{"placement"})
+}
+
+// beat lets people see that the controllers run.
+func (p *parts) beat(controllers []string) error {
+	if placementsAlone(controllers) {
+		return nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("name this hub: %w", err)
+	}
+	return p.mgr.Add(&hub.Heartbeat{Client: p.mgr.GetClient(), Holder: fmt.Sprintf("%s %d", host, os.Getpid()), Now: time.Now})
 }
 
 // serveWebhooks listens for Git hosts that say that a repository changed.

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"

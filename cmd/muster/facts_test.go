@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/drift"
 )
@@ -59,6 +61,7 @@ func app(name, revision string, s musterv1alpha1.Summary, rows ...musterv1alpha1
 	a := musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "retail", Name: name, Annotations: map[string]string{musterv1alpha1.RepositoryAnnotation: "muster-system/fleet"},
 	}}
+	a.Spec.PlacementRef.Name = name
 	a.Status.Revision, a.Status.Summary, a.Status.Clusters = revision, s, rows
 	a.Status.Conditions = []metav1.Condition{condition("Planned", true), condition("Ready", true)}
 	return a
@@ -70,14 +73,20 @@ func delivered(revision string) musterv1alpha1.FleetRepository {
 	return r
 }
 
-func TestOverview(t *testing.T) {
+// fleetFacts has something of everything that a person has to know.
+func fleetFacts() hubFacts {
 	held := app("web", "aaaaaaaaaa", musterv1alpha1.Summary{Clusters: 3, Current: 2, Held: 1})
 	held.Status.Held = &musterv1alpha1.Held{Plan: "7c1e04aa11", Deletions: 3, Message: "retail/web would leave 3 of 4 clusters: approve with muster approve --plan 7c1e04a"}
 	repository := delivered("aaaaaaaaaa")
-	repository.Status.FaultCount = 1
+	repository.Status.FaultCount, repository.Status.DeliveredAt = 1, &metav1.Time{Time: time.Unix(0, 0)}
+	repository.Status.Conditions = []metav1.Condition{condition("Fetched", true), condition("Ready", true)}
 	repository.Status.Faults = []musterv1alpha1.Fault{{Reason: "RenderFailed", Application: "retail/web", Cluster: "a", File: "values.yaml", Line: 12, Message: "no label", Move: "Author"}}
-	facts := hubFacts{
-		clusters:     []clusterv1.ManagedCluster{managed("new", false)},
+	joined, available := condition(clusterv1.ManagedClusterConditionJoined, true), condition(clusterv1.ManagedClusterConditionAvailable, true)
+	return hubFacts{
+		hub: hubView{State: hubRuns},
+		clusters: []clusterv1.ManagedCluster{
+			managed("new", false), managed("a", true, joined, available), managed("b", true, joined), managed("soon", true),
+		},
 		applications: []musterv1alpha1.Application{held, app("cart", "aaaaaaaaaa", musterv1alpha1.Summary{Clusters: 1, Current: 1, Healthy: 1})},
 		repositories: []musterv1alpha1.FleetRepository{repository},
 		drift: []driftRow{
@@ -85,61 +94,190 @@ func TestOverview(t *testing.T) {
 			{Application: "platform/ledger", Cluster: "c", Record: drift.Record{Path: "spec.replicas", Was: "3", Is: "5", Healed: true}},
 		},
 	}
+}
+
+func overviewText(f hubFacts) []string {
 	p := &printer{}
-	printOverview(p, overviewOf(facts, time.Unix(720, 0)))
+	now := time.Unix(720, 0)
+	printOverview(p, overviewOf(f, now), now)
+	return strings.Split(strings.TrimSpace(p.b.String()), "\n")
+}
+
+func TestOverview(t *testing.T) {
 	want := []string{
-		"CLUSTERS 1   waiting 1",
+		"CLUSTERS 4   available 1   offline 1   joining 1   waiting 1",
+		"REPOSITORY           FETCHED  DELIVERED  AGO  PLAN  FAULTS  STATE",
+		"muster-system/fleet  aaaaaaa  aaaaaaa    12m  -     1       Ready",
 		"APPLICATION  REVISION  CURRENT  OFFLINE  FAILED  DRIFT  STATE",
 		"retail/cart  aaaaaaa   1/1      0        0       0      Ready",
 		"retail/web   aaaaaaa   2/3      0        0       0      Held: 3 deletions",
 		"NEEDS YOU",
-		"  retail               3 deletions held: retail/web would leave 3 of 4 clusters  muster approve --plan 7c1e04aa",
-		"  muster-system/fleet  retail/web on a: RenderFailed: no label                   values.yaml:12",
-		"  platform             ledger @ b                                                spec.replicas 3→5 by kubectl-edit, 12m, Report mode",
-		"  new                  waits to be accepted                                      muster accept new",
+		"  retail               3 deletions held: retail/web would leave 3 of 4 clusters         muster approve --plan 7c1e04aa",
+		"  muster-system/fleet  retail/web on a: RenderFailed: no label                          correct values.yaml:12",
+		"  platform             ledger @ b: spec.replicas 3→5 by kubectl-edit, 12m, Report mode  muster drift platform/ledger",
+		"  new                  waits to be accepted                                             muster accept new",
 	}
-	got := strings.Split(strings.TrimSpace(p.b.String()), "\n")
-	got = append(got[:1], got[3:]...) // without the repositories
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, overviewText(fleetFacts())); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestTroubleOfTheWhole: what is wrong with the hub or a repository is on the screen, for people and for programs, with what
+// to do.
+func TestTroubleOfTheWhole(t *testing.T) {
+	at := func(seconds int64) metav1.Time { return metav1.Time{Time: time.Unix(seconds, 0)} }
+	fetched := func(status metav1.ConditionStatus, reason, message string) func(*hubFacts) {
+		return func(f *hubFacts) {
+			r := &f.repositories[0]
+			r.Status.Conditions = []metav1.Condition{{Type: "Fetched", Status: status, Reason: reason, Message: message, LastTransitionTime: at(420)}, condition("Ready", true)}
+			if status == metav1.ConditionFalse {
+				r.Status.Conditions[1] = metav1.Condition{Type: "Ready", Status: status, Reason: reason, Message: message}
+				r.Status.Faults = []musterv1alpha1.Fault{{Reason: reason, Message: message, Move: "Machine"}}
+			}
+		}
+	}
+	fault := func(f musterv1alpha1.Fault) func(*hubFacts) {
+		return func(facts *hubFacts) { facts.repositories[0].Status.Faults = []musterv1alpha1.Fault{f} }
+	}
+	seen := time.Unix(540, 0)
+	for name, row := range map[string]struct {
+		why    string
+		change func(*hubFacts)
+		text   []string
+		next   string
+		json   string
+	}{
+		"dead hub": {"what a dead hub wrote may be old", func(f *hubFacts) { f.hub = hubView{State: hubSilent, LastSeen: &seen} },
+			[]string{"HUB last seen 3m ago: what is shown may be old"}, "muster up", `"hub":{"state":"silent","lastSeen":"`},
+		"no hub": {"nothing would ever happen", func(f *hubFacts) { f.hub = hubView{State: hubNever} },
+			[]string{"HUB never seen"}, "muster up", `"hub":{"state":"never"}`},
+		"unreachable": {"for how long, and what stays", fetched("False", "SourceUnavailable", "git.example.com cannot be reached"),
+			[]string{"aaaaaaa    12m", "for 5m: SourceUnavailable: git.example.com cannot be reached"}, "correct spec.url, spec.ref or its Secret: kubectl -n muster-system edit fleetrepository fleet", `"unreadableSince":"`},
+		"rewritten": {"it is delivered, and said until the next push", fetched("True", "HistoryRewritten", "the history was rewritten: b does not follow"),
+			[]string{"Ready; its history was rewritten", "the history was rewritten: b does not follow"}, "ask who force-pushed", `"rewritten":"the history was rewritten: b does not follow"`},
+		"wrong path": {"it stands in no file", fault(musterv1alpha1.Fault{Reason: "ContentMissing", Message: "commit aaaaaaa has no folder flete", Move: "Author"}),
+			[]string{"ContentMissing: commit aaaaaaa has no folder flete"}, "correct spec.path: kubectl -n muster-system edit fleetrepository fleet", `"what":"ContentMissing`},
+		"empty": {"nothing was ever pushed", fault(musterv1alpha1.Fault{Reason: "RepositoryEmpty", Message: "it has no commit", Move: "Author"}),
+			[]string{"RepositoryEmpty: it has no commit"}, "push the fleet's definitions to it", `"what":"RepositoryEmpty`},
+		"refused file": {"a huge or binary file, or a link that leaves", fault(musterv1alpha1.Fault{Reason: "ContentRefused", File: "clusters/b.yaml", Message: "it is binary", Move: "Author"}),
+			[]string{"ContentRefused: it is binary"}, "correct clusters/b.yaml", `"what":"ContentRefused`},
+		"the hub's own": {"no fault says it", func(f *hubFacts) {
+			f.repositories[0].Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "False", Reason: "Failed", Message: "the API server is slow"}}
+		}, []string{"the hub fails, and tries again: the API server is slow"}, "read the hub's log", `"ready":false`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := fleetFacts()
+			row.change(&f)
+			text := strings.Join(overviewText(f), "\n")
+			expect(t, text, append(row.text, row.next)...)
+			o := overviewOf(f, time.Unix(720, 0))
+			data, err := json.Marshal(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			expect(t, string(data), row.json)
+			for _, n := range o.NeedsYou {
+				if n.Next == "" {
+					t.Errorf("%s: %q does not say what to do", row.why, n.What)
+				}
+			}
+			if o.well() {
+				t.Errorf("%s: all is said to be well", row.why)
+			}
+		})
+	}
+}
+
+// TestWell is what --exit-code answers by.
+func TestWell(t *testing.T) {
+	good := app("cart", "aaaaaaaaaa", musterv1alpha1.Summary{Clusters: 1, Current: 1, Healthy: 1})
+	pending := good
+	pending.Status.Conditions = []metav1.Condition{condition("Ready", false)}
+	for name, row := range map[string]struct {
+		app  musterv1alpha1.Application
+		hub  string
+		well bool
+	}{"all is well": {good, hubRuns, true}, "whether the hub runs may not be asked": {good, hubUnknown, true}, "an application is not ready": {pending, hubRuns, false}, "the hub is dead": {good, hubNever, false}} {
+		f := hubFacts{hub: hubView{State: row.hub}, applications: []musterv1alpha1.Application{row.app}}
+		if got := overviewOf(f, time.Unix(0, 0)).well(); got != row.well {
+			t.Errorf("%s: well is %v", name, got)
+		}
 	}
 }
 
 func TestProgress(t *testing.T) {
 	done := app("web", "abc123", musterv1alpha1.Summary{Clusters: 2, Current: 2, Healthy: 2})
+	cart := app("cart", "abc123", musterv1alpha1.Summary{Clusters: 1, Current: 1, Healthy: 1})
 	offline := app("web", "abc123", musterv1alpha1.Summary{Clusters: 2, Current: 1, Healthy: 1, Offline: 1}, musterv1alpha1.ClusterStatus{Cluster: "b", State: "Offline"})
 	// The offline cluster counts as healthy, from before it went away; the other one is not there yet.
 	both := app("web", "abc123", musterv1alpha1.Summary{Clusters: 2, Healthy: 1, Offline: 1}, musterv1alpha1.ClusterStatus{Cluster: "a", State: "Pending"})
+	dark := app("web", "abc123", musterv1alpha1.Summary{Clusters: 2, Current: 2, Healthy: 2, Offline: 2}, musterv1alpha1.ClusterStatus{Cluster: "a", State: "Offline"}, musterv1alpha1.ClusterStatus{Cluster: "b", State: "Offline"})
 	held := done
 	held.Status.Held = &musterv1alpha1.Held{Message: "waits for an approval"}
-	faulty := app("web", "abc123", musterv1alpha1.Summary{Clusters: 2, Healthy: 1, Faulty: 1})
-	unplanned := app("web", "abc123", musterv1alpha1.Summary{})
-	unplanned.Status.Conditions = []metav1.Condition{condition("Planned", false)}
+	refused := app("web", "abc123", musterv1alpha1.Summary{Clusters: 2, Healthy: 1, Faulty: 1})
+	faulty := func(move, reason string) musterv1alpha1.Application {
+		a := app("web", "abc123", musterv1alpha1.Summary{Clusters: 2, Healthy: 1, Faulty: 1},
+			musterv1alpha1.ClusterStatus{Cluster: "a", State: "Faulty", Reason: reason, Move: move, File: "values.yaml", Line: 7})
+		a.Status.Conditions = []metav1.Condition{{Type: "Planned", Status: "False", Reason: "Faults", Message: "1 faults, the first: no label"}}
+		return a
+	}
+	nowhere := app("web", "abc123", musterv1alpha1.Summary{})
 	hand := app("hand", "generation-1", musterv1alpha1.Summary{})
 	hand.Annotations = nil
+	chosen := clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "web"}}
+	chosen.Status.NumberOfSelectedClusters = 3
+	later := func(string) (bool, bool) { return true, true }
+	elsewhere := func(string) (bool, bool) { return false, true }
+	type apps = []musterv1alpha1.Application
 	for name, row := range map[string]struct {
-		why     string
-		at      string
-		apps    []musterv1alpha1.Application
-		missing string // "" when it is done
+		why      string
+		at       string
+		apps     apps
+		asked    asked
+		missing  string // "" when it is there
+		blocked  bool
+		unproven bool
+		text     string // what is printed when it is there
 	}{
-		"everywhere":             {"all are healthy at the commit", "abc123", []musterv1alpha1.Application{done}, ""},
-		"but offline":            {"a cluster that does not answer is not waited for", "abc123", []musterv1alpha1.Application{offline}, ""},
-		"offline counts healthy": {"an offline cluster must not hide one that is not there yet", "abc123", []musterv1alpha1.Application{both}, "healthy on 1 of 2 clusters"},
-		"held":                   {"what is held is not done", "abc123", []musterv1alpha1.Application{held}, "waits for an approval"},
-		"faulty":                 {"a cluster failed", "abc123", []musterv1alpha1.Application{faulty}, "failed on 1 cluster"},
-		"unplanned":              {"no cluster is no proof when nothing could be planned", "abc123", []musterv1alpha1.Application{unplanned}, "m"},
-		"older":                  {"the application is at another commit", "abc123", []musterv1alpha1.Application{app("web", "fff", musterv1alpha1.Summary{})}, "planned at fff"},
-		"not delivered":          {"the repository is not there", "fff", []musterv1alpha1.Application{done}, "muster-system/fleet is at fff"},
-		"by hand":                {"an application of no repository is at no commit", "abc123", []musterv1alpha1.Application{done, hand}, ""},
+		"everywhere":             {why: "all are healthy at the commit", at: "abc123", apps: apps{done, cart}, text: "healthy on 3 of 3 clusters over 2 applications"},
+		"but offline":            {why: "a cluster that does not answer is named and not waited for", at: "abc123", apps: apps{offline}, text: "offline, and not waited for: retail/web: b"},
+		"offline counts healthy": {why: "an offline cluster must not hide one that is not there yet", at: "abc123", apps: apps{both}, missing: "healthy on 1 of 2 clusters"},
+		"all offline":            {why: "nobody is there to show it, however healthy they were", at: "abc123", apps: apps{dark, cart}, missing: "no cluster of its 2 answers: a b", unproven: true},
+		"no cluster has it":      {why: "three were chosen", at: "abc123", apps: apps{nowhere}, missing: "chose 3 clusters, and none has it", unproven: true},
+		"no cluster at all":      {why: "one cluster has not joined yet", at: "abc123", apps: apps{app("cart", "abc123", musterv1alpha1.Summary{})}, missing: "nothing runs it (not joined yet: soon)", unproven: true},
+		"held":                   {why: "an approval is a person's", at: "abc123", apps: apps{held}, missing: "waits for an approval", blocked: true},
+		"faulty":                 {why: "only a commit resolves it", at: "abc123", apps: apps{faulty("Author", "RenderFailed")}, missing: "no label; correct values.yaml:7", blocked: true},
+		"faulty for now":         {why: "the hub tries again", at: "abc123", apps: apps{faulty("Machine", "DecisionsIncomplete")}, missing: "no label"},
+		"claimed for now":        {why: "the other application may let go", at: "abc123", apps: apps{faulty("Author", "ObjectClaimed")}, missing: "no label"},
+		"refused":                {why: "a cluster may take it later", at: "abc123", apps: apps{refused}, missing: "failed on 1 cluster"},
+		"older":                  {why: "the application is at another commit", at: "abc123", apps: apps{app("web", "fff", musterv1alpha1.Summary{})}, missing: "planned at fff"},
+		"not delivered":          {why: "the repository is not there", at: "fff", apps: apps{done}, missing: "muster-system/fleet is at fff, and whether that contains it is not known here"},
+		"not contained":          {why: "it is known not to be", at: "fff", apps: apps{done}, asked: asked{contains: elsewhere}, missing: "muster-system/fleet is at fff"},
+		"later":                  {why: "a later commit contains it", at: "def456", apps: apps{app("web", "def456", musterv1alpha1.Summary{Clusters: 1, Healthy: 1})}, asked: asked{contains: later}, text: "def456, which contains abc1, runs"},
+		"by hand":                {why: "an application of no repository is at no commit", at: "abc123", apps: apps{done, hand}, text: "over 1 application"},
+		"none":                   {why: "a repository may define clusters only", at: "abc123", text: "defines no application"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := hubFacts{repositories: []musterv1alpha1.FleetRepository{delivered(row.at)}, applications: row.apps}
-			p := progressOf(f, "abc1", "")
-			if p.Done != (row.missing == "") || !strings.Contains(strings.Join(p.Missing, ";"), row.missing) {
-				t.Errorf("%s: done %v, missing %q", row.why, p.Done, p.Missing)
+			f := hubFacts{
+				hub: hubView{State: hubRuns}, repositories: []musterv1alpha1.FleetRepository{delivered(row.at)}, applications: row.apps,
+				placements: []clusterv1beta1.Placement{chosen}, clusters: []clusterv1.ManagedCluster{managed("soon", true)},
 			}
+			row.asked.revision = "abc1"
+			p := progressOf(f, row.asked)
+			if p.Done != (row.missing == "") || !strings.Contains(strings.Join(p.lacks(), ";"), row.missing) || (len(p.Blocked) > 0) != row.blocked || (len(p.Unproven) > 0) != row.unproven {
+				t.Errorf("%s: done %v, missing %q, blocked %q, unproven %q", row.why, p.Done, p.Missing, p.Blocked, p.Unproven)
+			}
+			if !p.Done {
+				return
+			}
+			out := &printer{}
+			printProgress(out, p)
+			expect(t, out.b.String(), row.text)
 		})
+	}
+	dead := hubFacts{hub: hubView{State: hubNever}, repositories: []musterv1alpha1.FleetRepository{delivered("abc123")}, applications: apps{done}}
+	if p := progressOf(dead, asked{revision: "abc1"}); p.Done {
+		t.Error("a hub that does not run shows nothing")
 	}
 }
 

@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -22,6 +25,7 @@ import (
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
 	"github.com/muster-io/muster/internal/test"
@@ -125,7 +129,7 @@ func TestApprove(t *testing.T) {
 	if got := now.Annotations[musterv1alpha1.ApprovedPlanAnnotation]; got != "0123456789abcdef" {
 		t.Errorf("annotation is %q, want the full digest", got)
 	}
-	expect(t, h.muster(t, 1, "status", "approve/wep"), "did you mean approve/web?")
+	expect(t, h.muster(t, 2, "status", "approve/wep"), "did you mean approve/web?")
 	expect(t, h.muster(t, 0, "status", "approve/web", "-o", "json"), `"state": "Held: 2 deletions"`)
 	expect(t, h.muster(t, 1, "wait", "--revision", "abc", "--timeout", "1ms"), "the hub has no FleetRepository")
 }
@@ -204,7 +208,9 @@ func TestDiffInWorlds(t *testing.T) {
 	if got, want := tail(out.String()), tail(live); got != want {
 		t.Errorf("in the file's world:\n%s\nin the hub's:\n%s", got, want)
 	}
-	expect(t, h.muster(t, 0, "status", "--cluster", "prod-1"), "CLUSTER prod-1   available", "retail/web")
+	expect(t, h.muster(t, 0, "status", "cluster", "prod-1"), "CLUSTER prod-1   available", "retail/web")
+	expect(t, h.muster(t, 1, "status", "cluster", "prod-4", "--exit-code"), "CLUSTER prod-4   offline")
+	expect(t, h.muster(t, 2, "status", "cluster", "prod-5"), "did you mean prod-")
 	expect(t, h.muster(t, 0, "why", "retail/web", "dev-1"), "dev-1", "no", "env=dev")
 	expect(t, h.muster(t, 0, "drift"), "nothing has drifted")
 }
@@ -287,4 +293,85 @@ func TestJSONOfStatus(t *testing.T) {
 	if err := json.Unmarshal([]byte(h.muster(t, 0, "status", "-o", "json")), &o); err != nil {
 		t.Fatal(err)
 	}
+	if o.Hub.State != hubNever || len(o.NeedsYou) == 0 || o.NeedsYou[0].Who != "hub" {
+		t.Errorf("no hub runs here, and it says %+v %+v", o.Hub, o.NeedsYou)
+	}
+	h.muster(t, 1, "status", "--exit-code")
+}
+
+// TestHeartbeatIsRead: the hub's Lease is what tells whether the status is of now.
+func TestHeartbeatIsRead(t *testing.T) {
+	h := newTestHub(t)
+	h.namespace(t, hub.HeartbeatKey.Namespace)
+	seconds, now := int32(30), time.Now()
+	beat := func(at time.Time) *coordinationv1.Lease {
+		return &coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{Namespace: hub.HeartbeatKey.Namespace, Name: hub.HeartbeatKey.Name},
+			Spec:       coordinationv1.LeaseSpec{LeaseDurationSeconds: &seconds, RenewTime: &metav1.MicroTime{Time: at}},
+		}
+	}
+	lease := beat(now.Add(-3 * time.Minute))
+	h.make(t, lease)
+	expect(t, h.muster(t, 0, "status"), "HUB last seen 3m ago: what is shown may be old", "muster up")
+	update := beat(now.Add(time.Hour))
+	update.ResourceVersion = lease.ResourceVersion
+	if err := h.Update(t.Context(), update); err != nil {
+		t.Fatal(err)
+	}
+	if text := h.muster(t, 0, "status"); strings.Contains(text, "HUB") {
+		t.Errorf("the hub runs:\n%s", text)
+	}
+}
+
+// TestWatch: what is watched is printed again when it has changed, and only then.
+func TestWatch(t *testing.T) {
+	h := newTestHub(t)
+	var out bytes.Buffer
+	c := &cli{out: &out, now: time.Now, output: "table"}
+	looks := 0
+	err := c.follow(t.Context(), func(ctx context.Context) (answer, error) { return c.overview(ctx, h) }, func() bool {
+		looks++
+		if looks == 2 { // the first look is followed by one at which nothing has changed
+			h.make(t, &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: "watched"}})
+		}
+		return looks < 4
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed := strings.Split(out.String(), "---\n")
+	if len(printed) != 2 || strings.Contains(printed[0], "watched") || !strings.Contains(printed[1], "muster accept watched") {
+		t.Errorf("printed %d times in %d looks:\n%s", len(printed), looks, out.String())
+	}
+}
+
+// TestWaitEndsEarly: a person's move is said, and not waited for.
+func TestWaitEndsEarly(t *testing.T) {
+	h := newTestHub(t)
+	h.namespace(t, "early")
+	r := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "early", Name: "fleet"}}
+	r.Spec.URL, r.Spec.Interval.Duration = "https://git.example.com/fleet", time.Minute
+	r.Status.Revision = "abc1230000000000000000000000000000000000"
+	r.Status.ObservedGeneration = 1
+	h.make(t, r)
+	a := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "early", Name: "web", Annotations: map[string]string{musterv1alpha1.RepositoryAnnotation: "early/fleet"},
+	}}
+	a.Spec.PlacementRef.Name, a.Spec.Source.Path = "p", "s"
+	a.Status.Revision, a.Status.ObservedGeneration = r.Status.Revision, 1
+	a.Status.Conditions = []metav1.Condition{{Type: "Planned", Status: "True", Reason: "Succeeded", LastTransitionTime: metav1.Now()}}
+	a.Status.Held = &musterv1alpha1.Held{Plan: "0123456789abcdef", Deletions: 2, Message: "two would go: approve with muster approve --plan 0123456"}
+	h.make(t, a)
+
+	var out, errs bytes.Buffer
+	c := &cli{out: &out, errs: &errs, now: time.Now}
+	err := c.wait(t.Context(), h, asked{revision: "abc123"}, time.Hour, 0)
+	var exit exitError
+	if !errors.As(err, &exit) || exit.code != 1 {
+		t.Fatalf("ended with %v, want exit code 1", err)
+	}
+	expect(t, exit.message, "waits for you", "muster approve --plan 0123456")
+	expect(t, errs.String(), "two would go")
+	expect(t, h.muster(t, 1, "wait", "--revision", "abc123", "--timeout", "1ms"), "muster approve --plan 0123456")
+	expect(t, h.muster(t, 2, "wait", "--revision", "abc123", "--application", "early/wep"), "did you mean early/web?")
 }

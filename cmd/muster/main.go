@@ -55,13 +55,18 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 	if exit.code > 0 {
 		return exit.code
 	}
-	if command != nil && command.Name() == "diff" {
+	if command != nil && (command.Name() == "diff" || command.Annotations[exitCodes] != "") {
 		return exitTrouble
 	}
 	return 1
 }
 
-// The exit codes of diff, which are those of diff(1). Other commands end with 0, or with 1 when they fail.
+// exitCodes is the annotation of commands whose exit code is an answer: 0 yes, 1 no, 2 trouble.
+const exitCodes = "exit-codes"
+
+var exitsAsDiff = map[string]string{exitCodes: "diff"}
+
+// The exit codes of diff, which are those of diff(1), and of status and wait. Other commands end with 0, or with 1 when they fail.
 const (
 	exitChanges = 1
 	exitTrouble = 2

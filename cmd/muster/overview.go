@@ -16,6 +16,7 @@ import (
 
 // overview is the fleet on one screen.
 type overview struct {
+	Hub          hubView          `json:"hub"`
 	Clusters     map[string]int   `json:"clusters"` // by state
 	Repositories []repositoryView `json:"repositories"`
 	Applications []applicationRow `json:"applications"`
@@ -23,52 +24,109 @@ type overview struct {
 }
 
 type repositoryView struct {
-	Repository string `json:"repository"`
-	Fetched    string `json:"fetched,omitempty"`
-	Delivered  string `json:"delivered,omitempty"`
-	Plan       string `json:"plan,omitempty"`
-	Faults     int    `json:"faults"`
-	State      string `json:"state"`
+	Repository  string       `json:"repository"`
+	Fetched     string       `json:"fetched,omitempty"`
+	Delivered   string       `json:"delivered,omitempty"`
+	DeliveredAt *metav1.Time `json:"deliveredAt,omitempty"`
+	// UnreadableSince is when the remote, or what it holds, could not be fetched any more.
+	UnreadableSince *metav1.Time `json:"unreadableSince,omitempty"`
+	// Rewritten says that the delivered commit does not follow from the one before it.
+	Rewritten string `json:"rewritten,omitempty"`
+	Plan      string `json:"plan,omitempty"`
+	Faults    int    `json:"faults"`
+	Ready     bool   `json:"ready"`
+	State     string `json:"state"`
 }
 
 type applicationRow struct {
 	Application string `json:"application"`
 	Revision    string `json:"revision,omitempty"`
 	musterv1alpha1.Summary
+	Ready bool   `json:"ready"`
 	State string `json:"state"`
 }
 
 // need is something that waits for a person, and the next step.
 type need struct {
-	Who  string `json:"who"` // namespace, or cluster
+	Who  string `json:"who"` // namespace, repository, cluster, or the hub
 	What string `json:"what"`
-	Next string `json:"next,omitempty"`
+	Next string `json:"next"`
 }
 
 // overviewOf is pure: facts in, the screen out, sorted.
 func overviewOf(f hubFacts, now time.Time) overview {
-	o := overview{Clusters: map[string]int{}, Repositories: []repositoryView{}, Applications: []applicationRow{}, NeedsYou: []need{}}
+	o := overview{Hub: f.hub, Clusters: map[string]int{}, Repositories: []repositoryView{}, Applications: []applicationRow{}, NeedsYou: []need{}}
 	for i := range f.clusters {
 		state, _ := clusterState(&f.clusters[i])
 		o.Clusters[state]++
 	}
 	for i := range f.repositories {
-		r := &f.repositories[i]
-		o.Repositories = append(o.Repositories, repositoryView{
-			Repository: r.Namespace + "/" + r.Name, Fetched: r.Status.FetchedRevision, Delivered: r.Status.Revision,
-			Plan: r.Status.Plan, Faults: int(r.Status.FaultCount), State: readyText(r.Status.Conditions),
-		})
+		o.Repositories = append(o.Repositories, repositoryOf(&f.repositories[i]))
 	}
 	for i := range f.applications {
 		a := &f.applications[i]
 		o.Applications = append(o.Applications, applicationRow{
-			Application: a.Namespace + "/" + a.Name, Revision: a.Status.Revision, Summary: a.Status.Summary, State: stateOf(a),
+			Application: a.Namespace + "/" + a.Name, Revision: a.Status.Revision, Summary: a.Status.Summary, Ready: ready(a), State: stateOf(a),
 		})
 	}
 	slices.SortFunc(o.Repositories, func(a, b repositoryView) int { return cmp.Compare(a.Repository, b.Repository) })
 	slices.SortFunc(o.Applications, func(a, b applicationRow) int { return cmp.Compare(a.Application, b.Application) })
 	o.NeedsYou = append(o.NeedsYou, needsOf(f, now)...)
 	return o
+}
+
+// well: everything is as Git says, and nobody is waited for.
+func (o overview) well() bool {
+	return o.Hub.current() && len(o.NeedsYou) == 0 &&
+		!slices.ContainsFunc(o.Repositories, func(r repositoryView) bool { return !r.Ready }) &&
+		!slices.ContainsFunc(o.Applications, func(a applicationRow) bool { return !a.Ready })
+}
+
+func repositoryOf(r *musterv1alpha1.FleetRepository) repositoryView {
+	v := repositoryView{
+		Repository: r.Namespace + "/" + r.Name, Fetched: r.Status.FetchedRevision, Delivered: r.Status.Revision, DeliveredAt: r.Status.DeliveredAt,
+		Plan: r.Status.Plan, Faults: int(r.Status.FaultCount), State: readyText(r.Status.Conditions),
+		Ready: meta.IsStatusConditionTrue(r.Status.Conditions, "Ready"), Rewritten: rewritten(r),
+	}
+	if c := unreadable(r); c != nil {
+		v.UnreadableSince = &c.LastTransitionTime
+	}
+	return v
+}
+
+// unreadable is the condition of a repository that cannot be fetched, else nil.
+func unreadable(r *musterv1alpha1.FleetRepository) *metav1.Condition {
+	if c := meta.FindStatusCondition(r.Status.Conditions, "Fetched"); c != nil && c.Status == metav1.ConditionFalse {
+		return c
+	}
+	return nil
+}
+
+// rewritten is what is said of a history that was rewritten, else "".
+func rewritten(r *musterv1alpha1.FleetRepository) string {
+	if c := meta.FindStatusCondition(r.Status.Conditions, "Fetched"); c != nil && c.Reason == string(fleet.HistoryRewritten) {
+		return c.Message
+	}
+	return ""
+}
+
+// row is a repository on the screen.
+func (v repositoryView) row(now time.Time) []string {
+	state := v.State
+	if v.UnreadableSince != nil {
+		state = fmt.Sprintf("for %s: %s", age(now.Sub(v.UnreadableSince.Time)), state)
+	}
+	if v.Rewritten != "" {
+		state += "; its history was rewritten"
+	}
+	since := ""
+	if v.DeliveredAt != nil {
+		since = age(now.Sub(v.DeliveredAt.Time))
+	}
+	return []string{
+		v.Repository, orNone(fleet.ShortRevision(v.Fetched)), orNone(fleet.ShortRevision(v.Delivered)), orNone(since),
+		orNone(short(v.Plan)), fmt.Sprint(v.Faults), shorten(state, 80),
+	}
 }
 
 // stateOf is an application in a few words.
@@ -82,47 +140,46 @@ func stateOf(a *musterv1alpha1.Application) string {
 	return readyText(a.Status.Conditions)
 }
 
+// ready: the hub has seen the application as it is, and nothing is wrong with it.
+func ready(a *musterv1alpha1.Application) bool {
+	return a.Status.ObservedGeneration == a.Generation && a.Status.Held == nil && meta.IsStatusConditionTrue(a.Status.Conditions, "Ready")
+}
+
 func readyText(conditions []metav1.Condition) string {
 	ready := meta.FindStatusCondition(conditions, "Ready")
 	switch {
 	case ready == nil:
 		return "Waiting: for the hub to see it"
+	case ready.Status == metav1.ConditionTrue && ready.Reason == "NoClusters":
+		return "Ready, on no cluster: " + ready.Message
 	case ready.Status == metav1.ConditionTrue:
 		return "Ready"
 	}
 	return ready.Reason + ": " + ready.Message
 }
 
-// needsOf lists what waits for a person: what is held first, then faults, drift, clusters.
+// needsOf lists what waits for a person, each with the next step: the hub first, then what is held, faults, drift, clusters.
 func needsOf(f hubFacts, now time.Time) []need {
-	var held, faults, drift, clusters []need
+	var hub, held, faults, drift, clusters []need
+	if !f.hub.current() {
+		hub = append(hub, need{Who: "hub", What: f.hub.says(now), Next: "start it: muster up here, hub --kubeconfig FILE elsewhere"})
+	}
 	for i := range f.repositories {
 		r := &f.repositories[i]
-		key := r.Namespace + "/" + r.Name
 		held = append(held, heldNeed(r.Namespace, r.Status.Held)...)
-		for _, x := range r.Status.Faults {
-			if x.Move != string(fleet.Machine) || x.Application == "" {
-				faults = append(faults, faultNeed(key, x))
-			}
-		}
+		faults = append(faults, repositoryNeeds(r)...)
 	}
 	for i := range f.applications {
 		a := &f.applications[i]
 		held = append(held, heldNeed(a.Namespace, a.Status.Held)...)
-		for _, row := range a.Status.Clusters {
-			// What could not be planned is among the faults of the repository, if there is one.
-			if row.State == "Failed" || row.State == "Faulty" && a.Annotations[musterv1alpha1.RepositoryAnnotation] == "" {
-				faults = append(faults, need{
-					Who: a.Namespace, What: fmt.Sprintf("%s @ %s: %s: %s", a.Name, row.Cluster, row.Reason, row.Message), Next: position(row.File, int(row.Line)),
-				})
-			}
-		}
+		faults = append(faults, applicationNeeds(a)...)
 	}
 	for _, d := range f.drift {
 		if !d.Healed {
 			drift = append(drift, need{
-				Who: d.namespace(), What: d.name() + " @ " + d.Cluster,
-				Next: fmt.Sprintf("%s %s→%s by %s, %s, Report mode", d.Path, d.Was, d.Is, d.Manager, age(now.Sub(d.Time))),
+				Who:  d.namespace(),
+				What: fmt.Sprintf("%s @ %s: %s %s→%s by %s, %s, Report mode", d.name(), d.Cluster, d.Path, d.Was, d.Is, d.Manager, age(now.Sub(d.Time))),
+				Next: "muster drift " + d.Application,
 			})
 		}
 	}
@@ -138,13 +195,46 @@ func needsOf(f hubFacts, now time.Time) []need {
 		}
 	}
 	var all []need
-	for _, list := range [][]need{held, faults, drift, clusters} {
+	for _, list := range [][]need{hub, held, faults, drift, clusters} {
 		slices.SortFunc(list, func(a, b need) int {
 			return cmp.Or(cmp.Compare(a.Who, b.Who), cmp.Compare(a.What, b.What), cmp.Compare(a.Next, b.Next))
 		})
 		all = append(all, list...)
 	}
 	return all
+}
+
+// repositoryNeeds are the faults of a repository that a person can do something about, a history that was rewritten, and the
+// hub's own trouble with it.
+func repositoryNeeds(r *musterv1alpha1.FleetRepository) []need {
+	key := r.Namespace + "/" + r.Name
+	var needs []need
+	for _, x := range r.Status.Faults {
+		if x.Move != string(fleet.Machine) || x.Application == "" {
+			needs = append(needs, faultNeed(r, x))
+		}
+	}
+	if what := rewritten(r); what != "" {
+		needs = append(needs, need{Who: key, What: what, Next: "ask who force-pushed; the next push ends this notice"})
+	}
+	if c := meta.FindStatusCondition(r.Status.Conditions, "Ready"); c != nil && c.Status == metav1.ConditionFalse && c.Reason == "Failed" {
+		needs = append(needs, need{Who: key, What: "the hub fails, and tries again: " + c.Message, Next: "read the hub's log if it stays"})
+	}
+	return needs
+}
+
+// applicationNeeds are what clusters refuse. What could not be planned is among the faults of the repository, if there is one.
+func applicationNeeds(a *musterv1alpha1.Application) []need {
+	var needs []need
+	for _, row := range a.Status.Clusters {
+		if row.State == "Failed" || row.State == "Faulty" && a.Annotations[musterv1alpha1.RepositoryAnnotation] == "" {
+			needs = append(needs, need{
+				Who: a.Namespace, What: fmt.Sprintf("%s @ %s: %s: %s", a.Name, row.Cluster, row.Reason, row.Message),
+				Next: cmp.Or(correct(row.File, int(row.Line)), fmt.Sprintf("muster why %s/%s %s", a.Namespace, a.Name, row.Cluster)),
+			})
+		}
+	}
+	return needs
 }
 
 func heldNeed(namespace string, h *musterv1alpha1.Held) []need {
@@ -160,7 +250,7 @@ func heldNeed(namespace string, h *musterv1alpha1.Held) []need {
 	}}
 }
 
-func faultNeed(repository string, f musterv1alpha1.Fault) need {
+func faultNeed(r *musterv1alpha1.FleetRepository, f musterv1alpha1.Fault) need {
 	what := f.Reason + ": " + f.Message
 	switch {
 	case f.Application != "" && f.Clusters > 1:
@@ -170,10 +260,40 @@ func faultNeed(repository string, f musterv1alpha1.Fault) need {
 	case f.Application != "":
 		what = f.Application + ": " + what
 	}
-	return need{Who: repository, What: what, Next: position(f.File, int(f.Line))}
+	return need{Who: r.Namespace + "/" + r.Name, What: what, Next: nextOf(r, f)}
 }
 
-func printOverview(p *printer, o overview) {
+// nextOf is what to do about a fault: where it stands is to be corrected; what stands nowhere is in the FleetRepository itself,
+// or in what the remote holds.
+func nextOf(r *musterv1alpha1.FleetRepository, f musterv1alpha1.Fault) string {
+	edit := fmt.Sprintf("kubectl -n %s edit fleetrepository %s", r.Namespace, r.Name)
+	switch {
+	case f.File != "":
+		return correct(f.File, int(f.Line))
+	case f.Application != "" && f.Cluster != "":
+		return fmt.Sprintf("muster why %s %s", f.Application, f.Cluster)
+	case f.Application != "":
+		return "muster status " + f.Application
+	case f.Reason == string(fleet.RepositoryEmpty):
+		return "push the fleet's definitions to it"
+	case f.Reason == string(fleet.SourceUnavailable):
+		return "correct spec.url, spec.ref or its Secret: " + edit
+	case f.Reason == string(fleet.ContentMissing):
+		return "correct spec.path: " + edit
+	}
+	return "kubectl -n " + r.Namespace + " describe fleetrepository " + r.Name
+}
+
+// correct names the place of a cause, "" when it has none.
+func correct(file string, line int) string {
+	if file == "" {
+		return ""
+	}
+	return "correct " + position(file, line)
+}
+
+func printOverview(p *printer, o overview, now time.Time) {
+	printPulse(p, o.Hub, now)
 	total := 0
 	for _, n := range o.Clusters {
 		total += n
@@ -185,11 +305,9 @@ func printOverview(p *printer, o overview) {
 		}
 	}
 	p.line(strings.Join(parts, "   "))
-	rows := [][]string{{"REPOSITORY", "FETCHED", "DELIVERED", "PLAN", "FAULTS", "STATE"}}
+	rows := [][]string{{"REPOSITORY", "FETCHED", "DELIVERED", "AGO", "PLAN", "FAULTS", "STATE"}}
 	for _, r := range o.Repositories {
-		rows = append(rows, []string{
-			r.Repository, fleet.ShortRevision(r.Fetched), fleet.ShortRevision(r.Delivered), short(r.Plan), fmt.Sprint(r.Faults), shorten(r.State, 80),
-		})
+		rows = append(rows, r.row(now))
 	}
 	p.table(rows)
 	rows = [][]string{{"APPLICATION", "REVISION", "CURRENT", "OFFLINE", "FAILED", "DRIFT", "STATE"}}
@@ -200,24 +318,29 @@ func printOverview(p *printer, o overview) {
 		})
 	}
 	p.table(rows)
-	if len(o.NeedsYou) == 0 {
+	printNeeds(p, o.NeedsYou)
+}
+
+func printNeeds(p *printer, needs []need) {
+	if len(needs) == 0 {
 		return
 	}
 	p.line(p.paint(yellow, "NEEDS YOU"))
-	rows = nil
-	shown, more := limited(p, o.NeedsYou, 30)
+	var rows [][]string
+	shown, more := limited(p, needs, 30)
 	for _, n := range shown {
 		rows = append(rows, []string{"  " + n.Who, shorten(n.What, 100), n.Next})
 	}
 	p.columns(rows)
 	if more > 0 {
-		p.linef("  … %d more", more)
+		p.linef("  … %d more: -o json has them all", more)
 	}
 }
 
-func printApplication(p *printer, a *musterv1alpha1.Application, now time.Time) {
-	s := a.Status
-	p.linef("%s %s/%s   %s", p.paint(bold, "APPLICATION"), a.Namespace, a.Name, stateOf(a))
+func printApplication(p *printer, v applicationView, now time.Time) {
+	s := v.Status
+	printPulse(p, v.Hub, now)
+	p.linef("%s %s   %s", p.paint(bold, "APPLICATION"), v.Application, v.State)
 	p.linef("  revision %s   last good %s   plan %s", orNone(fleet.ShortRevision(s.Revision)), orNone(fleet.ShortRevision(s.LastGoodRevision)), orNone(short(s.Plan)))
 	p.linef("  clusters %d   current %d   healthy %d   offline %d   failed %d   drifted %d   held %d",
 		s.Summary.Clusters, s.Summary.Current, s.Summary.Healthy, s.Summary.Offline, s.Summary.Faulty, s.Summary.Drifted, s.Summary.Held)
@@ -239,6 +362,10 @@ func printApplication(p *printer, a *musterv1alpha1.Application, now time.Time) 
 		rows = append(rows, []string{r.Cluster, r.State, since, r.Reason, shorten(r.Message, 100), position(r.File, int(r.Line)), r.Move})
 	}
 	p.table(rows)
+	if more := int(s.Summary.Clusters-s.Summary.Healthy) - len(s.Clusters); more > 0 {
+		p.linef("… these are the worst, %d more are not healthy; of any one: muster why %s CLUSTER", more, v.Application)
+	}
+	printNeeds(p, v.NeedsYou)
 }
 
 func orNone(text string) string {
@@ -248,7 +375,8 @@ func orNone(text string) string {
 	return text
 }
 
-func printCluster(p *printer, v clusterView) {
+func printCluster(p *printer, v clusterView, now time.Time) {
+	printPulse(p, v.Hub, now)
 	p.linef("%s %s   %s   %s", p.paint(bold, "CLUSTER"), v.Cluster, v.State, v.Kubernetes)
 	if v.Message != "" {
 		p.linef("  %s", oneLine(v.Message))

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
@@ -18,76 +21,118 @@ import (
 )
 
 func statusCommand(c *cli) *cobra.Command {
-	var (
-		cluster string
-		watch   bool
-	)
+	var s screen
 	cmd := &cobra.Command{
-		Use:   "status [NAMESPACE/APPLICATION | --cluster NAME]",
+		Use:   "status [NAMESPACE/APPLICATION]",
 		Short: "Show the fleet, an application or a cluster: how far it is, and what needs a person",
-		Args:  cobra.MaximumNArgs(1),
+		Long: "Without a name, the fleet on one screen. Ends with 0 whatever it shows; with --exit-code, as diff(1) does: 0 all is well,\n" +
+			"1 something is not or needs you, 2 it could not be found out.",
+		Example:     "  muster status\n  muster status retail/storefront\n  muster status cluster eks-prod-1\n  muster status --exit-code -o json",
+		Args:        cobra.MaximumNArgs(1),
+		Annotations: exitsAsDiff,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, _, err := c.hub()
+			hub, _, err := c.hub()
 			if err != nil {
 				return err
 			}
-			show := func(ctx context.Context) (any, func(*printer), error) { return c.overview(ctx, client) }
-			switch {
-			case len(args) > 0 && cluster != "":
-				return fmt.Errorf("name an application or a --cluster, not both")
-			case len(args) > 0:
-				show = func(ctx context.Context) (any, func(*printer), error) {
-					return c.applicationStatus(ctx, client, args[0])
+			return c.show(cmd.Context(), s, func(ctx context.Context) (answer, error) {
+				if len(args) > 0 {
+					return c.applicationStatus(ctx, hub, args[0])
 				}
-			case cluster != "":
-				show = func(ctx context.Context) (any, func(*printer), error) { return c.clusterStatus(ctx, client, cluster) }
-			}
-			return c.show(cmd.Context(), watch, show)
+				return c.overview(ctx, hub)
+			})
 		},
 	}
-	cmd.Flags().StringVar(&cluster, "cluster", "", "show one cluster")
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show again whenever it changes, until interrupted")
+	cmd.PersistentFlags().BoolVarP(&s.watch, "watch", "w", false, "show again whenever it changes, until interrupted")
+	cmd.PersistentFlags().BoolVar(&s.exitCode, "exit-code", false, "end with 1 when something is not well or needs you")
+	cmd.AddCommand(&cobra.Command{
+		Use:         "cluster NAME",
+		Short:       "Show a cluster: whether it answers, and its works, the worst first",
+		Args:        cobra.ExactArgs(1),
+		Annotations: exitsAsDiff,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			hub, _, err := c.hub()
+			if err != nil {
+				return err
+			}
+			return c.show(cmd.Context(), s, func(ctx context.Context) (answer, error) { return c.clusterStatus(ctx, hub, args[0]) })
+		},
+	})
 	return cmd
 }
+
+// answer is what there is to show: as it is for programs, as a table for people, and whether all is well.
+type answer struct {
+	value any
+	table func(*printer)
+	well  bool
+}
+
+// screen is how it is shown.
+type screen struct{ watch, exitCode bool }
 
 // watchPeriod is how often a watching command looks.
 const watchPeriod = 2 * time.Second
 
 // show prints once, or again whenever what it prints has changed.
-func (c *cli) show(ctx context.Context, watch bool, get func(context.Context) (any, func(*printer), error)) error {
+func (c *cli) show(ctx context.Context, s screen, get func(context.Context) (answer, error)) error {
+	if s.watch {
+		return c.follow(ctx, get, func() bool { return pause(ctx, watchPeriod) })
+	}
+	a, err := get(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.print(a.value, a.table); err != nil {
+		return err
+	}
+	if s.exitCode && !a.well {
+		return exitError{code: exitChanges}
+	}
+	return nil
+}
+
+// follow prints whenever the answer changes, as long as there is a next look. That something has become older is no change;
+// on a terminal it is drawn all the same.
+func (c *cli) follow(ctx context.Context, get func(context.Context) (answer, error), next func() bool) error {
 	last := ""
 	for {
-		value, table, err := get(ctx)
+		a, err := get(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
-			if ctx.Err() != nil && watch {
-				return nil
-			}
 			return err
 		}
-		if !watch {
-			return c.print(value, table)
+		now, err := json.Marshal(a.value)
+		if err != nil {
+			return fmt.Errorf("encode the answer: %w", err)
 		}
-		var b strings.Builder
-		one := &cli{out: &b, output: c.output, noColor: !c.color(), now: c.now}
-		if err := one.print(value, table); err != nil {
-			return err
-		}
-		if text := b.String(); text != last {
-			head := ""
-			if c.terminal() {
-				head = "\x1b[H\x1b[2J"
-			} else if last != "" && c.output != "json" {
-				head = "---\n"
-			}
-			if err := write(c.out, []byte(head+text)); err != nil {
+		if string(now) != last || c.terminal() {
+			if err := c.again(a, last == ""); err != nil {
 				return err
 			}
-			last = text
 		}
-		if !pause(ctx, watchPeriod) {
+		last = string(now)
+		if !next() {
 			return nil
 		}
 	}
+}
+
+// again prints an answer after another one.
+func (c *cli) again(a answer, first bool) error {
+	head := ""
+	switch {
+	case c.terminal():
+		head = "\x1b[H\x1b[2J"
+	case !first && c.output != "json":
+		head = "---\n"
+	}
+	if err := write(c.out, []byte(head)); err != nil {
+		return err
+	}
+	return c.print(a.value, a.table)
 }
 
 // pause waits; false when the context ended first.
@@ -104,24 +149,28 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // hubFacts are what the overview is made of.
 type hubFacts struct {
+	hub          hubView
 	clusters     []clusterv1.ManagedCluster
 	applications []musterv1alpha1.Application
 	repositories []musterv1alpha1.FleetRepository
+	placements   []clusterv1beta1.Placement
 	drift        []driftRow // of applications that only report it
 }
 
-func gather(ctx context.Context, hub client.Client) (hubFacts, error) {
+func gather(ctx context.Context, hub client.Client, now time.Time) (hubFacts, error) {
 	var (
 		clusters     clusterv1.ManagedClusterList
 		applications musterv1alpha1.ApplicationList
 		repositories musterv1alpha1.FleetRepositoryList
+		placements   clusterv1beta1.PlacementList
 	)
-	for _, list := range []client.ObjectList{&clusters, &applications, &repositories} {
+	for _, list := range []client.ObjectList{&clusters, &applications, &repositories, &placements} {
 		if err := hub.List(ctx, list); err != nil {
 			return hubFacts{}, fmt.Errorf("ask the hub: %w", err)
 		}
 	}
-	f := hubFacts{clusters: clusters.Items, applications: applications.Items, repositories: repositories.Items}
+	f := hubFacts{clusters: clusters.Items, applications: applications.Items, repositories: repositories.Items, placements: placements.Items}
+	f.hub = lookAtHub(ctx, hub, now)
 	for i := range f.applications {
 		a := &f.applications[i]
 		if a.Spec.Sync.Drift != musterv1alpha1.DriftReport || a.Status.Summary.Drifted == 0 {
@@ -136,26 +185,56 @@ func gather(ctx context.Context, hub client.Client) (hubFacts, error) {
 	return f, nil
 }
 
-func (c *cli) overview(ctx context.Context, hub client.Client) (any, func(*printer), error) {
-	facts, err := gather(ctx, hub)
-	if err != nil {
-		return nil, nil, err
+// of are the facts about one application: what needs a person because of it.
+func (f hubFacts) of(a *musterv1alpha1.Application) hubFacts {
+	key := a.Namespace + "/" + a.Name
+	only := hubFacts{hub: f.hub, applications: []musterv1alpha1.Application{*a}}
+	for _, d := range f.drift {
+		if d.Application == key {
+			only.drift = append(only.drift, d)
+		}
 	}
-	o := overviewOf(facts, c.now())
-	return o, func(p *printer) { printOverview(p, o) }, nil
+	for i := range f.repositories {
+		r := f.repositories[i].DeepCopy()
+		if r.Namespace+"/"+r.Name != a.Annotations[musterv1alpha1.RepositoryAnnotation] {
+			continue
+		}
+		r.Status.Faults = slices.DeleteFunc(r.Status.Faults, func(x musterv1alpha1.Fault) bool { return x.Application != key && x.Application != "" })
+		only.repositories = append(only.repositories, *r)
+	}
+	return only
 }
 
-func (c *cli) applicationStatus(ctx context.Context, hub client.Client, key string) (any, func(*printer), error) {
+func (c *cli) overview(ctx context.Context, hub client.Client) (answer, error) {
+	facts, err := gather(ctx, hub, c.now())
+	if err != nil {
+		return answer{}, err
+	}
+	o := overviewOf(facts, c.now())
+	return answer{o, func(p *printer) { printOverview(p, o, c.now()) }, o.well()}, nil
+}
+
+// applicationView is the answer about one application.
+type applicationView struct {
+	Hub         hubView                          `json:"hub"`
+	Application string                           `json:"application"`
+	State       string                           `json:"state"`
+	Status      musterv1alpha1.ApplicationStatus `json:"status"`
+	NeedsYou    []need                           `json:"needsYou"`
+}
+
+func (c *cli) applicationStatus(ctx context.Context, hub client.Client, key string) (answer, error) {
 	app, err := getApplication(ctx, hub, key)
 	if err != nil {
-		return nil, nil, err
+		return answer{}, err
 	}
-	view := struct {
-		Application string                           `json:"application"`
-		State       string                           `json:"state"`
-		Status      musterv1alpha1.ApplicationStatus `json:"status"`
-	}{key, stateOf(app), app.Status}
-	return view, func(p *printer) { printApplication(p, app, c.now()) }, nil
+	facts, err := gather(ctx, hub, c.now())
+	if err != nil {
+		return answer{}, err
+	}
+	v := applicationView{facts.hub, key, stateOf(app), app.Status, needsOf(facts.of(app), c.now())}
+	well := len(v.NeedsYou) == 0 && ready(app)
+	return answer{v, func(p *printer) { printApplication(p, v, c.now()) }, well}, nil
 }
 
 // getApplication finds an application by namespace/name; its error lists names that are near.
@@ -193,6 +272,7 @@ func getCluster(ctx context.Context, hub client.Client, name string) (*clusterv1
 
 // clusterView is the answer about one cluster.
 type clusterView struct {
+	Hub        hubView           `json:"hub"`
 	Cluster    string            `json:"cluster"`
 	State      string            `json:"state"`
 	Message    string            `json:"message,omitempty"`
@@ -202,23 +282,44 @@ type clusterView struct {
 	Works      []fleet.LiveWork  `json:"works,omitempty"`
 }
 
-func (c *cli) clusterStatus(ctx context.Context, reader client.Client, name string) (any, func(*printer), error) {
+func (c *cli) clusterStatus(ctx context.Context, reader client.Client, name string) (answer, error) {
 	cluster, err := getCluster(ctx, reader, name)
 	if err != nil {
-		return nil, nil, err
+		return answer{}, err
 	}
 	var works workv1.ManifestWorkList
 	if err := reader.List(ctx, &works, client.InNamespace(name)); err != nil {
-		return nil, nil, fmt.Errorf("ask the hub: %w", err)
+		return answer{}, fmt.Errorf("ask the hub: %w", err)
 	}
 	v := clusterView{
-		Cluster: name, Kubernetes: cluster.Status.Version.Kubernetes, Labels: cluster.Labels, Taints: cluster.Spec.Taints,
+		Hub: lookAtHub(ctx, reader, c.now()), Cluster: name,
+		Kubernetes: cluster.Status.Version.Kubernetes, Labels: cluster.Labels, Taints: cluster.Spec.Taints,
 	}
 	v.State, v.Message = clusterState(cluster)
 	for i := range works.Items {
 		v.Works = append(v.Works, hub.LiveWork(&works.Items[i]))
 	}
-	return v, func(p *printer) { printCluster(p, v) }, nil
+	slices.SortStableFunc(v.Works, func(a, b fleet.LiveWork) int {
+		return cmp.Or(cmp.Compare(workRank(a), workRank(b)), cmp.Compare(a.Application, b.Application), cmp.Compare(a.Name, b.Name))
+	})
+	well := v.Hub.current() && v.State == clusterAvailable && !slices.ContainsFunc(v.Works, func(w fleet.LiveWork) bool { return workRank(w) < doneWell })
+	return answer{v, func(p *printer) { printCluster(p, v, c.now()) }, well}, nil
+}
+
+// doneWell is the rank of a work that is applied, healthy and not drifted.
+const doneWell = 3
+
+// workRank orders works, the worst first.
+func workRank(w fleet.LiveWork) int {
+	switch {
+	case w.Deleting, len(w.Status.Problems) > 0:
+		return 0
+	case !w.Status.Observed, !w.Status.Applied:
+		return 1
+	case w.Status.Health != fleet.HealthHealthy:
+		return 2
+	}
+	return doneWell
 }
 
 // The states of a cluster.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -11,143 +12,253 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 )
 
 // progress is how far the hub is with one revision.
 type progress struct {
-	Revision string   `json:"revision"`
-	Done     bool     `json:"done"`
+	Revision string `json:"revision"`
+	// Delivered is the commit that counts: the revision, or a later one that contains it.
+	Delivered string `json:"delivered,omitempty"`
+	Done      bool   `json:"done"`
+	// Ready are the applications that are there. Clusters counts those of each of them, Healthy the ones that run it.
 	Ready    []string `json:"ready"`
+	Clusters int      `json:"clusters"`
+	Healthy  int      `json:"healthy"`
 	// Missing says, a line each, what is not there yet.
 	Missing []string `json:"missing"`
-	// Offline clusters are not waited for.
-	Offline int           `json:"offline"`
+	// Blocked are those of them that nobody but a person resolves, with what to do.
+	Blocked []string `json:"blocked"`
+	// Unproven says of what nothing can be shown: nobody answers who would run it.
+	Unproven []string `json:"unproven"`
+	// Offline are clusters that are not waited for, a line for each application.
+	Offline []string      `json:"offline"`
 	Took    time.Duration `json:"tookNanoseconds"`
+}
+
+// asked is what is waited for.
+type asked struct {
+	revision    string
+	application string // all when empty
+	// contains tells whether a later commit contains the revision, as far as that is known here. Nil knows nothing.
+	contains func(later string) (yes, known bool)
 }
 
 func waitCommand(c *cli) *cobra.Command {
 	var (
-		revision, application string
-		timeout               time.Duration
+		a       asked
+		timeout time.Duration
+		keep    bool
 	)
 	cmd := &cobra.Command{
 		Use:   "wait --revision REV",
 		Short: "Wait until every application runs a commit, but for clusters that are offline",
-		Long: "REV is a commit, its first characters, or, in a Git repository, what git rev-parse takes. Exits 1 when the time is up and\n" +
-			"names what is missing.",
-		Args: cobra.NoArgs,
+		Long: "REV is a commit, its first characters, or, in a Git repository, what git rev-parse takes. A later commit counts when the\n" +
+			"repository here shows that it contains REV.\n\n" +
+			"Clusters that are offline are named and not waited for, as long as each application runs on one that answers. Where a\n" +
+			"person has to act, by an approval or another commit, that is said at once, and the command ends unless --keep-waiting.\n\n" +
+			"Ends as diff(1) does: 0 it runs, 1 it does not, or nothing shows that it does, and what is missing is named, 2 it could\n" +
+			"not be found out.",
+		Args:        cobra.NoArgs,
+		Annotations: exitsAsDiff,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			hub, _, err := c.hub()
 			if err != nil {
 				return err
 			}
-			return c.wait(cmd.Context(), hub, resolved(revision), application, timeout)
+			a.revision, a.contains = resolved(a.revision)
+			patience := stuck
+			if keep {
+				patience = timeout
+			}
+			return c.wait(cmd.Context(), hub, a, timeout, patience)
 		},
 	}
-	cmd.Flags().StringVar(&revision, "revision", "", "the commit")
-	cmd.Flags().StringVar(&application, "application", "", "wait for this one only, namespace/name")
+	cmd.Flags().StringVar(&a.revision, "revision", "", "the commit")
+	cmd.Flags().StringVar(&a.application, "application", "", "wait for this one only, namespace/name")
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long")
+	cmd.Flags().BoolVar(&keep, "keep-waiting", false, "wait on where a person has to act first")
 	if err := cmd.MarkFlagRequired("revision"); err != nil {
 		panic(err) // the flag is defined above
 	}
 	return cmd
 }
 
-// resolved is the full commit, if this folder is in a repository that knows it.
-func resolved(revision string) string {
+// resolved is the full commit and its descendants, if this folder is in a repository that knows them.
+func resolved(revision string) (string, func(string) (yes, known bool)) {
 	r, err := openRepository(".", ".")
 	if err != nil {
-		return revision
+		return revision, nil
 	}
-	if full, err := r.commit(revision); err == nil {
-		return full
+	full, err := r.commit(revision)
+	if err != nil {
+		return revision, nil
 	}
-	return revision
+	return full, func(later string) (yes, known bool) {
+		if _, err := r.commit(later); err != nil {
+			return false, false
+		}
+		base, err := r.git.MergeBase(full, later)
+		return err == nil && base == full, true
+	}
 }
 
-// waitPeriod is how often wait looks.
-const waitPeriod = 500 * time.Millisecond
+const (
+	// waitPeriod is how often wait looks.
+	waitPeriod = 500 * time.Millisecond
+	// stuck is how long a person's move is seen to be needed until it is believed: a hub that has just planned a commit may
+	// not have seen all of it.
+	stuck = 5 * time.Second
+)
 
-func (c *cli) wait(ctx context.Context, hub client.Client, revision, application string, timeout time.Duration) error {
-	if application != "" {
-		if _, err := getApplication(ctx, hub, application); err != nil {
+// wait ends when the revision is there, when the time is up, or when a person has been needed for longer than patience.
+func (c *cli) wait(ctx context.Context, hub client.Client, a asked, timeout, patience time.Duration) error {
+	if a.application != "" {
+		if _, err := getApplication(ctx, hub, a.application); err != nil {
 			return err
 		}
 	}
 	start := c.now()
+	free := start // when nobody was needed last
 	last := ""
-	var p progress
 	for {
-		facts, err := gather(ctx, hub)
+		facts, err := gather(ctx, hub, c.now())
 		if err != nil {
 			return err
 		}
-		p = progressOf(facts, revision, application)
+		p := progressOf(facts, a)
 		p.Took = c.now().Sub(start).Round(time.Millisecond)
 		if p.Done {
 			return c.print(p, func(out *printer) { printProgress(out, p) })
 		}
-		if now := strings.Join(p.Missing, "; "); now != last {
+		if len(p.Blocked) == 0 {
+			free = c.now()
+		}
+		if now := strings.Join(p.lacks(), "; "); now != last {
 			fmt.Fprintf(c.errs, "%4s  %s\n", age(p.Took), shorten(oneLine(now), 160))
 			last = now
 		}
-		if p.Took >= timeout {
-			return fmt.Errorf("%s is not everywhere after %s:\n  %s", fleet.ShortRevision(revision), timeout, strings.Join(p.Missing, "\n  "))
+		if c.now().Sub(free) >= patience && len(p.Blocked) > 0 || p.Took >= timeout {
+			return exitError{code: exitChanges, message: p.failure()}
 		}
 		if !pause(ctx, waitPeriod) {
-			return fmt.Errorf("interrupted; missing:\n  %s", strings.Join(p.Missing, "\n  "))
+			return exitError{code: exitChanges, message: "interrupted; " + p.failure()}
 		}
 	}
+}
+
+// lacks is what stands between the revision and its success.
+func (p *progress) lacks() []string { return slices.Concat(p.Missing, p.Unproven) }
+
+// failure says why it is not there: what waits for a person, what is late, or that nothing shows it.
+func (p *progress) failure() string {
+	revision := fleet.ShortRevision(p.Revision)
+	list := "\n  " + strings.Join(p.lacks(), "\n  ")
+	switch {
+	case len(p.Blocked) > 0:
+		return fmt.Sprintf("%s waits for you, and does not get everywhere by itself:\n  %s", revision, strings.Join(p.Blocked, "\n  "))
+	case len(p.Missing) > 0:
+		return fmt.Sprintf("%s is not everywhere after %s:%s", revision, p.Took.Round(time.Second), list)
+	}
+	return fmt.Sprintf("nothing shows that %s runs, after %s:%s", revision, p.Took.Round(time.Second), list)
 }
 
 // progressOf is pure. A revision is there when its repository has delivered it and each of its applications is planned at it
-// and healthy on every cluster that answers.
-func progressOf(f hubFacts, revision, application string) progress {
-	p := progress{Revision: revision, Ready: []string{}, Missing: []string{}}
-	delivered := map[string]bool{}
+// and healthy on every cluster that answers, of which there is one.
+func progressOf(f hubFacts, a asked) progress {
+	p := progress{Revision: a.revision, Ready: []string{}, Missing: []string{}, Blocked: []string{}, Unproven: []string{}, Offline: []string{}}
+	if f.hub.State == hubSilent || f.hub.State == hubNever {
+		p.Missing = append(p.Missing, "the hub does not keep its word up to date: muster status")
+	}
+	delivered := map[string]string{}
 	for i := range f.repositories {
 		r := &f.repositories[i]
-		if strings.HasPrefix(r.Status.Revision, revision) && r.Status.ObservedGeneration == r.Generation {
-			delivered[r.Namespace+"/"+r.Name] = true
-			p.Revision = r.Status.Revision
+		if a.counts(r.Status.Revision) && r.Status.ObservedGeneration == r.Generation {
+			delivered[r.Namespace+"/"+r.Name] = r.Status.Revision
+			p.Delivered = r.Status.Revision
 		}
 	}
 	if len(delivered) == 0 {
-		p.Missing = append(p.Missing, undelivered(f.repositories, revision)...)
+		p.Missing = append(p.Missing, undelivered(f.repositories, a)...)
 		return p
 	}
+	applications, away := 0, awayOf(f.clusters)
 	for i := range f.applications {
-		a := &f.applications[i]
-		key := a.Namespace + "/" + a.Name
-		if application != "" && key != application || application == "" && !delivered[a.Annotations[musterv1alpha1.RepositoryAnnotation]] {
+		app := &f.applications[i]
+		key := app.Namespace + "/" + app.Name
+		at, ours := delivered[app.Annotations[musterv1alpha1.RepositoryAnnotation]]
+		if a.application != "" && key != a.application || a.application == "" && !ours {
 			continue
 		}
-		if lacks := lacking(a, revision); lacks != "" {
-			p.Missing = append(p.Missing, key+": "+lacks)
-			continue
-		}
-		p.Ready = append(p.Ready, key)
-		p.Offline += int(a.Status.Summary.Offline)
+		applications++
+		p.add(app, lacking(app, at, chosenBy(f.placements, app), away), away)
 	}
-	slices.Sort(p.Ready)
-	slices.Sort(p.Missing)
-	p.Done = len(p.Missing) == 0
+	if applications > 0 && p.Clusters == 0 && len(p.lacks()) == 0 {
+		p.Unproven = append(p.Unproven, "no placement chose a cluster, so that nothing runs it"+joiningNote(f.clusters))
+	}
+	for _, list := range [][]string{p.Ready, p.Missing, p.Blocked, p.Unproven, p.Offline} {
+		slices.Sort(list)
+	}
+	p.Done = len(p.lacks()) == 0
 	return p
 }
 
+// counts: a delivered commit is the one that is asked for, or known to contain it.
+func (a asked) counts(delivered string) bool {
+	if delivered == "" {
+		return false
+	}
+	if strings.HasPrefix(delivered, a.revision) {
+		return true
+	}
+	if a.contains == nil {
+		return false
+	}
+	yes, _ := a.contains(delivered)
+	return yes
+}
+
+// add counts one application.
+func (p *progress) add(a *musterv1alpha1.Application, l lack, away map[string]bool) {
+	key := a.Namespace + "/" + a.Name
+	p.Clusters += int(a.Status.Summary.Clusters)
+	p.Healthy += int(a.Status.Summary.Healthy)
+	line := key + ": " + l.text
+	switch l.how {
+	case nothing:
+		p.Ready = append(p.Ready, key)
+	case unproven:
+		p.Unproven = append(p.Unproven, line)
+	case blocked:
+		p.Blocked = append(p.Blocked, line)
+		p.Missing = append(p.Missing, line)
+	case pending:
+		p.Missing = append(p.Missing, line)
+	}
+	if names := offlineOf(a, away); names != "" {
+		p.Offline = append(p.Offline, key+": "+names)
+	}
+}
+
 // undelivered says why no repository has delivered a revision.
-func undelivered(repositories []musterv1alpha1.FleetRepository, revision string) []string {
+func undelivered(repositories []musterv1alpha1.FleetRepository, a asked) []string {
 	var missing []string
 	for i := range repositories {
 		r := &repositories[i]
 		text := fmt.Sprintf("repository %s/%s is at %s", r.Namespace, r.Name, orNone(fleet.ShortRevision(r.Status.Revision)))
-		if strings.HasPrefix(r.Status.FetchedRevision, revision) {
+		if strings.HasPrefix(r.Status.FetchedRevision, a.revision) {
 			text = fmt.Sprintf("repository %s/%s has fetched it and not delivered it", r.Namespace, r.Name)
+		} else if r.Status.Revision != "" && !a.knows(r.Status.Revision) {
+			text += ", and whether that contains it is not known here: ask in a clone that has fetched both"
 		}
-		if c := meta.FindStatusCondition(r.Status.Conditions, "Delivered"); c != nil && c.Status != "True" {
-			text += ": " + c.Message
+		for _, kind := range []string{"Fetched", "Delivered"} {
+			if c := meta.FindStatusCondition(r.Status.Conditions, kind); c != nil && c.Status != "True" {
+				text += ": " + c.Message
+				break
+			}
 		}
 		missing = append(missing, text)
 	}
@@ -158,42 +269,150 @@ func undelivered(repositories []musterv1alpha1.FleetRepository, revision string)
 	return missing
 }
 
-// lacking says what an application lacks at a revision, "" for nothing.
-func lacking(a *musterv1alpha1.Application, revision string) string {
+// knows: it can be told here whether a delivered commit contains the one that is asked for.
+func (a asked) knows(delivered string) bool {
+	if a.contains == nil {
+		return false
+	}
+	_, known := a.contains(delivered)
+	return known
+}
+
+// how an application lacks something.
+type how int
+
+const (
+	nothing  how = iota
+	pending      // it comes by itself
+	blocked      // a person has to act
+	unproven     // nobody answers who could show it
+)
+
+type lack struct {
+	how  how
+	text string
+}
+
+// lacking says what an application lacks at a revision. Chosen is how many clusters its placement chose, away the clusters
+// that do not answer.
+func lacking(a *musterv1alpha1.Application, revision string, chosen int, away map[string]bool) lack {
 	s := a.Status.Summary
 	planned := meta.FindStatusCondition(a.Status.Conditions, "Planned")
 	switch {
-	case !strings.HasPrefix(a.Status.Revision, revision):
-		return "is planned at " + orNone(fleet.ShortRevision(a.Status.Revision))
+	case a.Status.Revision != revision && planned != nil && planned.Status != "True":
+		return lack{pending, planned.Message}
+	case a.Status.Revision != revision:
+		return lack{pending, "is planned at " + orNone(fleet.ShortRevision(a.Status.Revision))}
 	case a.Status.ObservedGeneration != a.Generation || planned == nil:
-		return "waits for the hub to see it"
-	case planned.Status != "True":
-		return planned.Message
+		return lack{pending, "waits for the hub to see it"}
 	case a.Status.Held != nil:
-		return a.Status.Held.Message
+		return lack{blocked, a.Status.Held.Message}
+	case planned.Status != "True" && planned.Reason == "Faults" && faultOfAuthor(a) != nil:
+		f := faultOfAuthor(a)
+		return lack{blocked, fmt.Sprintf("%s; %s", planned.Message, cmp.Or(correct(f.File, int(f.Line)), fmt.Sprintf("muster why %s/%s %s", a.Namespace, a.Name, f.Cluster)))}
+	case planned.Status != "True":
+		return lack{pending, planned.Message}
 	case s.Faulty > 0:
-		return fmt.Sprintf("failed on %s", count(int(s.Faulty), "cluster"))
-	case unhealthy(a.Status):
-		return fmt.Sprintf("healthy on %d of %s", s.Healthy, count(int(s.Clusters), "cluster"))
+		return lack{pending, fmt.Sprintf("failed on %s: muster status %s/%s", count(int(s.Faulty), "cluster"), a.Namespace, a.Name)}
+	case s.Clusters > 0 && s.Offline >= s.Clusters:
+		return lack{unproven, fmt.Sprintf("nothing shows that it works: no cluster of its %d answers: %s", s.Clusters, offlineOf(a, away))}
+	case s.Clusters == 0 && chosen > 0:
+		return lack{unproven, fmt.Sprintf("its placement chose %s, and none has it", count(chosen, "cluster"))}
+	case unhealthy(a.Status, away):
+		return lack{pending, fmt.Sprintf("healthy on %d of %s", s.Healthy, count(int(s.Clusters), "cluster"))}
 	}
-	return ""
+	return lack{}
+}
+
+// faultOfAuthor is what another commit has to resolve. That two applications claim one object may end by itself, when the
+// other one lets go.
+func faultOfAuthor(a *musterv1alpha1.Application) *musterv1alpha1.ClusterStatus {
+	for i := range a.Status.Clusters {
+		r := &a.Status.Clusters[i]
+		if r.State == "Faulty" && r.Move == string(fleet.Author) && r.Reason != string(fleet.ObjectClaimed) {
+			return r
+		}
+	}
+	return nil
 }
 
 // unhealthy says that a cluster which answers is not there yet. The rows name the twenty worst; an offline cluster may count
 // as healthy too, so that the sums alone do not tell.
-func unhealthy(s musterv1alpha1.ApplicationStatus) bool {
+func unhealthy(s musterv1alpha1.ApplicationStatus, away map[string]bool) bool {
 	if s.Summary.Healthy+s.Summary.Offline < s.Summary.Clusters {
 		return true
 	}
 	return slices.ContainsFunc(s.Clusters, func(r musterv1alpha1.ClusterStatus) bool {
-		return r.State != "Offline" && r.State != "Drifted"
+		return r.State != "Offline" && r.State != "Drifted" && !away[r.Cluster]
 	})
 }
 
-func printProgress(p *printer, x progress) {
-	text := fmt.Sprintf("%s runs everywhere: %s", fleet.ShortRevision(x.Revision), count(len(x.Ready), "application"))
-	if x.Offline > 0 {
-		text += fmt.Sprintf(", but for clusters that are offline (%d)", x.Offline)
+// awayOf are the clusters that do not answer, or have not yet.
+func awayOf(clusters []clusterv1.ManagedCluster) map[string]bool {
+	away := map[string]bool{}
+	for i := range clusters {
+		if state, _ := clusterState(&clusters[i]); state == clusterOffline || state == clusterJoining {
+			away[clusters[i].Name] = true
+		}
 	}
-	p.linef("%s, after %s", text, x.Took)
+	return away
+}
+
+// offlineOf names an application's clusters that do not answer, as far as its rows do.
+func offlineOf(a *musterv1alpha1.Application, away map[string]bool) string {
+	var names []string
+	for _, r := range a.Status.Clusters {
+		if r.State == "Offline" || away[r.Cluster] {
+			names = append(names, r.Cluster)
+		}
+	}
+	slices.Sort(names)
+	if more := int(a.Status.Summary.Offline) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("(%d more)", more))
+	}
+	return strings.Join(names, " ")
+}
+
+// chosenBy is how many clusters an application's placement chose.
+func chosenBy(placements []clusterv1beta1.Placement, a *musterv1alpha1.Application) int {
+	for i := range placements {
+		if p := &placements[i]; p.Namespace == a.Namespace && p.Name == a.Spec.PlacementRef.Name {
+			return int(p.Status.NumberOfSelectedClusters)
+		}
+	}
+	return 0
+}
+
+// joiningNote names clusters that have not been there yet.
+func joiningNote(clusters []clusterv1.ManagedCluster) string {
+	var names []string
+	for i := range clusters {
+		if state, _ := clusterState(&clusters[i]); state == clusterJoining || state == clusterWaiting {
+			names = append(names, clusters[i].Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	slices.Sort(names)
+	return fmt.Sprintf(" (not joined yet: %s)", strings.Join(names, " "))
+}
+
+func printProgress(p *printer, x progress) {
+	text := fleet.ShortRevision(x.Revision)
+	if x.Delivered != "" && !strings.HasPrefix(x.Delivered, x.Revision) {
+		text = fmt.Sprintf("%s, which contains %s,", fleet.ShortRevision(x.Delivered), text)
+	}
+	if len(x.Ready) == 0 {
+		p.linef("%s is delivered after %s, and defines no application", text, x.Took)
+		return
+	}
+	text += fmt.Sprintf(" runs after %s: healthy on %d of %s over %s", x.Took, x.Healthy, count(x.Clusters, "cluster"), count(len(x.Ready), "application"))
+	if len(x.Ready) > 1 {
+		text += ", the clusters of each counted"
+	}
+	p.line(text)
+	for _, line := range x.Offline {
+		p.linef("  offline, and not waited for: %s", line)
+	}
 }

@@ -6,9 +6,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
@@ -32,12 +36,17 @@ type reasons struct {
 	Held      *musterv1alpha1.Held          `json:"held,omitempty"`
 	Overrides []string                      `json:"overrides,omitempty"`
 	Works     []fleet.LiveWork              `json:"works,omitempty"`
+	// Waits says what else stands between the newest commit and the cluster, a line each, outermost first.
+	Waits []string `json:"waits,omitempty"`
 }
 
 // knowledge is what why asks: a hub, or a repository that was planned.
 type knowledge struct {
 	world *fleet.World
 	plan  *plan.Plan // nil on a hub
+	// Of a hub: whether it runs, and the repositories that it watches.
+	hub          hubView
+	repositories []musterv1alpha1.FleetRepository
 }
 
 func whyCommand(c *cli) *cobra.Command {
@@ -48,7 +57,8 @@ func whyCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "why NAMESPACE/NAME [CLUSTER]",
 		Short: "Say why an application is or is not on a cluster, or a placement chose it, and what would have to change",
-		Long: "Of an application and a cluster: the decision, faults, holds and works. Of a placement, or of an application without a\n" +
+		Long: "Of an application and a cluster: the decision, faults, holds, works, and what else stands in between, such as a cluster that\n" +
+			"is offline or a commit that is not delivered. Of a placement, or of an application without a\n" +
 			"cluster: the step that dropped each cluster, the unmet requirement, scores, rank, spread and group, and what would have to\n" +
 			"change for it to be chosen. Asks the hub; with --repo a repository's files, in the world of --world or of the files themselves.",
 		Example: "  muster why retail/storefront eks-prod-1\n  muster why retail/edge --repo .",
@@ -97,7 +107,14 @@ func (c *cli) know(ctx context.Context, repo string, flags worldFlags) (*knowled
 			return nil, fmt.Errorf("%w; or ask a repository with --repo", err)
 		}
 		w, err := hub.Observe(ctx, reader, c.now())
-		return &knowledge{world: w}, err
+		if err != nil {
+			return nil, err
+		}
+		var repositories musterv1alpha1.FleetRepositoryList
+		if err := reader.List(ctx, &repositories); err != nil {
+			return nil, fmt.Errorf("ask the hub: %w", err)
+		}
+		return &knowledge{world: w, hub: lookAtHub(ctx, reader, c.now()), repositories: repositories.Items}, nil
 	}
 	s, err := folderOf(slices.DeleteFunc([]string{repo}, func(dir string) bool { return dir == "" }))
 	if err != nil {
@@ -205,6 +222,7 @@ func (k *knowledge) application(a *musterv1alpha1.Application, cluster string) (
 	r.Subject = "application " + key + " on " + cluster
 	if k.plan == nil {
 		r.Held = a.Status.Held
+		r.Waits = k.waits(a, cluster)
 		for i := range a.Status.Clusters {
 			if a.Status.Clusters[i].Cluster == cluster {
 				r.Row = &a.Status.Clusters[i]
@@ -230,6 +248,78 @@ func (k *knowledge) application(a *musterv1alpha1.Application, cluster string) (
 	return r, nil
 }
 
+// waits says what on a hub stands between the newest commit and a cluster: the hub, the repository, the application, the
+// cluster, and works that their agent has not taken up.
+func (k *knowledge) waits(a *musterv1alpha1.Application, cluster string) []string {
+	now := k.world.Time
+	var waits []string
+	if !k.hub.current() {
+		waits = append(waits, "the hub: "+k.hub.says(now))
+	}
+	i := slices.IndexFunc(k.repositories, func(r musterv1alpha1.FleetRepository) bool {
+		return r.Namespace+"/"+r.Name == a.Annotations[musterv1alpha1.RepositoryAnnotation]
+	})
+	delivered := ""
+	if i >= 0 {
+		delivered = k.repositories[i].Status.Revision
+		waits = append(waits, repositoryWaits(&k.repositories[i], now)...)
+	}
+	planned := meta.FindStatusCondition(a.Status.Conditions, "Planned")
+	switch {
+	case planned == nil || a.Status.ObservedGeneration != a.Generation:
+		waits = append(waits, "the hub has not seen the application as it is now")
+	case planned.Status != metav1.ConditionTrue && planned.Reason != "Faults": // faults have rows of their own
+		waits = append(waits, "the application is not planned: "+planned.Message)
+	case delivered != "" && a.Status.Revision != delivered:
+		waits = append(waits, fmt.Sprintf("the application is planned at %s, and %s is delivered", orNone(fleet.ShortRevision(a.Status.Revision)), fleet.ShortRevision(delivered)))
+	}
+	for i := range k.world.Clusters {
+		m := &k.world.Clusters[i]
+		if state, message := clusterState(m); m.Name == cluster && state != clusterAvailable {
+			waits = append(waits, fmt.Sprintf("the cluster is %s%s: what it has stays, and changes wait for it", state, sinceOf(m, now, message)))
+		}
+	}
+	for _, w := range k.world.Works {
+		if w.Application == a.Namespace+"/"+a.Name && w.Cluster == cluster && !w.Status.Observed {
+			waits = append(waits, fmt.Sprintf("the agent has not reported on work %s as it is now", w.Name))
+		}
+	}
+	return waits
+}
+
+// repositoryWaits says why a repository's newest commit is not delivered.
+func repositoryWaits(r *musterv1alpha1.FleetRepository, now time.Time) []string {
+	name := "repository " + r.Namespace + "/" + r.Name
+	var waits []string
+	if c := unreadable(r); c != nil {
+		stays := ""
+		if r.Status.DeliveredAt != nil {
+			stays = fmt.Sprintf("; %s of %s ago stays", fleet.ShortRevision(r.Status.Revision), age(now.Sub(r.Status.DeliveredAt.Time)))
+		}
+		waits = append(waits, fmt.Sprintf("%s cannot be fetched for %s: %s%s", name, age(now.Sub(c.LastTransitionTime.Time)), c.Message, stays))
+	}
+	if text := rewritten(r); text != "" {
+		waits = append(waits, name+": "+text)
+	}
+	c := meta.FindStatusCondition(r.Status.Conditions, "Delivered")
+	if c != nil && c.Status != metav1.ConditionTrue {
+		waits = append(waits, fmt.Sprintf("%s has fetched %s and not delivered it, which waits for: %s", name, orNone(fleet.ShortRevision(r.Status.FetchedRevision)), c.Message))
+	}
+	return waits
+}
+
+// sinceOf tells how long a cluster has been as it is, and what the hub says of it.
+func sinceOf(m *clusterv1.ManagedCluster, now time.Time, message string) string {
+	text := ""
+	if c := meta.FindStatusCondition(m.Status.Conditions, clusterv1.ManagedClusterConditionAvailable); c != nil {
+		text = " for " + age(now.Sub(c.LastTransitionTime.Time))
+	}
+	if message != "" {
+		text += " (" + strings.TrimSuffix(message, ".") + ")"
+	}
+	return text
+}
+
 func printReasons(p *printer, r *reasons, cluster string) {
 	p.line(p.paint(bold, r.Subject))
 	if r.Problem != "" {
@@ -246,6 +336,9 @@ func printReasons(p *printer, r *reasons, cluster string) {
 	if r.Row != nil {
 		p.linef("  %s: %s %s  %s  (whose move: %s)", r.Row.State, r.Row.Reason, oneLine(r.Row.Message),
 			position(r.Row.File, int(r.Row.Line)), orNone(r.Row.Move))
+	}
+	for _, text := range r.Waits {
+		p.linef("  %s %s", p.paint(yellow, "WAITS"), oneLine(text))
 	}
 	if r.Held != nil && slices.Contains(r.Held.Items, cluster) {
 		p.linef("  %s %s", p.paint(yellow, "HELD"), oneLine(r.Held.Message))

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/placement"
 )
@@ -48,4 +52,65 @@ func TestAsLive(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWaits: what stands between a commit and a cluster besides decision, fault and hold.
+func TestWaits(t *testing.T) {
+	now := time.Unix(7200, 0)
+	at := metav1.Time{Time: now.Add(-5 * time.Minute)}
+	of := func(kind, status, reason, message string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: metav1.ConditionStatus(status), Reason: reason, Message: message, LastTransitionTime: at}
+	}
+	joined, available := condition(clusterv1.ManagedClusterConditionJoined, true), condition(clusterv1.ManagedClusterConditionAvailable, true)
+	for name, row := range map[string]struct {
+		why    string
+		change func(k *knowledge, a *musterv1alpha1.Application)
+		want   string
+	}{
+		"nothing": {"all is as it should be", func(*knowledge, *musterv1alpha1.Application) {}, ""},
+		"dead hub": {"nobody acts", func(k *knowledge, _ *musterv1alpha1.Application) {
+			k.hub = hubView{State: hubSilent, LastSeen: &at.Time}
+		},
+			"the hub: last seen 5m ago"},
+		"offline": {"the cluster does not answer", func(k *knowledge, _ *musterv1alpha1.Application) {
+			k.world.Clusters[0].Status.Conditions = []metav1.Condition{joined, of(clusterv1.ManagedClusterConditionAvailable, "Unknown", "R", "the agent stopped.")}
+		}, "the cluster is offline for 5m (the agent stopped): what it has stays"},
+		"unreachable repository": {"the newest commit cannot be known", func(k *knowledge, _ *musterv1alpha1.Application) {
+			k.repositories[0].Status.DeliveredAt = &metav1.Time{Time: now.Add(-time.Hour)}
+			k.repositories[0].Status.Conditions = []metav1.Condition{of("Fetched", "False", "SourceUnavailable", "the host cannot be reached")}
+		}, "cannot be fetched for 5m: the host cannot be reached; aaaaaaa of 60m ago stays"},
+		"settling": {"placements are being decided", func(k *knowledge, _ *musterv1alpha1.Application) {
+			k.repositories[0].Status.FetchedRevision = "bbbbbbbbbb"
+			k.repositories[0].Status.Conditions = []metav1.Condition{of("Delivered", "False", "Waiting", "the decisions of placement retail/shops to follow")}
+		}, "has fetched bbbbbbb and not delivered it, which waits for: the decisions of placement retail/shops to follow"},
+		"rewritten": {"", func(k *knowledge, _ *musterv1alpha1.Application) {
+			k.repositories[0].Status.Conditions = []metav1.Condition{of("Fetched", "True", "HistoryRewritten", "the history was rewritten")}
+		}, "repository muster-system/fleet: the history was rewritten"},
+		"stale": {"the application is behind its repository", func(_ *knowledge, a *musterv1alpha1.Application) { a.Status.Revision = "0000000000" },
+			"the application is planned at 0000000, and aaaaaaa is delivered"},
+		"waiting": {"the commit is half on the hub", func(_ *knowledge, a *musterv1alpha1.Application) {
+			a.Status.Conditions = []metav1.Condition{of("Planned", "False", "Waiting", "waits for commit bbbbbbb")}
+		}, "the application is not planned: waits for commit bbbbbbb"},
+		"unseen": {"the hub has not come to it", func(_ *knowledge, a *musterv1alpha1.Application) { a.Generation = 2 }, "has not seen the application as it is now"},
+		"pending work": {"the agent has not come to it", func(k *knowledge, _ *musterv1alpha1.Application) {
+			k.world.Works = []fleet.LiveWork{{Name: "web-1", Application: "retail/web", Cluster: "a"}}
+		}, "the agent has not reported on work web-1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := app("web", "aaaaaaaaaa", musterv1alpha1.Summary{Clusters: 1, Healthy: 1})
+			k := &knowledge{
+				hub: hubView{State: hubRuns}, repositories: []musterv1alpha1.FleetRepository{delivered("aaaaaaaaaa")},
+				world: &fleet.World{Time: now, Clusters: []clusterv1.ManagedCluster{managed("a", true, joined, available)}},
+			}
+			row.change(k, &a)
+			waits := k.waits(&a, "a")
+			if row.want == "" && len(waits) > 0 || row.want != "" && (len(waits) != 1 || !strings.Contains(waits[0], row.want)) {
+				t.Errorf("%s: %q, want %q", row.why, waits, row.want)
+			}
+		})
+	}
+	p := &printer{}
+	row := &musterv1alpha1.ClusterStatus{Cluster: "a", State: "Failed", Reason: "Refused", Message: "the hub refuses the work: too large", Move: "Author"}
+	printReasons(p, &reasons{Subject: "application retail/web on a", Row: row, Waits: []string{"the cluster is offline"}}, "a")
+	expect(t, p.b.String(), "WAITS the cluster is offline", "Failed: Refused the hub refuses the work: too large")
 }

@@ -55,7 +55,7 @@ type Repositories struct {
 // report is how far a reconciliation came.
 type report struct {
 	fetched   string // the head
-	rewritten bool   // the delivered commit is no ancestor of it
+	rewritten string // says so when the delivered commit is no ancestor of it
 	fetchErr  error
 	delivery  *hub.Delivery
 	plan      *plan.Plan
@@ -104,14 +104,9 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	if revision == "" {
 		return out, nil // nothing was ever fetched: the report has the fault
 	}
-	delivery, err := r.Deliveries.At(ctx, repo, revision)
-	if err != nil {
+	delivery, err := r.read(ctx, repo, revision, out)
+	if err != nil || out.waiting != "" {
 		return out, err
-	}
-	if !delivery.Definitions.AbsenceProven && len(delivery.Definitions.All) == 0 {
-		out.faults = delivery.Definitions.Faults
-		out.waiting = "nothing in the commit can be read; the last good state stays"
-		return out, nil
 	}
 	world, err := hub.Observe(ctx, r.Client, r.Now())
 	if err != nil {
@@ -126,6 +121,19 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	out.delivery = &planned
 	out.faults = out.plan.Faults
 	return out, r.deliver(ctx, repo, world, out)
+}
+
+// read loads a commit. One in which nothing can be read is not gone on with.
+func (r *Repositories) read(ctx context.Context, repo *musterv1alpha1.FleetRepository, revision string, out *report) (*hub.Delivery, error) {
+	delivery, err := r.Deliveries.At(ctx, repo, revision)
+	if err != nil {
+		return nil, err
+	}
+	if !delivery.Definitions.AbsenceProven && len(delivery.Definitions.All) == 0 {
+		out.faults = delivery.Definitions.Faults
+		out.waiting = "nothing in the commit can be read; the last good state stays"
+	}
+	return delivery, nil
 }
 
 // deliver applies the definitions and, once the placements follow, makes the commit the one that applications are planned at.

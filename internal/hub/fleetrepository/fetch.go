@@ -33,13 +33,15 @@ func (r *Repositories) fetch(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	}
 	delivered := repo.Status.Revision
 	if out.fetchErr == nil && delivered != "" && delivered != out.fetched {
-		ancestor, err := r.Store.IsAncestor(repo.Spec.URL, delivered, out.fetched)
-		out.rewritten = err == nil && !ancestor
+		if ancestor, err := r.Store.IsAncestor(repo.Spec.URL, delivered, out.fetched); err == nil && !ancestor {
+			out.rewritten = rewrittenMessage(delivered, out.fetched)
+		}
 	}
 	if out.fetchErr == nil && delivered == out.fetched {
 		// That the commit does not follow from the one before stays said until the next commit.
-		c := meta.FindStatusCondition(repo.Status.Conditions, ConditionFetched)
-		out.rewritten = c != nil && c.Reason == string(fleet.HistoryRewritten)
+		if c := meta.FindStatusCondition(repo.Status.Conditions, ConditionFetched); c != nil && c.Reason == string(fleet.HistoryRewritten) {
+			out.rewritten = c.Message
+		}
 	}
 	return out.fetched
 }

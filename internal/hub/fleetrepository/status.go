@@ -48,8 +48,10 @@ func statusOf(repo *musterv1alpha1.FleetRepository, out *report, err error, now 
 		status.DeliveredAt = &at
 	}
 	faults := out.faults
-	if f, ok := fleet.AsFault(out.fetchErr); ok {
-		faults = append([]fleet.Fault{f}, faults...)
+	for _, whole := range []error{err, out.fetchErr} { // of the repository as a whole
+		if f, ok := fleet.AsFault(whole); ok {
+			faults = append([]fleet.Fault{f}, faults...)
+		}
 	}
 	if err == nil || len(faults) > 0 {
 		status.FaultCount = int32(len(faults))
@@ -90,11 +92,24 @@ func fetchedCondition(out *report) metav1.Condition {
 		if f, ok := fleet.AsFault(out.fetchErr); ok {
 			c.Reason, c.Message = string(f.Reason), f.Message
 		}
-	case out.rewritten:
-		c.Reason = string(fleet.HistoryRewritten)
-		c.Message = fmt.Sprintf("the history was rewritten: %s does not follow from the commit before it, and is delivered all the same; deletions are guarded", fleet.ShortRevision(out.fetched))
+	case out.rewritten != "":
+		c.Reason, c.Message = string(fleet.HistoryRewritten), out.rewritten
 	}
 	return c
+}
+
+// rewrittenMessage says that a history was rewritten.
+func rewrittenMessage(before, head string) string {
+	return fmt.Sprintf("the history was rewritten: %s does not follow from the commit before it, %s, and is delivered all the same; deletions are guarded",
+		fleet.ShortRevision(head), fleet.ShortRevision(before))
+}
+
+// reasonOf is the word for what failed: that of the fault, or that the hub did.
+func reasonOf(err error) string {
+	if f, ok := fleet.AsFault(err); ok {
+		return string(f.Reason)
+	}
+	return ReasonFailed
 }
 
 func plannedCondition(out *report, err error) metav1.Condition {
@@ -106,7 +121,7 @@ func plannedCondition(out *report, err error) metav1.Condition {
 	case out.plan != nil:
 		c.Message = "plan " + shortPlan(out.plan.Digest)
 	case err != nil:
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonFailed, err.Error()
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, reasonOf(err), err.Error()
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, ReasonUnknown, "no commit was fetched"
 	}
@@ -117,7 +132,7 @@ func deliveredCondition(out *report, err error, revision string) metav1.Conditio
 	c := metav1.Condition{Type: ConditionDelivered, Status: metav1.ConditionFalse}
 	switch {
 	case err != nil:
-		c.Reason, c.Message = ReasonFailed, err.Error()
+		c.Reason, c.Message = reasonOf(err), err.Error()
 	case out.waiting != "":
 		c.Reason, c.Message = ReasonWaiting, out.waiting
 	case !out.delivered:

@@ -2,6 +2,9 @@ package fleetrepository
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +15,8 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/source"
+	"github.com/muster-io/muster/internal/test"
 )
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -91,5 +96,101 @@ func TestFaultsAreFolded(t *testing.T) {
 	list := hubFaults(faults)
 	if len(list) != 20 || list[0].Clusters != 3 || list[0].Line != 3 {
 		t.Errorf("%d faults, the first %+v; want 20, the first on 3 clusters", len(list), list[0])
+	}
+}
+
+// TestEveryFaultOfASourceIsInTheStatus reads real repositories that are wrong, as a reconciliation does.
+func TestEveryFaultOfASourceIsInTheStatus(t *testing.T) {
+	const cluster = "-- clusters/a.yaml --\napiVersion: cluster.open-cluster-management.io/v1\nkind: ManagedCluster\nmetadata: {name: a}\n"
+	cases := map[string]struct {
+		why    string
+		spec   func(*musterv1alpha1.FleetRepositorySpec)
+		files  func(r *test.Repository)
+		ready  string // its reason
+		reason fleet.Reason
+		file   string
+		says   string
+	}{
+		"gone": {
+			why: "nothing is at the URL", spec: func(s *musterv1alpha1.FleetRepositorySpec) { s.URL += "-moved" },
+			ready: "SourceUnavailable", reason: fleet.SourceUnavailable, says: "there is no such repository",
+		},
+		"no branch": {
+			why: "the ref is none of the repository's", spec: func(s *musterv1alpha1.FleetRepositorySpec) { s.Ref.Branch = "mian" },
+			ready: "SourceUnavailable", reason: fleet.SourceUnavailable, says: "branch mian",
+		},
+		"wrong path": {
+			why: "the folder is not in the commit", spec: func(s *musterv1alpha1.FleetRepositorySpec) { s.Path = "flete" },
+			ready: "ContentMissing", reason: fleet.ContentMissing, says: "has no folder flete",
+		},
+		"nothing defined": {
+			why: "an empty repository asks for nothing to be deleted", files: func(r *test.Repository) { r.Commit("-- clusters/a.yaml --\ndeleted\n") },
+			ready: "Waiting", reason: fleet.RepositoryEmpty, file: "muster.yaml", says: "nothing is defined",
+		},
+		"huge file": {
+			why: "a file is larger than what is read", files: func(r *test.Repository) { r.Commit("-- clusters/b.yaml --\n# " + strings.Repeat("x", 2000) + "\n") },
+			ready: "Faults", reason: fleet.ContentRefused, file: "clusters/b.yaml", says: "make it smaller",
+		},
+		"binary file": {
+			why: "a file is no text", files: func(r *test.Repository) { r.Commit("-- clusters/b.yaml --\n\x00\x01\x02\n") },
+			ready: "Faults", reason: fleet.ContentRefused, file: "clusters/b.yaml", says: "it is binary",
+		},
+		"link that leaves": {
+			why: "the hub's disk is not the repository's", files: func(r *test.Repository) {
+				if err := os.Symlink("/etc/passwd", filepath.Join(r.Dir, "clusters/b.yaml")); err != nil {
+					t.Fatal(err)
+				}
+				r.Commit("")
+			},
+			ready: "Faults", reason: fleet.ContentRefused, file: "clusters/b.yaml", says: "leads out of the repository",
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			git := test.NewRepository(t, cluster)
+			if tc.files != nil {
+				tc.files(git)
+			}
+			repo := &musterv1alpha1.FleetRepository{Spec: musterv1alpha1.FleetRepositorySpec{URL: git.URL()}}
+			if tc.spec != nil {
+				tc.spec(&repo.Spec)
+			}
+			store := &source.Store{Dir: t.TempDir(), Local: []string{filepath.Dir(git.Dir)}, MaxFile: 1000}
+			r := &Repositories{Store: store, Deliveries: &hub.Deliveries{Store: store}, Now: func() time.Time { return now }}
+			out, err := r.readOnly(t, repo)
+			status := statusOf(repo, out, err, now)
+			if ready := meta.FindStatusCondition(status.Conditions, ConditionReady); ready.Status != "False" || ready.Reason != tc.ready {
+				t.Errorf("%s: Ready is %s %s %q, want False %s", tc.why, ready.Status, ready.Reason, ready.Message, tc.ready)
+			}
+			if len(status.Faults) != 1 {
+				t.Fatalf("%s: the faults are %+v, want one", tc.why, status.Faults)
+			}
+			f := status.Faults[0]
+			if f.Reason != string(tc.reason) || f.File != tc.file || !strings.Contains(f.Message, tc.says) || status.FaultCount != 1 {
+				t.Errorf("%s: the fault is %+v, want %s %s about %q", tc.why, f, tc.reason, tc.file, tc.says)
+			}
+		})
+	}
+}
+
+// readOnly fetches and loads as sync does, up to where the hub is asked.
+func (r *Repositories) readOnly(t *testing.T, repo *musterv1alpha1.FleetRepository) (*report, error) {
+	t.Helper()
+	out := &report{}
+	revision := r.fetch(t.Context(), repo, out)
+	if revision == "" {
+		return out, nil
+	}
+	delivery, err := r.read(t.Context(), repo, revision, out)
+	if err == nil && out.waiting == "" {
+		out.faults, out.delivery, out.delivered, out.plan = delivery.Definitions.Faults, delivery, true, &plan.Plan{}
+	}
+	return out, err
+}
+
+func TestRewrittenHistoryNamesBothCommits(t *testing.T) {
+	c := fetchedCondition(&report{fetched: "bbbbbbbbbbbb", rewritten: rewrittenMessage("aaaaaaaaaaaa", "bbbbbbbbbbbb")})
+	if c.Status != "True" || c.Reason != "HistoryRewritten" || !strings.Contains(c.Message, "bbbbbbb does not follow from the commit before it, aaaaaaa") {
+		t.Errorf("%+v", c)
 	}
 }
