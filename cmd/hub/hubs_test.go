@@ -83,7 +83,8 @@ func TestWhatAHubServes(t *testing.T) {
 	f.create(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "hook"}, StringData: map[string]string{"webhookToken": token},
 	})
-	f.run("a webhook with the right signature fetches, and one with a wrong one does not", func(f *theFleet) { webhookFetches(f, "http://"+webhooks) })
+	other := test.NewRepository(t, "-- tenants/other.yaml --\napiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n")
+	f.run("a webhook with the right signature fetches, and one with a wrong one does not", func(f *theFleet) { webhookFetches(f, other, "http://"+webhooks) })
 	f.run("metrics count renders and hits", func(f *theFleet) { rendersAreCounted(f, "http://"+metrics) })
 	f.run("a Lease says that the hub runs", func(f *theFleet) {
 		f.eventually(func() string {
@@ -111,8 +112,7 @@ func (f *theFleet) hooked(name string, repo *test.Repository) {
 	})
 }
 
-func webhookFetches(f *theFleet, url string) {
-	other := test.NewRepository(f.t, "-- tenants/other.yaml --\napiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n")
+func webhookFetches(f *theFleet, other *test.Repository, url string) {
 	f.hooked("fleet", f.repo)
 	f.hooked("other", other)
 	head := func(r *test.Repository) string { return strings.TrimSpace(r.Git("rev-parse", "HEAD")) }
