@@ -94,7 +94,7 @@ func hubRules() []rbacv1.PolicyRule {
 		rule("", "namespaces", "get", "list", "watch", "create", "update", "patch"),
 		rule("", "events", "create", "update", "patch"),
 		rule("events.k8s.io", "events", "create", "update", "patch"),
-		rule("coordination.k8s.io", "leases", "get", "list", "watch", "create", "update", "delete"),
+		rule("coordination.k8s.io", "leases", "get", "list", "watch", "create", "update", "patch", "delete"),
 		rule(rbacv1.GroupName, "clusterroles", "get", "list", "watch", "create", "update", "delete"),
 		rule(rbacv1.GroupName, "clusterrolebindings", "get", "list", "watch", "create", "update", "delete"),
 		rule(rbacv1.GroupName, "rolebindings", "get", "list", "watch", "create", "update", "delete"),
