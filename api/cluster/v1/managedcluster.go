@@ -1,6 +1,10 @@
 package v1
 
 import (
+	"encoding/json"
+	"regexp"
+	"strings"
+
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -286,6 +290,37 @@ const (
 
 // ResourceList is an amount for each kind of resource.
 type ResourceList map[ResourceName]resource.Quantity
+
+var amount = regexp.MustCompile(`^[+-]?[0-9.]{1,40}([a-zA-Z]{1,2}|[eE][+-]?[0-9]{1,2})?$`)
+
+// ParseAmount reads what a cluster can have of a resource. Kubernetes' own function takes more: twenty digits with an
+// exponent of a billion cost it all memory there is.
+func ParseAmount(text string) (resource.Quantity, error) {
+	if !amount.MatchString(text) {
+		return resource.Quantity{}, resource.ErrFormatWrong
+	}
+	return resource.ParseQuantity(text)
+}
+
+// UnmarshalJSON leaves out the amounts that are none, although the API server's pattern lets some of them pass, such as
+// 1e1.5. Who reads all clusters would otherwise read none as soon as one of them reports such an amount.
+func (l *ResourceList) UnmarshalJSON(data []byte) error {
+	var reported map[ResourceName]json.RawMessage
+	if err := json.Unmarshal(data, &reported); err != nil {
+		return err
+	}
+	if reported == nil {
+		*l = nil
+		return nil
+	}
+	*l = make(ResourceList, len(reported))
+	for name, text := range reported {
+		if q, err := ParseAmount(strings.Trim(string(text), `"`)); err == nil {
+			(*l)[name] = q
+		}
+	}
+	return nil
+}
 
 // +kubebuilder:object:root=true
 
