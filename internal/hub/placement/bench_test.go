@@ -35,6 +35,7 @@ const (
 	benchPlacements = 1000
 	benchSites      = 100 // a placement selects the clusters of one site, 10 of them
 	benchWriters    = 8   // at once: the bare client's, and the placements that the controller schedules
+	benchRatio      = 1.5 // how long the controller may take, of the bare client's time
 )
 
 // BenchmarkPlacements is a controller that starts where 1,000 placements over 1,000 clusters were never scheduled, until
@@ -55,6 +56,9 @@ func BenchmarkPlacements(b *testing.B) {
 	b.ReportMetric(bare.Seconds()/float64(rounds), "bare-s")
 	b.ReportMetric(hub.Seconds()/float64(rounds), "hub-s")
 	b.ReportMetric(hub.Seconds()/bare.Seconds(), "hub/bare")
+	if ratio := hub.Seconds() / bare.Seconds(); ratio > benchRatio {
+		b.Errorf("the controller takes %.2f times as long as a bare client, it may take %.1f times", ratio, benchRatio)
+	}
 }
 
 // benchFleet is an API server with 1,000 clusters in one set.
@@ -92,7 +96,7 @@ func newBenchFleet(b *testing.B) *benchFleet {
 
 func site(i int) string { return fmt.Sprintf("site-%02d", i%benchSites) }
 
-func must(b *testing.B, err error) {
+func must(b testing.TB, err error) {
 	b.Helper()
 	if err != nil {
 		b.Fatal(err)
@@ -235,7 +239,7 @@ func (f *benchFleet) label(b *testing.B, cluster int, key, value string) {
 }
 
 // scheduled is how many times placements were scheduled in this process, by its own metric.
-func scheduled(b *testing.B) int {
+func scheduled(b testing.TB) int {
 	b.Helper()
 	families, err := metrics.Registry.Gather()
 	must(b, err)
