@@ -2,6 +2,7 @@ package placement
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"sync"
@@ -11,8 +12,12 @@ import (
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
 	"github.com/google/cel-go/ext"
+	"github.com/google/cel-go/interpreter"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	apiservercel "k8s.io/apiserver/pkg/cel"
 	"k8s.io/apiserver/pkg/cel/library"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 )
 
 // celBudget is what all expressions of one selector may cost for one cluster, in CEL's cost units; a single expression
@@ -38,6 +43,8 @@ var celEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 		library.Regex(),
 		library.URLs(),
 		library.Quantity(),
+		cel.Function("quantity", cel.Overload("string_to_quantity", []*cel.Type{cel.StringType}, apiservercel.QuantityType, cel.UnaryBinding(celQuantity))),
+		cel.Function("isQuantity", cel.Overload("is_quantity_string", []*cel.Type{cel.StringType}, cel.BoolType, cel.UnaryBinding(celIsQuantity))),
 		library.IP(),
 		library.CIDR(),
 		library.Format(),
@@ -49,7 +56,8 @@ var celEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 type celExpression struct {
 	text    string
 	program cel.Program
-	spent   uint64 // over all clusters so far
+	spent   uint64       // over all clusters so far
+	costly  map[int]bool // clusters for which it costs more than it may
 }
 
 // String is the expression as the reasons quote it.
@@ -71,7 +79,7 @@ func compileCEL(text string) (*celExpression, error) {
 	if err != nil {
 		return nil, fmt.Errorf("instantiation failed: %q: %w", text, err)
 	}
-	return &celExpression{text: text, program: program}, nil
+	return &celExpression{text: text, program: program, costly: map[int]bool{}}, nil
 }
 
 // eval says whether the expression is true for a cluster, and what it gives otherwise. An expression that fails does not
@@ -88,9 +96,12 @@ func (e *celExpression) eval(x *Index, i int, budget *uint64) (bool, string) {
 		e.spent += cost
 		if cost > *budget {
 			*budget = 0
-			return false, e.String() + ": costs too much"
+			return e.tooCostly(i)
 		}
 		*budget -= cost
+	}
+	if cancelled := (interpreter.EvalCancelledError{}); errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded {
+		return e.tooCostly(i)
 	}
 	if err != nil {
 		return false, e.String() + ": fails: " + err.Error()
@@ -102,6 +113,11 @@ func (e *celExpression) eval(x *Index, i int, budget *uint64) (bool, string) {
 		return false, e.String() + ": is false"
 	}
 	return false, e.String() + ": is " + value.Type().TypeName() + ", not bool"
+}
+
+func (e *celExpression) tooCostly(cluster int) (bool, string) {
+	e.costly[cluster] = true
+	return false, e.String() + ": costs too much"
 }
 
 // celCluster is the variable managedCluster, which knows where its scores are.
@@ -153,6 +169,28 @@ func celParseJSON(receiver ref.Val) ref.Val {
 		return types.NewErr("parseJSON: %s", err.Error())
 	}
 	return types.DefaultTypeAdapter.NativeToValue(value)
+}
+
+// celQuantity and celIsQuantity are Kubernetes' functions without what no cost limit stops: texts that cost all memory to read.
+func celQuantity(text ref.Val) ref.Val {
+	s, ok := text.Value().(string)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(text)
+	}
+	q, err := clusterv1.ParseAmount(s)
+	if err != nil {
+		return types.WrapErr(err)
+	}
+	return apiservercel.Quantity{Quantity: &q}
+}
+
+func celIsQuantity(text ref.Val) ref.Val {
+	s, ok := text.Value().(string)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(text)
+	}
+	_, err := clusterv1.ParseAmount(s)
+	return types.Bool(err == nil)
 }
 
 // celCost is Kubernetes' cost of library calls, with those of parseJSON and scores.

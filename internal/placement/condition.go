@@ -27,7 +27,7 @@ func (r *run) misconfiguredCondition() metav1.Condition {
 		Message: "Placement configurations check pass",
 	}
 	if r.result.wrong != nil {
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, clusterv1beta1.ReasonPlacementMisconfigured, clip(r.result.wrong.Error())
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, clusterv1beta1.ReasonPlacementMisconfigured, clip(r.result.wrong.Error(), maxMessage)
 	}
 	return c
 }
@@ -42,6 +42,9 @@ func (r *run) satisfiedCondition() metav1.Condition {
 	case len(r.sets.eligible) == 0:
 		c.Reason = clusterv1beta1.ReasonNoIntersection
 		c.Message = fmt.Sprintf("None of ManagedClusterSets [%s] is bound to placement namespace", strings.Join(r.placement.Spec.ClusterSets, ","))
+	case len(r.sets.broken) > 0: // OCM's reason for an error that is not the placement's
+		c.Reason = clusterv1beta1.ReasonNotAllDecisionsScheduled
+		c.Message = "What is chosen stays" + r.counts()
 	case r.inSets == 0:
 		c.Reason = clusterv1beta1.ReasonAllManagedClusterSetsEmpty
 		c.Message = fmt.Sprintf("All ManagedClusterSets [%s] have no member ManagedCluster", strings.Join(r.sets.eligible, ","))
@@ -55,11 +58,28 @@ func (r *run) satisfiedCondition() metav1.Condition {
 		c.Reason = clusterv1beta1.ReasonNotAllDecisionsScheduled
 		c.Message = strconv.Itoa(r.result.missing) + " cluster decisions unscheduled" + r.counts()
 	}
-	if complaints := r.sets.complaints(); len(complaints) > 0 {
+	if complaints := r.complaints(); len(complaints) > 0 {
 		c.Message += "; " + strings.Join(complaints, "; ")
 	}
-	c.Message = clip(c.Message)
+	c.Message = clip(c.Message, maxMessage)
 	return c
+}
+
+// complaints are what is wrong and does not stop the scheduling: sets, costly expressions, groups, expired scores.
+func (r *run) complaints() []string {
+	list := r.sets.complaints()
+	for i := range r.selectors {
+		for _, e := range r.selectors[i].cel {
+			if n := len(e.costly); n > 0 && r.result.wrong == nil {
+				list = append(list, fmt.Sprintf("%s costs too much for %d clusters", clip(e.String(), maxReason), n))
+			}
+		}
+	}
+	list = append(list, r.conflicts...)
+	for _, w := range r.result.Warnings {
+		list = append(list, w.Message)
+	}
+	return list
 }
 
 // counts says what each step took away: ": 12 in bound sets, 5 not matching tier=edge, 4 tainted, 3 selected".
@@ -89,9 +109,16 @@ func (r *run) counts() string {
 	return ": " + strings.Join(parts, ", ")
 }
 
-// clip keeps a message within what a condition may hold.
-func clip(s string) string {
-	const limit = 4096
+// How long texts may be, in bytes: a message of a condition, all that is said about a cluster, and why it was chosen, of
+// which a page of decisions holds a hundred.
+const (
+	maxMessage     = 4096
+	maxExplanation = 2048
+	maxReason      = 256
+)
+
+// clip keeps a text within a limit, whatever the placement and the clusters have in them.
+func clip(s string, limit int) string {
 	if len(s) <= limit {
 		return s
 	}

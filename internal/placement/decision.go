@@ -66,6 +66,19 @@ func own(p *clusterv1beta1.Placement, group Group, page *clusterv1beta1.Placemen
 
 func pageName(placement string, n int) string { return placement + "-decision-" + strconv.Itoa(n) }
 
+// NamedAfter is the placement whose page an object of this name would be, "" when it would be nobody's. A page of the name
+// that lacks the label is in the way of ours: it is taken over, as OCM does, and never deleted.
+func NamedAfter(page string) string {
+	at := strings.LastIndex(page, "-decision-")
+	if at < 0 {
+		return ""
+	}
+	if n, err := strconv.Atoi(page[at+len("-decision-"):]); err != nil || n < 1 {
+		return ""
+	}
+	return page[:at]
+}
+
 // pagesOf divides a group's clusters into pages, one of them at least.
 func pagesOf(clusters []string) [][]string {
 	if len(clusters) == 0 {
@@ -181,7 +194,9 @@ func newShift(p *clusterv1beta1.Placement, existing, wanted []clusterv1beta1.Pla
 	s.next = len(wanted) + 1
 	for i := range existing {
 		have[existing[i].Name] = &existing[i]
-		s.hold(existing[i].Name, clusterNames(&existing[i]))
+		if ours(p, &existing[i]) {
+			s.hold(existing[i].Name, clusterNames(&existing[i]))
+		}
 		if text, ok := strings.CutPrefix(existing[i].Name, p.Name+"-decision-"); ok {
 			if n, err := strconv.Atoi(text); err == nil {
 				s.next = max(s.next, n+1)
@@ -204,12 +219,17 @@ func newShift(p *clusterv1beta1.Placement, existing, wanted []clusterv1beta1.Pla
 		}
 	}
 	for i := range existing {
-		if !names[existing[i].Name] {
+		if !names[existing[i].Name] && ours(p, &existing[i]) {
 			s.pending = append(s.pending, Write{Delete, existing[i]})
 		}
 	}
 	slices.SortStableFunc(s.pending, func(a, b Write) int { return cmp.Compare(order(a.Verb), order(b.Verb)) })
 	return s
+}
+
+// ours says whether readers take a page for the placement's.
+func ours(p *clusterv1beta1.Placement, page *clusterv1beta1.PlacementDecision) bool {
+	return page.Labels[clusterv1beta1.PlacementLabel] == p.Name
 }
 
 func order(v Verb) int { return slices.Index([]Verb{Create, Update, Delete}, v) }

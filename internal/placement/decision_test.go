@@ -82,6 +82,26 @@ func TestObjectsKeepForeignMetadata(t *testing.T) {
 	}
 }
 
+// TestPageWithoutLabel: a page that has the name of ours and lacks the label is made ours, and no other of its kind is deleted.
+func TestPageWithoutLabel(t *testing.T) {
+	p := placement()
+	r := Schedule(p, world(cluster("a")))
+	bare := clusterv1beta1.PlacementDecision{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "edge-decision-1", UID: "bare"}}
+	other := clusterv1beta1.PlacementDecision{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "edge-decision-7", UID: "other"}}
+	existing := []clusterv1beta1.PlacementDecision{bare, other}
+	writes := Writes(p, existing, Objects(p, &r, existing))
+	if len(writes) != 1 || writes[0].Verb != Update || writes[0].Page.UID != "bare" || writes[0].Page.Labels[clusterv1beta1.PlacementLabel] != "edge" {
+		t.Errorf("writes %+v", writes)
+	}
+	for name, want := range map[string]string{
+		"edge-decision-1": "edge", "a-decision-b-decision-12": "a-decision-b", "edge-decision-0": "", "edge-decision-x": "", "edge": "",
+	} {
+		if got := NamedAfter(name); got != want {
+			t.Errorf("%s is named after %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestObjectsNeverNone(t *testing.T) {
 	p := placement()
 	r := Schedule(p, world())

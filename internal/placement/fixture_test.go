@@ -68,6 +68,29 @@ func set(name string) clusterv1beta2.ManagedClusterSet {
 	return clusterv1beta2.ManagedClusterSet{ObjectMeta: metav1.ObjectMeta{Name: name}}
 }
 
+// unreadable is a set whose selector has an operator that does not exist.
+func unreadable(name string) clusterv1beta2.ManagedClusterSet {
+	s := set(name)
+	s.Spec.ClusterSelector = clusterv1beta2.ManagedClusterSelector{SelectorType: clusterv1beta2.LabelSelector, LabelSelector: &metav1.LabelSelector{
+		MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "tier", Operator: "Near", Values: []string{"edge"}}},
+	}}
+	return s
+}
+
+// grouped has decision groups "name key=value".
+func grouped(groups ...string) func(*clusterv1beta1.PlacementSpec) {
+	return func(s *clusterv1beta1.PlacementSpec) {
+		for _, g := range groups {
+			name, label, _ := strings.Cut(g, " ")
+			key, value, _ := strings.Cut(label, "=")
+			s.DecisionStrategy.GroupStrategy.DecisionGroups = append(s.DecisionStrategy.GroupStrategy.DecisionGroups, clusterv1beta1.DecisionGroup{
+				GroupName:       name,
+				ClusterSelector: clusterv1beta1.GroupClusterSelector{LabelSelector: metav1.LabelSelector{MatchLabels: map[string]string{key: value}}},
+			})
+		}
+	}
+}
+
 func binding(namespace, set string) clusterv1beta2.ManagedClusterSetBinding {
 	return clusterv1beta2.ManagedClusterSetBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: set},

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"encoding/json"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,6 +37,41 @@ func FuzzMatchLabels(f *testing.F) {
 		}
 		if ok != (reason == "") {
 			t.Fatalf("matches %t with reason %q", ok, reason)
+		}
+	})
+}
+
+// FuzzPlacement feeds any spec that is JSON, as a file may have it that no API server saw: nothing of it brings the scheduler
+// down, and what comes out holds together.
+func FuzzPlacement(f *testing.F) {
+	f.Add(`{"numberOfClusters": 2, "clusterSets": ["prod"]}`)
+	f.Add(`{"predicates": [{"requiredClusterSelector": {"labelSelector": {"matchLabels": {"tier": "edge"}}, "celSelector": {"celExpressions": ["true"]}}}]}`)
+	f.Add(`{"predicates": [{"requiredClusterSelector": {"claimSelector": {"matchExpressions": [{"key": "x", "operator": "NotIn", "values": ["y"]}]}}}]}`)
+	f.Add(`{"tolerations": [{"key": "k", "operator": "Exists", "tolerationSeconds": 9223372036854775807}], "sortBy": "Score", "scoreRateLimit": "5s"}`)
+	f.Add(`{"spreadPolicy": {"spreadConstraints": [{"topologyKey": "tier", "topologyKeyType": "Label", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}]}}`)
+	f.Add(`{"decisionStrategy": {"groupStrategy": {"clustersPerDecisionGroup": "NaN%", "decisionGroups": [{"groupName": "one"}, {"groupName": "one"}]}}}`)
+	f.Add(`{"prioritizerPolicy": {"mode": "Exact", "configurations": [{"weight": -10, "scoreCoordinate": {"type": "AddOn", "addOn": {"resourceName": "usage", "scoreName": "cpu"}}}]}}`)
+	w := decided(scored(world(with(cluster("a", "tier=edge"), taint("k", "", noSelectIfNew)), with(cluster("b", "tier=core"), claim("x", "y"), capacity("3")),
+		cluster("c", "tier=edge"), with(cluster("d"), taint("k", "", preferNo))), "a", "cpu", 4, &noon1), "edge", "a", "b")
+	x := NewIndex(w)
+	f.Fuzz(func(t *testing.T, text string) {
+		p := placement()
+		if json.Unmarshal([]byte(text), &p.Spec) != nil {
+			return
+		}
+		r := x.Schedule(p)
+		outcome := Next(p, &r, w.Decisions)
+		total := 0
+		for _, g := range r.Groups {
+			total += len(g.Clusters)
+		}
+		if total != len(r.Chosen) || int(outcome.Status.NumberOfSelectedClusters) != total || len(Objects(p, &r, nil)) == 0 {
+			t.Fatalf("chosen %v, groups %v, status %+v", r.Chosen, r.Groups, outcome.Status)
+		}
+		for _, e := range x.Why(p).Clusters {
+			if e.Reason == "" || e.Chosen == (e.Change != "") {
+				t.Fatalf("explained as %+v", e)
+			}
 		}
 	})
 }

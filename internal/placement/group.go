@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -27,6 +28,7 @@ func divideIntoGroups(r *run) error {
 			return !found
 		})
 	}
+	inOther := map[string][]int{} // candidates by the named group that they are in
 	for _, group := range strategy.DecisionGroups {
 		selector, err := compileSelector(group.ClusterSelector)
 		if err != nil {
@@ -40,12 +42,32 @@ func divideIntoGroups(r *run) error {
 				others = append(others, i)
 			}
 		}
+		r.conflict(group.GroupName, &selector, inOther)
+		inOther[group.GroupName] = members
 		r.addGroups(group.GroupName, members, size)
 		rest = others
 	}
 	r.addGroups("", rest, size)
 	r.nameGroups()
 	return nil
+}
+
+// conflict notes what groups before it leave a named group without: its name, and clusters that its selector matches too.
+func (r *run) conflict(name string, selector *clusterSelector, before map[string][]int) {
+	if _, twice := before[name]; twice {
+		r.conflicts = append(r.conflicts, fmt.Sprintf("there are two decision groups %s", name))
+	}
+	for _, other := range slices.Sorted(maps.Keys(before)) {
+		n := 0
+		for _, i := range before[other] {
+			if ok, _ := selector.match(r.index, r.candidates[i].index, false); ok {
+				n++
+			}
+		}
+		if n > 0 {
+			r.conflicts = append(r.conflicts, fmt.Sprintf("decision groups %s and %s both match %d clusters: the first has them", other, name, n))
+		}
+	}
 }
 
 func (r *run) addGroups(name string, members []int, size int) {

@@ -114,7 +114,7 @@ func (r *run) why(c *candidate) string {
 		s := &r.selectors[c.predicate]
 		if s.matched == "" {
 			if s.matched = s.text(); s.matched != "" {
-				s.matched = "matches " + s.matched
+				s.matched = clip("matches "+s.matched, maxReason)
 			}
 		}
 		if s.matched != "" {
@@ -122,6 +122,9 @@ func (r *run) why(c *candidate) string {
 		}
 	}
 	name := r.setOf(c.index)
+	if name == "" {
+		return "was chosen before" // and a set that cannot be read may hold it
+	}
 	text, ok := r.inSet[name]
 	if !ok {
 		text = "in set " + name

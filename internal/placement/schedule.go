@@ -38,7 +38,7 @@ type Result struct {
 	// RequeueAt is when the result may change by itself: a toleration or a score expires. Zero for never.
 	RequeueAt time.Time
 	// Warnings are what did not stop the scheduling, such as expired scores.
-	Warnings []string
+	Warnings []Warning
 	// Filters are the clusters that were left after each filtering step, as OCM's debug answer has them.
 	Filters []Filter
 	// Candidates are the clusters that were ranked, by name; Scores of the prioritizers and Totals are parallel to it.
@@ -64,6 +64,9 @@ type Filter struct {
 	Name     string // in OCM's words: Predicate, then Predicate,TaintToleration
 	Clusters []string
 }
+
+// Warning is what a plugin found and went on from.
+type Warning struct{ Plugin, Message string }
 
 // Prioritizer is one score of every candidate with its weight.
 type Prioritizer struct {
@@ -164,6 +167,7 @@ type run struct {
 	order      []int            // candidates by rank
 	picked     []int            // candidates that are chosen, by name
 	extra      []fleet.Decision // about clusters that are in no eligible set
+	conflicts  []string         // between decision groups
 	result     Result
 }
 
@@ -179,7 +183,7 @@ type candidate struct {
 // drop writes down why a candidate is out, and gives the decision for what else there is to say.
 func (r *run) drop(c *candidate, step, reason string) *fleet.Decision {
 	d := &r.result.Decisions[c.slot]
-	*d = fleet.Decision{Cluster: c.cluster.Name, Step: step, Reason: reason}
+	*d = fleet.Decision{Cluster: c.cluster.Name, Step: step, Reason: clip(reason, maxExplanation)}
 	return d
 }
 

@@ -1,6 +1,8 @@
 package placement
 
 import (
+	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -260,6 +262,36 @@ func TestSchedule(t *testing.T) {
 			p: placement(wants(1), exact(usage("cpu", 1))), w: scored(world(cluster("a"), cluster("b")), "b", "cpu", 20, in(-time.Second)),
 			warning: "AddOnPlacementScores b/usage expired",
 		},
+		"addon off": {
+			why: "a weight of 0 turns a coordinate off before anybody looks at what it names", chosen: "a",
+			p: placement(exact(clusterv1beta1.PrioritizerConfig{ScoreCoordinate: &clusterv1beta1.ScoreCoordinate{Type: clusterv1beta1.ScoreCoordinateTypeAddOn}})),
+			w: world(cluster("a")),
+		},
+		"tolerated for ever": {
+			why: "people write the largest number for ever; as nanoseconds it would be negative", chosen: "a",
+			p: placement(tolerates(clusterv1beta1.Toleration{Key: "k", Operator: clusterv1beta1.TolerationOpExists, TolerationSeconds: seconds(math.MaxInt64)})),
+			w: world(with(cluster("a"), taint("k", "", noSelect))), requeue: time.Duration(math.MaxInt64/int64(time.Second))*time.Second - time.Minute,
+		},
+		"set that cannot be read": {
+			why: "nobody knows who is in it: what was chosen stays, what is gone does not", chosen: "a",
+			p: placement(),
+			w: func() *fleet.World {
+				w := decided(world(cluster("a"), cluster("b"), cluster("c")), "edge", "a", "gone")
+				w.ClusterSets = []clusterv1beta2.ManagedClusterSet{unreadable("prod")}
+				return w
+			}(),
+		},
+		"set that cannot be read beside another": {
+			why: "the clusters of the other set can be chosen, and what was chosen still stays", chosen: "a d",
+			p: placement(),
+			w: func() *fleet.World {
+				w := decided(world(cluster("a"), cluster("b"), cluster("d", clusterv1beta2.ClusterSetLabel+"=dev")), "edge", "a")
+				w.ClusterSets = []clusterv1beta2.ManagedClusterSet{unreadable("prod"), set("dev")}
+				w.Bindings = append(w.Bindings, binding("team", "dev"))
+				return w
+			}(),
+			reasons: []string{"a Chosen: was chosen before", "d Chosen: in set dev"},
+		},
 		"negative weight": {
 			why: "a negative weight prefers low scores", chosen: "a",
 			p: placement(wants(1), exact(usage("cpu", -1))), w: scored(world(cluster("a"), cluster("b")), "b", "cpu", 20, nil),
@@ -321,7 +353,7 @@ func TestSchedule(t *testing.T) {
 			}
 			warning := ""
 			if len(r.Warnings) > 0 {
-				warning = r.Warnings[0]
+				warning = r.Warnings[0].Message
 			}
 			if warning != row.warning {
 				t.Errorf("%s: warning %q, want %q", row.why, warning, row.warning)
@@ -329,6 +361,12 @@ func TestSchedule(t *testing.T) {
 		})
 	}
 }
+
+// noon1 is just before noon; costly loops over ten numbers six times.
+var (
+	noon1  = noon.Add(-time.Second)
+	costly = strings.ReplaceAll("N.all(a, N.all(b, N.all(c, N.all(d, N.all(e, N.all(f, a+b+c+d+e+f > 0))))))", "N", "[1,2,3,4,5,6,7,8,9,10]")
+)
 
 // TestConditions has a row for each of OCM's reasons and for each thing that can be wrong with a placement.
 func TestConditions(t *testing.T) {
@@ -386,6 +424,35 @@ func TestConditions(t *testing.T) {
 		"empty sets": {
 			why: "sets without clusters", p: placement(), w: world(),
 			satisfied: "False AllManagedClusterSetsEmpty All ManagedClusterSets [prod] have no member ManagedCluster",
+		},
+		"expired scores": {
+			why: "a score that is no longer valid is said", p: placement(wants(1), exact(usage("cpu", 1))),
+			w:         scored(world(cluster("a"), cluster("b")), "b", "cpu", 20, &noon1),
+			satisfied: "True AllDecisionsScheduled All cluster decisions scheduled: 2 in bound sets, 1 ranked lower, 1 selected; AddOnPlacementScores b/usage expired",
+		},
+		"costly CEL": {
+			why: "an expression that loops too long matches nothing, and it is said why", p: placement(requiresCEL(costly)), w: world(cluster("a")),
+			satisfied: "False NoManagedClusterMatched No ManagedCluster matches any of the cluster predicate: 1 in bound sets, 1 not matching the predicate, 0 selected; " +
+				"cel " + costly + " costs too much for 1 clusters",
+		},
+		"overlapping groups": {
+			why: "clusters that two groups want are in the first", p: placement(grouped("first tier=edge", "second zone=1", "third zone=2")),
+			w: world(cluster("a", "tier=edge", "zone=1"), cluster("b", "tier=edge", "zone=1"), cluster("c", "zone=2")),
+			satisfied: "True AllDecisionsScheduled All cluster decisions scheduled: 3 in bound sets, 3 selected; " +
+				"decision groups first and second both match 2 clusters: the first has them",
+		},
+		"groups of one name": {
+			why: "nobody can tell them apart by name", p: placement(grouped("same tier=edge", "same zone=1")), w: world(cluster("a", "tier=edge")),
+			satisfied: "True AllDecisionsScheduled All cluster decisions scheduled: 1 in bound sets, 1 selected; there are two decision groups same",
+		},
+		"set that cannot be read": {
+			why: "the decisions stay, and which set it is is said", p: placement(),
+			w: func() *fleet.World {
+				w := decided(world(cluster("a"), cluster("b")), "edge", "a")
+				w.ClusterSets = []clusterv1beta2.ManagedClusterSet{unreadable("prod")}
+				return w
+			}(),
+			satisfied: `False NotAllDecisionsScheduled What is chosen stays: 1 in bound sets, 1 selected; selector of set prod: "Near" is not a valid label selector operator`,
 		},
 		"bad label selector": {
 			why: "an operator that does not exist", p: placement(requiresLabel("tier", "Near", "x")), w: world(cluster("a")),

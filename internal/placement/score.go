@@ -103,10 +103,13 @@ func configured(c clusterv1beta1.PrioritizerConfig) (prioritizer, error) {
 		return prioritizer{}, &misconfigured{"", "scoreCoordinate field is required"}
 	case c.Weight < -maxWeight || c.Weight > maxWeight:
 		return prioritizer{}, &misconfigured{"", fmt.Sprintf("weight %d is not between -%d and %d", c.Weight, maxWeight, maxWeight)}
+	case at.Type == clusterv1beta1.ScoreCoordinateTypeAddOn && at.AddOn == nil && c.Weight == 0:
+		return prioritizer{}, nil // off, whatever it is
 	case at.Type == clusterv1beta1.ScoreCoordinateTypeAddOn && at.AddOn == nil:
 		return prioritizer{}, &misconfigured{"", "addOn should not be empty"}
 	case at.Type == clusterv1beta1.ScoreCoordinateTypeAddOn:
-		return prioritizer{"AddOn/" + at.AddOn.ResourceName + "/" + at.AddOn.ScoreName, c.Weight, addOn(*at.AddOn)}, nil
+		name := "AddOn/" + at.AddOn.ResourceName + "/" + at.AddOn.ScoreName
+		return prioritizer{name, c.Weight, addOn(name, *at.AddOn)}, nil
 	}
 	switch at.BuiltIn {
 	case clusterv1beta1.PrioritizerBalance:
@@ -181,9 +184,9 @@ func allocatable(resource clusterv1.ResourceName) func(*run, []int64) {
 }
 
 // addOn is the value of a score in the cluster's AddOnPlacementScore; 0 when it is missing or no longer valid.
-func addOn(of clusterv1beta1.AddOnScore) func(*run, []int64) {
+func addOn(plugin string, of clusterv1beta1.AddOnScore) func(*run, []int64) {
 	return func(r *run, scores []int64) {
-		expired := ""
+		var expired []string
 		for i := range r.candidates {
 			name := r.candidates[i].cluster.Name
 			object := r.index.score(name, of.ResourceName)
@@ -192,7 +195,7 @@ func addOn(of clusterv1beta1.AddOnScore) func(*run, []int64) {
 			}
 			if until := object.Status.ValidUntil; until != nil {
 				if r.now.After(until.Time) {
-					expired += " " + name + "/" + of.ResourceName
+					expired = append(expired, name+"/"+of.ResourceName)
 					continue
 				}
 				r.requeueAt(until.Time)
@@ -203,8 +206,8 @@ func addOn(of clusterv1beta1.AddOnScore) func(*run, []int64) {
 				}
 			}
 		}
-		if expired != "" {
-			r.result.Warnings = append(r.result.Warnings, "AddOnPlacementScores"+expired+" expired")
+		if len(expired) > 0 {
+			r.result.Warnings = append(r.result.Warnings, Warning{plugin, "AddOnPlacementScores " + few(expired, " ") + " expired"})
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -50,7 +51,7 @@ func compile(kind string, sel *metav1.LabelSelector) (Selector, error) {
 	return s, nil
 }
 
-// Match says whether labels match, and every unmet term when they do not.
+// Match says whether labels match, and the unmet terms when they do not.
 func (s Selector) Match(labels map[string]string) (bool, string) {
 	if s.matches(labels) {
 		return true, ""
@@ -61,7 +62,16 @@ func (s Selector) Match(labels map[string]string) (bool, string) {
 			unmet = append(unmet, t.unmet(labels))
 		}
 	}
-	return false, strings.Join(unmet, "; ")
+	return false, few(unmet, "; ")
+}
+
+// few joins a list that people read; of a long one the first.
+func few(list []string, separator string) string {
+	const enough = 20
+	if len(list) <= enough {
+		return strings.Join(list, separator)
+	}
+	return fmt.Sprintf("%s%sand %d more", strings.Join(list[:enough], separator), separator, len(list)-enough)
 }
 
 func (s Selector) matches(labels map[string]string) bool {
@@ -113,12 +123,12 @@ func (t *term) String() string {
 		if len(t.values) == 1 {
 			return t.kind + " " + t.key + "=" + t.values[0]
 		}
-		return t.kind + " " + t.key + " in (" + strings.Join(t.values, ", ") + ")"
+		return t.kind + " " + t.key + " in (" + few(t.values, ", ") + ")"
 	case metav1.LabelSelectorOpNotIn:
 		if len(t.values) == 1 {
 			return t.kind + " " + t.key + "!=" + t.values[0]
 		}
-		return t.kind + " " + t.key + " not in (" + strings.Join(t.values, ", ") + ")"
+		return t.kind + " " + t.key + " not in (" + few(t.values, ", ") + ")"
 	case metav1.LabelSelectorOpDoesNotExist:
 		return t.kind + " " + t.key + " absent"
 	default:
@@ -199,5 +209,5 @@ func (s *clusterSelector) text() string {
 	for _, e := range s.cel {
 		parts = append(parts, e.String())
 	}
-	return strings.Join(parts, ", ")
+	return few(parts, ", ")
 }

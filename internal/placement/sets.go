@@ -167,7 +167,8 @@ func boundSets(r *run) error {
 	return nil
 }
 
-// members are the indices of the clusters of all eligible sets, ascending, each once.
+// members are the indices of the clusters of all eligible sets, ascending, each once. Nobody knows who is in a set whose
+// selector cannot be read: what the placement has chosen counts as in it, as OCM leaves the decisions as they are.
 func (r *run) members() []int {
 	var all []int
 	for _, name := range r.sets.eligible {
@@ -178,7 +179,14 @@ func (r *run) members() []int {
 		}
 		r.index.mu.Unlock()
 	}
-	if len(r.sets.eligible) > 1 {
+	if len(r.sets.broken) > 0 {
+		for name := range r.previous {
+			if i, exists := r.index.position[name]; exists {
+				all = append(all, i)
+			}
+		}
+	}
+	if len(r.sets.eligible) > 1 || len(r.sets.broken) > 0 {
 		slices.Sort(all)
 		all = slices.Compact(all)
 	}

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -89,7 +90,7 @@ func tolerate(taint *clusterv1.Taint, tolerations []clusterv1beta1.Toleration, n
 		if t.TolerationSeconds == nil {
 			return true, time.Time{}, nil
 		}
-		end := taint.TimeAdded.Add(time.Duration(*t.TolerationSeconds) * time.Second)
+		end := taint.TimeAdded.Add(seconds(*t.TolerationSeconds))
 		if !now.Before(end) {
 			expired = t.TolerationSeconds
 			continue
@@ -99,6 +100,11 @@ func tolerate(taint *clusterv1.Taint, tolerations []clusterv1beta1.Toleration, n
 		}
 	}
 	return ok, until, expired
+}
+
+// seconds are as long as a duration can be where they are more: people write the largest number for ever.
+func seconds(n int64) time.Duration {
+	return time.Duration(max(0, min(n, math.MaxInt64/int64(time.Second)))) * time.Second
 }
 
 func matchesTaint(t *clusterv1beta1.Toleration, taint *clusterv1.Taint) bool {

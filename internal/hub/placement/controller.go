@@ -27,11 +27,15 @@ func (r *Placements) Reconcile(ctx context.Context, request reconcile.Request) (
 		if apierrors.IsNotFound(err) {
 			r.ledger.forget(request.NamespacedName)
 			r.interests.Delete(request.NamespacedName)
+			r.bursts.over(request.NamespacedName)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if !p.DeletionTimestamp.IsZero() || p.Annotations[clusterv1beta1.PlacementDisableAnnotation] == "true" {
 		return reconcile.Result{}, nil
+	}
+	if wait := r.bursts.wait(request.NamespacedName, r.Now()); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	if !r.ledger.begin(request.NamespacedName) {
 		return reconcile.Result{}, nil // the watch wakes it
@@ -68,14 +72,19 @@ func (r *Placements) schedule(ctx context.Context, p *clusterv1beta1.Placement) 
 	if err := r.publish(ctx, p, outcome.Status); err != nil {
 		return 0, err
 	}
-	if !outcome.Again.IsZero() {
-		// Just after the moment, so that what expires then has expired.
-		return max(outcome.Again.Sub(now), 0) + 10*time.Millisecond, nil
-	}
-	return 0, nil
+	return until(outcome.Again, now), nil
 }
 
-// pages are the placement's PlacementDecisions, by name.
+// until is how long to wait for a moment, 0 for none: just after it, so that what expires then has expired, and no longer
+// than a day, since a moment may be further away than a duration can be.
+func until(moment, now time.Time) time.Duration {
+	if moment.IsZero() {
+		return 0
+	}
+	return min(max(moment.Sub(now), 0), 24*time.Hour) + 10*time.Millisecond
+}
+
+// pages are the placement's PlacementDecisions, and those that only bear a name of one, by name.
 func (r *Placements) pages(ctx context.Context, p *clusterv1beta1.Placement) ([]clusterv1beta1.PlacementDecision, error) {
 	var list clusterv1beta1.PlacementDecisionList
 	if err := r.Client.List(ctx, &list, client.InNamespace(p.Namespace), client.MatchingFields{pagesByPlacement: p.Name}); err != nil {
@@ -93,7 +102,7 @@ func (r *Placements) write(ctx context.Context, p *clusterv1beta1.Placement, res
 		var err error
 		switch w.Verb {
 		case placement.Create:
-			err = r.create(ctx, p, &page)
+			err = r.create(ctx, p, result, &page)
 		case placement.Update:
 			err = r.update(ctx, p, result, &page)
 		case placement.Delete:
@@ -106,7 +115,7 @@ func (r *Placements) write(ctx context.Context, p *clusterv1beta1.Placement, res
 	return nil
 }
 
-func (r *Placements) create(ctx context.Context, p *clusterv1beta1.Placement, page *clusterv1beta1.PlacementDecision) error {
+func (r *Placements) create(ctx context.Context, p *clusterv1beta1.Placement, result *placement.Result, page *clusterv1beta1.PlacementDecision) error {
 	status := page.Status
 	if err := r.Client.Create(ctx, page); err != nil {
 		return err
@@ -118,6 +127,7 @@ func (r *Placements) create(ctx context.Context, p *clusterv1beta1.Placement, pa
 	}
 	r.ledger.wrote(client.ObjectKeyFromObject(p), page.Name, revisionOf(page))
 	r.event(p, page, "DecisionCreate", "DecisionCreated", "Decision %s is created with placement %s in namespace %s", page.Name, p.Name, p.Namespace)
+	r.scored(p, page, result)
 	return nil
 }
 
@@ -139,12 +149,21 @@ func (r *Placements) update(ctx context.Context, p *clusterv1beta1.Placement, re
 		return err
 	}
 	r.ledger.wrote(client.ObjectKeyFromObject(p), page.Name, revisionOf(page))
-	r.event(p, page, "DecisionUpdate", "DecisionUpdated", "Decision %s is updated with placement %s in namespace %s%s",
-		page.Name, p.Name, p.Namespace, warnings(result))
+	const note = "Decision %s is updated with placement %s in namespace %s"
+	if text := warnings(result); text != "" {
+		r.eventOf(corev1.EventTypeWarning, p, page, "DecisionUpdate", "DecisionUpdated", note+": %s", page.Name, p.Name, p.Namespace, text)
+	} else {
+		r.event(p, page, "DecisionUpdate", "DecisionUpdated", note, page.Name, p.Name, p.Namespace)
+	}
+	r.scored(p, page, result)
+	return nil
+}
+
+// scored tells of the scores that led to a page.
+func (r *Placements) scored(p *clusterv1beta1.Placement, page *clusterv1beta1.PlacementDecision, result *placement.Result) {
 	if text := scores(result); text != "" {
 		r.event(p, page, "ScoreUpdate", "ScoreUpdated", "%s", text)
 	}
-	return nil
 }
 
 func (r *Placements) remove(ctx context.Context, p *clusterv1beta1.Placement, page *clusterv1beta1.PlacementDecision) error {
@@ -175,8 +194,12 @@ func (r *Placements) publish(ctx context.Context, p *clusterv1beta1.Placement, s
 }
 
 func (r *Placements) event(p *clusterv1beta1.Placement, page *clusterv1beta1.PlacementDecision, reason, action, note string, args ...any) {
+	r.eventOf(corev1.EventTypeNormal, p, page, reason, action, note, args...)
+}
+
+func (r *Placements) eventOf(kind string, p *clusterv1beta1.Placement, page *clusterv1beta1.PlacementDecision, reason, action, note string, args ...any) {
 	if r.Events != nil {
-		r.Events.Eventf(p, page, corev1.EventTypeNormal, reason, action, note, args...)
+		r.Events.Eventf(p, page, kind, reason, action, note, args...)
 	}
 }
 
@@ -197,11 +220,13 @@ func scores(result *placement.Result) string {
 	return b.String()
 }
 
+// warnings are in OCM's words, "AddOnPlacementScores a/usage expired in plugin AddOn/usage/cpu".
 func warnings(result *placement.Result) string {
-	if len(result.Warnings) == 0 {
-		return ""
+	list := make([]string, len(result.Warnings))
+	for i, w := range result.Warnings {
+		list[i] = w.Message + " in plugin " + w.Plugin
 	}
-	text := ": " + strings.Join(result.Warnings, "; ")
+	text := strings.Join(list, "; ")
 	if len(text) > maxEventNote/2 {
 		text = strings.ToValidUTF8(text[:maxEventNote/2], "") + "…"
 	}

@@ -9,9 +9,9 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -128,8 +128,10 @@ var _ = Describe("A placement", func() {
 		page := pagesOf(ctx, p)[0]
 		Expect(page.Name).To(Equal("none-decision-1"))
 		Expect(page.Status.Decisions).To(BeEmpty())
-		Expect(page.OwnerReferences).To(HaveLen(1))
-		Expect(page.OwnerReferences[0].UID).To(Equal(p.UID))
+		yes := true
+		Expect(page.OwnerReferences).To(Equal([]metav1.OwnerReference{{
+			APIVersion: "cluster.open-cluster-management.io/v1beta1", Kind: "Placement", Name: "none", UID: p.UID, Controller: &yes, BlockOwnerDeletion: &yes,
+		}}))
 		Expect(page.Labels).To(And(HaveKeyWithValue(clusterv1beta1.DecisionGroupIndexLabel, "0"), HaveKeyWithValue(clusterv1beta1.DecisionGroupNameLabel, "")))
 
 		a := t.cluster(ctx, "a", nil)
@@ -327,28 +329,35 @@ var _ = Describe("A placement", func() {
 		p := t.placement(ctx, "edge", nil)
 		expectChosen(ctx, p)
 		expectChosen(ctx, p, t.cluster(ctx, "a", nil))
-		Eventually(func(g Gomega) {
-			var list eventsv1.EventList
-			g.Expect(hub.List(ctx, &list, client.InNamespace(t.name))).To(Succeed())
-			var reasons []string
-			for _, e := range list.Items {
-				if e.Regarding.Name == p.Name {
-					reasons = append(reasons, e.Reason)
-				}
-			}
-			g.Expect(reasons).To(ContainElements("DecisionCreate", "DecisionUpdate", "ScoreUpdate"))
-		}).Should(Succeed())
+		expectEvent(ctx, p, "Normal", "DecisionCreate", "Decision edge-decision-1 is created with placement edge in namespace "+t.name)
+		expectEvent(ctx, p, "Normal", "DecisionUpdate", "Decision edge-decision-1 is updated with placement edge in namespace "+t.name)
+		expectEvent(ctx, p, "Normal", "ScoreUpdate", "a-"+t.name+":100 ")
+
+		By("a placement that finds clusters, and loses a page")
+		many := t.placement(ctx, "many", func(s *clusterv1beta1.PlacementSpec) {
+			s.DecisionStrategy.GroupStrategy.ClustersPerDecisionGroup = intstr.FromInt32(1)
+		})
+		expectEvent(ctx, many, "Normal", "ScoreUpdate", "a-"+t.name)
+		b := t.cluster(ctx, "b", nil)
+		Eventually(func() int { return len(pagesOf(ctx, many)) }).Should(Equal(2))
+		Expect(hub.Delete(ctx, &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: b}})).To(Succeed())
+		expectEvent(ctx, many, "Normal", "DecisionDelete", "Decision many-decision-2 is deleted with placement many in namespace "+t.name)
 	})
 })
 
 // score writes the score usage/cpu of a cluster, with the namespace that it lives in.
 func (t tenant) score(ctx context.Context, cluster string, value int32) {
 	GinkgoHelper()
+	t.scoreUntil(ctx, cluster, value, time.Now().Add(time.Hour))
+}
+
+func (t tenant) scoreUntil(ctx context.Context, cluster string, value int32, until time.Time) {
+	GinkgoHelper()
 	Expect(client.IgnoreAlreadyExists(hub.Create(ctx, namespace(cluster)))).To(Succeed())
 	s := &clusterv1alpha1.AddOnPlacementScore{ObjectMeta: metav1.ObjectMeta{Namespace: cluster, Name: "usage"}}
 	Expect(hub.Create(ctx, s)).To(Succeed())
 	s.Status = clusterv1alpha1.AddOnPlacementScoreStatus{
-		Scores: []clusterv1alpha1.AddOnPlacementScoreItem{{Name: "cpu", Value: value}}, ValidUntil: &metav1.Time{Time: time.Now().Add(time.Hour)},
+		Scores: []clusterv1alpha1.AddOnPlacementScoreItem{{Name: "cpu", Value: value}}, ValidUntil: &metav1.Time{Time: until},
 	}
 	Expect(hub.Status().Update(ctx, s)).To(Succeed())
 }

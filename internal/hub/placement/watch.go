@@ -22,17 +22,27 @@ import (
 	"github.com/muster-io/muster/internal/placement"
 )
 
-// burst is how long a change of a cluster or a score waits for its like, so that many of them reschedule a placement once.
-const burst = 20 * time.Millisecond
-
 // change is an object before and after an event; nil where it does not exist.
 type change[T client.Object] struct{ before, after T }
 
-// watch makes an event handler of a function that says which placements a change affects.
-func watch[T client.Object](delay time.Duration, affected func(context.Context, change[T]) []types.NamespacedName) handler.EventHandler {
+// atOnce enqueues a placement for a change that does not come in bursts.
+func (r *Placements) atOnce(p types.NamespacedName) (delay time.Duration) {
+	r.bursts.over(p)
+	return 0
+}
+
+// afterBurst enqueues a placement for a change that others of its kind may follow.
+func (r *Placements) afterBurst(p types.NamespacedName) (delay time.Duration) {
+	r.bursts.more(p, r.Now())
+	return quiet
+}
+
+// watch makes an event handler of a function that says which placements a change affects, and one that says when they are
+// looked at.
+func watch[T client.Object](delay func(types.NamespacedName) time.Duration, affected func(context.Context, change[T]) []types.NamespacedName) handler.EventHandler {
 	enqueue := func(ctx context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request], c change[T]) {
 		for _, p := range affected(ctx, c) {
-			q.AddAfter(reconcile.Request{NamespacedName: p}, delay)
+			q.AddAfter(reconcile.Request{NamespacedName: p}, delay(p))
 		}
 	}
 	return handler.Funcs{
@@ -50,7 +60,7 @@ func watch[T client.Object](delay time.Duration, affected func(context.Context, 
 
 // onPlacement: its own spec, annotations or status, or its deletion, but not our own write of its status.
 func (r *Placements) onPlacement() handler.EventHandler {
-	return watch(0, func(_ context.Context, c change[*clusterv1beta1.Placement]) []types.NamespacedName {
+	return watch(r.atOnce, func(_ context.Context, c change[*clusterv1beta1.Placement]) []types.NamespacedName {
 		if c.after == nil {
 			return []types.NamespacedName{client.ObjectKeyFromObject(c.before)}
 		}
@@ -68,7 +78,7 @@ func (r *Placements) onPlacement() handler.EventHandler {
 // onPage: a page that somebody else changed, or deleted, or the last of our own writes that a placement waits for.
 func (r *Placements) onPage() handler.EventHandler {
 	history := r.facts.decisions()
-	return watch(0, func(_ context.Context, c change[*clusterv1beta1.PlacementDecision]) []types.NamespacedName {
+	return watch(r.atOnce, func(_ context.Context, c change[*clusterv1beta1.PlacementDecision]) []types.NamespacedName {
 		page := c.after
 		if gone := page == nil; gone {
 			page = c.before
@@ -95,7 +105,7 @@ func placementOf(page *clusterv1beta1.PlacementDecision) types.NamespacedName {
 // onCluster: the placements in the namespaces that are bound to a set which the cluster is or was in, when they look at
 // what has changed.
 func (r *Placements) onCluster() handler.EventHandler {
-	return watch(burst, func(ctx context.Context, c change[*clusterv1.ManagedCluster]) []types.NamespacedName {
+	return watch(r.afterBurst, func(ctx context.Context, c change[*clusterv1.ManagedCluster]) []types.NamespacedName {
 		if c.before != nil && c.after != nil && c.before.ResourceVersion == c.after.ResourceVersion {
 			return nil
 		}
@@ -110,7 +120,7 @@ func (r *Placements) onCluster() handler.EventHandler {
 
 // onSet: the placements in the namespaces that are bound to a set whose selector changed.
 func (r *Placements) onSet() handler.EventHandler {
-	return watch(0, func(ctx context.Context, c change[*clusterv1beta2.ManagedClusterSet]) []types.NamespacedName {
+	return watch(r.atOnce, func(ctx context.Context, c change[*clusterv1beta2.ManagedClusterSet]) []types.NamespacedName {
 		name := ""
 		switch {
 		case c.before == nil:
@@ -127,7 +137,7 @@ func (r *Placements) onSet() handler.EventHandler {
 
 // onBinding: the placements in its namespace, when it came or went.
 func (r *Placements) onBinding() handler.EventHandler {
-	return watch(0, func(ctx context.Context, c change[*clusterv1beta2.ManagedClusterSetBinding]) []types.NamespacedName {
+	return watch(r.atOnce, func(ctx context.Context, c change[*clusterv1beta2.ManagedClusterSetBinding]) []types.NamespacedName {
 		if c.before != nil && c.after != nil {
 			return nil // the name is the set, and the Bound condition is not read
 		}
@@ -145,7 +155,7 @@ func (r *Placements) onBinding() handler.EventHandler {
 // onScore: the placements that can choose the cluster and look at the score.
 func (r *Placements) onScore() handler.EventHandler {
 	empty := &clusterv1alpha1.AddOnPlacementScore{}
-	return watch(burst, func(ctx context.Context, c change[*clusterv1alpha1.AddOnPlacementScore]) []types.NamespacedName {
+	return watch(r.afterBurst, func(ctx context.Context, c change[*clusterv1alpha1.AddOnPlacementScore]) []types.NamespacedName {
 		before, after, known := c.before, c.after, c.after
 		if before == nil {
 			before = empty

@@ -46,7 +46,7 @@ func TestOwnWritesScheduleNobody(t *testing.T) {
 	p := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "edge", Generation: 1}}
 	var page clusterv1beta1.PlacementDecision
 	c := fake.NewClientBuilder().WithScheme(clusterScheme(t)).WithObjects(p).WithStatusSubresource(p, &page).
-		WithIndex(&page, pagesByPlacement, func(o client.Object) []string { return []string{o.GetLabels()[clusterv1beta1.PlacementLabel]} }).Build()
+		WithIndex(&page, pagesByPlacement, pagesOfWhom).Build()
 	r := &Placements{Client: c, Now: time.Now}
 	r.facts.reader = c
 	if _, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(p)}); err != nil {
@@ -140,7 +140,7 @@ func TestAffected(t *testing.T) {
 		placed("labs", "all", func(*clusterv1beta1.PlacementSpec) {}),
 	).Build()
 
-	r := &Placements{}
+	r := &Placements{Now: time.Now}
 	r.facts.reader = reader
 	update := func(before, after client.Object) event.UpdateEvent {
 		return event.UpdateEvent{ObjectOld: before, ObjectNew: after}
@@ -233,4 +233,23 @@ func TestLedger(t *testing.T) {
 	expect(l.begin(p), true, "what is gone is waited for")
 	expect(l.saw(p, page, 33, true), false, "while it is being scheduled nothing is added to the queue")
 	expect(l.end(p), true, "somebody deleted what we failed to, and that goes unnoticed")
+}
+
+func TestUntil(t *testing.T) {
+	now := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+	rows := map[string]struct {
+		why    string
+		moment time.Time
+		want   time.Duration
+	}{
+		"never":    {"nothing is waited for", time.Time{}, 0},
+		"soon":     {"a little later than that, so that what expires then has expired", now.Add(time.Minute), time.Minute + 10*time.Millisecond},
+		"passed":   {"at once", now.Add(-time.Minute), 10 * time.Millisecond},
+		"for ever": {"further away than a duration can be", now.AddDate(5000, 0, 0), 24*time.Hour + 10*time.Millisecond},
+	}
+	for name, row := range rows {
+		if got := until(row.moment, now); got != row.want {
+			t.Errorf("%s: %s, want %s: %s", name, got, row.want, row.why)
+		}
+	}
 }
