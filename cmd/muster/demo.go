@@ -64,9 +64,7 @@ func (d *demo) run(keep bool) error {
 		d.lookAround()
 		return nil
 	}
-	if d.fleet != nil {
-		err = errors.Join(err, d.fleet.Stop())
-	}
+	err = errors.Join(err, d.stop(keep))
 	switch {
 	case d.ctx.Err() != nil:
 		err = errors.New("interrupted; what was started has been ended")
@@ -77,6 +75,17 @@ func (d *demo) run(keep bool) error {
 		err = errors.Join(err, os.RemoveAll(d.dir))
 	}
 	return err
+}
+
+// stop ends what was started. A fleet that is to be kept outlives even its own failure to start.
+func (d *demo) stop(keep bool) error {
+	if d.fleet == nil && keep {
+		return embedded.Down(d.dir)
+	}
+	if d.fleet == nil {
+		return nil
+	}
+	return d.fleet.Stop()
 }
 
 // folder is where the fleet will be: a new one.

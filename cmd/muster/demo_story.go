@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -396,8 +397,23 @@ func (d *demo) offline() error {
 		return fmt.Errorf("the cache of %s went from generation %d to %d: that is not straight to the newest commit", cluster, before.Generation, after.Generation)
 	}
 	d.say("Its cache of the orders was changed once: the commit in between never reached it.")
-	_, err = d.muster("status", "available 3")
+	if err := d.until("the repository to be ready again", d.repositoryReady); err != nil {
+		return err
+	}
+	_, err = d.muster("status", "available 3", "muster-system/fleet", "retail/orders", "2/2 0 0 0 Ready")
 	return err
+}
+
+// repositoryReady: the placements are decided as the commit asks, also with the cluster that is back.
+func (d *demo) repositoryReady() error {
+	var r musterv1alpha1.FleetRepository
+	if err := d.hub.Get(d.ctx, client.ObjectKey{Namespace: "muster-system", Name: "fleet"}, &r); err != nil {
+		return err
+	}
+	if text := readyText(r.Status.Conditions); text != "Ready" {
+		return errors.New(text)
+	}
+	return nil
 }
 
 // works are those that a cluster is to have, deletions under way left out.

@@ -148,7 +148,7 @@ func (d *demo) change(message, file, before, after string) (revision string, at 
 
 // delivered waits until a commit is on the clusters that answer, and every object of it is healthy.
 func (d *demo) delivered(revision string, since time.Time) error {
-	if _, err := d.muster("wait --revision "+revision[:7], revision[:7]+" runs everywhere: 5 applications"); err != nil {
+	if _, err := d.muster("wait --revision "+revision[:7], revision[:7]+" runs", "5 applications"); err != nil {
 		return err
 	}
 	d.say("Applied and healthy %.1fs after the push.", time.Since(since).Seconds())

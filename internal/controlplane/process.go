@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -129,12 +130,16 @@ func launch(path string, args []string, dir, log string, detached bool) (*runnin
 	return r, nil
 }
 
-// environment is this program's without what the control plane's programs would take for configuration.
+// environment is this program's without what the control plane's programs would take for configuration. They run in dir: a
+// folder for temporary files that is named from here is another one there.
 func environment(dir string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "ETCD_") || strings.HasPrefix(v, "KWOK_") || strings.HasPrefix(v, "KUBECONFIG=") ||
 			strings.HasPrefix(v, "HOME=")
 	})
+	if temporary, err := filepath.Abs(os.TempDir()); err == nil {
+		env = append(env, "TMPDIR="+temporary)
+	}
 	return append(env, "HOME="+dir)
 }
 

@@ -63,3 +63,24 @@ func TestStartProgram(t *testing.T) {
 	}
 	check(t, controlplane.StopPrograms(dir)) // ending the stranger would end this test
 }
+
+// TestTemporaryFolderIsTheSame: programs run in a folder of their own, and find the folder for temporary files that this one
+// has, also when it is named relative to here.
+func TestTemporaryFolderIsTheSame(t *testing.T) {
+	dir := t.TempDir()
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", "./odd folder")
+	if _, _, err := controlplane.StartProgram(dir, "env", "/bin/sh", []string{"-c", `echo "$TMPDIR"`}, false); err != nil {
+		t.Fatal(err)
+	}
+	want := filepath.Join(here, "odd folder") + "\n"
+	eventually(t, func() error {
+		if said, err := os.ReadFile(controlplane.ProgramLog(dir, "env")); err != nil || string(said) != want {
+			return fmt.Errorf("TMPDIR is %q (%v), want %q", said, err, want)
+		}
+		return nil
+	})
+}

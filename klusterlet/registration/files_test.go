@@ -144,7 +144,7 @@ func TestSecret(t *testing.T) {
 		got[file] = string(second.get(file))
 	}
 	want := map[string]string{
-		kubeconfigFile: "k", certificateFile: string(certificate), keyFile: string(key), agentNameFile: "a1", clusterNameFile: "", pendingKeyFile: "",
+		kubeconfigFile: "k", certificateFile: string(certificate), keyFile: string(key), agentNameFile: "a1", clusterNameFile: "", pendingKeyFile: "", bootstrapFile: "",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

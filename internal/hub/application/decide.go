@@ -62,6 +62,12 @@ func inBoundSets(world *fleet.World, namespace string, chosen []string) []string
 	return slices.DeleteFunc(slices.Clone(chosen), func(name string) bool { return !bound[name] })
 }
 
+// lagging: nothing is against a cluster that the live decisions do not have. It was dropped while it did not answer, is back,
+// and the scheduler has not heard of it yet: that is no deselection. Where somebody else decides, theirs are the reasons.
+func lagging(p *clusterv1beta1.Placement, d fleet.Decision) bool {
+	return d.Chosen && p.Annotations[clusterv1beta1.PlacementDisableAnnotation] != "true"
+}
+
 // decisionsOf are the live decisions, which win, and our scheduler's reasons for the clusters that have works and were not chosen.
 func decisionsOf(p *clusterv1beta1.Placement, world *fleet.World, chosen []string) []fleet.Decision {
 	decisions := make([]fleet.Decision, 0, len(chosen))
@@ -86,12 +92,6 @@ func decisionsOf(p *clusterv1beta1.Placement, world *fleet.World, chosen []strin
 		decisions = append(decisions, d)
 	}
 	return decisions
-}
-
-// lagging: nothing is against a cluster that the live decisions do not have. It was dropped while it did not answer, is back,
-// and the scheduler has not heard of it yet: that is no deselection. Where somebody else decides, theirs are the reasons.
-func lagging(p *clusterv1beta1.Placement, d fleet.Decision) bool {
-	return d.Chosen && p.Annotations[clusterv1beta1.PlacementDisableAnnotation] != "true"
 }
 
 // rolloutInput is what decides which of the changes may be made now.
