@@ -151,7 +151,7 @@ func TestEveryFaultOfASourceIsInTheStatus(t *testing.T) {
 			if tc.files != nil {
 				tc.files(git)
 			}
-			repo := &musterv1alpha1.FleetRepository{Spec: musterv1alpha1.FleetRepositorySpec{URL: git.URL()}}
+			repo := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{UID: "u"}, Spec: musterv1alpha1.FleetRepositorySpec{URL: git.URL()}}
 			if tc.spec != nil {
 				tc.spec(&repo.Spec)
 			}
