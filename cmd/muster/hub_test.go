@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -342,4 +343,36 @@ func TestWatch(t *testing.T) {
 	if len(printed) != 2 || strings.Contains(printed[0], "watched") || !strings.Contains(printed[1], "muster accept watched") {
 		t.Errorf("printed %d times in %d looks:\n%s", len(printed), looks, out.String())
 	}
+}
+
+// TestWaitEndsEarly: a person's move is said, and not waited for.
+func TestWaitEndsEarly(t *testing.T) {
+	const revision = "abc1230000000000000000000000000000000000"
+	h := newTestHub(t)
+	h.namespace(t, "early")
+	r := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "early", Name: "fleet"}}
+	r.Spec.URL, r.Spec.Interval.Duration = "https://git.example.com/fleet", time.Minute
+	r.Status.Revision = revision
+	r.Status.ObservedGeneration = 1
+	h.make(t, r)
+	a := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "early", Name: "web", Annotations: map[string]string{musterv1alpha1.RepositoryAnnotation: "early/fleet"},
+	}}
+	a.Spec.PlacementRef.Name, a.Spec.Source.Path = "p", "s"
+	a.Status.Revision, a.Status.ObservedGeneration = revision, 1
+	a.Status.Conditions = []metav1.Condition{{Type: "Planned", Status: "True", Reason: "Succeeded", LastTransitionTime: metav1.Now()}}
+	a.Status.Held = &musterv1alpha1.Held{Plan: "0123456789abcdef", Deletions: 2, Message: "two would go: approve with muster approve --plan 0123456"}
+	h.make(t, a)
+
+	var out, errs bytes.Buffer
+	c := &cli{out: &out, errs: &errs, now: time.Now}
+	err := c.wait(t.Context(), h, asked{revision: "abc123"}, time.Minute, 0)
+	var exit exitError
+	if !errors.As(err, &exit) || exit.code != 1 {
+		t.Fatalf("ended with %v, want exit code 1:\n%s", err, errs.String())
+	}
+	expect(t, exit.message, "waits for you", "muster approve --plan 0123456")
+	expect(t, errs.String(), "two would go")
+	expect(t, h.muster(t, 1, "wait", "--revision", "abc123", "--timeout", "1ms"), "muster approve --plan 0123456")
+	expect(t, h.muster(t, 2, "wait", "--revision", "abc123", "--application", "early/wep"), "did you mean early/web?")
 }
