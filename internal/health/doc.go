@@ -1,7 +1,7 @@
 // Package health says how well an object does.
 //
-// Two tellers say the same. Of looks at the object itself. Rules gives the condition rules that let any OCM agent say
-// it: Evaluate computes them as that agent does, and FromManifest reads what it reported. A test holds the two equal.
+// Rules gives the condition rules that let any OCM agent say it: Evaluate computes them as that agent does, and FromManifest
+// reads what it reported. A test holds them equal to Of, which looks at the object itself.
 //
 // An object that failed is Degraded and Progressing at once: OCM's rollouts take Progressing without Degraded for work
 // under way, both for failed, and Progressing False for done, whatever Degraded says.

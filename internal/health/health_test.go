@@ -310,21 +310,6 @@ func TestFromManifest(t *testing.T) {
 	}
 }
 
-func TestFromWork(t *testing.T) {
-	at := func(kind string, status metav1.ConditionStatus) metav1.Condition {
-		return metav1.Condition{Type: kind, Status: status, ObservedGeneration: 1}
-	}
-	if got := FromWork([]metav1.Condition{at("Progressing", "True"), at("Degraded", "True")}, 1); got != bad {
-		t.Errorf("got %s, want Degraded", got)
-	}
-	if got := FromWork([]metav1.Condition{at("Progressing", "False")}, 1); got != good {
-		t.Errorf("got %s, want Healthy", got)
-	}
-	if got := FromWork([]metav1.Condition{at("Progressing", "False")}, 2); got != fleet.HealthUnknown {
-		t.Errorf("got %s at another generation, want Unknown", got)
-	}
-}
-
 func TestEvaluate(t *testing.T) {
 	pod := "{apiVersion: v1, kind: Pod, metadata: {name: x}, status: {phase: Succeeded}}"
 	cel := func(condition string, expressions ...string) workv1.ConditionRule {

@@ -38,21 +38,6 @@ func FromManifest(key fleet.ObjectKey, conditions []metav1.Condition, generation
 	return fleet.HealthUnknown, "the agent has not reported how it does"
 }
 
-// FromWork reads the health of a whole work from its own conditions, as OCM's rollouts do. Without the condition
-// Progressing at the work's generation it is Unknown.
-func FromWork(conditions []metav1.Condition, generation int64) fleet.Health {
-	busy := reported(conditions, workv1.WorkProgressing, generation)
-	switch {
-	case is(reported(conditions, workv1.WorkDegraded, generation), metav1.ConditionTrue):
-		return fleet.HealthDegraded
-	case is(busy, metav1.ConditionTrue):
-		return fleet.HealthProgressing
-	case is(busy, metav1.ConditionFalse):
-		return fleet.HealthHealthy
-	}
-	return fleet.HealthUnknown
-}
-
 // Worse gives the worse of two: Degraded, Progressing, Unknown, Healthy. An empty one is Healthy's better.
 func Worse(a, b fleet.Health) fleet.Health {
 	if rank[a] <= rank[b] {

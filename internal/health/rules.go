@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Rules are the condition rules that make an agent report, as Progressing and Degraded, what Of says of an object of this
-// kind: ManifestWork spec.manifestConfigs[].conditionRules. There are none for a kind that has nothing to report.
+// Rules are the condition rules that make an agent report, as Progressing and Degraded, how an object of this
+// kind does: ManifestWork spec.manifestConfigs[].conditionRules. There are none for a kind that has nothing to report.
 //
 // The condition Complete is never asked for: an agent stops updating a manifest that is Complete, and a job whose
 // manifest changed in Git would silently stay the old one.
@@ -64,6 +64,26 @@ func rulesOf(clauses []clause) []workv1.ConditionRule {
 func Reports(key fleet.ObjectKey) bool {
 	_, known := clausesByKind[schema.GroupKind{Group: key.Group, Kind: key.Kind}]
 	return known || !builtinGroups[key.Group]
+}
+
+// builtinGroups are the groups that Kubernetes itself serves. An Ingress, for one, is healthy once it exists: many
+// controllers never fill its status.
+var builtinGroups = map[string]bool{
+	"": true, "admissionregistration.k8s.io": true, "apiextensions.k8s.io": true, "apiregistration.k8s.io": true,
+	"apps": true, "authentication.k8s.io": true, "authorization.k8s.io": true, "autoscaling": true, "batch": true,
+	"certificates.k8s.io": true, "coordination.k8s.io": true, "discovery.k8s.io": true, "events.k8s.io": true,
+	"extensions": true, "flowcontrol.apiserver.k8s.io": true, "networking.k8s.io": true, "node.k8s.io": true,
+	"policy": true, "rbac.authorization.k8s.io": true, "resource.k8s.io": true, "scheduling.k8s.io": true,
+	"storage.k8s.io": true, "storagemigration.k8s.io": true,
+}
+
+// notObserved is the message while a controller has not seen the newest spec.
+const notObserved = "the newest spec is not observed yet"
+
+// waitingForGood are the reasons for which a container waits until somebody changes something.
+var waitingForGood = []string{
+	"CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "ErrImageNeverPull", "ErrImagePull",
+	"ImagePullBackOff", "InvalidImageName", "RunContainerError",
 }
 
 // choose is one step of a chain of conditional expressions, left out where both ways give the same.

@@ -10,18 +10,6 @@ import (
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 )
 
-// MatchLabels says whether labels match a selector, and when they do not, which term is unmet and what is there instead
-// ("label tier=edge: has tier=core"). A nil selector, as an empty one, matches everything. An error means that the
-// selector itself is wrong.
-func MatchLabels(sel *metav1.LabelSelector, labels map[string]string) (ok bool, reason string, err error) {
-	s, err := NewSelector(sel)
-	if err != nil {
-		return false, "", err
-	}
-	ok, reason = s.Match(labels)
-	return ok, reason, nil
-}
-
 // Selector is a compiled label selector that can say what is unmet.
 type Selector struct{ terms []term }
 

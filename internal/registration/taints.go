@@ -1,7 +1,6 @@
 package registration
 
 import (
-	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,11 +50,4 @@ func ownTaint(available *metav1.Condition) string {
 		return clusterv1.ManagedClusterTaintUnavailable
 	}
 	return ""
-}
-
-// EqualTaints compares taints, their times included.
-func EqualTaints(a, b []clusterv1.Taint) bool {
-	return slices.EqualFunc(a, b, func(x, y clusterv1.Taint) bool {
-		return x.Key == y.Key && x.Value == y.Value && x.Effect == y.Effect && x.TimeAdded.Equal(&y.TimeAdded)
-	})
 }

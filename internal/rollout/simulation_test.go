@@ -66,7 +66,8 @@ func (s *simulation) run(steps int) {
 func (s *simulation) settle() {
 	for range 100 {
 		changes := work.Diff(s.read(1), s.wanted(s, s.read(1)))
-		if len(changes.Writes()) == 0 && len(s.cluster) == len(s.plan) {
+		rests := !slices.ContainsFunc(changes, func(c work.Change) bool { return c.Action != work.Keep })
+		if rests && len(s.cluster) == len(s.plan) {
 			return
 		}
 		s.hub(s.read(1), false)

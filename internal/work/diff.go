@@ -53,11 +53,6 @@ type Witness struct {
 // Changes are sorted by cluster and name.
 type Changes []Change
 
-// Writes are the changes that are to be made: all but Keep and Refuse.
-func (c Changes) Writes() Changes {
-	return slices.DeleteFunc(slices.Clone(c), func(ch Change) bool { return ch.Action == Keep || ch.Action == Refuse })
-}
-
 // Faults of what is refused.
 func (c Changes) Faults() []fleet.Fault {
 	var faults []fleet.Fault
@@ -135,12 +130,6 @@ func foreign(change Change) *fleet.Fault {
 	}
 }
 
-// Orphaned is the work as it must be before it is deleted so that its objects stay on the cluster.
-func Orphaned(w *workv1.ManifestWork) *workv1.ManifestWork {
-	out := w.DeepCopy()
-	out.Spec.DeleteOption = &workv1.DeleteOption{PropagationPolicy: workv1.DeletePropagationPolicyTypeOrphan}
-	return out
-}
-
-// OrphanPatch does to a work on a hub what Orphaned does, as a JSON merge patch: a hub does not keep works at hand.
+// OrphanPatch makes a work, as it must be before it is deleted, leave its objects on the cluster: a JSON merge patch, since a hub
+// does not keep works at hand.
 var OrphanPatch = []byte(`{"spec":{"deleteOption":{"propagationPolicy":"Orphan","selectivelyOrphans":null}}}`)

@@ -1,6 +1,7 @@
 package work
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -499,7 +500,10 @@ func applyAll(works []*workv1.ManifestWork, changes Changes) []*workv1.ManifestW
 	for _, w := range works {
 		at[place{w.Namespace, w.Name}] = w
 	}
-	for _, c := range changes.Writes() {
+	for _, c := range changes {
+		if c.Action == Keep || c.Action == Refuse {
+			continue
+		}
 		if c.Wanted == nil {
 			delete(at, place{c.Cluster, c.Name})
 			continue
@@ -579,13 +583,15 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-func TestOrphaned(t *testing.T) {
-	w := wanted(t, Input{Content: content(manifest(definitionKey("w"), 100))}).Works[0]
-	lw := Live(Orphaned(w))
-	if !lw.Orphan || lw.Kept != nil {
-		t.Errorf("orphan %v with rules %v, want all objects left", lw.Orphan, lw.Kept)
+func TestOrphanPatch(t *testing.T) {
+	w := wanted(t, Input{Content: content(manifest(definitionKey("w"), 100))}).Works[0].DeepCopy()
+	if lw := Live(w); lw.Orphan || len(lw.Kept) == 0 {
+		t.Fatalf("orphan %v with rules %v, want the definition left and no more", lw.Orphan, lw.Kept)
 	}
-	if Live(w).Orphan {
-		t.Error("the original must stay as it is")
+	if err := json.Unmarshal(OrphanPatch, w); err != nil { // merges, as the patch does
+		t.Fatal(err)
+	}
+	if lw := Live(w); !lw.Orphan || lw.Kept != nil {
+		t.Errorf("orphan %v with rules %v, want all objects left", lw.Orphan, lw.Kept)
 	}
 }

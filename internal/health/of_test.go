@@ -9,7 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Of says how well a live object does, and why it is not better. A message never quotes the object's content.
+// Of says how well a live object does, and why it is not better: what Rules have to say too, written down a second time and in
+// another language. A message never quotes the object's content.
 func Of(obj *unstructured.Unstructured) (fleet.Health, string) {
 	if obj.GetDeletionTimestamp() != nil {
 		return fleet.HealthProgressing, "is being deleted"
@@ -38,26 +39,6 @@ var known = map[schema.GroupKind]func(object) (fleet.Health, string){
 	{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}: definition,
 	{Group: "apiregistration.k8s.io", Kind: "APIService"}:             apiService,
 	{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}:           autoscaler,
-}
-
-// builtinGroups are the groups that Kubernetes itself serves. An Ingress, for one, is healthy once it exists: many
-// controllers never fill its status.
-var builtinGroups = map[string]bool{
-	"": true, "admissionregistration.k8s.io": true, "apiextensions.k8s.io": true, "apiregistration.k8s.io": true,
-	"apps": true, "authentication.k8s.io": true, "authorization.k8s.io": true, "autoscaling": true, "batch": true,
-	"certificates.k8s.io": true, "coordination.k8s.io": true, "discovery.k8s.io": true, "events.k8s.io": true,
-	"extensions": true, "flowcontrol.apiserver.k8s.io": true, "networking.k8s.io": true, "node.k8s.io": true,
-	"policy": true, "rbac.authorization.k8s.io": true, "resource.k8s.io": true, "scheduling.k8s.io": true,
-	"storage.k8s.io": true, "storagemigration.k8s.io": true,
-}
-
-// notObserved is the message while a controller has not seen the newest spec.
-const notObserved = "the newest spec is not observed yet"
-
-// waitingForGood are the reasons for which a container waits until somebody changes something.
-var waitingForGood = []string{
-	"CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "ErrImageNeverPull", "ErrImagePull",
-	"ImagePullBackOff", "InvalidImageName", "RunContainerError",
 }
 
 func deployment(o object) (fleet.Health, string) {
