@@ -27,6 +27,7 @@ func TestDeletionsAreGuarded(t *testing.T) {
 	}
 	f.run("a typo in a predicate is held while updates go on, and the next commit resolves it", typoIsHeld)
 	f.run("an approved plan is carried out to its end, once", approvedPlan)
+	f.run("a force-push is held like any other commit", forcePush)
 	f.run("a namespace, a volume claim and a definition are not deleted without an approval", protectedKinds)
 	f.run("an application that leaves Git is held until it is approved, and leaves its objects where it says so", applicationLeaves)
 }
@@ -113,6 +114,33 @@ func approvedPlan(f *theFleet) {
 	f.expectReady("retail/shop")
 }
 
+// forcePush rewrites the history twice: without an application and with a placement that chooses less, then without the placement.
+func forcePush(f *theFleet) {
+	gone := f.watchDeletions(f.cp.Config(), works, "")
+	good := f.repository().Status.Revision
+	f.repo.Git("checkout", "--quiet", "--orphan", "rewritten")
+	revision := f.repo.Commit("-- applications/retail/kept/application.yaml --\n" + deleted +
+		placementFile("shops", `{predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {site: a}}}}]}`))
+	f.repo.Git("branch", "--quiet", "--force", "main", "HEAD")
+	f.expectDelivered(revision)
+	f.expectRepository("Fetched", metav1.ConditionTrue, "HistoryRewritten")
+	f.expectRepository("Ready", metav1.ConditionFalse, "Held", "1 applications left the repository and run on clusters")
+	f.expectHeld("retail/shop", 2, "would leave 2 of 3 clusters")
+	f.repo.Git("checkout", "--quiet", "--orphan", "again")
+	f.repo.Commit("-- placements/shops.yaml --\n" + deleted)
+	f.repo.Git("branch", "--quiet", "--force", "main", "HEAD")
+	f.expectApplication("retail/shop", "Planned", metav1.ConditionFalse, "Faults", "placement \"shops\" is not in namespace retail")
+	f.repo.Git("checkout", "--quiet", "main")
+	f.repo.Git("reset", "--quiet", "--hard", good)
+	f.expectDelivered(good)
+	f.expectReady("retail/shop")
+	f.expectReady("retail/kept")
+	f.expectRepository("Ready", metav1.ConditionTrue, "Succeeded")
+	if names := gone.list(); len(names) > 0 {
+		f.t.Errorf("works were deleted: %v", names)
+	}
+}
+
 func protectedKinds(f *theFleet) {
 	f.push("-- manifests/data/protected.yaml --\n" + deleted + configMapFile("manifests/data/config.yaml", "data", "color", "blue"))
 	held := f.expectHeld("retail/data", 6, "Namespace guard-data on one", "PersistentVolumeClaim guard/data on two", "protected")
@@ -182,6 +210,50 @@ func applicationLeaves(f *theFleet) {
 	f.eventually(func() string {
 		if a := f.repository().Annotations[musterv1alpha1.ApprovedPlanAnnotation]; a != "" {
 			return "the approval is used and still there"
+		}
+		return ""
+	})
+}
+
+// TestSmallCommitsAreHeld: each commit takes an application from no more than a tenth of its clusters, the clusters keep up
+// with it, and the third is held all the same: by the hub that saw the first ones, and by one that did not.
+func TestSmallCommitsAreHeld(t *testing.T) {
+	var archive strings.Builder
+	name := func(i int) string { return fmt.Sprintf("edge-%02d", i) }
+	for i := range 20 {
+		archive.WriteString(clusterFile(name(i), "tier: edge"))
+	}
+	f := newFleet(t, tenant+archive.String()+placementFile("edge", everyEdge)+
+		applicationFile("shop", "edge", "manifests/shop", "erosion", "")+configMapFile("manifests/shop/config.yaml", "shop", "color", "red"))
+	f.deliver()
+	f.push("")
+	for i := range 20 {
+		f.available(name(i), true) // without an agent: nothing keeps a work that is deleted
+	}
+	expectWorks := func(n int) {
+		t.Helper()
+		f.eventually(func() string {
+			if have := len(f.worksOf("retail/shop")); have != n {
+				return fmt.Sprintf("%d works, want %d", have, n)
+			}
+			return ""
+		})
+	}
+	expectWorks(20)
+	for i := range 2 {
+		f.push(clusterFile(name(i), "tier: none"))
+		expectWorks(19 - i)
+	}
+	f.stop()
+	f.startHub()
+	f.push(clusterFile(name(2), "tier: none"))
+	held := f.expectHeld("retail/shop", 1, "would leave 3 of 20 clusters, 2 of them lately and without an approval", name(2))
+	expectWorks(18)
+	f.approve(f.application("retail/shop"), held)
+	expectWorks(17)
+	f.eventually(func() string {
+		if losses := f.application("retail/shop").Status.Losses; losses != nil {
+			return fmt.Sprintf("%v still counts, and a person has seen it", losses)
 		}
 		return ""
 	})

@@ -71,7 +71,7 @@ func WorksOf(ctx context.Context, reader client.Reader, app *musterv1alpha1.Appl
 // ObserveApplication reads the part of the world that one application is planned in: its placement's, its own works, and
 // every cluster. What it gives shares memory with the cache and must not be changed.
 func ObserveApplication(ctx context.Context, reader client.Reader, app *musterv1alpha1.Application, now time.Time) (*fleet.World, error) {
-	w := &fleet.World{Time: now}
+	w := &fleet.World{Time: now, Applications: []musterv1alpha1.Application{*app}}
 	var (
 		clusters   clusterv1.ManagedClusterList
 		sets       clusterv1beta2.ManagedClusterSetList

@@ -11,7 +11,6 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
-	"k8s.io/apimachinery/pkg/api/meta"
 )
 
 // hold adds what the hub would not do yet of an application; either side may be nil.
@@ -24,7 +23,7 @@ func (c *comparer) hold(base, head *Application) error {
 	if err != nil {
 		return err
 	}
-	step := rollout.Next(changes, c.rolloutInput(head))
+	step := rollout.Next(changes, head.RolloutInput(c.head.World))
 	byReason := map[rollout.HeldReason]*Hold{}
 	for _, h := range step.Held {
 		if h.Reason == rollout.MovePending || h.Reason == rollout.WorkDeleting {
@@ -102,32 +101,6 @@ func settled(live []fleet.LiveWork, set string) bool {
 	return !slices.ContainsFunc(live, func(lw fleet.LiveWork) bool {
 		return lw.SetDigest != set || lw.SetSize != len(live) || lw.Deleting || lw.Owner == ""
 	})
-}
-
-// rolloutInput is what the hub would decide on.
-func (c *comparer) rolloutInput(a *Application) rollout.Input {
-	faulty, all := a.Faulty()
-	spec := a.Application.Spec
-	in := rollout.Input{
-		Application: a.Key(), Live: a.Live(), Complete: !all, Faulty: faulty,
-		Decisions: map[string]fleet.Decision{}, Unreachable: map[string]bool{},
-		WhenUnreachable: spec.Sync.WhenUnreachable, Deletion: spec.Deletion,
-		PlanDigest: a.Digest, MaxClusterPercent: 10,
-	}
-	if p := spec.DeletionGuard.MaxClusterPercent; p != nil {
-		in.MaxClusterPercent = int(*p)
-	}
-	for _, d := range a.Decisions {
-		in.Decisions[d.Cluster] = d
-	}
-	for i := range c.head.World.Clusters {
-		m := &c.head.World.Clusters[i]
-		// A repository does not know who answers.
-		if !c.head.World.FromRepository && !meta.IsStatusConditionTrue(m.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) {
-			in.Unreachable[m.Name] = true
-		}
-	}
-	return in
 }
 
 // Delivered is a world in which a plan has been carried out everywhere: what stands for a hub when there is none. Clusters that

@@ -34,13 +34,23 @@ func Overlay(w fleet.World, repository string, defs *fleet.Definitions) *fleet.W
 	out.Placements = merge(w.Placements, defs.Placements(), gone, group, "Placement",
 		func(live, defined *clusterv1beta1.Placement) { defined.Status = live.Status })
 	out.Applications = merge(w.Applications, defs.Applications(), gone, "muster.dev", "Application",
-		func(live, defined *musterv1alpha1.Application) {
-			defined.Status, defined.CreationTimestamp = live.Status, live.CreationTimestamp
-		})
+		overlayApplication)
 	// A cluster whose file is gone is released and never removed by a commit.
 	never := func(fleet.Object, string, string) bool { return false }
 	out.Clusters = merge(w.Clusters, defs.Clusters(), never, group, "ManagedCluster", overlayCluster)
 	return &out
+}
+
+// overlayApplication keeps what the hub knows: how the application does, how old it is, and what a person approved.
+func overlayApplication(live, defined *musterv1alpha1.Application) {
+	defined.Status, defined.CreationTimestamp = live.Status, live.CreationTimestamp
+	if approved := live.Annotations[musterv1alpha1.ApprovedPlanAnnotation]; approved != "" {
+		defined.Annotations = maps.Clone(defined.Annotations)
+		if defined.Annotations == nil {
+			defined.Annotations = map[string]string{}
+		}
+		defined.Annotations[musterv1alpha1.ApprovedPlanAnnotation] = approved
+	}
 }
 
 // object is a pointer to a T that is a Kubernetes object.

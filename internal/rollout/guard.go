@@ -26,32 +26,42 @@ const maxItems = 20
 
 // guard is the deletion guard of one step.
 type guard struct {
-	// lost are the clusters that the application is being taken from, of all that it was on.
+	// lost are the clusters that the application is being taken from, or was lately, of all that it was on.
 	lost map[string]bool
 	all  int
+	// left are those of them that it is not on any more.
+	left map[string]bool
 	// tooMany is true when that is more than is allowed.
 	tooMany bool
-	// approved is true when there is nothing to guard any more.
+	// approved is true when a person has approved the plan.
 	approved bool
-	holders  holders
+	// off is true when any loss is allowed: nothing has to be remembered.
+	off     bool
+	holders holders
 }
 
-// guardOf counts against what is live, and against Baseline, and not against the plan before: commits that follow each
-// other faster than clusters do add up, and so do deletions that were begun and are not finished. A cluster counts as
-// lost when it has works and the plan has none for it, unless they stay for another reason: a fault, an incomplete plan,
-// or because it does not answer.
+// guardOf counts against what is live and was lately, and not against the plan before, so that many small commits add up:
+// those that follow each other faster than clusters do, by the deletions that were begun and are not finished; those that
+// clusters keep up with, by the losses of the last Window. A cluster counts as lost when it has works, or lately had, and the
+// plan has none for it, unless they stay for another reason: a fault, an incomplete plan, or because it does not answer.
 //
 // Losing k of n clusters is held when k·100 > n·MaxClusterPercent. With 10 percent: one of nine is held, one of ten is
 // not, two of ten are.
 //
-// An application that goes is not guarded here: who deleted it decided, and a repository that drops it is guarded
-// where its definitions are pruned.
+// Not guarded: what leaves slowly, no more than MaxClusterPercent in any Window. An object that leaves an application which
+// stays on the cluster, unless its kind is protected. A cluster that is detached. An application that goes: who deleted it
+// decided, and a repository that drops it is guarded where its definitions are pruned.
 func (d *decider) guardOf(changes work.Changes) guard {
-	g := guard{lost: map[string]bool{}, holders: d.holders}
+	g := guard{
+		lost: map[string]bool{}, left: map[string]bool{}, holders: d.holders, off: d.in.MaxClusterPercent >= 100,
+		approved: d.in.PlanDigest != "" && d.in.ApprovedPlan == d.in.PlanDigest,
+	}
 	goes := map[string]bool{} // works that are being deleted, or that could be but for the guard
 	clusters := map[string]bool{}
-	for _, name := range d.in.Baseline {
-		clusters[name], goes[name] = true, true
+	for _, loss := range d.in.Losses {
+		for _, name := range loss.Clusters {
+			clusters[name], goes[name], g.left[name] = true, true, true
+		}
 	}
 	for _, lw := range d.in.Live {
 		clusters[lw.Cluster], goes[lw.Cluster] = true, false
@@ -65,22 +75,44 @@ func (d *decider) guardOf(changes work.Changes) guard {
 	for name := range clusters {
 		if goes[name] && !d.wantedOn[name] {
 			g.lost[name] = true
+		} else {
+			delete(g.left, name)
 		}
 	}
 	g.all = len(clusters)
 	g.tooMany = len(g.lost)*100 > g.all*d.in.MaxClusterPercent
-	g.approved = d.in.Deleted || (d.in.PlanDigest != "" && d.in.ApprovedPlan == d.in.PlanDigest)
 	return g
 }
 
-// couldGo is true for the deletion of a work that nothing but the guard may hold.
+// couldGo is true for the deletion of a work that nothing but the guard may hold, and whose objects go with it.
 func (d *decider) couldGo(c work.Change) bool {
-	if c.Action != work.Delete {
+	if c.Action != work.Delete || d.givenUp(c) {
 		return false
 	}
 	unproven, _ := d.absenceProven(&c, nil)
 	away, _ := d.reachable(&c, nil)
 	return unproven == "" && away == ""
+}
+
+// givenUp is true when works that stay hold all objects of a work: it goes, and the objects do not.
+func (d *decider) givenUp(c work.Change) bool {
+	return len(c.Live.Objects) > 0 && !slices.ContainsFunc(c.Live.Objects, func(key fleet.ObjectKey) bool {
+		return len(d.holders[objectOn{c.Cluster, key.Identity()}]) == 0
+	})
+}
+
+// leaves are the clusters that changes take the application from, that have to be remembered and are not yet.
+func (g guard) leaves(changes work.Changes) []string {
+	leaves := map[string]bool{}
+	if g.off || g.approved {
+		return nil
+	}
+	for _, c := range changes {
+		if (c.Action == work.Delete || c.Action == work.Orphan) && g.lost[c.Cluster] && !g.left[c.Cluster] {
+			leaves[c.Cluster] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(leaves))
 }
 
 // approved holds a deletion that the guard objects to, until the plan that it belongs to is approved.
@@ -157,11 +189,20 @@ func (g guard) hold(held []Held, in Input) *GuardHold {
 	}
 	var what []string
 	if len(clusters) > 0 {
-		what = append(what, fmt.Sprintf("%s would leave %d of %d clusters", in.Application, len(g.lost), g.all))
+		what = append(what, g.tally(in.Application))
 	}
 	if len(objects) > 0 {
 		what = append(what, fmt.Sprintf("%s would lose %d protected objects, the first is %s", in.Application, len(objects), objects[0]))
 	}
 	out.Message = strings.Join(what, ", and ") + ": approve with muster approve --plan " + fleet.ShortRevision(in.PlanDigest)
 	return out
+}
+
+// tally says how many clusters an application would leave, and how many of those it has left before.
+func (g guard) tally(application string) string {
+	text := fmt.Sprintf("%s would leave %d of %d clusters", application, len(g.lost), g.all)
+	if len(g.left) > 0 {
+		text += fmt.Sprintf(", %d of them lately and without an approval", len(g.left))
+	}
+	return text
 }

@@ -48,11 +48,12 @@ type objectOn struct {
 	object  fleet.ObjectKey
 }
 
-// holders are, for every object on a cluster, the changes whose wanted work holds it.
+// holders are, for every object on a cluster, the changes whose wanted work holds it; a work of another application counts as
+// one that stays as it is.
 type holders map[objectOn][]work.Change
 
 // holdersOf looks at clusters on which a work changes: on the others nothing can be lost.
-func holdersOf(changes work.Changes) holders {
+func holdersOf(changes work.Changes, elsewhere []fleet.LiveWork) holders {
 	h, changing := holders{}, map[string]bool{}
 	for _, c := range changes {
 		changing[c.Cluster] = changing[c.Cluster] || c.Action == work.Update || c.Action == work.Delete
@@ -66,12 +67,20 @@ func holdersOf(changes work.Changes) holders {
 			h[at] = append(h[at], c)
 		}
 	}
+	for i := range elsewhere {
+		lw := &elsewhere[i]
+		for _, key := range lw.Objects {
+			at := objectOn{lw.Cluster, key.Identity()}
+			h[at] = append(h[at], work.Change{Action: work.Keep, Cluster: lw.Cluster, Name: lw.Name, Application: lw.Application, Live: lw})
+		}
+	}
 	return h
 }
 
 // moved holds a change that drops an object which another wanted work of the cluster holds, until the live one of that
 // name holds it too and reports it Applied at its generation. Else the agent would delete the object in between. Works
-// that hold moved objects become witnesses: they must still be at that generation when the change is made.
+// that hold moved objects become witnesses: they must still be at that generation when the change is made. So it is when
+// the object is given up to another application.
 func (d *decider) moved(c *work.Change, gone []fleet.ObjectKey) (HeldReason, string) {
 	for _, key := range gone {
 		gaining := d.holders[objectOn{c.Cluster, key.Identity()}]

@@ -2,8 +2,10 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -143,16 +145,13 @@ func TestNext(t *testing.T) {
 			in.Live = []fleet.LiveWork{edit(one[0], func(lw *fleet.LiveWork) { lw.Owner = "" })}
 		}), []*workv1.ManifestWork{wants("a", 0, settings)}, "held Refuse a/0 WorkForeign"},
 
-		"orphan": {"its objects are to stay", free(func(in *Input) { in.Deletion.Cluster = musterv1alpha1.DeletionOrphan }), nil, "Orphan a/0"},
+		"orphan": {"its objects are to stay", free(func(in *Input) { in.Deletion = musterv1alpha1.DeletionOrphan }), nil, "Orphan a/0"},
 		"orphaned": {"the option is there, the work can go", free(func(in *Input) {
-			in.Deletion.Cluster = musterv1alpha1.DeletionOrphan
+			in.Deletion = musterv1alpha1.DeletionOrphan
 			in.Live = []fleet.LiveWork{edit(one[0], func(lw *fleet.LiveWork) { lw.Orphan = true })}
 		}), nil, "Delete a/0"},
-		"orphan by the other policy": {"that of the application counts when it goes", free(func(in *Input) {
-			in.Deletion.Cluster, in.Deleted = musterv1alpha1.DeletionOrphan, true
-		}), nil, "Delete a/0"},
 		"emptied part is no orphan": {"the cluster keeps the application", free(func(in *Input) {
-			in.Deletion.Cluster, in.Live = musterv1alpha1.DeletionOrphan, []fleet.LiveWork{live("a", 0, settings), live("a", 1, themes)}
+			in.Deletion, in.Live = musterv1alpha1.DeletionOrphan, []fleet.LiveWork{live("a", 0, settings), live("a", 1, themes)}
 		}), []*workv1.ManifestWork{wants("a", 1, themes)}, "Update a/1, Delete a/0"},
 
 		"volume claim": {"its loss cannot be undone", free(func(in *Input) { in.Live = []fleet.LiveWork{live("a", 0, settings, claim)} }),
@@ -211,14 +210,16 @@ func TestDeletionGuard(t *testing.T) {
 		"ten of hundred": {why: "10 percent are not more than 10", n: 100, lost: 10},
 		"guard off":      {why: "100 turns it off", n: 3, lost: 3, change: func(in *Input) { in.MaxClusterPercent = 100 }},
 		"approved":       {why: "a person has looked at this plan", n: 3, lost: 3, change: func(in *Input) { in.ApprovedPlan = "plan" }},
-		"application goes": {why: "who deleted it decided", n: 3, lost: 3,
-			change: func(in *Input) { in.Deleted = true }},
 		"deletions under way": {why: "many small commits add up while clusters are not done", n: 10, lost: 2,
 			change: func(in *Input) { in.Live[0].Deleting = true }, held: 1,
 			message: "retail/web would leave 2 of 10 clusters: approve with muster approve --plan plan"},
-		"since the baseline": {why: "what is gone since the last approval counts", n: 9, lost: 1,
-			change: func(in *Input) { in.Baseline = []string{"edge-000", "gone-already"} }, held: 1,
-			message: "retail/web would leave 2 of 10 clusters: approve with muster approve --plan plan"},
+		"lately": {why: "what was lost lately counts", n: 9, lost: 1,
+			change: func(in *Input) { in.Losses = []musterv1alpha1.Loss{{Clusters: []string{"gone-already"}}} }, held: 1,
+			message: "retail/web would leave 2 of 10 clusters, 1 of them lately and without an approval: approve with muster approve --plan plan"},
+		"lately and back": {why: "what is back is not lost", n: 10, lost: 1,
+			change: func(in *Input) { in.Losses = []musterv1alpha1.Loss{{Clusters: []string{"edge-009"}}} }},
+		"given up": {why: "its objects stay, with the application that has them", n: 3, lost: 3,
+			change: func(in *Input) { in.Elsewhere = others(in.Live) }},
 		"kept as unreachable": {why: "what stays is not lost", n: 10, lost: 2,
 			change: func(in *Input) { in.Unreachable = map[string]bool{"edge-000": true} }},
 	} {
@@ -250,6 +251,93 @@ func TestDeletionGuard(t *testing.T) {
 				t.Errorf("%d updates go ahead, want %d", updates, row.n-row.lost)
 			}
 		})
+	}
+}
+
+// others are works of another application, applied, with the same objects.
+func others(works []fleet.LiveWork) []fleet.LiveWork {
+	list := slices.Clone(works)
+	for i := range list {
+		list[i].Name, list[i].Application = "other-0", "retail/other"
+	}
+	return list
+}
+
+// TestSmallCommitsAddUp: of a hundred clusters four are taken with every commit, and the clusters keep up with it.
+func TestSmallCommitsAddUp(t *testing.T) {
+	begin := time.Date(2026, 8, 1, 9, 0, 0, 0, time.UTC)
+	for name, row := range map[string]struct {
+		why     string
+		every   time.Duration
+		commits int // after the last, time only passes
+		approve bool
+		want    []int // clusters left each time
+	}{
+		"burst":    {why: "the third would make it twelve of a hundred, and waiting does not end that", every: 9 * time.Hour, commits: 3, want: []int{96, 92, 92, 92, 92, 92}},
+		"slow":     {why: "no day has more than ten percent", every: Window, commits: 6, want: []int{96, 92, 88, 84, 80, 76}},
+		"approved": {why: "a person has seen the sum, and counting begins anew", every: time.Hour, commits: 6, approve: true, want: []int{96, 92, 88, 84, 80, 80}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := clusters(100)
+			var status musterv1alpha1.ApplicationStatus
+			var got []int
+			for i := range row.want {
+				now := begin.Add(time.Duration(i) * row.every)
+				in := Input{Application: "retail/web", Live: all, Complete: true, MaxClusterPercent: 10, PlanDigest: "plan", Losses: Lately(&status, now)}
+				if row.approve && i == 2 {
+					in.ApprovedPlan = "plan"
+				}
+				works := keep(clusters(100), 4*min(i+1, row.commits))
+				step := next(in, works)
+				status.Losses, status.Held = step.Remember(in.Losses, now), nil
+				if step.Guard != nil {
+					status.Held = &musterv1alpha1.Held{}
+				}
+				all = slices.DeleteFunc(slices.Clone(all), func(lw fleet.LiveWork) bool {
+					return slices.ContainsFunc(step.Now, func(c work.Change) bool { return c.Action == work.Delete && c.Cluster == lw.Cluster })
+				})
+				got = append(got, len(all))
+			}
+			if diff := cmp.Diff(row.want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", row.why, diff)
+			}
+		})
+	}
+}
+
+// TestLossesAreRememberedOnce: a deletion that has to be tried again is one loss.
+func TestLossesAreRememberedOnce(t *testing.T) {
+	in := Input{Application: "retail/web", Live: clusters(20), Complete: true, MaxClusterPercent: 10, PlanDigest: "plan"}
+	now := time.Date(2026, 8, 1, 9, 0, 0, 0, time.UTC)
+	want := []musterv1alpha1.Loss{{At: metav1.NewTime(now), Clusters: []string{"edge-000", "edge-001"}}}
+	for range 2 {
+		in.Losses = next(in, keep(in.Live, 2)).Remember(in.Losses, now)
+		if diff := cmp.Diff(want, in.Losses); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+	in.MaxClusterPercent, in.Losses = 100, nil
+	if lost := next(in, nil).Remember(nil, now); lost != nil {
+		t.Errorf("a guard that is off remembers %v", lost)
+	}
+}
+
+// TestGivenUp: an object that another application has leaves our work when that one's is applied, and a work that holds it
+// witnesses it.
+func TestGivenUp(t *testing.T) {
+	in := Input{Application: "retail/web", Live: []fleet.LiveWork{live("a", 0, settings, themes)}, Complete: true, MaxClusterPercent: 10, PlanDigest: "p"}
+	in.Elsewhere = []fleet.LiveWork{edit(live("a", 0, themes), func(lw *fleet.LiveWork) { lw.Name = "other-0" })}
+	works := []*workv1.ManifestWork{wants("a", 0, settings)}
+	step := next(in, works)
+	if got := summary(step); got != "Update a/0" {
+		t.Fatalf("%s, want the object dropped", got)
+	}
+	if diff := cmp.Diff([]work.Witness{{Name: "other-0", UID: "u", Generation: 5}}, step.Now[0].Witnesses); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	in.Elsewhere[0].Status = fleet.WorkStatus{}
+	if got := summary(next(in, works)); got != "held Update a/0 MovePending" {
+		t.Errorf("%s, want it kept until the other one's is applied", got)
 	}
 }
 

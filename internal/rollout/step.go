@@ -26,19 +26,18 @@ type Input struct {
 	Unreachable map[string]bool
 	// WhenUnreachable is the application's policy; empty is Keep.
 	WhenUnreachable musterv1alpha1.UnreachablePolicy
-	// Deletion says what becomes of the objects; empty is Delete.
-	Deletion musterv1alpha1.Deletion
-	// Deleted is true when the application itself goes.
-	Deleted bool
+	// Deletion says what becomes of the objects on a cluster that the application leaves; empty is Delete.
+	Deletion musterv1alpha1.DeletionPolicy
 
 	// PlanDigest is the plan that the changes lead to, ApprovedPlan the one that a person approved.
 	PlanDigest   string
 	ApprovedPlan string
 	// MaxClusterPercent is the share of its clusters that the application may lose without an approval.
 	MaxClusterPercent int
-	// Baseline are clusters that the application was on when it was last approved or wholly delivered, if the caller
-	// remembers them. They count as its clusters besides the live ones.
-	Baseline []string
+	// Losses that count against the guard: see Lately.
+	Losses []musterv1alpha1.Loss
+	// Elsewhere are live works of other applications that hold objects which this one gives up.
+	Elsewhere []fleet.LiveWork
 }
 
 // Step is what may be done now, and what may not.
@@ -49,6 +48,11 @@ type Step struct {
 	Held []Held
 	// Guard is set when an approval is needed.
 	Guard *GuardHold
+	// Leaves are the clusters that the changes for now take the application from without an approval, and that are not among
+	// the losses yet, sorted.
+	Leaves []string
+	// Approved is true when a person has approved the plan.
+	Approved bool
 }
 
 // Held is a change that is not made yet, and why.
@@ -99,6 +103,7 @@ func Next(changes work.Changes, in Input) Step {
 		)
 	})
 	step.Guard = d.guard.hold(step.Held, in)
+	step.Leaves, step.Approved = d.guard.leaves(step.Now), d.guard.approved
 	return step
 }
 
@@ -127,7 +132,7 @@ type decider struct {
 }
 
 func deciderOf(changes work.Changes, in Input) *decider {
-	d := &decider{in: in, wantedOn: map[string]bool{}, holders: holdersOf(changes)}
+	d := &decider{in: in, wantedOn: map[string]bool{}, holders: holdersOf(changes, in.Elsewhere)}
 	for _, c := range changes {
 		if c.Wanted != nil {
 			d.wantedOn[c.Cluster] = true
@@ -168,8 +173,6 @@ func (d *decider) objection(c *work.Change) (HeldReason, string) {
 // anything, and elsewhere whole works as long as the plan is not complete.
 func (d *decider) absenceProven(c *work.Change, _ []fleet.ObjectKey) (HeldReason, string) {
 	switch {
-	case d.in.Deleted:
-		return "", "" // the application itself is gone: there is no plan to be complete
 	case d.in.Faulty[c.Cluster]:
 		return AbsenceUnproven, fmt.Sprintf("%s could not be planned: its last good works stay", c.Cluster)
 	case c.Action == work.Delete && !d.in.Complete:
@@ -188,7 +191,7 @@ func (d *decider) reachable(c *work.Change, _ []fleet.ObjectKey) (HeldReason, st
 		return ClusterUnreachable, fmt.Sprintf("%s does not answer: its works stay until it is back", c.Cluster)
 	}
 	decision := d.in.Decisions[c.Cluster]
-	dropped := !d.in.Deleted && !d.wantedOn[c.Cluster] && !decision.Chosen && decision.Unreachable
+	dropped := !d.wantedOn[c.Cluster] && !decision.Chosen && decision.Unreachable
 	if dropped && d.in.WhenUnreachable != musterv1alpha1.UnreachableReschedule {
 		return ClusterUnreachable, fmt.Sprintf("%s was dropped only because it did not answer: its works stay", c.Cluster)
 	}
@@ -198,12 +201,8 @@ func (d *decider) reachable(c *work.Change, _ []fleet.ObjectKey) (HeldReason, st
 // orphanFirst turns a Delete that is to leave its objects into the Orphan that comes before it. An emptied part of a
 // cluster that keeps the application is deleted as it is: its objects are no longer wanted, or have moved.
 func (d *decider) orphanFirst(c work.Change) work.Change {
-	policy := d.in.Deletion.Cluster
-	if d.in.Deleted {
-		policy = d.in.Deletion.Application
-	}
-	leaves := c.Action == work.Delete && (d.in.Deleted || !d.wantedOn[c.Cluster])
-	if leaves && policy == musterv1alpha1.DeletionOrphan && !c.Live.Orphan {
+	leaves := c.Action == work.Delete && !d.wantedOn[c.Cluster]
+	if leaves && d.in.Deletion == musterv1alpha1.DeletionOrphan && !c.Live.Orphan {
 		c.Action = work.Orphan
 	}
 	return c

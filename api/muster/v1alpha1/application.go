@@ -251,11 +251,20 @@ type ApplicationStatus struct {
 	// Held are deletions that wait for an approval.
 	// +optional
 	Held *Held `json:"held,omitempty"`
+	// Losses are the clusters that the application has left lately without an approval: they count against its deletion guard.
+	// +optional
+	Losses []Loss `json:"losses,omitempty"`
 	// Conditions: Planned, Applied, Healthy, InSync; Ready is derived from them. True is good.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Loss are clusters that an application has left at one time.
+type Loss struct {
+	At       metav1.Time `json:"at"`
+	Clusters []string    `json:"clusters"`
 }
 
 // Summary counts an application's clusters by state.

@@ -72,8 +72,8 @@ type LocalReference struct {
 
 // DeletionGuard is the share of an application's clusters that a revision may take it from without an approval.
 type DeletionGuard struct {
-	// MaxClusterPercent of an application's clusters, counted against what is live. A loss of more than this, and of
-	// at least one cluster, is held. 100 turns the guard off for clusters.
+	// MaxClusterPercent of an application's clusters, counted against what is live and what it has left within a day. A loss
+	// of more than this, and of at least one cluster, is held. 100 turns the guard off for clusters.
 	// +optional
 	// +kubebuilder:default=10
 	// +kubebuilder:validation:Minimum=0

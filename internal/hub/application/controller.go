@@ -58,6 +58,7 @@ type report struct {
 	world   *fleet.World
 	step    rollout.Step
 	refused map[string]error // by cluster: works that the hub did not take
+	behind  bool             // the cache is: what the step takes away waits for it
 }
 
 // Reconcile keeps the works of one application equal to what its revision asks for.
@@ -128,8 +129,8 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 	if err != nil {
 		return out, err
 	}
-	out.step = rollout.Next(changes, rolloutInput(app, out))
-	out.refused, err = r.write(ctx, out)
+	out.step = rollout.Next(changes, out.planned.RolloutInput(out.world))
+	out.refused, err = r.write(ctx, app, out)
 	for _, f := range changes.Faults() {
 		out.refused[f.Cluster] = f
 	}
@@ -227,6 +228,9 @@ func (r *Applications) publish(ctx context.Context, app *musterv1alpha1.Applicat
 func resultOf(out *report, again time.Duration, err error) (reconcile.Result, error) {
 	if err != nil {
 		return ctrl.Result{}, err
+	}
+	if out.behind {
+		return ctrl.Result{RequeueAfter: 100 * time.Millisecond}, nil
 	}
 	if again == 0 && (out.waiting != "" || len(out.refused) > 0) {
 		again = 15 * time.Second

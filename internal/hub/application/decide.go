@@ -4,13 +4,10 @@ import (
 	"fmt"
 	"slices"
 
-	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
-	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/placement"
 	"github.com/muster-io/muster/internal/plan"
-	"github.com/muster-io/muster/internal/rollout"
 	"k8s.io/apimachinery/pkg/api/meta"
 )
 
@@ -92,37 +89,4 @@ func decisionsOf(p *clusterv1beta1.Placement, world *fleet.World, chosen []strin
 		decisions = append(decisions, d)
 	}
 	return decisions
-}
-
-// rolloutInput is what decides which of the changes may be made now.
-func rolloutInput(app *musterv1alpha1.Application, out *report) rollout.Input {
-	faulty, all := out.planned.Faulty()
-	in := rollout.Input{
-		Application:       app.Namespace + "/" + app.Name,
-		Live:              out.planned.Live(),
-		Complete:          !all,
-		Faulty:            faulty,
-		Decisions:         map[string]fleet.Decision{},
-		Unreachable:       map[string]bool{},
-		WhenUnreachable:   app.Spec.Sync.WhenUnreachable,
-		Deletion:          app.Spec.Deletion,
-		PlanDigest:        out.planned.Digest,
-		ApprovedPlan:      app.Annotations[musterv1alpha1.ApprovedPlanAnnotation],
-		MaxClusterPercent: int(*app.Spec.DeletionGuard.MaxClusterPercent),
-	}
-	for _, d := range out.planned.Decisions {
-		in.Decisions[d.Cluster] = d
-	}
-	for i := range out.world.Clusters {
-		if c := &out.world.Clusters[i]; unreachable(c) {
-			in.Unreachable[c.Name] = true
-		}
-	}
-	return in
-}
-
-// unreachable: the cluster does not answer: it never joined, or has fallen silent.
-func unreachable(c *clusterv1.ManagedCluster) bool {
-	available := meta.FindStatusCondition(c.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
-	return available == nil || available.Status != "True"
 }

@@ -9,6 +9,8 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/rollout"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -72,6 +74,10 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		status.Summary = summaryOf(rows)
 		status.Clusters = worst(rows)
 		status.Held = heldOf(out)
+		status.Losses = rollout.Lately(&app.Status, out.world.Time) // those of this step are there: recordBeforeLoss
+		if out.step.Approved {
+			status.Losses = nil
+		}
 		if s := status.Summary; s.Clusters > 0 && s.Healthy == s.Clusters && len(out.planned.Faults) == 0 {
 			status.LastGoodRevision = out.revision
 		}
@@ -105,11 +111,12 @@ func rowsOf(out *report) []row {
 	}
 	offline := map[string]bool{}
 	for i := range out.world.Clusters {
-		if c := &out.world.Clusters[i]; unreachable(c) {
+		if c := &out.world.Clusters[i]; plan.Unreachable(c) {
 			offline[c.Name] = true
 		}
 	}
 	var rows []row
+	faulty := map[string]bool{}
 	for _, f := range out.planned.Faults {
 		on := []string{f.Cluster}
 		if f.Cluster == "" { // of the whole: every cluster keeps what it has
@@ -118,11 +125,13 @@ func rowsOf(out *report) []row {
 		for _, f.Cluster = range on {
 			r := rowOfFault(f)
 			r.offline = offline[f.Cluster]
-			rows = append(rows, r)
+			rows, faulty[f.Cluster] = append(rows, r), true
 		}
 	}
 	for _, c := range out.planned.Clusters {
-		rows = append(rows, rowOfWorks(c.Name, live[c.Name], c.SetDigest, offline[c.Name], out.refused[c.Name]))
+		if !faulty[c.Name] { // else it gives something up there, and the fault tells
+			rows = append(rows, rowOfWorks(c.Name, live[c.Name], c.SetDigest, offline[c.Name], out.refused[c.Name]))
+		}
 	}
 	for _, name := range out.planned.Losing() {
 		r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: name, State: StatePending, Reason: "Removing", Move: string(fleet.Machine)}}

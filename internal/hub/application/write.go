@@ -16,6 +16,8 @@ import (
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,7 +30,7 @@ import (
 
 // write makes the changes that may be made now: gains before losses. What the hub refuses stays with its cluster; the result
 // names it. An error is the hub's trouble, and is retried.
-func (r *Applications) write(ctx context.Context, out *report) (map[string]error, error) {
+func (r *Applications) write(ctx context.Context, app *musterv1alpha1.Application, out *report) (map[string]error, error) {
 	var gains, losses []work.Change
 	for _, c := range out.step.Now {
 		switch c.Action {
@@ -45,7 +47,30 @@ func (r *Applications) write(ctx context.Context, out *report) (map[string]error
 	if len(refused) > 0 {
 		return refused, nil // what could not be gained elsewhere is not lost here
 	}
+	if recorded, err := r.recordBeforeLoss(ctx, app, out); err != nil || !recorded {
+		return refused, err
+	}
 	return refused, r.writeAll(ctx, losses, refused)
+}
+
+// recordBeforeLoss writes down which clusters the application is about to leave, so that the guard counts them whatever becomes
+// of this hub. It is false when the cache is behind: nothing is taken away then.
+func (r *Applications) recordBeforeLoss(ctx context.Context, app *musterv1alpha1.Application, out *report) (bool, error) {
+	if len(out.step.Leaves) == 0 {
+		return true, nil
+	}
+	next := app.DeepCopy()
+	next.Status.Losses = out.step.Remember(rollout.Lately(&app.Status, out.world.Time), out.world.Time)
+	err := r.Client.Status().Update(ctx, next)
+	if apierrors.IsConflict(err) {
+		out.behind = true
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("record what the application leaves: %w", err)
+	}
+	app.ResourceVersion, app.Status = next.ResourceVersion, next.Status
+	return true, nil
 }
 
 // writeAll makes changes side by side. One that fails stops no other.
@@ -278,7 +303,7 @@ func (r *Applications) waitsForCluster(ctx context.Context, lw fleet.LiveWork) (
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
-	if err != nil || !unreachable(&cluster) {
+	if err != nil || !plan.Unreachable(&cluster) {
 		return false, err
 	}
 	current, err := r.current(ctx, lw.Cluster, lw.Name)
