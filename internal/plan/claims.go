@@ -2,7 +2,6 @@ package plan
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -62,7 +61,7 @@ func (p *Plan) settleClaims() {
 		}
 	}
 	for _, a := range p.Applications {
-		a.refuse(func(c Cluster) *fleet.Fault {
+		a.refuse(claims.Holder, func(c Cluster) *fleet.Fault {
 			if f, ok := faults[a.Key()][c.Name]; ok {
 				return &f
 			}
@@ -75,13 +74,18 @@ func (p *Plan) settleClaims() {
 func claimedObjects(c Cluster) []fleet.ObjectKey {
 	keys := make([]fleet.ObjectKey, 0, len(c.Content.Manifests))
 	for _, m := range c.Content.Manifests {
-		shared := c.Application.Spec.Destination.CreateNamespace && m.Key.Group == "" && m.Key.Kind == "Namespace" &&
-			m.Key.Name == cmp.Or(c.Application.Spec.Destination.Namespace, c.Application.Namespace)
-		if !shared {
+		if !c.shares(m.Key) {
 			keys = append(keys, m.Key)
 		}
 	}
 	return keys
+}
+
+// shares is true for the namespace that createNamespace asks for.
+func (c Cluster) shares(key fleet.ObjectKey) bool {
+	destination := c.Application.Spec.Destination
+	return destination.CreateNamespace && key.Group == "" && key.Kind == "Namespace" &&
+		key.Name == cmp.Or(destination.Namespace, c.Application.Namespace)
 }
 
 // Claimed is another application of the plan that has been given the object on the cluster, or "".
@@ -98,38 +102,84 @@ func (p *Plan) Claimed(cluster string, object fleet.ObjectKey, except string) st
 	return ""
 }
 
-// refuse takes the clusters out for which there is a fault.
-func (a *Application) refuse(fault func(Cluster) *fleet.Fault) {
-	a.Clusters = slices.DeleteFunc(a.Clusters, func(c Cluster) bool {
+// refuse takes the clusters out for which there is a fault: their works stay as they are. But where the application and the
+// holder both have an object, as when two took it in the same moment, this one gives it up: the cluster stays planned, with
+// what the application has there and nobody else holds.
+func (a *Application) refuse(holder func(cluster string, object fleet.ObjectKey) *fleet.LiveWork, fault func(Cluster) *fleet.Fault) {
+	var clusters []Cluster
+	for _, c := range a.Clusters {
 		f := fault(c)
 		if f == nil {
-			return false
+			clusters = append(clusters, c)
+			continue
 		}
 		f.File, f.Line = cmp.Or(f.File, a.File), cmp.Or(f.Line, a.Line)
 		a.Faults = append(a.Faults, *f)
-		return true
-	})
+		if rest, gives := a.giveUp(c, holder); gives {
+			clusters = append(clusters, rest)
+		}
+	}
+	a.Clusters = clusters
 }
 
-// Claim makes a fault of every cluster on which another application holds one of the objects. The holder is asked for each
-// object that the application does not hold there itself.
-func (a *Application) Claim(holder func(cluster string, object fleet.ObjectKey) string) {
-	a.refuse(func(c Cluster) *fleet.Fault {
-		mine := map[fleet.ObjectKey]bool{}
-		for _, lw := range a.live[c.Name] {
-			for _, o := range lw.Objects {
-				mine[o.Identity()] = true
-			}
+// giveUp leaves out of a cluster's content what others hold there as well, and what is new: an application with a fault gets
+// nothing more. It is false when the application holds nothing that is another's.
+func (a *Application) giveUp(c Cluster, holder func(string, fleet.ObjectKey) *fleet.LiveWork) (Cluster, bool) {
+	mine := a.holds(c.Name)
+	content := fleet.Content{Values: c.Content.Values}
+	var others []fleet.LiveWork
+	for _, m := range c.Content.Manifests {
+		if c.shares(m.Key) {
+			content.Manifests = append(content.Manifests, m)
+			continue
 		}
+		if !mine[m.Key.Identity()] {
+			continue
+		}
+		if other := holder(c.Name, m.Key); other != nil && other.Application != a.Key() {
+			others = append(others, *other)
+			continue
+		}
+		content.Manifests = append(content.Manifests, m)
+	}
+	if len(others) == 0 {
+		return c, false
+	}
+	c.Content = &content
+	set, err := a.Works(c)
+	if err != nil {
+		return c, false // never: all of it has fitted
+	}
+	c.SetDigest = set.Digest
+	a.elsewhere = append(a.elsewhere, others...)
+	return c, true
+}
+
+// holds are the objects in the application's live works on a cluster.
+func (a *Application) holds(cluster string) map[fleet.ObjectKey]bool {
+	mine := map[fleet.ObjectKey]bool{}
+	for _, lw := range a.live[cluster] {
+		for _, o := range lw.Objects {
+			mine[o.Identity()] = true
+		}
+	}
+	return mine
+}
+
+// Claim makes a fault of every cluster on which another application has one of the objects: it is in that one's live work, or
+// nobody holds it and it is planned for that one.
+func (a *Application) Claim(holder func(cluster string, object fleet.ObjectKey) *fleet.LiveWork, planned func(cluster string, object fleet.ObjectKey) string) {
+	a.refuse(holder, func(c Cluster) *fleet.Fault {
 		for _, o := range claimedObjects(c) {
-			if mine[o.Identity()] {
-				continue
+			other := ""
+			if lw := holder(c.Name, o); lw != nil {
+				other = lw.Application
+			} else {
+				other = planned(c.Name, o)
 			}
-			if other := holder(c.Name, o); other != "" && other != a.Key() {
-				return &fleet.Fault{
-					Reason: fleet.ObjectClaimed, Move: fleet.Author, Application: a.Key(), Cluster: c.Name, Object: o.String(),
-					Message: fmt.Sprintf("application %s has it on this cluster: rename the object, or take it out of one of the two", other),
-				}
+			if other != "" && other != a.Key() {
+				f := work.Claimed(c.Name, a.Key(), other, o)
+				return &f
 			}
 		}
 		return nil

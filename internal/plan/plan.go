@@ -68,6 +68,8 @@ type Application struct {
 
 	revision string
 	live     map[string][]fleet.LiveWork
+	// elsewhere are live works of other applications that hold what this one gives up.
+	elsewhere []fleet.LiveWork
 }
 
 // Cluster is one application on one cluster.
@@ -89,14 +91,16 @@ type Cluster struct {
 func (a *Application) Key() string { return a.Application.Namespace + "/" + a.Application.Name }
 
 // Faulty are the clusters that could not be planned: their works stay as they are. The second result is true when no
-// cluster could.
+// cluster could. A cluster on which the application only gives something up has a fault and is planned.
 func (a *Application) Faulty() (clusters map[string]bool, all bool) {
 	clusters = map[string]bool{}
 	for _, f := range a.Faults {
 		if f.Cluster == "" {
 			all = true
 		}
-		clusters[f.Cluster] = true
+		if a.On(f.Cluster) == nil {
+			clusters[f.Cluster] = true
+		}
 	}
 	return clusters, all
 }
@@ -155,6 +159,11 @@ func (p *Planner) Build(ctx context.Context, s fleet.Snapshot, w fleet.World) (*
 	if err != nil {
 		return nil, fmt.Errorf("load %s at %s: %w", s.Repository, fleet.ShortRevision(s.Revision), err)
 	}
+	return p.Loaded(ctx, s, defs, w)
+}
+
+// Loaded is Build for a snapshot whose definitions have been loaded.
+func (p *Planner) Loaded(ctx context.Context, s fleet.Snapshot, defs *fleet.Definitions, w fleet.World) (*Plan, error) {
 	overlaid := Overlay(w, s.Repository, defs)
 	out := &Plan{
 		Repository: s.Repository, Revision: s.Revision, Definitions: defs, World: overlaid,
@@ -194,14 +203,24 @@ func (p *Plan) schedule() map[string]placement.Result {
 		}
 		p.Placements = append(p.Placements, Placement{Placement: o, File: d.File, Line: d.Line, Result: result})
 	}
-	// A placement that no file of this repository defines may still be on the hub.
+	p.scheduleOthers(index, results)
+	return results
+}
+
+// scheduleOthers decides the placements that no file of this repository defines and that an application of it names: they may
+// still be on the hub.
+func (p *Plan) scheduleOthers(index *placement.Index, results map[string]placement.Result) {
+	named := map[string]bool{}
+	for _, app := range p.Definitions.Applications() {
+		named[app.Namespace+"/"+app.Spec.PlacementRef.Name] = true
+	}
 	for i := range p.World.Placements {
 		o := &p.World.Placements[i]
-		if _, ok := results[o.Namespace+"/"+o.Name]; !ok {
-			results[o.Namespace+"/"+o.Name] = index.Schedule(o)
+		key := o.Namespace + "/" + o.Name
+		if _, ok := results[key]; !ok && named[key] {
+			results[key] = index.Schedule(o)
 		}
 	}
-	return results
 }
 
 // applications plans every application, in rounds: an application that needs a kind which another one brings to the cluster

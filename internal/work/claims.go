@@ -19,7 +19,7 @@ import (
 // An application without a creation time, as in a repository that no hub has read, is younger than all that have one.
 // The namespace that createNamespace makes is shared and nobody's.
 type Claims struct {
-	holders map[claimKey]string
+	holders map[claimKey]*fleet.LiveWork
 	created map[string]time.Time
 }
 
@@ -36,12 +36,13 @@ type Claimant struct {
 
 // NewClaims reads who has what. The order of the arguments does not matter.
 func NewClaims(live []fleet.LiveWork, applications []musterv1alpha1.Application) *Claims {
-	c := &Claims{holders: map[claimKey]string{}, created: map[string]time.Time{}}
+	c := &Claims{holders: map[claimKey]*fleet.LiveWork{}, created: map[string]time.Time{}}
 	for i := range applications {
 		app := &applications[i]
 		c.created[app.Namespace+"/"+app.Name] = app.CreationTimestamp.Time
 	}
-	for _, lw := range live {
+	for i := range live {
+		lw := &live[i]
 		if lw.Application == "" {
 			continue
 		}
@@ -50,16 +51,21 @@ func NewClaims(live []fleet.LiveWork, applications []musterv1alpha1.Application)
 				continue
 			}
 			at := claimKey{lw.Cluster, key.Identity()}
-			if holder, ok := c.holders[at]; !ok || c.compare(lw.Application, holder) < 0 {
-				c.holders[at] = lw.Application
+			if holder := c.holders[at]; holder == nil || c.compareWorks(lw, holder) < 0 {
+				c.holders[at] = lw
 			}
 		}
 	}
 	return c
 }
 
+// compareWorks orders works by their application, and those of one application, as in the middle of a move, by name.
+func (c *Claims) compareWorks(a, b *fleet.LiveWork) int {
+	return cmp.Or(c.compare(a.Application, b.Application), cmp.Compare(a.Name, b.Name))
+}
+
 // isShared is true for a namespace that the work leaves behind: that is how the one of createNamespace is planned.
-func isShared(lw fleet.LiveWork, key fleet.ObjectKey) bool {
+func isShared(lw *fleet.LiveWork, key fleet.ObjectKey) bool {
 	return isNamespace(key) && slices.ContainsFunc(lw.Kept, func(kept fleet.ObjectKey) bool {
 		return kept.Group == "" && kept.Resource == "namespaces" && kept.Name == key.Name
 	})
@@ -79,8 +85,8 @@ func (c *Claims) compare(a, b string) int {
 	return cmp.Or(older(c.created[a], c.created[b]), cmp.Compare(a, b))
 }
 
-// Holder of an object on a cluster, or "".
-func (c *Claims) Holder(cluster string, object fleet.ObjectKey) string {
+// Holder is the live work that has an object on a cluster, or nil.
+func (c *Claims) Holder(cluster string, object fleet.ObjectKey) *fleet.LiveWork {
 	return c.holders[claimKey{cluster, object.Identity()}]
 }
 
@@ -94,7 +100,7 @@ func (c *Claims) Resolve(cluster string, claimants []Claimant) map[string]fleet.
 	for _, claimant := range sorted {
 		holder, object := c.obstacle(cluster, claimant, taken)
 		if holder != "" {
-			faults[claimant.Application] = claimed(cluster, claimant.Application, holder, object)
+			faults[claimant.Application] = Claimed(cluster, claimant.Application, holder, object)
 			continue
 		}
 		for _, key := range claimant.Objects {
@@ -104,25 +110,14 @@ func (c *Claims) Resolve(cluster string, claimants []Claimant) map[string]fleet.
 	return faults
 }
 
-// Claim takes objects for one application, or tells who has one of them. It is for callers that see one application at a
-// time; Resolve is fair to several.
-func (c *Claims) Claim(cluster, application string, objects []fleet.ObjectKey) *fleet.Fault {
-	holder, object := c.obstacle(cluster, Claimant{application, objects}, nil)
-	if holder != "" {
-		fault := claimed(cluster, application, holder, object)
-		return &fault
-	}
-	for _, key := range objects {
-		c.holders[claimKey{cluster, key.Identity()}] = application
-	}
-	return nil
-}
-
 // obstacle is the first object, in the order of application, that another application has.
 func (c *Claims) obstacle(cluster string, claimant Claimant, taken map[fleet.ObjectKey]string) (string, fleet.ObjectKey) {
 	objects := slices.SortedFunc(slices.Values(claimant.Objects), compareKeys)
 	for _, key := range objects {
-		holder := cmp.Or(c.Holder(cluster, key), taken[key.Identity()])
+		holder := taken[key.Identity()]
+		if lw := c.Holder(cluster, key); lw != nil {
+			holder = lw.Application
+		}
 		if holder != "" && holder != claimant.Application {
 			return holder, key
 		}
@@ -130,7 +125,8 @@ func (c *Claims) obstacle(cluster string, claimant Claimant, taken map[fleet.Obj
 	return "", fleet.ObjectKey{}
 }
 
-func claimed(cluster, application, holder string, object fleet.ObjectKey) fleet.Fault {
+// Claimed is the fault of an application that wants an object which another one has.
+func Claimed(cluster, application, holder string, object fleet.ObjectKey) fleet.Fault {
 	return fleet.Fault{
 		Reason: fleet.ObjectClaimed, Move: fleet.Author, Application: application, Cluster: cluster, Object: object.String(),
 		Message: fmt.Sprintf("application %s has it on this cluster: rename the object, or take it out of one of the two", holder),

@@ -148,6 +148,9 @@ func TestClaims(t *testing.T) {
 		"live wins over age": {"the first owner keeps it", []fleet.LiveWork{held("retail/young", a)},
 			[]musterv1alpha1.Application{born("old", 0), born("young", 5)},
 			[]Claimant{{"retail/old", []fleet.ObjectKey{a}}, {"retail/young", []fleet.ObjectKey{a}}}, map[string]string{"retail/old": "retail/young"}},
+		"age among two that hold it": {"two may take it in one moment: the younger gives it up", []fleet.LiveWork{held("retail/a-young", a), held("retail/old", a)},
+			[]musterv1alpha1.Application{born("a-young", 5), born("old", 0)},
+			[]Claimant{{"retail/a-young", []fleet.ObjectKey{a}}, {"retail/old", []fleet.ObjectKey{a}}}, map[string]string{"retail/a-young": "retail/old"}},
 		"age among new ones": {"the older one was first", nil,
 			[]musterv1alpha1.Application{born("a-young", 5), born("old", 0)},
 			[]Claimant{{"retail/a-young", []fleet.ObjectKey{a}}, {"retail/old", []fleet.ObjectKey{a}}}, map[string]string{"retail/a-young": "retail/old"}},
@@ -187,22 +190,6 @@ func TestClaims(t *testing.T) {
 				slices.Reverse(row.claimants)
 			}
 		})
-	}
-}
-
-func TestClaimOneByOne(t *testing.T) {
-	claims := NewClaims(nil, nil)
-	if f := claims.Claim("edge-1", "retail/x", []fleet.ObjectKey{configMap("a")}); f != nil {
-		t.Errorf("got %v for an object that nobody has", f)
-	}
-	if f := claims.Claim("edge-1", "retail/x", []fleet.ObjectKey{configMap("a")}); f != nil {
-		t.Errorf("got %v for an object of its own", f)
-	}
-	if f := claims.Claim("edge-1", "retail/y", []fleet.ObjectKey{configMap("b"), configMap("a")}); f == nil {
-		t.Error("the second must get a fault")
-	}
-	if holder := claims.Holder("edge-1", configMap("b")); holder != "" {
-		t.Errorf("%s holds what came with a refused claim", holder)
 	}
 }
 

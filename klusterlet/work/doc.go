@@ -35,5 +35,6 @@
 //	none     as OCM does: looked for and corrected at the resync, every four to six minutes
 //
 // An object that two works claim, as in the middle of a move from one to the other, is applied when its manifest in
-// either changes and never corrected, so that the two do not fight; it is deleted by neither.
+// either changes and never corrected, so that the two do not fight; it is deleted by neither. Once one of them lets go it is
+// the other's, and corrected at once.
 package work

@@ -40,6 +40,20 @@ func TestDriftCorrected(t *testing.T) {
 	}
 }
 
+// TestCorrectedWhenItIsOnesOwn: what another work made of an object that two claim is drift as soon as that one lets go.
+func TestCorrectedWhenItIsOnesOwn(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	s.put("one", objects{s.configMap("shared", map[string]any{"by": "one"})}, serverSide(true), mode("Correct"))
+	s.expectApplied("one")
+	other := s.configMap("shared", map[string]any{"by": "two"})
+	s.put("two", objects{other}, serverSide(true), mode("Correct"))
+	s.expectApplied("two")
+	s.expectValue(other, "two", "data", "by")
+	s.put("two", objects{s.configMap("own", nil)}, serverSide(true), mode("Correct"))
+	s.expectValue(other, "one", "data", "by")
+}
+
 // TestDriftReportedFirst: the hub hears of drift before it is undone.
 func TestDriftReportedFirst(t *testing.T) {
 	s := newSite(t)

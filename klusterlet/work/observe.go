@@ -106,29 +106,35 @@ func (p *pass) due(t target, s *seen) bool {
 	if s.drift.Active() && p.corrects() {
 		return true
 	}
+	if s.shared && !p.contested(t) {
+		return true // what the other work made of it is looked at now
+	}
 	return p.poll && !p.watches.covers(t)
 }
 
 // inspect reads an object and compares it with what was applied.
 func (p *pass) inspect(ctx context.Context, t target, s *seen) need {
 	live := p.read(ctx, t, s)
-	switch {
-	case s.state == unknown:
+	if s.state == unknown {
 		return nothing
+	}
+	wasShared := s.shared
+	s.shared = p.contested(t)
+	switch {
 	case s.state == absent:
 		return p.missing(t, s)
 	case live.GetDeletionTimestamp() != nil: // its end will be seen
 		return nothing
 	case !t.orphan && !owns(p.record, live):
-		return p.disowned(t)
+		return p.disowned(s)
 	case p.mode == modeOCM && !p.resync && !p.watches.covers(t): // polled for its status only
 		return nothing
 	}
 	now := factsOf(t, live)
-	if s.checked && s.facts == now && !s.drift.Active() {
+	if s.checked && s.facts == now && !s.drift.Active() && !wasShared {
 		return nothing
 	}
-	if p.mode == modeIgnore || t.strategy() == workv1.UpdateStrategyTypeCreateOnly || p.contested(t) {
+	if p.mode == modeIgnore || t.strategy() == workv1.UpdateStrategyTypeCreateOnly || s.shared {
 		s.facts, s.checked = now, true
 		return nothing
 	}
@@ -144,9 +150,9 @@ func (p *pass) missing(t target, s *seen) need {
 }
 
 // disowned is what an object without our ownerReference needs. One that two works claim may be the other's.
-func (p *pass) disowned(t target) need {
+func (p *pass) disowned(s *seen) need {
 	switch {
-	case p.contested(t):
+	case s.shared:
 		return nothing
 	case p.corrects():
 		return correct

@@ -2,54 +2,116 @@ package application
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/work"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// claims makes a fault of every cluster on which an object that this application wants to add is another's: it is in
-// another application's work, or nobody has it yet and the delivered plan gives it to another one.
+// claims makes a fault of every cluster on which an object that this application wants is another's: it is in another
+// application's work, or nobody has it yet and the delivered plan gives it to another one.
 func (r *Applications) claims(ctx context.Context, a *plan.Application, delivered *plan.Plan) error {
 	var failed error
-	a.Claim(func(cluster string, object fleet.ObjectKey) string {
-		holder, err := r.holder(ctx, cluster, object, a.Key())
-		if err != nil {
-			failed = err
+	holder := func(cluster string, object fleet.ObjectKey) *fleet.LiveWork {
+		lw, err := r.holder(ctx, a.Application, cluster, object)
+		failed = errors.Join(failed, err)
+		return lw
+	}
+	planned := func(cluster string, object fleet.ObjectKey) string {
+		if delivered == nil {
+			return ""
 		}
-		if holder == "" && delivered != nil {
-			holder = delivered.Claimed(cluster, object, a.Key())
-		}
-		return holder
-	})
+		return delivered.Claimed(cluster, object, a.Key())
+	}
+	a.Claim(holder, planned)
 	if failed != nil {
 		return fmt.Errorf("look up the claims of %s: %w", a.Key(), failed)
 	}
 	return nil
 }
 
-// holder is another application that has the object in a work on the cluster.
-func (r *Applications) holder(ctx context.Context, cluster string, object fleet.ObjectKey, me string) (string, error) {
-	var list workv1.ManifestWorkList
-	err := r.Client.List(ctx, &list, client.InNamespace(cluster), client.MatchingFields{hub.ObjectIndex: hub.ObjectIndexKey(object)})
-	if err != nil {
-		return "", err
+// holder is the live work that has the object on the cluster. When works of several applications hold it, which happens when
+// two take it in one moment, all of them find the same.
+func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Application, cluster string, object fleet.ObjectKey) (*fleet.LiveWork, error) {
+	works, err := r.worksWith(ctx, cluster, object)
+	if err != nil || len(works) == 0 {
+		return nil, err
 	}
-	for i := range list.Items {
-		if lw := hub.LiveWork(&list.Items[i]); lw.Application != "" && lw.Application != me {
-			return lw.Application, nil
+	key := me.Namespace + "/" + me.Name
+	owner := work.Owner("Application", me.Namespace, me.Name)
+	if !slices.ContainsFunc(works, func(w workv1.ManifestWork) bool { return w.Labels[musterv1alpha1.OwnerLabel] != owner }) {
+		return &fleet.LiveWork{Cluster: cluster, Application: key}, nil // as nearly always
+	}
+	var live []fleet.LiveWork
+	applications := []musterv1alpha1.Application{*me}
+	for i := range works {
+		lw := hub.LiveWork(&works[i])
+		live = append(live, lw)
+		namespace, name, ok := strings.Cut(lw.Application, "/")
+		if !ok || lw.Application == key {
+			continue
+		}
+		var other musterv1alpha1.Application
+		err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &other)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, err
+		}
+		applications = append(applications, other) // of one that is gone the age is unknown
+	}
+	return work.NewClaims(live, applications).Holder(cluster, object), nil
+}
+
+// worksWith are the works on a cluster that hold an object. They share memory with the cache.
+func (r *Applications) worksWith(ctx context.Context, cluster string, object fleet.ObjectKey) ([]workv1.ManifestWork, error) {
+	var list workv1.ManifestWorkList
+	err := r.Client.List(ctx, &list, client.InNamespace(cluster), client.MatchingFields{hub.ObjectIndex: hub.ObjectIndexKey(object)},
+		client.UnsafeDisableDeepCopy)
+	return list.Items, err
+}
+
+// contenders wakes the applications whose works hold an object of a work that has come or has changed: none of the two may
+// have seen the other's when it was planned.
+func (r *Applications) contenders(ctx context.Context, o client.Object) []reconcile.Request {
+	w, ok := o.(*workv1.ManifestWork)
+	if !ok {
+		return nil
+	}
+	var requests []reconcile.Request
+	for _, object := range hub.LiveWork(w).Objects {
+		works, err := r.worksWith(ctx, w.Namespace, object)
+		if err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "find works that hold the same object")
+			return requests
+		}
+		for i := range works {
+			if works[i].Labels[musterv1alpha1.OwnerLabel] != w.Labels[musterv1alpha1.OwnerLabel] {
+				requests = append(requests, applicationOf(&works[i])...)
+			}
 		}
 	}
-	return "", nil
+	return requests
+}
+
+// applicationOf is the application of a work.
+func applicationOf(w *workv1.ManifestWork) []reconcile.Request {
+	namespace, name, ok := strings.Cut(hub.LiveWork(w).Application, "/")
+	if !ok {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}}
 }
 
 // blocked remembers which applications wait for an object that another one has, so that they are looked at again when a work

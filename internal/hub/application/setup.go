@@ -3,7 +3,6 @@ package application
 import (
 	"context"
 	"reflect"
-	"strings"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -31,6 +30,7 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 		Named("application").
 		For(&musterv1alpha1.Application{}, own).
 		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(r.ofWork)).
+		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(r.contenders), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&clusterv1beta1.Placement{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&clusterv1beta1.PlacementDecision{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&musterv1alpha1.FleetRepository{}, r.ofRepository(), builder.WithPredicates(delivered())).
@@ -46,11 +46,7 @@ func (r *Applications) ofWork(_ context.Context, o client.Object) []reconcile.Re
 	if !ok {
 		return nil
 	}
-	requests := r.blocked.requests(w.Namespace)
-	if namespace, name, ok := strings.Cut(hub.LiveWork(w).Application, "/"); ok {
-		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
-	}
-	return requests
+	return append(r.blocked.requests(w.Namespace), applicationOf(w)...)
 }
 
 // inNamespace wakes the applications of the object's namespace that name the placement.
