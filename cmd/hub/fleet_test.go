@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +69,8 @@ type theFleet struct {
 	// controllers that startHub runs, and what else it is told.
 	controllers []string
 	options     []func(*Options)
+	// wrap is around what the hub asks of its API server; nil is nothing.
+	wrap func(http.RoundTripper) http.RoundTripper
 }
 
 // run is a subtest on the same fleet. After one that failed the fleet is in no known state: the others are not run.
@@ -163,6 +166,9 @@ func (f *theFleet) startHub() {
 	config := f.hubConfig()
 	ctx, cancel := context.WithCancel(f.ctx)
 	done := make(chan error, 1)
+	if f.wrap != nil {
+		config.Wrap(f.wrap)
+	}
 	o := Options{
 		Config: config, Controllers: f.controllers, StateDir: f.state, LocalRepositories: []string{filepath.Dir(f.repo.Dir)},
 		RenderCache: 64, Writers: 8, StatusInterval: 50 * time.Millisecond, Settle: 5 * time.Second,

@@ -114,7 +114,8 @@ var controllers = map[string]func(*parts) error{
 	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
 		p.repositories = &fleetrepository.Repositories{
-			Client: p.mgr.GetClient(), Config: p.mgr.GetConfig(), Store: p.store, Deliveries: p.deliveries, Planner: p.planner,
+			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Config: p.mgr.GetConfig(),
+			Store: p.store, Deliveries: p.deliveries, Planner: p.planner,
 			HubCluster: p.HubCluster, Settle: p.Settle, Now: time.Now,
 		}
 		return p.repositories.Setup(p.mgr)

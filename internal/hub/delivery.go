@@ -24,22 +24,21 @@ type Delivery struct {
 	Plan *plan.Plan
 }
 
-// Deliveries gives what repositories say, and remembers the newest of each. Nothing in it is lost with the process: the
-// commit is in the repository's status, its content and that the repository has fetched it in the store.
+// Deliveries gives what repositories say, and remembers of each the commit that is delivered and the one that was read last,
+// which is on its way. Nothing in it is lost with the process: the commit is in the repository's status, its content and that
+// the repository has fetched it in the store.
 type Deliveries struct {
 	Store *source.Store
 
 	mu     sync.Mutex
 	latest map[types.NamespacedName]*Delivery
+	coming map[types.NamespacedName]*Delivery
 }
 
 // At reads a repository at a commit. No network is used.
 func (d *Deliveries) At(ctx context.Context, repo *musterv1alpha1.FleetRepository, revision string) (*Delivery, error) {
 	key := client.ObjectKeyFromObject(repo)
-	d.mu.Lock()
-	known := d.latest[key]
-	d.mu.Unlock()
-	if known != nil && known.Snapshot.Revision == revision && known.URL == repo.Spec.URL && known.Path == repo.Spec.Path {
+	if known := d.known(repo, revision); known != nil {
 		return known, nil
 	}
 	opened, err := d.Store.Opened(repo.Spec.URL, string(repo.UID), revision)
@@ -59,7 +58,27 @@ func (d *Deliveries) At(ctx context.Context, repo *musterv1alpha1.FleetRepositor
 	if err != nil {
 		return nil, fmt.Errorf("load %s at %s: %w", key, fleet.ShortRevision(revision), err)
 	}
-	return &Delivery{URL: repo.Spec.URL, Path: repo.Spec.Path, Snapshot: snapshot, Definitions: definitions}, nil
+	delivery := &Delivery{URL: repo.Spec.URL, Path: repo.Spec.Path, Snapshot: snapshot, Definitions: definitions}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.coming == nil {
+		d.coming = map[types.NamespacedName]*Delivery{}
+	}
+	d.coming[key] = delivery
+	return delivery, nil
+}
+
+// known is what is remembered of a commit, or nil.
+func (d *Deliveries) known(repo *musterv1alpha1.FleetRepository, revision string) *Delivery {
+	key := client.ObjectKeyFromObject(repo)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, known := range []*Delivery{d.latest[key], d.coming[key]} {
+		if known != nil && known.Snapshot.Revision == revision && known.URL == repo.Spec.URL && known.Path == repo.Spec.Path {
+			return known
+		}
+	}
+	return nil
 }
 
 // Remember keeps a delivery, so that the next reader of the same commit has it at once.
@@ -70,6 +89,7 @@ func (d *Deliveries) Remember(repo *musterv1alpha1.FleetRepository, delivery *De
 		d.latest = map[types.NamespacedName]*Delivery{}
 	}
 	d.latest[client.ObjectKeyFromObject(repo)] = delivery
+	delete(d.coming, client.ObjectKeyFromObject(repo))
 }
 
 // Forget drops a repository that is gone.
@@ -77,6 +97,7 @@ func (d *Deliveries) Forget(key types.NamespacedName) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.latest, key)
+	delete(d.coming, key)
 }
 
 // RepositoryOf is the repository that an object on the hub says it was applied from.

@@ -17,7 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Observe reads the world from an API server, or from a cache of it. Its lists are sorted.
+// Observe reads the world from an API server, or from a cache of it, with which it then shares memory: it must not be
+// changed. Its lists are sorted.
 func Observe(ctx context.Context, reader client.Reader, now time.Time) (*fleet.World, error) {
 	w := &fleet.World{Time: now}
 	var (
@@ -34,7 +35,7 @@ func Observe(ctx context.Context, reader client.Reader, now time.Time) (*fleet.W
 	for _, list := range []client.ObjectList{
 		&clusters, &sets, &bindings, &placements, &decisions, &scores, &applications, &apis, &works,
 	} {
-		if err := reader.List(ctx, list); err != nil {
+		if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("observe the fleet: %w", err)
 		}
 	}

@@ -35,7 +35,7 @@ func Groups() []string {
 // Rights are the hub's account with all that it may do.
 //
 // It is far from an administrator: what a repository writes is written as the repository's own account, so that the hub
-// needs no right on those kinds itself. Three rights are wide, and why:
+// needs no right on those kinds itself but to see them. Three rights are wide, and why:
 //
 //	RBAC objects            agents get theirs from the hub. There is no escalate and no bind in the role: the API server lets
 //	                        the hub grant nothing that it does not hold, which is why the rights of agents are among its own
@@ -98,6 +98,8 @@ func hubRules() []rbacv1.PolicyRule {
 		rule(rbacv1.GroupName, "clusterroles", "get", "list", "watch", "create", "update", "delete"),
 		rule(rbacv1.GroupName, "clusterrolebindings", "get", "list", "watch", "create", "update", "delete"),
 		rule(rbacv1.GroupName, "rolebindings", "get", "list", "watch", "create", "update", "delete"),
+		rule(rbacv1.GroupName, "roles", "list", "watch"), // what repositories applied, and who has changed it
+		rule("", "serviceaccounts", "list", "watch"),     // the same
 		rule(certificatesv1.GroupName, "certificatesigningrequests", "get", "list", "watch"),
 		rule(certificatesv1.GroupName, "certificatesigningrequests", "create"), // agents
 		rule(certificatesv1.GroupName, "certificatesigningrequests/approval", "update"),

@@ -9,9 +9,12 @@ import (
 	"github.com/muster-io/muster/internal/work"
 )
 
-// observedAnnotation holds, in the hub's cache only, the facts of a work whose manifests were dropped. No API server takes
-// such a key: what has it was stripped here.
-const observedAnnotation = "observed by the hub"
+// These annotations hold, in the hub's cache only, the facts of a work whose manifests were dropped: what it is, and what its
+// cluster reports of it. No API server takes such keys: what has them was stripped here.
+const (
+	observedAnnotation = "observed by the hub"
+	reportedAnnotation = "reported to the hub"
+)
 
 // StripWork is the cache transform for ManifestWorks: it keeps the facts, the digest of the actual spec among them, and drops
 // the manifests, so that the hub's memory does not hold the fleet's. A work from the cache must therefore never be written
@@ -21,14 +24,20 @@ func StripWork(object any) (any, error) {
 	if !ok || w.Annotations[observedAnnotation] != "" {
 		return object, nil
 	}
-	facts, err := json.Marshal(whole(w))
+	live := whole(w)
+	reported, err := json.Marshal(live.Status)
+	if err != nil {
+		return nil, fmt.Errorf("digest the status of work %s/%s: %w", w.Namespace, w.Name, err)
+	}
+	live.Status = fleet.WorkStatus{}
+	facts, err := json.Marshal(live)
 	if err != nil {
 		return nil, fmt.Errorf("digest work %s/%s: %w", w.Namespace, w.Name, err)
 	}
 	w.Spec = workv1.ManifestWorkSpec{}
 	w.Status = workv1.ManifestWorkStatus{}
 	w.ManagedFields = nil
-	w.Annotations = map[string]string{observedAnnotation: string(facts)}
+	w.Annotations = map[string]string{observedAnnotation: string(facts), reportedAnnotation: string(reported)}
 	return w, nil
 }
 
@@ -39,7 +48,7 @@ func LiveWork(w *workv1.ManifestWork) fleet.LiveWork {
 		return whole(w)
 	}
 	var live fleet.LiveWork
-	if err := json.Unmarshal([]byte(facts), &live); err != nil {
+	if json.Unmarshal([]byte(facts), &live) != nil || json.Unmarshal([]byte(w.Annotations[reportedAnnotation]), &live.Status) != nil {
 		return whole(w) // never: StripWork wrote it
 	}
 	live.Deleting = w.DeletionTimestamp != nil

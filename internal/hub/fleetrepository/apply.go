@@ -27,7 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// writes remembers what was applied of a repository, so that a definition that has not changed costs a read and no write.
+// writes remembers what was applied of a repository, so that a definition that has not changed costs nothing.
 type writes struct {
 	client  dynamic.Interface
 	account string
@@ -38,9 +38,9 @@ type writes struct {
 
 // written is one applied definition: its digest, and the object that came of it.
 type written struct {
-	digest     string
-	version    string // resourceVersion
-	generation int64
+	digest      string
+	fingerprint string // of the object: see fingerprintOf
+	generation  int64
 }
 
 // apply writes the definitions in their order: what others stand on comes first. One that is refused is a fault and stops
@@ -68,7 +68,7 @@ func (r *Repositories) apply(ctx context.Context, repo *musterv1alpha1.FleetRepo
 		if fault.Move == fleet.Machine {
 			out.again = min(out.again, retryRefused)
 		}
-		out.faults = append(out.faults, fault)
+		out.refuse(fault)
 	}
 	fleet.SortFaults(out.faults)
 	return unanswered
@@ -112,6 +112,13 @@ func resourceOf(w *writes, k fleet.ObjectKey) dynamic.ResourceInterface {
 
 // applyOne makes one object on the hub equal to its definition.
 func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetRepository, w *writes, d *fleet.Definition) error {
+	digest, err := digestOf(d.Source) // all that it says: of a cluster, taints too
+	if err != nil {
+		return err
+	}
+	if r.asApplied(ctx, w, d, digest) {
+		return nil
+	}
 	resource := resourceOf(w, d.Key)
 	live, err := resource.Get(ctx, d.Key.Name, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -130,11 +137,7 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 	if err != nil {
 		return err
 	}
-	digest, err := digestOf(d.Source) // all that it says: of a cluster, taints too
-	if err != nil {
-		return err
-	}
-	if last := w.done[d.Key]; live != nil && last.digest == digest && last.version == live.GetResourceVersion() {
+	if last := w.done[d.Key]; live != nil && last.digest == digest && last.fingerprint == fingerprintOf(live) {
 		return nil
 	}
 	if cluster, ok := d.Object.(*clusterv1.ManagedCluster); ok {
@@ -146,7 +149,7 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 		return err
 	}
 	w.changed = r.Now()
-	w.done[d.Key] = written{digest: digest, version: live.GetResourceVersion(), generation: live.GetGeneration()}
+	w.done[d.Key] = written{digest: digest, fingerprint: fingerprintOf(live), generation: live.GetGeneration()}
 	return nil
 }
 

@@ -8,6 +8,7 @@ package fleetrepository
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -30,6 +32,8 @@ import (
 type Repositories struct {
 	// Client reads from the hub's cache and writes status.
 	Client client.Client
+	// Reader reads past the cache.
+	Reader client.Reader
 	// Config of the hub, from which clients that impersonate are made.
 	Config *rest.Config
 	// Store of mirrors.
@@ -45,7 +49,11 @@ type Repositories struct {
 	// Now is the clock.
 	Now func() time.Time
 
+	applied cache.Cache // metadata of what repositories applied
+	changes hub.Changes
+
 	mu       sync.Mutex
+	settled  map[types.NamespacedName]settled
 	fetched  map[types.NamespacedName]fetch
 	written  map[types.NamespacedName]*writes
 	triggers map[types.NamespacedName]bool
@@ -66,7 +74,13 @@ type report struct {
 	applied   int
 	differs   []string // placements whose live decisions are not those of the plan
 	going     int      // definitions that left the repository and are being deleted
+	refused   bool     // the hub has not taken a definition, or not let it go: it is tried again
 	again     time.Duration
+}
+
+// refuse notes what the hub refuses.
+func (o *report) refuse(f fleet.Fault) {
+	o.faults, o.refused = append(o.faults, f), true
 }
 
 // Reconcile keeps the definitions of one repository equal to its newest commit.
@@ -104,6 +118,10 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	if revision == "" {
 		return out, nil // nothing was ever fetched: the report has the fault
 	}
+	from := r.basisOf(repo, revision)
+	if same := r.unchanged(repo, from, out); same != nil {
+		return same, nil
+	}
 	delivery, err := r.read(ctx, repo, revision, out)
 	if err != nil || out.waiting != "" {
 		return out, err
@@ -113,14 +131,18 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 		return out, err
 	}
 	world.HubCluster = r.HubCluster
-	if out.plan, err = r.Planner.Build(ctx, delivery.Snapshot, *world); err != nil {
+	if out.plan, err = r.Planner.Loaded(ctx, delivery.Snapshot, delivery.Definitions, *world); err != nil {
 		return out, err
 	}
 	planned := *delivery
 	planned.Plan = out.plan
 	out.delivery = &planned
-	out.faults = out.plan.Faults
-	return out, r.deliver(ctx, repo, world, out)
+	out.faults = slices.Clone(out.plan.Faults)
+	if err := r.deliver(ctx, repo, world, out); err != nil {
+		return out, err
+	}
+	r.remember(repo, from, out)
+	return out, nil
 }
 
 // read loads a commit. One in which nothing can be read is not gone on with.
@@ -178,6 +200,7 @@ func (r *Repositories) forget(key types.NamespacedName) {
 	defer r.mu.Unlock()
 	delete(r.fetched, key)
 	delete(r.written, key)
+	delete(r.settled, key)
 	delete(r.triggers, key)
 }
 

@@ -4,20 +4,20 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // orphan is an object on the hub that came from the repository and that the repository does not name any more.
 type orphan struct {
 	key     fleet.ObjectKey
-	object  *unstructured.Unstructured
+	object  *metav1.PartialObjectMetadata
 	cluster bool // it is released and not deleted
 }
 
@@ -28,12 +28,12 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	if err != nil {
 		return err
 	}
-	orphans, err := r.orphans(ctx, w, repo, out.delivery.Definitions)
-	if err != nil {
-		return err
-	}
 	if !absenceProven(out.delivery.Definitions) {
 		return nil
+	}
+	orphans, err := r.orphans(ctx, r.applied, repo, out.delivery.Definitions)
+	if err != nil {
+		return err
 	}
 	running := runningOn(world)
 	approved := repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == out.plan.Digest
@@ -50,8 +50,12 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 			continue
 		}
 		err := r.pruneOne(ctx, w, o)
+		if apierrors.IsConflict(err) {
+			out.going, out.again = out.going+1, min(out.again, time.Second) // somebody wrote in between: it is looked at again
+			continue
+		}
 		if apierrors.IsForbidden(err) {
-			out.faults = append(out.faults, fleet.Fault{
+			out.refuse(fleet.Fault{
 				Reason: fleet.Forbidden, Move: fleet.Author, Object: o.key.String(), Err: err,
 				Message: fmt.Sprintf("it left the repository, and service account %s/%s may not delete it: %s",
 					repo.Namespace, repo.Spec.ServiceAccountName, plainStatus(err)),
@@ -99,10 +103,10 @@ func runningOn(world *fleet.World) map[string]int {
 }
 
 // orphans are found by the repository's owner label, in the reverse of the order in which a commit is applied.
-func (r *Repositories) orphans(ctx context.Context, w *writes, repo *musterv1alpha1.FleetRepository, defs *fleet.Definitions) ([]orphan, error) {
+func (r *Repositories) orphans(ctx context.Context, reader client.Reader, repo *musterv1alpha1.FleetRepository, defs *fleet.Definitions) ([]orphan, error) {
 	var list []orphan
 	for _, kind := range slices.Backward(fleet.Kinds) {
-		found, err := r.owned(ctx, w, repo, kind)
+		found, err := owned(ctx, reader, repo, kind)
 		if err != nil {
 			return nil, err
 		}
@@ -115,18 +119,11 @@ func (r *Repositories) orphans(ctx context.Context, w *writes, repo *musterv1alp
 	return list, nil
 }
 
-// owned are the objects of one kind that carry the repository's marks, as far as its service account may list them.
-func (r *Repositories) owned(ctx context.Context, w *writes, repo *musterv1alpha1.FleetRepository, kind fleet.Kind) ([]orphan, error) {
-	options := metav1.ListOptions{LabelSelector: musterv1alpha1.OwnerLabel + "=" + Owner(repo)}
-	var resource dynamic.ResourceInterface = w.client.Resource(kind.GroupVersion().WithResource(kind.Resource))
-	found, err := resource.List(ctx, options)
-	if apierrors.IsForbidden(err) && kind.Namespaced {
-		found, err = w.client.Resource(kind.GroupVersion().WithResource(kind.Resource)).Namespace(repo.Namespace).List(ctx, options)
-	}
-	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
-		return nil, nil // it can apply without this right, but not prune: what it cannot list stays
-	}
-	if err != nil {
+// owned are the objects of one kind that carry the repository's marks.
+func owned(ctx context.Context, reader client.Reader, repo *musterv1alpha1.FleetRepository, kind fleet.Kind) ([]orphan, error) {
+	var found metav1.PartialObjectMetadataList
+	found.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+	if err := reader.List(ctx, &found, client.MatchingLabels{musterv1alpha1.OwnerLabel: Owner(repo)}); err != nil {
 		return nil, fmt.Errorf("list %s of %s/%s: %w", kind.Resource, repo.Namespace, repo.Name, err)
 	}
 	var list []orphan
@@ -146,14 +143,25 @@ func (r *Repositories) owned(ctx context.Context, w *writes, repo *musterv1alpha
 	return list, nil
 }
 
-// pruneOne deletes an object by its UID, so that one made anew under the name is not hit.
+// pruneOne deletes an object as the API server has it, so that one made anew under the name, or taken over meanwhile, is not hit.
 func (r *Repositories) pruneOne(ctx context.Context, w *writes, o orphan) error {
+	live, err := resourceOf(w, o.key).Get(ctx, o.key.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	mine := o.object.GetAnnotations()[musterv1alpha1.RepositoryAnnotation]
+	if live.GetUID() != o.object.GetUID() || live.GetAnnotations()[musterv1alpha1.RepositoryAnnotation] != mine {
+		return nil // the cache is behind, and will tell
+	}
 	if o.cluster || o.key.Kind == "Namespace" {
 		return r.releaseOne(ctx, w, o)
 	}
-	uid := o.object.GetUID()
-	err := resourceOf(w, o.key).Delete(ctx, o.key.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+	uid, version := live.GetUID(), live.GetResourceVersion()
+	err = resourceOf(w, o.key).Delete(ctx, o.key.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}})
+	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	delete(w.done, o.key)
@@ -183,7 +191,7 @@ func (r *Repositories) release(ctx context.Context, repo *musterv1alpha1.FleetRe
 	if err != nil {
 		return err
 	}
-	orphans, err := r.orphans(ctx, w, repo, &fleet.Definitions{})
+	orphans, err := r.orphans(ctx, r.Reader, repo, &fleet.Definitions{}) // the last look is not at a cache
 	if err != nil {
 		return err
 	}

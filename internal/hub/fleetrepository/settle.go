@@ -52,7 +52,8 @@ func (r *Repositories) unsettledPlacement(ctx context.Context, w *writes, p plan
 		return fmt.Sprintf("placement %s to be decided at its generation", name)
 	}
 	var decisions clusterv1beta1.PlacementDecisionList
-	if err := r.Client.List(ctx, &decisions, client.InNamespace(live.Namespace)); err != nil {
+	ofPlacement := client.MatchingLabels{clusterv1beta1.PlacementLabel: live.Name}
+	if err := r.Client.List(ctx, &decisions, client.InNamespace(live.Namespace), ofPlacement, client.UnsafeDisableDeepCopy); err != nil {
 		return err.Error()
 	}
 	clusters, complete := placement.Read(&live, decisions.Items)

@@ -6,7 +6,9 @@ import (
 
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -38,8 +40,12 @@ func (w *wakeUp) send(key types.NamespacedName) {
 	}
 }
 
-// Setup registers the controller: it wakes for its repositories, for webhooks, and for the placements that a delivery waits for.
+// Setup registers the controller: it wakes for its repositories, for webhooks, for the placements that a delivery waits for, and
+// for whatever somebody does to an object that a repository has applied.
 func (r *Repositories) Setup(mgr ctrl.Manager) error {
+	if err := r.observe(mgr); err != nil {
+		return err
+	}
 	changed := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
 	toRepository := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 		key, ok := hub.RepositoryOf(o)
@@ -51,12 +57,44 @@ func (r *Repositories) Setup(mgr ctrl.Manager) error {
 	webhooks := handler.TypedEnqueueRequestsFromMapFunc(func(_ context.Context, key types.NamespacedName) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: key}}
 	})
-	return ctrl.NewControllerManagedBy(mgr).
+	b := ctrl.NewControllerManagedBy(mgr).
 		Named("fleetrepository").
 		For(&musterv1alpha1.FleetRepository{}, changed).
 		Watches(&clusterv1beta1.Placement{}, toRepository).
-		Watches(&musterv1alpha1.Application{}, toRepository, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(source.TypedChannel(r.wake.channel(), webhooks)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 16}).
-		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+		WithOptions(controller.Options{MaxConcurrentReconciles: 16})
+	for _, kind := range fleet.Kinds {
+		b = b.WatchesRawSource(source.Kind(r.applied, metadataOf(kind.GroupVersionKind), handler.TypedEnqueueRequestsFromMapFunc(r.touched), touches))
+	}
+	return b.Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// observe begins to count what changes, and to keep what was applied.
+func (r *Repositories) observe(mgr ctrl.Manager) error {
+	if err := r.changes.Watch(context.Background(), mgr.GetCache()); err != nil {
+		return err
+	}
+	var err error
+	if r.applied, err = newApplied(mgr); err != nil {
+		return err
+	}
+	return mgr.Add(r.applied)
+}
+
+// touched wakes the repository of an object that is not what it was. It is counted first: who wakes must not find the world as
+// it was.
+func (r *Repositories) touched(_ context.Context, o *metav1.PartialObjectMetadata) []reconcile.Request {
+	key, ok := hub.RepositoryOf(o)
+	if !ok {
+		return nil
+	}
+	r.changes.Add()
+	return []reconcile.Request{{NamespacedName: key}}
+}
+
+// touches lets through what is more than a new status.
+var touches = predicate.TypedFuncs[*metav1.PartialObjectMetadata]{
+	UpdateFunc: func(e event.TypedUpdateEvent[*metav1.PartialObjectMetadata]) bool {
+		return fingerprintOf(e.ObjectOld) != fingerprintOf(e.ObjectNew)
+	},
 }

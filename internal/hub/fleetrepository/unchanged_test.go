@@ -1,0 +1,46 @@
+package fleetrepository
+
+import (
+	"testing"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// TestUnchanged: a pass that left nothing to do stands for the next as long as nothing that it depends on has changed.
+func TestUnchanged(t *testing.T) {
+	for name, row := range map[string]struct {
+		out    report
+		change func(*Repositories, *musterv1alpha1.FleetRepository) (revision string)
+		again  bool
+	}{
+		"nothing": {report{delivered: true}, nil, false},
+		"commit":  {report{delivered: true}, func(*Repositories, *musterv1alpha1.FleetRepository) string { return "two" }, true},
+		"spec":    {report{delivered: true}, func(_ *Repositories, repo *musterv1alpha1.FleetRepository) string { repo.Generation++; return "one" }, true},
+		"approval": {report{delivered: true}, func(_ *Repositories, repo *musterv1alpha1.FleetRepository) string {
+			repo.Annotations = map[string]string{musterv1alpha1.ApprovedPlanAnnotation: "plan"}
+			return "one"
+		}, true},
+		"world":      {report{delivered: true}, func(r *Repositories, _ *musterv1alpha1.FleetRepository) string { r.changes.Add(); return "one" }, true},
+		"waiting":    {report{}, nil, true},
+		"refused":    {report{delivered: true, refused: true}, nil, true},
+		"on its way": {report{delivered: true, going: 1}, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &Repositories{}
+			repo := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet", Generation: 1}}
+			r.remember(repo, r.basisOf(repo, "one"), &row.out)
+			revision := "one"
+			if row.change != nil {
+				revision = row.change(r, repo)
+			}
+			same := r.unchanged(repo, r.basisOf(repo, revision), &report{fetched: revision, again: 7})
+			if (same == nil) != row.again {
+				t.Fatalf("looks again: %v, want %v", same == nil, row.again)
+			}
+			if same != nil && (!same.delivered || same.fetched != revision || same.again != 7) {
+				t.Errorf("the report is %+v: what was fetched now belongs in it", same)
+			}
+		})
+	}
+}
