@@ -140,6 +140,9 @@ func Display(raw string) string {
 	return a.shown
 }
 
+// mirrorFolder is what folderName gives.
+var mirrorFolder = regexp.MustCompile(`^[0-9a-f]{32}$`)
+
 // folderName is where the mirror of a URL lives: the hash keeps every character of it out of the file system.
 func folderName(raw string) string {
 	sum := sha256.Sum256([]byte(strings.TrimSuffix(strings.TrimSpace(raw), "/")))

@@ -249,26 +249,6 @@ func (s *Store) Pin(url, owner, revision string) error {
 	return m.setRef(name, h)
 }
 
-// Pinned is the commit that is kept for an owner; empty when there is none.
-func (s *Store) Pinned(url, owner string) (string, error) {
-	name, err := deliveredRef(owner)
-	if err != nil {
-		return "", err
-	}
-	m, err := s.mirror(url, nil)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	h, err := m.ref(name)
-	if err != nil || h.IsZero() {
-		return "", err
-	}
-	return h.String(), nil
-}
-
 // Opened says whether an owner has fetched a commit itself: as its last one, as the one that it pinned, or in the history of
 // these. Who has the same URL shares a mirror and not what is in it: the remote, which Fetch asks, says who may read.
 func (s *Store) Opened(url, owner, revision string) (bool, error) {
@@ -313,6 +293,48 @@ func (s *Store) Unpin(url, owner string) error {
 		return err
 	}
 	return errors.Join(m.removeRef(name), m.removeRef(opened))
+}
+
+// Retain removes the mirrors of all but these URLs: what no repository follows any more takes no disk. One that is being fetched
+// stays until the next time. A mirror that is missed after all is fetched anew.
+func (s *Store) Retain(urls []string) error {
+	s.init()
+	keep := map[string]bool{}
+	for _, url := range urls {
+		keep[folderName(url)] = true
+	}
+	entries, err := os.ReadDir(s.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for mirrors: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range entries {
+		if !mirrorFolder.MatchString(e.Name()) || keep[e.Name()] {
+			continue
+		}
+		if err := s.remove(e.Name()); err != nil {
+			return fmt.Errorf("remove a mirror that no repository follows: %w", err)
+		}
+	}
+	return nil
+}
+
+// remove takes a mirror away, unless it is being fetched. The caller holds the lock.
+func (s *Store) remove(name string) error {
+	if m := s.mirrors[name]; m != nil {
+		select {
+		case m.turn <- struct{}{}:
+			defer func() { <-m.turn }()
+		default:
+			return nil
+		}
+		delete(s.mirrors, name)
+	}
+	return os.RemoveAll(filepath.Join(s.Dir, name))
 }
 
 // commit finds a full revision in a URL's mirror. That it is missing may go away with the next fetch.

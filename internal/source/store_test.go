@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -148,12 +149,7 @@ func TestForcePush(t *testing.T) {
 			gitRun(t, filepath.Join(s.Dir, folderName(remote.URL)), "gc", "--prune=now", "-q")
 			restarted := &Store{Dir: s.Dir}
 			for _, store := range []*Store{s, restarted} {
-				pinned, err := store.Pinned(remote.URL, "muster-system/fleet.lock")
-				must(t, err)
-				if pinned != old {
-					t.Fatalf("pinned %q, want %q", pinned, old)
-				}
-				snap, err := store.Snapshot(remote.URL, pinned, "")
+				snap, err := store.Snapshot(remote.URL, old, "")
 				must(t, err)
 				if got := readText(t, snap, "a.yaml"); got != "old" {
 					t.Errorf("the delivered commit reads %q after a force-push", got)
@@ -205,9 +201,44 @@ func TestPinKeepsUnreachableCommitThroughGC(t *testing.T) {
 	if diff := cmp.Diff("ref: refs/heads/main\n", string(head)); diff != "" {
 		t.Error(diff)
 	}
-	if pinned, err := s.Pinned("https://never.example.com/seen", "team-a/fleet"); pinned != "" || err != nil {
-		t.Errorf("a repository that was never fetched has no pin: %q, %v", pinned, err)
+}
+
+// TestRetain: a mirror that no repository follows goes, and what is no mirror stays. One that is followed again is fetched anew.
+func TestRetain(t *testing.T) {
+	root := t.TempDir()
+	s := newStore(t, root)
+	remotes, commits := map[string]Remote{}, map[string]string{}
+	for _, name := range []string{"followed", "left"} {
+		r := newRepository(t, filepath.Join(root, name+".git"))
+		r.push("main", r.commit(map[string]file{"a.yaml": text(name)}))
+		remotes[name] = Remote{URL: "file://" + r.dir}
+		var err error
+		commits[name], err = s.Fetch(t.Context(), remotes[name])
+		must(t, err)
 	}
+	must(t, os.WriteFile(filepath.Join(s.Dir, "notes"), nil, 0o600))
+	must(t, s.Retain([]string{remotes["followed"].URL}))
+	entries, err := os.ReadDir(s.Dir)
+	must(t, err)
+	var have []string
+	for _, e := range entries {
+		have = append(have, e.Name())
+	}
+	want := []string{folderName(remotes["followed"].URL), "notes"}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("(-want +have):\n%s", diff)
+	}
+	if _, err := s.Snapshot(remotes["followed"].URL, commits["followed"], ""); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Snapshot(remotes["left"].URL, commits["left"], ""); err == nil {
+		t.Error("the mirror that was removed is still read")
+	}
+	_, err = s.Fetch(t.Context(), remotes["left"])
+	must(t, err)
+	_, err = s.Snapshot(remotes["left"].URL, commits["left"], "")
+	must(t, err)
 }
 
 // What somebody's git gc removed from under a running hub is fetched again, and not only remembered.

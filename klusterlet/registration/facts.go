@@ -268,9 +268,12 @@ func creatable(lists []*metav1.APIResourceList) []musterv1alpha1.APIResource {
 	return resources
 }
 
+// retellAPIs is how long the hub is trusted to have the set: it drops those that no cluster claims.
+const retellAPIs = time.Hour
+
 // publishAPIs makes sure that the hub has the set. It is false on a hub that does not keep such sets.
 func (s *session) publishAPIs(ctx context.Context, set *musterv1alpha1.APISet) (bool, error) {
-	if s.apiSet == set.Name {
+	if s.apiSet == set.Name && time.Since(s.apiSetTold) < retellAPIs {
 		return true, nil
 	}
 	err := s.hub.Create(ctx, set.DeepCopy())
@@ -280,6 +283,6 @@ func (s *session) publishAPIs(ctx context.Context, set *musterv1alpha1.APISet) (
 	case client.IgnoreAlreadyExists(err) != nil:
 		return false, fmt.Errorf("tell the hub the cluster's APIs: %w", err)
 	}
-	s.apiSet = set.Name
+	s.apiSet, s.apiSetTold = set.Name, time.Now()
 	return true, nil
 }

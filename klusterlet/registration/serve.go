@@ -42,7 +42,8 @@ type session struct {
 	renewed time.Time                 // of the lease
 	news    chan struct{}             // closed when self or renewed changes
 
-	apiSet string // the set of APIs that the hub is known to have
+	apiSet     string // the set of APIs that the hub was told last
+	apiSetTold time.Time
 
 	member bool // the hub has shown the ManagedCluster, and it is not on its way out; of follow alone
 }

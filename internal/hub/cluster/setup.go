@@ -6,7 +6,7 @@
 //	joins      CertificateSigningRequest: approval, and word of those who wait
 //	sets       ManagedClusterSet: members, the sets default and global
 //	bindings   ManagedClusterSetBinding: whether the set exists
-//	apisets    APISet: one whose name is not the digest of its content is deleted
+//	apisets    APISet: one whose name is not the digest of its content, or that no cluster claims, is deleted
 //
 // What OCM's webhooks refuse is refused by the ValidatingAdmissionPolicies that Install applies. Accept is what a person
 // does who lets a cluster in.

@@ -189,6 +189,9 @@ func (r *Repositories) finalize(ctx context.Context, repo *musterv1alpha1.FleetR
 	if err := r.Store.Unpin(repo.Spec.URL, string(repo.UID)); err != nil {
 		return err
 	}
+	if err := r.collectMirrors(ctx, repo.UID); err != nil {
+		return err
+	}
 	r.forget(client.ObjectKeyFromObject(repo))
 	controllerutil.RemoveFinalizer(repo, musterv1alpha1.RepositoryFinalizer)
 	return r.Client.Update(ctx, repo)

@@ -103,6 +103,21 @@ func (r *Repositories) credentials(ctx context.Context, repo *musterv1alpha1.Fle
 	return credentials, nil
 }
 
+// collectMirrors removes what was fetched for nobody: of a URL that no repository has, besides one that is going.
+func (r *Repositories) collectMirrors(ctx context.Context, going types.UID) error {
+	var repos musterv1alpha1.FleetRepositoryList
+	if err := r.Reader.List(ctx, &repos); err != nil { // a cache that is behind would prove no absence
+		return fmt.Errorf("list repositories: %w", err)
+	}
+	var urls []string
+	for i := range repos.Items {
+		if repos.Items[i].UID != going {
+			urls = append(urls, repos.Items[i].Spec.URL)
+		}
+	}
+	return r.Store.Retain(urls)
+}
+
 // WebhookSecret is the token that webhooks of a repository are signed with.
 func (r *Repositories) WebhookSecret(ctx context.Context, namespace, name string) ([]byte, bool) {
 	var repo musterv1alpha1.FleetRepository

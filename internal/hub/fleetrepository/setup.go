@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
@@ -44,6 +45,9 @@ func (w *wakeUp) send(key types.NamespacedName) {
 // for whatever somebody does to an object that a repository has applied.
 func (r *Repositories) Setup(mgr ctrl.Manager) error {
 	if err := r.observe(mgr); err != nil {
+		return err
+	}
+	if err := mgr.Add(manager.RunnableFunc(r.collectAtStart)); err != nil {
 		return err
 	}
 	changed := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
@@ -79,6 +83,13 @@ func (r *Repositories) observe(mgr ctrl.Manager) error {
 		return err
 	}
 	return mgr.Add(r.applied)
+}
+
+func (r *Repositories) collectAtStart(ctx context.Context) error {
+	if err := r.collectMirrors(ctx, ""); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "mirrors that nobody needs stay until the next start")
+	}
+	return nil
 }
 
 // touched wakes the repository of an object that is not what it was. It is counted first: who wakes must not find the world as
