@@ -121,7 +121,8 @@ func twoTookIt(f *theFleet) {
 	f.expectData("one", "claims", "claimed", "by", "second")
 }
 
-// waiterIsWoken: the holder is a work that no repository of the hub knows of, so that nothing but the work itself wakes anybody.
+// waiterIsWoken: the holder is a work that no repository of the hub knows of, and the repository is not looked at meanwhile, so
+// that nothing but the work itself wakes anybody.
 func waiterIsWoken(f *theFleet) {
 	holder := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "one", Name: "by-hand", Annotations: map[string]string{musterv1alpha1.ApplicationAnnotation: "retail/by-hand"},
@@ -134,6 +135,14 @@ func waiterIsWoken(f *theFleet) {
 	f.push(configMapFile("manifests/b/wanted.yaml", "wanted", "by", "second"))
 	f.expectRow("retail/b-second", "one", "Faulty", "ObjectClaimed", "ConfigMap claims/wanted", "application retail/by-hand has it")
 	f.expectData("one", "claims", "wanted", "by", "hand")
+	repo := f.repository()
+	f.change(repo, func() { repo.Spec.Interval.Duration = time.Hour })
+	f.eventually(func() string {
+		if r := f.repository(); r.Status.ObservedGeneration != r.Generation {
+			return "the repository is not looked at"
+		}
+		return ""
+	})
 	if err := f.client.Delete(f.ctx, holder); err != nil {
 		f.t.Fatal(err)
 	}
