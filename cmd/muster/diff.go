@@ -16,9 +16,24 @@ import (
 
 // diffAnswer is the answer of diff.
 type diffAnswer struct {
-	World   worldNote `json:"world"`
-	Renders int64     `json:"renders"`
+	World worldNote `json:"world"`
+	rendering
 	*plan.Difference
+}
+
+// rendering counts what planning has rendered, once for each distinct input, and what it had rendered before.
+type rendering struct {
+	Renders int64 `json:"renders"`
+	Hits    int64 `json:"hits"`
+}
+
+func renderingOf(r *render.Renderer) rendering {
+	s := r.Stats()
+	return rendering{s.Renders, s.Hits}
+}
+
+func (r rendering) String() string {
+	return fmt.Sprintf("%s, %d from memory", count(int(r.Renders), "render"), r.Hits)
 }
 
 type diffFlags struct {
@@ -43,7 +58,7 @@ func diffCommand(c *cli) *cobra.Command {
 			"  muster diff main...branch    what branch changes since it left main: a pull request\n\n" +
 			"The world is that of the hub with --kubeconfig (or --world hub), that of a file with --world FILE, else what the\n" +
 			"repository says: then the base counts as delivered everywhere, and clusters have no claims.\n\n" +
-			"Exits 0 when nothing changes, 1 when something does, 2 on trouble or when --fail-on says so.",
+			"Exits 0 when nothing changes, 1 when something does, 2 on trouble or when --fail-on says so. Warnings are no change.",
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error { return c.diff(cmd.Context(), f, args) },
 	}
@@ -94,6 +109,7 @@ func compare(ctx context.Context, r *repository, which comparison, w fleet.World
 	if err != nil {
 		return nil, err
 	}
+	places := from.Repository + " and " + to.Repository
 	from.Repository, to.Repository = note.Repository, note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
 	base, err := planner.Build(ctx, from, w)
@@ -111,11 +127,14 @@ func compare(ctx context.Context, r *repository, which comparison, w fleet.World
 	if err != nil {
 		return nil, err
 	}
+	if missing := noFleet(head, to.Tree, places); missing != nil && noFleet(base, from.Tree, places) != nil {
+		return nil, missing
+	}
 	d, err := plan.Compare(base, head, fleet.Redactor{Key: []byte(rand.Text())})
 	if err != nil {
 		return nil, err
 	}
-	return &diffAnswer{World: note, Renders: planner.Renderer.Stats().Renders, Difference: d}, nil
+	return &diffAnswer{World: note, rendering: renderingOf(planner.Renderer), Difference: d}, nil
 }
 
 // exitOf is how diff ends.

@@ -14,7 +14,7 @@ func printMarkdown(p *printer, a *diffAnswer, world string) {
 	p.line()
 	p.line(lines[0])
 	p.line()
-	if d.Empty() && len(d.Held) == 0 {
+	if d.Empty() && len(d.Held)+len(d.NewWarnings) == 0 {
 		p.line("Nothing changes.")
 		return
 	}
@@ -23,6 +23,7 @@ func printMarkdown(p *printer, a *diffAnswer, world string) {
 	})
 	p.bullets("❌ New faults", len(d.NewFaults), func(q *printer) { q.faults("FAULT", "", d.NewFaults) })
 	p.bullets("✅ Resolved faults", len(d.ResolvedFaults), func(q *printer) { q.faults("RESOLVED", "", d.ResolvedFaults) })
+	p.bullets("⚠ New warnings", len(d.NewWarnings), func(q *printer) { q.faults("WARNING", "", d.NewWarnings) })
 	for _, x := range d.Definitions {
 		p.fold(fmt.Sprintf("%s %s", x.Edit, code(x.Object.String())), func(q *printer) { q.definition(x) })
 	}

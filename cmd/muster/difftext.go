@@ -24,7 +24,7 @@ func printDifference(p *printer, a *diffAnswer, world string) {
 	for _, line := range headline(a, world) {
 		p.line(line)
 	}
-	if d.Empty() && len(d.Held) == 0 {
+	if d.Empty() && len(d.Held)+len(d.NewWarnings) == 0 {
 		p.line("nothing changes")
 		return
 	}
@@ -34,6 +34,7 @@ func printDifference(p *printer, a *diffAnswer, world string) {
 	p.section(len(d.Held), "holds", func(i int) { p.hold(d.Held[i]) })
 	p.faults("FAULT", red, d.NewFaults)
 	p.faults("RESOLVED", green, d.ResolvedFaults)
+	p.faults("WARNING", yellow, d.NewWarnings)
 }
 
 // headline says what was compared, where, and how much changes.
@@ -53,7 +54,10 @@ func headline(a *diffAnswer, world string) []string {
 	if s.ResolvedFaults > 0 {
 		what = append(what, fmt.Sprintf("%d resolved", s.ResolvedFaults))
 	}
-	what = append(what, count(int(a.Renders), "render"))
+	if s.NewWarnings > 0 {
+		what = append(what, count(s.NewWarnings, "new warning"))
+	}
+	what = append(what, a.rendering.String())
 	return []string{
 		fmt.Sprintf("plan %s · base %s → head %s · %s · %s", short(a.Head.Plan),
 			fleet.ShortRevision(a.Base.Revision), fleet.ShortRevision(a.Head.Revision), world, count(s.Clusters, "cluster")),

@@ -66,7 +66,8 @@ const exitCodes = "exit-codes"
 
 var exitsAsDiff = map[string]string{exitCodes: "diff"}
 
-// The exit codes of diff, which are those of diff(1), and of status and wait. Other commands end with 0, or with 1 when they fail.
+// The exit codes of diff, which are those of diff(1), and of status and wait. Other commands end with 0, with 1 when they fail,
+// and with 2 when there is no fleet where they look.
 const (
 	exitChanges = 1
 	exitTrouble = 2

@@ -37,11 +37,11 @@ func renderCommand(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			objects, err := c.render(cmd.Context(), s, flags, application, cluster)
+			objects, head, err := c.render(cmd.Context(), s, flags, application, cluster)
 			if err != nil {
 				return err
 			}
-			return c.printRendered(objects)
+			return c.printRendered(objects, head)
 		},
 	}
 	cmd.Flags().StringVar(&application, "application", "", "namespace/name of the application")
@@ -75,17 +75,29 @@ func folderOrCommit(args []string, revision string) (fleet.Snapshot, error) {
 	return r.snapshot(commit)
 }
 
-func (c *cli) render(ctx context.Context, s fleet.Snapshot, flags worldFlags, application, cluster string) ([]rendered, error) {
+// render gives the objects, and a line for people that says of what and in which world.
+func (c *cli) render(ctx context.Context, s fleet.Snapshot, flags worldFlags, application, cluster string) ([]rendered, string, error) {
 	w, note, err := c.worldOf(ctx, flags, nil, "")
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
+	place := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
 	p, err := planner.Build(ctx, s, w.World)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
+	if err := noFleet(p, s.Tree, place); err != nil {
+		return nil, "", err
+	}
+	objects, err := renderedOn(p, application, cluster)
+	head := fmt.Sprintf("plan %s · %s on %s · %s · %s", short(p.Digest), application, cluster, note.text(c.now()), renderingOf(planner.Renderer))
+	return objects, head, err
+}
+
+// renderedOn are the objects of an application on a cluster, values of Secrets hashed.
+func renderedOn(p *plan.Plan, application, cluster string) ([]rendered, error) {
 	a, err := applicationOf(p, application)
 	if err != nil {
 		return nil, err
@@ -98,8 +110,12 @@ func (c *cli) render(ctx context.Context, s fleet.Snapshot, flags worldFlags, ap
 	if err != nil {
 		return nil, err
 	}
+	content, err := a.Clusters[i].Content()
+	if err != nil {
+		return nil, err
+	}
 	files := map[fleet.ObjectKey]string{}
-	for _, m := range a.Clusters[i].Content.Manifests {
+	for _, m := range content.Manifests {
 		files[m.Key.Identity()] = m.File
 	}
 	redact := fleet.Redactor{Key: []byte(rand.Text())}
@@ -162,9 +178,12 @@ func identityOf(object map[string]any) fleet.ObjectKey {
 }
 
 // printRendered prints YAML for people too: it is what kubectl takes.
-func (c *cli) printRendered(objects []rendered) error {
+func (c *cli) printRendered(objects []rendered, head string) error {
 	if c.output == "json" {
 		return c.print(objects, nil)
+	}
+	if err := write(c.out, []byte("# "+head+"\n")); err != nil {
+		return err
 	}
 	for _, o := range objects {
 		data, err := yaml.Marshal(o.Object)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/source"
 )
@@ -22,13 +23,22 @@ type repository struct {
 	path string // of the fleet, relative to root; as Git writes it
 	root string // of the working tree; empty for a bare repository
 	git  *source.Local
-	urls []string // of its remotes, and of itself
+	refs []string // short names of its branches and tags
+	// shallow is true for a clone without all of the history.
+	shallow bool
+	urls    []string // of its remotes, and of itself
 }
 
 // openRepository opens the Git repository that dir is in. Path is where in it the fleet is: when empty, the nearest folder
 // above dir with a muster.yaml, else the root.
 func openRepository(dir, path string) (*repository, error) {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("there is no folder %s: name one of the fleet's Git repository", dir)
+	}
 	local, err := source.OpenLocal(dir)
+	if errors.Is(err, git.ErrRepositoryNotExists) {
+		return nil, fmt.Errorf("%s is in no Git repository: go to a clone of the fleet's repository, or name it with --repo; muster validate needs no Git", dir)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +48,10 @@ func openRepository(dir, path string) (*repository, error) {
 		if tree, err := opened.Worktree(); err == nil {
 			r.root = tree.Filesystem.Root()
 		}
-		r.urls = urlsOf(opened)
+		r.urls, r.refs = urlsOf(opened), refsOf(opened)
+		if shallow, err := opened.Storer.Shallow(); err == nil {
+			r.shallow = len(shallow) > 0
+		}
 	}
 	if absolute, err := filepath.Abs(firstOf(r.root, dir)); err == nil {
 		r.urls = append(r.urls, "file://"+filepath.ToSlash(absolute))
@@ -66,6 +79,21 @@ func urlsOf(r *git.Repository) []string {
 		urls = append(urls, remote.Config().URLs...)
 	}
 	return urls
+}
+
+func refsOf(r *git.Repository) []string {
+	var names []string
+	refs, err := r.References()
+	if err != nil {
+		return nil
+	}
+	_ = refs.ForEach(func(ref *plumbing.Reference) error { // they only help with a message
+		if n := ref.Name(); n.IsBranch() || n.IsTag() || n.IsRemote() {
+			names = append(names, n.Short())
+		}
+		return nil
+	})
+	return names
 }
 
 // fleetPath looks for muster.yaml from the named folder upwards.
@@ -106,24 +134,50 @@ func fleetRoot(dir, top string) string {
 func (r *repository) commit(revision string) (string, error) {
 	full, err := r.git.Resolve(revision)
 	if err != nil {
-		return "", fmt.Errorf("%q is no commit, branch or tag of %s: %w", revision, r.dir, err)
+		return "", fmt.Errorf("%q is no commit, branch or tag of %s: %s", revision, r.dir, r.whereIs(revision))
 	}
 	return full, nil
 }
+
+// whereIs is what to do about a revision that is not found.
+func (r *repository) whereIs(revision string) string {
+	switch near := nearest(revision, r.refs); {
+	case revision == "HEAD":
+		return "nothing is committed yet"
+	case len(near) > 0:
+		return "did you mean " + strings.Join(near, ", ") + "?"
+	case r.shallow:
+		return unshallow
+	}
+	return "get it with git fetch, or correct the name"
+}
+
+// unshallow is what to do about history that a clone does not have.
+const unshallow = "this clone is shallow and may not reach so far: git fetch --unshallow, or in CI a checkout of the whole history"
 
 // snapshot opens a full commit, or the working tree.
 func (r *repository) snapshot(revision string) (fleet.Snapshot, error) {
 	if revision != worktree {
 		s, err := r.git.Snapshot(revision, r.path)
 		if err != nil {
-			return s, fmt.Errorf("open %s: %w", fleet.ShortRevision(revision), err)
+			return s, r.noFolder(revision, err)
 		}
+		s.Repository = fmt.Sprintf("%s at %s", filepath.Join(r.dir, filepath.FromSlash(r.path)), fleet.ShortRevision(revision))
 		return s, nil
 	}
 	if r.root == "" {
 		return fleet.Snapshot{}, fmt.Errorf("%s is a bare repository without files: name two commits", r.dir)
 	}
 	return openFolder(filepath.Join(r.root, filepath.FromSlash(r.path)))
+}
+
+// noFolder is the error of a commit that cannot be opened at the path, and where in it a fleet is.
+func (r *repository) noFolder(revision string, err error) error {
+	err = fmt.Errorf("open %s: %w", fleet.ShortRevision(revision), err)
+	if whole, failed := r.git.Snapshot(revision, "."); failed == nil {
+		return fmt.Errorf("%w: %s", err, elsewhere(whole.Tree))
+	}
+	return err
 }
 
 // openFolder is the fleet in a folder, as its files are now. Links do not lead out of it, as on the hub.
@@ -135,7 +189,7 @@ func openFolder(dir string) (fleet.Snapshot, error) {
 	if err != nil {
 		return fleet.Snapshot{}, fmt.Errorf("open the fleet: %w", err)
 	}
-	return fleet.Snapshot{Revision: worktree, Tree: fleet.TreeOf(root.FS())}, nil
+	return fleet.Snapshot{Repository: dir, Revision: worktree, Tree: fleet.TreeOf(root.FS())}, nil
 }
 
 // comparison are the two revisions that diff compares.
@@ -181,6 +235,13 @@ func (r *repository) revisions(args []string) (comparison, error) {
 			return c, err
 		}
 	}
-	c.base, err = r.git.MergeBase(c.base, tip)
-	return c, err
+	since, err := r.git.MergeBase(c.base, tip)
+	switch {
+	case err != nil && r.shallow:
+		return c, fmt.Errorf("%s and %s have no commit in common here: %s", base, head, unshallow)
+	case err != nil:
+		return c, err
+	}
+	c.base = since
+	return c, nil
 }

@@ -12,18 +12,19 @@ import (
 )
 
 // rendererBytes bounds what a command remembers of charts and manifests.
-const rendererBytes = 512 << 20
+const rendererBytes = 128 << 20
 
 // validation is the answer of validate.
 type validation struct {
-	World        worldNote     `json:"world"`
-	Plan         string        `json:"plan"`
-	Definitions  int           `json:"definitions"`
-	Clusters     int           `json:"clusters"`
-	Placements   int           `json:"placements"`
-	Applications int           `json:"applications"`
-	Renders      int64         `json:"renders"`
-	Faults       []fleet.Fault `json:"faults"`
+	World        worldNote `json:"world"`
+	Plan         string    `json:"plan"`
+	Definitions  int       `json:"definitions"`
+	Clusters     int       `json:"clusters"`
+	Placements   int       `json:"placements"`
+	Applications int       `json:"applications"`
+	rendering
+	Faults   []fleet.Fault `json:"faults"`
+	Warnings []fleet.Fault `json:"warnings,omitempty"`
 }
 
 func validateCommand(c *cli) *cobra.Command {
@@ -32,7 +33,8 @@ func validateCommand(c *cli) *cobra.Command {
 		Use:   "validate [DIR]",
 		Short: "Plan a fleet repository's files for every cluster and tell what is wrong, with file and line",
 		Long: "Reads the fleet in DIR (default: this folder, or the nearest above it with a muster.yaml), decides every placement and\n" +
-			"renders every application for every cluster it belongs on. Exits 1 when something is wrong.",
+			"renders every application for every cluster it belongs on. Exits 1 when something is wrong, 2 when there is no fleet;\n" +
+			"warnings alone leave it at 0.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := folderOf(args)
@@ -58,17 +60,24 @@ func validateCommand(c *cli) *cobra.Command {
 
 // folderOf opens the folder that a person names, or the fleet that this one is in.
 func folderOf(args []string) (fleet.Snapshot, error) {
+	dir := ""
 	if len(args) > 0 {
-		return openFolder(args[0])
+		dir = args[0]
+	} else {
+		here, err := realPath(".")
+		if err != nil {
+			return fleet.Snapshot{}, fmt.Errorf("find this folder: %w", err)
+		}
+		dir = here
+		if root := fleetRoot(here, "/"); root != "/" {
+			dir = root
+		}
 	}
-	here, err := realPath(".")
+	s, err := openFolder(dir)
 	if err != nil {
-		return fleet.Snapshot{}, fmt.Errorf("find this folder: %w", err)
+		return s, exitError{code: exitTrouble, message: err.Error()}
 	}
-	if root := fleetRoot(here, "/"); root != "/" {
-		here = root
-	}
-	return openFolder(here)
+	return s, nil
 }
 
 func (c *cli) validate(ctx context.Context, s fleet.Snapshot, flags worldFlags) (*validation, error) {
@@ -76,59 +85,57 @@ func (c *cli) validate(ctx context.Context, s fleet.Snapshot, flags worldFlags) 
 	if err != nil {
 		return nil, err
 	}
+	place := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
 	p, err := planner.Build(ctx, s, w.World)
 	if err != nil {
 		return nil, err
 	}
+	if err := noFleet(p, s.Tree, place); err != nil {
+		return nil, err
+	}
 	return &validation{
 		World: note, Plan: p.Digest, Definitions: len(p.Definitions.All), Clusters: len(p.World.Clusters),
-		Placements: len(p.Placements), Applications: len(p.Applications), Renders: planner.Renderer.Stats().Renders,
-		Faults: append([]fleet.Fault{}, p.Faults...),
+		Placements: len(p.Placements), Applications: len(p.Applications), rendering: renderingOf(planner.Renderer),
+		Faults: append([]fleet.Fault{}, p.Faults...), Warnings: p.Warnings,
 	}, nil
 }
 
 func printValidation(p *printer, v *validation, world string) {
 	p.linef("plan %s · %s · %s", short(v.Plan), world, count(v.Clusters, "cluster"))
 	p.linef("%s · %s · %s · %s · %s", count(v.Definitions, "definition"), count(v.Placements, "placement"),
-		count(v.Applications, "application"), count(int(v.Renders), "render"), count(len(v.Faults), "fault"))
+		count(v.Applications, "application"), v.rendering, count(len(v.Faults), "fault"))
 	p.faults("FAULT", red, v.Faults)
+	p.faults("WARNING", yellow, v.Warnings)
 }
 
 // faults prints them one a line, those of one cause on many clusters together.
 func (p *printer) faults(title, style string, faults []fleet.Fault) {
-	type cause struct {
-		reason                   fleet.Reason
-		app, at, object, message string
-	}
-	var order []cause
-	clusters := map[cause][]string{}
-	for _, f := range faults {
-		at := cause{f.Reason, f.Application, f.Position(), f.Object, f.Message}
-		if _, ok := clusters[at]; !ok {
-			order = append(order, at)
-		}
-		clusters[at] = append(clusters[at], f.Cluster)
-	}
-	shown, more := limited(p, order, 20)
+	shown, more := limited(p, fleet.GroupFaults(faults), 20)
 	for _, f := range shown {
 		text := p.paint(style, title)
-		if f.app != "" {
-			text += " " + p.paint(bold, f.app)
+		if f.Application != "" {
+			text += " " + p.paint(bold, f.Application)
 		}
-		if on := clusters[f]; on[0] != "" {
-			text += " on " + p.names(on)
+		if len(f.Clusters) > 6 {
+			text += fmt.Sprintf(" on %d clusters: %s", len(f.Clusters), p.names(f.Clusters))
+		} else if len(f.Clusters) > 0 {
+			text += " on " + p.names(f.Clusters)
 		}
-		if f.at != "" {
-			text += "  " + f.at
+		if at := f.Position(); at != "" {
+			text += "  " + at
 		}
-		if f.object != "" {
-			text += "  " + f.object + ":"
+		if f.Object != "" {
+			text += "  " + f.Object + ":"
 		}
-		p.line(text, " "+string(f.reason)+": "+oneLine(f.message))
+		text += "  " + string(f.Reason) + ": " + oneLine(f.Message)
+		if len(f.Remedies) > 0 {
+			text += " → " + p.names(f.Remedies)
+		}
+		p.line(text)
 	}
 	if more > 0 {
-		p.linef("      … %d more", more)
+		p.linef("      … %d more (-o json has them all)", more)
 	}
 }

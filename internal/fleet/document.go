@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation"
 	kjson "sigs.k8s.io/json"
 )
 
@@ -213,7 +212,7 @@ func (d *document) definition() (Definition, int, error) {
 		return out, 0, f
 	}
 	out.Key.Resource = kind.Resource
-	if err := d.checkName(kind, out.Key); err != nil {
+	if err := d.checkMetadata(kind, out.Key); err != nil {
 		return out, 0, err
 	}
 	out.Source = &unstructured.Unstructured{Object: d.object}
@@ -237,22 +236,19 @@ func kindName(k ObjectKey) string {
 	return fmt.Sprintf("%s of %s", k.Kind, schema.GroupVersion{Group: k.Group, Version: k.Version})
 }
 
-func (d *document) checkName(kind Kind, key ObjectKey) error {
+func (d *document) checkMetadata(kind Kind, key ObjectKey) error {
 	if key.Name == "" {
 		return d.fault("metadata", "metadata.name is missing")
-	}
-	check := validation.IsDNS1123Subdomain
-	if strings.HasPrefix(kind.Group, "rbac.") {
-		check = func(string) []string { return nil } // RBAC names may hold colons
-	}
-	if bad := check(key.Name); len(bad) > 0 {
-		return d.fault("metadata.name", fmt.Sprintf("metadata.name %q: %s", key.Name, bad[0]))
 	}
 	if kind.Namespaced && key.Namespace == "" {
 		return d.fault("metadata", "metadata.namespace is missing: the namespace is the tenant")
 	}
 	if !kind.Namespaced && key.Namespace != "" {
 		return d.fault("metadata.namespace", fmt.Sprintf("metadata.namespace is set, but %s is not namespaced", key.Kind))
+	}
+	metadata, _ := d.object["metadata"].(map[string]any)
+	if field, problem := WrongMetadata(kind.Group, kind.GroupVersionKind.Kind, metadata); problem != "" {
+		return d.fault(field, problem)
 	}
 	return nil
 }

@@ -51,6 +51,9 @@ const (
 
 	// Found on a cluster.
 	ApplyFailed Reason = "ApplyFailed" // the cluster refused an object
+
+	// Found while planning, and no reason not to deliver: warnings.
+	IgnoreUnmatched Reason = "IgnoreUnmatched" // a rule of spec.sync.ignore that no rendered object is meant by
 )
 
 // Move says who can resolve a fault.
@@ -72,7 +75,9 @@ type Fault struct {
 	File        string `json:"file,omitempty"`
 	Line        int    `json:"line,omitempty"`
 	Message     string `json:"message"`
-	Err         error  `json:"-"`
+	// Remedy is the file to change, where that is another one than File.
+	Remedy string `json:"remedy,omitempty"`
+	Err    error  `json:"-"`
 }
 
 // Error is the fault as one line: who, where, what.
@@ -142,4 +147,75 @@ func SortFaults(faults []Fault) {
 			cmp.Compare(a.Message, b.Message),
 		)
 	})
+}
+
+// FaultGroup is one fault on one or more clusters.
+type FaultGroup struct {
+	// Fault without cluster and remedy, if there are several clusters; its message then says <cluster> for their names.
+	Fault
+	Clusters []string // none for a fault of the whole application, or of no application
+	Remedies []string // each once
+}
+
+// GroupFaults puts together what differs in nothing but the cluster, in the order in which the first of each stands.
+func GroupFaults(faults []Fault) []FaultGroup {
+	type cause struct {
+		reason                           Reason
+		app, file, object, message, move string
+		line                             int
+	}
+	at := map[cause]int{}
+	var groups []FaultGroup
+	for _, f := range faults {
+		message := withoutName(f.Message, f.Cluster)
+		key := cause{f.Reason, f.Application, f.File, f.Object, message, string(f.Move), f.Line}
+		i, ok := at[key]
+		if !ok {
+			i = len(groups)
+			at[key] = i
+			groups = append(groups, FaultGroup{Fault: f})
+		}
+		g := &groups[i]
+		if f.Cluster != "" {
+			g.Clusters = append(g.Clusters, f.Cluster)
+		}
+		if f.Remedy != "" && !slices.Contains(g.Remedies, f.Remedy) {
+			g.Remedies = append(g.Remedies, f.Remedy)
+		}
+		if len(g.Clusters) > 1 {
+			g.Message, g.Cluster, g.Remedy = message, "", ""
+		}
+	}
+	return groups
+}
+
+// withoutName is a text that says <cluster> wherever it names the cluster.
+func withoutName(text, cluster string) string {
+	if cluster == "" {
+		return text
+	}
+	var b strings.Builder
+	before, after, found := strings.Cut(text, cluster)
+	for ; found; before, after, found = strings.Cut(after, cluster) {
+		b.WriteString(before)
+		if endsInName(before) || beginsInName(after) {
+			b.WriteString(cluster) // edge-1 is no part of edge-10
+		} else {
+			b.WriteString("<cluster>")
+		}
+	}
+	b.WriteString(before)
+	return b.String()
+}
+
+func endsInName(text string) bool { return text != "" && inName(text[len(text)-1]) }
+
+func beginsInName(text string) bool {
+	text, isDot := strings.CutPrefix(text, ".")
+	return text != "" && inName(text[0]) && (!isDot || text[0] != '.')
+}
+
+// inName: a cluster's name may have the character, or is joined by it to a longer one.
+func inName(c byte) bool {
+	return strings.IndexByte("-._", c) >= 0 || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"sync"
 
 	"github.com/google/cel-go/cel"
@@ -70,7 +71,7 @@ func compileCEL(text string) (*celExpression, error) {
 	}
 	ast, issues := env.Compile(text)
 	if issues.Err() != nil {
-		return nil, fmt.Errorf("compilation failed: %s", issues.String())
+		return nil, &celError{issues}
 	}
 	program, err := env.Program(ast,
 		cel.CostLimit(celconfig.PerCallLimit),
@@ -80,6 +81,24 @@ func compileCEL(text string) (*celExpression, error) {
 		return nil, fmt.Errorf("instantiation failed: %q: %w", text, err)
 	}
 	return &celExpression{text: text, program: program, costly: map[int]bool{}}, nil
+}
+
+// celError is an expression that does not compile, in OCM's words, which show the expression and point into it.
+type celError struct{ issues *cel.Issues }
+
+func (e *celError) Error() string { return "compilation failed: " + e.issues.String() }
+
+// plainCEL is the error on one line and without the expression, "" when it is none of celError's.
+func plainCEL(err error) string {
+	var e *celError
+	if !errors.As(err, &e) {
+		return ""
+	}
+	var list []string
+	for _, issue := range e.issues.Errors() {
+		list = append(list, fmt.Sprintf("column %d: %s", issue.Location.Column()+1, issue.Message))
+	}
+	return "the CEL expression does not compile: " + strings.Join(list, "; ")
 }
 
 // eval says whether the expression is true for a cluster, and what it gives otherwise. An expression that fails does not

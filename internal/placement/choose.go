@@ -12,7 +12,7 @@ func choose(r *run) error {
 	wanted := len(r.order)
 	if n := r.placement.Spec.NumberOfClusters; n != nil {
 		if *n < 0 {
-			return &misconfigured{"", fmt.Sprintf("numberOfClusters %d is negative", *n)}
+			return &misconfigured{field: "spec.numberOfClusters", message: fmt.Sprintf("numberOfClusters %d is negative", *n)}
 		}
 		wanted = int(*n)
 	}

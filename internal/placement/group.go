@@ -29,10 +29,11 @@ func divideIntoGroups(r *run) error {
 		})
 	}
 	inOther := map[string][]int{} // candidates by the named group that they are in
-	for _, group := range strategy.DecisionGroups {
+	for n, group := range strategy.DecisionGroups {
 		selector, err := compileSelector(group.ClusterSelector)
 		if err != nil {
-			return &misconfigured{"", fmt.Sprintf("decision group %s: %s", group.GroupName, err)}
+			field := fmt.Sprintf("spec.decisionStrategy.groupStrategy.decisionGroups[%d].groupClusterSelector", n)
+			return &misconfigured{field: field, message: fmt.Sprintf("decision group %s: %s", group.GroupName, err)}
 		}
 		var members, others []int
 		for _, i := range rest {
@@ -113,7 +114,10 @@ func groupSize(per intstr.IntOrString, total int) (int, error) {
 		percent, found := strings.CutSuffix(per.StrVal, "%")
 		f, err := strconv.ParseFloat(percent, 64)
 		if !found || err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
-			return 0, &misconfigured{"", fmt.Sprintf("%v invalid type: string is not a percentage", per.String())}
+			return 0, &misconfigured{
+				field:   "spec.decisionStrategy.groupStrategy.clustersPerDecisionGroup",
+				message: fmt.Sprintf("%v invalid type: string is not a percentage", per.String()),
+			}
 		}
 		size = int(math.Ceil(f / 100 * float64(total)))
 	}

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -39,7 +40,7 @@ func (r *run) affordable() error {
 	for i := range r.selectors {
 		for _, e := range r.selectors[i].cel {
 			if e.spent > celFleetBudget {
-				return &misconfigured{"Predicate", "costs too much over all clusters: " + e.text}
+				return &misconfigured{plugin: "Predicate", field: "spec.predicates", message: "costs too much over all clusters: " + e.text}
 			}
 		}
 	}
@@ -68,14 +69,16 @@ func compilePredicates(list []clusterv1beta1.ClusterPredicate) ([]clusterSelecto
 	selectors := make([]clusterSelector, len(list))
 	for i := range list {
 		required := &list[i].RequiredClusterSelector
+		field := fmt.Sprintf("spec.predicates[%d].requiredClusterSelector", i)
 		s, err := compileSelector(clusterv1beta1.GroupClusterSelector{LabelSelector: required.LabelSelector, ClaimSelector: required.ClaimSelector})
 		if err != nil {
-			return nil, &misconfigured{"Predicate", err.Error()}
+			return nil, &misconfigured{plugin: "Predicate", field: field + selectorField(err), message: err.Error()}
 		}
-		for _, text := range required.CelSelector.CelExpressions {
+		for j, text := range required.CelSelector.CelExpressions {
 			e, err := compileCEL(text)
 			if err != nil {
-				return nil, &misconfigured{"Predicate", err.Error()}
+				field += fmt.Sprintf(".celSelector.celExpressions[%d]", j)
+				return nil, &misconfigured{plugin: "Predicate", field: field, message: err.Error(), plain: plainCEL(err)}
 			}
 			s.cel = append(s.cel, e)
 		}
@@ -88,13 +91,31 @@ func compilePredicates(list []clusterv1beta1.ClusterPredicate) ([]clusterSelecto
 func compileSelector(sel clusterv1beta1.GroupClusterSelector) (clusterSelector, error) {
 	labels, err := NewSelector(&sel.LabelSelector)
 	if err != nil {
-		return clusterSelector{}, fmt.Errorf("label selector: %w", err)
+		return clusterSelector{}, &selectorError{"label selector", ".labelSelector", err}
 	}
 	claims, err := newClaimSelector(sel.ClaimSelector.MatchExpressions)
 	if err != nil {
-		return clusterSelector{}, fmt.Errorf("claim selector: %w", err)
+		return clusterSelector{}, &selectorError{"claim selector", ".claimSelector", err}
 	}
 	return clusterSelector{labels: labels, claims: claims}, nil
+}
+
+// selectorError is a selector that cannot be read, and the field below the predicate that holds it.
+type selectorError struct {
+	name, field string
+	err         error
+}
+
+func (e *selectorError) Error() string { return e.name + ": " + e.err.Error() }
+
+func (e *selectorError) Unwrap() error { return e.err }
+
+func selectorField(err error) string {
+	var e *selectorError
+	if errors.As(err, &e) {
+		return e.field
+	}
+	return ""
 }
 
 // predicateText is what the predicates ask for, short: "tier=edge" or, for several, "any predicate".

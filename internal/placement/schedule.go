@@ -83,6 +83,15 @@ func (r *Result) Misconfigured() string {
 	return r.wrong.Error()
 }
 
+// Problem is what is wrong with the placement itself, for people: the field of the placement in which it stands, and what it
+// is, on one line and without values. Both are empty when nothing is wrong.
+func (r *Result) Problem() (field, message string) {
+	if r.wrong == nil {
+		return "", ""
+	}
+	return r.wrong.field, fleet.ShortRule(cmp.Or(r.wrong.plain, r.wrong.message))
+}
+
 // Schedule decides which clusters a placement selects in a world.
 func Schedule(p *clusterv1beta1.Placement, w *fleet.World) Result { return NewIndex(w).Schedule(p) }
 
@@ -195,6 +204,10 @@ func (r *run) requeueAt(t time.Time) {
 
 // misconfigured is an error in the placement itself, in the words of OCM: the plugin that found it, and what.
 type misconfigured struct {
+	// field of the placement in which it stands, such as spec.predicates[0]; empty when it is not in one.
+	field string
+	// plain is the message without values and line breaks, where OCM's has some.
+	plain   string
 	plugin  string
 	message string
 }

@@ -79,10 +79,10 @@ func prioritizers(policy clusterv1beta1.PrioritizerPolicy) ([]prioritizer, error
 		}
 	case clusterv1beta1.PrioritizerPolicyModeExact:
 	default:
-		return nil, &misconfigured{"", fmt.Sprintf("incorrect prioritizer policy mode: %s", policy.Mode)}
+		return nil, &misconfigured{field: "spec.prioritizerPolicy.mode", message: fmt.Sprintf("incorrect prioritizer policy mode: %s", policy.Mode)}
 	}
-	for _, c := range policy.Configurations {
-		p, err := configured(c)
+	for i, c := range policy.Configurations {
+		p, err := configured(c, fmt.Sprintf("spec.prioritizerPolicy.configurations[%d]", i))
 		if err != nil {
 			return nil, err
 		}
@@ -96,17 +96,18 @@ func prioritizers(policy clusterv1beta1.PrioritizerPolicy) ([]prioritizer, error
 	return list, nil
 }
 
-func configured(c clusterv1beta1.PrioritizerConfig) (prioritizer, error) {
+// configured is one configuration, which stands in a field of the placement.
+func configured(c clusterv1beta1.PrioritizerConfig, field string) (prioritizer, error) {
 	at := c.ScoreCoordinate
 	switch {
 	case at == nil:
-		return prioritizer{}, &misconfigured{"", "scoreCoordinate field is required"}
+		return prioritizer{}, &misconfigured{field: field, message: "scoreCoordinate field is required"}
 	case c.Weight < -maxWeight || c.Weight > maxWeight:
-		return prioritizer{}, &misconfigured{"", fmt.Sprintf("weight %d is not between -%d and %d", c.Weight, maxWeight, maxWeight)}
+		return prioritizer{}, &misconfigured{field: field + ".weight", message: fmt.Sprintf("weight %d is not between -%d and %d", c.Weight, maxWeight, maxWeight)}
 	case at.Type == clusterv1beta1.ScoreCoordinateTypeAddOn && at.AddOn == nil && c.Weight == 0:
 		return prioritizer{}, nil // off, whatever it is
 	case at.Type == clusterv1beta1.ScoreCoordinateTypeAddOn && at.AddOn == nil:
-		return prioritizer{}, &misconfigured{"", "addOn should not be empty"}
+		return prioritizer{}, &misconfigured{field: field + ".scoreCoordinate", message: "addOn should not be empty"}
 	case at.Type == clusterv1beta1.ScoreCoordinateTypeAddOn:
 		name := "AddOn/" + at.AddOn.ResourceName + "/" + at.AddOn.ScoreName
 		return prioritizer{name, c.Weight, addOn(name, *at.AddOn)}, nil
@@ -124,7 +125,7 @@ func configured(c clusterv1beta1.PrioritizerConfig) (prioritizer, error) {
 		if c.Weight == 0 { // off, whatever it is
 			return prioritizer{name: at.BuiltIn}, nil
 		}
-		return prioritizer{}, &misconfigured{"", fmt.Sprintf("incorrect builtin prioritizer: %s", at.BuiltIn)}
+		return prioritizer{}, &misconfigured{field: field + ".scoreCoordinate.builtIn", message: fmt.Sprintf("incorrect builtin prioritizer: %s", at.BuiltIn)}
 	}
 }
 

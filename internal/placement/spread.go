@@ -78,10 +78,10 @@ func (r *run) topologies() ([]topology, error) {
 			c.MaxSkew = 1 // the API's default
 		}
 		if c.TopologyKey == "" || c.MaxSkew < 0 {
-			return nil, &misconfigured{"Spread", fmt.Sprintf("spread constraint %d needs a topologyKey and a maxSkew of at least 1", i)}
+			return nil, &misconfigured{plugin: "Spread", field: fmt.Sprintf("spec.spreadPolicy.spreadConstraints[%d]", i), message: fmt.Sprintf("spread constraint %d needs a topologyKey and a maxSkew of at least 1", i)}
 		}
 		if t := c.TopologyKeyType; t != clusterv1beta1.TopologyKeyTypeLabel && t != clusterv1beta1.TopologyKeyTypeClaim {
-			return nil, &misconfigured{"Spread", fmt.Sprintf("spread constraint %d: unknown topologyKeyType %q", i, t)}
+			return nil, &misconfigured{plugin: "Spread", field: fmt.Sprintf("spec.spreadPolicy.spreadConstraints[%d].topologyKeyType", i), message: fmt.Sprintf("spread constraint %d: unknown topologyKeyType %q", i, t)}
 		}
 		list[i].SpreadConstraintsTerm = c
 	}

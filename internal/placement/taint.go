@@ -38,12 +38,13 @@ func taints(r *run) error {
 
 // checkTolerations holds OCM's two rules, in OCM's words.
 func checkTolerations(tolerations []clusterv1beta1.Toleration) error {
-	for _, t := range tolerations {
+	for i, t := range tolerations {
+		field := "spec.tolerations[" + strconv.Itoa(i) + "]"
 		if t.Key == "" && t.Operator != clusterv1beta1.TolerationOpExists {
-			return &misconfigured{"TaintToleration", "If the key is empty, operator must be Exists."}
+			return &misconfigured{plugin: "TaintToleration", field: field, message: "If the key is empty, operator must be Exists."}
 		}
 		if t.Operator == clusterv1beta1.TolerationOpExists && t.Value != "" {
-			return &misconfigured{"TaintToleration", "If the operator is Exists, the value should be empty."}
+			return &misconfigured{plugin: "TaintToleration", field: field, message: "If the operator is Exists, the value should be empty."}
 		}
 	}
 	return nil

@@ -13,11 +13,12 @@ import (
 func usable(r *run) error {
 	p := r.placement
 	if !labelable(p.Name) {
-		return &misconfigured{"", fmt.Sprintf("the name has %d characters, and the label of its PlacementDecisions that holds it may have %d",
-			len(p.Name), validation.LabelValueMaxLength)}
+		return &misconfigured{field: "metadata.name", message: fmt.Sprintf(
+			"the name has %d characters, and the label of its PlacementDecisions that holds it may have %d", len(p.Name), validation.LabelValueMaxLength,
+		)}
 	}
 	if _, err := scoreRateLimit(p); err != nil {
-		return &misconfigured{"", fmt.Sprintf("scoreRateLimit %s is no duration", p.Spec.ScoreRateLimit)}
+		return &misconfigured{field: "spec.scoreRateLimit", message: fmt.Sprintf("scoreRateLimit %s is no duration", p.Spec.ScoreRateLimit)}
 	}
 	return nil
 }

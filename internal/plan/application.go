@@ -55,6 +55,8 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 		Application: app, File: job.File, Line: job.Line, Decisions: job.Decisions,
 		revision: job.Snapshot.Revision, live: liveByCluster(job.World, app),
 	}
+	contents := newStore()
+	defer contents.done()
 	if job.Fault != nil {
 		out.Faults = []fleet.Fault{*job.Fault}
 		return out, nil
@@ -66,7 +68,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, target := range targets {
 		group.Go(func() error {
-			c, err := p.cluster(ctx, job, out, target)
+			c, err := p.cluster(ctx, job, out, target, contents)
 			if err == nil {
 				planned[i] = c
 				return nil
@@ -89,7 +91,45 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 			out.Faults = append(out.Faults, *faults[i])
 		}
 	}
+	out.Warnings = out.unmatchedRules(job)
 	return out, nil
+}
+
+// unmatchedRules are warnings about rules of spec.sync.ignore that mean none of the objects: a slip in one goes unseen until
+// somebody's change is taken back. While a cluster could not be planned, nothing is known.
+func (a *Application) unmatchedRules(job Job) []fleet.Fault {
+	if len(a.Faults) > 0 || len(a.Clusters) == 0 {
+		return nil
+	}
+	var warnings []fleet.Fault
+	for i, rule := range a.Application.Spec.Sync.Ignore {
+		matches := func(c Cluster) bool {
+			return slices.ContainsFunc(c.content.heads, func(m fleet.Manifest) bool { return work.Ignores(rule, m.Key) })
+		}
+		if slices.ContainsFunc(a.Clusters, matches) {
+			continue
+		}
+		w := fleet.Fault{
+			Reason: fleet.IgnoreUnmatched, Move: fleet.Author, Application: a.Key(), File: job.File, Line: job.Line,
+			Message: fmt.Sprintf("spec.sync.ignore[%d] means no object: %s is not rendered for any cluster; correct kind, group or name, or take the rule out", i, ruleText(rule)),
+		}
+		if job.LineOf != nil {
+			w.Line = job.LineOf(fmt.Sprintf("spec.sync.ignore[%d]", i))
+		}
+		warnings = append(warnings, w)
+	}
+	return warnings
+}
+
+func ruleText(rule musterv1alpha1.IgnoreRule) string {
+	text := rule.Kind
+	if rule.Group != "" {
+		text += " of " + rule.Group
+	}
+	if rule.Name != "" {
+		text += " " + rule.Name
+	}
+	return text
 }
 
 type target struct {
@@ -121,7 +161,7 @@ func leaving(c *clusterv1.ManagedCluster) bool {
 }
 
 // cluster plans the application for one cluster.
-func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target) (*Cluster, error) {
+func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target, contents *store) (*Cluster, error) {
 	in := render.Input{
 		Application: job.Application,
 		File:        job.File,
@@ -142,9 +182,12 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 	if err := spareTheHub(job.World, t.cluster, job.Application.Namespace, content); err != nil {
 		return nil, err
 	}
-	c := &Cluster{Name: t.cluster.Name, Application: resolved.Application, Overrides: resolved.Overrides, Content: content, Kept: t.kept}
-	set, err := a.Works(*c)
+	c := &Cluster{Name: t.cluster.Name, Application: contents.application(resolved.Application), Overrides: resolved.Overrides, Kept: t.kept}
+	set, err := a.works(*c, content)
 	if err != nil {
+		return nil, err
+	}
+	if c.content, err = contents.keep(content); err != nil {
 		return nil, err
 	}
 	c.SetDigest = set.Digest

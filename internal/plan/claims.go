@@ -6,7 +6,6 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
-	"github.com/muster-io/muster/internal/render"
 	"github.com/muster-io/muster/internal/work"
 )
 
@@ -14,15 +13,9 @@ import (
 func (p *Plan) collectCRDs() bool {
 	found := map[string][]musterv1alpha1.APIResource{}
 	added := false
-	parsed := map[*fleet.Content][]musterv1alpha1.APIResource{}
 	for _, a := range p.Applications {
 		for _, c := range a.Clusters {
-			kinds, ok := parsed[c.Content]
-			if !ok {
-				kinds, _ = render.Defines(c.Content) // one that cannot be read is refused by the API server
-				parsed[c.Content] = kinds
-			}
-			found[c.Name] = append(found[c.Name], kinds...)
+			found[c.Name] = append(found[c.Name], c.content.defines...)
 		}
 	}
 	for cluster, kinds := range found {
@@ -72,8 +65,8 @@ func (p *Plan) settleClaims() {
 
 // claimedObjects are those that only one application may have on a cluster: all but the namespace that it shares.
 func claimedObjects(c Cluster) []fleet.ObjectKey {
-	keys := make([]fleet.ObjectKey, 0, len(c.Content.Manifests))
-	for _, m := range c.Content.Manifests {
+	keys := make([]fleet.ObjectKey, 0, len(c.content.heads))
+	for _, m := range c.content.heads {
 		if !c.shares(m.Key) {
 			keys = append(keys, m.Key)
 		}
@@ -125,10 +118,14 @@ func (a *Application) refuse(holder func(cluster string, object fleet.ObjectKey)
 // giveUp leaves out of a cluster's content what others hold there as well, and what is new: an application with a fault gets
 // nothing more. It is false when the application holds nothing that is another's.
 func (a *Application) giveUp(c Cluster, holder func(string, fleet.ObjectKey) *fleet.LiveWork) (Cluster, bool) {
+	whole, err := c.Content()
+	if err != nil {
+		return c, false // never: it was kept by this process
+	}
 	mine := a.holds(c.Name)
-	content := fleet.Content{Values: c.Content.Values}
+	content := fleet.Content{Values: whole.Values}
 	var others []fleet.LiveWork
-	for _, m := range c.Content.Manifests {
+	for _, m := range whole.Manifests {
 		if c.shares(m.Key) {
 			content.Manifests = append(content.Manifests, m)
 			continue
@@ -145,10 +142,14 @@ func (a *Application) giveUp(c Cluster, holder func(string, fleet.ObjectKey) *fl
 	if len(others) == 0 {
 		return c, false
 	}
-	c.Content = &content
-	set, err := a.Works(c)
+	set, err := a.works(c, &content)
 	if err != nil {
 		return c, false // never: all of it has fitted
+	}
+	contents := newStore()
+	defer contents.done()
+	if c.content, err = contents.keep(&content); err != nil {
+		return c, false
 	}
 	c.SetDigest = set.Digest
 	a.elsewhere = append(a.elsewhere, others...)

@@ -25,6 +25,8 @@ type Difference struct {
 	// NewFaults are in the head and not in the base, ResolvedFaults the other way round.
 	NewFaults      []fleet.Fault `json:"newFaults,omitempty"`
 	ResolvedFaults []fleet.Fault `json:"resolvedFaults,omitempty"`
+	// NewWarnings are in the head and not in the base. They stop nothing, and are no change.
+	NewWarnings []fleet.Fault `json:"newWarnings,omitempty"`
 }
 
 // Side is one of the two plans.
@@ -52,6 +54,7 @@ type Summary struct {
 	Held           int `json:"held"`
 	NewFaults      int `json:"newFaults"`
 	ResolvedFaults int `json:"resolvedFaults"`
+	NewWarnings    int `json:"newWarnings"`
 }
 
 // Deletions says whether anything is taken away.
@@ -188,6 +191,7 @@ func Compare(base, head *Plan, redact fleet.Redactor) (*Difference, error) {
 	}
 	c.out.NewFaults = without(head.Faults, base.Faults)
 	c.out.ResolvedFaults = without(base.Faults, head.Faults)
+	c.out.NewWarnings = without(head.Warnings, base.Warnings)
 	c.sum()
 	return &c.out, nil
 }
@@ -267,7 +271,7 @@ func (c *comparer) sum() {
 	for _, h := range c.out.Held {
 		s.Held += h.Deletions
 	}
-	s.NewFaults, s.ResolvedFaults = len(c.out.NewFaults), len(c.out.ResolvedFaults)
+	s.NewFaults, s.ResolvedFaults, s.NewWarnings = len(c.out.NewFaults), len(c.out.ResolvedFaults), len(c.out.NewWarnings)
 }
 
 func clustersIn(groups []ClusterGroup) int {

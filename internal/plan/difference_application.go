@@ -259,14 +259,14 @@ func selectsExactly(w *fleet.World, key, value string, group []string, all []Clu
 // pair says what two clusters have in common when the change between base and head is the same.
 type pair struct {
 	base, head, driftBase, driftHead string
-	values                           *fleet.Content // whose layers are named
+	values                           *kept // whose layers are named
 }
 
 func pairOf(b, h Cluster) pair {
 	return pair{
 		base: b.SetDigest, head: h.SetDigest,
 		driftBase: string(b.Application.Spec.Sync.Drift), driftHead: string(h.Application.Spec.Sync.Drift),
-		values: h.Content,
+		values: h.content,
 	}
 }
 

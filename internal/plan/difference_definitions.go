@@ -88,7 +88,7 @@ func (c *comparer) placements() error {
 		}
 		d.Gained, d.Lost = c.placed(key, chosenBy(b), chosenBy(h))
 		if h != nil {
-			d.Problem = h.Result.Misconfigured()
+			_, d.Problem = h.Result.Problem()
 		}
 		if d.Edit != Changed || len(d.Fields)+len(d.Gained)+len(d.Lost) > 0 {
 			c.out.Placements = append(c.out.Placements, d)

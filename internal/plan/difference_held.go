@@ -108,10 +108,11 @@ func settled(live []fleet.LiveWork, set string) bool {
 func Delivered(w fleet.World, p *Plan, next *fleet.Definitions) fleet.World {
 	out := w
 	sets := map[string][]fleet.LiveWork{}
+	objects := map[string][]fleet.ObjectKey{} // shared by the works that hold the same
 	for a, set := range p.Works() {
 		at := a.Key() + " " + set.Digest
 		if _, ok := sets[at]; !ok {
-			sets[at] = applied(set)
+			sets[at] = applied(set, objects)
 		}
 		for _, lw := range sets[at] {
 			lw.Cluster = set.Cluster
@@ -133,11 +134,16 @@ func Delivered(w fleet.World, p *Plan, next *fleet.Definitions) fleet.World {
 }
 
 // applied are the works of a set as they look once their cluster has applied them.
-func applied(set work.Set) []fleet.LiveWork {
+func applied(set work.Set, objects map[string][]fleet.ObjectKey) []fleet.LiveWork {
 	var list []fleet.LiveWork
 	for _, w := range set.Works {
 		w.Generation = 1
 		lw := work.Live(w)
+		names := w.Annotations[musterv1alpha1.ObjectsAnnotation]
+		if _, ok := objects[names]; !ok {
+			objects[names] = lw.Objects
+		}
+		lw.Objects = objects[names]
 		lw.Application = w.Annotations[musterv1alpha1.ApplicationAnnotation]
 		lw.Status = fleet.WorkStatus{Observed: true, Applied: true, Health: fleet.HealthUnknown}
 		lw.Status.AppliedObjects = make([]bool, len(lw.Objects))

@@ -36,7 +36,7 @@ func (c *comparer) change(base *Application, b Cluster, head *Application, h Clu
 	}
 	made := &change{}
 	for _, key := range keysOfBoth(before, after, compareKeys) {
-		if err := c.object(made, before[key], after[key], h.Content.Values); err != nil {
+		if err := c.object(made, before[key], after[key], h.content.values); err != nil {
 			return nil, err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -40,6 +41,8 @@ type Plan struct {
 	Applications []*Application
 	// Faults of loading and planning, sorted: the last good work of whatever they name stays.
 	Faults []fleet.Fault
+	// Warnings are what its author should look at and what is delivered all the same, sorted.
+	Warnings []fleet.Fault
 	// CRDs are, by cluster, the kinds that the plan's own custom resource definitions add.
 	CRDs map[string][]musterv1alpha1.APIResource
 }
@@ -63,6 +66,8 @@ type Application struct {
 	Clusters []Cluster
 	// Faults of this application, by cluster or, with no cluster, of the whole.
 	Faults []fleet.Fault
+	// Warnings stop nothing.
+	Warnings []fleet.Fault
 	// Digest over the works that are wanted.
 	Digest string
 
@@ -75,17 +80,20 @@ type Application struct {
 // Cluster is one application on one cluster.
 type Cluster struct {
 	Name string
-	// Application with the cluster's overrides and expressions worked in.
+	// Application with the cluster's overrides and expressions worked in, without what its content is rendered from.
 	Application *musterv1alpha1.Application
 	// Overrides that apply, by name.
 	Overrides []string
-	// Content is shared between the clusters that get the same.
-	Content *fleet.Content
 	// SetDigest of the works.
 	SetDigest string
 	// Kept is true for a cluster that its placement dropped only because it cannot be reached.
 	Kept bool
+
+	content *kept
 }
+
+// Content is what the cluster gets.
+func (c *Cluster) Content() (*fleet.Content, error) { return c.content.open() }
 
 // Key is namespace/name.
 func (a *Application) Key() string { return a.Application.Namespace + "/" + a.Application.Name }
@@ -116,10 +124,18 @@ func (a *Application) On(cluster string) *Cluster {
 
 // Works of one planned cluster: final objects, nothing is added to them later.
 func (a *Application) Works(c Cluster) (work.Set, error) {
+	content, err := c.Content()
+	if err != nil {
+		return work.Set{}, err
+	}
+	return a.works(c, content)
+}
+
+func (a *Application) works(c Cluster, content *fleet.Content) (work.Set, error) {
 	return work.Wanted(work.Input{
 		Application: c.Application,
 		Cluster:     c.Name,
-		Content:     c.Content,
+		Content:     content,
 		Revision:    a.revision,
 		Live:        a.live[c.Name],
 	})
@@ -175,7 +191,9 @@ func (p *Planner) Loaded(ctx context.Context, s fleet.Snapshot, defs *fleet.Defi
 	}
 	out.settleClaims()
 	out.digest()
+	out.remedies()
 	fleet.SortFaults(out.Faults)
+	fleet.SortFaults(out.Warnings)
 	return out, nil
 }
 
@@ -191,16 +209,7 @@ func (p *Plan) schedule() map[string]placement.Result {
 		}
 		result := index.Schedule(o)
 		results[o.Namespace+"/"+o.Name] = result
-		missing := slices.DeleteFunc(placement.MissingSets(o, p.World), func(set string) bool {
-			return set == clusterv1beta2.DefaultClusterSet || set == "global" // the hub makes these
-		})
-		if len(missing) > 0 {
-			p.Faults = append(p.Faults, fleet.Fault{
-				Reason: fleet.PlacementInvalid, Move: fleet.Author, Object: d.Key.String(),
-				File: d.File, Line: d.LineOf("spec.clusterSets"),
-				Message: fmt.Sprintf("cluster set %s does not exist: define it, or correct the name", strings.Join(missing, ", ")),
-			})
-		}
+		p.Faults = append(p.Faults, placementFaults(d, o, &result, p.World)...)
 		p.Placements = append(p.Placements, Placement{Placement: o, File: d.File, Line: d.Line, Result: result})
 	}
 	p.scheduleOthers(index, results)
@@ -223,6 +232,33 @@ func (p *Plan) scheduleOthers(index *placement.Index, results map[string]placeme
 	}
 }
 
+// placementFaults are what is wrong with a placement itself, at the lines of its fields.
+func placementFaults(d *fleet.Definition, o *clusterv1beta1.Placement, result *placement.Result, w *fleet.World) []fleet.Fault {
+	var faults []fleet.Fault
+	wrong := func(field, message string) {
+		faults = append(faults, fleet.Fault{
+			Reason: fleet.PlacementInvalid, Move: fleet.Author, Object: d.Key.String(), File: d.File, Line: d.LineOf(field), Message: message,
+		})
+	}
+	missing := slices.DeleteFunc(placement.MissingSets(o, w), func(set string) bool {
+		return set == clusterv1beta2.DefaultClusterSet || set == "global" // the hub makes these
+	})
+	if len(missing) > 0 {
+		at := slices.Index(o.Spec.ClusterSets, missing[0])
+		wrong(fmt.Sprintf("spec.clusterSets[%d]", at),
+			fmt.Sprintf("cluster set %s does not exist: define it, or correct the name", strings.Join(missing, ", ")))
+	}
+	if field, problem := result.Problem(); problem != "" {
+		wrong(field, problem)
+	}
+	return faults
+}
+
+// placementOf is the placement that the snapshot defines, or nil.
+func (p *Plan) placementOf(app *musterv1alpha1.Application) *fleet.Definition {
+	return p.Definitions.Find(clusterv1beta1.GroupVersion.Group, "Placement", app.Namespace, app.Spec.PlacementRef.Name)
+}
+
 // applications plans every application, in rounds: an application that needs a kind which another one brings to the cluster
 // is planned again once that kind is known.
 func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan, results map[string]placement.Result) error {
@@ -236,7 +272,7 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Snapshot: s, World: out.World}
 		if result, ok := results[app.Namespace+"/"+app.Spec.PlacementRef.Name]; ok {
 			job.Decisions = result.Decisions
-			job.Fault = invalidPlacement(app, d, &result)
+			job.Fault = invalidPlacement(app, d, &result, out.placementOf(app))
 		} else {
 			job.Fault = missingPlacement(app, d)
 		}
@@ -268,14 +304,20 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 }
 
 // invalidPlacement is a fault when the placement itself is wrong: that it then chooses no cluster means nothing.
-func invalidPlacement(app *musterv1alpha1.Application, d *fleet.Definition, result *placement.Result) *fleet.Fault {
-	if result.Misconfigured() == "" {
+// What is wrong stands in the placement's own fault; one that no file of the repository defines has none.
+func invalidPlacement(app *musterv1alpha1.Application, d *fleet.Definition, result *placement.Result, defined *fleet.Definition) *fleet.Fault {
+	field, problem := result.Problem()
+	if problem == "" {
 		return nil
+	}
+	where := "on the hub: " + problem
+	if defined != nil {
+		where = position(defined.File, defined.LineOf(field))
 	}
 	return &fleet.Fault{
 		Reason: fleet.PlacementInvalid, Move: fleet.Author, Application: app.Namespace + "/" + app.Name,
 		File: d.File, Line: d.LineOf("spec.placementRef.name"),
-		Message: fmt.Sprintf("placement %q is misconfigured: %s", app.Spec.PlacementRef.Name, result.Misconfigured()),
+		Message: fmt.Sprintf("placement %s/%s is misconfigured: %s", app.Namespace, app.Spec.PlacementRef.Name, where),
 	}
 }
 
@@ -287,6 +329,21 @@ func missingPlacement(app *musterv1alpha1.Application, d *fleet.Definition) *fle
 	}
 }
 
+// remedies names the file of the cluster where that is what to change.
+func (p *Plan) remedies() {
+	files := map[string]string{}
+	for i := range p.Definitions.All {
+		if d := &p.Definitions.All[i]; d.Key.Kind == "ManagedCluster" {
+			files[d.Key.Name] = d.File
+		}
+	}
+	for i := range p.Faults {
+		if f := &p.Faults[i]; errors.Is(f.Err, render.ErrLabelMissing) {
+			f.Remedy = files[f.Cluster]
+		}
+	}
+}
+
 // digest covers what the plan would do, not where it was read. A cluster that its placement drops only while it does not
 // answer stays in it: its works stay too, and an approval has to outlast that.
 func (p *Plan) digest() {
@@ -295,6 +352,7 @@ func (p *Plan) digest() {
 		a.Seal()
 		fmt.Fprintln(h, a.Key(), a.Digest)
 		p.Faults = append(p.Faults, a.Faults...)
+		p.Warnings = append(p.Warnings, a.Warnings...)
 	}
 	for _, pl := range p.Placements {
 		fmt.Fprintln(h, pl.Placement.Namespace, pl.Placement.Name)
@@ -309,6 +367,8 @@ func (p *Plan) digest() {
 	}
 	p.Digest = hex.EncodeToString(h.Sum(nil))
 }
+
+func position(file string, line int) string { return fleet.Fault{File: file, Line: line}.Position() }
 
 // Cluster finds a cluster of the world.
 func cluster(w *fleet.World, name string) *clusterv1.ManagedCluster {

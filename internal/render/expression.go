@@ -37,6 +37,25 @@ type expressionError struct{ message string }
 
 func (e expressionError) Error() string { return e.message }
 
+// ErrLabelMissing is behind the fault of a cluster that lacks a label which an expression asks for: its file is to be changed.
+var ErrLabelMissing = errors.New("the cluster lacks a label")
+
+type missingLabel struct{ expressionError }
+
+func (m missingLabel) Unwrap() error { return m.expressionError }
+
+func (missingLabel) Is(target error) bool { return target == ErrLabelMissing }
+
+// evaluationError is the failure of an expression in words for its author, with what caused it.
+type evaluationError struct {
+	message string
+	cause   error
+}
+
+func (e evaluationError) Error() string { return e.message }
+
+func (e evaluationError) Unwrap() error { return e.cause }
+
 func newScope(cluster *clusterv1.ManagedCluster) scope { return scope{cluster: cluster} }
 
 func (e *expression) functions() template.FuncMap {
@@ -122,7 +141,9 @@ func (s *scope) label(key string, or ...any) (any, error) {
 	if len(or) > 0 {
 		return or[0], nil
 	}
-	return nil, expressionError{fmt.Sprintf("label %q is missing on cluster %s: set it in the cluster's file or give a default: label %q \"x\"", key, s.cluster.Name, key)}
+	return nil, missingLabel{expressionError{
+		fmt.Sprintf("label %q is missing on cluster %s: set it in the cluster's file or give a default: label %q \"x\"", key, s.cluster.Name, key),
+	}}
 }
 
 func (s *scope) claim(key string, or ...any) (any, error) {
@@ -219,7 +240,7 @@ func (e *expression) evaluate(s scope) (any, error) {
 	e.scope, e.result = s, nil
 	var out strings.Builder
 	if err := e.template.Execute(&out, nil); err != nil {
-		return nil, errors.New(executionMessage(err))
+		return nil, evaluationError{executionMessage(err), err}
 	}
 	if e.alone {
 		return e.result, nil

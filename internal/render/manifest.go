@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -147,22 +146,9 @@ func readItems(list object, items []any) ([]object, error) {
 
 // checkMetadata finds what every API server refuses.
 func (o object) checkMetadata() error {
-	if namespace := nested(o.value, "metadata", "namespace"); namespace != nil {
-		if _, ok := namespace.(string); !ok {
-			return o.invalid("metadata.namespace is not text")
-		}
-	}
-	for _, field := range []string{"labels", "annotations"} {
-		value := nested(o.value, "metadata", field)
-		table, ok := value.(map[string]any)
-		if value != nil && !ok {
-			return o.invalid("metadata.%s is not a map", field)
-		}
-		for _, key := range slices.Sorted(maps.Keys(table)) {
-			if _, ok := table[key].(string); !ok && table[key] != nil {
-				return o.invalid("metadata.%s[%s] is not text: quote it", field, key)
-			}
-		}
+	metadata, _ := o.value["metadata"].(map[string]any)
+	if _, problem := fleet.WrongMetadata(o.gvk.Group, o.gvk.Kind, metadata); problem != "" {
+		return o.invalid("%s", problem)
 	}
 	return nil
 }

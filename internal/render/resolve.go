@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // Resolved is an application as one cluster gets it.
@@ -200,12 +201,23 @@ func (r *Resolved) evaluate(in Input) error {
 	for _, f := range r.inlineFields() {
 		value, err := scope.text(*f.text)
 		if err != nil {
-			return in.at(fleet.ExpressionFailed, r.fieldOf(f.path), err.Error())
+			return r.expressionFault(in, f.path, err)
 		}
 		*f.text = value
 	}
+	namespace := r.Application.Spec.Destination.Namespace
+	if bad := validation.IsDNS1123Label(namespace); namespace != "" && len(bad) > 0 {
+		return in.at(fleet.DefinitionInvalid, r.fieldOf("destination.namespace"),
+			"what it says for this cluster is no name of a namespace: "+fleet.ShortRule(bad[0]))
+	}
 	_, err := r.evaluateValue(in, scope, "helm.values", r.values)
 	return err
+}
+
+func (r *Resolved) expressionFault(in Input, path string, err error) error {
+	f := in.at(fleet.ExpressionFailed, r.fieldOf(path), err.Error())
+	f.Err = err
+	return f
 }
 
 // inlineField is a text of the application that may hold expressions.
@@ -241,7 +253,7 @@ func (r *Resolved) evaluateValue(in Input, scope scope, path string, value any) 
 	switch v := value.(type) {
 	case string:
 		if value, err = scope.value(v); err != nil {
-			return nil, in.at(fleet.ExpressionFailed, r.fieldOf(path), err.Error())
+			return nil, r.expressionFault(in, path, err)
 		}
 	case []any:
 		for i := range v {

@@ -35,10 +35,15 @@ func configOf(app *musterv1alpha1.Application, key fleet.ObjectKey) workv1.Manif
 	}
 }
 
+// Ignores says whether a rule means an object.
+func Ignores(r musterv1alpha1.IgnoreRule, key fleet.ObjectKey) bool {
+	return r.Kind == key.Kind && (r.Group == "" || r.Group == key.Group) && (r.Name == "" || r.Name == key.Name)
+}
+
 func ignoredFields(rules []musterv1alpha1.IgnoreRule, key fleet.ObjectKey) []workv1.IgnoreField {
 	var pointers []string
 	for _, r := range rules {
-		if r.Kind == key.Kind && (r.Group == "" || r.Group == key.Group) && (r.Name == "" || r.Name == key.Name) {
+		if Ignores(r, key) {
 			pointers = append(pointers, r.JSONPointers...)
 		}
 	}

@@ -61,7 +61,7 @@ func prepare(app *musterv1alpha1.Application, content *fleet.Content) (*prepared
 func (p *prepared) add(m fleet.Manifest) {
 	p.manifests = append(p.manifests, m)
 	p.digests[m.Key.Identity()] = manifestDigest(m.JSON)
-	p.size += len(m.JSON)
+	p.size += len(m.JSON) + manifestOverhead
 }
 
 // createdNamespace is the manifest of the namespace that the application asks to be created, or nil.
@@ -110,7 +110,11 @@ func prepareManifest(m fleet.Manifest, owner string, shareable bool) (fleet.Mani
 	return m, err
 }
 
-// cacheSize bounds, in bytes of manifests, what is kept of prepared contents.
+// manifestOverhead is what a prepared manifest costs beyond its bytes, roughly: its key and digest, and in the spec of a work
+// the rules of its kind.
+const manifestOverhead = 2 << 10
+
+// cacheSize bounds, in bytes, what is kept of prepared contents.
 const cacheSize = 64 << 20
 
 // cache keeps prepared contents: a thousand clusters share few, and preparing reads every manifest.

@@ -318,6 +318,9 @@ func plannedCondition(out *report, err error) metav1.Condition {
 	default:
 		c.Status, c.Reason = metav1.ConditionTrue, ReasonSucceeded
 		c.Message = fmt.Sprintf("planned %s for %d clusters", fleet.ShortRevision(out.revision), len(out.planned.Clusters))
+		for _, w := range out.planned.Warnings {
+			c.Message += "; warning: " + w.Position() + ": " + w.Message
+		}
 	}
 	return c
 }

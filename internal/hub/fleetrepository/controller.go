@@ -138,7 +138,9 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	planned.Plan = out.plan
 	out.delivery = &planned
 	out.faults = slices.Clone(out.plan.Faults)
-	if err := r.deliver(ctx, repo, world, out); err != nil {
+	err = r.deliver(ctx, repo, world, out)
+	out.faults = withinRights(out.faults)
+	if err != nil {
 		return out, err
 	}
 	r.remember(repo, from, out)

@@ -2,6 +2,7 @@ package fleetrepository
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,36 +150,45 @@ func deliveredCondition(out *report, err error, revision string) metav1.Conditio
 	return c
 }
 
-// hubFaults are the first twenty, same faults of one application on many clusters folded into one.
-func hubFaults(faults []fleet.Fault) []musterv1alpha1.Fault {
-	type same struct {
-		reason  fleet.Reason
-		app     string
-		file    string
-		line    int
-		object  string
-		message string
-	}
-	at := map[same]int{}
-	var list []musterv1alpha1.Fault
+// withinRights leaves out what the plan says of single clusters when the repository was not allowed a set or binding through which
+// it may have reached them: who asks for the clusters of others must not learn their names. The refusal itself is told.
+func withinRights(faults []fleet.Fault) []fleet.Fault {
+	everywhere, in := false, map[string]bool{} // namespaces whose bindings were refused
 	for _, f := range faults {
-		key := same{f.Reason, f.Application, f.File, f.Line, f.Object, f.Message}
-		if i, ok := at[key]; ok {
-			list[i].Clusters = max(list[i].Clusters, 1) + 1
+		if f.Reason != fleet.Forbidden && f.Reason != fleet.Refused {
 			continue
 		}
+		kind, name, _ := strings.Cut(f.Object, " ")
+		namespace, _, _ := strings.Cut(name, "/")
+		everywhere = everywhere || kind == "ManagedClusterSet"
+		in[namespace] = in[namespace] || kind == "ManagedClusterSetBinding"
+	}
+	return slices.DeleteFunc(slices.Clone(faults), func(f fleet.Fault) bool {
+		namespace, _, _ := strings.Cut(f.Application, "/")
+		return f.Cluster != "" && (everywhere || in[namespace])
+	})
+}
+
+// hubFaults are the first twenty, same faults of one application on many clusters folded into one, which names the first.
+func hubFaults(faults []fleet.Fault) []musterv1alpha1.Fault {
+	var list []musterv1alpha1.Fault
+	for _, g := range fleet.GroupFaults(faults) {
 		if len(list) == 20 {
-			continue
+			break
 		}
-		at[key] = len(list)
-		message := f.Message
-		if f.Object != "" {
-			message = f.Object + ": " + message
+		f := musterv1alpha1.Fault{
+			Reason: string(g.Reason), Application: g.Application, File: g.File, Line: int32(g.Line), Message: g.Message, Move: string(g.Move),
 		}
-		list = append(list, musterv1alpha1.Fault{
-			Reason: string(f.Reason), Application: f.Application, Cluster: f.Cluster, File: f.File, Line: int32(f.Line),
-			Message: message, Move: string(f.Move),
-		})
+		if len(g.Clusters) > 0 {
+			f.Cluster = g.Clusters[0]
+		}
+		if len(g.Clusters) > 1 {
+			f.Clusters = int32(len(g.Clusters))
+		}
+		if g.Object != "" {
+			f.Message = g.Object + ": " + g.Message
+		}
+		list = append(list, f)
 	}
 	return list
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -192,5 +193,24 @@ func TestRewrittenHistoryNamesBothCommits(t *testing.T) {
 	c := fetchedCondition(&report{fetched: "bbbbbbbbbbbb", rewritten: rewrittenMessage("aaaaaaaaaaaa", "bbbbbbbbbbbb")})
 	if c.Status != "True" || c.Reason != "HistoryRewritten" || !strings.Contains(c.Message, "bbbbbbb does not follow from the commit before it, aaaaaaa") {
 		t.Errorf("%+v", c)
+	}
+}
+
+// TestFaultsStayWithinRights holds that a team does not learn the names of clusters by binding their set, which it may not.
+func TestFaultsStayWithinRights(t *testing.T) {
+	on := fleet.Fault{Reason: fleet.ExpressionFailed, Application: "retail/web", Cluster: "secret-1"}
+	other := fleet.Fault{Reason: fleet.ExpressionFailed, Application: "platform/ingress", Cluster: "edge-1"}
+	whole := fleet.Fault{Reason: fleet.ContentMissing, Application: "retail/web"}
+	binding := fleet.Fault{Reason: fleet.Forbidden, Object: "ManagedClusterSetBinding retail/secret"}
+	set := fleet.Fault{Reason: fleet.Refused, Object: "ManagedClusterSet secret"}
+	role := fleet.Fault{Reason: fleet.Forbidden, Object: "Role retail/reader"}
+	for name, tc := range map[string]struct{ faults, want []fleet.Fault }{
+		"Allowed":       {[]fleet.Fault{on, other, role}, []fleet.Fault{on, other, role}},
+		"BindingDenied": {[]fleet.Fault{on, other, whole, binding}, []fleet.Fault{other, whole, binding}},
+		"SetDenied":     {[]fleet.Fault{on, other, whole, set}, []fleet.Fault{whole, set}},
+	} {
+		if diff := cmp.Diff(tc.want, withinRights(tc.faults)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }

@@ -1,0 +1,108 @@
+package fleet
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/validate/content"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// maxAnnotations is what the annotations of one object may have in all, in bytes: apimachinery's TotalAnnotationSizeLimitB.
+const maxAnnotations = 256 << 10
+
+// WrongMetadata finds what every API server refuses in an object's metadata: the field, such as metadata.labels.env, and what is
+// wrong there, for people. Values are not quoted, names are. Both are empty when nothing is wrong.
+func WrongMetadata(group, kind string, metadata map[string]any) (field, problem string) {
+	name, _ := metadata["name"].(string)
+	if bad := wrongName(group, kind, name); bad != "" {
+		return "metadata.name", fmt.Sprintf("metadata.name %q: %s", name, bad)
+	}
+	namespace, isText := metadata["namespace"].(string)
+	if metadata["namespace"] != nil && !isText {
+		return "metadata.namespace", "metadata.namespace is not text"
+	}
+	if bad := validation.IsDNS1123Label(namespace); namespace != "" && len(bad) > 0 {
+		return "metadata.namespace", fmt.Sprintf("metadata.namespace %q: %s", namespace, ShortRule(bad[0]))
+	}
+	if field, problem = wrongEntries("metadata.labels", metadata["labels"], wrongLabel); problem != "" {
+		return field, problem
+	}
+	return wrongEntries("metadata.annotations", metadata["annotations"], wrongAnnotation)
+}
+
+// wrongEntries finds the first of the labels or annotations, by key, that is refused.
+func wrongEntries(at string, value any, wrong func(key, text string) string) (field, problem string) {
+	entries, ok := value.(map[string]any)
+	if value != nil && !ok {
+		return at, at + " is not a map"
+	}
+	size := 0
+	for _, key := range slices.Sorted(maps.Keys(entries)) {
+		text, ok := entries[key].(string)
+		if !ok && entries[key] != nil {
+			return at + "." + key, fmt.Sprintf("%s[%s] is not text: quote it", at, key)
+		}
+		if bad := wrong(key, text); bad != "" {
+			return at + "." + key, fmt.Sprintf("%s[%s]: %s", at, key, bad)
+		}
+		size += len(key) + len(text)
+	}
+	if at == "metadata.annotations" && size > maxAnnotations {
+		return at, fmt.Sprintf("%s are %d bytes together, and may be %d", at, size, maxAnnotations)
+	}
+	return "", ""
+}
+
+func wrongLabel(key, text string) string {
+	if bad := validation.IsQualifiedName(key); len(bad) > 0 {
+		return "the key is not allowed: " + ShortRule(bad[0])
+	}
+	if bad := validation.IsValidLabelValue(text); len(bad) > 0 {
+		return "the value is not allowed: " + ShortRule(bad[0])
+	}
+	return ""
+}
+
+// wrongAnnotation checks the key alone, in which case does not matter.
+func wrongAnnotation(key, _ string) string {
+	if bad := validation.IsQualifiedName(strings.ToLower(key)); len(bad) > 0 {
+		return "the key is not allowed: " + ShortRule(bad[0])
+	}
+	return ""
+}
+
+// wrongName says what is wrong with the name of an object, as far as that is known of its kind.
+func wrongName(group, kind, name string) string {
+	check := validation.IsDNS1123Subdomain
+	switch {
+	case group == "rbac.authorization.k8s.io":
+		check = content.IsPathSegmentName // colons are usual
+	case group == "" && (kind == "Namespace" || kind == "Service"),
+		group == "cluster.open-cluster-management.io" && kind == "ManagedCluster": // the hub makes a namespace of the name
+		check = validation.IsDNS1123Label
+	case strings.Contains(group, ".") && !strings.HasSuffix(group, ".k8s.io") && !ours(group):
+		check = content.IsPathSegmentName // an aggregated API server may take what a custom resource may not
+	}
+	if bad := check(name); len(bad) > 0 {
+		return ShortRule(bad[0])
+	}
+	return ""
+}
+
+func ours(group string) bool {
+	return group == "muster.dev" || strings.HasSuffix(group, ".open-cluster-management.io")
+}
+
+// ShortRule is what Kubernetes says of something that is not allowed, without the value, examples and expressions.
+func ShortRule(text string) string {
+	text = quotedValue.ReplaceAllString(text, "$3")
+	text, _, _ = strings.Cut(text, " (e.g.")
+	text, _, _ = strings.Cut(text, " (regex used")
+	return text
+}
+
+var quotedValue = regexp.MustCompile(`: Invalid value: ("(\\.|[^"\\])*"|[^ ]*?)(:|$)`)

@@ -1,0 +1,163 @@
+package plan
+
+import (
+	"bytes"
+	"compress/flate"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render"
+)
+
+// kept is a content as a plan keeps it: small, and shared by the clusters that get the same. What a thousand clusters get is
+// mostly the same text, so that the manifests are kept compressed, as what they add to those of the first cluster; they are
+// opened for one cluster at a time.
+type kept struct {
+	digest  string
+	heads   []fleet.Manifest // without JSON; shared by all contents that hold the same objects
+	values  map[string]string
+	defines []musterv1alpha1.APIResource // kinds that its custom resource definitions bring
+
+	store *store
+	bytes []byte
+}
+
+// open is the content again. It is not shared, and not kept.
+func (k *kept) open() (*fleet.Content, error) {
+	reader := flate.NewReaderDict(bytes.NewReader(k.bytes), k.store.dictionary)
+	text, err := io.ReadAll(reader)
+	if err != nil {
+		return nil, fmt.Errorf("open a content: %w", err)
+	}
+	content := &fleet.Content{Digest: k.digest, Values: k.values, Manifests: slices.Clone(k.heads)}
+	for i := range content.Manifests {
+		line, rest, _ := bytes.Cut(text, []byte{'\n'}) // canonical JSON has no line breaks
+		content.Manifests[i].JSON, text = slices.Clip(line), rest
+	}
+	return content, nil
+}
+
+// store keeps the contents of one application. It is safe for concurrent use.
+type store struct {
+	mutex        sync.Mutex
+	writer       *flate.Writer
+	dictionary   []byte // the manifests of the first content
+	contents     map[string]*kept
+	heads        map[string][]fleet.Manifest
+	values       map[string]map[string]string
+	applications map[applicationFacts]*musterv1alpha1.Application
+}
+
+// applicationFacts are what of an application can be another for each cluster once its content is rendered.
+type applicationFacts struct {
+	destination musterv1alpha1.Destination
+	account     string
+}
+
+func newStore() *store {
+	return &store{
+		contents: map[string]*kept{}, heads: map[string][]fleet.Manifest{}, values: map[string]map[string]string{},
+		applications: map[applicationFacts]*musterv1alpha1.Application{},
+	}
+}
+
+// keep takes a content in, once.
+func (s *store) keep(content *fleet.Content) (*kept, error) {
+	layers := digestOfValues(content.Values)
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if k, ok := s.contents[content.Digest+layers]; ok {
+		return k, nil
+	}
+	k := &kept{digest: content.Digest, heads: s.headsOf(content), store: s}
+	if _, ok := s.values[layers]; !ok {
+		s.values[layers] = content.Values
+	}
+	k.values = s.values[layers]
+	k.defines, _ = render.Defines(content) // one that cannot be read is refused by the API server
+	var err error
+	if k.bytes, err = s.compress(content); err != nil {
+		return nil, fmt.Errorf("keep a content: %w", err)
+	}
+	s.contents[content.Digest+layers] = k
+	return k, nil
+}
+
+func digestOfValues(values map[string]string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	h := sha256.New()
+	for _, path := range slices.Sorted(maps.Keys(values)) {
+		fmt.Fprintf(h, "%q %q\n", path, values[path])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// headsOf are the manifests of a content without what they say.
+func (s *store) headsOf(content *fleet.Content) []fleet.Manifest {
+	var key strings.Builder
+	heads := slices.Clone(content.Manifests)
+	type fields fleet.ObjectKey // all of them, which its String leaves out
+	for i := range heads {
+		heads[i].JSON = nil
+		fmt.Fprintf(&key, "%q %q\n", fields(heads[i].Key), heads[i].File)
+	}
+	if known, ok := s.heads[key.String()]; ok {
+		return known
+	}
+	s.heads[key.String()] = heads
+	return heads
+}
+
+func (s *store) compress(content *fleet.Content) ([]byte, error) {
+	var lines bytes.Buffer
+	for _, m := range content.Manifests {
+		lines.Write(m.JSON)
+		lines.WriteByte('\n')
+	}
+	var out bytes.Buffer
+	if s.writer == nil {
+		s.dictionary = bytes.Clone(lines.Bytes())
+		var err error
+		if s.writer, err = flate.NewWriterDict(&out, flate.DefaultCompression, s.dictionary); err != nil {
+			return nil, err
+		}
+	} else {
+		s.writer.Reset(&out)
+	}
+	if _, err := s.writer.Write(lines.Bytes()); err != nil {
+		return nil, err
+	}
+	if err := s.writer.Close(); err != nil {
+		return nil, err
+	}
+	return bytes.Clone(out.Bytes()), nil
+}
+
+// application is one for all clusters that have the same one, once rendered: without what was rendered.
+func (s *store) application(resolved *musterv1alpha1.Application) *musterv1alpha1.Application {
+	facts := applicationFacts{resolved.Spec.Destination, resolved.Spec.ServiceAccountName}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if known, ok := s.applications[facts]; ok {
+		return known
+	}
+	app := *resolved
+	app.Spec.Helm, app.Spec.Kustomize, app.Spec.Overrides = nil, nil, nil
+	s.applications[facts] = &app
+	return &app
+}
+
+// done lets go of what only keeping needs.
+func (s *store) done() {
+	s.writer, s.contents, s.heads, s.values, s.applications = nil, nil, nil, nil, nil
+}
