@@ -12,7 +12,7 @@ import (
 )
 
 // rendererBytes bounds what a command remembers of charts and manifests.
-const rendererBytes = 128 << 20
+const rendererBytes = 64 << 20
 
 // validation is the answer of validate.
 type validation struct {

@@ -223,7 +223,8 @@ func (r *run) refuse(step string, err error) {
 	r.result.wrong = wrong
 	r.result.Chosen, r.result.Groups, r.result.RequeueAt = nil, nil, time.Time{}
 	r.result.chosen, r.picked = nil, nil
-	reason := "the placement is misconfigured: " + wrong.Error()
+	_, problem := r.result.Problem()
+	reason := "the placement is misconfigured: " + problem
 	for i := range r.candidates {
 		r.drop(&r.candidates[i], step, reason)
 	}
