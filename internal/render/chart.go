@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/muster-io/muster/internal/fleet"
 	"helm.sh/helm/v3/pkg/chart"
@@ -27,13 +28,10 @@ type loadedChart struct {
 	root  *chartPlace
 	// usesCapabilities is true when a template, or a value that is rendered as one, could look at the cluster's version or APIs.
 	usesCapabilities bool
-	// usesTpl is true when values and files may be rendered as templates.
-	usesTpl bool
-	// calls of functions whose result differs from run to run.
-	calls []call
-	// edits of templates and files that have such calls, or take the keys of maps.
-	edits map[*chart.File][]edit
-	size  int64
+	// parsed are its templates: parsedKey -> parsedFile.
+	parsed   sync.Map
+	size     int64
+	unpacked int64 // bytes of its files, with those in archives
 }
 
 // chartPlace is where a chart and its subcharts are in the repository, by the name under which Helm speaks of them.
@@ -76,8 +74,19 @@ func readChart(tree fleet.Tree, dir string) (*loadedChart, error) {
 	}
 	sortDependencies(c.chart)
 	placeAliases(c.chart, c.root)
-	c.study()
+	eachChart(c.chart, func(sub *chart.Chart) {
+		for _, file := range slices.Concat(sub.Templates, sub.Files) {
+			c.usesCapabilities = c.usesCapabilities || bytes.Contains(file.Data, []byte("Capabilities"))
+		}
+	})
 	return c, nil
+}
+
+func eachChart(c *chart.Chart, visit func(*chart.Chart)) {
+	visit(c)
+	for _, sub := range c.Dependencies() {
+		eachChart(sub, visit)
+	}
 }
 
 func (c *loadedChart) invalid(file, message string) fleet.Fault {
@@ -97,7 +106,14 @@ func (c *loadedChart) loadArchive(tree fleet.Tree) error {
 	if err != nil {
 		return unreadable(c.dir, err)
 	}
-	if c.chart, err = loader.LoadArchive(bytes.NewReader(data)); err != nil {
+	files, err := loader.LoadArchiveFiles(bytes.NewReader(data))
+	if err != nil {
+		return c.invalid("", "the chart does not load: "+err.Error())
+	}
+	if err := c.check(files, "", 0); err != nil {
+		return err
+	}
+	if c.chart, err = loader.LoadFiles(files); err != nil {
 		return c.invalid("", "the chart does not load: "+err.Error())
 	}
 	c.size = int64(len(data)) * 20
@@ -113,12 +129,59 @@ func (c *loadedChart) loadFolder(tree fleet.Tree) error {
 	if err := w.folder(".", 0); err != nil {
 		return err
 	}
+	if err := c.check(w.files, "", 0); err != nil {
+		return err
+	}
 	for _, file := range w.files {
-		c.size += int64(len(file.Data))*3 + 256
+		c.size += int64(len(file.Data))*3 + actionCost*actionBytes(string(file.Data)) + 256
 		c.root.note(file)
 	}
 	if c.chart, err = loader.LoadFiles(w.files); err != nil {
 		return c.loadFault(err)
+	}
+	return nil
+}
+
+const (
+	// maxChart is the size of a chart with its subcharts, unpacked: Helm's own limit for one archive.
+	maxChart = 100 << 20
+	// maxPacked is how deep archives may be packed in archives. There are some that hold themselves.
+	maxPacked = 4
+)
+
+// parsedByHelm are the files of a chart that Helm parses as YAML when it loads it.
+var parsedByHelm = []string{"Chart.yaml", "Chart.lock", "values.yaml", "requirements.yaml", "requirements.lock"}
+
+// check finds what would become far larger than it is when Helm loads it. archive is the file that holds the files.
+func (c *loadedChart) check(files []*loader.BufferedFile, archive string, depth int) error {
+	refuse := func(name, message string) error {
+		if archive != "" {
+			name, message = archive, fmt.Sprintf("%s (%s)", message, name)
+		}
+		return fleet.Fault{Reason: fleet.ContentRefused, Move: fleet.Author, File: c.file(name), Message: message}
+	}
+	for _, file := range files {
+		if c.unpacked += int64(len(file.Data)); c.unpacked > maxChart {
+			return refuse(file.Name, fmt.Sprintf("the chart with its subcharts is larger than %s: list in .helmignore what it does not need", size(maxChart)))
+		}
+		if slices.Contains(parsedByHelm, path.Base(file.Name)) {
+			if err := documentFits(file.Data); err != nil {
+				return refuse(file.Name, err.Error())
+			}
+		}
+		if !strings.Contains(file.Name, "charts/") || path.Ext(file.Name) != ".tgz" {
+			continue
+		}
+		if depth == maxPacked {
+			return refuse(file.Name, "archives are packed in archives: unpack them")
+		}
+		below, err := loader.LoadArchiveFiles(bytes.NewReader(file.Data))
+		if err != nil {
+			continue // Helm says what is wrong with it
+		}
+		if err := c.check(below, cmp.Or(archive, file.Name), depth+1); err != nil {
+			return err
+		}
 	}
 	return nil
 }

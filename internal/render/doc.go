@@ -8,4 +8,7 @@
 // The same input gives the same bytes, in any process: nothing here asks a cluster, a clock, the network or the environment.
 // Random and time functions of templates are a fault when the output depends on them. Results are memoised by what was read,
 // so that a thousand clusters share the few renders that differ.
+//
+// Charts are programs of those who may push. Their templates, and expressions, run on a meter that ends them with a fault when
+// they pass a bound: no content takes more than seconds and some hundred MiB, and none takes the process along.
 package render

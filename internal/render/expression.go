@@ -26,6 +26,7 @@ type scope struct{ cluster *clusterv1.ManagedCluster }
 // expression is a text whose expressions are parsed. It is evaluated for one cluster at a time.
 type expression struct {
 	scope    scope
+	meter    *meter
 	template *template.Template
 	// alone is true when the text is exactly one expression, whose value is captured with its type in result.
 	alone  bool
@@ -58,9 +59,23 @@ func (e evaluationError) Unwrap() error { return e.cause }
 
 func newScope(cluster *clusterv1.ManagedCluster) scope { return scope{cluster: cluster} }
 
+// functions are what expressions call, through the meter.
 func (e *expression) functions() template.FuncMap {
+	functions := e.meter.guards()
+	for name, value := range e.vocabulary() {
+		f := newFunction(name, value)
+		f.manner = deep
+		functions[name] = f.bind(e.meter)
+	}
+	return functions
+}
+
+func (e *expression) vocabulary() template.FuncMap {
 	s := &e.scope
 	return template.FuncMap{
+		"print": fmt.Sprint, "printf": fmt.Sprintf, "println": fmt.Sprintln,
+		"html": template.HTMLEscaper, "js": template.JSEscaper, "urlquery": template.URLQueryEscaper,
+
 		"label":            s.label,
 		"claim":            s.claim,
 		"cluster":          s.facts,
@@ -228,18 +243,22 @@ func (s scope) value(source string) (any, error) {
 	if !strings.Contains(source, openExpression) {
 		return source, nil
 	}
-	e, err := parsed.take(source)
+	e, err := idle.take(source)
 	if err != nil {
 		return nil, err
 	}
-	defer parsed.giveBack(source, e)
+	defer idle.giveBack(source, e)
 	return e.evaluate(s)
 }
 
 func (e *expression) evaluate(s scope) (any, error) {
 	e.scope, e.result = s, nil
-	var out strings.Builder
+	e.meter.reset()
+	out := output{meter: e.meter}
 	if err := e.template.Execute(&out, nil); err != nil {
+		if e.meter.passed != nil {
+			return nil, fmt.Errorf("the expression %w", e.meter.passed)
+		}
 		return nil, evaluationError{executionMessage(err), err}
 	}
 	if e.alone {
@@ -249,7 +268,10 @@ func (e *expression) evaluate(s scope) (any, error) {
 }
 
 func parseExpression(source string) (*expression, error) {
-	e := &expression{}
+	if strings.Count(source, openExpression) > maxExpressions {
+		return nil, fmt.Errorf("there are more than %d expressions in one text", maxExpressions)
+	}
+	e := &expression{meter: newMeter(expressionLimits)}
 	t, err := template.New("expression").Delims(openExpression, closeExpression).
 		Option("missingkey=error").Funcs(e.functions()).Parse(source)
 	if err != nil {
@@ -262,11 +284,18 @@ func parseExpression(source string) (*expression, error) {
 		pipe.Cmds = append(pipe.Cmds, &parse.CommandNode{NodeType: parse.NodeCommand, Pos: pipe.Pos,
 			Args: []parse.Node{parse.NewIdentifier(capture).SetPos(pipe.Pos).SetTree(t.Tree)}})
 	}
+	p := &parsed{}
+	for _, t := range t.Templates() {
+		p.instrument(t.Tree, source, nil)
+	}
 	return e, nil
 }
 
-// parsed keeps expressions that nobody evaluates at the moment: a thousand clusters ask for the same few.
-var parsed = expressionCache{idle: map[string][]*expression{}}
+// maxExpressions in one text: the parser needs some of the stack for each that is nested.
+const maxExpressions = 1000
+
+// idle keeps expressions that nobody evaluates at the moment: a thousand clusters ask for the same few.
+var idle = expressionCache{idle: map[string][]*expression{}}
 
 // idleExpressions bounds how many are kept.
 const idleExpressions = 4096
@@ -369,7 +398,7 @@ func executionMessage(err error) string {
 	if errors.As(err, &known) {
 		return known.message
 	}
-	message := templatePrefix.ReplaceAllString(err.Error(), "")
+	message := unmarked(templatePrefix.ReplaceAllString(err.Error(), ""))
 	if at := executing.FindStringSubmatch(message); at != nil {
 		return "the expression fails at " + at[1] + ": " + message[len(at[0]):]
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chartutil"
-	"helm.sh/helm/v3/pkg/engine"
 	"helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/releaseutil"
 
@@ -143,12 +142,9 @@ func (h helmRun) objects() ([]object, error) {
 	return append(objects, templates...), nil
 }
 
-// prepare copies the chart and settles which subcharts are on. pick says what calls of non-deterministic functions give.
-func (h helmRun) prepare(pick func(call) variant) (*chart.Chart, chartutil.Values, error) {
+// prepare copies the chart and settles which subcharts are on.
+func (h helmRun) prepare() (*chart.Chart, chartutil.Values, error) {
 	copied := copyChart(h.chart.chart)
-	if pick != nil {
-		h.chart.substitute(copied, pick)
-	}
 	values, _ := cloneValue(h.values.values).(map[string]any)
 	if err := chartutil.ProcessDependenciesWithMerge(copied, values); err != nil {
 		return nil, nil, h.chart.invalid("Chart.yaml", "the dependencies' conditions and imports cannot be processed: "+withoutQuotes(err.Error()))
@@ -160,25 +156,34 @@ func (h helmRun) prepare(pick func(call) variant) (*chart.Chart, chartutil.Value
 	return copied, top, nil
 }
 
-// run renders with one choice of what the calls give.
-func (h helmRun) run(pick func(call) variant, values variant) (map[string]string, *chart.Chart, error) {
-	copied, top, err := h.prepare(pick)
+// outcome is what one run of the templates gave.
+type outcome struct {
+	files map[string]string
+	used  *chart.Chart // with the subcharts that are on
+	calls []call       // of random functions
+	err   error
+}
+
+// same tells whether two runs cannot be told apart.
+func (o outcome) same(other outcome) bool {
+	if o.err != nil && other.err != nil {
+		return o.err.Error() == other.err.Error()
+	}
+	return o.err == nil && other.err == nil && maps.Equal(o.files, other.files)
+}
+
+// run renders with one choice of what random functions give.
+func (h helmRun) run(pick func(call) variant) outcome {
+	copied, top, err := h.prepare()
 	if err != nil {
-		return nil, nil, err
+		return outcome{err: err}
 	}
-	if h.chart.usesTpl && pick != nil {
-		if table, ok := top["Values"].(chartutil.Values); ok {
-			substituteValues(map[string]any(table), values)
-		}
+	files, calls, err := h.chart.execute(copied, top, pick)
+	var failed *templateError
+	if errors.As(err, &failed) {
+		err = h.templateFault(failed)
 	}
-	files, err := engine.Engine{}.Render(copied, top)
-	if err != nil {
-		return nil, nil, h.templateFault(err)
-	}
-	for name, text := range files {
-		files[name] = restore(text)
-	}
-	return files, copied, nil
+	return outcome{files, copied, calls, err}
 }
 
 // manifests reads the rendered files, leaves out NOTES and partials, and deals with hooks.
@@ -281,72 +286,35 @@ func (h helmRun) crds(used *chart.Chart) ([]object, error) {
 
 // files renders the chart such that nothing random reaches the output, or says which call would.
 func (h helmRun) files() (map[string]string, *chart.Chart, error) {
-	if len(h.chart.calls) == 0 && !h.valuesHaveCalls() {
-		return h.run(all(first), first)
+	a := h.run(func(call) variant { return first })
+	if len(a.calls) > 0 && !a.same(h.run(func(call) variant { return second })) {
+		return nil, nil, h.culprit(a)
 	}
-	a, used, errA := h.run(all(first), first)
-	b, _, errB := h.run(all(second), second)
-	if errA == nil && errB == nil && maps.Equal(a, b) {
-		return a, used, nil
-	}
-	if errA != nil && errB != nil {
-		if _, _, err := h.run(nil, first); err != nil {
-			return nil, nil, err // the chart's own failure, with or without the calls
-		}
-	}
-	return nil, nil, h.culprit(a, errA)
+	return a.files, a.used, a.err
 }
-
-func all(v variant) func(call) variant { return func(call) variant { return v } }
-
-func (h helmRun) valuesHaveCalls() bool {
-	if !h.chart.usesTpl {
-		return false
-	}
-	copied := copyChart(h.chart.chart)
-	values, err := chartutil.CoalesceValues(copied, h.values.values)
-	if err != nil {
-		return false
-	}
-	_, found := substituteValues(map[string]any(values), first)
-	return found
-}
-
-// maxSuspects bounds how many calls are tried one by one to find the one that changes the output.
-const maxSuspects = 64
 
 // culprit finds the first call that changes the output when it alone gives something else.
-func (h helmRun) culprit(a map[string]string, errA error) error {
-	for i, suspect := range h.chart.calls {
-		if i == maxSuspects {
-			break
-		}
-		b, _, errB := h.run(func(c call) variant {
-			if c.template == suspect.template && c.index == suspect.index {
+func (h helmRun) culprit(a outcome) error {
+	for _, suspect := range a.calls {
+		alone := h.run(func(c call) variant {
+			if c.key == suspect.key {
 				return second
 			}
 			return first
-		}, first)
-		if !maps.Equal(a, b) || (errA == nil) != (errB == nil) {
+		})
+		if !alone.same(a) {
 			return h.notDeterministic(suspect)
 		}
 	}
-	if len(h.chart.calls) > 0 && !h.valuesHaveCalls() {
-		return h.notDeterministic(h.chart.calls[0])
-	}
-	return fleet.Fault{Reason: fleet.NotDeterministic, Move: fleet.Author, File: h.chart.dir,
-		Message: "a value that the chart renders with tpl calls a function whose result differs every time: give the result as a value"}
+	return h.notDeterministic(a.calls[0])
 }
 
 func (h helmRun) notDeterministic(c call) fleet.Fault {
-	file, inside := h.chart.locate(c.template)
-	line := c.line
-	where := ""
-	if inside != "" {
-		where, line = fmt.Sprintf(" (%s:%d)", inside, c.line), 0
+	message := fmt.Sprintf("%s gives another result every time: supply the value that the template asks for before it calls %s", c.function, c.function)
+	if c.inText {
+		message = fmt.Sprintf("a text that tpl renders here calls %s, which gives another result every time: give the result as a value", c.function)
 	}
-	return fleet.Fault{Reason: fleet.NotDeterministic, Move: fleet.Author, File: file, Line: line,
-		Message: fmt.Sprintf("%s gives another result every time%s: supply the value that the template asks for before it calls %s", c.function, where, c.function)}
+	return h.placed(fleet.Fault{Reason: fleet.NotDeterministic, Move: fleet.Author, Message: message}, c.template, c.line)
 }
 
 var errNoSchema = errors.New("a schema may refer to nothing outside its chart")

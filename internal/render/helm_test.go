@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -333,11 +334,28 @@ func TestNonDeterministicFunctions(t *testing.T) {
 		"tpl":                 {wrap(`tpl .Values.t .`), `{values: {t: "{{ randAlphaNum 3 }}"}}`, "", 0, "a template in a value"},
 		"tpl supplied":        {wrap(`tpl .Values.t .`), `{values: {p: q, t: "{{ .Values.p | default (randAlphaNum 3) }}"}}`, `"v":"q"`, 0, "a template in a value"},
 		"passes through":      {wrap(`.Values.t`) + "  w: {{ tpl \"a\" . }}\n", `{values: {t: "{{ now }} {{ keys .m }} {{ randInt 1 2 }}"}}`, `"v":"{{ now }} {{ keys .m }} {{ randInt 1 2 }}"`, 0, "another program's template is left alone"},
+		"tpl of a literal":    {wrap(`tpl "{{ randAlphaNum 5 }}" .`), `{}`, "", 5, "a template in a text of the chart"},
+		"tpl of a built name": {wrap(`tpl (printf "{{ %s%s 5 }}" "rand" "AlphaNum") .`), `{}`, "", 5, "nothing of it is written anywhere"},
+		"tpl in tpl":          {wrap(`tpl "{{ tpl .Values.t . }}" .`), `{values: {t: "{{ now }}"}}`, "", 5, "the outer call has a line"},
+		"tpl that defines":    {wrap(`tpl "{{ define \"x\" }}{{ uuidv4 }}{{ end }}{{ include \"x\" . }}" .`), `{}`, "", 5, "a template in a text"},
+		"tpl of no effect":    {wrap(`tpl "{{ randAlphaNum 5 | len }}" .`), `{}`, `"v":"5"`, 0, "always five"},
+		"second tpl counts":   {"{{ $a := tpl \"{{ now }}\" . }}\n" + wrap(`tpl "{{ now }}" .`), `{}`, "", 6, "the call that matters is named"},
+		"in a helper":         {"{{ define \"h\" }}\n{{ randAlpha 5 }}{{ end }}" + wrap(`tpl "{{ include \"h\" . }}" . | trim`), `{}`, "", 2, "its own line, also below tpl"},
+		"date of a text":      {wrap(`date "2006" "2020-01-01"`), `{}`, "", 5, "sprig takes what is no date for now"},
+		"date of a date":      {wrap(`date "2006" (toDate "2006-01-02" "2020-01-01")`), `{}`, `"v":"2020"`, 0, "the machine's zone is not asked"},
+		"age":                 {wrap(`ago 0`), `{}`, "", 5, "the clock"},
+		"local time":          {wrap(`(toDate "2006" "2020").Local`), `{}`, "", 5, "the machine's zone"},
+		"address":             {wrap(`printf "%p" (dict)`), `{}`, "", 5, "where a value is in memory"},
+		"address below":       {wrap(`print .Chart`), `{}`, "", 5, "Go prints the addresses of what is below"},
+		"one number":          {wrap(`randInt 5 6`), `{}`, `"v":"5"`, 0, "no choice"},
+		"nothing to shuffle":  {wrap(`shuffle "aaa"`), `{}`, `"v":"aaa"`, 0, "no difference"},
+		"failure beside":      {"{{ $a := genCA \"a\" 365 }}\n{{ required \"set it\" .Values.missing }}", `{}`, "", -2, "the chart's own failure is what its author has to know"},
 		"lookup sees nothing": {wrap(`(lookup "v1" "Secret" "a" "b") | default "none"`), `{}`, `"v":"none"`, 0, "no cluster is asked"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			archive, spec := helmCase(test.template, test.helm)
+			archive = strings.Replace(archive, "version: 1.0.0\n", "version: 1.0.0\nmaintainers: [{name: m}]\n", 1)
 			in := input(t, archive, spec)
 			if test.want != "" {
 				if got := texts(mustRender(t, New(1<<20), in))[0]; !strings.Contains(got, test.want) {
@@ -346,10 +364,83 @@ func TestNonDeterministicFunctions(t *testing.T) {
 				return
 			}
 			f := faultOf(t, in)
+			if test.line < 0 {
+				if f.Reason != fleet.RenderFailed || f.Position() != fmt.Sprintf("%s:%d", at, -test.line) {
+					t.Errorf("%s: got %s %s %q", test.why, f.Reason, f.Position(), f.Message)
+				}
+				return
+			}
 			if f.Reason != fleet.NotDeterministic || test.line > 0 && f.Position() != fmt.Sprintf("%s:%d", at, test.line) {
 				t.Errorf("%s: got %s %s %q, want line %d", test.why, f.Reason, f.Position(), f.Message, test.line)
 			}
 		})
+	}
+}
+
+// TestNothingIsSharedBetweenRuns lets a template change what it sees. A run after it must see it as it was.
+func TestNothingIsSharedBetweenRuns(t *testing.T) {
+	archive := `
+-- chart/Chart.yaml --
+apiVersion: v2
+name: web
+version: 1.0.0
+dependencies: [{name: sub, version: 1.0.0}]
+-- chart/values.yaml --
+table: {a: b}
+-- chart/charts/sub/Chart.yaml --
+apiVersion: v2
+name: sub
+version: 1.0.0
+-- chart/charts/sub/values.yaml --
+table: {a: b}
+-- chart/templates/x.yaml --
+` + configMap + `data: {table: {{ hasKey .Values.table "more" | quote }}, sub: {{ hasKey .Values.sub.table "more" | quote }}, {{ .Values.key }}: a}
+{{ $_ := set .Values.table "more" 1 }}{{ $_ := set .Values.sub.table "more" 1 }}{{ $_ := merge .Values.table .Values.sub }}
+`
+	r := New(1 << 20)
+	for _, key := range []string{"k", "l", "m"} {
+		content := mustRender(t, r, input(t, archive, `{source: {path: chart}, helm: {values: {key: `+key+`}}}`))
+		if got := texts(content)[0]; !strings.Contains(got, `"table":"false"`) || !strings.Contains(got, `"sub":"false"`) {
+			t.Errorf("with %s: %s", key, got)
+		}
+	}
+}
+
+func TestFilesOfOneBaseName(t *testing.T) {
+	archive, spec := helmCase(configMap+"data:\n{{ (.Files.Glob \"f/**\").AsConfig | indent 2 }}", "{}")
+	archive += "\n-- chart/f/a/x --\nfrom a\n-- chart/f/b/x --\nfrom b\n-- chart/f/c/x --\nfrom c\n"
+	for range 20 {
+		if got := texts(mustRender(t, New(1<<20), input(t, archive, spec)))[0]; !strings.Contains(got, "from c") {
+			t.Fatalf("the last file counts, always: %s", got)
+		}
+	}
+}
+
+func TestChartsThatUnpackWithoutEnd(t *testing.T) {
+	inner := pack(t, "-- a/Chart.yaml --\napiVersion: v2\nname: a\nversion: 1.0.0\n")
+	for range 6 {
+		var all bytes.Buffer
+		zipped := gzip.NewWriter(&all)
+		w := tar.NewWriter(zipped)
+		for name, data := range map[string][]byte{"a/Chart.yaml": []byte("apiVersion: v2\nname: a\nversion: 1.0.0\n"), "a/charts/a.tgz": inner} {
+			if err := w.WriteHeader(&tar.Header{Name: name, Size: int64(len(data)), Mode: 0o644}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write(data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(w.Close(), zipped.Close()); err != nil {
+			t.Fatal(err)
+		}
+		inner = all.Bytes()
+	}
+	m := files(webChart)
+	m["chart/charts/a.tgz"] = &fstest.MapFile{Data: inner}
+	in := input(t, "", `{source: {path: chart}}`)
+	in.Tree = fleet.TreeOf(m)
+	if f := faultOf(t, in); f.Reason != fleet.ContentRefused || f.Position() != "chart/charts/a.tgz" || !strings.Contains(f.Message, "packed in archives") {
+		t.Errorf("got %s %s %q", f.Reason, f.Position(), f.Message)
 	}
 }
 

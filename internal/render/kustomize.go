@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/muster-io/muster/internal/fleet"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/yaml"
@@ -17,6 +18,11 @@ import (
 
 // kustomizing is held while Kustomize runs: it keeps the OpenAPI schema of the build in a global.
 var kustomizing sync.Mutex
+
+// maxCopied is how much the copy operations of one JSON patch may add: each may copy what the one before it made.
+const maxCopied = 16 << 20
+
+func init() { jsonpatch.AccumulatedCopySizeLimit = maxCopied } // Kustomize has no other way to say it
 
 // maxReadings is how many versions of an overlay are remembered side by side, such as base and head of a change.
 const maxReadings = 4
@@ -104,11 +110,15 @@ func kustomize(files *treeFiles, dir string) (objects []object, err error) {
 	if err != nil {
 		return nil, files.fault(dir, err)
 	}
+	var total int64
 	for _, resource := range resources.Resources() {
 		file := originOf(dir, resource.GetAnnotations()[originAnnotation])
 		data, err := resource.MarshalJSON()
 		if err != nil {
 			return nil, object{file: file}.invalid("cannot be written as JSON")
+		}
+		if total += int64(len(data)); total > maxRendered {
+			return nil, tooMuch(dir)
 		}
 		found, err := readJSON(file, 0, data)
 		if err != nil {

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -108,5 +109,32 @@ func TestKustomizeLinksInACircle(t *testing.T) {
 	in.Tree = circleTree{files("-- o/kustomization.yaml --\nresources: [self]\n-- o/self@ --\n../o\n")}
 	if f := faultOf(t, in); f.Reason != fleet.RenderFailed || f.Position() != "o/kustomization.yaml" {
 		t.Errorf("it must end: %v", f)
+	}
+}
+
+// TestOverlaysAreBounded has overlays that name each other twice, and a patch that copies what it copied.
+func TestOverlaysAreBounded(t *testing.T) {
+	doubling := "-- o0/kustomization.yaml --\nresources: [a.yaml]\n-- o0/a.yaml --\n" + configMap
+	for i := range 30 {
+		doubling += fmt.Sprintf("-- o%[2]d/kustomization.yaml --\nresources: [u, v]\n"+
+			"-- o%[2]d/u/kustomization.yaml --\nresources: [../../o%[1]d]\nnameSuffix: -u\n"+
+			"-- o%[2]d/v/kustomization.yaml --\nresources: [../../o%[1]d]\nnameSuffix: -v\n", i, i+1)
+	}
+	copying := "-- o/kustomization.yaml --\nresources: [a.yaml]\npatches:\n- target: {kind: ConfigMap}\n  patch: |-\n"
+	for i := range 40 {
+		copying += fmt.Sprintf("    - {op: copy, from: /data, path: /data/x%d}\n", i)
+	}
+	copying += "-- o/a.yaml --\n" + configMap + "data: {a: b}\n"
+	tests := map[string]struct{ archive, path, says string }{
+		"doubling": {doubling, "o30", "the overlay reads more than"},
+		"copying":  {copying, "o", "does not render"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := faultOf(t, input(t, test.archive, "{source: {path: "+test.path+"}}"))
+			if f.Reason != fleet.RenderFailed || !strings.Contains(f.Message, test.says) {
+				t.Errorf("got %s %s %q", f.Reason, f.Position(), f.Message)
+			}
+		})
 	}
 }

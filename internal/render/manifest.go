@@ -71,6 +71,9 @@ func readDocument(doc document) ([]object, error) {
 	if doc.strict {
 		convert = yaml.YAMLToJSONStrict
 	}
+	if err := documentFits([]byte(doc.text)); err != nil {
+		return nil, fleet.Fault{Reason: fleet.ContentRefused, Move: fleet.Author, File: doc.file, Line: doc.line, Message: err.Error()}
+	}
 	data, err := convert([]byte(doc.text))
 	if err != nil {
 		f := yamlFault(fleet.ManifestInvalid, doc.file, doc.line, err)

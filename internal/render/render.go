@@ -95,6 +95,9 @@ func (r *Renderer) render(in Input, resolved *Resolved) (*fleet.Content, error) 
 		if err != nil {
 			return nil, 0, err
 		}
+		if len(objects) > maxObjects {
+			return nil, 0, tooMuch(s.path)
+		}
 		return newRendered(objects), sizeOf(objects), nil
 	})
 	if err != nil {
@@ -105,6 +108,17 @@ func (r *Renderer) render(in Input, resolved *Resolved) (*fleet.Content, error) 
 		return content, err
 	}
 	return &fleet.Content{Manifests: content.Manifests, Digest: content.Digest, Values: job.values}, nil
+}
+
+// What one application may bring to one cluster, far above what a hub keeps for one.
+const (
+	maxRendered = 32 << 20
+	maxObjects  = 10_000
+)
+
+func tooMuch(file string) fleet.Fault {
+	return fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, File: file,
+		Message: fmt.Sprintf("renders more than %d objects or %s: make several applications of it", maxObjects, size(maxRendered))}
 }
 
 // job is one run of an engine, not yet begun. Jobs with equal keys give equal objects.

@@ -21,7 +21,7 @@ func (h helmRun) checkSchema() error {
 	if !hasSchema(h.chart.chart) {
 		return nil
 	}
-	copied, top, err := h.prepare(nil)
+	copied, top, err := h.prepare()
 	if err != nil {
 		return err
 	}

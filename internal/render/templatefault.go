@@ -1,24 +1,38 @@
 package render
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
+	"text/template"
 
 	"github.com/muster-io/muster/internal/fleet"
 	"helm.sh/helm/v3/pkg/chart"
 )
 
-// What Helm's engine says when a template fails:
+// templateError is a run of templates that failed.
+type templateError struct {
+	error
+	at    string // the template of the chart that was parsed or executed
+	meter *meter
+}
+
+func (e *templateError) Unwrap() error { return e.error }
+
+// parseError is a template that does not parse.
+type parseError struct{ error }
+
+func (e parseError) Unwrap() error { return e.error }
+
+// What text/template says:
 //
-//	template: web/templates/a.yaml:3:5: executing "web/templates/a.yaml" at <include "b" .>: error calling include: template: ...
-//	execution error at (web/templates/a.yaml:3:5): a message of required or fail
-//	parse error at (web/templates/a.yaml:3): unexpected "}" in operand
+//	template: web/templates/a.yaml:3:5: executing "web/templates/a.yaml" at <include "b" .>: error calling include: in what it renders
+//	template: web/templates/a.yaml:3: unexpected "}" in operand
 var (
 	executionPlace = regexp.MustCompile(`template: ([^:\s]+):(\d+):\d+: executing "[^"]*" at <([^\n]*?)>: `)
-	wrappedPlace   = regexp.MustCompile(`^(?:execution|parse) error (?:at|in) \(([^:)]+)(?::(\d+))?(?::\d+)?\): `)
+	parsePlace     = regexp.MustCompile(`^template: ([^:]+):(\d+): `)
 )
 
 // harmless are failures in whose words there is no value. Others lose everything after the function that failed.
@@ -31,44 +45,76 @@ var harmless = []*regexp.Regexp{
 	regexp.MustCompile(`^invalid value; expected \S+$`),
 	regexp.MustCompile(`^incompatible types for comparison$`),
 	regexp.MustCompile(`^template "[^"]+" not defined$`),
-	regexp.MustCompile(`^error calling include: template: no template "[^"]+" associated with template "gotpl"$`),
+	regexp.MustCompile(`^error calling include: no template "[^"]+"$`),
 }
 
 var failedFunction = regexp.MustCompile(`^error calling (\w+):`)
 
-// templateFault turns an error of Helm's engine into a fault with the file and line of the template and a message without values.
-func (h helmRun) templateFault(err error) error {
-	text := err.Error()
-	name, line, message := "", "", "the chart does not render"
-	if last := innermost(text); last != nil {
-		name, line = text[last[2]:last[3]], text[last[4]:last[5]]
-		message = h.reasonOf(text[last[6]:last[7]], text[last[1]:])
-	} else if at := wrappedPlace.FindStringSubmatch(text); at != nil {
-		name, line = at[1], at[2]
-		message = h.ownWords(text[len(at[0]):], strings.HasPrefix(text, "parse"))
+// failure is where, in the templates, a run failed.
+type failure struct {
+	template string
+	line     int
+	action   string
+	why      string
+}
+
+// templateFault turns a failed run into a fault with the file and line of the template and a message without values.
+func (h helmRun) templateFault(err *templateError) error {
+	at := innermost(err)
+	f := fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author} // not Err: it quotes values
+	var bound *unbounded
+	var address *addressed
+	var refused *refusal
+	var parsing parseError
+	switch {
+	case err.meter.passed != nil:
+		f.Message = "the chart " + err.meter.passed.Error()
+	case errors.As(err, &bound):
+		f.Message = "the chart " + bound.Error()
+	case errors.As(err, &address):
+		f.Reason = fleet.NotDeterministic
+		f.Message = address.message + " depends on where the chart is rendered, so that the result differs: name the fields that you want"
+	case errors.As(err, &refused):
+		f.Message = h.ownWords(refused.message)
+	case errors.As(err, &parsing):
+		text := parsing.Error()
+		if place := parsePlace.FindStringSubmatch(text); place != nil {
+			at.template, text = place[1], text[len(place[0]):]
+			at.line, _ = strconv.Atoi(place[2])
+		}
+		f.Message = "the template does not parse: " + text
+	default:
+		f.Message = h.reasonOf(at.action, at.why)
 	}
-	file, inside := h.chart.locate(name)
-	if name == "" {
-		file = h.chart.dir
-	}
-	f := fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, File: file, Message: message} // not Err: it quotes values
-	f.Line, _ = strconv.Atoi(line)
+	return h.placed(f, at.template, at.line)
+}
+
+// placed completes a fault with the file of a template.
+func (h helmRun) placed(f fleet.Fault, template string, line int) fleet.Fault {
+	file, inside := h.chart.locate(template)
+	f.File, f.Line = file, line
 	if inside != "" {
-		f.Message = fmt.Sprintf("%s (%s:%s)", message, inside, line)
+		f.Message = fmt.Sprintf("%s (%s)", f.Message, position(inside, line))
 		f.Line = 0
 	}
 	return f
 }
 
 // innermost finds the deepest place of a template in an error. A text that tpl rendered is none: it has no file.
-func innermost(text string) []int {
-	places := executionPlace.FindAllStringSubmatchIndex(text, -1)
-	for _, at := range slices.Backward(places) {
-		if strings.Contains(text[at[2]:at[3]], "/") {
-			return at
+func innermost(err *templateError) failure {
+	found := failure{template: err.at}
+	var failed template.ExecError
+	for e := error(err); errors.As(e, &failed); e = failed.Err {
+		text := unmarked(failed.Error())
+		place := executionPlace.FindStringSubmatch(text)
+		if place == nil || !strings.Contains(place[1], "/") {
+			continue
 		}
+		_, why, _ := strings.Cut(text, place[0])
+		found = failure{template: place[1], action: place[3], why: why}
+		found.line, _ = strconv.Atoi(place[2])
 	}
-	return nil
+	return found
 }
 
 // reasonOf says why an action failed.
@@ -96,12 +142,9 @@ func (h helmRun) reasonOf(action, why string) string {
 	return "the template fails" + at
 }
 
-// ownWords are the message of required, fail or the parser, as far as the chart itself says them.
-func (h helmRun) ownWords(message string, parsing bool) string {
+// ownWords are the message of required or fail, as far as the chart itself says them.
+func (h helmRun) ownWords(message string) string {
 	message = strings.TrimSpace(message)
-	if parsing {
-		return "the template does not parse: " + message
-	}
 	if h.inTemplates(message) {
 		return message
 	}

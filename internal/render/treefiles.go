@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,6 +28,8 @@ type treeFiles struct {
 	refused error    // the first thing that would have left the tree
 	// addedOrigins is true when the origin annotations were asked for here and not by the author.
 	addedOrigins bool
+	// bytes and documents that were read so far.
+	bytes, documents int64
 }
 
 var _ filesys.FileSystem = (*treeFiles)(nil)
@@ -128,6 +131,9 @@ func (t *treeFiles) ReadFile(p string) ([]byte, error) {
 		return nil, err
 	}
 	t.order = append(t.order, name)
+	if err := t.count(name, data); err != nil {
+		return nil, err
+	}
 	if slices.Contains(kustomizationFiles, path.Base(name)) {
 		return t.examine(name, data)
 	}
@@ -135,6 +141,26 @@ func (t *treeFiles) ReadFile(p string) ([]byte, error) {
 		return data, t.examineConfig(name, data)
 	}
 	return data, nil
+}
+
+// Kustomize reads a base each time that an overlay names it, and makes its objects anew: overlays that name each other twice
+// double what comes out at each step, so that what is read bounds what is made.
+const (
+	maxOverlayBytes     = 64 << 20
+	maxOverlayDocuments = 2000 // and entries of kustomizations; Kustomize compares each object with each
+)
+
+// count counts what is read.
+func (t *treeFiles) count(name string, data []byte) error {
+	t.bytes += int64(len(data))
+	t.documents += 1 + int64(bytes.Count(data, []byte("\n---")))
+	if t.bytes > maxOverlayBytes || t.documents > maxOverlayDocuments {
+		return t.refuse(name, 0, fmt.Sprintf("the overlay reads more than %s or %d documents: look for bases that are named again and again", size(maxOverlayBytes), maxOverlayDocuments))
+	}
+	if err := aliasesFit(data); err != nil {
+		return t.refuseAs(fleet.ContentRefused, name, 0, err.Error())
+	}
+	return nil
 }
 
 // ReadDir lists a folder.
@@ -224,6 +250,9 @@ func (t *treeFiles) examine(file string, data []byte) ([]byte, error) {
 	fields := map[string]*yamlv3.Node{}
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		fields[root.Content[i].Value] = root.Content[i+1]
+		if root.Content[i+1].Kind == yamlv3.SequenceNode {
+			t.documents += int64(len(root.Content[i+1].Content))
+		}
 	}
 	for _, name := range []string{"helmCharts", "helmChartInflationGenerator"} {
 		if n := fields[name]; n != nil {
@@ -322,8 +351,12 @@ func (t *treeFiles) examineLeaves(file string, n *yamlv3.Node) error {
 
 // refuse stops the run: Kustomize sees an error, the author the fault.
 func (t *treeFiles) refuse(file string, line int, message string) error {
+	return t.refuseAs(fleet.RenderFailed, file, line, message)
+}
+
+func (t *treeFiles) refuseAs(reason fleet.Reason, file string, line int, message string) error {
 	if t.refused == nil {
-		t.refused = fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, File: file, Line: line, Message: message}
+		t.refused = fleet.Fault{Reason: reason, Move: fleet.Author, File: file, Line: line, Message: message}
 	}
 	return errors.New("refused")
 }

@@ -29,7 +29,14 @@ func readManifests(tree fleet.Tree, name string) ([]object, error) {
 			Message: "the folder holds neither a chart, nor an overlay, nor manifests (*.yaml, *.yml, *.json)"}
 	}
 	var objects []object
+	var total int64
 	for _, file := range files {
+		if info, err := fs.Stat(tree, file); err == nil {
+			total += info.Size()
+		}
+		if total > maxRendered {
+			return nil, tooMuch(name)
+		}
 		found, err := readManifestFile(tree, file)
 		if err != nil {
 			return nil, err
