@@ -357,16 +357,16 @@ func TestUnrecordedIsNotApplied(t *testing.T) {
 	before := s.work("web").Generation
 	events := s.watchWork("web")
 	s.put("web", objects{a, b}, serverSide(false), mode("Correct"))
-	for w := range events {
+	s.expectSeen(events, "what became of the generation", func(w *workv1.ManifestWork) bool {
 		c := meta.FindStatusCondition(w.Status.Conditions, workv1.WorkApplied)
 		if c == nil || w.Generation == before || c.ObservedGeneration != w.Generation {
-			continue
+			return false
 		}
 		if c.Status != metav1.ConditionFalse {
 			t.Errorf("the first that the hub hears of the generation is %v", c)
 		}
-		break
-	}
+		return true
+	})
 	s.expectManifest("web", 1, workv1.ManifestApplied, says("False", workv1.ReasonAppliedManifestFailed, "the disk is full"))
 	if s.live(b) != nil {
 		t.Error("applied without a record")

@@ -63,16 +63,13 @@ func TestDriftReportedFirst(t *testing.T) {
 	s.expectApplied("web")
 	events := s.watchWork("web")
 	s.edit(d, int64(5), "spec", "replicas")
-	for w := range events {
+	s.expectSeen(events, "drift", func(w *workv1.ManifestWork) bool {
 		c := condition(w, 0, "Drift")
-		if c == nil {
-			continue
-		}
-		if c.Status != metav1.ConditionTrue || c.Reason != drift.ReasonDetected {
+		if c != nil && (c.Status != metav1.ConditionTrue || c.Reason != drift.ReasonDetected) {
 			t.Errorf("the first thing that the hub hears is %v", c)
 		}
-		break
-	}
+		return c != nil
+	})
 }
 
 // TestDriftReport: in the mode Report an edit is told and left, over a restart too, until the manifest changes.
@@ -209,11 +206,9 @@ func TestResync(t *testing.T) {
 	s.expectValue(c, "1", "data", "k")
 	events := s.watchWork("web")
 	s.remove(c)
-	for w := range events { // it may be back at once, and is told to be away all the same
-		if meta.IsStatusConditionFalse(w.Status.Conditions, workv1.WorkAvailable) {
-			break
-		}
-	}
+	s.expectSeen(events, "that the object is away, however soon it is back", func(w *workv1.ManifestWork) bool {
+		return meta.IsStatusConditionFalse(w.Status.Conditions, workv1.WorkAvailable)
+	})
 	s.expectValue(c, "1", "data", "k")
 	s.expectWork("web", workv1.WorkAvailable, metav1.ConditionTrue)
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -119,6 +120,25 @@ func (s *site) watchWork(name string) <-chan *workv1.ManifestWork {
 		}
 	}()
 	return works
+}
+
+// expectSeen waits for a version of a work that f wants. It may be gone again a moment later.
+func (s *site) expectSeen(works <-chan *workv1.ManifestWork, what string, f func(*workv1.ManifestWork) bool) {
+	s.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case w, open := <-works:
+			if !open {
+				s.Fatalf("the watch ended before it saw %s", what)
+			}
+			if f(w) {
+				return
+			}
+		case <-deadline:
+			s.Fatalf("never seen: %s", what)
+		}
+	}
 }
 
 func condition(w *workv1.ManifestWork, ordinal int, kind string) *metav1.Condition {
