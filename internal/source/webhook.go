@@ -1,15 +1,17 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -21,7 +23,11 @@ const webhookBody = 1 << 20
 //
 //	GitHub          X-Hub-Signature-256: sha256=<hex HMAC-SHA256 of the body>
 //	Gitea, Forgejo  X-Gitea-Signature: <hex HMAC-SHA256 of the body>
-//	GitLab          X-Gitlab-Token: <the token>
+//	GitLab          webhook-signature: v1,<base64 HMAC-SHA256 of webhook-id.webhook-timestamp.body>
+//
+// The last is what the specification Standard Webhooks says, with a token of "whsec_" and the key in base64. GitLab's older
+// X-Gitlab-Token, which is the secret itself, proves nothing about the body and is not taken. An old request that is sent
+// again is one more look at the repository, so that its age is not asked for.
 //
 // An unknown repository, one without a token and a wrong signature give the same answer.
 type Webhook struct {
@@ -79,19 +85,37 @@ func webhookTarget(path string) (namespace, name string, ok bool) {
 
 // signatureHolds compares in constant time whichever signature the request carries.
 func signatureHolds(header http.Header, body, secret []byte) bool {
-	mac := hmac.New(sha256.New, secret)
-	mac.Write(body)
-	want := mac.Sum(nil)
-	matches := func(signature string) bool {
-		got, err := hex.DecodeString(signature)
-		return err == nil && hmac.Equal(got, want)
-	}
 	if value, ok := strings.CutPrefix(header.Get("X-Hub-Signature-256"), "sha256="); ok {
-		return matches(value)
+		got, err := hex.DecodeString(value)
+		return err == nil && signs(secret, got, body)
 	}
 	if value := header.Get("X-Gitea-Signature"); value != "" {
-		return matches(value)
+		got, err := hex.DecodeString(value)
+		return err == nil && signs(secret, got, body)
 	}
-	given, expected := sha256.Sum256([]byte(header.Get("X-Gitlab-Token"))), sha256.Sum256(secret)
-	return subtle.ConstantTimeCompare(given[:], expected[:]) == 1
+	key := standardKey(secret)
+	head := header.Get("webhook-id") + "." + header.Get("webhook-timestamp") + "."
+	return slices.ContainsFunc(strings.Fields(header.Get("webhook-signature")), func(signature string) bool { // several while a key is changed
+		value, ok := strings.CutPrefix(signature, "v1,")
+		got, err := base64.StdEncoding.DecodeString(value)
+		return ok && err == nil && signs(key, got, []byte(head), body)
+	})
+}
+
+// signs says whether a signature is the HMAC-SHA256 of the parts, one after the other.
+func signs(key, signature []byte, parts ...[]byte) bool {
+	mac := hmac.New(sha256.New, key)
+	for _, part := range parts {
+		mac.Write(part)
+	}
+	return hmac.Equal(signature, mac.Sum(nil))
+}
+
+// standardKey is the key in a token of Standard Webhooks; any other token is the key itself.
+func standardKey(secret []byte) []byte {
+	encoded, ok := bytes.CutPrefix(secret, []byte("whsec_"))
+	if key, err := base64.StdEncoding.DecodeString(string(encoded)); ok && err == nil && len(key) > 0 {
+		return key
+	}
+	return secret
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +18,13 @@ func sign(secret, body string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
+// signStandard signs as the specification Standard Webhooks says, with the id m1 and the time 1700000000.
+func signStandard(key, body string) string {
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write([]byte("m1.1700000000." + body))
+	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+}
+
 func TestWebhook(t *testing.T) {
 	const body = `{"ref":"refs/heads/main"}`
 	huge := strings.Repeat("x", webhookBody+1)
@@ -28,18 +36,24 @@ func TestWebhook(t *testing.T) {
 	}{
 		"GitHub":              {"POST", retail, "X-Hub-Signature-256", "sha256=" + sign("s3cret", body), body, 202, ""},
 		"Gitea":               {"POST", retail, "X-Gitea-Signature", sign("s3cret", body), body, 202, ""},
-		"GitLab":              {"POST", retail, "X-Gitlab-Token", "s3cret", body, 202, ""},
+		"GitLab":              {"POST", "/webhook/retail/lab", "webhook-signature", signStandard("a key", body), body, 202, ""},
+		"GitLab, two keys":    {"POST", "/webhook/retail/lab", "webhook-signature", "v1,AAAA " + signStandard("a key", body), body, 202, "a key is being changed"},
+		"GitLab, plain token": {"POST", retail, "webhook-signature", signStandard("s3cret", body), body, 202, "whoever signs may use any token"},
 		"no signature":        {"POST", retail, "", "", body, 401, "always required"},
 		"wrong secret":        {"POST", retail, "X-Hub-Signature-256", "sha256=" + sign("other", body), body, 401, ""},
 		"changed body":        {"POST", retail, "X-Hub-Signature-256", "sha256=" + sign("s3cret", body), body + " ", 401, ""},
 		"not hexadecimal":     {"POST", retail, "X-Gitea-Signature", "zz", body, 401, ""},
 		"SHA-1 only":          {"POST", retail, "X-Hub-Signature", "sha1=abc", body, 401, "GitHub's old one is not enough"},
-		"wrong GitLab token":  {"POST", retail, "X-Gitlab-Token", "s3cre", body, 401, ""},
+		"GitLab, wrong key":   {"POST", "/webhook/retail/lab", "webhook-signature", signStandard("whsec_YSBrZXk=", body), body, 401, "the key is what the token encodes"},
+		"GitLab, other body":  {"POST", "/webhook/retail/lab", "webhook-signature", signStandard("a key", body), body + " ", 401, ""},
+		"GitLab, no version":  {"POST", "/webhook/retail/lab", "webhook-signature", strings.TrimPrefix(signStandard("a key", body), "v1,"), body, 401, ""},
+		"GitLab, not base64":  {"POST", "/webhook/retail/lab", "webhook-signature", "v1,?", body, 401, ""},
+		"GitLab's old token":  {"POST", retail, "X-Gitlab-Token", "s3cret", body, 401, "it is no signature"},
 		"unknown repository":  {"POST", "/webhook/retail/other", "X-Hub-Signature-256", "sha256=" + sign("s3cret", body), body, 401, "as a wrong signature"},
 		"no token":            {"POST", "/webhook/retail/open", "X-Hub-Signature-256", "sha256=" + sign("", body), body, 401, "an empty secret is none"},
 		"no token, no header": {"POST", "/webhook/retail/open", "", "", body, 401, "an empty token equals no header"},
-		"huge body":           {"POST", retail, "X-Gitlab-Token", "s3cret", huge, 413, ""},
-		"huge body, unknown":  {"POST", "/webhook/retail/other", "X-Gitlab-Token", "x", huge, 413, "the size tells nothing about the repository"},
+		"huge body":           {"POST", retail, "X-Gitea-Signature", "00", huge, 413, ""},
+		"huge body, unknown":  {"POST", "/webhook/retail/other", "X-Gitea-Signature", "00", huge, 413, "the size tells nothing about the repository"},
 		"GET":                 {"GET", retail, "", "", "", 405, ""},
 		"no name":             {"POST", "/webhook/retail", "", "", body, 404, ""},
 		"too deep":            {"POST", retail + "/x", "", "", body, 404, ""},
@@ -54,6 +68,8 @@ func TestWebhook(t *testing.T) {
 				switch namespace + "/" + name {
 				case "retail/fleet":
 					return []byte("s3cret"), true
+				case "retail/lab":
+					return []byte("whsec_" + base64.StdEncoding.EncodeToString([]byte("a key"))), true
 				case "retail/open":
 					return nil, true
 				}
@@ -62,6 +78,8 @@ func TestWebhook(t *testing.T) {
 			Trigger: func(namespace, name string) { triggered = append(triggered, namespace+"/"+name) },
 		}
 		request := httptest.NewRequest(c.method, c.path, strings.NewReader(c.body))
+		request.Header.Set("webhook-id", "m1")
+		request.Header.Set("webhook-timestamp", "1700000000")
 		if c.header != "" {
 			request.Header.Set(c.header, c.value)
 		}
@@ -70,7 +88,7 @@ func TestWebhook(t *testing.T) {
 		if answer.Code != c.want {
 			t.Errorf("%s: answered %d, want %d: %s", name, answer.Code, c.want, c.why)
 		}
-		if fired := len(triggered) == 1 && triggered[0] == "retail/fleet"; fired != (c.want == http.StatusAccepted) || len(triggered) > 1 {
+		if fired := len(triggered) == 1 && "/webhook/"+triggered[0] == c.path; fired != (c.want == http.StatusAccepted) || len(triggered) > 1 {
 			t.Errorf("%s: triggered %v: %s", name, triggered, c.why)
 		}
 		if answer.Code == http.StatusUnauthorized {
