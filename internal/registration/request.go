@@ -87,6 +87,11 @@ func Pending(csr *certificatesv1.CertificateSigningRequest) bool {
 		!decided(csr, certificatesv1.CertificateFailed)
 }
 
+// Approved is true when a signing request is, whether or not its certificate is issued yet.
+func Approved(csr *certificatesv1.CertificateSigningRequest) bool {
+	return decided(csr, certificatesv1.CertificateApproved)
+}
+
 // Denied is true when a person or a program refused a signing request, or its signer did.
 func Denied(csr *certificatesv1.CertificateSigningRequest) bool {
 	return decided(csr, certificatesv1.CertificateDenied) || decided(csr, certificatesv1.CertificateFailed)

@@ -89,8 +89,9 @@ func TestJoin(t *testing.T) {
 		t.Errorf("a stranger sees works: %v", err)
 	}
 
-	// A person lets the second agent in: the stranger is nobody that joins, and is not let in along.
-	done, err := cluster.Accept(t.Context(), h, "join-a", cluster.AcceptOptions{})
+	// A person lets the second agent in, and the hub, which hears of it, is faster with the approval. The stranger is nobody that
+	// joins, and is not let in along.
+	done, err := cluster.Accept(t.Context(), &slowApprover{h.Client, h}, "join-a", cluster.AcceptOptions{})
 	if err != nil || done.Agent != "second" || len(done.Approved) != 1 {
 		t.Fatalf("accepted %+v, %v", done, err)
 	}
@@ -101,6 +102,32 @@ func TestJoin(t *testing.T) {
 	if _, err := cluster.Accept(t.Context(), h, "join-a", cluster.AcceptOptions{}); !errors.Is(err, rules.ErrForeignRequester) {
 		t.Errorf("only a stranger waits: %v", err)
 	}
+}
+
+// slowApprover writes an approval when somebody else has already.
+type slowApprover struct {
+	client.Client
+	h *hub
+}
+
+func (s *slowApprover) SubResource(name string) client.SubResourceClient {
+	return &slowWriter{s.Client.SubResource(name), s.h}
+}
+
+type slowWriter struct {
+	client.SubResourceClient
+	h *hub
+}
+
+func (s *slowWriter) Update(ctx context.Context, o client.Object, opts ...client.SubResourceUpdateOption) error {
+	eventually(s.h.t, func() string {
+		now := &certificatesv1.CertificateSigningRequest{}
+		if err := s.h.Get(ctx, client.ObjectKeyFromObject(o), now); err != nil {
+			return err.Error()
+		}
+		return unless(!rules.Pending(now), "the hub does not approve what a person let in")
+	})
+	return s.SubResourceClient.Update(ctx, o, opts...)
 }
 
 // reach makes sure that an agent has its rights, and no others.

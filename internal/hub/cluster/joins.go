@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -170,15 +171,27 @@ func record(ctx context.Context, c client.Client, cluster *clusterv1.ManagedClus
 	return nil
 }
 
-// approve approves a signing request; the signer of kube-controller-manager does the rest.
+// approve approves a signing request; the signer of kube-controller-manager does the rest. That somebody else approves it in
+// the same moment, as the hub does once a person's word is recorded, is as good.
 func approve(ctx context.Context, c client.Client, csr *certificatesv1.CertificateSigningRequest, reason, message string) error {
-	csr.Status.Conditions = append(csr.Status.Conditions, certificatesv1.CertificateSigningRequestCondition{
-		Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue, Reason: reason, Message: message,
+	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		if registration.Approved(csr) {
+			return nil
+		}
+		csr.Status.Conditions = append(csr.Status.Conditions, certificatesv1.CertificateSigningRequestCondition{
+			Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue, Reason: reason, Message: message,
+		})
+		err := c.SubResource("approval").Update(ctx, csr)
+		if apierrors.IsConflict(err) {
+			if err := c.Get(ctx, client.ObjectKeyFromObject(csr), csr); err != nil {
+				return fmt.Errorf("approve %s: %w", csr.Name, err)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("approve %s: %w", csr.Name, err)
+		}
+		return nil
 	})
-	if err := c.SubResource("approval").Update(ctx, csr); err != nil {
-		return fmt.Errorf("approve %s: %w", csr.Name, err)
-	}
-	return nil
 }
 
 // requestsOf are the signing requests of a cluster's agents.
