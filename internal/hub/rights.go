@@ -53,8 +53,8 @@ func Rights() []client.Object {
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: HubRole}, Rules: hubRules()},
 		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: HubRole}, RoleRef: clusterRole(HubRole), Subjects: []rbacv1.Subject{account}},
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: RepositoryRole}, Rules: []rbacv1.PolicyRule{
-			rule("", "serviceaccounts", "impersonate"),
-			rule("", "secrets", "get"),
+			registration.Rule("", "serviceaccounts", "impersonate"),
+			registration.Rule("", "secrets", "get"),
 		}},
 		&rbacv1.RoleBinding{ObjectMeta: inSystem(RepositoryRole), RoleRef: clusterRole(RepositoryRole), Subjects: []rbacv1.Subject{account}},
 	}
@@ -63,62 +63,52 @@ func Rights() []client.Object {
 // hubRules are what the controllers do, by the group of the kind. A comment marks what is there for agents alone.
 func hubRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
-		rule(clusterv1.GroupName, "managedclusters", "get", "list", "watch", "update", "patch"),
-		rule(clusterv1.GroupName, "managedclusters/status", "update", "patch"),
-		rule(clusterv1.RegisterGroupName, "managedclusters/accept", "update"),            // who joined is noted on the cluster
-		rule(clusterv1.RegisterGroupName, "managedclusters/clientcertificates", "renew"), // agents
-		rule(clusterv1.GroupName, "managedclustersets", "get", "list", "watch", "create", "update"),
-		rule(clusterv1.GroupName, "managedclustersets/status", "patch"),
-		named(clusterv1beta2.DefaultClusterSet, clusterv1.GroupName, "managedclustersets/join", "create"),
-		rule(clusterv1.GroupName, "managedclustersetbindings", "get", "list", "watch"),
-		rule(clusterv1.GroupName, "managedclustersetbindings/status", "patch"),
-		rule(clusterv1.GroupName, "placements", "get", "list", "watch"),
-		rule(clusterv1.GroupName, "placements/status", "update"),
-		rule(clusterv1.GroupName, "placements/finalizers", "update"), // decisions are owned by their placement
-		rule(clusterv1.GroupName, "placementdecisions", "get", "list", "watch", "create", "update", "delete"),
-		rule(clusterv1.GroupName, "placementdecisions/status", "update"),
-		rule(clusterv1.GroupName, "addonplacementscores", "get", "list", "watch"),
+		registration.Rule(clusterv1.GroupName, "managedclusters", "get", "list", "watch", "update", "patch"),
+		registration.Rule(clusterv1.GroupName, "managedclusters/status", "update", "patch"),
+		registration.Rule(clusterv1.RegisterGroupName, "managedclusters/accept", "update"),            // who joined is noted on the cluster
+		registration.Rule(clusterv1.RegisterGroupName, "managedclusters/clientcertificates", "renew"), // agents
+		registration.Rule(clusterv1.GroupName, "managedclustersets", "get", "list", "watch", "create", "update"),
+		registration.Rule(clusterv1.GroupName, "managedclustersets/status", "patch"),
+		registration.NamedRule(clusterv1beta2.DefaultClusterSet, clusterv1.GroupName, "managedclustersets/join", "create"),
+		registration.Rule(clusterv1.GroupName, "managedclustersetbindings", "get", "list", "watch"),
+		registration.Rule(clusterv1.GroupName, "managedclustersetbindings/status", "patch"),
+		registration.Rule(clusterv1.GroupName, "placements", "get", "list", "watch"),
+		registration.Rule(clusterv1.GroupName, "placements/status", "update"),
+		registration.Rule(clusterv1.GroupName, "placements/finalizers", "update"), // decisions are owned by their placement
+		registration.Rule(clusterv1.GroupName, "placementdecisions", "get", "list", "watch", "create", "update", "delete"),
+		registration.Rule(clusterv1.GroupName, "placementdecisions/status", "update"),
+		registration.Rule(clusterv1.GroupName, "addonplacementscores", "get", "list", "watch"),
 
-		rule(workv1.GroupName, "manifestworks", "get", "list", "watch", "create", "update", "patch", "delete", "execute-as"),
-		rule(workv1.GroupName, "manifestworks/status", "update", "patch"), // agents
-		rule("addon.open-cluster-management.io", "managedclusteraddons", "get", "list", "watch", "delete"),
-		rule("addon.open-cluster-management.io", "managedclusteraddons/status", "update", "patch"), // agents
+		registration.Rule(workv1.GroupName, "manifestworks", "get", "list", "watch", "create", "update", "patch", "delete", "execute-as"),
+		registration.Rule(workv1.GroupName, "manifestworks/status", "update", "patch"), // agents
+		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons", "get", "list", "watch", "delete"),
+		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons/status", "update", "patch"), // agents
 
-		rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories", "get", "list", "watch", "update", "patch"),
-		rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update"),
-		rule(musterv1alpha1.GroupVersion.Group, "applications", "get", "list", "watch", "update", "patch"),
-		rule(musterv1alpha1.GroupVersion.Group, "applications/status", "update"),
-		rule(musterv1alpha1.GroupVersion.Group, "apisets", "get", "list", "watch", "delete"),
-		rule(musterv1alpha1.GroupVersion.Group, "apisets", "create"), // agents
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories", "get", "list", "watch", "update", "patch"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications", "get", "list", "watch", "update", "patch"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications/status", "update"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "apisets", "get", "list", "watch", "delete"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "apisets", "create"), // agents
 
-		rule("", "namespaces", "get", "list", "watch", "create", "update", "patch"),
-		rule("", "events", "create", "update", "patch"),
-		rule("events.k8s.io", "events", "create", "update", "patch"),
-		rule("coordination.k8s.io", "leases", "get", "list", "watch", "create", "update", "patch", "delete"),
-		rule(rbacv1.GroupName, "clusterroles", "get", "list", "watch", "create", "update", "delete"),
-		rule(rbacv1.GroupName, "clusterrolebindings", "get", "list", "watch", "create", "update", "delete"),
-		rule(rbacv1.GroupName, "rolebindings", "get", "list", "watch", "create", "update", "delete"),
-		rule(rbacv1.GroupName, "roles", "list", "watch"), // what repositories applied, and who has changed it
-		rule("", "serviceaccounts", "list", "watch"),     // the same
-		rule(certificatesv1.GroupName, "certificatesigningrequests", "get", "list", "watch"),
-		rule(certificatesv1.GroupName, "certificatesigningrequests", "create"), // agents
-		rule(certificatesv1.GroupName, "certificatesigningrequests/approval", "update"),
-		named(certificatesv1.KubeAPIServerClientSignerName, certificatesv1.GroupName, "signers", "approve"),
-		rule("authentication.k8s.io", "tokenreviews", "create"), // who asks how a placement is scheduled
-		rule("authorization.k8s.io", "subjectaccessreviews", "create"),
+		registration.Rule("", "namespaces", "get", "list", "watch", "create", "update", "patch"),
+		registration.Rule("", "events", "create", "update", "patch"),
+		registration.Rule("events.k8s.io", "events", "create", "update", "patch"),
+		registration.Rule("coordination.k8s.io", "leases", "get", "list", "watch", "create", "update", "patch", "delete"),
+		registration.Rule(rbacv1.GroupName, "clusterroles", "get", "list", "watch", "create", "update", "delete"),
+		registration.Rule(rbacv1.GroupName, "clusterrolebindings", "get", "list", "watch", "create", "update", "delete"),
+		registration.Rule(rbacv1.GroupName, "rolebindings", "get", "list", "watch", "create", "update", "delete"),
+		registration.Rule(rbacv1.GroupName, "roles", "list", "watch"), // what repositories applied, and who has changed it
+		registration.Rule("", "serviceaccounts", "list", "watch"),     // the same
+		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests", "get", "list", "watch"),
+		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests", "create"), // agents
+		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests/approval", "update"),
+		registration.NamedRule(certificatesv1.KubeAPIServerClientSignerName, certificatesv1.GroupName, "signers", "approve"),
+		registration.Rule("authentication.k8s.io", "tokenreviews", "create"), // who asks how a placement is scheduled
+		registration.Rule("authorization.k8s.io", "subjectaccessreviews", "create"),
 	}
 }
 
 func clusterRole(name string) rbacv1.RoleRef {
 	return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}
-}
-
-func rule(group, resource string, verbs ...string) rbacv1.PolicyRule {
-	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
-}
-
-func named(name, group, resource string, verbs ...string) rbacv1.PolicyRule {
-	r := rule(group, resource, verbs...)
-	r.ResourceNames = []string{name}
-	return r
 }

@@ -45,18 +45,18 @@ func WantClusterRole(cluster string, accepted bool) *rbacv1.ClusterRole {
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: ClusterRoleName(cluster), Labels: nameLabel(cluster)}}
 	if !accepted {
 		role.Rules = []rbacv1.PolicyRule{
-			named(cluster, clusterv1.GroupName, "managedclusters", "get", "list", "watch"),
+			NamedRule(cluster, clusterv1.GroupName, "managedclusters", "get", "list", "watch"),
 		}
 		return role
 	}
 	role.Rules = []rbacv1.PolicyRule{
-		rule("certificates.k8s.io", "certificatesigningrequests", "create", "get", "list", "watch"),
-		named(cluster, clusterv1.RegisterGroupName, "managedclusters/clientcertificates", "renew"),
-		named(cluster, clusterv1.GroupName, "managedclusters", "get", "list", "update", "watch"),
-		named(cluster, clusterv1.GroupName, "managedclusters/status", "patch", "update"),
+		Rule("certificates.k8s.io", "certificatesigningrequests", "create", "get", "list", "watch"),
+		NamedRule(cluster, clusterv1.RegisterGroupName, "managedclusters/clientcertificates", "renew"),
+		NamedRule(cluster, clusterv1.GroupName, "managedclusters", "get", "list", "update", "watch"),
+		NamedRule(cluster, clusterv1.GroupName, "managedclusters/status", "patch", "update"),
 		// Beyond OCM: the mark that the hub puts on the cluster's namespace, and the set of APIs that clusters share.
-		named(cluster, "", "namespaces", "get"),
-		rule("muster.dev", "apisets", "create", "get"),
+		NamedRule(cluster, "", "namespaces", "get"),
+		Rule("muster.dev", "apisets", "create", "get"),
 	}
 	return role
 }
@@ -91,20 +91,20 @@ func SharedRoles() []*rbacv1.ClusterRole {
 		{
 			ObjectMeta: metav1.ObjectMeta{Name: RegistrationRole},
 			Rules: []rbacv1.PolicyRule{
-				rule("coordination.k8s.io", "leases", "get", "list", "watch", "update"),
-				rule("addon.open-cluster-management.io", "managedclusteraddons", "get", "list", "watch"),
-				rule("addon.open-cluster-management.io", "managedclusteraddons/status", "patch", "update"),
-				rule("events.k8s.io", "events", "create", "patch", "update"),
-				rule("", "events", "create", "patch", "update"),
+				Rule("coordination.k8s.io", "leases", "get", "list", "watch", "update"),
+				Rule("addon.open-cluster-management.io", "managedclusteraddons", "get", "list", "watch"),
+				Rule("addon.open-cluster-management.io", "managedclusteraddons/status", "patch", "update"),
+				Rule("events.k8s.io", "events", "create", "patch", "update"),
+				Rule("", "events", "create", "patch", "update"),
 			},
 		},
 		{
 			ObjectMeta: metav1.ObjectMeta{Name: WorkRole},
 			Rules: []rbacv1.PolicyRule{
-				rule("events.k8s.io", "events", "create", "patch", "update"),
-				rule("", "events", "create", "patch", "update"),
-				rule(workv1.GroupName, "manifestworks", "get", "list", "watch", "update", "patch"),
-				rule(workv1.GroupName, "manifestworks/status", "patch", "update"),
+				Rule("events.k8s.io", "events", "create", "patch", "update"),
+				Rule("", "events", "create", "patch", "update"),
+				Rule(workv1.GroupName, "manifestworks", "get", "list", "watch", "update", "patch"),
+				Rule(workv1.GroupName, "manifestworks/status", "patch", "update"),
 			},
 		},
 	}
@@ -115,9 +115,9 @@ func WantBootstrapRole() *rbacv1.ClusterRole {
 	return &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: BootstrapRole},
 		Rules: []rbacv1.PolicyRule{
-			rule("", "configmaps", "get"),
-			rule("certificates.k8s.io", "certificatesigningrequests", "create", "get", "list", "watch"),
-			rule(clusterv1.GroupName, "managedclusters", "get", "create", "list", "watch"),
+			Rule("", "configmaps", "get"),
+			Rule("certificates.k8s.io", "certificatesigningrequests", "create", "get", "list", "watch"),
+			Rule(clusterv1.GroupName, "managedclusters", "get", "create", "list", "watch"),
 			{
 				APIGroups: []string{clusterv1.GroupName}, Resources: []string{"managedclustersets/join"},
 				ResourceNames: []string{clusterv1beta2.DefaultClusterSet}, Verbs: []string{"create"},
@@ -141,12 +141,14 @@ func clusterRole(name string) rbacv1.RoleRef {
 	return rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}
 }
 
-func rule(group, resource string, verbs ...string) rbacv1.PolicyRule {
+// Rule lets whoever has it do the verbs on a resource of an API group.
+func Rule(group, resource string, verbs ...string) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
 }
 
-func named(name, group, resource string, verbs ...string) rbacv1.PolicyRule {
-	r := rule(group, resource, verbs...)
+// NamedRule is a Rule for one object alone.
+func NamedRule(name, group, resource string, verbs ...string) rbacv1.PolicyRule {
+	r := Rule(group, resource, verbs...)
 	r.ResourceNames = []string{name}
 	return r
 }
