@@ -1,0 +1,128 @@
+package application
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/rollout"
+	"github.com/muster-io/muster/internal/work"
+)
+
+// TestWriteGainsBeforeLosses: nothing is taken from one cluster before the others have it, before it is on record, and before
+// what has taken over its objects was looked at on the API server.
+func TestWriteGainsBeforeLosses(t *testing.T) {
+	live := func(cluster, name string) *workv1.ManifestWork {
+		return &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: cluster, Name: name, UID: types.UID(cluster + name), Generation: 2}}
+	}
+	gain := work.Change{Action: work.Create, Cluster: "gains", Name: "web", Wanted: &workv1.ManifestWork{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "gains", Name: "web"},
+	}}
+	lost := work.Live(live("loses", "web"))
+	lost.UID = "losesweb"
+	loss := work.Change{Action: work.Delete, Cluster: "loses", Name: "web", Live: &lost}
+	moved := loss
+	moved.Witnesses = []work.Witness{{Name: "other", UID: "losesother", Generation: 2}}
+	outdated := loss
+	outdated.Witnesses = []work.Witness{{Name: "other", UID: "losesother", Generation: 1}}
+	replaced := loss
+	replaced.Witnesses = []work.Witness{{Name: "other", UID: "another one", Generation: 2}}
+	gone := loss
+	gone.Witnesses = []work.Witness{{Name: "nosuch", UID: "x", Generation: 2}}
+
+	cases := map[string]struct {
+		why     string
+		now     []work.Change
+		refuse  bool // the gain
+		behind  bool // what this hub knows of the application
+		order   []string
+		refused []string
+	}{
+		"Both":            {why: "the gain is made first", now: []work.Change{loss, gain}, order: []string{"create gains/web", "record loses", "delete loses/web"}},
+		"Refused":         {why: "who cannot gain must not lose", now: []work.Change{loss, gain}, refuse: true, order: []string{"create gains/web"}, refused: []string{"gains"}},
+		"Behind":          {why: "the guard would not count it", now: []work.Change{loss}, behind: true},
+		"WitnessHolds":    {why: "its objects are in the other work", now: []work.Change{moved}, order: []string{"record loses", "delete loses/web"}},
+		"WitnessOutdated": {why: "the other work may have let the objects go since", now: []work.Change{outdated}, order: []string{"record loses"}},
+		"WitnessReplaced": {why: "it is another work of that name", now: []work.Change{replaced}, order: []string{"record loses"}},
+		"WitnessGone":     {why: "nobody has the objects", now: []work.Change{gone}, order: []string{"record loses"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			var order []string
+			app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "web"}}
+			api := fake.NewClientBuilder().WithScheme(scheme(t)).WithStatusSubresource(app).
+				WithObjects(app, live("loses", "web"), live("loses", "other")).
+				WithInterceptorFuncs(interceptor.Funcs{
+					Create: func(ctx context.Context, api client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+						order = append(order, "create "+o.GetNamespace()+"/"+o.GetName())
+						if c.refuse {
+							return apierrors.NewForbidden(schema.GroupResource{Resource: "manifestworks"}, o.GetName(), errors.New("no"))
+						}
+						return api.Create(ctx, o, opts...)
+					},
+					Delete: func(ctx context.Context, api client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+						order = append(order, "delete "+o.GetNamespace()+"/"+o.GetName())
+						return api.Delete(ctx, o, opts...)
+					},
+					SubResourceUpdate: func(ctx context.Context, api client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
+						err := api.SubResource(sub).Update(ctx, o, opts...)
+						for _, l := range o.(*musterv1alpha1.Application).Status.Losses {
+							if err == nil {
+								order = append(order, "record "+strings.Join(l.Clusters, " "))
+							}
+						}
+						return err
+					},
+				}).Build()
+			if err := api.Get(t.Context(), client.ObjectKeyFromObject(app), app); err != nil {
+				t.Fatal(err)
+			}
+			if c.behind {
+				app.ResourceVersion = "1"
+			}
+			r := &Applications{Client: api, Reader: api, Writers: 2}
+			out := &report{world: &fleet.World{Time: time.Now()}, step: rollout.Step{Now: c.now, Leaves: []string{"loses"}}}
+			refused, err := r.write(t.Context(), app, out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.order, order); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.why, diff)
+			}
+			if diff := cmp.Diff(c.refused, slices.Sorted(maps.Keys(refused))); diff != "" {
+				t.Errorf("%s: refused (-want +got):\n%s", c.why, diff)
+			}
+			if out.behind != c.behind {
+				t.Errorf("%s: behind is %t", c.why, out.behind)
+			}
+		})
+	}
+}
+
+func scheme(t *testing.T) *runtime.Scheme {
+	t.Helper()
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{workv1.AddToScheme, musterv1alpha1.AddToScheme} {
+		if err := add(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
