@@ -40,8 +40,9 @@ const (
 
 // BenchmarkPlacements is a controller that starts where 1,000 placements over 1,000 clusters were never scheduled, until
 // the last status is written. The floor is a bare client that writes the same 1,000 PlacementDecisions and 1,000 statuses
-// to the same API server, before and after. Then the label of one cluster changes: it may reschedule the 20 placements of its old and its new
-// site and no others, whatever else changes about clusters that nobody looks at.
+// to the same API server, before and after. The events of the decisions go out behind them, as always. Then the label of one
+// cluster changes: it may reschedule the 20 placements of its old and its new site and no others, whatever else changes about
+// clusters that nobody looks at.
 func BenchmarkPlacements(b *testing.B) {
 	log.SetLogger(logr.Discard())
 	f := newBenchFleet(b)
@@ -194,9 +195,9 @@ func (f *benchFleet) measureHub(b *testing.B, namespace string) time.Duration {
 		Scheme: f.scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &skip},
 	})
 	must(b, err)
-	placements := &Placements{
-		Client: mgr.GetClient(), Events: mgr.GetEventRecorder("muster-placement"), Now: time.Now, Concurrency: benchWriters, Name: "placement",
-	}
+	events, err := recorder(mgr)
+	must(b, err)
+	placements := &Placements{Client: mgr.GetClient(), Events: events, Now: time.Now, Concurrency: benchWriters, Name: "placement"}
 	must(b, placements.SetupWithManager(mgr))
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error, 1)

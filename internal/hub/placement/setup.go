@@ -70,9 +70,11 @@ type Placements struct {
 
 // Setup adds the controller to a manager whose scheme knows cluster v1, v1alpha1, v1beta1 and v1beta2.
 func Setup(mgr ctrl.Manager) error {
-	r := &Placements{
-		Client: mgr.GetClient(), Events: mgr.GetEventRecorder("muster-placement"), Now: time.Now, Concurrency: 8, Name: "placement",
+	events, err := recorder(mgr)
+	if err != nil {
+		return err
 	}
+	r := &Placements{Client: mgr.GetClient(), Events: events, Now: time.Now, Concurrency: 8, Name: "placement"}
 	return r.SetupWithManager(mgr)
 }
 

@@ -53,9 +53,9 @@ var _ = BeforeSuite(func() {
 	config.QPS = -1
 	mgr, err := ctrl.NewManager(config, ctrl.Options{Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}})
 	Expect(err).NotTo(HaveOccurred())
-	placements := &Placements{
-		Client: mgr.GetClient(), Events: mgr.GetEventRecorder("muster-placement"), Now: time.Now, Concurrency: 4, Name: "placement",
-	}
+	events, err := recorder(mgr)
+	Expect(err).NotTo(HaveOccurred())
+	placements := &Placements{Client: mgr.GetClient(), Events: events, Now: time.Now, Concurrency: 4, Name: "placement"}
 	Expect(placements.SetupWithManager(mgr)).To(Succeed())
 	debug = &Debug{Reader: mgr.GetClient(), Reviews: mgr.GetClient(), Now: time.Now}
 	ctx, cancel := context.WithCancel(context.Background())
