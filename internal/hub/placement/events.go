@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	eventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	typedeventsv1 "k8s.io/client-go/kubernetes/typed/events/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -13,8 +14,8 @@ import (
 
 // What the events may take of the API server.
 const (
-	eventsPerSecond = 20
-	eventsAtOnce    = 100
+	eventsPerSecond = 10
+	eventsAtOnce    = 50
 )
 
 // recorder writes the events of placements, of which there may be thousands at once. They go out slowly then, so that the
@@ -23,11 +24,11 @@ func recorder(mgr ctrl.Manager) (events.EventRecorder, error) {
 	const name = "muster-placement"
 	config := rest.CopyConfig(mgr.GetConfig())
 	config.QPS, config.Burst = eventsPerSecond, eventsAtOnce
-	c, err := eventsv1.NewForConfigAndClient(config, mgr.GetHTTPClient())
+	c, err := typedeventsv1.NewForConfigAndClient(config, mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("set up the events of placements: %w", err)
 	}
-	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: c})
+	broadcaster := events.NewBroadcaster(untilStopped{&events.EventSinkImpl{Interface: c}})
 	err = mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
 		defer broadcaster.Shutdown()
 		if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
@@ -40,4 +41,15 @@ func recorder(mgr ctrl.Manager) (events.EventRecorder, error) {
 		return nil, fmt.Errorf("set up the events of placements: %w", err)
 	}
 	return broadcaster.NewRecorder(mgr.GetScheme(), name), nil
+}
+
+// untilStopped lets go of the events that are not out when the hub stops, and does not complain of each.
+type untilStopped struct{ events.EventSink }
+
+func (s untilStopped) Create(ctx context.Context, e *eventsv1.Event) (*eventsv1.Event, error) {
+	created, err := s.EventSink.Create(ctx, e)
+	if ctx.Err() != nil {
+		return created, nil
+	}
+	return created, err
 }

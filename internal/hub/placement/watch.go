@@ -23,7 +23,11 @@ import (
 )
 
 // change is an object before and after an event; nil where it does not exist.
-type change[T client.Object] struct{ before, after T }
+type change[T client.Object] struct {
+	before, after T
+	// known: the object was there when the controller began, so that every placement is scheduled after it anyway.
+	known bool
+}
 
 // atOnce enqueues a placement for a change that does not come in bursts.
 func (r *Placements) atOnce(p types.NamespacedName) (delay time.Duration) {
@@ -47,7 +51,7 @@ func watch[T client.Object](delay func(types.NamespacedName) time.Duration, affe
 	}
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			enqueue(ctx, q, change[T]{after: e.Object.(T)})
+			enqueue(ctx, q, change[T]{after: e.Object.(T), known: e.IsInInitialList})
 		},
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			enqueue(ctx, q, change[T]{before: e.ObjectOld.(T), after: e.ObjectNew.(T)})
@@ -110,6 +114,9 @@ func (r *Placements) onCluster() handler.EventHandler {
 			return nil
 		}
 		r.facts.changed()
+		if c.known {
+			return nil
+		}
 		was, is := r.setsOf(ctx, c.before), r.setsOf(ctx, c.after)
 		return r.placements(ctx, slices.Concat(was, is), func(p *clusterv1beta1.Placement, bound []string) bool {
 			before, after := eligible(p, bound, was), eligible(p, bound, is)
@@ -131,6 +138,9 @@ func (r *Placements) onSet() handler.EventHandler {
 			return nil
 		}
 		r.facts.changed()
+		if c.known {
+			return nil
+		}
 		return r.placements(ctx, []string{name}, nil)
 	})
 }
@@ -148,6 +158,9 @@ func (r *Placements) onBinding() handler.EventHandler {
 			namespace = c.before.Namespace
 		}
 		r.facts.changed()
+		if c.known {
+			return nil
+		}
 		return r.placementsIn(ctx, namespace, nil)
 	})
 }
@@ -164,6 +177,9 @@ func (r *Placements) onScore() handler.EventHandler {
 			after, known = empty, c.before
 		}
 		r.facts.changed()
+		if c.known {
+			return nil
+		}
 		var cluster clusterv1.ManagedCluster
 		if err := r.facts.reader.Get(ctx, types.NamespacedName{Name: known.Namespace}, &cluster); err != nil {
 			return nil // a score of no cluster
