@@ -7,6 +7,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/muster-io/muster/api/internal/wire"
 )
 
 // Names that a hub and its agents agree on.
@@ -230,6 +232,12 @@ type ManagedClusterStatus struct {
 	// +listMapKey=clusterSet
 	// +listMapKey=name
 	ManagedNamespaces []ClusterSetManagedNamespaceConfig `json:"managedNamespaces,omitempty"`
+}
+
+// UnmarshalJSON takes times in it that are none: see wire.UnmarshalStatus.
+func (s *ManagedClusterStatus) UnmarshalJSON(data []byte) error {
+	type plain ManagedClusterStatus
+	return wire.UnmarshalStatus(data, (*plain)(s))
 }
 
 // ManagedClusterVersion is the version of what runs on a cluster.

@@ -1,6 +1,10 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/muster-io/muster/api/internal/wire"
+)
 
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced
@@ -34,6 +38,12 @@ type AddOnPlacementScoreStatus struct {
 	// ValidUntil is when the scores stop counting. After it a cluster scores 0. Never, when absent.
 	// +optional
 	ValidUntil *metav1.Time `json:"validUntil,omitempty"`
+}
+
+// UnmarshalJSON takes times in it that are none: see wire.UnmarshalStatus.
+func (s *AddOnPlacementScoreStatus) UnmarshalJSON(data []byte) error {
+	type plain AddOnPlacementScoreStatus
+	return wire.UnmarshalStatus(data, (*plain)(s))
 }
 
 // AddOnPlacementScoreItem is one score of a cluster.

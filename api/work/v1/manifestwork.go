@@ -3,6 +3,8 @@ package v1
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/muster-io/muster/api/internal/wire"
 )
 
 // Names that a hub and its agents agree on.
@@ -452,6 +454,12 @@ type ManifestWorkStatus struct {
 	// ResourceStatus tells of every manifest.
 	// +optional
 	ResourceStatus ManifestResourceStatus `json:"resourceStatus,omitzero"`
+}
+
+// UnmarshalJSON takes times in it that are none: see wire.UnmarshalStatus.
+func (s *ManifestWorkStatus) UnmarshalJSON(data []byte) error {
+	type plain ManifestWorkStatus
+	return wire.UnmarshalStatus(data, (*plain)(s))
 }
 
 // ManifestResourceStatus tells of the manifests of a work.

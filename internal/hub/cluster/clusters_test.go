@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 	"time"
@@ -12,9 +13,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
@@ -255,4 +258,44 @@ func work(cluster, name string) *workv1.ManifestWork {
 
 func hasTaint(c *clusterv1.ManagedCluster, key string) bool {
 	return slices.ContainsFunc(c.Spec.Taints, func(t clusterv1.Taint) bool { return t.Key == key })
+}
+
+// TestTimesThatAreNone: the API server takes times in a status that Kubernetes' clients cannot decode. A cluster that reports one
+// keeps the hub from seeing neither the others nor itself.
+func TestTimesThatAreNone(t *testing.T) {
+	h := started(t)
+	h.create(managed("times-a", acceptedCluster))
+	h.expect("times-a", clusterv1.ManagedClusterConditionHubAccepted, metav1.ConditionTrue)
+	h.create(work("times-a", "theirs"), &clusterv1alpha1.AddOnPlacementScore{ObjectMeta: metav1.ObjectMeta{Namespace: "times-a", Name: "usage"}})
+	const at = "2026-01-01t00:00:00z"
+	status := map[string]any{"conditions": []any{map[string]any{
+		"type": "Their", "status": "True", "reason": "Says", "message": "", "lastTransitionTime": at,
+	}}}
+	h.patch("times-a", map[string]any{"status": status}, "status")
+	h.report(work("times-a", "theirs"), status)
+	status["validUntil"] = at
+	h.report(&clusterv1alpha1.AddOnPlacementScore{ObjectMeta: metav1.ObjectMeta{Namespace: "times-a", Name: "usage"}}, status)
+	for _, list := range []client.ObjectList{&clusterv1.ManagedClusterList{}, &workv1.ManifestWorkList{}, &clusterv1alpha1.AddOnPlacementScoreList{}} {
+		if err := h.List(t.Context(), list); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Run("Restart", func(t *testing.T) { // the first look meets the cluster
+		h := started(t)
+		h.create(managed("times-b", acceptedCluster))
+		h.expect("times-b", clusterv1.ManagedClusterConditionHubAccepted, metav1.ConditionTrue)
+		h.expect("times-a", clusterv1.ManagedClusterConditionHubAccepted, metav1.ConditionTrue)
+	})
+}
+
+// report writes a status as it is, which no type of ours could say.
+func (h *hub) report(o client.Object, status map[string]any) {
+	h.t.Helper()
+	patch, err := json.Marshal(map[string]any{"status": status})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := h.Status().Patch(h.t.Context(), o, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		h.t.Fatalf("report of %T: %v", o, err)
+	}
 }
