@@ -149,9 +149,9 @@ func tooLarge(f *theFleet) {
 }
 
 func refusedObject(f *theFleet) {
-	f.push(configMapFile("manifests/shop/refused.yaml", "Not_A_Name", "color", "red") +
+	f.push(configMapFile("manifests/shop/refused.yaml", "refused", `"not a key"`, "red") +
 		configMapFile("manifests/shop/config.yaml", "shop", "color", "blue"))
-	f.expectRow("retail/shop", "one", "Failed", "ApplyFailed", "ConfigMap bad/Not_A_Name", "RFC 1123")
+	f.expectRow("retail/shop", "one", "Failed", "ApplyFailed", "ConfigMap bad/refused", "a valid config key must consist of")
 	f.expectApplication("retail/shop", "Applied", metav1.ConditionFalse, "Refused")
 	f.expectData("one", "bad", "shop", "color", "blue")
 	f.expectData("two", "bad", "shop", "color", "blue")
