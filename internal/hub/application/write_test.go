@@ -116,6 +116,46 @@ func TestWriteGainsBeforeLosses(t *testing.T) {
 	}
 }
 
+// TestCreateMeetsAWork: a work that is there under the name of one that is to be made is never forced.
+func TestCreateMeetsAWork(t *testing.T) {
+	mine := map[string]string{musterv1alpha1.OwnerLabel: "me"}
+	for name, c := range map[string]struct {
+		why         string
+		labels      map[string]string
+		annotations map[string]string
+		refused     fleet.Reason
+		application string // that it says it is of, afterwards
+	}{
+		"Foreign":  {why: "somebody else's stays as it is", labels: map[string]string{musterv1alpha1.OwnerLabel: "other"}, refused: fleet.WorkForeign},
+		"Unmarked": {why: "one without marks is somebody else's", refused: fleet.WorkForeign},
+		"LostMark": {why: "our own is marked again", labels: mine, application: "retail/web"},
+		"Behind": {
+			why: "our own, of which the cache does not know yet", labels: mine,
+			annotations: map[string]string{musterv1alpha1.ApplicationAnnotation: "retail/web"}, application: "retail/web",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			there := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: "one", Name: "web", Labels: c.labels, Annotations: c.annotations}}
+			api := fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(there).Build()
+			wanted := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: "one", Name: "web", Labels: mine}}
+			out := &report{step: rollout.Step{Now: work.Changes{{Action: work.Create, Cluster: "one", Name: "web", Application: "retail/web", Wanted: wanted}}}}
+			refused, err := (&Applications{Client: api, Reader: api}).write(t.Context(), &musterv1alpha1.Application{}, out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fault, _ := fleet.AsFault(refused["one"]); fault.Reason != c.refused {
+				t.Errorf("refused %v, want %q: %s", refused, c.refused, c.why)
+			}
+			if err := api.Get(t.Context(), client.ObjectKeyFromObject(there), there); err != nil {
+				t.Fatal(err)
+			}
+			if got := there.Annotations[musterv1alpha1.ApplicationAnnotation]; got != c.application {
+				t.Errorf("the work says that it is of %q, want %q: %s", got, c.application, c.why)
+			}
+		})
+	}
+}
+
 func scheme(t *testing.T) *runtime.Scheme {
 	t.Helper()
 	s := runtime.NewScheme()
