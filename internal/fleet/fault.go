@@ -149,6 +149,14 @@ func SortFaults(faults []Fault) {
 	})
 }
 
+// Headline says faults, of which there is one at least, in a line.
+func Headline(faults []Fault) string {
+	if len(faults) == 1 {
+		return faults[0].Error()
+	}
+	return fmt.Sprintf("%d faults, the first: %s", len(faults), faults[0].Error())
+}
+
 // FaultGroup is one fault on one or more clusters.
 type FaultGroup struct {
 	// Fault without cluster and remedy, if there are several clusters; its message then says <cluster> for their names.

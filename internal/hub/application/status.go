@@ -314,7 +314,7 @@ func plannedCondition(out *report, err error) metav1.Condition {
 		c.Reason, c.Message = ReasonWaiting, out.waiting
 	case len(out.planned.Faults) > 0:
 		c.Reason = ReasonFaults
-		c.Message = fmt.Sprintf("%d faults, the first: %s", len(out.planned.Faults), out.planned.Faults[0].Error())
+		c.Message = fleet.Headline(out.planned.Faults)
 	default:
 		c.Status, c.Reason = metav1.ConditionTrue, ReasonSucceeded
 		c.Message = fmt.Sprintf("planned %s for %d clusters", fleet.ShortRevision(out.revision), len(out.planned.Clusters))

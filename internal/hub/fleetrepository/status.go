@@ -118,7 +118,7 @@ func plannedCondition(out *report, err error) metav1.Condition {
 	switch {
 	case len(out.faults) > 0:
 		c.Status, c.Reason = metav1.ConditionFalse, ReasonFaults
-		c.Message = fmt.Sprintf("%d faults, the first: %s", len(out.faults), out.faults[0].Error())
+		c.Message = fleet.Headline(out.faults)
 	case out.plan != nil:
 		c.Message = "plan " + shortPlan(out.plan.Digest)
 	case err != nil:
