@@ -37,8 +37,8 @@ func (r *Placements) Reconcile(ctx context.Context, request reconcile.Request) (
 	if wait := r.bursts.wait(request.NamespacedName, r.Now()); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
-	if !r.ledger.begin(request.NamespacedName) {
-		return reconcile.Result{}, nil // the watch wakes it
+	if wait := r.ledger.begin(request.NamespacedName, r.Now()); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil // the watch wakes it earlier
 	}
 	requeue, err := r.schedule(ctx, &p)
 	if again := r.ledger.end(request.NamespacedName); again {
@@ -171,11 +171,17 @@ func (r *Placements) remove(ctx context.Context, p *clusterv1beta1.Placement, pa
 	if page.UID != "" {
 		precondition = client.Preconditions{UID: &page.UID}
 	}
-	r.ledger.removing(client.ObjectKeyFromObject(p), page.Name, true)
-	if err := r.Client.Delete(ctx, page, precondition); err != nil {
-		r.ledger.removing(client.ObjectKeyFromObject(p), page.Name, false)
-		return client.IgnoreNotFound(err)
+	key := client.ObjectKeyFromObject(p)
+	r.ledger.removing(key, page.Name)
+	switch err := r.Client.Delete(ctx, page, precondition); {
+	case apierrors.IsNotFound(err):
+		r.ledger.isGone(key, page.Name, false)
+		return nil
+	case err != nil:
+		r.ledger.stays(key, page.Name)
+		return err
 	}
+	r.ledger.isGone(key, page.Name, true)
 	r.event(p, page, "DecisionDelete", "DecisionDeleted", "Decision %s is deleted with placement %s in namespace %s", page.Name, p.Name, p.Namespace)
 	return nil
 }

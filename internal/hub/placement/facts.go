@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -88,8 +89,10 @@ func (f *facts) observe(ctx context.Context) (*fleet.World, error) {
 //	written   the revision that our last write of an object gave it
 //	seen      the last revision that the watch has shown
 //
-// A placement with an object whose written is newer than seen waits; the watch wakes it. The watch may be faster than the
-// answer to a write: while a placement is being scheduled, what looks foreign is kept until all of its answers are there.
+// A placement with an object whose written is newer than seen waits; the watch wakes it, or patience ends: a watch that was
+// broken and began anew does not show what came and went meanwhile. Then the cache counts as it is; the API server refuses
+// what is decided on old pages. The watch may be faster than the answer to a write: while a placement is being scheduled, what
+// looks foreign is kept until all of its answers are there.
 // The objects of a placement are its pages, by name, and the placement itself, by the name "".
 type ledger struct {
 	mu      sync.Mutex
@@ -97,8 +100,11 @@ type ledger struct {
 	seen    map[types.NamespacedName]map[string]uint64
 	removed map[types.NamespacedName]map[string]bool   // pages that we delete, until the watch has shown that they are gone
 	busy    map[types.NamespacedName]map[string]uint64 // placements that are being scheduled, with what looked foreign meanwhile
-	waiting map[types.NamespacedName]bool
+	waiting map[types.NamespacedName]time.Time         // since when
 }
+
+// patience is how long a placement waits for the watch at most.
+const patience = 10 * time.Second
 
 // goneRevision stands for the deletion of an object: newer than any write.
 const goneRevision = math.MaxUint64
@@ -107,17 +113,32 @@ func (l *ledger) wrote(p types.NamespacedName, object string, revision uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	note(&l.written, p, object, revision)
+	delete(l.removed[p], object)
 }
 
-// removing notes that we are about to delete a page, or with false that we did not.
-func (l *ledger) removing(p types.NamespacedName, page string, yes bool) {
+// removing notes that we are about to delete a page.
+func (l *ledger) removing(p types.NamespacedName, page string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !yes {
-		delete(l.removed[p], page)
-		return
-	}
 	note(&l.removed, p, page, true)
+}
+
+// isGone notes that a page which we were about to delete is gone, and whether by us. Nothing that was written to it is waited
+// for any more.
+func (l *ledger) isGone(p types.NamespacedName, page string, byUs bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.written[p], page)
+	if !byUs {
+		delete(l.removed[p], page)
+	}
+}
+
+// stays notes that we have failed to delete a page.
+func (l *ledger) stays(p types.NamespacedName, page string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.removed[p], page)
 }
 
 // saw takes in an event of an object and says whether its placement is to be scheduled: because somebody else wrote or
@@ -126,7 +147,7 @@ func (l *ledger) saw(p types.NamespacedName, object string, revision uint64, gon
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	note(&l.seen, p, object, max(revision, l.seen[p][object]))
-	foreign := revision > l.written[p][object]
+	foreign := revision > l.written[p][object] && !l.removed[p][object]
 	if gone {
 		foreign, revision = !l.removed[p][object], goneRevision
 		delete(l.written[p], object)
@@ -138,26 +159,34 @@ func (l *ledger) saw(p types.NamespacedName, object string, revision uint64, gon
 		}
 		return false // end tells
 	}
-	return foreign || l.waiting[p] && l.caughtUp(p)
+	_, waits := l.waiting[p]
+	return foreign || waits && l.caughtUp(p)
 }
 
-// begin says whether the watch has shown all of our writes, so that the placement can be scheduled. If not, it waits.
-func (l *ledger) begin(p types.NamespacedName) bool {
+// begin says how long the placement has to wait for the watch to show our writes: at most, since the watch wakes it. With 0 it
+// is being scheduled from now on.
+func (l *ledger) begin(p types.NamespacedName, now time.Time) (wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.caughtUp(p) {
-		delete(l.waiting, p)
-		if l.busy == nil {
-			l.busy = map[types.NamespacedName]map[string]uint64{}
+	if !l.caughtUp(p) {
+		since, waits := l.waiting[p]
+		if !waits {
+			if l.waiting == nil {
+				l.waiting = map[types.NamespacedName]time.Time{}
+			}
+			l.waiting[p], since = now, now
 		}
-		l.busy[p] = map[string]uint64{}
-		return true
+		if wait := since.Add(patience).Sub(now); wait > 0 {
+			return wait
+		}
+		delete(l.written, p)
 	}
-	if l.waiting == nil {
-		l.waiting = map[types.NamespacedName]bool{}
+	delete(l.waiting, p)
+	if l.busy == nil {
+		l.busy = map[types.NamespacedName]map[string]uint64{}
 	}
-	l.waiting[p] = true
-	return false
+	l.busy[p] = map[string]uint64{}
+	return 0
 }
 
 // end says whether somebody else wrote an object of the placement while it was being scheduled.

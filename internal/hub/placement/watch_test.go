@@ -199,19 +199,21 @@ func TestLedger(t *testing.T) {
 			t.Error(why)
 		}
 	}
-	expect(l.begin(p), true, "a placement that nothing was written for waits")
+	now := time.Now()
+	began := func() bool { return l.begin(p, now) == 0 }
+	expect(began(), true, "a placement that nothing was written for waits")
 	l.wrote(p, page, 10)
 	expect(l.end(p), false, "nobody else wrote, and it is scheduled again")
-	expect(l.begin(p), false, "a placement is scheduled with the pages from before its last write")
+	expect(began(), false, "a placement is scheduled with the pages from before its last write")
 	expect(l.saw(p, page, 9, false), false, "an older revision wakes the placement")
 	expect(l.saw(p, page, 10, false), true, "the last of our writes does not wake the placement that waits")
-	expect(l.begin(p), true, "the placement waits although all of its writes have been shown")
+	expect(began(), true, "the placement waits although all of its writes have been shown")
 	expect(l.end(p), false, "nothing happened, and it is scheduled again")
 	expect(l.saw(p, page, 10, false), false, "our own write schedules a placement that does not wait")
 	expect(l.saw(p, page, 11, false), true, "somebody else's write goes unnoticed")
 	expect(l.saw(p, page, 12, true), true, "somebody's deletion goes unnoticed")
 	l.wrote(p, page, 12)
-	expect(l.begin(p), true, "a placement waits for a page that was deleted before the write was noted")
+	expect(began(), true, "a placement waits for a page that was deleted before the write was noted")
 
 	expect(l.saw(p, page, 20, false), false, "while it is being scheduled nobody can tell whose write it is")
 	expect(l.saw(p, "", 21, false), false, "nor of the placement itself")
@@ -219,20 +221,45 @@ func TestLedger(t *testing.T) {
 	l.wrote(p, "", 21)
 	expect(l.end(p), false, "our own writes, shown before they were answered, schedule it again")
 
-	expect(l.begin(p), true, "all writes have been shown")
+	expect(began(), true, "all writes have been shown")
 	expect(l.saw(p, page, 31, false), false, "while it is being scheduled nobody can tell whose write it is")
 	l.wrote(p, page, 30)
 	expect(l.end(p), true, "somebody wrote after us while it was being scheduled, and that goes unnoticed")
 
-	expect(l.begin(p), true, "all writes have been shown")
-	l.removing(p, page, true)
+	expect(began(), true, "all writes have been shown")
+	l.removing(p, page)
+	l.isGone(p, page, true)
 	expect(l.saw(p, page, 32, true), false, "our own deletion schedules it again")
 	expect(l.end(p), false, "our own deletion schedules it again")
-	l.removing(p, page, true)
-	l.removing(p, page, false)
-	expect(l.begin(p), true, "what is gone is waited for")
+	l.removing(p, page)
+	l.stays(p, page)
+	expect(began(), true, "what is gone is waited for")
 	expect(l.saw(p, page, 33, true), false, "while it is being scheduled nothing is added to the queue")
 	expect(l.end(p), true, "somebody deleted what we failed to, and that goes unnoticed")
+
+	// A page that came and went while the watch was broken is never shown.
+	const passing = "all-decision-2"
+	expect(began(), true, "all writes have been shown")
+	l.wrote(p, passing, 40)
+	l.removing(p, passing)
+	l.isGone(p, passing, true)
+	expect(l.end(p), false, "our own deletion schedules it again")
+	expect(began(), true, "a page that is gone is waited for")
+	expect(l.end(p), false, "nothing happened, and it is scheduled again")
+	expect(l.saw(p, passing, 40, false), false, "our own page, shown after we deleted it, schedules it again")
+	expect(l.saw(p, passing, 41, true), false, "our own deletion, shown late, schedules it again")
+
+	// Nor is the last of our writes when somebody deleted the page after it.
+	expect(began(), true, "all writes have been shown")
+	l.wrote(p, page, 50)
+	expect(l.end(p), false, "nobody else wrote, and it is scheduled again")
+	expect(began(), false, "it does not wait for its last write")
+	now = now.Add(patience - time.Second)
+	if wait := l.begin(p, now); wait != time.Second {
+		t.Errorf("it waits for another %s, want 1s", wait)
+	}
+	now = now.Add(time.Second)
+	expect(began(), true, "it waits for ever for what nobody will show")
 }
 
 func TestUntil(t *testing.T) {
