@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -46,7 +47,7 @@ type Applications struct {
 	concerns  concerns
 	blocked   blocked
 	mu        sync.Mutex
-	published map[types.NamespacedName]time.Time
+	published map[types.NamespacedName]published
 }
 
 // report is how far a reconciliation came.
@@ -95,6 +96,9 @@ func usedUp(app *musterv1alpha1.Application, out *report) bool {
 	approved := app.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
 	if approved == "" || out.planned == nil {
 		return false
+	}
+	if _, all := out.planned.Faulty(); all {
+		return false // nothing was planned: that nothing is left to lose says nothing
 	}
 	if approved != out.planned.Digest {
 		return len(out.planned.Faults) == 0 // another plan has taken its place
@@ -200,28 +204,56 @@ func sameSpec(app *musterv1alpha1.Application, definition *fleet.Definition) boo
 
 // publish is the only status write: a no-op if nothing changed, and at most one an interval. It says when to try again.
 func (r *Applications) publish(ctx context.Context, app *musterv1alpha1.Application, status musterv1alpha1.ApplicationStatus) (time.Duration, error) {
-	if equality.Semantic.DeepEqual(app.Status, status) {
-		return 0, nil
-	}
 	key := client.ObjectKeyFromObject(app)
 	r.mu.Lock()
-	if r.published == nil {
-		r.published = map[types.NamespacedName]time.Time{}
-	}
-	wait := r.published[key].Add(r.StatusInterval).Sub(r.Now())
-	if wait <= 0 {
-		r.published[key] = r.Now()
+	last := r.published[key]
+	behind := last.isAfter(app)
+	if !behind && last.resourceVersion != "" { // the cache holds it now
+		r.published[key] = published{at: last.at}
 	}
 	r.mu.Unlock()
-	if wait > 0 {
+	is := &app.Status
+	if behind {
+		is = &last.status
+	}
+	if equality.Semantic.DeepEqual(*is, status) {
+		return 0, nil
+	}
+	if behind { // nothing wakes the application when the cache has caught up
+		return max(r.StatusInterval, 100*time.Millisecond), nil
+	}
+	if wait := last.at.Add(r.StatusInterval).Sub(r.Now()); wait > 0 {
 		return wait, nil
 	}
 	app.Status = status
 	err := r.Client.Status().Update(ctx, app)
 	if apierrors.IsConflict(err) {
-		return r.StatusInterval, nil // the cache is behind
+		return max(r.StatusInterval, 100*time.Millisecond), nil // the cache is behind
 	}
-	return 0, client.IgnoreNotFound(err)
+	if err != nil {
+		return 0, client.IgnoreNotFound(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.published == nil {
+		r.published = map[types.NamespacedName]published{}
+	}
+	r.published[key] = published{at: r.Now(), uid: app.UID, resourceVersion: app.ResourceVersion, status: app.Status}
+	return 0, nil
+}
+
+// published is the last status that was written of an application.
+type published struct {
+	at              time.Time
+	uid             types.UID
+	resourceVersion string
+	status          musterv1alpha1.ApplicationStatus
+}
+
+// isAfter says whether an application is from before the status was written.
+func (p published) isAfter(app *musterv1alpha1.Application) bool {
+	order, err := resourceversion.CompareResourceVersion(p.resourceVersion, app.ResourceVersion)
+	return err == nil && order > 0 && p.uid == app.UID
 }
 
 // resultOf says when to look again: what changes is watched, so only a throttled status and a held change want a clock.

@@ -22,6 +22,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
 )
@@ -153,6 +154,63 @@ func TestCreateMeetsAWork(t *testing.T) {
 				t.Errorf("the work says that it is of %q, want %q: %s", got, c.application, c.why)
 			}
 		})
+	}
+}
+
+// TestPublishBehind: a status that is right again before the cache has seen that it was wrong is written all the same.
+func TestPublishBehind(t *testing.T) {
+	app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "web", UID: "u"}}
+	api := fake.NewClientBuilder().WithScheme(scheme(t)).WithStatusSubresource(app).WithObjects(app).Build()
+	clock := time.Now()
+	r := &Applications{Client: api, Reader: api, Now: func() time.Time { return clock }, StatusInterval: time.Second}
+	cached := func() *musterv1alpha1.Application {
+		var a musterv1alpha1.Application
+		if err := api.Get(t.Context(), client.ObjectKeyFromObject(app), &a); err != nil {
+			t.Fatal(err)
+		}
+		return &a
+	}
+	publish := func(from *musterv1alpha1.Application, plan string) time.Duration {
+		t.Helper()
+		again, err := r.publish(t.Context(), from, musterv1alpha1.ApplicationStatus{Plan: plan})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return again
+	}
+	if publish(cached(), "good") != 0 {
+		t.Fatal("the first status waits")
+	}
+	clock = clock.Add(time.Minute)
+	before := cached()
+	if publish(before.DeepCopy(), "incomplete") != 0 || cached().Status.Plan != "incomplete" {
+		t.Fatal("the second status waits")
+	}
+	clock = clock.Add(time.Minute)
+	if publish(before.DeepCopy(), "incomplete") != 0 {
+		t.Error("what is written already is tried again")
+	}
+	if publish(before.DeepCopy(), "good") == 0 {
+		t.Error("the cache still says good, and nobody looks again")
+	}
+	if publish(cached(), "good") != 0 || cached().Status.Plan != "good" {
+		t.Error("the status stays wrong although the cache has caught up")
+	}
+	if again := publish(cached(), "next"); again != time.Second {
+		t.Errorf("the next status waits for %s, want the interval", again)
+	}
+}
+
+// TestApprovalOutlivesFlicker: while the decisions of a placement are incomplete nothing is planned, and an approval is not used.
+func TestApprovalOutlivesFlicker(t *testing.T) {
+	app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{musterv1alpha1.ApprovedPlanAnnotation: "abc"}}}
+	out := &report{planned: &plan.Application{Digest: "abc"}}
+	if !usedUp(app, out) {
+		t.Error("nothing is left to do, and the approval stays")
+	}
+	out.planned.Faults = []fleet.Fault{{Reason: fleet.DecisionsIncomplete}}
+	if usedUp(app, out) {
+		t.Error("nothing was planned, and the approval is withdrawn")
 	}
 }
 
