@@ -8,7 +8,9 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/registration"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -21,28 +23,29 @@ import (
 func (r *Repositories) applyCluster(
 	ctx context.Context, resource dynamic.ResourceInterface, live, wanted *unstructured.Unstructured, declared *clusterv1.ManagedCluster,
 ) (*unstructured.Unstructured, error) {
+	if live == nil {
+		var err error
+		if live, err = r.reserve(ctx, resource, declared); err != nil {
+			return nil, err
+		}
+	}
+	was, err := asCluster(live)
+	if err != nil {
+		return nil, err
+	}
 	var denied error
-	if live != nil {
-		was, err := asCluster(live)
-		if err != nil {
-			return nil, err
+	if declared.Spec.HubAcceptsClient && deniedByPerson(was) {
+		unstructured.RemoveNestedField(wanted.Object, "spec", "hubAcceptsClient")
+		denied = fleet.Fault{
+			Reason: fleet.OwnedElsewhere, Move: fleet.Author, Object: "ManagedCluster " + was.Name,
+			Message: fmt.Sprintf("a person has denied the cluster on the hub, and Git does not accept it again behind their back: run muster accept %s, or set hubAcceptsClient: false here", was.Name),
 		}
-		if declared.Spec.HubAcceptsClient && deniedByPerson(was) {
-			unstructured.RemoveNestedField(wanted.Object, "spec", "hubAcceptsClient")
-			denied = fleet.Fault{
-				Reason: fleet.OwnedElsewhere, Move: fleet.Author, Object: "ManagedCluster " + was.Name,
-				Message: fmt.Sprintf("a person has denied the cluster on the hub, and Git does not accept it again behind their back: run muster accept %s, or set hubAcceptsClient: false here", was.Name),
-			}
-		}
-		// Taints come before labels: else a placement could select the cluster in between.
-		if _, err := r.applyTaints(ctx, resource, live, declared); err != nil {
-			return nil, err
-		}
+	}
+	// Taints come before labels: else a placement could select the cluster in between.
+	if _, err := r.applyTaints(ctx, resource, live, declared); err != nil {
+		return nil, err
 	}
 	applied, err := applyObject(ctx, resource, wanted)
-	if err == nil && live == nil {
-		applied, err = r.applyTaints(ctx, resource, applied, declared)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +53,30 @@ func (r *Repositories) applyCluster(
 		return nil, denied
 	}
 	return applied, nil
+}
+
+// reserve makes a cluster with its taints and nothing else. The hub's own taint is among them: nobody has heard of the cluster
+// yet, and a placement that is decided before the hub has looked at it must not choose it.
+func (r *Repositories) reserve(ctx context.Context, resource dynamic.ResourceInterface, declared *clusterv1.ManagedCluster) (*unstructured.Unstructured, error) {
+	now := r.Now()
+	first := &clusterv1.ManagedCluster{}
+	first.APIVersion, first.Kind = clusterv1.GroupVersion.String(), "ManagedCluster"
+	first.Name, first.Annotations = declared.Name, map[string]string{plan.GitTaintsAnnotation: plan.GitTaints(declared.Spec.Taints)}
+	first.Spec.Taints = plan.MergeTaints(registration.WantTaints(first, now), declared.Spec.Taints, "")
+	for i := range first.Spec.Taints {
+		if first.Spec.Taints[i].TimeAdded.IsZero() {
+			first.Spec.Taints[i].TimeAdded = metav1.NewTime(now)
+		}
+	}
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(first)
+	if err != nil {
+		return nil, err
+	}
+	created, err := resource.Create(ctx, &unstructured.Unstructured{Object: object}, metav1.CreateOptions{FieldManager: plan.FieldManager + "-taints"})
+	if apierrors.IsAlreadyExists(err) { // its agent was faster
+		return resource.Get(ctx, declared.Name, metav1.GetOptions{})
+	}
+	return created, err
 }
 
 // applyTaints writes the taints that Git declares together with the note of which those are, so that the one is never
