@@ -72,13 +72,44 @@ func TestKustomizeFaults(t *testing.T) {
 		"broken file":  {"-- o/kustomization.yaml --\nresources: [x.yaml]\n-- o/x.yaml --\na: [\n", "o/x.yaml", "does not render", "the file is named"},
 		"bad patch": {"-- o/kustomization.yaml --\nresources: [x.yaml]\npatches: [{path: p.yaml}]\n-- o/x.yaml --\n" + configMap + "-- o/p.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: none}\nstringData: {p: hunter2}\n",
 			"o/kustomization.yaml", "does not render", "no value is quoted"},
-		"circle": {"-- o/kustomization.yaml --\nresources: [../p]\n-- p/kustomization.yaml --\nresources: [../o]\n", "o/kustomization.yaml", "cycle", "it must end"},
+		"circle": {"-- o/kustomization.yaml --\nresources: [../p]\n-- p/kustomization.yaml --\nresources: [../o]\n", "o/kustomization.yaml", "lead back to themselves", "it must end"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			f := faultOf(t, input(t, test.archive, `{source: {path: o}}`))
 			if f.Reason != fleet.RenderFailed || f.Position() != test.at || !strings.Contains(f.Message, test.says) || strings.Contains(f.Error(), "hunter2") {
 				t.Errorf("%s: got %s %s %q", test.why, f.Reason, f.Position(), f.Message)
+			}
+		})
+	}
+}
+
+// TestKustomizeQuotesNothing: Kustomize says values in its errors, with quotation marks and without, in words and in bytes.
+func TestKustomizeQuotesNothing(t *testing.T) {
+	const secret = "-- o/s.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: hunter2}\n"
+	kustomization := func(text string) string { return "-- o/kustomization.yaml --\n" + text + "\n" }
+	for name, test := range map[string]struct{ archive, says string }{
+		"literal":       {kustomization(`secretGenerator: [{name: s, literals: ['pw:hunter2']}]`), "a literal of a generator is not key=value"},
+		"file":          {kustomization(`secretGenerator: [{name: s, files: ['a=b=hunter2']}]`), "a file of a generator is not name, or key=name"},
+		"missing file":  {kustomization(`secretGenerator: [{name: s, files: [hunter2]}]`), "a file of a generator is not there"},
+		"env file":      {kustomization(`secretGenerator: [{name: s, envs: [e]}]`) + "-- o/e --\nA=hunter2\xff\n", "not UTF-8"},
+		"twice":         {kustomization(`secretGenerator: [{name: s, literals: [a=hunter2, a=hunter2]}]`), "repeats a key"},
+		"index":         {kustomization("resources: [s.yaml]\nreplacements: [{source: {kind: Secret, fieldPath: stringData.password, options: {delimiter: x, index: 9}}, targets: [{select: {kind: Secret}, fieldPaths: [data.a]}]}]") + secret, "options.index of a replacement is out of bounds"},
+		"other type":    {kustomization("resources: [s.yaml]\npatches: [{path: p.yaml}]") + secret + "-- o/p.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: hunter2\n", "a field of another type"},
+		"no patch":      {kustomization("resources: [s.yaml]\npatches: [{patch: hunter2}]") + secret, "PatchTransformer"},
+		"no name":       {kustomization(`resources: [s.yaml]`) + "-- o/s.yaml --\napiVersion: v1\nkind: Secret\nstringData: {p: hunter2}\n", "no metadata.name"},
+		"no kind":       {kustomization(`resources: [s.yaml]`) + "-- o/s.yaml --\napiVersion: v1\nmetadata: {name: hunter2}\n", "no kind"},
+		"inline":        {kustomization(`resources: ['password: hunter2']`), "a file or folder that it names is not there"},
+		"unknown field": {kustomization(`resorces: [hunter2]`), "no field resorces"},
+		"unforeseen":    {kustomization("resources: [s.yaml]\nimages: [{name: '[hunter2', newTag: x}]\nreplicas: [{name: hunter2, count: 1}]") + secret, "Kustomize refuses it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := faultOf(t, input(t, test.archive, `{source: {path: o}}`))
+			if !strings.Contains(f.Message, test.says) {
+				t.Errorf("says %q, want %q", f.Message, test.says)
+			}
+			if text := fmt.Sprintf("%+v %s", f, f.Error()); strings.Contains(text, "hunter2") || strings.Contains(text, "104 117 110") {
+				t.Errorf("quotes the value: %s", text)
 			}
 		})
 	}
