@@ -40,6 +40,7 @@ const (
 	ContentMissing   Reason = "ContentMissing"   // the source names no file or folder
 	ExpressionFailed Reason = "ExpressionFailed" // an expression that cannot be evaluated for this cluster
 	RenderFailed     Reason = "RenderFailed"     // the chart or overlay does not render
+	RenderTooCostly  Reason = "RenderTooCostly"  // a chart that takes more than one render may
 	HookRefused      Reason = "HookRefused"      // a chart with hooks, under the policy Refuse
 	NotDeterministic Reason = "NotDeterministic" // a template that uses random values or the time
 	UnknownKind      Reason = "UnknownKind"      // a kind that neither the cluster nor the plan has

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -64,10 +65,14 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	targets := out.targets(job.World)
 	planned := make([]*Cluster, len(targets))
 	faults := make([]*fleet.Fault, len(targets))
+	var costly costly
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, target := range targets {
 		group.Go(func() error {
+			if costly.enoughBefore(i) {
+				return nil
+			}
 			c, err := p.cluster(ctx, job, out, target, contents)
 			if err == nil {
 				planned[i] = c
@@ -77,11 +82,17 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 				return ctx.Err()
 			}
 			faults[i] = clusterFault(err, job, target.cluster.Name)
+			costly.note(i, faults[i])
 			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, fmt.Errorf("plan %s: %w", out.Key(), err)
+	}
+	for i, target := range targets {
+		if costly.enoughBefore(i) { // also where it was tried: what comes out must not depend on who was faster
+			planned[i], faults[i] = nil, costly.untried(target.cluster.Name)
+		}
 	}
 	for i := range targets {
 		if planned[i] != nil {
@@ -93,6 +104,49 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	}
 	out.Warnings = out.unmatchedRules(job)
 	return out, nil
+}
+
+// maxCostly is for how many clusters an application may go to the bounds of a render. Each takes seconds, and the others would
+// most likely do so too: they keep what they have, and the rest of the fleet is not kept waiting.
+const maxCostly = 3
+
+// costly are the clusters, by their place in the order of names, for which an application has gone to the bounds of a render.
+type costly struct {
+	mu     sync.Mutex
+	faults map[int]fleet.Fault // by place
+}
+
+func (c *costly) note(place int, fault *fleet.Fault) {
+	if fault.Reason != fleet.RenderTooCostly {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.faults == nil {
+		c.faults = map[int]fleet.Fault{}
+	}
+	c.faults[place] = *fault
+}
+
+// enoughBefore says whether enough of the clusters before one were costly. Those are begun earlier, so that the answer is the
+// same in the end however many are planned at once.
+func (c *costly) enoughBefore(place int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := 0
+	for p := range c.faults {
+		if p < place {
+			before++
+		}
+	}
+	return before >= maxCostly
+}
+
+func (c *costly) untried(cluster string) *fleet.Fault {
+	f := c.faults[slices.Min(slices.Collect(maps.Keys(c.faults)))]
+	f.Cluster = cluster
+	f.Message = fmt.Sprintf("not tried, after %d other clusters for which it takes too much: correct the chart first", maxCostly)
+	return &f
 }
 
 // unmatchedRules are warnings about rules of spec.sync.ignore that mean none of the objects: a slip in one goes unseen until

@@ -26,7 +26,7 @@ type limits struct {
 // chartLimits are far above what charts need: the charts of examples/ take some hundred steps, 2,000 objects made in a loop
 // 35,000, and fifty dashboards of 90 KiB, each rendered by tpl, a million steps and 40 MiB. A chart that goes to the bounds
 // costs seconds, and less than 300 MiB.
-var chartLimits = limits{steps: 10_000_000, levels: 10_000, value: 16 << 20, made: 256 << 20}
+var chartLimits = limits{steps: 4_000_000, levels: 10_000, value: 16 << 20, made: 256 << 20}
 
 // expressionLimits are for one field of an application, which is evaluated for each cluster.
 var expressionLimits = limits{steps: 20_000, levels: 500, value: 256 << 10, made: 1 << 20}

@@ -138,7 +138,7 @@ func TestChartsAreBounded(t *testing.T) {
 			if test.line > 0 {
 				at = fmt.Sprintf("%s:%d", at, test.line)
 			}
-			if f.Reason != fleet.RenderFailed || f.Move != fleet.Author || f.Position() != at || !strings.Contains(f.Message, test.says) {
+			if f.Reason != fleet.RenderTooCostly || f.Move != fleet.Author || f.Position() != at || !strings.Contains(f.Message, test.says) {
 				t.Errorf("%s: got %s %s %s %q, want %s %q", test.why, f.Reason, f.Move, f.Position(), f.Message, at, test.says)
 			}
 		})

@@ -68,9 +68,9 @@ func (h helmRun) templateFault(err *templateError) error {
 	var parsing parseError
 	switch {
 	case err.meter.passed != nil:
-		f.Message = "the chart " + err.meter.passed.Error()
+		f.Reason, f.Message = fleet.RenderTooCostly, "the chart "+err.meter.passed.Error()
 	case errors.As(err, &bound):
-		f.Message = "the chart " + bound.Error()
+		f.Reason, f.Message = fleet.RenderTooCostly, "the chart "+bound.Error()
 	case errors.As(err, &address):
 		f.Reason = fleet.NotDeterministic
 		f.Message = address.message + " depends on where the chart is rendered, so that the result differs: name the fields that you want"
