@@ -90,6 +90,18 @@ func wrongName(group, kind, name string) string {
 	if bad := check(name); len(bad) > 0 {
 		return ShortRule(bad[0])
 	}
+	if group == "cluster.open-cluster-management.io" && kind == "ManagedCluster" {
+		return ReservedName(name)
+	}
+	return ""
+}
+
+// ReservedName says why no cluster may have a name: the cluster's namespace on the hub, in which its agent has rights, would be
+// one that the hub keeps other things in. It is empty for all other names.
+func ReservedName(cluster string) string {
+	if cluster == "default" || cluster == "muster-system" || strings.HasPrefix(cluster, "kube-") || strings.HasPrefix(cluster, "open-cluster-management") {
+		return "a cluster cannot have the name of a namespace that the hub has for other things"
+	}
 	return ""
 }
 

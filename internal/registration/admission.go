@@ -10,6 +10,7 @@ import (
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
 )
 
 // SystemNamespace is where Muster itself lives on a hub, with the service accounts that agents join with.
@@ -18,6 +19,7 @@ const SystemNamespace = "muster-system"
 // Why a person's word alone does not let an agent in. The message of each error names the next step.
 var (
 	ErrLeaving          = errors.New("the cluster is being detached")
+	ErrReservedName     = errors.New("no cluster may have the name")
 	ErrSeveralAgents    = errors.New("several agents ask to join under one name")
 	ErrForeignRequester = errors.New("the requester is not one that joins under this name")
 	ErrRequestDenied    = errors.New("the agent's request was denied")
@@ -28,6 +30,7 @@ var (
 // the newest last. Users and agent, where given, say whose requests count.
 //
 //	the cluster is being deleted                   ErrLeaving
+//	its name is that of a namespace of the hub     ErrReservedName
 //	those who may ask wait, all as one agent       their requests
 //	those who may ask wait, as several agents      ErrSeveralAgents
 //	only others wait                               ErrForeignRequester
@@ -37,6 +40,9 @@ var (
 func Admit(cluster *clusterv1.ManagedCluster, all []certificatesv1.CertificateSigningRequest, users []string, agent string) ([]Request, error) {
 	if !cluster.DeletionTimestamp.IsZero() {
 		return nil, fmt.Errorf("%w: when it is gone, give its agent a new bootstrap kubeconfig (muster join %s)", ErrLeaving, cluster.Name)
+	}
+	if reserved := fleet.ReservedName(cluster.Name); reserved != "" {
+		return nil, fmt.Errorf("%w: %s: %s; let its agent join under another name", ErrReservedName, cluster.Name, reserved)
 	}
 	found := sortOut(cluster, all, users, agent)
 	who := asking(found.waiting)

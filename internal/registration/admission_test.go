@@ -108,6 +108,10 @@ func TestAdmit(t *testing.T) {
 			why:     "what no agent would ask for is named, not passed over",
 			cluster: managed(false, nil), asked: []asked{{token, "", waits}}, err: registration.ErrInvalidRequest, says: "request r0 of " + token,
 		},
+		"a name of the hub's": {
+			why:     "the agent would have rights where the hub's leases are",
+			cluster: called("muster-system", managed(false, nil)), asked: []asked{{token, "a1", waits}}, err: registration.ErrReservedName, says: "under another name",
+		},
 		"being detached": {
 			why:     "what is let in now would go with the cluster",
 			cluster: deleting(managed(true, joined)), asked: []asked{{token, "a1", waits}}, err: registration.ErrLeaving, says: "muster join edge-1",
@@ -138,6 +142,11 @@ func TestAdmit(t *testing.T) {
 			}
 		})
 	}
+}
+
+func called(name string, c *clusterv1.ManagedCluster) *clusterv1.ManagedCluster {
+	c.Name = name
+	return c
 }
 
 func deleting(c *clusterv1.ManagedCluster) *clusterv1.ManagedCluster {

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	"github.com/muster-io/muster/internal/fleet"
 )
 
 // Request is a certificate signing request in the words of registration: who asks to be which agent of which cluster.
@@ -37,6 +38,9 @@ func ParseRequest(csr *certificatesv1.CertificateSigningRequest) (Request, error
 	r := Request{Name: csr.Name, Cluster: csr.Labels[clusterv1.ClusterNameLabelKey], User: csr.Spec.Username}
 	if r.Cluster == "" {
 		return r, fmt.Errorf("no label %s", clusterv1.ClusterNameLabelKey)
+	}
+	if reserved := fleet.ReservedName(r.Cluster); reserved != "" {
+		return r, fmt.Errorf("%s: %s", r.Cluster, reserved)
 	}
 	if csr.Spec.SignerName != certificatesv1.KubeAPIServerClientSignerName {
 		return r, fmt.Errorf("the signer is %s, not %s", csr.Spec.SignerName, certificatesv1.KubeAPIServerClientSignerName)
