@@ -2,12 +2,15 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -62,6 +65,7 @@ func TestAuthority(t *testing.T) {
 	f.run("an object of another owner is taken over only where its owner allows it", func(f *theFleet) { takeOver(f, tenants) })
 	f.run("a person's denial is not taken back by Git", denial)
 	f.run("the taints of Git, of a person and of the hub stay side by side", taintsMerge)
+	f.run("a cluster from Git is unreachable from its first moment on", bornUnreachable)
 }
 
 // tenantRepository is a second FleetRepository, in namespace retail.
@@ -238,4 +242,37 @@ func taintsMerge(f *theFleet) {
 	taints("git.example.com/a", "git.example.com/c", "person.example.com/x")
 	f.push(clusterFile("one", "tier: edge, site: a"))
 	taints("person.example.com/x")
+}
+
+// bornUnreachable: a placement that is decided before the hub has looked at a new cluster must not choose it.
+func bornUnreachable(f *theFleet) {
+	c, err := dynamic.NewForConfig(f.hubConfig())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	clusters := c.Resource(clusterv1.GroupVersion.WithResource("managedclusters"))
+	list, err := clusters.List(f.ctx, metav1.ListOptions{})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	w, err := clusters.Watch(f.ctx, metav1.ListOptions{ResourceVersion: list.GetResourceVersion(), FieldSelector: "metadata.name=late"})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer w.Stop()
+	f.push(clusterFile("late", "tier: edge") + "  taints: [{key: git.example.com/a, effect: NoSelect}]\n")
+	for e := range w.ResultChan() {
+		o, ok := e.Object.(*unstructured.Unstructured)
+		if !ok {
+			f.t.Fatalf("the watch ended with %v", e.Object)
+		}
+		taints, _, _ := unstructured.NestedSlice(o.Object, "spec", "taints")
+		if text := fmt.Sprint(taints); !strings.Contains(text, clusterv1.ManagedClusterTaintUnreachable) || !strings.Contains(text, "git.example.com/a") {
+			f.t.Errorf("%s, with labels %v, it has the taints %v", e.Type, o.GetLabels(), taints)
+		}
+		if o.GetLabels()["tier"] == "edge" {
+			break
+		}
+	}
+	f.push("-- clusters/late.yaml --\n" + deleted)
 }
