@@ -25,7 +25,7 @@ func (r Redactor) Redact(manifest map[string]any) map[string]any {
 	for field, value := range manifest {
 		values, isMap := value.(map[string]any)
 		switch {
-		case plainInSecret[field] || value == nil:
+		case plainInSecret(field, value) || value == nil:
 			out[field] = value
 		case isMap:
 			hashed := make(map[string]any, len(values))
@@ -40,7 +40,20 @@ func (r Redactor) Redact(manifest map[string]any) map[string]any {
 	return withoutLastApplied(out)
 }
 
-var plainInSecret = map[string]bool{"apiVersion": true, "kind": true, "metadata": true, "type": true, "immutable": true}
+// plainInSecret: the fields that name a Secret, of the type that they have. A value that slipped into one has another.
+func plainInSecret(field string, value any) bool {
+	switch field {
+	case "apiVersion", "kind", "metadata":
+		return true
+	case "type":
+		_, ok := value.(string)
+		return ok
+	case "immutable":
+		_, ok := value.(bool)
+		return ok
+	}
+	return false
+}
 
 func (r Redactor) hash(value any) string {
 	mac := hmac.New(sha256.New, r.Key)

@@ -30,6 +30,8 @@ func TestRedact(t *testing.T) {
 		"nested":        {secret("stringData", map[string]any{"pin": map[string]any{"deep": []any{"hunter2"}}}), true, "no API server takes it, and it is printed before one is asked"},
 		"no map":        {secret("data", "hunter2"), true, ""},
 		"misspelt":      {secret("stringdata", map[string]any{"pin": "hunter2"}), true, "what is no field of a Secret was meant to be one"},
+		"type":          {secret("type", map[string]any{"pin": "hunter2"}), true, "it slipped in from another field"},
+		"immutable":     {secret("immutable", "hunter2"), true, "it is true or false"},
 		"no Secret":     {map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "data": map[string]any{"pin": "hunter2"}}, false, "a ConfigMap is shown"},
 		"another group": {map[string]any{"apiVersion": "example.com/v1", "kind": "Secret", "data": map[string]any{"pin": "hunter2"}}, false, "somebody else's kind"},
 	} {
