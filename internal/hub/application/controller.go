@@ -16,6 +16,7 @@ import (
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/rollout"
+	"github.com/muster-io/muster/internal/work"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -187,6 +188,9 @@ func absent(app *musterv1alpha1.Application, repo types.NamespacedName, delivery
 	revision := fleet.ShortRevision(delivery.Snapshot.Revision)
 	if delivery.Definitions.Named[key] || !delivery.Definitions.AbsenceProven {
 		return fmt.Sprintf("commit %s cannot be read where the application is, or may be, defined: see the faults of repository %s", revision, repo)
+	}
+	if app.Labels[musterv1alpha1.OwnerLabel] != work.Owner("FleetRepository", repo.Namespace, repo.Name) {
+		return fmt.Sprintf("it was made by hand, and says that it is of repository %s, which does not define it: commit it there, or delete it", repo)
 	}
 	return fmt.Sprintf("commit %s does not define it any more: its removal is held, see repository %s", revision, repo)
 }

@@ -22,6 +22,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
@@ -211,6 +212,24 @@ func TestApprovalOutlivesFlicker(t *testing.T) {
 	out.planned.Faults = []fleet.Fault{{Reason: fleet.DecisionsIncomplete}}
 	if usedUp(app, out) {
 		t.Error("nothing was planned, and the approval is withdrawn")
+	}
+}
+
+// TestAbsent: an application that its repository does not define has left it, or was never in it.
+func TestAbsent(t *testing.T) {
+	repo := types.NamespacedName{Namespace: "muster-system", Name: "fleet"}
+	app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "web"}}
+	delivery := &hub.Delivery{Definitions: &fleet.Definitions{AbsenceProven: true}}
+	if text := absent(app, repo, delivery); !strings.Contains(text, "made by hand") {
+		t.Errorf("one that never was in the repository: %s", text)
+	}
+	app.Labels = map[string]string{musterv1alpha1.OwnerLabel: work.Owner("FleetRepository", repo.Namespace, repo.Name)}
+	if text := absent(app, repo, delivery); !strings.Contains(text, "its removal is held") {
+		t.Errorf("one that has left it: %s", text)
+	}
+	delivery.Definitions.AbsenceProven = false
+	if text := absent(app, repo, delivery); !strings.Contains(text, "cannot be read") {
+		t.Errorf("one of which nobody knows: %s", text)
 	}
 }
 
