@@ -26,7 +26,8 @@ import (
 const celBudget = uint64(celconfig.RuntimeCELCostBudget)
 
 // celFleetBudget is what the expressions of one placement may cost over all clusters: enough for 2,000 units on each of
-// 10,000 clusters, and a bound on how long one placement can keep the others waiting. OCM has no such bound.
+// 10,000 clusters, and a bound on how long one placement can keep the others waiting. Clusters beyond it are not looked at.
+// OCM has no such bound.
 const celFleetBudget = 2 * celBudget
 
 // celEnvironment is what placements' expressions may use: the variable managedCluster as JSON types it, its function

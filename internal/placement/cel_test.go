@@ -1,11 +1,17 @@
 package placement
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	"github.com/muster-io/muster/internal/fleet"
 )
 
 func TestCEL(t *testing.T) {
@@ -57,16 +63,73 @@ func TestCEL(t *testing.T) {
 	}
 }
 
-// TestCELOverAFleet has an expression that each cluster could afford and that the whole fleet cannot.
-func TestCELOverAFleet(t *testing.T) {
+// frugal is a world in which the expressions of a placement may cost a tenth of what they may.
+func frugal(w *fleet.World) *Index {
+	x := NewIndex(w)
+	x.budget /= 10
+	return x
+}
+
+// costlyOverAFleet is an expression that each cluster can afford and that 40 cannot in a frugal world.
+var costlyOverAFleet = func() string {
 	ten := "[1,2,3,4,5,6,7,8,9,10]"
-	costly := ten + ".all(a, " + ten + ".all(b, " + ten + ".all(c, " + ten + ".all(d, a+b+c+d > 0))))"
-	r := Schedule(placement(requiresCEL(costly)), world(numbered(2000)...))
-	if want := "Predicate:costs too much over all clusters: " + costly; r.Misconfigured() != want {
-		t.Errorf("misconfigured %q, want %q", r.Misconfigured(), want)
+	return ten + ".all(a, " + ten + ".all(b, " + ten + ".all(c, " + ten + ".all(d, a+b+c+d > 0))))"
+}()
+
+// TestCELOverAFleet has more clusters than the expression may look at: newcomers wait, and who is chosen stays.
+func TestCELOverAFleet(t *testing.T) {
+	p := placement(requiresCEL(costlyOverAFleet))
+	if r := frugal(world(numbered(3)...)).Schedule(p); len(r.Chosen) != 3 || condition(t, r, clusterv1beta1.PlacementConditionSatisfied).Status != metav1.ConditionTrue {
+		t.Fatalf("three clusters can afford it: %v", reasonsText(r))
 	}
-	if r := Schedule(placement(requiresCEL(costly)), world(numbered(3)...)); len(r.Chosen) != 3 {
-		t.Errorf("three clusters can afford it: %v", reasonsText(r))
+	clusters := numbered(40)
+	last, first := clusters[len(clusters)-1].Name, clusters[0].Name
+	w := decided(world(clusters...), "edge", last)
+	r := frugal(w).Schedule(p)
+	if r.Misconfigured() != "" {
+		t.Fatalf("it is no fault of the placement that clusters joined: %s", r.Misconfigured())
+	}
+	if !slices.IsSorted(r.Chosen) || !slices.IsSorted(r.Candidates) {
+		t.Errorf("chosen %v, candidates %v: not by name", r.Chosen, r.Candidates)
+	}
+	if !slices.Contains(r.Chosen, first) || !slices.Contains(r.Chosen, last) || len(r.Chosen) == len(clusters) {
+		t.Errorf("%d chosen: those that were looked at match, the one that was chosen already first among them", len(r.Chosen))
+	}
+	wait := r.Decisions[len(r.Decisions)-2]
+	if wait.Chosen || wait.Step != StepPredicates || wait.Reason != "cel "+costlyOverAFleet+" costs too much over all clusters: this one was not looked at" {
+		t.Errorf("who waits is told %+v", wait)
+	}
+	c := condition(t, r, clusterv1beta1.PlacementConditionSatisfied)
+	left := len(clusters) - len(r.Chosen)
+	counts := fmt.Sprintf("What is chosen stays: 40 in bound sets, %d not looked at, %d selected; ", left, len(r.Chosen))
+	complaint := fmt.Sprintf("cel %s costs too much over all clusters, and %d were not looked at: write it so that it costs less, or name fewer sets in spec.clusterSets", costlyOverAFleet, left)
+	if c.Status != metav1.ConditionFalse || c.Reason != clusterv1beta1.ReasonNotAllDecisionsScheduled || c.Message != counts+complaint {
+		t.Errorf("condition %+v, want %s", c, counts+complaint)
+	}
+	if change := frugal(w).Why(p, wait.Cluster).Clusters[0].Change; change != "cel "+costlyOverAFleet+" costs too much over all clusters: "+costLess {
+		t.Errorf("change %q", change)
+	}
+
+	slices.Reverse(w.Clusters)
+	if turned := frugal(w).Schedule(p); !cmp.Equal(turned.Decisions, r.Decisions) {
+		t.Error("the order of the clusters decides who is looked at")
+	}
+}
+
+// TestCELOverAFleetKeeps has more chosen clusters than the expression may look at, and the first of them no longer matches.
+func TestCELOverAFleetKeeps(t *testing.T) {
+	clusters := numbered(40)
+	var names []string
+	for i := range clusters {
+		names = append(names, clusters[i].Name)
+	}
+	p := placement(requiresCEL(`managedCluster.metadata.name != "` + names[0] + `" && ` + costlyOverAFleet))
+	r := frugal(decided(world(append(clusters, cluster("a-new-one"))...), "edge", names...)).Schedule(p)
+	if !slices.Equal(r.Chosen, names[1:]) {
+		t.Fatalf("%d chosen, want all that were but %s", len(r.Chosen), names[0])
+	}
+	if d := r.decisionOf(names[len(names)-1]); d.Reason != "was chosen before" {
+		t.Errorf("who was not looked at stays as %q", d.Reason)
 	}
 }
 

@@ -92,7 +92,10 @@ func setNeeds(set *clusterv1beta2.ManagedClusterSet, labels map[string]string) [
 // pastFilters are what stands against a cluster in the predicates and the taints.
 func (e *explainer) pastFilters(at int) []string {
 	var needs []string
-	if e.firstMatch(at) < 0 && len(e.selectors) > 0 {
+	switch {
+	case e.unseen[at]:
+		needs = append(needs, e.overBudget().String()+" costs too much over all clusters: "+costLess)
+	case e.firstMatch(at) < 0 && len(e.selectors) > 0:
 		ways := make([]string, len(e.selectors))
 		for i := range e.selectors {
 			ways[i] = strings.Join(e.selectors[i].needs(e.index, at), " and ")

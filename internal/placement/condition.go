@@ -42,7 +42,7 @@ func (r *run) satisfiedCondition() metav1.Condition {
 	case len(r.sets.eligible) == 0:
 		c.Reason = clusterv1beta1.ReasonNoIntersection
 		c.Message = fmt.Sprintf("None of ManagedClusterSets [%s] is bound to placement namespace", strings.Join(r.placement.Spec.ClusterSets, ","))
-	case len(r.sets.broken) > 0: // OCM's reason for an error that is not the placement's
+	case len(r.sets.broken) > 0 || len(r.unseen) > 0: // OCM's reason for an error that is not the placement's
 		c.Reason = clusterv1beta1.ReasonNotAllDecisionsScheduled
 		c.Message = "What is chosen stays" + r.counts()
 	case r.inSets == 0:
@@ -65,6 +65,9 @@ func (r *run) satisfiedCondition() metav1.Condition {
 	return c
 }
 
+// costLess is what to do about expressions that cost too much over all clusters.
+const costLess = "write it so that it costs less, or name fewer sets in spec.clusterSets"
+
 // complaints are what is wrong and does not stop the scheduling: sets, costly expressions, groups, expired scores.
 func (r *run) complaints() []string {
 	list := r.sets.complaints()
@@ -74,6 +77,9 @@ func (r *run) complaints() []string {
 				list = append(list, fmt.Sprintf("%s costs too much for %d clusters", clip(e.String(), maxReason), n))
 			}
 		}
+	}
+	if n := len(r.unseen); n > 0 && r.result.wrong == nil {
+		list = append(list, fmt.Sprintf("%s costs too much over all clusters, and %d were not looked at: %s", clip(r.overBudget().String(), maxReason), n, costLess))
 	}
 	list = append(list, r.conflicts...)
 	for _, w := range r.result.Warnings {
@@ -100,6 +106,7 @@ func (r *run) counts() string {
 		}
 	}
 	add(r.unmatched, "not matching "+r.predicateText())
+	add(len(r.unseen), "not looked at")
 	add(r.tainted, "tainted")
 	if r.result.wrong == nil {
 		add(spread, "kept out by the spread")

@@ -24,6 +24,7 @@ type Index struct {
 	bound    map[string][]string // namespace -> names of bound sets, existing or not, sorted
 	scores   map[string][]*clusterv1alpha1.AddOnPlacementScore
 	history  *History
+	budget   uint64 // of all expressions of one placement over all clusters
 
 	mu      sync.Mutex
 	members map[string][]int          // set -> indices in clusters, ascending; filled on first use
@@ -46,6 +47,7 @@ func NewIndexWith(w *fleet.World, history *History) *Index {
 		bound:    map[string][]string{},
 		scores:   map[string][]*clusterv1alpha1.AddOnPlacementScore{},
 		history:  history,
+		budget:   celFleetBudget,
 		members:  map[string][]int{},
 		errors:   map[string]error{},
 		objects:  map[int]map[string]any{},

@@ -17,34 +17,72 @@ func predicates(r *run) error {
 	}
 	r.selectors = selectors
 	if len(selectors) > 0 {
-		kept := r.candidates[:0]
-		for _, c := range r.candidates {
-			if c.predicate = r.firstMatch(c.index); c.predicate >= 0 {
-				kept = append(kept, c)
-			} else {
-				r.unmatched++
-				r.drop(&c, StepPredicates, r.unmet(c.index))
-			}
-			if err := r.affordable(); err != nil {
-				return err
-			}
-		}
-		r.candidates = kept
+		r.match()
 	}
 	r.result.Filters = append(r.result.Filters, Filter{Name: "Predicate", Clusters: r.names()})
 	return nil
 }
 
-// affordable is an error once the expressions have cost more than one placement may.
-func (r *run) affordable() error {
+// match keeps the candidates that match one of the predicates. Once the expressions have cost what one placement may, nobody
+// knows who matches: what the placement has chosen stays, and others wait. Both only because of clusters that joined, so that
+// it is no fault of the placement itself.
+func (r *run) match() {
+	keep := make([]bool, len(r.candidates))
+	for _, i := range r.chosenFirst() {
+		c := &r.candidates[i]
+		if costly := r.overBudget(); costly != nil {
+			r.unseen[c.index] = true
+			c.unseen, keep[i] = true, r.previous[c.cluster.Name]
+			if !keep[i] {
+				r.drop(c, StepPredicates, costly.String()+" costs too much over all clusters: this one was not looked at")
+			}
+			continue
+		}
+		c.predicate = r.firstMatch(c.index)
+		if keep[i] = c.predicate >= 0; !keep[i] {
+			r.unmatched++
+			r.drop(c, StepPredicates, r.unmet(c.index))
+		}
+	}
+	kept := r.candidates[:0]
+	for i, c := range r.candidates {
+		if keep[i] {
+			kept = append(kept, c)
+		}
+	}
+	r.candidates = kept
+}
+
+// chosenFirst are the candidates in the order in which expressions look at them: those that are chosen already, by name, then
+// the others, so that it is never newcomers that use up the budget.
+func (r *run) chosenFirst() []int {
+	var chosen, others []int
+	for i := range r.candidates {
+		if len(r.previous) > 0 && r.previous[r.candidates[i].cluster.Name] {
+			chosen = append(chosen, i)
+		} else {
+			others = append(others, i)
+		}
+	}
+	return append(chosen, others...)
+}
+
+// overBudget is the expression that has cost most, once all of them together have cost more than one placement may; else nil.
+func (r *run) overBudget() *celExpression {
+	var most *celExpression
+	spent := uint64(0)
 	for i := range r.selectors {
 		for _, e := range r.selectors[i].cel {
-			if e.spent > celFleetBudget {
-				return &misconfigured{plugin: "Predicate", field: "spec.predicates", message: "costs too much over all clusters: " + e.text}
+			spent += e.spent
+			if most == nil || e.spent > most.spent {
+				most = e
 			}
 		}
 	}
-	return nil
+	if spent <= r.index.budget {
+		return nil
+	}
+	return most
 }
 
 func (r *run) firstMatch(index int) int {
@@ -143,8 +181,8 @@ func (r *run) why(c *candidate) string {
 		}
 	}
 	name := r.setOf(c.index)
-	if name == "" {
-		return "was chosen before" // and a set that cannot be read may hold it
+	if c.unseen || name == "" {
+		return "was chosen before" // and nobody knows whether it still matches, or a set that cannot be read holds it
 	}
 	text, ok := r.inSet[name]
 	if !ok {

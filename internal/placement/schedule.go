@@ -134,7 +134,7 @@ func (x *Index) run(p *clusterv1beta1.Placement, now time.Time, trace Trace) *ru
 	if trace == nil {
 		trace = func(PluginKind, string) func() { return func() {} }
 	}
-	r := &run{placement: p, index: x, now: now, trace: trace, previous: x.history.of(p), inSet: map[string]string{}}
+	r := &run{placement: p, index: x, now: now, trace: trace, previous: x.history.of(p), inSet: map[string]string{}, unseen: map[int]bool{}}
 	r.result.at = now
 	for _, s := range pipeline {
 		if err := s.step(r); err != nil {
@@ -172,6 +172,7 @@ type run struct {
 	inSets     int
 	inSet      map[string]string // "in set …" by set
 	unmatched  int
+	unseen     map[int]bool // clusters, by index, that no expression has looked at because they cost too much over all of them
 	tainted    int
 	order      []int            // candidates by rank
 	picked     []int            // candidates that are chosen, by name
@@ -186,6 +187,7 @@ type candidate struct {
 	index     int  // in the Index
 	predicate int  // the first predicate that it matches, -1 when there are none
 	slot      int  // in the result's decisions
+	unseen    bool // no predicate has looked at it
 	avoid     bool // it has a taint PreferNoSelect that is not tolerated
 }
 
