@@ -19,7 +19,7 @@ func (e *explainer) change(name, step string) string {
 	at, exists := e.index.position[name]
 	switch {
 	case e.result.wrong != nil:
-		return "correct the placement: " + e.result.wrong.Error()
+		return "correct the placement: " + e.result.problem()
 	case !exists:
 		return "a cluster of this name has to join"
 	case !e.index.clusters[at].DeletionTimestamp.IsZero():
@@ -32,39 +32,104 @@ func (e *explainer) change(name, step string) string {
 		needs = append(needs, e.intoSets(at))
 	}
 	needs = append(needs, e.pastFilters(at)...)
+	needs = append(needs, e.topologyNeeds(at)...)
+	number := e.placement.Spec.NumberOfClusters
+	if number != nil && *number == 0 {
+		needs = append(needs, "raise numberOfClusters from 0")
+	}
 	text := strings.Join(needs, "; and ")
-	if e.placement.Spec.NumberOfClusters != nil {
-		text += "; then it competes for one of " + strconv.Itoa(int(*e.placement.Spec.NumberOfClusters)) + " places"
+	if number != nil && *number > 0 {
+		text += "; then it competes for one of " + strconv.Itoa(int(*number)) + " places"
+	}
+	if keys := e.hardKeys(); keys != "" {
+		text += "; then the spread over " + keys + " decides"
 	}
 	return text
 }
 
-// intoSets says how a cluster gets into an eligible set: by its own set, if it has one, else by a label.
-func (e *explainer) intoSets(at int) string {
-	cluster := e.index.clusters[at]
-	var ways []string
-	for _, set := range e.index.setNames() {
-		if _, in := slices.BinarySearch(e.index.membersOf(set), at); !in {
-			continue
+// topologyNeeds are the topology keys that a cluster lacks and that the spread does not do without.
+func (e *explainer) topologyNeeds(at int) []string {
+	var needs []string
+	for _, c := range e.placement.Spec.SpreadPolicy.SpreadConstraints {
+		if _, has := e.index.topologyOf(&c, at); !has && c.WhenUnsatisfiable == clusterv1beta1.DoNotSchedule {
+			needs = append(needs, strings.ToLower(string(c.TopologyKeyType))+" "+c.TopologyKey+" is needed, which the choice is spread over")
 		}
-		var acts []string
-		if !slices.Contains(e.sets.bound, set) {
-			acts = append(acts, "bind its set "+set+" to namespace "+e.placement.Namespace)
-		}
-		if named := e.placement.Spec.ClusterSets; len(named) > 0 && !slices.Contains(named, set) {
-			acts = append(acts, "add its set "+set+" to spec.clusterSets")
-		}
-		ways = append(ways, strings.Join(acts, " and "))
-		break
 	}
-	if len(e.sets.eligible) > 0 {
-		set := e.index.sets[e.sets.eligible[0]]
-		ways = append(ways, "to be in set "+set.Name+", "+strings.Join(setNeeds(set, cluster.Labels), " and "))
+	return needs
+}
+
+// intoSets says how a cluster gets into an eligible set: by a label, or what has to happen before there is one; or else by the
+// set in which it is.
+func (e *explainer) intoSets(at int) string {
+	own := e.ownSet(at)
+	var ways []string
+	switch {
+	case len(e.sets.eligible) > 0:
+		set := e.joinable()
+		ways = append(ways, "to be in set "+set.Name+", "+strings.Join(setNeeds(set, e.index.clusters[at].Labels), " and "))
+	case own != nil && slices.Contains(e.sets.unbound, own.Name): // it only has to be bound
+	case len(e.sets.unbound) > 0:
+		set := e.index.sets[e.sets.unbound[0]]
+		ways = append(ways, "bind set "+set.Name+" to namespace "+e.placement.Namespace+", and to be in it, "+
+			strings.Join(setNeeds(set, e.index.clusters[at].Labels), " and "))
+	case len(e.sets.vanished) > 0:
+		ways = append(ways, "the bound set "+e.sets.vanished[0]+" has to exist and to hold the cluster")
+	case len(e.sets.missing) > 0:
+		ways = append(ways, "set "+e.sets.missing[0]+" has to exist, to be bound to namespace "+e.placement.Namespace+" and to hold the cluster")
+	}
+	if own != nil {
+		ways = append(ways, e.admit(own))
 	}
 	if len(ways) == 0 {
-		return "put it into a set that is bound to namespace " + e.placement.Namespace
+		return "bind a set to namespace " + e.placement.Namespace + " and put the cluster into it"
 	}
 	return strings.Join(ways, ", or ")
+}
+
+// joinable is an eligible set, if possible one whose selector can be met.
+func (e *explainer) joinable() *clusterv1beta2.ManagedClusterSet {
+	for _, name := range e.sets.eligible {
+		if set := e.index.sets[name]; selectorOf(set) != nil {
+			if _, err := membership(set); err == nil {
+				return set
+			}
+		}
+	}
+	return e.index.sets[e.sets.eligible[0]]
+}
+
+// ownSet is the set of a cluster that is no eligible one: if possible one that the placement names, and one that takes every
+// cluster only if there is no other, since who binds it takes them all. Nil for a cluster without a set.
+func (e *explainer) ownSet(at int) *clusterv1beta2.ManagedClusterSet {
+	var best *clusterv1beta2.ManagedClusterSet
+	rank := func(set *clusterv1beta2.ManagedClusterSet) int {
+		switch s := selectorOf(set); {
+		case slices.Contains(e.sets.unbound, set.Name):
+			return 2
+		case len(s.MatchLabels)+len(s.MatchExpressions) > 0:
+			return 1
+		}
+		return 0
+	}
+	for _, name := range e.index.setNames() {
+		set := e.index.sets[name]
+		if _, in := slices.BinarySearch(e.index.membersOf(name), at); in && (best == nil || rank(set) > rank(best)) {
+			best = set
+		}
+	}
+	return best
+}
+
+// admit is what makes a set eligible.
+func (e *explainer) admit(set *clusterv1beta2.ManagedClusterSet) string {
+	var acts []string
+	if !slices.Contains(e.sets.bound, set.Name) {
+		acts = append(acts, "bind its set "+set.Name+" to namespace "+e.placement.Namespace)
+	}
+	if named := e.placement.Spec.ClusterSets; len(named) > 0 && !slices.Contains(named, set.Name) {
+		acts = append(acts, "add its set "+set.Name+" to spec.clusterSets")
+	}
+	return strings.Join(acts, " and ")
 }
 
 func (x *Index) setNames() []string {
@@ -78,15 +143,20 @@ func (x *Index) setNames() []string {
 
 // setNeeds are the labels that a cluster lacks for a set.
 func setNeeds(set *clusterv1beta2.ManagedClusterSet, labels map[string]string) []string {
-	selector := set.Spec.ClusterSelector.LabelSelector
-	if t := set.Spec.ClusterSelector.SelectorType; t == "" || t == clusterv1beta2.ExclusiveClusterSetLabel {
-		selector = &metav1.LabelSelector{MatchLabels: map[string]string{clusterv1beta2.ClusterSetLabel: set.Name}}
-	}
+	selector := selectorOf(set)
 	s, err := NewSelector(selector)
 	if err != nil || selector == nil {
 		return []string{"its selector has to be corrected"}
 	}
 	return s.needs(labels)
+}
+
+// selectorOf is what a set takes clusters by; nil when it takes none.
+func selectorOf(set *clusterv1beta2.ManagedClusterSet) *metav1.LabelSelector {
+	if t := set.Spec.ClusterSelector.SelectorType; t == "" || t == clusterv1beta2.ExclusiveClusterSetLabel {
+		return &metav1.LabelSelector{MatchLabels: map[string]string{clusterv1beta2.ClusterSetLabel: set.Name}}
+	}
+	return set.Spec.ClusterSelector.LabelSelector
 }
 
 // pastFilters are what stands against a cluster in the predicates and the taints.
@@ -118,7 +188,7 @@ func (e *explainer) pastFilters(at int) []string {
 func taintNeed(taint *clusterv1.Taint, expired *int64) string {
 	text := "tolerate taint " + taintText(taint)
 	if expired != nil {
-		text += " for longer than " + strconv.FormatInt(*expired, 10) + "s"
+		text += " for longer than " + strconv.FormatInt(max(0, *expired), 10) + "s"
 	}
 	if taint.Key == clusterv1.ManagedClusterTaintUnreachable || taint.Key == clusterv1.ManagedClusterTaintUnavailable {
 		return text + ", or the cluster has to be available again"
@@ -143,7 +213,7 @@ func (e *explainer) higher(i int) string {
 		}
 		ways = append(ways, text)
 	}
-	if len(e.placement.Spec.SpreadPolicy.SpreadConstraints) == 0 && 0 < wanted && wanted < len(e.order) {
+	if len(e.placement.Spec.SpreadPolicy.SpreadConstraints) == 0 && e.scored() && 0 < wanted && wanted < len(e.order) {
 		last := e.order[wanted-1]
 		least := e.result.Totals[last]
 		if i > last { // of equal scores the first name wins
@@ -160,6 +230,11 @@ func (e *explainer) higher(i int) string {
 		}
 	}
 	return strings.Join(ways, ", or ")
+}
+
+// scored says whether anything but a taint gives clusters different scores.
+func (e *explainer) scored() bool {
+	return slices.ContainsFunc(e.result.Prioritizers, func(p Prioritizer) bool { return p.Name != preferNoSelect })
 }
 
 // hardKeys are the topology keys of the constraints that can keep a cluster out.

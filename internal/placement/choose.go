@@ -47,7 +47,7 @@ func (r *run) settle(picked []int, blocked map[int]string, wanted int) {
 			r.drop(c, StepSpread, blocked[i])
 		case limited:
 			buffer = append(buffer[:0], "ranked "...)
-			buffer = append(appendOrdinal(buffer, rank+1), " of "...)
+			buffer = append(appendOrdinal(buffer, rank+1), ", "...)
 			buffer = append(strconv.AppendInt(buffer, int64(wanted), 10), " wanted, "...)
 			r.drop(c, StepScores, string(r.appendScore(buffer, i)))
 		}
@@ -89,7 +89,7 @@ func (r *run) reasonsOfChosen(wanted int, limited bool) {
 		reason := r.result.chosen[n].Reason
 		if limited {
 			buffer = append(append(buffer[:0], reason...), "; ranked "...)
-			buffer = append(appendOrdinal(buffer, rank[i]), " of "...)
+			buffer = append(appendOrdinal(buffer, rank[i]), ", "...)
 			buffer = append(strconv.AppendInt(buffer, int64(wanted), 10), " wanted, "...)
 			reason = string(r.appendScore(buffer, i))
 		}

@@ -14,7 +14,7 @@ import (
 type Explanation struct {
 	// Summary says how many clusters each step took away.
 	Summary string `json:"summary"`
-	// Problem is what is wrong with the placement itself, "" when nothing is.
+	// Problem is what is wrong with the placement itself, and in which field, on one line; "" when nothing is.
 	Problem string `json:"problem,omitempty"`
 	// Clusters by name.
 	Clusters []Explained `json:"clusters"`
@@ -52,7 +52,7 @@ func (x *Index) Why(p *clusterv1beta1.Placement, clusters ...string) Explanation
 			clusters = append(clusters, e.result.Decisions[i].Cluster)
 		}
 	}
-	explanation := Explanation{Summary: strings.TrimPrefix(e.counts(), ": "), Problem: e.result.Misconfigured()}
+	explanation := Explanation{Summary: strings.TrimPrefix(e.counts(), ": "), Problem: e.result.problem()}
 	for _, name := range sortedSet(clusters) {
 		explanation.Clusters = append(explanation.Clusters, e.explain(name))
 	}
@@ -116,7 +116,7 @@ func (e *explainer) explain(name string) Explained {
 		}
 		for _, c := range e.placement.Spec.SpreadPolicy.SpreadConstraints {
 			text := c.TopologyKey
-			if value, has := e.topologyOf(&topology{SpreadConstraintsTerm: c}, i); has {
+			if value, has := e.index.topologyOf(&c, e.candidates[i].index); has {
 				text += "=" + value
 			}
 			x.Topology = append(x.Topology, text)

@@ -19,11 +19,19 @@ import (
 
 func TestChange(t *testing.T) {
 	const edge, gpu = "tier=edge", "gpu"
-	seconds := int64(30)
+	const toProd = "to be in set prod, label cluster.open-cluster-management.io/clusterset=prod is needed"
+	seconds, negative := int64(30), int64(-30)
 	deleted := with(cluster("a"), func(c *clusterv1.ManagedCluster) { c.DeletionTimestamp = &metav1.Time{Time: noon} })
 	inDev := with(cluster("a"), func(c *clusterv1.ManagedCluster) { c.Labels[clusterv1beta2.ClusterSetLabel] = "dev" })
 	withDev := func(w *fleet.World) *fleet.World {
 		w.ClusterSets = append(w.ClusterSets, set("dev"))
+		return w
+	}
+	unlabelled := with(cluster("a"), func(c *clusterv1.ManagedCluster) { delete(c.Labels, clusterv1beta2.ClusterSetLabel) })
+	withGlobal := func(w *fleet.World) *fleet.World {
+		all := set("all")
+		all.Spec.ClusterSelector = clusterv1beta2.ManagedClusterSelector{SelectorType: clusterv1beta2.LabelSelector, LabelSelector: &metav1.LabelSelector{}}
+		w.ClusterSets = append(w.ClusterSets, all)
 		return w
 	}
 	rows := map[string]struct {
@@ -72,17 +80,54 @@ func TestChange(t *testing.T) {
 		"deleted":        {"no way back", placement(), world(deleted), "nothing can: the cluster is being deleted"},
 		"does not exist": {"nobody of that name", placement(), world(cluster("b")), "a cluster of this name has to join"},
 		"unbound set": {"its set can be bound, or it can change its set", placement(), withDev(world(inDev)),
-			"bind its set dev to namespace team, or to be in set prod, label cluster.open-cluster-management.io/clusterset=prod is needed (has cluster.open-cluster-management.io/clusterset=dev)"},
-		"set not named": {"the placement takes another set only", placement(func(s *clusterv1beta1.PlacementSpec) { s.ClusterSets = []string{"dev"} }),
+			toProd + " (has cluster.open-cluster-management.io/clusterset=dev), or bind its set dev to namespace team"},
+		"set of all": {"who binds the set of all clusters takes them all: that is the last resort", placement(), withGlobal(withDev(world(inDev))),
+			toProd + " (has cluster.open-cluster-management.io/clusterset=dev), or bind its set dev to namespace team"},
+		"only in the set of all": {"and the label is better", placement(), withGlobal(world(unlabelled)),
+			toProd + " (has none), or bind its set all to namespace team"},
+		"unreadable set": {"of the eligible sets, one that a label leads into", placement(), func() *fleet.World {
+			w := world(unlabelled)
+			w.ClusterSets = append(w.ClusterSets, unreadable("bad"))
+			w.Bindings = append(w.Bindings, binding("team", "bad"))
+			return w
+		}(), toProd + " (has none)"},
+		"named set does not exist": {"it has to, before anything can be in it", placement(takesSets("dev")), world(unlabelled),
+			"set dev has to exist, to be bound to namespace team and to hold the cluster"},
+		"named set has vanished": {"its binding is there already", placement(takesSets("dev")), func() *fleet.World {
+			w := world(cluster("a"))
+			w.Bindings = append(w.Bindings, binding("team", "dev"))
+			return w
+		}(), "the bound set dev has to exist and to hold the cluster, or add its set prod to spec.clusterSets"},
+		"named set is not bound": {"it has to be, and the cluster needs its label", placement(takesSets("dev")), withDev(world(unlabelled)),
+			"bind set dev to namespace team, and to be in it, label cluster.open-cluster-management.io/clusterset=dev is needed (has none)"},
+		"in the named set": {"it only has to be bound", placement(takesSets("dev", "test")), withDev(withGlobal(world(inDev))), "bind its set dev to namespace team"},
+		"set not named": {"the placement takes another set only", placement(takesSets("dev")),
 			func() *fleet.World {
 				w := withDev(world(cluster("a")))
 				w.Bindings = append(w.Bindings, binding("team", "dev"))
 				return w
 			}(),
-			"add its set prod to spec.clusterSets, or to be in set dev, label cluster.open-cluster-management.io/clusterset=dev is needed (has cluster.open-cluster-management.io/clusterset=prod)"},
+			"to be in set dev, label cluster.open-cluster-management.io/clusterset=dev is needed (has cluster.open-cluster-management.io/clusterset=prod), or add its set prod to spec.clusterSets"},
 		"no sets": {"there is nothing to be in", placement(), &fleet.World{Time: noon, Clusters: []clusterv1.ManagedCluster{cluster("a")}},
-			"put it into a set that is bound to namespace team"},
-		"misconfigured": {"the placement comes first", placement(wants(-1)), world(cluster("a")), "correct the placement: :numberOfClusters -1 is negative"},
+			"bind a set to namespace team and put the cluster into it"},
+		"filtered, and spread": {"to pass the filters is not enough", placement(requires(edge), spreadOver("zone", 1, clusterv1beta1.DoNotSchedule)),
+			world(cluster("a", "zone=1"), cluster("b", edge, "zone=1")),
+			"label tier=edge is needed (has none); then the spread over zone decides"},
+		"filtered, without a topology": {"the spread takes only those that have one", placement(requires(edge), wants(2),
+			spreadOver("zone", 1, clusterv1beta1.DoNotSchedule), spreadOver("rack", 1, clusterv1beta1.ScheduleAnyway)), world(cluster("a"), cluster("b", edge, "zone=1")),
+			"label tier=edge is needed (has none); and label zone is needed, which the choice is spread over; then it competes for one of 2 places; then the spread over zone decides"},
+		"filtered, spread softly": {"which keeps nobody out", placement(requires(edge), spreadOver("zone", 1, clusterv1beta1.ScheduleAnyway)), world(cluster("a")),
+			"label tier=edge is needed (has none)"},
+		"filtered, and none wanted": {"nobody gets one of no places", placement(requires(edge), wants(0)), world(cluster("a")),
+			"label tier=edge is needed (has none); and raise numberOfClusters from 0"},
+		"no score": {"where nothing gives scores, none helps", placement(wants(1), exact()), world(cluster("0"), cluster("a")), "raise numberOfClusters to 2"},
+		"negative toleration": {"counts as none",
+			placement(tolerates(clusterv1beta1.Toleration{Key: gpu, Operator: clusterv1beta1.TolerationOpExists, TolerationSeconds: &negative})),
+			world(with(cluster("a"), taint(gpu, "", clusterv1.TaintEffectNoSelect))),
+			"tolerate taint gpu:NoSelect for longer than 0s, or remove it"},
+		"expression that does not compile": {"on one line", placement(requiresCEL("a +\n")), world(cluster("a")),
+			"correct the placement: spec.predicates[0].requiredClusterSelector.celSelector.celExpressions[0]: the CEL expression does not compile: column 1: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"},
+		"misconfigured": {"the placement comes first", placement(wants(-1)), world(cluster("a")), "correct the placement: spec.numberOfClusters: numberOfClusters -1 is negative"},
 	}
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
@@ -104,11 +149,11 @@ func TestWhy(t *testing.T) {
 	want := Explanation{
 		Summary: "4 in bound sets, 1 tainted, 1 ranked lower, 2 selected",
 		Clusters: []Explained{
-			{Decision: fleet.Decision{Cluster: "a", Chosen: true, Step: StepChosen, Reason: "in set prod; ranked 3rd of 2 wanted, score -200 (ResourceAllocatableCPU 2×-100, Steady 0)"},
+			{Decision: fleet.Decision{Cluster: "a", Chosen: true, Step: StepChosen, Reason: "in set prod; ranked 3rd, 2 wanted, score -200 (ResourceAllocatableCPU 2×-100, Steady 0)"},
 				Rank: 3, Total: total(-200), Scores: scores(-100), Topology: []string{"zone=1"}, Group: "0"},
-			{Decision: fleet.Decision{Cluster: "b", Chosen: true, Step: StepChosen, Reason: "in set prod; ranked 1st of 2 wanted, score 200 (ResourceAllocatableCPU 2×100, Steady 0)"},
+			{Decision: fleet.Decision{Cluster: "b", Chosen: true, Step: StepChosen, Reason: "in set prod; ranked 1st, 2 wanted, score 200 (ResourceAllocatableCPU 2×100, Steady 0)"},
 				Rank: 1, Total: total(200), Scores: scores(100), Topology: []string{"zone=2"}, Group: "0"},
-			{Decision: fleet.Decision{Cluster: "c", Step: StepScores, Reason: "ranked 2nd of 2 wanted, score 0 (ResourceAllocatableCPU 2×0, Steady 0)"},
+			{Decision: fleet.Decision{Cluster: "c", Step: StepScores, Reason: "ranked 2nd, 2 wanted, score 0 (ResourceAllocatableCPU 2×0, Steady 0)"},
 				Change: "raise numberOfClusters to 3", Rank: 2, Total: total(0), Scores: scores(0), Topology: []string{"zone"}},
 			{Decision: fleet.Decision{Cluster: "d", Step: StepTaints, Reason: "taint k:NoSelect is not tolerated"},
 				Change: "tolerate taint k:NoSelect, or remove it; then it competes for one of 2 places"},

@@ -133,6 +133,10 @@ func wants(n int32) func(*clusterv1beta1.PlacementSpec) {
 	return func(s *clusterv1beta1.PlacementSpec) { s.NumberOfClusters = &n }
 }
 
+func takesSets(names ...string) func(*clusterv1beta1.PlacementSpec) {
+	return func(s *clusterv1beta1.PlacementSpec) { s.ClusterSets = names }
+}
+
 // requires adds a predicate over labels "key=value".
 func requires(labels ...string) func(*clusterv1beta1.PlacementSpec) {
 	return func(s *clusterv1beta1.PlacementSpec) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -90,6 +91,12 @@ func (r *Result) Problem() (field, message string) {
 		return "", ""
 	}
 	return r.wrong.field, fleet.ShortRule(cmp.Or(r.wrong.plain, r.wrong.message))
+}
+
+// problem is Problem as one text, "" when nothing is wrong.
+func (r *Result) problem() string {
+	field, message := r.Problem()
+	return strings.TrimPrefix(field+": "+message, ": ")
 }
 
 // Schedule decides which clusters a placement selects in a world.

@@ -208,9 +208,9 @@ func TestSchedule(t *testing.T) {
 			why: "equal scores are ordered by name and cut at the number",
 			p:   placement(wants(2)), w: world(cluster("c"), cluster("b"), cluster("a")), chosen: "a b",
 			reasons: []string{
-				"a Chosen: in set prod; ranked 1st of 2 wanted, score 100 (Balance 100, Steady 0)",
-				"b Chosen: in set prod; ranked 2nd of 2 wanted, score 100 (Balance 100, Steady 0)",
-				"c Scores: ranked 3rd of 2 wanted, score 100 (Balance 100, Steady 0)",
+				"a Chosen: in set prod; ranked 1st, 2 wanted, score 100 (Balance 100, Steady 0)",
+				"b Chosen: in set prod; ranked 2nd, 2 wanted, score 100 (Balance 100, Steady 0)",
+				"c Scores: ranked 3rd, 2 wanted, score 100 (Balance 100, Steady 0)",
 			},
 		},
 		"steady": {
@@ -222,9 +222,9 @@ func TestSchedule(t *testing.T) {
 			p: placement(wants(1)),
 			w: decided(decided(decided(world(cluster("a"), cluster("b"), cluster("c")), "x", "a", "b"), "y", "a"), "z", "a"),
 			reasons: []string{
-				"a Scores: ranked 3rd of 1 wanted, score -100 (Balance -100, Steady 0)",
-				"b Scores: ranked 2nd of 1 wanted, score 32 (Balance 32, Steady 0)",
-				"c Chosen: in set prod; ranked 1st of 1 wanted, score 100 (Balance 100, Steady 0)",
+				"a Scores: ranked 3rd, 1 wanted, score -100 (Balance -100, Steady 0)",
+				"b Scores: ranked 2nd, 1 wanted, score 32 (Balance 32, Steady 0)",
+				"c Chosen: in set prod; ranked 1st, 1 wanted, score 100 (Balance 100, Steady 0)",
 			},
 		},
 		"additive": {
@@ -232,10 +232,10 @@ func TestSchedule(t *testing.T) {
 			p: placement(wants(1), additive(builtIn("Balance", 0), builtIn("ResourceAllocatableCPU", 2))),
 			w: world(with(cluster("a"), capacity("4")), with(cluster("b"), capacity("16")), with(cluster("c"), capacity("8")), cluster("d")),
 			reasons: []string{
-				"a Scores: ranked 4th of 1 wanted, score -200 (Steady 0, ResourceAllocatableCPU 2×-100)",
-				"b Chosen: in set prod; ranked 1st of 1 wanted, score 200 (Steady 0, ResourceAllocatableCPU 2×100)",
-				"c Scores: ranked 3rd of 1 wanted, score -66 (Steady 0, ResourceAllocatableCPU 2×-33)",
-				"d Scores: ranked 2nd of 1 wanted, score 0 (Steady 0, ResourceAllocatableCPU 2×0)",
+				"a Scores: ranked 4th, 1 wanted, score -200 (Steady 0, ResourceAllocatableCPU 2×-100)",
+				"b Chosen: in set prod; ranked 1st, 1 wanted, score 200 (Steady 0, ResourceAllocatableCPU 2×100)",
+				"c Scores: ranked 3rd, 1 wanted, score -66 (Steady 0, ResourceAllocatableCPU 2×-33)",
+				"d Scores: ranked 2nd, 1 wanted, score 0 (Steady 0, ResourceAllocatableCPU 2×0)",
 			},
 		},
 		"exact": {
@@ -243,8 +243,8 @@ func TestSchedule(t *testing.T) {
 			p: placement(wants(1), exact(builtIn("ResourceAllocatableCPU", 1))),
 			w: decided(world(with(cluster("a"), capacity("4")), with(cluster("b"), capacity("4"))), "edge", "b"),
 			reasons: []string{
-				"a Chosen: in set prod; ranked 1st of 1 wanted, score 100 (ResourceAllocatableCPU 100)",
-				"b Scores: ranked 2nd of 1 wanted, score 100 (ResourceAllocatableCPU 100)",
+				"a Chosen: in set prod; ranked 1st, 1 wanted, score 100 (ResourceAllocatableCPU 100)",
+				"b Scores: ranked 2nd, 1 wanted, score 100 (ResourceAllocatableCPU 100)",
 			},
 		},
 		"addon": {
@@ -252,8 +252,8 @@ func TestSchedule(t *testing.T) {
 			p: placement(wants(1), exact(usage("cpu", 3))),
 			w: scored(scored(world(cluster("a"), cluster("b")), "b", "cpu", 20, in(time.Minute)), "a", "memory", 90, nil),
 			reasons: []string{
-				"a Scores: ranked 2nd of 1 wanted, score 0 (AddOn/usage/cpu 3×0)",
-				"b Chosen: in set prod; ranked 1st of 1 wanted, score 60 (AddOn/usage/cpu 3×20)",
+				"a Scores: ranked 2nd, 1 wanted, score 0 (AddOn/usage/cpu 3×0)",
+				"b Chosen: in set prod; ranked 1st, 1 wanted, score 60 (AddOn/usage/cpu 3×20)",
 			},
 			requeue: time.Minute,
 		},
@@ -300,8 +300,8 @@ func TestSchedule(t *testing.T) {
 			why: "a cluster with an untolerated PreferNoSelect taint comes after all others, whatever their scores", chosen: "b",
 			p: placement(wants(1)), w: decided(world(with(cluster("a"), taint("old", "", preferNo)), cluster("b")), "x", "b"),
 			reasons: []string{
-				"a Scores: ranked 2nd of 1 wanted, score -400 (Balance 100, Steady 0, PreferNoSelect 5×-100)",
-				"b Chosen: in set prod; ranked 1st of 1 wanted, score -100 (Balance -100, Steady 0, PreferNoSelect 5×0)",
+				"a Scores: ranked 2nd, 1 wanted, score -400 (Balance 100, Steady 0, PreferNoSelect 5×-100)",
+				"b Chosen: in set prod; ranked 1st, 1 wanted, score -100 (Balance -100, Steady 0, PreferNoSelect 5×0)",
 			},
 		},
 		"PreferNoSelect chosen": {

@@ -100,7 +100,7 @@ func (r *run) classes(constraints []topology) []class {
 		values := make([]int, len(constraints))
 		var key strings.Builder
 		for n := range constraints {
-			value, has := r.topologyOf(&constraints[n], i)
+			value, has := r.index.topologyOf(&constraints[n].SpreadConstraintsTerm, r.candidates[i].index)
 			values[n] = -1
 			if has {
 				values[n] = constraints[n].number(number[n], value)
@@ -121,12 +121,13 @@ func (r *run) classes(constraints []topology) []class {
 	return list
 }
 
-func (r *run) topologyOf(t *topology, i int) (string, bool) {
-	if t.TopologyKeyType == clusterv1beta1.TopologyKeyTypeClaim {
-		value, has := r.index.claimsOf(r.candidates[i].index)[t.TopologyKey]
+// topologyOf is the place of a cluster in a constraint, and whether it has one.
+func (x *Index) topologyOf(c *clusterv1beta1.SpreadConstraintsTerm, at int) (string, bool) {
+	if c.TopologyKeyType == clusterv1beta1.TopologyKeyTypeClaim {
+		value, has := x.claimsOf(at)[c.TopologyKey]
 		return value, has
 	}
-	value, has := r.candidates[i].cluster.Labels[t.TopologyKey]
+	value, has := x.clusters[at].Labels[c.TopologyKey]
 	return value, has
 }
 

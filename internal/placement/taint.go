@@ -129,7 +129,7 @@ func taintReason(taint *clusterv1.Taint, expired *int64) string {
 	text := "taint " + taintText(taint)
 	switch {
 	case expired != nil:
-		return text + " is no longer tolerated: " + strconv.FormatInt(*expired, 10) + "s have passed"
+		return text + " is no longer tolerated: " + strconv.FormatInt(max(0, *expired), 10) + "s have passed"
 	case taint.Effect == clusterv1.TaintEffectNoSelectIfNew:
 		return text + " is not tolerated, and the cluster was not chosen before"
 	default:
