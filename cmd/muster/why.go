@@ -28,7 +28,12 @@ type reasons struct {
 	Placement string `json:"placement"`
 	Problem   string `json:"problem,omitempty"` // with the placement itself
 	// Summary says how many clusters each step of the placement took away.
-	Summary   string                `json:"summary,omitempty"`
+	Summary string `json:"summary,omitempty"`
+	// Condition says why the placement has not what it asks for; Complaints are what is wrong besides, such as unknown sets.
+	Condition  string   `json:"condition,omitempty"`
+	Complaints []string `json:"complaints,omitempty"`
+	// Scheduler says that another scheduler than ours decides, and whether its decisions are complete.
+	Scheduler []string              `json:"scheduler,omitempty"`
 	Decisions []placement.Explained `json:"decisions"`
 	// Of an application on the cluster: what could not be planned, what the hub says, and the works.
 	Faults    []fleet.Fault                 `json:"faults,omitempty"`
@@ -187,8 +192,15 @@ func (k *knowledge) placement(key, cluster string) (*reasons, error) {
 		clusters = []string{cluster}
 	}
 	why := placement.NewIndex(k.world).Why(p, clusters...)
-	r := &reasons{Subject: "placement " + key, Placement: key, Problem: why.Problem, Summary: why.Summary, Decisions: why.Clusters}
-	if k.plan == nil {
+	r := &reasons{
+		Subject: "placement " + key, Placement: key, Problem: why.Problem, Summary: why.Summary,
+		Condition: why.Condition, Complaints: why.Complaints, Decisions: why.Clusters,
+	}
+	switch {
+	case k.plan != nil:
+	case p.Annotations[clusterv1beta1.PlacementDisableAnnotation] == "true":
+		k.asTheirs(p, r)
+	default:
 		k.asLive(p, r.Decisions)
 	}
 	return r, nil
@@ -210,6 +222,39 @@ func (k *knowledge) asLive(p *clusterv1beta1.Placement, decisions []placement.Ex
 			d.Chosen, d.Reason, d.Change = false, "not yet in the decisions on the hub, although: "+d.Reason, "the hub has to schedule the placement"
 		}
 	}
+}
+
+// asTheirs lets nothing but the decisions on the hub count: our scheduler leaves the placement to another one.
+func (k *knowledge) asTheirs(p *clusterv1beta1.Placement, r *reasons) {
+	live, complete := placement.Read(p, k.world.Decisions)
+	r.Problem, r.Condition, r.Complaints = "", "", nil
+	r.Summary = count(len(live), "cluster") + " chosen by another scheduler"
+	r.Scheduler = []string{"another scheduler decides: annotation " + clusterv1beta1.PlacementDisableAnnotation + "=true"}
+	if text := unfinished(p, len(live), complete); text != "" {
+		r.Scheduler = append(r.Scheduler, text)
+	}
+	for i := range r.Decisions {
+		x := placement.Explained{Decision: fleet.Decision{Cluster: r.Decisions[i].Cluster, Reason: "not in its decisions"}, Change: "the other scheduler has to choose it"}
+		if _, x.Chosen = slices.BinarySearch(live, x.Cluster); x.Chosen {
+			x.Reason, x.Change = "in its decisions", ""
+		}
+		r.Decisions[i] = x
+	}
+}
+
+// unfinished says why nothing may be concluded from the decisions of another scheduler; "" when they are complete.
+func unfinished(p *clusterv1beta1.Placement, named int, complete bool) string {
+	const so = ", so that applications do not follow it"
+	switch {
+	case !complete && named == 0 && p.Status.NumberOfSelectedClusters == 0:
+		return "it has written no decisions yet" + so
+	case !complete:
+		return fmt.Sprintf("its decisions are not complete%s: they name %s, and status.numberOfSelectedClusters is %d",
+			so, count(named, "cluster"), p.Status.NumberOfSelectedClusters)
+	case !placement.Scheduled(p):
+		return fmt.Sprintf("it has not said in condition %s that generation %d is scheduled%s", clusterv1beta1.PlacementConditionSatisfied, p.Generation, so)
+	}
+	return ""
 }
 
 // application explains an application on a cluster.
@@ -327,6 +372,12 @@ func printReasons(p *printer, r *reasons, cluster string) {
 	}
 	if r.Summary != "" && len(r.Decisions) != 1 {
 		p.linef("  %s", oneLine(r.Summary))
+		if r.Condition != "" {
+			p.linef("  %s", oneLine(r.Condition))
+		}
+	}
+	for _, text := range slices.Concat(r.Scheduler, r.Complaints) {
+		p.linef("  %s", oneLine(text))
 	}
 	p.table(pipelineTable(r.Decisions))
 	if len(r.Overrides) > 0 {

@@ -10,6 +10,7 @@ import (
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/placement"
@@ -49,6 +50,68 @@ func TestAsLive(t *testing.T) {
 			}
 			if diff := cmp.Diff(row.want, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", row.why, diff)
+			}
+		})
+	}
+}
+
+// TestAsTheirs has a placement that our scheduler leaves to another one: it would choose a, and the other has chosen b.
+func TestAsTheirs(t *testing.T) {
+	const annotated = "another scheduler decides: annotation cluster.open-cluster-management.io/experimental-scheduling-disable=true"
+	rows := map[string]struct {
+		why       string
+		live      []string
+		number    int32
+		scheduled int64 // generation
+		notes     []string
+	}{
+		"complete": {"pages, number and generation agree", []string{"b"}, 1, 2, nil},
+		"no number": {"pages without the number in the status", []string{"b"}, 0, 2, []string{
+			"its decisions are not complete, so that applications do not follow it: they name 1 cluster, and status.numberOfSelectedClusters is 0"}},
+		"old": {"the spec has changed since", []string{"b"}, 1, 1, []string{
+			"it has not said in condition PlacementSatisfied that generation 2 is scheduled, so that applications do not follow it"}},
+		"none": {"it has not begun", nil, 0, 0, []string{"it has written no decisions yet, so that applications do not follow it"}},
+	}
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			w := &fleet.World{}
+			for _, c := range []string{"a", "b"} {
+				w.Clusters = append(w.Clusters, clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: c, Labels: map[string]string{clusterv1beta2.ClusterSetLabel: "prod"}}})
+			}
+			w.Clusters[1].Spec.Taints = []clusterv1.Taint{{Key: "k", Effect: clusterv1.TaintEffectNoSelect}}
+			w.ClusterSets = []clusterv1beta2.ManagedClusterSet{{ObjectMeta: metav1.ObjectMeta{Name: "prod"}}}
+			w.Bindings = []clusterv1beta2.ManagedClusterSetBinding{{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "prod"}}}
+			p := clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "shops", Generation: 2,
+				Annotations: map[string]string{clusterv1beta1.PlacementDisableAnnotation: "true"}}}
+			p.Status.NumberOfSelectedClusters = row.number
+			p.Status.Conditions = []metav1.Condition{{Type: clusterv1beta1.PlacementConditionSatisfied, ObservedGeneration: row.scheduled}}
+			w.Placements = []clusterv1beta1.Placement{p}
+			if len(row.live) > 0 {
+				page := clusterv1beta1.PlacementDecision{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Labels: map[string]string{clusterv1beta1.PlacementLabel: "shops"}}}
+				for _, c := range row.live {
+					page.Status.Decisions = append(page.Status.Decisions, clusterv1beta1.ClusterDecision{ClusterName: c})
+				}
+				w.Decisions = []clusterv1beta1.PlacementDecision{page}
+			}
+			r, err := (&knowledge{world: w}).placement("retail/shops", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(append([]string{annotated}, row.notes...), r.Scheduler); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", row.why, diff)
+			}
+			want := []placement.Explained{
+				{Decision: fleet.Decision{Cluster: "a", Reason: "not in its decisions"}, Change: "the other scheduler has to choose it"},
+				{Decision: fleet.Decision{Cluster: "b", Reason: "not in its decisions"}, Change: "the other scheduler has to choose it"},
+			}
+			if len(row.live) > 0 {
+				want[1] = placement.Explained{Decision: fleet.Decision{Cluster: "b", Chosen: true, Reason: "in its decisions"}}
+			}
+			if diff := cmp.Diff(want, r.Decisions); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", row.why, diff)
+			}
+			if want := count(len(row.live), "cluster") + " chosen by another scheduler"; r.Summary != want {
+				t.Errorf("summary %q, want %q", r.Summary, want)
 			}
 		})
 	}

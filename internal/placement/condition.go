@@ -32,37 +32,42 @@ func (r *run) misconfiguredCondition() metav1.Condition {
 	return c
 }
 
-// satisfiedCondition goes through what can be missing, from the sets to the number.
 func (r *run) satisfiedCondition() metav1.Condition {
-	c := metav1.Condition{Type: clusterv1beta1.PlacementConditionSatisfied, Status: metav1.ConditionFalse}
-	switch {
-	case len(r.sets.bound) == 0:
-		c.Reason = clusterv1beta1.ReasonNoManagedClusterSetBindings
-		c.Message = "No valid ManagedClusterSetBindings found in placement namespace"
-	case len(r.sets.eligible) == 0:
-		c.Reason = clusterv1beta1.ReasonNoIntersection
-		c.Message = fmt.Sprintf("None of ManagedClusterSets [%s] is bound to placement namespace", strings.Join(r.placement.Spec.ClusterSets, ","))
-	case len(r.sets.broken) > 0 || len(r.unseen) > 0: // OCM's reason for an error that is not the placement's
-		c.Reason = clusterv1beta1.ReasonNotAllDecisionsScheduled
-		c.Message = "What is chosen stays" + r.counts()
-	case r.inSets == 0:
-		c.Reason = clusterv1beta1.ReasonAllManagedClusterSetsEmpty
-		c.Message = fmt.Sprintf("All ManagedClusterSets [%s] have no member ManagedCluster", strings.Join(r.sets.eligible, ","))
-	case len(r.result.Chosen) == 0:
-		c.Reason = clusterv1beta1.ReasonNoManagedClusterMatched
-		c.Message = "No ManagedCluster matches any of the cluster predicate" + r.counts()
-	case r.result.missing == 0:
-		c.Status, c.Reason = metav1.ConditionTrue, clusterv1beta1.ReasonAllDecisionsScheduled
-		c.Message = "All cluster decisions scheduled" + r.counts()
-	default:
-		c.Reason = clusterv1beta1.ReasonNotAllDecisionsScheduled
-		c.Message = strconv.Itoa(r.result.missing) + " cluster decisions unscheduled" + r.counts()
+	reason, sentence := r.satisfied()
+	c := metav1.Condition{Type: clusterv1beta1.PlacementConditionSatisfied, Status: metav1.ConditionFalse, Reason: reason, Message: sentence}
+	if reason == clusterv1beta1.ReasonAllDecisionsScheduled {
+		c.Status = metav1.ConditionTrue
+	}
+	if r.inSets > 0 || len(r.sets.broken) > 0 {
+		c.Message += r.counts()
 	}
 	if complaints := r.complaints(); len(complaints) > 0 {
 		c.Message += "; " + strings.Join(complaints, "; ")
 	}
 	c.Message = clip(c.Message, maxMessage)
 	return c
+}
+
+// satisfied goes through what can be missing, from the sets to the number: OCM's reason, and the sentence that is OCM's too.
+func (r *run) satisfied() (reason, sentence string) {
+	switch {
+	case len(r.sets.bound) == 0:
+		return clusterv1beta1.ReasonNoManagedClusterSetBindings, "No valid ManagedClusterSetBindings found in placement namespace"
+	case len(r.sets.eligible) == 0:
+		return clusterv1beta1.ReasonNoIntersection,
+			fmt.Sprintf("None of ManagedClusterSets [%s] is bound to placement namespace", strings.Join(r.placement.Spec.ClusterSets, ","))
+	case len(r.sets.broken) > 0 || len(r.unseen) > 0: // OCM's reason for an error that is not the placement's
+		return clusterv1beta1.ReasonNotAllDecisionsScheduled, "What is chosen stays"
+	case r.inSets == 0:
+		return clusterv1beta1.ReasonAllManagedClusterSetsEmpty,
+			fmt.Sprintf("All ManagedClusterSets [%s] have no member ManagedCluster", strings.Join(r.sets.eligible, ","))
+	case len(r.result.Chosen) == 0:
+		return clusterv1beta1.ReasonNoManagedClusterMatched, "No ManagedCluster matches any of the cluster predicate"
+	case r.result.missing == 0:
+		return clusterv1beta1.ReasonAllDecisionsScheduled, "All cluster decisions scheduled"
+	default:
+		return clusterv1beta1.ReasonNotAllDecisionsScheduled, strconv.Itoa(r.result.missing) + " cluster decisions unscheduled"
+	}
 }
 
 // costLess is what to do about expressions that cost too much over all clusters.

@@ -16,6 +16,10 @@ type Explanation struct {
 	Summary string `json:"summary"`
 	// Problem is what is wrong with the placement itself, and in which field, on one line; "" when nothing is.
 	Problem string `json:"problem,omitempty"`
+	// Condition is the sentence of the condition PlacementSatisfied while it is False; "" for a placement that is wrong itself.
+	Condition string `json:"condition,omitempty"`
+	// Complaints are what is wrong and does not stop the scheduling, such as sets that do not exist.
+	Complaints []string `json:"complaints,omitempty"`
 	// Clusters by name.
 	Clusters []Explained `json:"clusters"`
 }
@@ -52,7 +56,10 @@ func (x *Index) Why(p *clusterv1beta1.Placement, clusters ...string) Explanation
 			clusters = append(clusters, e.result.Decisions[i].Cluster)
 		}
 	}
-	explanation := Explanation{Summary: strings.TrimPrefix(e.counts(), ": "), Problem: e.result.problem()}
+	explanation := Explanation{Summary: strings.TrimPrefix(e.counts(), ": "), Problem: e.result.problem(), Complaints: e.complaints()}
+	if reason, sentence := e.satisfied(); explanation.Problem == "" && reason != clusterv1beta1.ReasonAllDecisionsScheduled {
+		explanation.Condition = sentence
+	}
 	for _, name := range sortedSet(clusters) {
 		explanation.Clusters = append(explanation.Clusters, e.explain(name))
 	}

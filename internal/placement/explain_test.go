@@ -164,6 +164,41 @@ func TestWhy(t *testing.T) {
 	}
 }
 
+// TestWhyNothing: where nothing can be chosen, it is said why, without a row about any cluster.
+func TestWhyNothing(t *testing.T) {
+	bare := &fleet.World{Time: noon, Clusters: []clusterv1.ManagedCluster{cluster("a")}}
+	vanished := world()
+	vanished.Bindings = append(vanished.Bindings, binding("team", "gone"))
+	withDev := world(cluster("a"))
+	withDev.ClusterSets = append(withDev.ClusterSets, set("dev"))
+	rows := map[string]struct {
+		why        string
+		p          *clusterv1beta1.Placement
+		w          *fleet.World
+		condition  string
+		complaints []string
+	}{
+		"nothing bound": {"the namespace has no set", placement(), bare, "No valid ManagedClusterSetBindings found in placement namespace", nil},
+		"nothing bound, and sets named": {"both", placement(takesSets("prod")), bare, "No valid ManagedClusterSetBindings found in placement namespace",
+			[]string{"ManagedClusterSet prod does not exist"}},
+		"unknown and unbound": {"each is named", placement(takesSets("nosuch", "dev")), withDev,
+			"None of ManagedClusterSets [nosuch,dev] is bound to placement namespace",
+			[]string{"ManagedClusterSet nosuch does not exist", "ManagedClusterSet dev is not bound to the namespace"}},
+		"vanished": {"a binding to nothing", placement(), vanished, "All ManagedClusterSets [prod] have no member ManagedCluster",
+			[]string{"the bound ManagedClusterSet gone does not exist"}},
+		"satisfied":     {"nothing to add", placement(), world(cluster("a")), "", nil},
+		"misconfigured": {"the problem is said instead", placement(wants(-1)), world(cluster("a")), "", nil},
+	}
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			got := NewIndex(row.w).Why(row.p)
+			if got.Condition != row.condition || !slices.Equal(got.Complaints, row.complaints) {
+				t.Errorf("%s: condition %q, complaints %q", row.why, got.Condition, got.Complaints)
+			}
+		})
+	}
+}
+
 var raise = regexp.MustCompile(`raise numberOfClusters to (\d+)`)
 
 // TestAdviceHelps follows what is said about every cluster that was ranked and not chosen: then it is chosen, and with one
