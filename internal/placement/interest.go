@@ -13,13 +13,14 @@ import (
 )
 
 // Interest is what a placement looks at in a cluster: a change of anything else cannot change its result. Taints,
-// deletion and membership in sets concern every placement.
+// deletion and membership in one set at least concern every placement.
 type Interest struct {
 	labels    map[string]bool
 	claims    map[string]bool
 	resources map[clusterv1.ResourceName]bool
 	scores    map[string]bool // names of AddOnPlacementScores
 	all       bool            // a CEL expression can look at everything
+	sets      bool            // the decisions name the set that holds a cluster
 
 	predicates []clusterSelector // nil where there are none, or where they cannot decide without more than the cluster
 }
@@ -27,10 +28,12 @@ type Interest struct {
 // InterestOf collects what a placement looks at.
 func InterestOf(p *clusterv1beta1.Placement) Interest {
 	i := Interest{labels: map[string]bool{}, claims: map[string]bool{}, resources: map[clusterv1.ResourceName]bool{}, scores: map[string]bool{}}
+	i.sets = len(p.Spec.Predicates) == 0
 	for n := range p.Spec.Predicates {
 		s := &p.Spec.Predicates[n].RequiredClusterSelector
 		i.selector(&s.LabelSelector, s.ClaimSelector.MatchExpressions)
 		i.all = i.all || len(s.CelSelector.CelExpressions) > 0
+		i.sets = i.sets || equality.Semantic.DeepEqual(*s, clusterv1beta1.ClusterSelector{})
 	}
 	for n := range p.Spec.DecisionStrategy.GroupStrategy.DecisionGroups {
 		s := &p.Spec.DecisionStrategy.GroupStrategy.DecisionGroups[n].ClusterSelector
@@ -125,6 +128,10 @@ func (i Interest) InCluster(before, after *clusterv1.ManagedCluster) bool {
 	}
 	return false
 }
+
+// InSet says whether the decision about a cluster changes when it is another eligible set that holds it: a chosen cluster's
+// reason names the set where no predicate gives a better one. Of several the first by name counts.
+func (i Interest) InSet(before, after string) bool { return i.sets && before != after }
 
 // InScore says whether the difference between two states of an AddOnPlacementScore can change the placement's result. A
 // score that did not exist before, or does not any more, is the empty one.

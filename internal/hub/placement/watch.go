@@ -120,7 +120,11 @@ func (r *Placements) onCluster() handler.EventHandler {
 		was, is := r.setsOf(ctx, c.before), r.setsOf(ctx, c.after)
 		return r.placements(ctx, slices.Concat(was, is), func(p *clusterv1beta1.Placement, bound []string) bool {
 			before, after := eligible(p, bound, was), eligible(p, bound, is)
-			return before != after || before && r.interestOf(p).InCluster(c.before, c.after)
+			if before == "" || after == "" {
+				return before != after
+			}
+			of := r.interestOf(p)
+			return of.InSet(before, after) || of.InCluster(c.before, c.after)
 		})
 	})
 }
@@ -186,7 +190,7 @@ func (r *Placements) onScore() handler.EventHandler {
 		}
 		sets := r.setsOf(ctx, &cluster)
 		return r.placements(ctx, sets, func(p *clusterv1beta1.Placement, bound []string) bool {
-			return eligible(p, bound, sets) && r.interestOf(p).InScore(known.Name, before, after)
+			return eligible(p, bound, sets) != "" && r.interestOf(p).InScore(known.Name, before, after)
 		})
 	})
 }
@@ -229,7 +233,7 @@ func (r *Placements) placements(ctx context.Context, sets []string, test func(p 
 		}
 	}
 	if test == nil {
-		test = func(p *clusterv1beta1.Placement, bound []string) bool { return eligible(p, bound, sets) }
+		test = func(p *clusterv1beta1.Placement, bound []string) bool { return eligible(p, bound, sets) != "" }
 	}
 	var list []types.NamespacedName
 	for _, namespace := range slices.Sorted(maps.Keys(bound)) {
@@ -238,11 +242,15 @@ func (r *Placements) placements(ctx context.Context, sets []string, test func(p 
 	return list
 }
 
-// eligible says whether one of a cluster's sets is bound, and named by the placement if it names any.
-func eligible(p *clusterv1beta1.Placement, bound, sets []string) bool {
-	return slices.ContainsFunc(sets, func(set string) bool {
+// eligible is the first of a cluster's sets that is bound, and named by the placement if it names any; "" when none is.
+func eligible(p *clusterv1beta1.Placement, bound, sets []string) string {
+	i := slices.IndexFunc(sets, func(set string) bool {
 		return slices.Contains(bound, set) && (len(p.Spec.ClusterSets) == 0 || slices.Contains(p.Spec.ClusterSets, set))
 	})
+	if i < 0 {
+		return ""
+	}
+	return sets[i]
 }
 
 // interest is what a placement looks at in its generation.

@@ -82,7 +82,7 @@ func TestOwnWritesScheduleNobody(t *testing.T) {
 	}
 }
 
-// TestAffected has the sets prod, bound in retail, and dev, bound in labs, with placements that look at different things.
+// TestAffected has the sets prod, stage, gold and silver, bound in retail, and dev, bound in labs, with placements that look at different things.
 func TestAffected(t *testing.T) {
 	set := func(name string) *clusterv1beta2.ManagedClusterSet {
 		return &clusterv1beta2.ManagedClusterSet{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -90,6 +90,10 @@ func TestAffected(t *testing.T) {
 	gold := set("gold")
 	gold.Spec.ClusterSelector = clusterv1beta2.ManagedClusterSelector{
 		SelectorType: clusterv1beta2.LabelSelector, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "gold"}},
+	}
+	silver := set("silver")
+	silver.Spec.ClusterSelector = clusterv1beta2.ManagedClusterSelector{
+		SelectorType: clusterv1beta2.LabelSelector, LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "silver"}},
 	}
 	binding := func(namespace, set string) *clusterv1beta2.ManagedClusterSetBinding {
 		return &clusterv1beta2.ManagedClusterSetBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: set}}
@@ -121,7 +125,8 @@ func TestAffected(t *testing.T) {
 		c.Spec.Taints = []clusterv1.Taint{{Key: "k", Effect: clusterv1.TaintEffectNoSelect}}
 	}
 	reader := fake.NewClientBuilder().WithScheme(clusterScheme(t)).WithObjects(
-		set("prod"), set("dev"), set("unbound"), gold, binding("retail", "prod"), binding("retail", "gold"), binding("labs", "dev"), cluster(""),
+		set("prod"), set("stage"), set("dev"), set("unbound"), gold, silver,
+		binding("retail", "prod"), binding("retail", "stage"), binding("retail", "gold"), binding("retail", "silver"), binding("labs", "dev"), cluster(""),
 		placed("retail", "all", func(*clusterv1beta1.PlacementSpec) {}),
 		placed("retail", "byTier", func(s *clusterv1beta1.PlacementSpec) {
 			s.Predicates = make([]clusterv1beta1.ClusterPredicate, 1)
@@ -159,7 +164,9 @@ func TestAffected(t *testing.T) {
 		"another label":    {"and no others", r.onCluster(), update(cluster("1"), cluster("2", label("x", "y"))), "retail/byCEL"},
 		"taint":            {"a taint concerns all that do not keep the cluster out anyway", r.onCluster(), update(cluster("1"), cluster("2", tainted)), "retail/all retail/byCEL retail/byScore"},
 		"moved":            {"a cluster that changes its set concerns those that can reach either; onlyDev is not bound to dev", r.onCluster(), update(cluster("1"), cluster("2", label(clusterv1beta2.ClusterSetLabel, "dev"))), "labs/all retail/all retail/byCEL retail/byScore retail/byTier"},
-		"second set":       {"a cluster that was in one of the namespace's sets and is in two of them now is as eligible as before", r.onCluster(), update(cluster("1"), cluster("2", label("tier", "gold"))), "retail/byCEL retail/onlyGold"},
+		"moved within":     {"a cluster that moves between two sets of a namespace keeps its places, and the reasons that name the set change", r.onCluster(), update(cluster("1"), cluster("2", label(clusterv1beta2.ClusterSetLabel, "stage"))), "retail/all retail/byCEL retail/byScore"},
+		"second set":       {"of two sets of the namespace the reasons name the first, which is another one now", r.onCluster(), update(cluster("1"), cluster("2", label("tier", "gold"))), "retail/all retail/byCEL retail/byScore retail/onlyGold"},
+		"second set, last": {"a set after the first by name changes nothing for who could choose the cluster before", r.onCluster(), update(cluster("1"), cluster("2", label("tier", "silver"))), "retail/byCEL"},
 		"no set":           {"a cluster of an unbound set concerns nobody", r.onCluster(), event.CreateEvent{Object: cluster("1", label(clusterv1beta2.ClusterSetLabel, "unbound"))}, ""},
 		"score":            {"a score reaches those that rank by it", r.onScore(), update(scored("usage", 1), scored("usage", 2)), "retail/byCEL retail/byScore"},
 		"same score":       {"written again with the same values it reaches nobody", r.onScore(), update(scored("usage", 1), scored("usage", 1)), ""},
