@@ -214,7 +214,8 @@ func addOn(plugin string, of clusterv1beta1.AddOnScore) func(*run, []int64) {
 }
 
 // avoidance ranks a cluster with an untolerated taint PreferNoSelect below every other, whatever the other scores say;
-// but where Steady is on, a chosen cluster keeps its place. OCM declares the effect and does not implement it.
+// but where Steady is on, a chosen cluster keeps its place. Not so with spread constraints: there a cluster that rises changes
+// which others fit beside it, and the choice would change with each run. OCM declares the effect and does not implement it.
 func avoidance(others []prioritizer) prioritizer {
 	weight, keep := int32(1), false
 	for _, p := range others {
@@ -222,8 +223,9 @@ func avoidance(others []prioritizer) prioritizer {
 		keep = keep || p.name == clusterv1beta1.PrioritizerSteady && p.weight > 0
 	}
 	return prioritizer{preferNoSelect, weight, func(r *run, scores []int64) {
+		lifted := keep && len(r.placement.Spec.SpreadPolicy.SpreadConstraints) == 0
 		for i := range r.candidates {
-			if c := &r.candidates[i]; c.avoid && !(keep && r.previous[c.cluster.Name]) {
+			if c := &r.candidates[i]; c.avoid && !(lifted && r.previous[c.cluster.Name]) {
 				scores[i] = -maxScore
 			}
 		}
