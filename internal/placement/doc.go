@@ -13,6 +13,10 @@
 //	Spread      the first so many of them, as the spread constraints allow
 //	Chosen      the chosen ones, divided into decision groups
 //
+// A second run in the world that the first one left changes nothing, and a cluster that joins drives nobody out while Steady
+// outweighs the other prioritizers together and there are no spread constraints. With OCM's default weights, Balance 1 and
+// Steady 1, it does not: by OCM's own arithmetic an idle newcomer outranks a chosen cluster that others have chosen most.
+//
 // Why is the same as a table for people: for each cluster the step, the unmet requirement, scores, rank, topology, group
 // and what would have to change for it to be chosen.
 //

@@ -165,6 +165,14 @@ func TestAddingAClusterDropsNobody(t *testing.T) {
 	}
 }
 
+// TestBalanceCanOutweighSteady is the other side: with the default weights a newcomer drives out a cluster that others use most.
+func TestBalanceCanOutweighSteady(t *testing.T) {
+	w := decided(decided(world(cluster("busy"), cluster("new")), "other", "busy"), "edge", "busy")
+	if r := Schedule(placement(wants(1)), w); chosenText(r) != "new" {
+		t.Error(reasonsText(r))
+	}
+}
+
 func TestGroupsPartitionTheSelection(t *testing.T) {
 	for _, seed := range samples {
 		p, w := sample(seed)
