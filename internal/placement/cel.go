@@ -72,7 +72,12 @@ func compileCEL(text string) (*celExpression, error) {
 	}
 	ast, issues := env.Compile(text)
 	if issues.Err() != nil {
-		return nil, &celError{issues}
+		return nil, notCompiled(issues)
+	}
+	switch of := ast.OutputType(); of.Kind() {
+	case types.BoolKind, types.DynKind, types.AnyKind: // what JSON gives shows its type only when it is evaluated
+	default:
+		return nil, &celError{fmt.Sprintf("%s: is %s, not bool", text, of), fmt.Sprintf("the CEL expression is %s, not bool", of)}
 	}
 	program, err := env.Program(ast,
 		cel.CostLimit(celconfig.PerCallLimit),
@@ -84,10 +89,22 @@ func compileCEL(text string) (*celExpression, error) {
 	return &celExpression{text: text, program: program, costly: map[int]bool{}}, nil
 }
 
-// celError is an expression that does not compile, in OCM's words, which show the expression and point into it.
-type celError struct{ issues *cel.Issues }
+// celError is an expression that can match no cluster.
+type celError struct {
+	message string // with the expression
+	plain   string // on one line and without it
+}
 
-func (e *celError) Error() string { return "compilation failed: " + e.issues.String() }
+func (e *celError) Error() string { return "compilation failed: " + e.message }
+
+// notCompiled is the error of what is no expression, in OCM's words, which show it and point into it.
+func notCompiled(issues *cel.Issues) *celError {
+	var list []string
+	for _, issue := range issues.Errors() {
+		list = append(list, fmt.Sprintf("column %d: %s", issue.Location.Column()+1, issue.Message))
+	}
+	return &celError{issues.String(), "the CEL expression does not compile: " + strings.Join(list, "; ")}
+}
 
 // plainCEL is the error on one line and without the expression, "" when it is none of celError's.
 func plainCEL(err error) string {
@@ -95,11 +112,7 @@ func plainCEL(err error) string {
 	if !errors.As(err, &e) {
 		return ""
 	}
-	var list []string
-	for _, issue := range e.issues.Errors() {
-		list = append(list, fmt.Sprintf("column %d: %s", issue.Location.Column()+1, issue.Message))
-	}
-	return "the CEL expression does not compile: " + strings.Join(list, "; ")
+	return e.plain
 }
 
 // eval says whether the expression is true for a cluster, and what it gives otherwise. An expression that fails does not

@@ -139,11 +139,16 @@ func TestCELMisconfigured(t *testing.T) {
 		"unknown variable":  `cluster.name == "a"`,
 		"unknown function":  `managedCluster.metadata.name.shout()`,
 		"wrong static type": `1 + "a" == "1a"`,
+		"string":            `'abc'`,
+		"list":              `managedCluster.scores("usage")`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := Schedule(placement(requiresCEL(expression)), world(cluster("a")))
 			if !strings.HasPrefix(r.Misconfigured(), "Predicate:compilation failed: ") || !strings.Contains(r.Misconfigured(), expression) {
 				t.Errorf("misconfigured %q does not name the expression", r.Misconfigured())
+			}
+			if _, problem := r.Problem(); problem == "" || strings.Contains(problem, "\n") || strings.Contains(problem, expression) {
+				t.Errorf("problem %q is not on one line without the expression", problem)
 			}
 			c := condition(t, r, clusterv1beta1.PlacementConditionMisconfigured)
 			if c.Reason != "Misconfigured" {
