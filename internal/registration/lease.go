@@ -2,6 +2,7 @@ package registration
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -26,9 +27,13 @@ func LeasePeriod(cluster *clusterv1.ManagedCluster) time.Duration {
 	return DefaultLeaseSeconds * time.Second
 }
 
-// LeaseDeadline is how long after a renewal the hub calls the agent silent.
+// LeaseDeadline is how long after a renewal the hub calls the agent silent. Five of the longest periods that a cluster may
+// name are more than a Duration holds: it is the longest one then, and not the negative one of an overflow.
 func LeaseDeadline(cluster *clusterv1.ManagedCluster) time.Duration {
-	return leaseTimes * LeasePeriod(cluster)
+	if period := LeasePeriod(cluster); period <= math.MaxInt64/leaseTimes {
+		return leaseTimes * period
+	}
+	return math.MaxInt64
 }
 
 // Beat is one renewal of a lease, by two clocks.

@@ -1,6 +1,7 @@
 package registration_test
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -31,6 +32,10 @@ func TestSilentAndClock(t *testing.T) {
 		"fresh":            {why: "looked at again at its deadline", beat: beat(ago(10*time.Second), ago(10*time.Second)), next: 290 * time.Second, synced: metav1.ConditionTrue},
 		"at the deadline":  {why: "five periods of 60 s", beat: beat(ago(300*time.Second), ago(300*time.Second)), silent: true, next: time.Minute, synced: metav1.ConditionTrue},
 		"own period":       {why: "spec.leaseDurationSeconds counts", seconds: 1, beat: beat(ago(6*time.Second), ago(6*time.Second)), silent: true, next: time.Second, synced: metav1.ConditionTrue},
+		"no period":        {why: "less than nothing is none: 60 s", seconds: -7, beat: beat(ago(10*time.Second), ago(10*time.Second)), next: 290 * time.Second, synced: metav1.ConditionTrue},
+		"very long":        {why: "five of the longest periods are more than a Duration: no agent is silent before its end", seconds: math.MaxInt32, beat: beat(ago(10*time.Second), ago(10*time.Second)), next: math.MaxInt64 - 10*time.Second, synced: metav1.ConditionTrue},
+		"very long, hours": {why: "nor after an hour, whatever the clocks say", seconds: 2_000_000_000, beat: beat(ago(time.Hour), ago(time.Second)), next: math.MaxInt64 - time.Second, synced: metav1.ConditionTrue},
+		"very long, none":  {why: "without a lease too", seconds: 2_000_000_000, next: math.MaxInt64},
 		"clock behind":     {why: "written just now by a clock that is an hour behind: not silent, but apart", beat: beat(ago(time.Hour), ago(time.Second)), next: 299 * time.Second, synced: metav1.ConditionFalse},
 		"clock ahead":      {why: "a lease from the future does not hide silence", beat: beat(now.Add(time.Hour), ago(301*time.Second)), silent: true, next: time.Minute, synced: metav1.ConditionFalse},
 		"nobody noted":     {why: "without the API server's time, the agent's counts", beat: beat(ago(301*time.Second), time.Time{}), silent: true, next: time.Minute},
@@ -53,6 +58,22 @@ func TestSilentAndClock(t *testing.T) {
 				t.Errorf("%s: clock synced %q, want %q", test.why, synced, test.synced)
 			}
 		})
+	}
+}
+
+// TestLeaseDeadline: it grows with the period, and never below it.
+func TestLeaseDeadline(t *testing.T) {
+	for seconds, want := range map[int32]time.Duration{
+		math.MinInt32: 300 * time.Second, -1: 300 * time.Second, 0: 300 * time.Second, 1: 5 * time.Second,
+		1_800_000_000: 9_000_000_000 * time.Second, 1_900_000_000: math.MaxInt64, math.MaxInt32: math.MaxInt64,
+	} {
+		cluster := &clusterv1.ManagedCluster{Spec: clusterv1.ManagedClusterSpec{LeaseDurationSeconds: seconds}}
+		if got := registration.LeaseDeadline(cluster); got != want {
+			t.Errorf("%d seconds: a deadline of %s, want %s", seconds, got, want)
+		}
+		if got := *registration.WantLease(cluster, now).Spec.LeaseDurationSeconds; seconds > 0 && got != seconds {
+			t.Errorf("%d seconds: the lease says %d", seconds, got)
+		}
 	}
 }
 
