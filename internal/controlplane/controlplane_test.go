@@ -102,6 +102,7 @@ func TestControlPlane(t *testing.T) {
 	if len(processes) != 5 {
 		t.Errorf("ran %d processes, want 5: %v", len(processes), processes)
 	}
+	neverGivesUpNodes(t, processes)
 	for _, p := range processes {
 		if p.Alive() {
 			t.Errorf("%s runs on after Stop", p.Program)
@@ -126,6 +127,20 @@ func TestControlPlane(t *testing.T) {
 		t.Errorf("processes as another program sees them (-running +opened):\n%s", diff)
 	}
 	get(t, opened.Config(), widgets, "gear")
+}
+
+// neverGivesUpNodes: a crash that lasts longer than any kubelet may be silent must not make the Pods of a node unready for good.
+func neverGivesUpNodes(t *testing.T, processes []controlplane.Process) {
+	const flag = "--node-monitor-grace-period="
+	for _, p := range processes {
+		for _, arg := range p.Args {
+			value, ok := strings.CutPrefix(arg, flag)
+			if grace, err := time.ParseDuration(value); ok && err == nil && p.Program == "kube-controller-manager" && grace > 365*24*time.Hour {
+				return
+			}
+		}
+	}
+	t.Errorf("no kube-controller-manager has a %s of years: %v", flag, processes)
 }
 
 func deploymentBecomesAvailable(t *testing.T, cp *controlplane.ControlPlane) {

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -14,6 +15,11 @@ import (
 const (
 	fieldManager = "muster-controlplane"
 	nodeName     = "node-1"
+
+	// nodeGrace is how long the node may be silent before it is given up: for ever, which is ten years. A node that KWOK
+	// plays is silent only while KWOK does not run, after a crash or on a machine that was off, and its Pods lose nothing by
+	// that. Once given up they are set to not Ready, and no stage of KWOK's sets them back: a kubelet would.
+	nodeGrace = 10 * 365 * 24 * time.Hour
 )
 
 // startControllers starts kube-controller-manager with all controllers but the one that wants cloud or pod networks. It
@@ -36,6 +42,7 @@ func (c *ControlPlane) startControllers(ctx context.Context) error {
 		"--kubeconfig=" + kubeconfig,
 		"--controllers=*,-node-ipam-controller",
 		"--leader-elect=false",
+		"--node-monitor-grace-period=" + nodeGrace.String(),
 		"--secure-port=0",
 		"--kube-api-qps=200",
 		"--kube-api-burst=400",
