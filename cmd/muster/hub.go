@@ -4,14 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -26,15 +29,25 @@ import (
 	"github.com/muster-io/muster/internal/embedded"
 )
 
-// hubConfig is how to reach the hub: --kubeconfig, else $KUBECONFIG, else the hub that muster up started.
-func (c *cli) hubConfig() (*rest.Config, error) {
-	loader := &clientcmd.ClientConfigLoadingRules{ExplicitPath: c.kubeconfig}
-	if c.kubeconfig == "" {
-		if env := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); env != "" {
-			loader = &clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(env)}
-		} else {
-			loader.ExplicitPath = embedded.HubKubeconfig(c.state)
+// kubeconfigs are where to look for the hub: --kubeconfig, else $KUBECONFIG, else what muster up wrote.
+func (c *cli) kubeconfigs() (*clientcmd.ClientConfigLoadingRules, error) {
+	if c.kubeconfig != "" {
+		if _, err := os.Stat(c.kubeconfig); err != nil {
+			return nil, fmt.Errorf("--kubeconfig: %w: name the file of a hub, or leave the flag out to ask that of $KUBECONFIG or of muster up", err)
 		}
+		return &clientcmd.ClientConfigLoadingRules{ExplicitPath: c.kubeconfig}, nil
+	}
+	if env := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); env != "" {
+		return &clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(env)}, nil
+	}
+	return &clientcmd.ClientConfigLoadingRules{ExplicitPath: embedded.HubKubeconfig(c.state)}, nil
+}
+
+// hubConfig is how to reach the hub.
+func (c *cli) hubConfig() (*rest.Config, error) {
+	loader, err := c.kubeconfigs()
+	if err != nil {
+		return nil, err
 	}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(loader, &clientcmd.ConfigOverrides{}).ClientConfig()
 	if c.kubeconfig == "" && (errors.Is(err, fs.ErrNotExist) || clientcmd.IsEmptyConfig(err)) {
@@ -44,6 +57,8 @@ func (c *cli) hubConfig() (*rest.Config, error) {
 		return nil, fmt.Errorf("find the hub: %w", err)
 	}
 	config.QPS, config.Burst = 100, 200
+	config.Timeout = c.patience
+	c.host, c.embedded = config.Host, loader.ExplicitPath == embedded.HubKubeconfig(c.state)
 	config.UserAgent = "muster/" + version
 	config.WarningHandler = rest.NoWarnings{}
 	return config, nil
@@ -60,6 +75,28 @@ func (c *cli) hub() (client.Client, *rest.Config, error) {
 		return nil, nil, fmt.Errorf("reach the hub at %s: %w", config.Host, err)
 	}
 	return hub, config, nil
+}
+
+// advised adds the next step to the error of a hub that does not answer, whatever it was asked. That is trouble.
+func (c *cli) advised(err error) error {
+	var network net.Error
+	next := ""
+	switch {
+	case c.host == "":
+		return err
+	case errors.Is(err, syscall.ECONNREFUSED) && c.embedded:
+		next = fmt.Sprintf("the hub in %s does not run: muster up starts it again", c.state)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		next = fmt.Sprintf("nobody listens at %s: start the hub, or name another with --kubeconfig", c.host)
+	case errors.As(err, &network) && network.Timeout(), apierrors.IsTimeout(err), apierrors.IsServerTimeout(err):
+		next = fmt.Sprintf("the hub at %s does not answer in time: see whether its API server and its etcd run", c.host)
+		if c.embedded {
+			next += "; muster up starts what has ended"
+		}
+	default:
+		return err
+	}
+	return exitError{code: exitTrouble, message: next + "\n(" + err.Error() + ")"}
 }
 
 // scheme knows the kinds that the commands work with.

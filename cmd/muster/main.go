@@ -44,6 +44,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 	root.SetOut(out)
 	root.SetErr(errs)
 	command, err := root.ExecuteContextC(ctx)
+	err = c.advised(err)
 	var exit exitError
 	switch {
 	case err == nil:
@@ -66,8 +67,8 @@ const exitCodes = "exit-codes"
 
 var exitsAsDiff = map[string]string{exitCodes: "diff"}
 
-// The exit codes of diff, which are those of diff(1), and of status and wait. Other commands end with 0, with 1 when they fail,
-// and with 2 when there is no fleet where they look.
+// The exit codes of diff, which are those of diff(1), and of validate, status and wait. Other commands end with 0, with 1 when
+// they fail, and with 2 when there is no fleet where they look or no hub that answers.
 const (
 	exitChanges = 1
 	exitTrouble = 2

@@ -19,6 +19,10 @@ type cli struct {
 	state      string
 	output     string
 	noColor    bool
+	patience   time.Duration // of one request to the hub
+
+	host     string // of the hub that is asked, once it is known
+	embedded bool   // it is the one that muster up started
 }
 
 func newRoot(c *cli) *cobra.Command {
@@ -39,6 +43,7 @@ func newRoot(c *cli) *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "kubeconfig of the hub (default $KUBECONFIG, then the hub that muster up started)")
 	flags.StringVar(&c.state, "state", ".muster", "directory of the hub that muster up started")
+	flags.DurationVar(&c.patience, "request-timeout", 30*time.Second, "how long one request to the hub may take")
 	flags.StringVarP(&c.output, "output", "o", "table", "table, json or yaml; diff also has markdown")
 	flags.BoolVar(&c.noColor, "no-color", false, "no colours, also on a terminal")
 	for _, add := range commands {

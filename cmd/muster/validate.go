@@ -33,9 +33,11 @@ func validateCommand(c *cli) *cobra.Command {
 		Use:   "validate [DIR]",
 		Short: "Plan a fleet repository's files for every cluster and tell what is wrong, with file and line",
 		Long: "Reads the fleet in DIR (default: this folder, or the nearest above it with a muster.yaml), decides every placement and\n" +
-			"renders every application for every cluster it belongs on. Exits 1 when something is wrong, 2 when there is no fleet;\n" +
-			"warnings alone leave it at 0.",
-		Args: cobra.MaximumNArgs(1),
+			"renders every application for every cluster it belongs on.\n\n" +
+			"Ends as diff(1) does: 0 the fleet is well, also with warnings, 1 it has faults, 2 it could not be found out: there is no\n" +
+			"fleet, no such flag, no world or no hub.",
+		Args:        cobra.MaximumNArgs(1),
+		Annotations: exitsAsDiff,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := folderOf(args)
 			if err != nil {
