@@ -21,6 +21,9 @@ import (
 // demoClusters are clusters of the example that the demo runs: one like eks, one like ocp, one like k3s.
 var demoClusters = []string{"eks-prod-1", "ocp-prod-1", "k3s-edge-1"}
 
+// demoApplications are those of the example.
+var demoApplications = []string{"platform/baseline", "platform/ingress", "platform/ledger", "retail/orders", "retail/storefront"}
+
 // demo tells the story of a fleet on the terminal, with the commands that a person would type. What it tells it has checked:
 // it ends with an error at the first thing that does not happen.
 type demo struct {
@@ -56,9 +59,13 @@ func demoCommand(*cli) *cobra.Command {
 func (d *demo) run(keep bool) error {
 	d.began = time.Now()
 	temporary := d.dir == ""
+	if err := d.exampleFound(); err != nil {
+		return err
+	}
 	if err := d.folder(); err != nil {
 		return err
 	}
+	defer context.AfterFunc(d.ctx, func() { d.say("\nInterrupted: ending what was started …") })()
 	err := d.tell(keep)
 	if err == nil && keep {
 		d.lookAround()
@@ -68,18 +75,31 @@ func (d *demo) run(keep bool) error {
 	switch {
 	case d.ctx.Err() != nil:
 		err = errors.New("interrupted; what was started has been ended")
+	case err != nil && !d.started():
+		return errors.Join(err, d.forget(temporary))
 	case err != nil:
 		return fmt.Errorf("%w\nEverything has been ended; what the programs said is in %s", err, filepath.Join(d.dir, "logs"))
 	}
-	if temporary {
-		err = errors.Join(err, os.RemoveAll(d.dir))
+	return errors.Join(err, d.forget(temporary))
+}
+
+// forget removes a temporary folder.
+func (d *demo) forget(temporary bool) error {
+	if !temporary {
+		return nil
 	}
-	return err
+	return os.RemoveAll(d.dir)
+}
+
+// started: a program ran, whose log somebody may want to read.
+func (d *demo) started() bool {
+	_, err := os.Stat(filepath.Join(d.dir, "etcd"))
+	return err == nil
 }
 
 // stop ends what was started. A fleet that is to be kept outlives even its own failure to start.
 func (d *demo) stop(keep bool) error {
-	if d.fleet == nil && keep {
+	if d.fleet == nil && keep && d.started() {
 		return embedded.Down(d.dir)
 	}
 	if d.fleet == nil {
@@ -163,12 +183,17 @@ func (d *demo) worktree() string { return filepath.Join(d.dir, "fleet") }
 // bareURL is the repository's address, whatever the characters of the folder's name.
 func (d *demo) bareURL() string { return (&url.URL{Scheme: "file", Path: d.bare()}).String() }
 
+// exampleFound is looked at before there is anything to end, or to forget.
+func (d *demo) exampleFound() error {
+	if _, err := os.Stat(d.example); err != nil {
+		return fmt.Errorf("the example fleet repository is not there: %w; run the demo in a clone of Muster, where examples/ is, or name it with --fleet", err)
+	}
+	return nil
+}
+
 // repository makes a clone with the example in it, and the bare repository it pushes to. The clusters' leases are short, so
 // that the story need not wait minutes for one that goes offline.
 func (d *demo) repository() error {
-	if _, err := os.Stat(d.example); err != nil {
-		return fmt.Errorf("the example fleet repository is not there: %w; run the demo where examples/ is, or name it with --fleet", err)
-	}
 	if err := os.MkdirAll(d.worktree(), 0o755); err != nil {
 		return err
 	}

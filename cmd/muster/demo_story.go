@@ -61,12 +61,20 @@ func (d *demo) push() error {
 	if err := d.delivered(revision, begin); err != nil {
 		return err
 	}
-	_, err = d.muster("status", "available 3",
-		"platform/baseline "+revision[:7]+" 3/3 0 0 0 Ready",
-		"platform/ingress "+revision[:7]+" 3/3 0 0 0 Ready",
-		"platform/ledger "+revision[:7]+" 2/2 0 0 0 Ready",
-		"retail/orders "+revision[:7]+" 2/2 0 0 0 Ready",
-		"retail/storefront "+revision[:7]+" 2/2 0 0 0 Ready")
+	return d.showAll(revision)
+}
+
+// showAll shows the fleet, in which all is well with every application, on as many clusters as it has here.
+func (d *demo) showAll(revision string) error {
+	wants := []string{"available 3", "muster-system/fleet"}
+	for _, application := range demoApplications {
+		clusters := "2/2"
+		if application == "platform/baseline" || application == "platform/ingress" {
+			clusters = "3/3"
+		}
+		wants = append(wants, fmt.Sprintf("%s %s %s 0 0 0 Ready", application, revision[:7], clusters))
+	}
+	_, err := d.muster("status", wants...)
 	return err
 }
 
@@ -359,8 +367,9 @@ func (d *demo) offline() error {
 	}); err != nil {
 		return err
 	}
+	revision, begin := "", time.Time{}
 	for _, memory := range [][2]string{{"64Mi", "96Mi"}, {"96Mi", "128Mi"}} {
-		revision, begin, err := d.change("Orders cache "+memory[1], orders, "maxMemory: "+memory[0], "maxMemory: "+memory[1])
+		revision, begin, err = d.change("Orders cache "+memory[1], orders, "maxMemory: "+memory[0], "maxMemory: "+memory[1])
 		if err != nil {
 			return err
 		}
@@ -379,7 +388,7 @@ func (d *demo) offline() error {
 		return fmt.Errorf("%s had the works %q and has %q", cluster, works, now)
 	}
 	d.say("Its %d works are still there, and it starts again.", len(works))
-	begin := time.Now()
+	begin = time.Now()
 	if err := d.fleet.StartAgent(cluster); err != nil {
 		return err
 	}
@@ -400,8 +409,10 @@ func (d *demo) offline() error {
 	if err := d.until("the repository to be ready again", d.repositoryReady); err != nil {
 		return err
 	}
-	_, err = d.muster("status", "available 3", "muster-system/fleet", "retail/orders", "2/2 0 0 0 Ready")
-	return err
+	if err := d.settled(revision); err != nil {
+		return err
+	}
+	return d.showAll(revision)
 }
 
 // repositoryReady: the placements are decided as the commit asks, also with the cluster that is back.

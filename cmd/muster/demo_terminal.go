@@ -146,13 +146,44 @@ func (d *demo) change(message, file, before, after string) (revision string, at 
 	return d.pushed()
 }
 
-// delivered waits until a commit is on the clusters that answer, and every object of it is healthy.
+// delivered waits until a commit is on the clusters that answer, every object of it is healthy, and the hub says so of every
+// application.
 func (d *demo) delivered(revision string, since time.Time) error {
 	if _, err := d.muster("wait --revision "+revision[:7], revision[:7]+" runs", "5 applications"); err != nil {
 		return err
 	}
 	d.say("Applied and healthy %.1fs after the push.", time.Since(since).Seconds())
-	return nil
+	return d.settled(revision)
+}
+
+// settled waits until each application of the example is as it should be on every cluster that answers.
+func (d *demo) settled(revision string) error {
+	return d.until("every application to be well", func() error {
+		facts, err := gather(d.ctx, d.hub, time.Now())
+		if err != nil {
+			return err
+		}
+		return unsettled(overviewOf(facts, time.Now()).Applications, revision)
+	})
+}
+
+// unsettled says what is wrong with the applications, each of which is to be at the commit.
+func unsettled(rows []applicationRow, revision string) error {
+	var errs []error
+	for _, application := range demoApplications {
+		i := slices.IndexFunc(rows, func(r applicationRow) bool { return r.Application == application })
+		if i < 0 {
+			errs = append(errs, fmt.Errorf("%s is not there", application))
+			continue
+		}
+		r := rows[i]
+		answer := r.Clusters - r.Offline
+		switch {
+		case r.Revision != revision, answer <= 0, r.Healthy < answer, r.Faulty+r.Drifted+r.Held > 0, r.Offline == 0 && !r.Ready:
+			errs = append(errs, fmt.Errorf("%s is at %s, not at %s, or not well: %s %+v", application, r.Revision, revision, r.State, r.Summary))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // until waits for something to become true, which it is when check returns no error.
