@@ -43,7 +43,7 @@ func acceptCommand(c *cli) *cobra.Command {
 			all := []accepted{}
 			var failed []error
 			for _, name := range args {
-				if _, err := getCluster(cmd.Context(), hub, name); err != nil {
+				if err := mayBeAccepted(cmd.Context(), hub, name); err != nil {
 					failed = append(failed, err)
 					continue
 				}
@@ -65,6 +65,20 @@ func acceptCommand(c *cli) *cobra.Command {
 	cmd.Flags().StringSliceVar(&o.Requesters, "requesters", nil, "the only users whose requests are approved (default: the cluster's join identity; without one, those that agents join with)")
 	cmd.Flags().StringVar(&o.Agent, "agent", "", "the only agent that is let in, where several ask")
 	return cmd
+}
+
+// mayBeAccepted: the hub knows the cluster. Another one whose name is near is not offered in its place: the wrong one would be
+// let in, where in most cases the agent of the right one has not been started.
+func mayBeAccepted(ctx context.Context, hub client.Client, name string) error {
+	err := hub.Get(ctx, client.ObjectKey{Name: name}, &clusterv1.ManagedCluster{})
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("there is no cluster %q yet: its agent has not asked. muster join %s says how to start it; accept it when it runs, "+
+			"or name it in the fleet repository", name, name)
+	}
+	if err != nil {
+		return fmt.Errorf("ask the hub: %w", err)
+	}
+	return nil
 }
 
 func acceptedLine(name string, a cluster.Acceptance) string {

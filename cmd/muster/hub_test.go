@@ -134,6 +134,18 @@ func TestApprove(t *testing.T) {
 	expect(t, h.muster(t, 1, "wait", "--revision", "abc", "--timeout", "1ms"), "the hub has no FleetRepository")
 }
 
+// TestAcceptUnknown: who accepts a cluster too early is not led to another one.
+func TestAcceptUnknown(t *testing.T) {
+	h := newTestHub(t)
+	h.make(t, &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: "shop-1"}})
+	text := h.muster(t, 1, "accept", "shop-2")
+	expect(t, text, `there is no cluster "shop-2" yet: its agent has not asked. muster join shop-2 says how to start it`)
+	if strings.Contains(text, "shop-1") {
+		t.Errorf("another cluster is named:\n%s", text)
+	}
+	expect(t, h.muster(t, 2, "status", "cluster", "shop-2"), "did you mean shop-1?")
+}
+
 func configMapWork(cluster, name string) *workv1.ManifestWork {
 	w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{
 		Namespace: cluster, Name: name, Finalizers: []string{workv1.ManifestWorkFinalizer},

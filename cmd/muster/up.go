@@ -38,6 +38,9 @@ Clusters that are named, and cluster-1 to cluster-N of --clusters N, come to tho
 away: muster detach CLUSTER --clean takes it from the hub, muster down CLUSTER out of the fleet on this machine.`,
 		Example: "  muster up --clusters 2\n  muster status\n  muster down\n  muster up",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if clusters < 0 {
+				return fmt.Errorf("--clusters=%d: a fleet has no fewer than 0 clusters; muster down CLUSTER takes one out", clusters)
+			}
 			o.Dir, o.Clusters = c.state, args
 			for i := range clusters {
 				o.Clusters = append(o.Clusters, fmt.Sprintf("cluster-%d", i+1))

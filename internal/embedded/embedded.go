@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -371,9 +372,21 @@ func (f *Fleet) Stop() error {
 	return errors.Join(errs...)
 }
 
+// fleetIn is the full path of a directory in which a fleet was started, whether it runs or not.
+func fleetIn(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(settingsFile(dir)); errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("there is no fleet in %s: name its folder with --state; muster up starts one", dir)
+	}
+	return dir, nil
+}
+
 // Down ends the fleet of a directory: programs first, then clusters, the hub, and etcd last. Its data stays.
 func Down(dir string) error {
-	dir, err := filepath.Abs(dir)
+	dir, err := fleetIn(dir)
 	if err != nil {
 		return err
 	}
@@ -396,7 +409,7 @@ func Down(dir string) error {
 // Leave ends clusters of a fleet and takes them out of it: Up does not start them again unless they are asked for. Their data
 // stays, and so does what the hub knows of them.
 func Leave(dir string, names ...string) error {
-	dir, err := filepath.Abs(dir)
+	dir, err := fleetIn(dir)
 	if err != nil {
 		return err
 	}
