@@ -132,6 +132,7 @@ func TestApprove(t *testing.T) {
 	expect(t, h.muster(t, 2, "status", "approve/wep"), "did you mean approve/web?")
 	expect(t, h.muster(t, 0, "status", "approve/web", "-o", "json"), `"state": "Held: 2 deletions"`)
 	expect(t, h.muster(t, 1, "wait", "--revision", "abc", "--timeout", "1ms"), "the hub has no FleetRepository")
+	expect(t, h.muster(t, 1, "wait", "--revision", "abc", "--timeout", "1ms", "-o", "json"), `"done": false`, `"the hub has no FleetRepository"`)
 }
 
 // TestAcceptUnknown: who accepts a cluster too early is not led to another one.

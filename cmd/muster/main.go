@@ -38,7 +38,7 @@ func main() {
 func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 	defer func() {
 		if p := recover(); p != nil {
-			fmt.Fprintf(errs, "muster: this is a bug in muster %s, please report it: %v\n", version, p)
+			fmt.Fprintf(errs, "muster: this is a bug in muster %s, please report it: %s\n", version, harmless(fmt.Sprint(p)))
 			code = exitTrouble
 		}
 	}()
@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 	case errors.As(err, &exit) && exit.message == "":
 		return exit.code
 	}
-	fmt.Fprintln(errs, "muster: "+strings.TrimSpace(err.Error()))
+	fmt.Fprintln(errs, "muster: "+harmless(strings.TrimSpace(err.Error())))
 	if exit.code > 0 {
 		return exit.code
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -57,9 +58,15 @@ type printer struct {
 	full  bool // nothing is left out
 }
 
+// line prints a line. Whatever is in it, from manifests and clusters too, it moves no cursor, changes no colour and ends where
+// it is to end: only what paint marked becomes an escape sequence.
 func (p *printer) line(parts ...string) {
-	p.b.WriteString(strings.TrimRight(strings.Join(parts, " "), " ") + "\n")
+	text := oneLine(strings.TrimRight(strings.Join(parts, " "), " "))
+	p.b.WriteString(strings.ReplaceAll(text, painted, "\x1b[") + "\n")
 }
+
+// painted stands for the beginning of an escape sequence until the line is printed. Nobody else knows it.
+var painted = rand.Text()
 
 func (p *printer) linef(format string, args ...any) { p.line(fmt.Sprintf(format, args...)) }
 
@@ -75,7 +82,7 @@ func (p *printer) paint(style, text string) string {
 	if !p.color || text == "" {
 		return text
 	}
-	return "\x1b[" + style + "m" + text + "\x1b[0m"
+	return painted + style + "m" + text + painted + "0m"
 }
 
 // table prints rows in columns. The first row is the header; a table without other rows is not printed.
@@ -126,6 +133,15 @@ func oneLine(text string) string {
 		}
 		return r
 	}, text)
+}
+
+// harmless is text of several lines that moves no cursor.
+func harmless(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = oneLine(line)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // shorten cuts a text to a number of characters.

@@ -182,7 +182,7 @@ func (c *cli) printRendered(objects []rendered, head string) error {
 	if c.output == "json" {
 		return c.print(objects, nil)
 	}
-	if err := write(c.out, []byte("# "+head+"\n")); err != nil {
+	if err := write(c.out, []byte("# "+oneLine(head)+"\n")); err != nil {
 		return err
 	}
 	for _, o := range objects {
@@ -192,7 +192,7 @@ func (c *cli) printRendered(objects []rendered, head string) error {
 		}
 		head := "---\n# Work: " + o.Work + "\n"
 		if o.File != "" {
-			head = "---\n# Source: " + o.File + "\n# Work: " + o.Work + "\n"
+			head = "---\n# Source: " + oneLine(o.File) + "\n# Work: " + o.Work + "\n"
 		}
 		if err := write(c.out, append([]byte(head), data...)); err != nil {
 			return err

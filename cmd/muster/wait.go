@@ -142,12 +142,20 @@ func (c *cli) wait(ctx context.Context, hub client.Client, a asked, timeout, pat
 			last = now
 		}
 		if c.now().Sub(free) >= patience && len(p.Blocked) > 0 || p.Took >= timeout {
-			return exitError{code: exitChanges, message: p.failure()}
+			return c.missed(p, "")
 		}
 		if !pause(ctx, waitPeriod) {
-			return exitError{code: exitChanges, message: "interrupted; " + p.failure()}
+			return c.missed(p, "interrupted; ")
 		}
 	}
+}
+
+// missed ends a wait in vain: programs get what is missing as they get what is there, people as a message.
+func (c *cli) missed(p progress, how string) error {
+	if err := c.print(p, func(*printer) {}); err != nil {
+		return err
+	}
+	return exitError{code: exitChanges, message: how + p.failure()}
 }
 
 // lacks is what stands between the revision and its success.
@@ -156,14 +164,23 @@ func (p *progress) lacks() []string { return slices.Concat(p.Missing, p.Unproven
 // failure says why it is not there: what waits for a person, what is late, or that nothing shows it.
 func (p *progress) failure() string {
 	revision := fleet.ShortRevision(p.Revision)
-	list := "\n  " + strings.Join(p.lacks(), "\n  ")
+	list := listed(p.lacks())
 	switch {
 	case len(p.Blocked) > 0:
-		return fmt.Sprintf("%s waits for you, and does not get everywhere by itself:\n  %s", revision, strings.Join(p.Blocked, "\n  "))
+		return fmt.Sprintf("%s waits for you, and does not get everywhere by itself:%s", revision, listed(p.Blocked))
 	case len(p.Missing) > 0:
 		return fmt.Sprintf("%s is not everywhere after %s:%s", revision, p.Took.Round(time.Second), list)
 	}
 	return fmt.Sprintf("nothing shows that %s runs, after %s:%s", revision, p.Took.Round(time.Second), list)
+}
+
+// listed is each text on a line of its own.
+func listed(texts []string) string {
+	var b strings.Builder
+	for _, text := range texts {
+		b.WriteString("\n  " + oneLine(text))
+	}
+	return b.String()
 }
 
 // progressOf is pure. A revision is there when its repository has delivered it and each of its applications is planned at it

@@ -98,8 +98,11 @@ func (f Fault) Error() string {
 		b.WriteString(f.Object + ": ")
 	}
 	b.WriteString(f.Message)
-	return b.String()
+	return lineBreaks.Replace(b.String())
 }
+
+// lineBreaks are spaces in a line.
+var lineBreaks = strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ")
 
 // Unwrap gives the error that caused the fault.
 func (f Fault) Unwrap() error { return f.Err }
