@@ -124,7 +124,7 @@ func forcePush(f *theFleet) {
 	f.repo.Git("branch", "--quiet", "--force", "main", "HEAD")
 	f.expectDelivered(revision)
 	f.expectRepository("Fetched", metav1.ConditionTrue, "HistoryRewritten")
-	f.expectRepository("Ready", metav1.ConditionFalse, "Held", "1 applications left the repository and run on clusters")
+	f.expectRepository("Ready", metav1.ConditionFalse, "Held", "1 application left the repository and runs on clusters")
 	f.expectHeld("retail/shop", 2, "would leave 2 of 3 clusters")
 	f.repo.Git("checkout", "--quiet", "--orphan", "again")
 	f.repo.Commit("-- placements/shops.yaml --\n" + deleted)

@@ -342,6 +342,8 @@ func readyCondition(status musterv1alpha1.ApplicationStatus, planned metav1.Cond
 	switch {
 	case status.Summary.Clusters == 0:
 		c.Reason, c.Message = ReasonNoClusters, "its placement chose no cluster"
+	case status.Summary.Clusters == 1:
+		c.Message = "healthy on 1 cluster at " + fleet.ShortRevision(status.Revision)
 	default:
 		c.Message = fmt.Sprintf("healthy on %d clusters at %s", status.Summary.Clusters, fleet.ShortRevision(status.Revision))
 	}

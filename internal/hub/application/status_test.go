@@ -156,3 +156,13 @@ func TestSince(t *testing.T) {
 		t.Errorf("since %v, want %v", r.Since, at)
 	}
 }
+
+// TestReadyCountsInWords: one cluster is no clusters.
+func TestReadyCountsInWords(t *testing.T) {
+	for n, want := range map[int32]string{1: "healthy on 1 cluster at abc", 2: "healthy on 2 clusters at abc"} {
+		status := musterv1alpha1.ApplicationStatus{Revision: "abc", Summary: musterv1alpha1.Summary{Clusters: n, Current: n, Healthy: n}}
+		if got := readyCondition(status, metav1.Condition{Status: metav1.ConditionTrue}).Message; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

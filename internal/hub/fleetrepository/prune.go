@@ -68,7 +68,11 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 		out.going++
 	}
 	if held.Deletions > 0 {
-		held.Message = fmt.Sprintf("%d applications left the repository and run on clusters: muster approve --plan %s", held.Deletions, shortPlan(held.Plan))
+		what := "1 application left the repository and runs on clusters"
+		if held.Deletions > 1 {
+			what = fmt.Sprintf("%d applications left the repository and run on clusters", held.Deletions)
+		}
+		held.Message = what + ": muster approve --plan " + shortPlan(held.Plan)
 		held.Items = held.Items[:min(len(held.Items), 20)]
 		out.held = held
 	}
