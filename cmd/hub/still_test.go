@@ -243,7 +243,7 @@ func firstCompletePlan(f *theFleet) {
 		f.t.Errorf("one is marked and has %d works", n)
 	}
 	// A cluster that comes while a file cannot be read waits.
-	f.push(clusterFile("three", "tier: edge") + "-- applications/broken.yaml --\nkind: {\n")
+	f.push(clusterFile("three", "tier: edge") + "-- applications/retail/broken/application.yaml --\nkind: {\n")
 	f.available("three", true)
 	f.expectWorkOn("three")
 	f.push(configMapFile("manifests/shop/config.yaml", "shop", "color", "blue"))
@@ -251,7 +251,7 @@ func firstCompletePlan(f *theFleet) {
 		f.t.Error("three is marked, and a file cannot be read")
 	}
 	// And so does one on which something cannot be planned.
-	f.push("-- applications/broken.yaml --\n" + deleted + "-- manifests/shop/broken.yaml --\napiVersion: example.com/v1\nkind: Unknown\nmetadata: {name: x}\n")
+	f.push("-- applications/retail/broken/application.yaml --\n" + deleted + "-- manifests/shop/broken.yaml --\napiVersion: example.com/v1\nkind: Unknown\nmetadata: {name: x}\n")
 	f.expectFault("UnknownKind", "retail/shop")
 	f.push(configMapFile("manifests/report/config.yaml", "report", "color", "blue"))
 	if marked("three") {
