@@ -76,7 +76,8 @@ func (r *Applications) Reconcile(ctx context.Context, app *musterv1alpha1.Applic
 	}
 	out, err := r.sync(ctx, app)
 	again, perr := r.publish(ctx, app, statusOf(app, out, err))
-	if err == nil && usedUp(app, out) {
+	// Not before the status is written: it forgets the losses that the approval covers, and the next pass knows of no approval.
+	if err == nil && perr == nil && again == 0 && usedUp(app, out) {
 		perr = errors.Join(perr, hub.WithdrawApproval(ctx, r.Client, app))
 	}
 	return resultOf(out, again, errors.Join(err, perr))
