@@ -38,7 +38,7 @@ func printMarkdown(p *printer, a *diffAnswer, world string) {
 }
 
 func applicationTitle(x plan.ApplicationDifference) string {
-	title := fmt.Sprintf("application %s%s: %s", code(x.Application), edited(x.Edit), counts(x.Before, x.After))
+	title := fmt.Sprintf("application %s%s: %s", code(x.Application), became(x), counts(x.Before, x.After))
 	if n := len(x.Changes); n > 0 {
 		title += ", " + count(n, "kind") + " of change"
 	}

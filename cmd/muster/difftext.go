@@ -140,8 +140,16 @@ func (p *printer) clusters(style, sign string, groups []plan.ClusterGroup) {
 	}
 }
 
+// became says whether an application is new, gone or renamed.
+func became(d plan.ApplicationDifference) string {
+	if d.MovedFrom != "" {
+		return " (moved from " + d.MovedFrom + ")"
+	}
+	return edited(d.Edit)
+}
+
 func (p *printer) application(d plan.ApplicationDifference) {
-	p.linef("%s %s%s   %s   %s", p.paint(bold, "APPLICATION"), d.Application, edited(d.Edit), position(d.File, d.Line), counts(d.Before, d.After))
+	p.linef("%s %s%s   %s   %s", p.paint(bold, "APPLICATION"), d.Application, became(d), position(d.File, d.Line), counts(d.Before, d.After))
 	p.clusters(green, "+", d.Gained)
 	p.clusters(red, "−", d.Lost)
 	if len(d.Recovered) > 0 {

@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -75,7 +76,7 @@ func (h testHub) muster(t *testing.T, code int, args ...string) string {
 // make creates an object, with its status, and deletes it when the test ends.
 func (h testHub) make(t *testing.T, o client.Object) {
 	t.Helper()
-	withStatus := o.DeepCopyObject().(client.Object)
+	status := statusPatch(t, o)
 	if err := h.Create(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
@@ -86,10 +87,28 @@ func (h testHub) make(t *testing.T, o client.Object) {
 			t.Errorf("clean up: %v", err)
 		}
 	})
-	withStatus.SetResourceVersion(o.GetResourceVersion())
-	if err := h.Status().Update(t.Context(), withStatus); client.IgnoreNotFound(err) != nil {
+	made := o.DeepCopyObject().(client.Object)
+	if err := h.Status().Patch(t.Context(), made, status); client.IgnoreNotFound(err) != nil {
 		t.Fatal(err)
 	}
+}
+
+// statusPatch sets an object's status, whatever the hub's controllers have written meanwhile.
+func statusPatch(t *testing.T, o client.Object) client.Patch {
+	t.Helper()
+	raw, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := map[string]json.RawMessage{"status": json.RawMessage("{}")}
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		t.Fatal(err)
+	}
+	body, err := json.Marshal(map[string]json.RawMessage{"status": fields["status"]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client.RawPatch(types.MergePatchType, body)
 }
 
 func (h testHub) namespace(t *testing.T, names ...string) {

@@ -48,6 +48,7 @@ const (
 	ManifestTooLarge Reason = "ManifestTooLarge" // one manifest over the limit of a work
 	ObjectClaimed    Reason = "ObjectClaimed"    // another application has the object on this cluster
 	WorkForeign      Reason = "WorkForeign"      // a work of the planned name exists and is not ours
+	MoveInvalid      Reason = "MoveInvalid"      // muster.dev/moved-from names an application that has not moved
 	HubProtected     Reason = "HubProtected"     // an object that tenants may not deliver to the hub's own cluster
 
 	// Found on a cluster.

@@ -284,6 +284,7 @@ func clusterFault(err error, job Job, cluster string) *fleet.Fault {
 	return &f
 }
 
+// liveByCluster are the application's works on each cluster, its own before those that it takes over from its old name.
 func liveByCluster(w *fleet.World, app *musterv1alpha1.Application) map[string][]fleet.LiveWork {
 	key := app.Namespace + "/" + app.Name
 	live := map[string][]fleet.LiveWork{}
@@ -297,7 +298,19 @@ func liveByCluster(w *fleet.World, app *musterv1alpha1.Application) map[string][
 			delete(live, name)
 		}
 	}
+	owner := work.Owner("Application", app.Namespace, app.Name)
+	for _, works := range live {
+		slices.SortStableFunc(works, func(a, b fleet.LiveWork) int { return cmp.Compare(takenOver(a, owner), takenOver(b, owner)) })
+	}
 	return live
+}
+
+// takenOver is 1 for a work that has another owner.
+func takenOver(lw fleet.LiveWork, owner string) int {
+	if lw.Owner == owner {
+		return 0
+	}
+	return 1
 }
 
 // Live are the application's live works, sorted as the world has them by cluster.

@@ -108,9 +108,12 @@ type ClusterGroup struct {
 // ApplicationDifference is an application that changes on some cluster, or whose policies change.
 type ApplicationDifference struct {
 	Application string `json:"application"` // namespace/name
-	Edit        Edit   `json:"edit"`
-	File        string `json:"file,omitempty"`
-	Line        int    `json:"line,omitempty"`
+	// MovedFrom is the namespace/name that the application had in the base, when the head renames it: its objects move to the
+	// works of the new name, which is told of none of them.
+	MovedFrom string `json:"movedFrom,omitempty"`
+	Edit      Edit   `json:"edit"`
+	File      string `json:"file,omitempty"`
+	Line      int    `json:"line,omitempty"`
 	// Before and After count clusters, those that could not be planned included.
 	Before int `json:"before"`
 	After  int `json:"after"`
@@ -240,7 +243,7 @@ func (c *comparer) sum() {
 	keys := map[string]bool{}
 	for _, p := range []*Plan{c.base, c.head} {
 		for _, a := range p.Applications {
-			keys[a.Key()] = true
+			keys[cmp.Or(c.head.Moves[a.Key()], a.Key())] = true
 		}
 	}
 	s.Applications, s.ChangedApplications = len(keys), len(c.out.Applications)

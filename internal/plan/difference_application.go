@@ -17,6 +17,12 @@ func (c *comparer) applications() error {
 	base, head := applicationsByKey(c.base), applicationsByKey(c.head)
 	for _, key := range keysOfBoth(base, head, compare) {
 		b, h := base[key], head[key]
+		if head[c.head.Moves[key]] != nil {
+			continue // it is told where it has moved
+		}
+		if b == nil {
+			b = before(c.head.Moves, key, base)
+		}
 		if h == nil && !c.gone(applicationKey(b)) {
 			continue // it is named and cannot be used, or a file could not be read: the faults tell, and its works stay
 		}
@@ -24,11 +30,21 @@ func (c *comparer) applications() error {
 		if err != nil {
 			return fmt.Errorf("compare application %s: %w", key, err)
 		}
-		if d.Edit != Changed || len(d.Gained)+len(d.Lost)+len(d.Recovered)+len(d.Changes)+len(d.Fields) > 0 {
+		if d.Edit != Changed || d.MovedFrom != "" || len(d.Gained)+len(d.Lost)+len(d.Recovered)+len(d.Changes)+len(d.Fields) > 0 {
 			c.out.Applications = append(c.out.Applications, d)
 		}
 		if err := c.hold(b, h); err != nil {
 			return fmt.Errorf("what %s holds: %w", key, err)
+		}
+	}
+	return nil
+}
+
+// before is what an application was called in the base, if the head renames it; of several names, the first.
+func before(moves fleet.Moves, key string, base map[string]*Application) *Application {
+	for _, old := range moves.Into(key) {
+		if base[old] != nil {
+			return base[old]
 		}
 	}
 	return nil
@@ -63,6 +79,9 @@ func (c *comparer) application(base, head *Application) (ApplicationDifference, 
 		d.After = d.Before // it stays where it is
 	}
 	d.Application, d.File, d.Line = at.Key(), at.File, at.Line
+	if base != nil && base.Key() != at.Key() {
+		d.MovedFrom = base.Key()
+	}
 	if head != nil {
 		d.Digest = head.Digest
 	}
@@ -185,6 +204,9 @@ func (c *comparer) changes(base, head *Application, b, h coverage) ([]ChangeGrou
 				return nil, err
 			}
 			seen[p] = made
+		}
+		if len(made.objects)+len(made.delivery) == 0 {
+			continue // nothing but its name
 		}
 		g := groups[made.key]
 		if g == nil {

@@ -66,8 +66,8 @@ func (c *comparer) holdRemoved(base *Application) {
 	slices.Sort(on)
 	c.out.Held = append(c.out.Held, Hold{
 		Application: base.Key(), Reason: rollout.ApprovalNeeded, Clusters: on, Deletions: 1, Plan: c.head.Digest,
-		Message: fmt.Sprintf("%s leaves the repository and runs on %d clusters: approve with muster approve --plan %s",
-			base.Key(), len(on), fleet.ShortRevision(c.head.Digest)),
+		Message: fmt.Sprintf("%s leaves the repository and runs on %d clusters: approve with muster approve --plan %s; if it was only renamed, the new one says %s: %s",
+			base.Key(), len(on), fleet.ShortRevision(c.head.Digest), musterv1alpha1.MovedFromAnnotation, base.Application.Name),
 	})
 }
 

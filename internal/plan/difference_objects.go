@@ -1,13 +1,16 @@
 package plan
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -26,6 +29,10 @@ func (c *comparer) change(base *Application, b Cluster, head *Application, h Clu
 	if err != nil {
 		return nil, err
 	}
+	moved := base.Key() != head.Key()
+	if moved {
+		from = calledAs(head, base, from)
+	}
 	before, err := placedObjects(from)
 	if err != nil {
 		return nil, err
@@ -40,10 +47,35 @@ func (c *comparer) change(base *Application, b Cluster, head *Application, h Clu
 			return nil, err
 		}
 	}
-	if err := made.deliver(from, to); err != nil {
+	if err := made.deliver(from, to, moved); err != nil {
 		return nil, err
 	}
 	return made, made.seal()
+}
+
+// calledAs is a set as it were if its application had always had the name of another one: without what follows from the name
+// alone, which are the works' names, the label on every object and the field manager.
+func calledAs(now, before *Application, set work.Set) work.Set {
+	a, b := now.Application, before.Application
+	label := func(app *musterv1alpha1.Application) []byte {
+		return fmt.Appendf(nil, "%q:%q", musterv1alpha1.HubLabel, work.Owner("Application", app.Namespace, app.Name))
+	}
+	works := make([]*workv1.ManifestWork, 0, len(set.Works))
+	for _, w := range set.Works {
+		w = w.DeepCopy()
+		part, _ := strconv.Atoi(w.Annotations[musterv1alpha1.PartAnnotation]) // written by work.Wanted
+		w.Name = work.Name(a.Namespace, a.Name, part)
+		for i := range w.Spec.Workload.Manifests {
+			m := &w.Spec.Workload.Manifests[i]
+			m.Raw = bytes.Replace(m.Raw, label(b), label(a), 1)
+		}
+		for i := range w.Spec.ManifestConfigs {
+			w.Spec.ManifestConfigs[i].UpdateStrategy.ServerSideApply.FieldManager = work.FieldManager(a.Namespace, a.Name)
+		}
+		works = append(works, w)
+	}
+	set.Works = works
+	return set
 }
 
 // seal computes the key. Digests do not count: a pod template that carries the digest of its configuration is the same
@@ -187,8 +219,8 @@ func (c *comparer) safe(o *placedObject) ([]byte, error) {
 }
 
 // deliver adds how the works are applied. Rules about what stays on the cluster follow from the objects and are told only
-// where nothing else changes.
-func (c *change) deliver(from, to work.Set) error {
+// where nothing else changes; of an application that has moved, nothing need change.
+func (c *change) deliver(from, to work.Set, moved bool) error {
 	fields, err := fieldsOf(deliveryOf(from), deliveryOf(to))
 	if err != nil {
 		return err
@@ -198,7 +230,7 @@ func (c *change) deliver(from, to work.Set) error {
 		return nil
 	}
 	c.delivery, err = fieldsOf(rulesOf(from), rulesOf(to))
-	if len(c.delivery) == 0 {
+	if len(c.delivery) == 0 && !moved {
 		c.delivery = []work.FieldChange{{Path: "order of the objects"}}
 	}
 	return err

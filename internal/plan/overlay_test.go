@@ -85,7 +85,7 @@ func TestOverlay(t *testing.T) {
 	edge := &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: "edge", Labels: map[string]string{"tier": "core"}}}
 	defs := &fleet.Definitions{All: []fleet.Definition{{Object: edge}}, AbsenceProven: true, Named: map[fleet.ObjectKey]bool{}}
 
-	out := Overlay(world, "muster-system/fleet", defs)
+	out := Overlay(world, "muster-system/fleet", defs, nil)
 	if diff := cmp.Diff(map[string]string{"tier": "core", "person": "x"}, out.Clusters[0].Labels); diff != "" {
 		t.Errorf("Git's labels are replaced, a person's stays (-want +got):\n%s", diff)
 	}
@@ -99,7 +99,7 @@ func TestOverlay(t *testing.T) {
 		t.Errorf("what left the repository is gone, what is not the repository's stays: %v", out.Placements)
 	}
 	defs.AbsenceProven = false
-	if out := Overlay(world, "muster-system/fleet", defs); len(out.Placements) != 2 {
+	if out := Overlay(world, "muster-system/fleet", defs, nil); len(out.Placements) != 2 {
 		t.Error("while a file cannot be read, nothing counts as gone")
 	}
 	if world.Clusters[0].Labels["tier"] != "edge" {

@@ -33,6 +33,8 @@ type Plan struct {
 	Digest string
 	// Definitions that the snapshot holds.
 	Definitions *fleet.Definitions
+	// Moves are the applications that the snapshot renames.
+	Moves fleet.Moves
 	// World as the snapshot changes it.
 	World *fleet.World
 	// Placements that the snapshot defines, sorted by namespace and name.
@@ -180,9 +182,9 @@ func (p *Planner) Build(ctx context.Context, s fleet.Snapshot, w fleet.World) (*
 
 // Loaded is Build for a snapshot whose definitions have been loaded.
 func (p *Planner) Loaded(ctx context.Context, s fleet.Snapshot, defs *fleet.Definitions, w fleet.World) (*Plan, error) {
-	overlaid := Overlay(w, s.Repository, defs)
+	moves := defs.Moves(s.Repository, w.Applications)
 	out := &Plan{
-		Repository: s.Repository, Revision: s.Revision, Definitions: defs, World: overlaid,
+		Repository: s.Repository, Revision: s.Revision, Definitions: defs, Moves: moves, World: Overlay(w, s.Repository, defs, moves),
 		Faults: slices.Clone(defs.Faults), CRDs: map[string][]musterv1alpha1.APIResource{},
 	}
 	results := out.schedule()
@@ -275,6 +277,9 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 			job.Fault = invalidPlacement(app, d, &result, out.placementOf(app))
 		} else {
 			job.Fault = missingPlacement(app, d)
+		}
+		if job.Fault == nil {
+			job.Fault = out.Definitions.MoveFault(d)
 		}
 		jobs[app.Namespace+"/"+app.Name] = job
 		planned, err := p.Application(ctx, job)

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 )
 
@@ -58,7 +59,7 @@ func (e *engine) prune(ctx context.Context, record *workv1.AppliedManifestWork, 
 //
 //	not there                                      nothing to do
 //	not owned by the record                        nothing to do: a recreated, orphaned or foreign object
-//	owned by another AppliedManifestWork that is   only our reference goes
+//	owned by another AppliedManifestWork that is   our reference goes, and fields that no other work wants
 //	wanted by another work                         held, until that work owns it
 //	else                                           deleted in the background, if it is still the one that was looked at
 func (e *engine) letGo(ctx context.Context, record *workv1.AppliedManifestWork, entry workv1.AppliedManifestResourceMeta) (fate, error) {
@@ -79,7 +80,7 @@ func (e *engine) letGo(ctx context.Context, record *workv1.AppliedManifestWork, 
 	case err != nil:
 		return dying, fmt.Errorf("prune %s %s: %w", entry.Resource, nameIn(entry), err)
 	case shared:
-		return gone, e.disown(ctx, gvr, live, record)
+		return gone, e.handOver(ctx, gvr, live, record, keyOf(entry))
 	case e.wantedElsewhere(record, live, keyOf(entry)):
 		return held, nil
 	case live.GetDeletionTimestamp() != nil:
@@ -133,6 +134,66 @@ func (e *engine) wantedElsewhere(record *workv1.AppliedManifestWork, live *unstr
 		}
 	}
 	return false
+}
+
+// handOver leaves an object to the work that gains it. When that one is another application's it applies under another field
+// manager: what only ours has set would stay for ever, and is taken out.
+func (e *engine) handOver(ctx context.Context, gvr schema.GroupVersionResource, live *unstructured.Unstructured,
+	record *workv1.AppliedManifestWork, key objectKey) error {
+	manager, err := e.managerToEnd(ctx, record, live, key)
+	if err != nil {
+		return err
+	}
+	if manager != "" {
+		nothing := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": live.GetAPIVersion(), "kind": live.GetKind(), "metadata": map[string]any{
+				"name": live.GetName(), "uid": string(live.GetUID()), "resourceVersion": live.GetResourceVersion(),
+			},
+		}}
+		body := must(nothing.MarshalJSON())
+		force := true
+		left, err := e.resource(gvr, live.GetNamespace()).Patch(ctx, live.GetName(), types.ApplyPatchType, body,
+			metav1.PatchOptions{FieldManager: manager, Force: &force})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("leave the fields of %s %s: %w", live.GetKind(), live.GetName(), err)
+		}
+		live = left
+	}
+	if !owns(record, live) {
+		return nil
+	}
+	return e.disown(ctx, gvr, live, record)
+}
+
+// managerToEnd is the field manager of a record's work, if the work is one of a plan and applies under another name than those
+// that hold the object now; else "". OCM's works leave their fields as they are.
+func (e *engine) managerToEnd(ctx context.Context, record *workv1.AppliedManifestWork, live *unstructured.Unstructured, key objectKey) (string, error) {
+	if record.Spec.HubHash != e.HubHash {
+		return "", nil
+	}
+	var mine workv1.ManifestWork
+	err := e.works.Get(ctx, client.ObjectKey{Namespace: e.ClusterName, Name: record.Spec.ManifestWorkName}, &mine)
+	if err != nil || mine.Annotations[musterv1alpha1.DriftAnnotation] == "" || len(mine.Spec.ManifestConfigs) == 0 {
+		return "", client.IgnoreNotFound(err)
+	}
+	manager := target{config: mine.Spec.ManifestConfigs[0]}.serverSide().FieldManager // the application's, the same for all
+	others := e.claims.others(claim{live.GroupVersionKind().GroupKind(), live.GetNamespace(), live.GetName()}, mine.Name)
+	if len(others) == 0 {
+		return "", nil // another hub's agent has it
+	}
+	for _, name := range others {
+		var other workv1.ManifestWork
+		if err := e.works.Get(ctx, client.ObjectKey{Namespace: e.ClusterName, Name: name}, &other); err != nil {
+			return "", fmt.Errorf("read work %s, which gains the object: %w", name, err)
+		}
+		if (target{config: configFor(other.Spec.ManifestConfigs, key)}).serverSide().FieldManager == manager {
+			return "", nil
+		}
+	}
+	return manager, nil
 }
 
 // disown removes our ownerReference from an object that stays.

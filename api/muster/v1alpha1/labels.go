@@ -30,6 +30,9 @@ const (
 	ApprovedPlanAnnotation = "muster.dev/approved-plan"
 	// RepositoryAnnotation is namespace/name of the FleetRepository that an object on the hub was applied from.
 	RepositoryAnnotation = "muster.dev/repository"
+	// MovedFromAnnotation, on an Application, is the name that it had before in its namespace: it takes over the works of that one,
+	// and nothing is deleted on clusters. Once the application of the old name is gone it says nothing more.
+	MovedFromAnnotation = "muster.dev/moved-from"
 	// TakeOverAnnotation, on an object that another repository or a person owns, names the repository that may take it over.
 	TakeOverAnnotation = "muster.dev/allow-takeover-by"
 	// JoinIdentityAnnotation on a ManagedCluster is the user name, as the hub authenticates it, whose request to join

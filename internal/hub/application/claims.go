@@ -23,10 +23,10 @@ import (
 
 // claims makes a fault of every cluster on which an object that this application wants is another's: it is in another
 // application's work, or nobody has it yet and the delivered plan gives it to another one.
-func (r *Applications) claims(ctx context.Context, a *plan.Application, delivered *plan.Plan) error {
+func (r *Applications) claims(ctx context.Context, a *plan.Application, delivered *plan.Plan, moves fleet.Moves) error {
 	var failed error
 	holder := func(cluster string, object fleet.ObjectKey) *fleet.LiveWork {
-		lw, err := r.holder(ctx, a.Application, cluster, object)
+		lw, err := r.holder(ctx, a.Application, cluster, object, moves)
 		failed = errors.Join(failed, err)
 		return lw
 	}
@@ -45,7 +45,7 @@ func (r *Applications) claims(ctx context.Context, a *plan.Application, delivere
 
 // holder is the live work that has the object on the cluster. When works of several applications hold it, which happens when
 // two take it in one moment, all of them find the same.
-func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Application, cluster string, object fleet.ObjectKey) (*fleet.LiveWork, error) {
+func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Application, cluster string, object fleet.ObjectKey, moves fleet.Moves) (*fleet.LiveWork, error) {
 	works, err := r.worksWith(ctx, cluster, object)
 	if err != nil || len(works) == 0 {
 		return nil, err
@@ -56,10 +56,12 @@ func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Applicatio
 		return &fleet.LiveWork{Cluster: cluster, Application: key}, nil // as nearly always
 	}
 	var live []fleet.LiveWork
-	applications := []musterv1alpha1.Application{*me}
 	for i := range works {
-		lw := hub.LiveWork(&works[i])
-		live = append(live, lw)
+		live = append(live, hub.LiveWork(&works[i]))
+	}
+	live = moves.Works(live)
+	applications := []musterv1alpha1.Application{*me}
+	for _, lw := range live {
 		namespace, name, ok := strings.Cut(lw.Application, "/")
 		if !ok || lw.Application == key {
 			continue

@@ -47,6 +47,7 @@ type Applications struct {
 
 	concerns  concerns
 	blocked   blocked
+	renamed   renamed
 	mu        sync.Mutex
 	published map[types.NamespacedName]published
 }
@@ -58,9 +59,11 @@ type report struct {
 	waiting string
 	planned *plan.Application
 	world   *fleet.World
+	moves   fleet.Moves // of the delivered commit
 	step    rollout.Step
-	refused map[string]error // by cluster: works that the hub did not take
-	behind  bool             // the cache is: what the step takes away waits for it
+	losses  []musterv1alpha1.Loss // that count, those of this step included
+	refused map[string]error      // by cluster: works that the hub did not take
+	behind  bool                  // the cache is: what the step takes away waits for it
 }
 
 // Reconcile keeps the works of one application equal to what its revision asks for.
@@ -116,7 +119,7 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 		return out, err
 	}
 	out.world.HubCluster = r.HubCluster
-	job, delivered, waiting, err := r.job(ctx, app, out.world)
+	job, delivered, waiting, err := r.job(ctx, app, out)
 	if err != nil || waiting != "" {
 		out.waiting = waiting
 		return out, err
@@ -125,7 +128,7 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 	if out.planned, err = r.Planner.Application(ctx, *job); err != nil {
 		return out, err
 	}
-	if err := r.claims(ctx, out.planned, delivered); err != nil {
+	if err := r.claims(ctx, out.planned, delivered, out.moves); err != nil {
 		return out, err
 	}
 	r.blocked.note(out.planned)
@@ -135,7 +138,8 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 	if err != nil {
 		return out, err
 	}
-	out.step = rollout.Next(changes, out.planned.RolloutInput(out.world))
+	in := out.planned.RolloutInput(out.world)
+	out.losses, out.step = in.Losses, rollout.Next(changes, in)
 	out.refused, err = r.write(ctx, app, out)
 	for _, f := range changes.Faults() {
 		out.refused[f.Cluster] = f
@@ -145,7 +149,7 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 
 // job finds what the application's repository says of it, and where it belongs; the plan is the repository's, if it was made
 // since the hub started. A text instead of a job says what is waited for.
-func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application, world *fleet.World) (*plan.Job, *plan.Plan, string, error) {
+func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application, out *report) (*plan.Job, *plan.Plan, string, error) {
 	key, ok := hub.RepositoryOf(app)
 	if !ok {
 		return nil, nil, "it was made by hand: spec.source.path is read from a fleet repository, so commit the application to one", nil
@@ -164,27 +168,36 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 	if err != nil {
 		return nil, nil, "", err
 	}
+	if out.moves, err = r.moves(ctx, app, key, delivery); err != nil {
+		return nil, nil, "", err
+	}
 	definition := delivery.Definitions.Find("muster.dev", "Application", app.Namespace, app.Name)
 	if definition == nil {
-		return nil, nil, absent(app, key, delivery), nil
+		return nil, nil, absent(app, key, delivery, out.moves), nil
 	}
 	if !sameSpec(app, definition) {
 		return nil, nil, fmt.Sprintf("waits for commit %s: the application on the hub is not yet, or no more, what %s says",
 			fleet.ShortRevision(repo.Status.Revision), definition.File), nil
 	}
+	if err := r.takeOver(ctx, app, out); err != nil {
+		return nil, nil, "", err
+	}
 	job := &plan.Job{
 		Application: app, File: definition.File, Line: definition.Line, LineOf: definition.LineOf,
-		Snapshot: delivery.Snapshot, World: world,
+		Snapshot: delivery.Snapshot, World: out.world,
 	}
 	if delivery.Plan != nil {
 		job.CRDs = delivery.Plan.CRDs
 	}
-	decide(job, world, definition)
+	decide(job, out.world, definition)
+	if job.Fault == nil {
+		job.Fault = delivery.Definitions.MoveFault(definition)
+	}
 	return job, delivery.Plan, "", nil
 }
 
 // absent says why a delivered commit has no definition of an application that is on the hub.
-func absent(app *musterv1alpha1.Application, repo types.NamespacedName, delivery *hub.Delivery) string {
+func absent(app *musterv1alpha1.Application, repo types.NamespacedName, delivery *hub.Delivery, moves fleet.Moves) string {
 	key := fleet.ObjectKey{Group: "muster.dev", Kind: "Application", Namespace: app.Namespace, Name: app.Name}
 	revision := fleet.ShortRevision(delivery.Snapshot.Revision)
 	if delivery.Definitions.Named[key] || !delivery.Definitions.AbsenceProven {
@@ -192,6 +205,9 @@ func absent(app *musterv1alpha1.Application, repo types.NamespacedName, delivery
 	}
 	if app.Labels[musterv1alpha1.OwnerLabel] != work.Owner("FleetRepository", repo.Namespace, repo.Name) {
 		return fmt.Sprintf("it was made by hand, and says that it is of repository %s, which does not define it: commit it there, or delete it", repo)
+	}
+	if now := moves[app.Namespace+"/"+app.Name]; now != "" {
+		return fmt.Sprintf("commit %s calls it %s, which takes over its works", revision, now)
 	}
 	return fmt.Sprintf("commit %s does not define it any more: its removal is held, see repository %s", revision, repo)
 }

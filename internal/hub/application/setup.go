@@ -40,13 +40,14 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-// ofWork wakes the application of a work, and those that wait for an object on its cluster.
+// ofWork wakes the application of a work, the one that takes it over, and those that wait for an object on its cluster.
 func (r *Applications) ofWork(_ context.Context, o client.Object) []reconcile.Request {
 	w, ok := o.(*workv1.ManifestWork)
 	if !ok {
 		return nil
 	}
-	return append(r.blocked.requests(w.Namespace), applicationOf(w)...)
+	requests := append(r.blocked.requests(w.Namespace), applicationOf(w)...)
+	return append(requests, r.renamed.requests(hub.LiveWork(w).Application)...)
 }
 
 // inNamespace wakes the applications of the object's namespace that name the placement.

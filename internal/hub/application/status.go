@@ -10,7 +10,6 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
-	"github.com/muster-io/muster/internal/rollout"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -74,7 +73,7 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		status.Summary = summaryOf(rows)
 		status.Clusters = worst(rows)
 		status.Held = heldOf(out)
-		status.Losses = rollout.Lately(&app.Status, out.world.Time) // those of this step are there: recordBeforeLoss
+		status.Losses = out.losses
 		if out.step.Approved {
 			status.Losses = nil
 		}

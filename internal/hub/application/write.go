@@ -17,7 +17,6 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
-	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -60,7 +59,7 @@ func (r *Applications) recordBeforeLoss(ctx context.Context, app *musterv1alpha1
 		return true, nil
 	}
 	next := app.DeepCopy()
-	next.Status.Losses = out.step.Remember(rollout.Lately(&app.Status, out.world.Time), out.world.Time)
+	next.Status.Losses = out.step.Remember(out.losses, out.world.Time)
 	err := r.Client.Status().Update(ctx, next)
 	if apierrors.IsConflict(err) {
 		out.behind = true
@@ -69,7 +68,7 @@ func (r *Applications) recordBeforeLoss(ctx context.Context, app *musterv1alpha1
 	if err != nil {
 		return false, fmt.Errorf("record what the application leaves: %w", err)
 	}
-	app.ResourceVersion, app.Status = next.ResourceVersion, next.Status
+	app.ResourceVersion, app.Status, out.losses = next.ResourceVersion, next.Status, next.Status.Losses
 	return true, nil
 }
 

@@ -220,15 +220,18 @@ func TestAbsent(t *testing.T) {
 	repo := types.NamespacedName{Namespace: "muster-system", Name: "fleet"}
 	app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "web"}}
 	delivery := &hub.Delivery{Definitions: &fleet.Definitions{AbsenceProven: true}}
-	if text := absent(app, repo, delivery); !strings.Contains(text, "made by hand") {
+	if text := absent(app, repo, delivery, nil); !strings.Contains(text, "made by hand") {
 		t.Errorf("one that never was in the repository: %s", text)
 	}
 	app.Labels = map[string]string{musterv1alpha1.OwnerLabel: work.Owner("FleetRepository", repo.Namespace, repo.Name)}
-	if text := absent(app, repo, delivery); !strings.Contains(text, "its removal is held") {
+	if text := absent(app, repo, delivery, nil); !strings.Contains(text, "its removal is held") {
 		t.Errorf("one that has left it: %s", text)
 	}
+	if text := absent(app, repo, delivery, fleet.Moves{"retail/web": "retail/site"}); !strings.Contains(text, "calls it retail/site, which takes over its works") {
+		t.Errorf("one that was renamed: %s", text)
+	}
 	delivery.Definitions.AbsenceProven = false
-	if text := absent(app, repo, delivery); !strings.Contains(text, "cannot be read") {
+	if text := absent(app, repo, delivery, nil); !strings.Contains(text, "cannot be read") {
 		t.Errorf("one of which nobody knows: %s", text)
 	}
 }

@@ -73,6 +73,7 @@ type report struct {
 	held      *musterv1alpha1.Held
 	applied   int
 	differs   []string // placements whose live decisions are not those of the plan
+	moving    []string // applications that were renamed, and whose works are not all taken over
 	going     int      // definitions that left the repository and are being deleted
 	refused   bool     // the hub has not taken a definition, or not let it go: it is tried again
 	again     time.Duration
@@ -228,6 +229,9 @@ func resultOf(repo *musterv1alpha1.FleetRepository, out *report, err error) (rec
 			return ctrl.Result{RequeueAfter: repo.Spec.Interval.Duration}, nil
 		}
 		return ctrl.Result{}, err
+	}
+	if len(out.moving) > 0 { // works come and go without waking anybody here
+		return ctrl.Result{RequeueAfter: min(out.again, 2*time.Second)}, nil
 	}
 	return ctrl.Result{RequeueAfter: out.again}, nil
 }

@@ -23,6 +23,7 @@ type orphan struct {
 
 // prune takes away what left the repository, last things first: only when absence is proven, and applications that run on
 // clusters only with an approval. Clusters and namespaces are released, never deleted.
+// An application that was renamed goes when the one that has its place has taken over all its works.
 func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepository, world *fleet.World, out *report) error {
 	w, err := r.writer(repo)
 	if err != nil {
@@ -44,6 +45,10 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 			continue
 		}
 		key := o.key.Namespace + "/" + o.key.Name
+		if now := out.plan.Moves[key]; o.key.Kind == "Application" && now != "" && running[key] > 0 {
+			out.moving = append(out.moving, fmt.Sprintf("%s to %s", key, now))
+			continue
+		}
 		if clusters := running[key]; o.key.Kind == "Application" && clusters > 0 && !approved && guarded(repo) {
 			held.Deletions++
 			held.Items = append(held.Items, fmt.Sprintf("application %s, on %d clusters", key, clusters))

@@ -143,6 +143,9 @@ func deliveredCondition(out *report, err error, revision string) metav1.Conditio
 		}
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, ReasonSucceeded, "delivered "+fleet.ShortRevision(revision)
+		if len(out.moving) > 0 {
+			c.Message += "; renamed, and not everywhere yet: " + strings.Join(out.moving[:min(len(out.moving), 20)], ", ")
+		}
 		if len(out.differs) > 0 {
 			c.Message += "; decided otherwise than planned, and the live decisions win: " + strings.Join(out.differs, ", ")
 		}

@@ -1,0 +1,89 @@
+package application
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"sync"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// moves are the renames of a delivered commit in the application's namespace.
+func (r *Applications) moves(ctx context.Context, app *musterv1alpha1.Application, repo types.NamespacedName, delivery *hub.Delivery) (fleet.Moves, error) {
+	if !slices.ContainsFunc(delivery.Definitions.Applications(), func(a *musterv1alpha1.Application) bool {
+		return a.Namespace == app.Namespace && a.Annotations[musterv1alpha1.MovedFromAnnotation] != ""
+	}) {
+		return nil, nil
+	}
+	var live musterv1alpha1.ApplicationList
+	if err := r.Client.List(ctx, &live, client.InNamespace(app.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
+	}
+	return delivery.Definitions.Moves(repo.String(), live.Items), nil
+}
+
+// takeOver adds to an application's world what was of the applications whose place it has: their works and their losses.
+func (r *Applications) takeOver(ctx context.Context, app *musterv1alpha1.Application, out *report) error {
+	before := out.moves.Into(app.Namespace + "/" + app.Name)
+	r.renamed.note(app, before)
+	for _, key := range before {
+		var old musterv1alpha1.Application
+		old.Namespace, old.Name, _ = strings.Cut(key, "/")
+		works, err := hub.WorksOf(ctx, r.Client, &old)
+		if err != nil {
+			return err
+		}
+		out.world.Works = append(out.world.Works, out.moves.Works(works)...)
+		err = r.Client.Get(ctx, client.ObjectKeyFromObject(&old), &old)
+		if client.IgnoreNotFound(err) != nil {
+			return err
+		}
+		mine := &out.world.Applications[0]
+		mine.Status.Losses = out.moves.Losses(mine, []musterv1alpha1.Application{old})
+	}
+	slices.SortFunc(out.world.Works, func(a, b fleet.LiveWork) int {
+		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name))
+	})
+	return nil
+}
+
+// renamed remembers which applications take over whose works, so that they are woken by those.
+type renamed struct {
+	mu sync.Mutex
+	by map[string]types.NamespacedName // namespace/name of the old one -> the new one
+}
+
+// note replaces what is known of one application.
+func (n *renamed) note(app *musterv1alpha1.Application, before []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	key := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
+	for old, now := range n.by {
+		if now == key {
+			delete(n.by, old)
+		}
+	}
+	for _, old := range before {
+		if n.by == nil {
+			n.by = map[string]types.NamespacedName{}
+		}
+		n.by[old] = key
+	}
+}
+
+// requests of the application that takes over the works of another one.
+func (n *renamed) requests(old string) []reconcile.Request {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if now, ok := n.by[old]; ok {
+		return []reconcile.Request{{NamespacedName: now}}
+	}
+	return nil
+}
