@@ -7,11 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/work"
 )
 
 // The size of the fleet of BenchmarkRepository.
@@ -19,10 +22,11 @@ const (
 	benchClusters     = 1000
 	benchApplications = 20
 	benchDefinitions  = 200 // the applications and their placements among them
+	benchReports      = 20
 )
 
-// BenchmarkRepository is what a repository costs the hub once it is delivered: a look at a remote with nothing new, and a commit
-// that changes one definition. CPU is that of this process, and so of everything that the hub does meanwhile.
+// BenchmarkRepository is what a repository costs the hub once it is delivered: a look at a remote with nothing new, a commit
+// that changes one definition, and a report of one cluster about one application. CPU is that of this process, and so of everything that the hub does meanwhile.
 func BenchmarkRepository(b *testing.B) {
 	var archive strings.Builder
 	archive.WriteString(tenant)
@@ -72,6 +76,35 @@ func BenchmarkRepository(b *testing.B) {
 		b.ReportMetric(float64((processTime(b) - cpu).Milliseconds()), "cpu-ms/commit")
 		f.push(placementFile("app-00", everyEdge))
 		expectQuiet(f, r)
+
+		cpu = processTime(b)
+		f.reportOneByOne("app-00", benchReports)
+		b.ReportMetric(float64((processTime(b)-cpu).Milliseconds())/benchReports, "cpu-ms/report")
+	}
+}
+
+// reportOneByOne says for each of the first n works of an application that it is applied, and waits each time until the
+// application says so: nothing is reported at once.
+func (f *theFleet) reportOneByOne(name string, n int) {
+	f.t.Helper()
+	var list workv1.ManifestWorkList
+	if err := f.client.List(f.ctx, &list, client.MatchingLabels{musterv1alpha1.OwnerLabel: work.Owner("Application", "retail", name)}); err != nil {
+		f.t.Fatal(err)
+	}
+	for i := range n {
+		w := &list.Items[i]
+		meta.SetStatusCondition(&w.Status.Conditions, metav1.Condition{
+			Type: workv1.WorkApplied, Status: metav1.ConditionTrue, Reason: "Bench", ObservedGeneration: w.Generation,
+		})
+		if err := f.client.Status().Update(f.ctx, w); err != nil {
+			f.t.Fatal(err)
+		}
+		f.eventually(func() string {
+			if current := f.application("retail/" + name).Status.Summary.Current; int(current) <= i {
+				return fmt.Sprintf("%d of %d reports are told", current, i+1)
+			}
+			return ""
+		})
 	}
 }
 

@@ -7,10 +7,12 @@ import (
 	"sync"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
 )
 
 // requests records what a hub asks of its API server; watches are no questions.
@@ -91,6 +93,7 @@ func TestCostFollowsTheChange(t *testing.T) {
 		f.push(placementFile("other", `{numberOfClusters: 1, predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {tier: edge}}}}]}`))
 		expectAsked(f, r, "other")
 	})
+	f.run("what a cluster reports is told without planning the application anew", reportIsFolded)
 	f.run("a commit that changes content touches no definition", func(f *theFleet) {
 		f.push(configMapFile("manifests/shop/config.yaml", "shop", "color", "blue"))
 		expectAsked(f, r, "")
@@ -119,6 +122,29 @@ func TestCostFollowsTheChange(t *testing.T) {
 			return ""
 		})
 		expectAsked(f, r, "other")
+	})
+}
+
+// reportIsFolded edits the status and then the spec of a work: the first is news, the second is undone.
+func reportIsFolded(f *theFleet) {
+	planned := rendered.asked()
+	w := f.works("one")[0]
+	meta.SetStatusCondition(&w.Status.Conditions, metav1.Condition{
+		Type: workv1.WorkApplied, Status: metav1.ConditionTrue, Reason: "Test", ObservedGeneration: w.Generation,
+	})
+	if err := f.client.Status().Update(f.ctx, &w); err != nil {
+		f.t.Fatal(err)
+	}
+	f.expectCurrent("retail/shop")
+	if n := rendered.asked() - planned; n > 0 {
+		f.t.Errorf("to tell of a report, %d contents were asked for", n)
+	}
+	f.change(&w, func() { w.Spec.ManifestConfigs = nil })
+	f.eventually(func() string {
+		if now := f.works("one")[0]; len(now.Spec.ManifestConfigs) == 0 {
+			return "the work stays as somebody has made it"
+		}
+		return ""
 	})
 }
 
@@ -159,4 +185,14 @@ func expectAsked(f *theFleet, r *requests, placement string) {
 	if want := min(len(placement), 1); writes != want {
 		f.t.Errorf("the placement was written %d times, want %d", writes, want)
 	}
+}
+
+// asked is how often this process has asked for a rendering, whoever answered.
+func (r *renderings) asked() (n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, renderer := range r.all {
+		n += renderer.Stats().Renders + renderer.Stats().Hits
+	}
+	return n
 }

@@ -54,11 +54,12 @@ func Index(ctx context.Context, mgr ctrl.Manager) error {
 	return nil
 }
 
-// WorksOf are the live works of one application.
-func WorksOf(ctx context.Context, reader client.Reader, app *musterv1alpha1.Application) ([]fleet.LiveWork, error) {
+// WorksOf are the live works of one application, or those of them that the options leave.
+func WorksOf(ctx context.Context, reader client.Reader, app *musterv1alpha1.Application, options ...client.ListOption) ([]fleet.LiveWork, error) {
 	var list workv1.ManifestWorkList
 	key := app.Namespace + "/" + app.Name
-	if err := reader.List(ctx, &list, client.MatchingFields{ApplicationIndex: key}, client.UnsafeDisableDeepCopy); err != nil {
+	options = append(options, client.MatchingFields{ApplicationIndex: key}, client.UnsafeDisableDeepCopy)
+	if err := reader.List(ctx, &list, options...); err != nil {
 		return nil, fmt.Errorf("list the works of %s: %w", key, err)
 	}
 	works := make([]fleet.LiveWork, 0, len(list.Items))

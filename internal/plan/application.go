@@ -322,6 +322,33 @@ func (a *Application) Live() []fleet.LiveWork {
 	return works
 }
 
+// Done lets go of what clusters get, when all of them have it: what is left says which, and how far they are.
+func (a *Application) Done() {
+	for i := range a.Clusters {
+		a.Clusters[i].content, a.Clusters[i].Application = nil, nil
+	}
+}
+
+// Follow takes what the application's works on a cluster say now. It is false when more has become of them than what the cluster
+// reports: then the application has to be planned again.
+func (a *Application) Follow(cluster string, works []fleet.LiveWork) bool {
+	before := a.live[cluster]
+	if len(works) != len(before) {
+		return false
+	}
+	works = slices.Clone(works)
+	slices.SortFunc(works, func(x, y fleet.LiveWork) int { return compare(x.Name, y.Name) })
+	for i, lw := range works {
+		was := before[i]
+		if lw.Name != was.Name || lw.UID != was.UID || lw.Generation != was.Generation || lw.Deleting != was.Deleting ||
+			lw.Owner != was.Owner || lw.SpecDigest != was.SpecDigest || lw.MetaDigest != was.MetaDigest {
+			return false
+		}
+	}
+	a.live[cluster] = works
+	return true
+}
+
 // Changes from the live works to the planned ones; the works of a cluster that could not be planned are left out and stay.
 func (a *Application) Changes() (work.Changes, error) {
 	var changes work.Changes

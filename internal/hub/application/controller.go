@@ -48,6 +48,7 @@ type Applications struct {
 	concerns  concerns
 	blocked   blocked
 	renamed   renamed
+	followed  followed
 	mu        sync.Mutex
 	published map[types.NamespacedName]published
 }
@@ -59,7 +60,8 @@ type report struct {
 	waiting string
 	planned *plan.Application
 	world   *fleet.World
-	moves   fleet.Moves // of the delivered commit
+	moves   fleet.Moves     // of the delivered commit
+	offline map[string]bool // clusters that do not answer
 	step    rollout.Step
 	losses  []musterv1alpha1.Loss // that count, those of this step included
 	refused map[string]error      // by cluster: works that the hub did not take
@@ -111,14 +113,32 @@ func usedUp(app *musterv1alpha1.Application, out *report) bool {
 	return len(out.planned.Losing()) == 0 && len(out.step.Now) == 0 && len(out.step.Held) == 0
 }
 
-// sync observes, plans, decides and writes, in that order. The report says how far it came.
+// sync takes what clusters report into the last report, or else observes, plans, decides and writes, in that order. The report
+// says how far it came.
 func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application) (*report, error) {
+	key := client.ObjectKeyFromObject(app)
+	began := r.followed.begin(key)
+	out, err := r.follow(ctx, app, began)
+	if err == nil && out == nil {
+		out, err = r.plan(ctx, app)
+	}
+	if err == nil && out.nothingLeft() {
+		out.world = nil // it is not looked at again, nor what clusters get
+		out.planned.Done()
+		r.followed.settle(app, began, out)
+	}
+	return out, err
+}
+
+// plan does all of it anew.
+func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application) (*report, error) {
 	out := &report{revision: app.Status.Revision}
 	var err error
 	if out.world, err = hub.ObserveApplication(ctx, r.Client, app, r.Now()); err != nil {
 		return out, err
 	}
 	out.world.HubCluster = r.HubCluster
+	out.offline = offlineIn(out.world)
 	job, delivered, waiting, err := r.job(ctx, app, out)
 	if err != nil || waiting != "" {
 		out.waiting = waiting

@@ -30,7 +30,7 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 		Named("application").
 		For(&musterv1alpha1.Application{}, own).
 		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(r.ofWork)).
-		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(r.contenders), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&workv1.ManifestWork{}, r.followed.wake(r.contenders), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&clusterv1beta1.Placement{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&clusterv1beta1.PlacementDecision{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&musterv1alpha1.FleetRepository{}, r.ofRepository(), builder.WithPredicates(delivered())).
@@ -46,13 +46,15 @@ func (r *Applications) ofWork(_ context.Context, o client.Object) []reconcile.Re
 	if !ok {
 		return nil
 	}
-	requests := append(r.blocked.requests(w.Namespace), applicationOf(w)...)
-	return append(requests, r.renamed.requests(hub.LiveWork(w).Application)...)
+	own := applicationOf(w)
+	r.followed.reports(own, w.Namespace)
+	others := append(r.blocked.requests(w.Namespace), r.renamed.requests(hub.LiveWork(w).Application)...)
+	return append(own, r.followed.call(others)...)
 }
 
 // inNamespace wakes the applications of the object's namespace that name the placement.
 func (r *Applications) inNamespace() handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.followed.wake(func(ctx context.Context, o client.Object) []reconcile.Request {
 		name := o.GetName()
 		if p := o.GetLabels()[clusterv1beta1.PlacementLabel]; p != "" {
 			name = p
@@ -62,7 +64,7 @@ func (r *Applications) inNamespace() handler.EventHandler {
 }
 
 func (r *Applications) ofRepository() handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.followed.wake(func(ctx context.Context, o client.Object) []reconcile.Request {
 		key := client.ObjectKeyFromObject(o)
 		return r.matching(ctx, func(a *musterv1alpha1.Application) bool {
 			from, ok := hub.RepositoryOf(a)
@@ -74,7 +76,7 @@ func (r *Applications) ofRepository() handler.EventHandler {
 // concerned wakes the applications that were planned for a cluster, or have works there. One that its placement chooses now is
 // woken by the decision.
 func (r *Applications) concerned() handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.followed.wake(func(ctx context.Context, o client.Object) []reconcile.Request {
 		return r.matching(ctx, func(a *musterv1alpha1.Application) bool {
 			return r.concerns.has(a.Namespace+"/"+a.Name, o.GetName())
 		})
@@ -82,7 +84,7 @@ func (r *Applications) concerned() handler.EventHandler {
 }
 
 func (r *Applications) all() handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.followed.wake(func(ctx context.Context, _ client.Object) []reconcile.Request {
 		return r.matching(ctx, func(*musterv1alpha1.Application) bool { return true })
 	})
 }

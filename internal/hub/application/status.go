@@ -108,12 +108,7 @@ func rowsOf(out *report) []row {
 	for _, lw := range out.planned.Live() {
 		live[lw.Cluster] = append(live[lw.Cluster], lw)
 	}
-	offline := map[string]bool{}
-	for i := range out.world.Clusters {
-		if c := &out.world.Clusters[i]; plan.Unreachable(c) {
-			offline[c.Name] = true
-		}
-	}
+	offline := out.offline
 	var rows []row
 	faulty := map[string]bool{}
 	for _, f := range out.planned.Faults {
@@ -150,6 +145,16 @@ func rowsOf(out *report) []row {
 		)
 	})
 	return rows
+}
+
+func offlineIn(world *fleet.World) map[string]bool {
+	offline := map[string]bool{}
+	for i := range world.Clusters {
+		if c := &world.Clusters[i]; plan.Unreachable(c) {
+			offline[c.Name] = true
+		}
+	}
+	return offline
 }
 
 func rowOfFault(f fleet.Fault) row {

@@ -274,6 +274,7 @@ func (r *Applications) finalize(ctx context.Context, app *musterv1alpha1.Applica
 	if len(left.Items) > 0 {
 		return reconcile.Result{RequeueAfter: time.Second}, nil
 	}
+	r.followed.forget(client.ObjectKeyFromObject(app))
 	r.mu.Lock()
 	delete(r.published, client.ObjectKeyFromObject(app))
 	r.mu.Unlock()
