@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -77,6 +78,33 @@ func TestClustersStayAsPlanned(t *testing.T) {
 	f.run("what comes back from the API server is what was planned, and nothing is written again", nothingIsWrittenAgain)
 	f.run("drift is told with field, was, is and who, and healed", driftIsHealed)
 	f.run("drift that is only to be reported is left", driftIsReported)
+	f.run("who names no account runs as its namespace's, with no more rights than that", namespaceAccount)
+}
+
+func namespaceAccount(f *theFleet) {
+	runsAs := func(account string) string {
+		return strings.Replace(tenant, "metadata: {name: retail}",
+			fmt.Sprintf("metadata: {name: retail, annotations: {muster.dev/default-service-account: %s}}", account), 1)
+	}
+	f.push(runsAs("nobody") + configMapFile("manifests/shop/config.yaml", "shop", "color", "forbidden"))
+	f.expectRow("retail/shop", "one", "Failed", "ApplyFailed", "still:nobody")
+	f.push(runsAs("deployer"))
+	f.expectReady("retail/shop")
+	f.expectData("one", "still", "shop", "color", "forbidden")
+	for name, w := range f.worksOf("retail/shop") {
+		if as := w.Spec.Executor; as == nil || as.Subject.ServiceAccount.Namespace != "still" || as.Subject.ServiceAccount.Name != "deployer" {
+			f.t.Errorf("%s runs as %+v", name, as)
+		}
+	}
+	f.push(tenant)
+	f.eventually(func() string {
+		for name, w := range f.worksOf("retail/shop") {
+			if w.Spec.Executor != nil {
+				return name + " still runs as the account"
+			}
+		}
+		return ""
+	})
 }
 
 // allow lets a service account on a cluster do everything: what it may not do is another test's.

@@ -12,6 +12,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
+	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -97,6 +98,11 @@ func ObserveApplication(ctx context.Context, reader client.Reader, app *musterv1
 			return nil, fmt.Errorf("observe application %s/%s: %w", app.Namespace, app.Name, err)
 		}
 	}
+	var namespace corev1.Namespace
+	if err := reader.Get(ctx, client.ObjectKey{Name: app.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("observe application %s/%s: %w", app.Namespace, app.Name, err)
+	}
+	noteAccount(w, &namespace)
 	w.Clusters, w.ClusterSets, w.Bindings = clusters.Items, sets.Items, bindings.Items
 	w.Placements, w.Decisions, w.APISets = placements.Items, decisions.Items, apis.Items
 	var err error

@@ -14,6 +14,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -31,9 +32,10 @@ func Observe(ctx context.Context, reader client.Reader, now time.Time) (*fleet.W
 		applications musterv1alpha1.ApplicationList
 		apis         musterv1alpha1.APISetList
 		works        workv1.ManifestWorkList
+		namespaces   corev1.NamespaceList
 	)
 	for _, list := range []client.ObjectList{
-		&clusters, &sets, &bindings, &placements, &decisions, &scores, &applications, &apis, &works,
+		&clusters, &sets, &bindings, &placements, &decisions, &scores, &applications, &apis, &works, &namespaces,
 	} {
 		if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("observe the fleet: %w", err)
@@ -45,8 +47,23 @@ func Observe(ctx context.Context, reader client.Reader, now time.Time) (*fleet.W
 	for i := range works.Items {
 		w.Works = append(w.Works, LiveWork(&works.Items[i]))
 	}
+	for i := range namespaces.Items {
+		noteAccount(w, &namespaces.Items[i])
+	}
 	sortWorld(w)
 	return w, nil
+}
+
+// noteAccount takes down what applications of a namespace run as on clusters.
+func noteAccount(w *fleet.World, namespace *corev1.Namespace) {
+	account := namespace.Annotations[musterv1alpha1.DefaultServiceAccountAnnotation]
+	if account == "" {
+		return
+	}
+	if w.Accounts == nil {
+		w.Accounts = map[string]string{}
+	}
+	w.Accounts[namespace.Name] = account
 }
 
 func sortWorld(w *fleet.World) {

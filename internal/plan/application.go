@@ -229,6 +229,8 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 	if err != nil {
 		return nil, err
 	}
+	runs := &resolved.Application.Spec.ServiceAccountName
+	*runs = cmp.Or(*runs, job.World.Accounts[job.Application.Namespace])
 	content, err := p.Renderer.RenderResolved(ctx, in, resolved)
 	if err != nil {
 		return nil, err

@@ -39,10 +39,32 @@ func Overlay(w fleet.World, repository string, defs *fleet.Definitions, moves fl
 		out.Applications[i].Status.Losses = moves.Losses(&out.Applications[i], w.Applications)
 	}
 	out.Works = moves.Works(w.Works)
+	out.Accounts = overlayAccounts(w.Accounts, defs)
 	// A cluster whose file is gone is released and never removed by a commit.
 	never := func(fleet.Object, string, string) bool { return false }
 	out.Clusters = merge(w.Clusters, defs.Clusters(), never, group, "ManagedCluster", overlayCluster)
 	return &out
+}
+
+// overlayAccounts follows the namespaces that a snapshot defines. One whose file is gone is released, and stays as it is.
+func overlayAccounts(live map[string]string, defs *fleet.Definitions) map[string]string {
+	out := maps.Clone(live)
+	for i := range defs.All {
+		d := &defs.All[i]
+		if d.Key.Group != "" || d.Key.Kind != "Namespace" {
+			continue
+		}
+		account := d.Source.GetAnnotations()[musterv1alpha1.DefaultServiceAccountAnnotation]
+		switch {
+		case account == "":
+			delete(out, d.Key.Name)
+		case out == nil:
+			out = map[string]string{d.Key.Name: account}
+		default:
+			out[d.Key.Name] = account
+		}
+	}
+	return out
 }
 
 // overlayApplication keeps what the hub knows: how the application does, how old it is, and what a person approved.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -98,6 +99,12 @@ func TestOverlay(t *testing.T) {
 	if len(out.Placements) != 1 || out.Placements[0].Name != "others" {
 		t.Errorf("what left the repository is gone, what is not the repository's stays: %v", out.Placements)
 	}
+	world.Accounts = map[string]string{"retail": "old", "platform": "p", "other": "o"}
+	defs.All = append(defs.All, namespaceDefinition("retail", "new"), namespaceDefinition("platform", ""))
+	accounts := Overlay(world, "muster-system/fleet", defs, nil).Accounts
+	if diff := cmp.Diff(map[string]string{"retail": "new", "other": "o"}, accounts); diff != "" || world.Accounts["retail"] != "old" {
+		t.Errorf("what applications run as is what the snapshot says of their namespace (-want +got):\n%s", diff)
+	}
 	defs.AbsenceProven = false
 	if out := Overlay(world, "muster-system/fleet", defs, nil); len(out.Placements) != 2 {
 		t.Error("while a file cannot be read, nothing counts as gone")
@@ -105,4 +112,10 @@ func TestOverlay(t *testing.T) {
 	if world.Clusters[0].Labels["tier"] != "edge" {
 		t.Error("the world that came in was changed")
 	}
+}
+
+func namespaceDefinition(name, account string) fleet.Definition {
+	source := &unstructured.Unstructured{}
+	source.SetAnnotations(map[string]string{musterv1alpha1.DefaultServiceAccountAnnotation: account})
+	return fleet.Definition{Key: fleet.ObjectKey{Version: "v1", Kind: "Namespace", Name: name}, Source: source}
 }

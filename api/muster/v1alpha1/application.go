@@ -46,7 +46,8 @@ type ApplicationSpec struct {
 	// +listMapKey=name
 	Overrides []Override `json:"overrides,omitempty"`
 	// ServiceAccountName, as namespace/name or as a name in the destination namespace, is the account on the cluster with
-	// whose rights the objects are applied: ManifestWork spec.executor. Left out, the agent's own.
+	// whose rights the objects are applied: ManifestWork spec.executor. Left out, the one that the namespace's annotation
+	// muster.dev/default-service-account names, else the agent's own.
 	// +optional
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 	// Sync says how live objects are kept equal to what is applied.

@@ -9,6 +9,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/hub"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -33,6 +34,7 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 		Watches(&workv1.ManifestWork{}, r.followed.wake(r.contenders), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&clusterv1beta1.Placement{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&clusterv1beta1.PlacementDecision{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
+		Watches(&corev1.Namespace{}, r.ofNamespace(), builder.WithPredicates(accountChanged())).
 		Watches(&musterv1alpha1.FleetRepository{}, r.ofRepository(), builder.WithPredicates(delivered())).
 		Watches(&clusterv1.ManagedCluster{}, r.concerned(), builder.WithPredicates(clusterFactsChanged())).
 		Watches(&musterv1alpha1.APISet{}, r.all(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
@@ -61,6 +63,25 @@ func (r *Applications) inNamespace() handler.EventHandler {
 		}
 		return r.matching(ctx, func(a *musterv1alpha1.Application) bool { return a.Spec.PlacementRef.Name == name }, client.InNamespace(o.GetNamespace()))
 	})
+}
+
+// ofNamespace wakes the applications of a namespace.
+func (r *Applications) ofNamespace() handler.EventHandler {
+	return r.followed.wake(func(ctx context.Context, o client.Object) []reconcile.Request {
+		return r.matching(ctx, func(*musterv1alpha1.Application) bool { return true }, client.InNamespace(o.GetName()))
+	})
+}
+
+// accountChanged lets through the namespaces whose applications run as another account now.
+func accountChanged() predicate.Predicate {
+	account := func(o client.Object) string {
+		return o.GetAnnotations()[musterv1alpha1.DefaultServiceAccountAnnotation]
+	}
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false }, // before its applications
+		DeleteFunc: func(event.DeleteEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool { return account(e.ObjectOld) != account(e.ObjectNew) },
+	}
 }
 
 func (r *Applications) ofRepository() handler.EventHandler {
