@@ -367,15 +367,9 @@ func (d *demo) offline() error {
 	}); err != nil {
 		return err
 	}
-	revision, begin := "", time.Time{}
-	for _, memory := range [][2]string{{"64Mi", "96Mi"}, {"96Mi", "128Mi"}} {
-		revision, begin, err = d.change("Orders cache "+memory[1], orders, "maxMemory: "+memory[0], "maxMemory: "+memory[1])
-		if err != nil {
-			return err
-		}
-		if err := d.delivered(revision, begin); err != nil {
-			return err
-		}
+	revision, err := d.changeTwice()
+	if err != nil {
+		return err
 	}
 	if _, err := d.muster("status", "available 2", "offline 1"); err != nil {
 		return err
@@ -388,16 +382,9 @@ func (d *demo) offline() error {
 		return fmt.Errorf("%s had the works %q and has %q", cluster, works, now)
 	}
 	d.say("Its %d works are still there, and it starts again.", len(works))
-	begin = time.Now()
-	if err := d.fleet.StartAgent(cluster); err != nil {
+	if err := d.catchUp(cluster); err != nil {
 		return err
 	}
-	if err := d.application("retail/orders", "to catch up", func(s *musterv1alpha1.ApplicationStatus) bool {
-		return s.Summary.Offline == 0 && s.Summary.Clusters == 2 && s.Summary.Healthy == 2
-	}); err != nil {
-		return err
-	}
-	d.say("Back, and at the newest commit after %.1fs.", time.Since(begin).Seconds())
 	after, err := d.deployment(cluster, "orders", "orders-cache")
 	if err != nil {
 		return err
@@ -413,6 +400,37 @@ func (d *demo) offline() error {
 		return err
 	}
 	return d.showAll(revision)
+}
+
+// changeTwice makes the two commits that the cluster misses, and names the second.
+func (d *demo) changeTwice() (string, error) {
+	newest := ""
+	for _, memory := range [][2]string{{"64Mi", "96Mi"}, {"96Mi", "128Mi"}} {
+		revision, begin, err := d.change("Orders cache "+memory[1], orders, "maxMemory: "+memory[0], "maxMemory: "+memory[1])
+		if err != nil {
+			return "", err
+		}
+		if err := d.delivered(revision, begin); err != nil {
+			return "", err
+		}
+		newest = revision
+	}
+	return newest, nil
+}
+
+// catchUp lets the cluster come back.
+func (d *demo) catchUp(cluster string) error {
+	begin := time.Now()
+	if err := d.fleet.StartAgent(cluster); err != nil {
+		return err
+	}
+	if err := d.application("retail/orders", "to catch up", func(s *musterv1alpha1.ApplicationStatus) bool {
+		return s.Summary.Offline == 0 && s.Summary.Clusters == 2 && s.Summary.Healthy == 2
+	}); err != nil {
+		return err
+	}
+	d.say("Back, and at the newest commit after %.1fs.", time.Since(begin).Seconds())
+	return nil
 }
 
 // repositoryReady: the placements are decided as the commit asks, also with the cluster that is back.

@@ -78,9 +78,10 @@ func TestTemporaryFolderIsTheSame(t *testing.T) {
 	}
 	want := filepath.Join(here, "odd folder") + "\n"
 	eventually(t, func() error {
-		if said, err := os.ReadFile(controlplane.ProgramLog(dir, "env")); err != nil || string(said) != want {
-			return fmt.Errorf("TMPDIR is %q (%v), want %q", said, err, want)
+		said, err := os.ReadFile(controlplane.ProgramLog(dir, "env"))
+		if err == nil && string(said) != want {
+			err = fmt.Errorf("TMPDIR is %q, want %q", said, want)
 		}
-		return nil
+		return err
 	})
 }

@@ -50,7 +50,7 @@ func (a *Application) onHub(w *fleet.World) *musterv1alpha1.Application {
 	return nil
 }
 
-// Unreachable: the cluster does not answer: it never joined, or has fallen silent.
+// Unreachable says that the cluster does not answer: it never joined, or has fallen silent.
 func Unreachable(c *clusterv1.ManagedCluster) bool {
 	return !meta.IsStatusConditionTrue(c.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
 }
