@@ -157,7 +157,7 @@ func (t *treeFiles) count(name string, data []byte) error {
 	if t.bytes > maxOverlayBytes || t.documents > maxOverlayDocuments {
 		return t.refuse(name, 0, fmt.Sprintf("the overlay reads more than %s or %d documents: look for bases that are named again and again", size(maxOverlayBytes), maxOverlayDocuments))
 	}
-	if err := aliasesFit(data); err != nil {
+	if err := fleet.AliasesFit(data); err != nil {
 		return t.refuseAs(fleet.ContentRefused, name, 0, err.Error())
 	}
 	return nil
