@@ -169,3 +169,25 @@ func TestOverlaysAreBounded(t *testing.T) {
 		})
 	}
 }
+
+// panickyTree has a file that cannot be read without a panic.
+type panickyTree struct{ fleet.Tree }
+
+func (p panickyTree) ReadFile(name string) ([]byte, error) {
+	if strings.HasSuffix(name, "a.yaml") {
+		panic("out of order")
+	}
+	return p.Tree.ReadFile(name)
+}
+
+func TestAPanicInKustomizeIsAFault(t *testing.T) {
+	in := input(t, "-- o/kustomization.yaml --\nresources: [a.yaml]\n-- o/a.yaml --\n"+configMap, "{source: {path: o}}")
+	in.Tree = panickyTree{in.Tree}
+	if f := faultOf(t, in); f.Reason != fleet.RenderFailed || !strings.Contains(f.Message, "Kustomize gave up") {
+		t.Errorf("got %s %s %q", f.Reason, f.Position(), f.Message)
+	}
+	if !kustomizing.TryLock() {
+		t.Fatal("no other overlay will ever render")
+	}
+	kustomizing.Unlock()
+}
