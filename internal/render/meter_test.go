@@ -217,6 +217,8 @@ func TestAliasesAreBounded(t *testing.T) {
 		"subchart":     {webChart + "-- chart/charts/a/Chart.yaml --\napiVersion: v2\nname: a\nversion: 1.0.0\n-- chart/charts/a/values.yaml --\n" + long, "{source: {path: chart}}", "chart/charts/a/values.yaml"},
 		"rendered":     {webChart + "-- chart/templates/a.yaml --\n" + configMap + long, "{source: {path: chart}}", "chart/templates/a.yaml"},
 		"overlay":      {"-- o/kustomization.yaml --\nresources: [a.yaml]\n-- o/a.yaml --\n" + configMap + long, "{source: {path: o}}", "o/a.yaml"},
+		"patch":        {"-- o/kustomization.yaml --\npatches:\n- patch: |\n    " + strings.ReplaceAll(configMap+long, "\n", "\n    ") + "\n", "{source: {path: o}}", "o/kustomization.yaml"},
+		"same field":   {"-- o/kustomization.yaml --\nresources: [a.yaml]\n-- o/a.yaml --\n" + configMap + "data:\n" + strings.Repeat("  a: b\n", 3000), "{source: {path: o}}", "o/a.yaml"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
