@@ -203,6 +203,55 @@ func TestExpressionsAreBounded(t *testing.T) {
 	}
 }
 
+func TestSchemasAreBounded(t *testing.T) {
+	const tooMuch = "the schema takes more than 1000000 steps"
+	doubling := func(keyword string) string {
+		defs := ""
+		for i := range 40 {
+			defs += fmt.Sprintf("\"a%[1]d\": {%[3]s: [{\"$ref\": \"#/definitions/a%[2]d\"}, {\"$ref\": \"#/definitions/a%[2]d\"}]}, ", i, i+1, keyword)
+		}
+		return "{\"$ref\": \"#/definitions/a0\", \"definitions\": {" + defs + "\"a40\": {\"type\": \"object\"}}}"
+	}
+	nested := "a" + strings.Repeat("}", 40)
+	nested = strings.Repeat("{a: ", 40) + nested
+	tests := map[string]struct{ schema, values, says, why string }{
+		"allOf":         {doubling(`"allOf"`), "{}", tooMuch, "2^40 evaluations"},
+		"oneOf":         {doubling(`"oneOf"`), "{}", tooMuch, "2^40 evaluations"},
+		"in depth":      {`{"properties": {"a": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}}`, nested, tooMuch, "2^40 for a value that is forty levels deep"},
+		"itself":        {`{"anyOf": [{"$ref": "#"}, {"type": "object"}]}`, "{}", tooMuch, "it has no end"},
+		"at a distance": {`{"allOf": [{"$dynamicRef": "#a"}], "$defs": {"a": {"$dynamicAnchor": "a"}}}`, "{}", tooMuch, "where it leads to is known when it is evaluated"},
+		"long chain":    {chainOfRefs(5000), "{}", tooMuch, "each is compared with those around it"},
+		"pattern":       {`{"properties": {"a": {"allOf": [` + strings.Repeat(`{"pattern": "(x{100}){9}$"},`, 100) + `{}]}}}`, "{a: " + strings.Repeat("x", 100_000) + "}", tooMuch, "text times expression"},
+		"large pattern": {`{"patternProperties": {"` + strings.Repeat("((a{10}){10}){10}", 101) + `": {}}}`, "{}", tooMuch, "compiled, it is far larger than it looks"},
+		"number":        {`{"properties": {"a": {"minimum": 1e999999}}}`, "{a: 1}", "a number in it is too large", "a million digits"},
+		"enum":          {`{"items": {}, "properties": {"a": {"items": {"enum": [` + strings.Repeat("1,", 20_000) + `2]}}}}`, "{a: [" + strings.Repeat("3,", 100) + "]}", tooMuch, "each with each"},
+		"tree":          {`{"properties": {"a": {"$ref": "#"}}, "additionalProperties": {"$ref": "#"}}`, nested, "", "a schema of a tree refers to itself below"},
+		"large values":  {`{"additionalProperties": {"items": {"enum": ["x", "y"], "pattern": "^[a-z]$"}}}`, "{a: [" + strings.Repeat("x,", 10_000) + "]}", "", "it goes through them once"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			archive, spec := helmCase(configMap, "{values: "+test.values+"}")
+			in := input(t, archive+"-- chart/values.schema.json --\n"+test.schema+"\n", spec)
+			if test.says == "" {
+				mustRender(t, New(1<<20), in)
+				return
+			}
+			f := faultOf(t, in)
+			if (test.says == tooMuch) != (f.Reason == fleet.RenderTooCostly) || f.Position() != "chart/values.schema.json" || !strings.Contains(f.Message, test.says) {
+				t.Errorf("%s: got %s %s %q", test.why, f.Reason, f.Position(), f.Message)
+			}
+		})
+	}
+}
+
+func chainOfRefs(n int) string {
+	defs := ""
+	for i := range n {
+		defs += fmt.Sprintf("\"a%d\": {\"$ref\": \"#/$defs/a%d\"}, ", i, i+1)
+	}
+	return fmt.Sprintf("{\"$ref\": \"#/$defs/a0\", \"$defs\": {%s\"a%d\": {}}}", defs, n)
+}
+
 func TestAliasesAreBounded(t *testing.T) {
 	long := "a: &a " + strings.Repeat("x", 100_000) + "\nb: [" + strings.Repeat("*a, ", 10_000) + "]\n"
 	many := "x0: &x0 [1, 2, 3]\n"
