@@ -1,6 +1,7 @@
 package render
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -60,10 +61,16 @@ func newMeter(l limits) *meter { return &meter{limits: l} }
 // reset makes a meter new.
 func (m *meter) reset() { m.steps, m.levels, m.made, m.passed = 0, 0, 0, nil }
 
+// ErrTooCostly is behind a fault that was found by going to a bound, whatever its reason.
+var ErrTooCostly = errors.New("a bound of rendering was passed")
+
 // unbounded is the error of a run that passed a bound. It says which, and quotes no value.
 type unbounded struct{ message string }
 
 func (e *unbounded) Error() string { return e.message }
+
+// Is makes it ErrTooCostly.
+func (*unbounded) Is(target error) bool { return target == ErrTooCostly }
 
 // addressed is the error of a run that writes where something is in memory.
 type addressed struct{ message string }
