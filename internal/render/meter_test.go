@@ -177,7 +177,7 @@ func TestAPanicIsAFault(t *testing.T) {
 
 func TestExpressionsAreBounded(t *testing.T) {
 	tests := map[string]struct{ expression, says string }{
-		"range":         {"${{ range 2000000000 }}${{ end }}", "takes more than 20000 steps"},
+		"range":         {"${{ range 2000000000 }}${{ end }}", "takes more than 50000 steps"},
 		"recursion":     {"${{ define \"a\" }}${{ template \"a\" }}${{ end }}${{ template \"a\" }}", "nests templates and blocks more than"},
 		"printf":        {"${{ printf \"%0999999d\" 1 }}", "of more than 256 KiB in printf"},
 		"doubled":       {"${{ $s := \"a\" }}${{ range 64 }}${{ $s = print $s $s }}${{ end }}", "of more than 256 KiB in print"},
@@ -196,6 +196,19 @@ func TestExpressionsAreBounded(t *testing.T) {
 				t.Errorf("got %s %s %q, want %q", f.Reason, f.Position(), f.Message, test.says)
 			}
 		})
+	}
+	for name, values := range map[string]string{
+		"steps":  strings.Repeat("'${{ range 5000 }}${{ end }}', ", 50),
+		"memory": strings.Repeat("'${{ printf \"%0200000d\" 1 | len }}', ", 50),
+	} {
+		in := input(t, "", "{source: {path: x}, helm: {values: {a: ["+values+"]}}}")
+		if f := faultOf(t, in); f.Reason != fleet.ExpressionFailed || !strings.Contains(f.Message, "the expression, with those before it, ") || f.Line == 0 {
+			t.Errorf("%s of many fields: got %s %s %q", name, f.Reason, f.Position(), f.Message)
+		}
+	}
+	many := "'${{ cluster.name | upper | printf \"%s-x\" }}', "
+	if _, err := Resolve(input(t, "", "{source: {path: x}, helm: {values: {a: ["+strings.Repeat(many, 2000)+"]}}}")); err != nil {
+		t.Errorf("two thousand fields: %v", err)
 	}
 	in := input(t, "", "{source: {path: '${{ $l := list 1 }}${{ range 64 }}${{ $l = list $l $l }}${{ end }}x'}}")
 	if f := faultOf(t, in); f.Reason != fleet.ExpressionFailed {
