@@ -72,6 +72,12 @@ func TestKustomizeFaults(t *testing.T) {
 			"o/kustomization.yaml:1", "https://example.com/f is not in the repository", "Kustomize takes fields in any case"},
 		"remote before an error": {"-- o/kustomization.yaml --\nresources: ['https://example.com/f']\n---\n,%Y\n",
 			"o/kustomization.yaml", "https://example.com/f is not in the repository", "Kustomize reads the first document only"},
+		"remote with a line break": {"-- o/kustomization.yaml --\nresources:\n- |\n  https://example.com/repo//base\n",
+			"o/kustomization.yaml:2", "https://example.com/repo//base is not in the repository", "it looks as if it were written inline"},
+		"remote that looks like a plug-in": {"-- o/kustomization.yaml --\ntransformers:\n- |\n  https://example.com/repo//base: x\n",
+			"o/kustomization.yaml:2", "https://example.com/repo//base: x is not in the repository", "what is no plug-in is a path"},
+		"remote file of a plug-in in UTF-16": {"-- o/kustomization.yaml --\ngenerators: [g]\n-- o/g --\n" + utf16("\ufeffapiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: a}\nenvs: ['https://example.com/f']\n"),
+			"o/g:4", "plug-in's configuration names something remote", "Kustomize reads that too"},
 		"remote file of a plug-in in braces": {"-- o/kustomization.yaml --\ngenerators: [g.yaml]\n-- o/g.yaml --\n{\"apiVersion\": \"builtin\", \"kind\": \"ConfigMapGenerator\", \"metadata\": {\"name\": \"a\"},\n\"files\": [\"https:\\u002f/example.com/f\"]}\n",
 			"o/g.yaml:2", "plug-in's configuration names something remote", "JSON is YAML"},
 		"remote file of a plug-in, encoded": {"-- o/kustomization.yaml --\ngenerators: [g.yaml]\n-- o/g.yaml --\napiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: a}\nfiles: [!!binary aHR0cHM6Ly9leGFtcGxlLmNvbS9m]\n",
@@ -98,6 +104,15 @@ func TestKustomizeFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+func utf16(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		b.WriteByte(byte(r >> 8))
+		b.WriteByte(byte(r))
+	}
+	return b.String()
 }
 
 // TestKustomizeQuotesNothing: Kustomize says values in its errors, with quotation marks and without, in words and in bytes.

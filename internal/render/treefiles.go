@@ -358,14 +358,17 @@ func (t *treeFiles) examineEntry(file, field, entry string, data []byte) error {
 			return t.refuse(file, lineOf(data, entry), fmt.Sprintf("%s names the folder %s: name the files in it that configure plug-ins", field, entry))
 		}
 	}
-	if inline {
-		return nil
-	}
 	if key, value, ok := strings.Cut(entry, "="); ok && !strings.ContainsAny(key, "/:?") {
 		entry = value
 	}
-	if remote(entry) {
-		return t.refuse(file, lineOf(data, entry), fmt.Sprintf("%s is not in the repository, and nothing is fetched while rendering: copy it into the repository", entry))
+	// What is not written inline after all, whatever it looks like, is a path for Kustomize.
+	if remoteStart.MatchString(entry) || !inline && remote(entry) {
+		line := lineOf(data, entry)
+		entry, _, _ = strings.Cut(entry, "\n")
+		return t.refuse(file, line, fmt.Sprintf("%s is not in the repository, and nothing is fetched while rendering: copy it into the repository", entry))
+	}
+	if inline {
+		return nil
 	}
 	clean := path.Join(path.Dir(file), entry)
 	if clean == ".." || strings.HasPrefix(clean, "../") {
@@ -376,7 +379,7 @@ func (t *treeFiles) examineEntry(file, field, entry string, data []byte) error {
 
 // examineConfigs refuses remote files in the configuration of built-in plug-ins. It reads it as Kustomize reads resources.
 func (t *treeFiles) examineConfigs(file string, data []byte, line func(text string) int) error {
-	if !bytes.Contains(data, []byte("builtin")) && !bytes.Contains(data, []byte(`\`)) { // nor in another spelling
+	if !bytes.Contains(data, []byte("builtin")) && !bytes.ContainsAny(data, "\\\x00") { // nor in another spelling or encoding
 		return nil
 	}
 	nodes, err := kio.FromBytes(data)
