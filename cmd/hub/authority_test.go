@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -255,12 +256,15 @@ func bornUnreachable(f *theFleet) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	w, err := clusters.Watch(f.ctx, metav1.ListOptions{ResourceVersion: list.GetResourceVersion(), FieldSelector: "metadata.name=late"})
+	ctx, cancel := context.WithTimeout(f.ctx, patience)
+	defer cancel()
+	w, err := clusters.Watch(ctx, metav1.ListOptions{ResourceVersion: list.GetResourceVersion(), FieldSelector: "metadata.name=late"})
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	defer w.Stop()
 	f.push(clusterFile("late", "tier: edge") + "  taints: [{key: git.example.com/a, effect: NoSelect}]\n")
+	arrived := false
 	for e := range w.ResultChan() {
 		o, ok := e.Object.(*unstructured.Unstructured)
 		if !ok {
@@ -270,9 +274,12 @@ func bornUnreachable(f *theFleet) {
 		if text := fmt.Sprint(taints); !strings.Contains(text, clusterv1.ManagedClusterTaintUnreachable) || !strings.Contains(text, "git.example.com/a") {
 			f.t.Errorf("%s, with labels %v, it has the taints %v", e.Type, o.GetLabels(), taints)
 		}
-		if o.GetLabels()["tier"] == "edge" {
+		if arrived = o.GetLabels()["tier"] == "edge"; arrived {
 			break
 		}
+	}
+	if !arrived {
+		f.t.Fatalf("the watch ended before the cluster was as Git has it\n%s", f.describe())
 	}
 	f.push("-- clusters/late.yaml --\n" + deleted)
 }

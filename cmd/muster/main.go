@@ -72,7 +72,7 @@ const exitCodes = "exit-codes"
 var exitsAsDiff = map[string]string{exitCodes: "diff"}
 
 // The exit codes of diff, which are those of diff(1), and of validate, status and wait. Other commands end with 0, with 1 when
-// they fail, and with 2 when there is no fleet where they look or no hub that answers.
+// they fail, and with 2 when there is no fleet repository where they look or no hub that answers.
 const (
 	exitChanges = 1
 	exitTrouble = 2

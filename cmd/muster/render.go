@@ -66,13 +66,17 @@ func folderOrCommit(args []string, revision string) (fleet.Snapshot, error) {
 	}
 	r, err := openRepository(dir, "")
 	if err != nil {
-		return fleet.Snapshot{}, err
+		return fleet.Snapshot{}, exitError{code: exitTrouble, message: err.Error()}
 	}
 	commit, err := r.commit(revision)
 	if err != nil {
 		return fleet.Snapshot{}, err
 	}
-	return r.snapshot(commit)
+	s, err := r.snapshot(commit)
+	if err != nil {
+		return s, exitError{code: exitTrouble, message: err.Error()}
+	}
+	return s, nil
 }
 
 // render gives the objects, and a line for people that says of what and in which world.

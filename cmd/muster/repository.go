@@ -37,7 +37,7 @@ func openRepository(dir, path string) (*repository, error) {
 	}
 	local, err := source.OpenLocal(dir)
 	if errors.Is(err, git.ErrRepositoryNotExists) {
-		return nil, fmt.Errorf("%s is in no Git repository: go to a clone of the fleet's repository, or name it with --repo; muster validate needs no Git", dir)
+		return nil, fmt.Errorf("%s is in no Git repository: go to a clone of the fleet's repository, or name one (diff: --repo); muster validate needs no Git", dir)
 	}
 	if err != nil {
 		return nil, err

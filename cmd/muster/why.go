@@ -129,10 +129,14 @@ func (c *cli) know(ctx context.Context, repo string, flags worldFlags) (*knowled
 	if err != nil {
 		return nil, err
 	}
+	place := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
 	p, err := planner.Build(ctx, s, w.World)
 	if err != nil {
+		return nil, err
+	}
+	if err := noFleet(p, s.Tree, place); err != nil && repo != "" { // a saved world is asked wherever one is
 		return nil, err
 	}
 	return &knowledge{world: p.World, plan: p}, nil

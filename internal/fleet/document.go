@@ -25,6 +25,8 @@ type document struct {
 	file  string
 	line  int
 	lines map[string]int
+	// indexed is what the paths in lines take.
+	indexed int
 	// twice is the path of a field that stands there twice.
 	twice  string
 	object map[string]any
@@ -45,33 +47,53 @@ func parseFile(file string, data []byte) ([]document, error) {
 		if err != nil {
 			return documents, err
 		}
-		if len(node.Content) == 0 || node.Content[0].Kind != yaml.MappingNode {
-			continue
+		if len(node.Content) == 0 || !namesItself(node.Content[0]) {
+			continue // values and other data
 		}
 		d := document{file: file, line: node.Content[0].Line, lines: map[string]int{}}
-		d.index(node.Content[0], "", map[*yaml.Node]bool{})
-		if d.lines["apiVersion"] == 0 && d.lines["kind"] == 0 {
-			continue // values and other data
+		if expands(&node) {
+			return documents, atLine(d.line, ErrExpands)
+		}
+		if d.index(node.Content[0], ""); d.indexed > maxIndexed {
+			return documents, atLine(d.line, errPaths)
 		}
 		d.decode(node.Content[0])
 		documents = append(documents, d)
 	}
 }
 
-// index notes the line of every field, and the first field that stands there twice.
-func (d *document) index(node *yaml.Node, at string, open map[*yaml.Node]bool) {
-	if node.Kind == yaml.AliasNode {
-		if open[node.Alias] {
-			return
-		}
-		open[node.Alias] = true
-		defer delete(open, node.Alias)
-		if len(d.lines) < 100_000 {
-			d.index(node.Alias, at, open)
-		}
-		return
+func namesItself(node *yaml.Node) bool {
+	if node.Kind != yaml.MappingNode {
+		return false
 	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		if name := node.Content[i].Value; name == "apiVersion" || name == "kind" {
+			return true
+		}
+	}
+	return false
+}
+
+// maxIndexed is how much the paths of a document's fields may take: each repeats those that it is below.
+const maxIndexed = 32 << 20
+
+var errPaths = errors.New("the paths of its fields are far longer than it is: nest less, under shorter names")
+
+// atLine is an error in which lineIn finds the line.
+func atLine(line int, err error) error { return fmt.Errorf("line %d: %w", line, err) }
+
+// note keeps the line of a field, while there is room for it.
+func (d *document) note(name string, line int) bool {
+	d.indexed += len(name) + 64
+	d.lines[name] = line
+	return d.indexed <= maxIndexed
+}
+
+// index notes the line of every field, and the first field that stands there twice.
+func (d *document) index(node *yaml.Node, at string) {
 	switch node.Kind {
+	case yaml.AliasNode:
+		d.index(node.Alias, at)
 	case yaml.MappingNode:
 		seen := map[string]bool{}
 		for i := 0; i+1 < len(node.Content); i += 2 {
@@ -81,14 +103,18 @@ func (d *document) index(node *yaml.Node, at string, open map[*yaml.Node]bool) {
 				d.twice = name
 			}
 			seen[key.Value] = true
-			d.lines[name] = key.Line
-			d.index(node.Content[i+1], name, open)
+			if !d.note(name, key.Line) {
+				return
+			}
+			d.index(node.Content[i+1], name)
 		}
 	case yaml.SequenceNode:
 		for i, item := range node.Content {
 			name := fmt.Sprintf("%s[%d]", at, i)
-			d.lines[name] = item.Line
-			d.index(item, name, open)
+			if !d.note(name, item.Line) {
+				return
+			}
+			d.index(item, name)
 		}
 	}
 }

@@ -70,6 +70,11 @@ func (l *loader) roots() []string {
 	}
 	var config musterv1alpha1.FleetConfiguration
 	if err == nil {
+		if err = DocumentFits(data); err != nil {
+			err = atLine(1, err)
+		}
+	}
+	if err == nil {
 		err = yaml.UnmarshalStrict(data, &config)
 	}
 	if err != nil {

@@ -42,7 +42,11 @@ spec:
 `
 
 func TestLoad(t *testing.T) {
-	edge1 := fmt.Sprintf(cluster, "edge-1")
+	edge1, edge2 := fmt.Sprintf(cluster, "edge-1"), fmt.Sprintf(cluster, "edge-2")
+	doubling := "kind: ManagedCluster\nl0: &l0 {a: 1}\n"
+	for i := range 40 {
+		doubling += fmt.Sprintf("l%[2]d: &l%[2]d {a: *l%[1]d, b: *l%[1]d}\n", i, i+1)
+	}
 	cases := map[string]struct {
 		why      string
 		files    string
@@ -203,6 +207,54 @@ func TestLoad(t *testing.T) {
 			why:    "a name that the API server would refuse is said with its line",
 			files:  "-- clusters/a.yaml --\n" + strings.Replace(edge1, "edge-1", "Edge_1", 1),
 			faults: []string{"DefinitionInvalid clusters/a.yaml:4"},
+		},
+		"Aliases": {
+			why:      "aliases of aliases would take all memory: the file is as one that does not parse, and a document before it counts",
+			files:    "-- clusters/a.yaml --\n" + edge1 + "---\n" + doubling + "-- clusters/b.yaml --\n" + edge2,
+			defined:  []string{"ManagedCluster edge-1", "ManagedCluster edge-2"},
+			faults:   []string{"FileMalformed clusters/a.yaml:8"},
+			unproven: true,
+		},
+		"LongAlias": {
+			why:      "a text that is named again and again is written as often",
+			files:    "-- clusters/a.yaml --\nkind: ManagedCluster\na: &a " + strings.Repeat("x", 100_000) + "\nb: [" + strings.Repeat("*a, ", 10_000) + "]\n",
+			faults:   []string{"FileMalformed clusters/a.yaml:1"},
+			unproven: true,
+		},
+		"AliasOfItself": {
+			why:      "it has no end",
+			files:    "-- clusters/a.yaml --\nkind: ManagedCluster\na: &a [*a]\n",
+			faults:   []string{"FileMalformed clusters/a.yaml:1"},
+			unproven: true,
+		},
+		"AliasesInData": {
+			why:     "what is no definition is not decoded here: whoever reads it has the bound",
+			files:   "-- clusters/a.yaml --\n" + edge1 + "-- clusters/values.yaml --\n" + strings.TrimPrefix(doubling, "kind: ManagedCluster\n"),
+			defined: []string{"ManagedCluster edge-1"},
+		},
+		"FewAliases": {
+			why:     "an alias is no mistake",
+			files:   "-- clusters/a.yaml --\n" + strings.Replace(edge1, "  name: edge-1\n", "  name: edge-1\n  labels: {a: &a x, b: *a}\n", 1),
+			defined: []string{"ManagedCluster edge-1"},
+		},
+		"FieldTwiceAndAgain": {
+			why:      "the decoder says of each two fields that are the same that they are",
+			files:    "-- clusters/a.yaml --\n" + edge1 + "x:\n" + strings.Repeat("  a: b\n", 3000),
+			faults:   []string{"FileMalformed clusters/a.yaml:1"},
+			unproven: true,
+		},
+		"LongPaths": {
+			why:      "the path of a field repeats those above it",
+			files:    "-- clusters/a.yaml --\n" + edge1 + "? " + strings.Repeat("x", 100_000) + "\n: [" + strings.Repeat("1,", 1000) + "]\n",
+			faults:   []string{"FileMalformed clusters/a.yaml:1"},
+			unproven: true,
+		},
+		"ConfigurationOfAliases": {
+			why:      "muster.yaml is YAML too",
+			files:    "-- muster.yaml --\n" + doubling + "-- clusters/a.yaml --\n" + edge1,
+			defined:  []string{"ManagedCluster edge-1"},
+			faults:   []string{"FileMalformed muster.yaml:1"},
+			unproven: true,
 		},
 		"Empty": {
 			why:      "a repository in which nothing is defined is a fault and no order to delete everything",

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -117,7 +118,7 @@ type costly struct {
 }
 
 func (c *costly) note(place int, fault *fleet.Fault) {
-	if fault.Reason != fleet.RenderTooCostly {
+	if fault.Reason != fleet.RenderTooCostly && !errors.Is(*fault, render.ErrTooCostly) {
 		return
 	}
 	c.mu.Lock()

@@ -165,7 +165,7 @@ func (c *loadedChart) check(files []*loader.BufferedFile, archive string, depth 
 			return refuse(file.Name, fmt.Sprintf("the chart with its subcharts is larger than %s: list in .helmignore what it does not need", size(maxChart)))
 		}
 		if slices.Contains(parsedByHelm, path.Base(file.Name)) {
-			if err := documentFits(file.Data); err != nil {
+			if err := fleet.DocumentFits(file.Data); err != nil {
 				return refuse(file.Name, err.Error())
 			}
 		}

@@ -58,8 +58,9 @@ func (inner) Error() string   { return "in what it renders" }
 func (i inner) Unwrap() error { return i.error }
 
 // execute renders the templates of a chart. pick says what random functions give.
-func (c *loadedChart) execute(used *chart.Chart, top chartutil.Values, pick func(call) variant) (rendered map[string]string, calls []call, err error) {
-	e := &execution{chart: c, meter: newMeter(chartLimits), included: map[string]int{}, pick: pick, seen: map[string]bool{}}
+func (c *loadedChart) execute(m *meter, used *chart.Chart, top chartutil.Values, pick func(call) variant) (rendered map[string]string, calls []call, err error) {
+	m.levels = 0 // a run that failed left some
+	e := &execution{chart: c, meter: m, included: map[string]int{}, pick: pick, seen: map[string]bool{}}
 	at := ""
 	defer func() {
 		if r := recover(); r != nil {

@@ -275,7 +275,7 @@ func compareTrees(t *testing.T, tree fleet.Tree, dir, values string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, _, ours := c.execute(used, top, func(call) variant { return first })
+		got, _, ours := c.execute(newMeter(chartLimits), used, top, func(call) variant { return first })
 		if (theirs == nil) != (ours == nil) {
 			t.Fatalf("Helm: %v\nours: %v", theirs, ours)
 		}

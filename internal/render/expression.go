@@ -20,10 +20,14 @@ const (
 	closeExpression = "}}"
 )
 
-// scope is what expressions can ask for: one cluster.
-type scope struct{ cluster *clusterv1.ManagedCluster }
+// scope is what expressions can ask for, one cluster, and the meter of all that are evaluated for it.
+type scope struct {
+	cluster *clusterv1.ManagedCluster
+	meter   *meter
+}
 
-// expression is a text whose expressions are parsed. It is evaluated for one cluster at a time.
+// expression is a text whose expressions are parsed. It is evaluated for one cluster at a time, and counts on from where the
+// scope's meter is.
 type expression struct {
 	scope    scope
 	meter    *meter
@@ -57,7 +61,9 @@ func (e evaluationError) Error() string { return e.message }
 
 func (e evaluationError) Unwrap() error { return e.cause }
 
-func newScope(cluster *clusterv1.ManagedCluster) scope { return scope{cluster: cluster} }
+func newScope(cluster *clusterv1.ManagedCluster) scope {
+	return scope{cluster: cluster, meter: newMeter(expressionLimits)}
+}
 
 // functions are what expressions call, through the meter.
 func (e *expression) functions() template.FuncMap {
@@ -253,11 +259,12 @@ func (s scope) value(source string) (any, error) {
 
 func (e *expression) evaluate(s scope) (any, error) {
 	e.scope, e.result = s, nil
-	e.meter.reset()
+	*e.meter = *s.meter // its functions are bound to its own
+	defer func() { *s.meter = *e.meter }()
 	out := output{meter: e.meter}
 	if err := e.template.Execute(&out, nil); err != nil {
 		if e.meter.passed != nil {
-			return nil, fmt.Errorf("the expression %w", e.meter.passed)
+			return nil, fmt.Errorf("the expression, with those before it, %w", e.meter.passed)
 		}
 		return nil, evaluationError{executionMessage(err), err}
 	}
@@ -271,7 +278,7 @@ func parseExpression(source string) (*expression, error) {
 	if strings.Count(source, openExpression) > maxExpressions {
 		return nil, fmt.Errorf("there are more than %d expressions in one text", maxExpressions)
 	}
-	e := &expression{meter: newMeter(expressionLimits)}
+	e := &expression{meter: &meter{}}
 	t, err := template.New("expression").Delims(openExpression, closeExpression).
 		Option("missingkey=error").Funcs(e.functions()).Parse(source)
 	if err != nil {

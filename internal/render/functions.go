@@ -17,6 +17,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 	"github.com/Masterminds/sprig/v3"
+	"github.com/muster-io/muster/internal/fleet"
 	"helm.sh/helm/v3/pkg/chartutil"
 	goyaml "sigs.k8s.io/yaml/goyaml.v3"
 
@@ -618,7 +619,7 @@ func (m *meter) decoded(function, text string, into any, decode func([]byte, any
 		return err
 	}
 	if err := decode([]byte(text), into); err != nil {
-		if errors.Is(err, errExpands) {
+		if errors.Is(err, fleet.ErrExpands) {
 			return m.pass("parses a text with %s that becomes far more than it is: write it without aliases", function)
 		}
 		return err
@@ -631,7 +632,7 @@ func (m *meter) decoded(function, text string, into any, decode func([]byte, any
 }
 
 func decodeYAML(data []byte, into any) error {
-	if err := aliasesFit(data); err != nil {
+	if err := fleet.AliasesFit(data); err != nil {
 		return err
 	}
 	return yaml.Unmarshal(data, into)
@@ -640,7 +641,7 @@ func decodeYAML(data []byte, into any) error {
 // decodeTOML bounds how deep its parser goes down.
 func decodeTOML(data []byte, into any) error {
 	if bytes.Count(data, []byte("["))+bytes.Count(data, []byte("{")) > maxActions {
-		return errExpands
+		return fleet.ErrExpands
 	}
 	return toml.Unmarshal(data, into)
 }

@@ -173,12 +173,12 @@ func (o outcome) same(other outcome) bool {
 }
 
 // run renders with one choice of what random functions give.
-func (h helmRun) run(pick func(call) variant) outcome {
+func (h helmRun) run(m *meter, pick func(call) variant) outcome {
 	copied, top, err := h.prepare()
 	if err != nil {
 		return outcome{err: err}
 	}
-	files, calls, err := h.chart.execute(copied, top, pick)
+	files, calls, err := h.chart.execute(m, copied, top, pick)
 	var failed *templateError
 	if errors.As(err, &failed) {
 		err = h.templateFault(failed)
@@ -286,22 +286,29 @@ func (h helmRun) crds(used *chart.Chart) ([]object, error) {
 
 // files renders the chart such that nothing random reaches the output, or says which call would.
 func (h helmRun) files() (map[string]string, *chart.Chart, error) {
-	a := h.run(func(call) variant { return first })
-	if len(a.calls) > 0 && !a.same(h.run(func(call) variant { return second })) {
+	a := h.run(newMeter(chartLimits), func(call) variant { return first })
+	if len(a.calls) > 0 && !a.same(h.run(newMeter(chartLimits), func(call) variant { return second })) {
 		return nil, nil, h.culprit(a)
 	}
 	return a.files, a.used, a.err
 }
 
-// culprit finds the first call that changes the output when it alone gives something else.
+// culprit finds the first call that changes the output when it alone gives something else. All that it tries may take what one
+// run may; when that is not enough it names the first call of all.
 func (h helmRun) culprit(a outcome) error {
+	m := newMeter(chartLimits)
 	for _, suspect := range a.calls {
-		alone := h.run(func(c call) variant {
+		alone := h.run(m, func(c call) variant {
 			if c.key == suspect.key {
 				return second
 			}
 			return first
 		})
+		if m.passed != nil {
+			f := h.notDeterministic(a.calls[0])
+			f.Err = m.passed
+			return f
+		}
 		if !alone.same(a) {
 			return h.notDeterministic(suspect)
 		}

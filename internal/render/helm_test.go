@@ -377,6 +377,26 @@ func TestNonDeterministicFunctions(t *testing.T) {
 	}
 }
 
+// TestTheSearchForACulpritIsBounded: what the search takes is bounded and not each run of it, and it names a call in any case.
+func TestTheSearchForACulpritIsBounded(t *testing.T) {
+	was := chartLimits
+	t.Cleanup(func() { chartLimits = was })
+	chartLimits.steps = 20_000
+	for name, test := range map[string]struct{ turns, line int }{
+		"few runs":  {100, 11},
+		"many runs": {5_000, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			template := strings.Repeat("{{ $x := uuidv4 }}\n", 9) + fmt.Sprintf("{{ range %d }}{{ end }}\n", test.turns) + "# {{ uuidv4 }}\n" + configMap
+			archive, spec := helmCase(template, "{}")
+			f := faultOf(t, input(t, archive, spec))
+			if f.Reason != fleet.NotDeterministic || f.Line != test.line || errors.Is(f, ErrTooCostly) != (test.line == 1) {
+				t.Errorf("got %s %s %q because of %v, want line %d", f.Reason, f.Position(), f.Message, f.Err, test.line)
+			}
+		})
+	}
+}
+
 // TestNothingIsSharedBetweenRuns lets a template change what it sees. A run after it must see it as it was.
 func TestNothingIsSharedBetweenRuns(t *testing.T) {
 	archive := `

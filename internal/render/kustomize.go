@@ -12,6 +12,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/yaml"
 )
@@ -99,11 +100,7 @@ func kustomize(files *treeFiles, dir string) (objects []object, err error) {
 		}
 	}()
 	files.overlay = dir
-	options := krusty.MakeDefaultOptions()
-	options.LoadRestrictions = types.LoadRestrictionsNone // the tree is the restriction
-	kustomizing.Lock()
-	resources, err := krusty.MakeKustomizer(options).Run(files, "/"+dir)
-	kustomizing.Unlock()
+	resources, err := runKustomize(files, dir)
 	if files.refused != nil {
 		return nil, files.refused
 	}
@@ -132,6 +129,14 @@ func kustomize(files *treeFiles, dir string) (objects []object, err error) {
 		objects = append(objects, found...)
 	}
 	return objects, nil
+}
+
+func runKustomize(files *treeFiles, dir string) (resmap.ResMap, error) {
+	kustomizing.Lock()
+	defer kustomizing.Unlock() // also when Kustomize panics
+	options := krusty.MakeDefaultOptions()
+	options.LoadRestrictions = types.LoadRestrictionsNone // the tree is the restriction
+	return krusty.MakeKustomizer(options).Run(files, "/"+dir)
 }
 
 // originAnnotation is where Kustomize writes the file that an object came from.

@@ -63,7 +63,29 @@ func TestKustomizeFaults(t *testing.T) {
 		"remote file of a plug-in": {"-- o/kustomization.yaml --\ngenerators: [g.yaml]\n-- o/g.yaml --\napiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: a}\nfiles: ['https://example.com/f']\n",
 			"o/g.yaml:4", "plug-in's configuration names something remote", "a detour is no way out"},
 		"inline plug-in": {"-- o/kustomization.yaml --\ngenerators:\n- |-\n  apiVersion: builtin\n  kind: ConfigMapGenerator\n  metadata: {name: a}\n  files: ['https://example.com/f']\n",
-			"o/kustomization.yaml:4", "remote", "a detour is no way out"},
+			"o/kustomization.yaml:2", "remote", "a detour is no way out"},
+		"remote by an alias": {"-- o/kustomization.yaml --\ncommonAnnotations: {a: &u 'https://example.com/f'}\nresources: [*u]\n",
+			"o/kustomization.yaml:1", "https://example.com/f is not in the repository", "Kustomize follows aliases"},
+		"remote by a merge": {"-- o/kustomization.yaml --\nnamePrefix: a-\n<<: {resources: ['https://example.com/f']}\n",
+			"o/kustomization.yaml:2", "https://example.com/f is not in the repository", "Kustomize merges"},
+		"remote in capitals": {"-- o/kustomization.yaml --\nResources: ['https://example.com/f']\n",
+			"o/kustomization.yaml:1", "https://example.com/f is not in the repository", "Kustomize takes fields in any case"},
+		"remote before an error": {"-- o/kustomization.yaml --\nresources: ['https://example.com/f']\n---\n,%Y\n",
+			"o/kustomization.yaml", "https://example.com/f is not in the repository", "Kustomize reads the first document only"},
+		"remote with a line break": {"-- o/kustomization.yaml --\nresources:\n- |\n  https://example.com/repo//base\n",
+			"o/kustomization.yaml:2", "https://example.com/repo//base is not in the repository", "it looks as if it were written inline"},
+		"remote that looks like a plug-in": {"-- o/kustomization.yaml --\ntransformers:\n- |\n  https://example.com/repo//base: x\n",
+			"o/kustomization.yaml:2", "https://example.com/repo//base: x is not in the repository", "what is no plug-in is a path"},
+		"remote file of a plug-in in UTF-16": {"-- o/kustomization.yaml --\ngenerators: [g]\n-- o/g --\n" + utf16("\ufeffapiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: a}\nenvs: ['https://example.com/f']\n"),
+			"o/g:4", "plug-in's configuration names something remote", "Kustomize reads that too"},
+		"remote file of a plug-in in braces": {"-- o/kustomization.yaml --\ngenerators: [g.yaml]\n-- o/g.yaml --\n{\"apiVersion\": \"builtin\", \"kind\": \"ConfigMapGenerator\", \"metadata\": {\"name\": \"a\"},\n\"files\": [\"https:\\u002f/example.com/f\"]}\n",
+			"o/g.yaml:2", "plug-in's configuration names something remote", "JSON is YAML"},
+		"remote file of a plug-in, encoded": {"-- o/kustomization.yaml --\ngenerators: [g.yaml]\n-- o/g.yaml --\napiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: a}\nfiles: [!!binary aHR0cHM6Ly9leGFtcGxlLmNvbS9m]\n",
+			"o/g.yaml", "plug-in's configuration names something remote", "what counts is what the plug-in is given"},
+		"inline plug-in in braces": {"-- o/kustomization.yaml --\ngenerators: ['{apiVersion: builtin, kind: ConfigMapGenerator, metadata: {name: a}, files: [\"https:\\u002f/example.com/f\"]}']\n",
+			"o/kustomization.yaml:1", "plug-in's configuration names something remote", "a line is enough"},
+		"folder of plug-ins": {"-- o/kustomization.yaml --\ngenerators: [g]\n-- o/g/kustomization.yaml --\nresources: [g.yaml]\n-- o/g/g.yaml --\napiVersion: builtin\nkind: ConfigMapGenerator\nmetadata: {name: a}\n",
+			"o/kustomization.yaml:1", "generators names the folder g", "a replacement could put an address together"},
 		"helm charts": {"-- o/kustomization.yaml --\nhelmCharts: [{name: a}]\n", "o/kustomization.yaml:1", "runs a program", "nothing is executed"},
 		"function": {"-- o/kustomization.yaml --\ngenerators: [g.yaml]\n-- o/g.yaml --\napiVersion: example.com/v1\nkind: Fn\nmetadata: {name: a, annotations: {config.kubernetes.io/function: 'exec: {path: ./x}'}}\n",
 			"o/kustomization.yaml", "external plugins disabled", "nothing is executed"},
@@ -82,6 +104,15 @@ func TestKustomizeFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+func utf16(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		b.WriteByte(byte(r >> 8))
+		b.WriteByte(byte(r))
+	}
+	return b.String()
 }
 
 // TestKustomizeQuotesNothing: Kustomize says values in its errors, with quotation marks and without, in words and in bytes.
@@ -156,8 +187,14 @@ func TestOverlaysAreBounded(t *testing.T) {
 		copying += fmt.Sprintf("    - {op: copy, from: /data, path: /data/x%d}\n", i)
 	}
 	copying += "-- o/a.yaml --\n" + configMap + "data: {a: b}\n"
+	entries := "-- o/kustomization.yaml --\nconfigMapGenerator:\n"
+	for i := range maxOverlayDocuments / 2 {
+		entries += fmt.Sprintf("- {name: a%d, literals: [a=b]}\n", i)
+	}
+	entries += "patches:\n" + strings.Repeat("- {target: {name: none}, patch: '[{op: remove, path: /data}]'}\n", maxOverlayDocuments/2)
 	tests := map[string]struct{ archive, path, says string }{
 		"doubling": {doubling, "o30", "the overlay reads more than"},
+		"entries":  {entries, "o", "the overlay reads more than"},
 		"copying":  {copying, "o", "does not render"},
 	}
 	for name, test := range tests {
@@ -168,4 +205,34 @@ func TestOverlaysAreBounded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestKustomizeTakesAnyFile: what a generator puts into a ConfigMap is no YAML, and may have as many stars as it likes.
+func TestKustomizeTakesAnyFile(t *testing.T) {
+	archive := "-- o/kustomization.yaml --\nconfigMapGenerator: [{name: a, files: [run.sh, logo.png]}]\n" +
+		"-- o/run.sh --\n#!/bin/sh\necho \"usage: $0\"\n" + strings.Repeat("ls *.conf */*.conf && true\n", 3000) +
+		"-- o/logo.png --\n\x89PNG\r\n\x1a\n" + strings.Repeat("\x00\xff*&\x01", 20_000) + "\n"
+	mustRender(t, New(1<<20), input(t, archive, "{source: {path: o}}"))
+}
+
+// panickyTree has a file that cannot be read without a panic.
+type panickyTree struct{ fleet.Tree }
+
+func (p panickyTree) ReadFile(name string) ([]byte, error) {
+	if strings.HasSuffix(name, "a.yaml") {
+		panic("out of order")
+	}
+	return p.Tree.ReadFile(name)
+}
+
+func TestAPanicInKustomizeIsAFault(t *testing.T) {
+	in := input(t, "-- o/kustomization.yaml --\nresources: [a.yaml]\n-- o/a.yaml --\n"+configMap, "{source: {path: o}}")
+	in.Tree = panickyTree{in.Tree}
+	if f := faultOf(t, in); f.Reason != fleet.RenderFailed || !strings.Contains(f.Message, "Kustomize gave up") {
+		t.Errorf("got %s %s %q", f.Reason, f.Position(), f.Message)
+	}
+	if !kustomizing.TryLock() {
+		t.Fatal("no other overlay will ever render")
+	}
+	kustomizing.Unlock()
 }

@@ -71,7 +71,7 @@ func readDocument(doc document) ([]object, error) {
 	if doc.strict {
 		convert = yaml.YAMLToJSONStrict
 	}
-	if err := documentFits([]byte(doc.text)); err != nil {
+	if err := fleet.DocumentFits([]byte(doc.text)); err != nil {
 		return nil, fleet.Fault{Reason: fleet.ContentRefused, Move: fleet.Author, File: doc.file, Line: doc.line, Message: err.Error()}
 	}
 	data, err := convert([]byte(doc.text))

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -28,8 +29,8 @@ type limits struct {
 // costs seconds, and less than 300 MiB.
 var chartLimits = limits{steps: 4_000_000, levels: 10_000, value: 16 << 20, made: 256 << 20}
 
-// expressionLimits are for one field of an application, which is evaluated for each cluster.
-var expressionLimits = limits{steps: 20_000, levels: 500, value: 256 << 10, made: 1 << 20}
+// expressionLimits are for all fields of an application together, which are evaluated for each cluster.
+var expressionLimits = limits{steps: 50_000, levels: 500, value: 256 << 10, made: 4 << 20}
 
 const (
 	// maxActions in one template text: the parser needs some of the stack for each block that is nested.
@@ -57,13 +58,16 @@ type meter struct {
 
 func newMeter(l limits) *meter { return &meter{limits: l} }
 
-// reset makes a meter new.
-func (m *meter) reset() { m.steps, m.levels, m.made, m.passed = 0, 0, 0, nil }
+// ErrTooCostly is behind a fault that was found by going to a bound, whatever its reason.
+var ErrTooCostly = errors.New("a bound of rendering was passed")
 
 // unbounded is the error of a run that passed a bound. It says which, and quotes no value.
 type unbounded struct{ message string }
 
 func (e *unbounded) Error() string { return e.message }
+
+// Is makes it ErrTooCostly.
+func (*unbounded) Is(target error) bool { return target == ErrTooCostly }
 
 // addressed is the error of a run that writes where something is in memory.
 type addressed struct{ message string }

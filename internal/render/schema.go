@@ -26,17 +26,21 @@ func (h helmRun) checkSchema() error {
 		return err
 	}
 	values, _ := top["Values"].(chartutil.Values)
-	return h.checkChart(copied, values, "")
+	return h.checkChart(copied, values, "", newMeter(schemaLimits))
 }
 
 func hasSchema(c *chart.Chart) bool {
 	return c.Schema != nil || slices.ContainsFunc(c.Dependencies(), hasSchema)
 }
 
-func (h helmRun) checkChart(c *chart.Chart, values map[string]any, prefix string) error {
+func (h helmRun) checkChart(c *chart.Chart, values map[string]any, prefix string, m *meter) error {
 	file, _ := h.chart.locate(c.ChartFullPath() + "/values.schema.json")
 	if c.Schema != nil {
-		problems, err := violations(c.Schema, values)
+		problems, err := violations(c.Schema, values, m)
+		if m.passed != nil {
+			return fleet.Fault{Reason: fleet.RenderTooCostly, Move: fleet.Author, File: file,
+				Message: fmt.Sprintf("the schema takes more than %d steps for these values, or leads back to itself: apply fewer schemas to one value, by allOf, anyOf, oneOf and $ref, and none by $dynamicRef", m.limits.steps)}
+		}
 		if err != nil {
 			return fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, File: file, Message: "the schema is not usable: " + err.Error(), Err: err}
 		}
@@ -49,7 +53,7 @@ func (h helmRun) checkChart(c *chart.Chart, values map[string]any, prefix string
 		if below == nil {
 			continue
 		}
-		if err := h.checkChart(sub, below, prefix+sub.Name()+"."); err != nil {
+		if err := h.checkChart(sub, below, prefix+sub.Name()+".", m); err != nil {
 			return err
 		}
 	}
@@ -97,7 +101,7 @@ func (sealed) Load(url string) (any, error) {
 
 const schemaURL = "file:///values.schema.json"
 
-func violations(schema []byte, values map[string]any) (found []violation, err error) {
+func violations(schema []byte, values map[string]any, m *meter) (found []violation, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("it cannot be evaluated: %v", r)
@@ -107,13 +111,20 @@ func violations(schema []byte, values map[string]any) (found []violation, err er
 	if err != nil {
 		return nil, err
 	}
+	if hugeNumber(doc) {
+		return nil, errors.New("a number in it is too large")
+	}
 	compiler := jsonschema.NewCompiler()
 	compiler.UseLoader(sealed{})
+	compiler.UseRegexpEngine(patternEngine(m))
 	if err := compiler.AddResource(schemaURL, doc); err != nil {
 		return nil, err
 	}
 	compiled, err := compiler.Compile(schemaURL)
 	if err != nil {
+		return nil, err
+	}
+	if err := m.step(evaluation{}.of(compiled, instanceOf(values)).steps); err != nil {
 		return nil, err
 	}
 	var invalid *jsonschema.ValidationError

@@ -2,6 +2,7 @@ package render
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +16,9 @@ import (
 
 	"github.com/muster-io/muster/internal/fleet"
 	yamlv3 "go.yaml.in/yaml/v3"
+	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/kustomize/kyaml/kio"
 )
 
 // treeFiles shows a Tree to Kustomize as a file system of its own, rooted at the fleet, and writes down what was looked at.
@@ -137,10 +140,7 @@ func (t *treeFiles) ReadFile(p string) ([]byte, error) {
 	if slices.Contains(kustomizationFiles, path.Base(name)) {
 		return t.examine(name, data)
 	}
-	if builtinConfig.Match(data) {
-		return data, t.examineConfig(name, data)
-	}
-	return data, nil
+	return data, t.examineConfigs(name, data, func(text string) int { return lineOf(data, text) })
 }
 
 // Kustomize reads a base each time that an overlay names it, and makes its objects anew: overlays that name each other twice
@@ -154,11 +154,19 @@ const (
 func (t *treeFiles) count(name string, data []byte) error {
 	t.bytes += int64(len(data))
 	t.documents += 1 + int64(bytes.Count(data, []byte("\n---")))
+	if err := t.bounded(name); err != nil {
+		return err
+	}
+	if err := fleet.DocumentsFit(data); err != nil {
+		return t.refuseAs(fleet.ContentRefused, name, 0, err.Error())
+	}
+	return nil
+}
+
+// bounded refuses an overlay of which too much has been counted.
+func (t *treeFiles) bounded(name string) error {
 	if t.bytes > maxOverlayBytes || t.documents > maxOverlayDocuments {
 		return t.refuse(name, 0, fmt.Sprintf("the overlay reads more than %s or %d documents: look for bases that are named again and again", size(maxOverlayBytes), maxOverlayDocuments))
-	}
-	if err := aliasesFit(data); err != nil {
-		return t.refuseAs(fleet.ContentRefused, name, 0, err.Error())
 	}
 	return nil
 }
@@ -224,10 +232,8 @@ func (t *treeFiles) WriteFile(string, []byte) error { return errReadOnly }
 // Open is not needed by Kustomize to read.
 func (t *treeFiles) Open(string) (filesys.File, error) { return nil, os.ErrInvalid }
 
-var (
-	builtinConfig = regexp.MustCompile(`(?m)^\s*apiVersion:\s*["']?builtin\b`)
-	remoteStart   = regexp.MustCompile(`(?i)^(git::)?((ssh|https?|file)://|github\.com[/:]|[a-z][a-z0-9-]*@)`)
-)
+// remoteStart is how what Kustomize clones may begin.
+var remoteStart = regexp.MustCompile(`(?i)^(git::)?((ssh|https?|file)://|github\.com[/:]|[a-z][a-z0-9-]*@)`)
 
 // remote tells whether Kustomize would take a path for something to fetch or clone.
 func remote(p string) bool { return remoteStart.MatchString(p) || strings.Contains(p, "://") }
@@ -240,113 +246,200 @@ var loading = map[string][]string{
 	"configMapGenerator": {"files", "envs", "env"}, "secretGenerator": {"files", "envs", "env"},
 }
 
-// examine refuses what leads out of the tree, and asks for the origins of objects.
+// configuring are the fields through which it reads the configuration of plug-ins.
+var configuring = []string{"generators", "transformers", "validators"}
+
+// examine refuses what leads out of the tree, and asks for the origins of objects. It looks at what Kustomize makes of the
+// file: what an alias names or a merge brings counts, and the names of fields in any case.
 func (t *treeFiles) examine(file string, data []byte) ([]byte, error) {
-	var doc yamlv3.Node
-	if err := yamlv3.Unmarshal(data, &doc); err != nil || len(doc.Content) != 1 || doc.Content[0].Kind != yamlv3.MappingNode {
+	var k types.Kustomization
+	if err := k.Unmarshal(data); err != nil {
 		return data, nil // Kustomize says what is wrong with it
 	}
-	root := doc.Content[0]
-	fields := map[string]*yamlv3.Node{}
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		fields[root.Content[i].Value] = root.Content[i+1]
-		if root.Content[i+1].Kind == yamlv3.SequenceNode {
-			t.documents += int64(len(root.Content[i+1].Content))
+	plain, err := json.Marshal(k)
+	if err != nil {
+		return nil, t.refuse(file, 0, "the kustomization cannot be written as JSON")
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(plain, &fields); err != nil {
+		return nil, t.refuse(file, 0, "the kustomization cannot be read as JSON")
+	}
+	for _, value := range fields {
+		if list, ok := value.([]any); ok {
+			t.documents += int64(len(list))
 		}
 	}
+	if err := t.bounded(file); err != nil {
+		return nil, err
+	}
+	if err := t.examineTexts(file, fields); err != nil {
+		return nil, err
+	}
 	for _, name := range []string{"helmCharts", "helmChartInflationGenerator"} {
-		if n := fields[name]; n != nil {
-			return nil, t.refuse(file, n.Line, fmt.Sprintf("%s runs a program: make the chart the application's source", name))
+		if fields[name] != nil {
+			return nil, t.refuse(file, lineOf(data, name), fmt.Sprintf("%s runs a program: make the chart the application's source", name))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(loading)) {
-		for _, n := range entriesOf(fields[name], loading[name]) {
-			if err := t.examineEntry(file, n); err != nil {
+		for _, entry := range entriesOf(fields[name], loading[name]) {
+			if err := t.examineEntry(file, name, entry, data); err != nil {
 				return nil, err
 			}
 		}
 	}
-	if path.Dir(file) == t.overlay && fields["buildMetadata"] == nil && root.Style&yamlv3.FlowStyle == 0 && root.Column == 1 {
+	if path.Dir(file) == t.overlay && fields["buildMetadata"] == nil && inBlocks(data) {
 		t.addedOrigins = true
 		return append(slices.Clone(data), "\nbuildMetadata: [originAnnotations]\n"...), nil
 	}
 	return data, nil
 }
 
-// entriesOf gives the texts of a field that may be paths.
-func entriesOf(n *yamlv3.Node, keys []string) []*yamlv3.Node {
-	if n == nil {
-		return nil
-	}
-	switch n.Kind {
-	case yamlv3.ScalarNode:
-		return []*yamlv3.Node{n}
-	case yamlv3.SequenceNode:
-		var found []*yamlv3.Node
-		for _, below := range n.Content {
-			found = append(found, entriesOf(below, keys)...)
+// inBlocks tells whether a field can be added by a line of its own.
+func inBlocks(data []byte) bool {
+	var doc yamlv3.Node
+	err := yamlv3.Unmarshal(data, &doc)
+	return err == nil && len(doc.Content) == 1 && doc.Content[0].Style&yamlv3.FlowStyle == 0 && doc.Content[0].Column == 1
+}
+
+// examineTexts refuses texts that Kustomize parses, such as patches that are written inline, when they expand too far.
+func (t *treeFiles) examineTexts(file string, value any) error {
+	for _, text := range textsOf(value) {
+		if err := fleet.DocumentsFit([]byte(text)); err != nil {
+			return t.refuseAs(fleet.ContentRefused, file, 0, err.Error())
 		}
-		return found
-	case yamlv3.MappingNode:
-		var found []*yamlv3.Node
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			if slices.Contains(keys, n.Content[i].Value) {
-				found = append(found, entriesOf(n.Content[i+1], nil)...)
-			}
-		}
-		return found
 	}
 	return nil
 }
 
-func (t *treeFiles) examineEntry(file string, n *yamlv3.Node) error {
-	entry := n.Value
-	if strings.Contains(entry, "\n") { // written inline
-		if builtinConfig.MatchString(entry) {
-			return t.examineConfig(file, []byte(entry))
+// textsOf are all the texts in a value.
+func textsOf(value any) []string {
+	var found []string
+	switch v := value.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		for _, below := range v {
+			found = append(found, textsOf(below)...)
 		}
-		return nil
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			found = append(found, textsOf(v[key])...)
+		}
+	}
+	return found
+}
+
+// entriesOf gives the texts of a field that may be paths.
+func entriesOf(value any, keys []string) []string {
+	var found []string
+	switch v := value.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		for _, below := range v {
+			found = append(found, entriesOf(below, keys)...)
+		}
+	case map[string]any:
+		for _, key := range keys {
+			found = append(found, entriesOf(v[key], nil)...)
+		}
+	}
+	return found
+}
+
+func (t *treeFiles) examineEntry(file, field, entry string, data []byte) error {
+	inline := strings.Contains(entry, "\n")
+	if slices.Contains(configuring, field) {
+		if err := t.examineConfigs(file, []byte(entry), func(string) int { return lineOf(data, entry) }); err != nil {
+			return err
+		}
+		// A folder has a kustomization, which may write into what was examined.
+		if !inline && t.IsDir(path.Join(path.Dir(file), entry)) {
+			return t.refuse(file, lineOf(data, entry), fmt.Sprintf("%s names the folder %s: name the files in it that configure plug-ins", field, entry))
+		}
 	}
 	if key, value, ok := strings.Cut(entry, "="); ok && !strings.ContainsAny(key, "/:?") {
 		entry = value
 	}
-	if remote(entry) {
-		return t.refuse(file, n.Line, fmt.Sprintf("%s is not in the repository, and nothing is fetched while rendering: copy it into the repository", entry))
+	// What is not written inline after all, whatever it looks like, is a path for Kustomize.
+	if remoteStart.MatchString(entry) || !inline && remote(entry) {
+		line := lineOf(data, entry)
+		entry, _, _ = strings.Cut(entry, "\n")
+		return t.refuse(file, line, fmt.Sprintf("%s is not in the repository, and nothing is fetched while rendering: copy it into the repository", entry))
+	}
+	if inline {
+		return nil
 	}
 	clean := path.Join(path.Dir(file), entry)
 	if clean == ".." || strings.HasPrefix(clean, "../") {
-		return t.refuse(file, n.Line, entry+" leaves the repository")
+		return t.refuse(file, lineOf(data, entry), entry+" leaves the repository")
 	}
 	return nil
 }
 
-// examineConfig refuses remote files in the configuration of a built-in plugin.
-func (t *treeFiles) examineConfig(file string, data []byte) error {
-	decoder := yamlv3.NewDecoder(strings.NewReader(string(data)))
+// examineConfigs refuses remote files in the configuration of built-in plug-ins. It reads it as Kustomize reads resources.
+func (t *treeFiles) examineConfigs(file string, data []byte, line func(text string) int) error {
+	if !bytes.Contains(data, []byte("builtin")) && !bytes.ContainsAny(data, "\\\x00") { // nor in another spelling or encoding
+		return nil
+	}
+	nodes, err := kio.FromBytes(data)
+	if err != nil {
+		return nil // Kustomize says what is wrong with it
+	}
+	for _, node := range nodes {
+		if !says(node.YNode(), "builtin") {
+			continue
+		}
+		plain, err := node.MarshalJSON()
+		if err != nil {
+			return nil
+		}
+		var value any
+		if err := json.Unmarshal(plain, &value); err != nil {
+			return nil
+		}
+		if err := t.examineTexts(file, value); err != nil {
+			return err
+		}
+		for _, text := range textsOf(value) {
+			_, after, _ := strings.Cut(text, "=")
+			if !strings.Contains(text, "\n") && (remote(text) || remote(after)) {
+				return t.refuse(file, line(text), "a plug-in's configuration names something remote, and nothing is fetched while rendering")
+			}
+		}
+	}
+	return nil
+}
+
+// says tells whether a text is a value or key somewhere below a node, alone or after a slash.
+func says(n *yamlv3.Node, text string) bool {
+	return strings.TrimPrefix(n.Value, "/") == text || slices.ContainsFunc(n.Content, func(below *yamlv3.Node) bool { return says(below, text) })
+}
+
+// lineOf is the line of the first text in YAML that is, or ends with, the given one; 0 when there is none.
+func lineOf(data []byte, text string) int {
+	decoder := yamlv3.NewDecoder(bytes.NewReader(data))
 	for {
 		var doc yamlv3.Node
 		if err := decoder.Decode(&doc); err != nil {
-			return nil // the end, or something for Kustomize to refuse
+			return 0
 		}
-		if err := t.examineLeaves(file, &doc); err != nil {
-			return err
+		if line := lineBelow(&doc, text); line > 0 {
+			return line
 		}
 	}
 }
 
-func (t *treeFiles) examineLeaves(file string, n *yamlv3.Node) error {
-	if n.Kind == yamlv3.ScalarNode && !strings.Contains(n.Value, "\n") {
-		_, value, _ := strings.Cut(n.Value, "=")
-		if remote(n.Value) || remote(value) {
-			return t.refuse(file, n.Line, "a plug-in's configuration names something remote, and nothing is fetched while rendering")
-		}
+func lineBelow(n *yamlv3.Node, text string) int {
+	if n.Kind == yamlv3.ScalarNode && strings.HasSuffix(n.Value, text) {
+		return n.Line
 	}
 	for _, below := range n.Content {
-		if err := t.examineLeaves(file, below); err != nil {
-			return err
+		if line := lineBelow(below, text); line > 0 {
+			return line
 		}
 	}
-	return nil
+	return 0
 }
 
 // refuse stops the run: Kustomize sees an error, the author the fault.

@@ -193,7 +193,7 @@ func (f *valuesFile) line(path string) int {
 // parseValues reads values as Helm does, and remembers the lines.
 func parseValues(file string, data []byte) (*valuesFile, error) {
 	f := &valuesFile{values: map[string]any{}, lines: map[string]int{}}
-	if err := documentFits(data); err != nil {
+	if err := fleet.DocumentFits(data); err != nil {
 		return nil, fleet.Fault{Reason: fleet.ContentRefused, Move: fleet.Author, File: file, Message: err.Error()}
 	}
 	if err := yaml.Unmarshal(data, &f.values); err != nil {
