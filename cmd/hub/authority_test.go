@@ -234,7 +234,7 @@ func taintsMerge(f *theFleet) {
 	taints("cluster.open-cluster-management.io/unreachable", "git.example.com/a", "git.example.com/b")
 	c := f.cluster("one")
 	f.change(c, func() {
-		c.Spec.Taints = append(c.Spec.Taints, clusterv1.Taint{Key: "person.example.com/x", Effect: clusterv1.TaintEffectNoSelect, TimeAdded: metav1.Now()})
+		c.Spec.Taints = append(c.Spec.Taints, clusterv1.Taint{Key: "person.example.com/x", Effect: clusterv1.TaintEffectNoSelect, TimeAdded: clusterv1.TaintTime{Time: metav1.Now()}})
 	})
 	f.push(withTaints("[{key: git.example.com/c, effect: NoSelect}, {key: git.example.com/a, effect: NoSelect}]"))
 	taints("cluster.open-cluster-management.io/unreachable", "git.example.com/a", "git.example.com/c", "person.example.com/x")

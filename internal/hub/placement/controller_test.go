@@ -88,7 +88,7 @@ var _ = Describe("A placement", func() {
 		expectChosen(ctx, p, a, b)
 		By("a taint that is added")
 		edit(ctx, &clusterv1.ManagedCluster{}, b, func(c *clusterv1.ManagedCluster) {
-			c.Spec.Taints = []clusterv1.Taint{{Key: clusterv1.ManagedClusterTaintUnreachable, Effect: clusterv1.TaintEffectNoSelect, TimeAdded: metav1.Now()}}
+			c.Spec.Taints = []clusterv1.Taint{{Key: clusterv1.ManagedClusterTaintUnreachable, Effect: clusterv1.TaintEffectNoSelect, TimeAdded: clusterv1.NewTaintTime(time.Now())}}
 		})
 		expectChosen(ctx, p, a)
 		By("a binding that goes")
@@ -205,7 +205,7 @@ var _ = Describe("A placement", func() {
 		})
 		expectChosen(ctx, p, a)
 		edit(ctx, &clusterv1.ManagedCluster{}, a, func(c *clusterv1.ManagedCluster) {
-			c.Spec.Taints = []clusterv1.Taint{{Key: "k", Effect: clusterv1.TaintEffectNoSelect, TimeAdded: metav1.Now()}}
+			c.Spec.Taints = []clusterv1.Taint{{Key: "k", Effect: clusterv1.TaintEffectNoSelect, TimeAdded: clusterv1.NewTaintTime(time.Now())}}
 		})
 		expectChosen(ctx, p) // nothing but time changes
 	})
