@@ -51,11 +51,12 @@ func (r *Repositories) apply(ctx context.Context, repo *musterv1alpha1.FleetRepo
 		return err
 	}
 	var unanswered error
+	out.taken = map[fleet.ObjectKey]bool{}
 	for i := range out.delivery.Definitions.All {
 		d := &out.delivery.Definitions.All[i]
 		err := r.applyOne(ctx, repo, w, d)
 		if err == nil {
-			out.applied++
+			out.taken[d.Key] = true
 			continue
 		}
 		fault, retry := refusal(err, d, repo)

@@ -71,10 +71,10 @@ type report struct {
 	waiting   string // what the delivery waits for
 	faults    []fleet.Fault
 	held      *musterv1alpha1.Held
-	applied   int
-	differs   []string // placements whose live decisions are not those of the plan
-	going     int      // definitions that left the repository and are being deleted
-	refused   bool     // the hub has not taken a definition, or not let it go: it is tried again
+	taken     map[fleet.ObjectKey]bool // definitions that are on the hub as they are written
+	differs   []string                 // placements whose live decisions are not those of the plan
+	going     int                      // definitions that left the repository and are being deleted
+	refused   bool                     // the hub has not taken a definition, or not let it go: it is tried again
 	again     time.Duration
 }
 
@@ -139,7 +139,7 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	out.delivery = &planned
 	out.faults = slices.Clone(out.plan.Faults)
 	err = r.deliver(ctx, repo, world, out)
-	out.faults = withinRights(out.faults)
+	out.faults = withinRights(out.faults, out.plan, out.taken)
 	if err != nil {
 		return out, err
 	}
