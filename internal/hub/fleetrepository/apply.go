@@ -32,7 +32,7 @@ type writes struct {
 	client  dynamic.Interface
 	account string
 	done    map[fleet.ObjectKey]written
-	// changed is when a definition was last written.
+	// changed is when a write last changed an object, or from when on that is known.
 	changed time.Time
 }
 
@@ -95,7 +95,7 @@ func (r *Repositories) writer(repo *musterv1alpha1.FleetRepository) (*writes, er
 	if err != nil {
 		return nil, fmt.Errorf("make a client for %s: %w", config.Impersonate.UserName, err)
 	}
-	w := &writes{client: c, account: repo.Spec.ServiceAccountName, done: map[fleet.ObjectKey]written{}}
+	w := &writes{client: c, account: repo.Spec.ServiceAccountName, done: map[fleet.ObjectKey]written{}, changed: r.Now()}
 	if r.written == nil {
 		r.written = map[types.NamespacedName]*writes{}
 	}
@@ -141,6 +141,10 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 	if last := w.done[d.Key]; live != nil && last.digest == digest && last.fingerprint == fingerprintOf(live) {
 		return nil
 	}
+	before := ""
+	if live != nil {
+		before = fingerprintOf(live)
+	}
 	if cluster, ok := d.Object.(*clusterv1.ManagedCluster); ok {
 		live, err = r.applyCluster(ctx, resource, live, wanted, cluster)
 	} else {
@@ -149,7 +153,9 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 	if err != nil {
 		return err
 	}
-	w.changed = r.Now()
+	if fingerprintOf(live) != before {
+		w.changed = r.Now()
+	}
 	w.done[d.Key] = written{digest: digest, fingerprint: fingerprintOf(live), generation: live.GetGeneration()}
 	return nil
 }
