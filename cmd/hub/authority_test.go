@@ -63,6 +63,7 @@ func TestAuthority(t *testing.T) {
 	f.run("a tenant's repository writes what its account may, and no more", tenantIsBounded)
 	f.run("where the hub may not act as the account it says what to bind", func(f *theFleet) { unboundNamespace(f, tenants) })
 	f.run("an object of another owner is taken over only where its owner allows it", func(f *theFleet) { takeOver(f, tenants) })
+	f.run("the marks of a repository that is gone bind nobody", func(f *theFleet) { marksOfNobody(f, tenants) })
 	f.run("a person's denial is not taken back by Git", denial)
 	f.run("the taints of Git, of a person and of the hub stay side by side", taintsMerge)
 	f.run("a cluster from Git is unreachable from its first moment on", bornUnreachable)
@@ -175,6 +176,22 @@ func takeOver(f *theFleet, tenants *test.Repository) {
 	f.push("-- placements/edge.yaml --\n" + deleted)
 	f.expectRepository("Ready", metav1.ConditionTrue, "Succeeded")
 	f.change(p, func() {}) // the repository that has let go does not take it away
+}
+
+// marksOfNobody: a repository was deleted after its account had lost its rights, and could not take its marks off.
+func marksOfNobody(f *theFleet, tenants *test.Repository) {
+	p := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "retail", Name: "left", Annotations: map[string]string{musterv1alpha1.RepositoryAnnotation: "retail/gone"},
+	}}
+	f.create(p)
+	tenants.Commit(placementFile("left", `{numberOfClusters: 1}`))
+	f.eventually(func() string {
+		f.change(p, func() {})
+		if p.Spec.NumberOfClusters == nil || p.Annotations[musterv1alpha1.RepositoryAnnotation] != "retail/shops" {
+			return "the placement is not taken over"
+		}
+		return ""
+	})
 }
 
 func (f *theFleet) cluster(name string) *clusterv1.ManagedCluster {

@@ -128,7 +128,7 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 	if apierrors.IsNotFound(err) {
 		live = nil
 	}
-	if err := mayWrite(live, repo, d); err != nil {
+	if err := r.mayWrite(ctx, live, repo, d); err != nil {
 		return err
 	}
 	if live != nil && !live.GetDeletionTimestamp().IsZero() {
@@ -203,8 +203,9 @@ func digestOf(o *unstructured.Unstructured) (string, error) {
 }
 
 // mayWrite holds that an object which another repository or a person owns is not taken over, unless its owner allows it. An
-// agent makes its own ManagedCluster, and namespaces are shared: both may be adopted when no repository has them.
-func mayWrite(live *unstructured.Unstructured, repo *musterv1alpha1.FleetRepository, d *fleet.Definition) error {
+// agent makes its own ManagedCluster, and namespaces are shared: both may be adopted when no repository has them. The marks of a
+// repository that is gone bind nobody: they are left where its account had lost its rights.
+func (r *Repositories) mayWrite(ctx context.Context, live *unstructured.Unstructured, repo *musterv1alpha1.FleetRepository, d *fleet.Definition) error {
 	if live == nil {
 		return nil
 	}
@@ -218,12 +219,31 @@ func mayWrite(live *unstructured.Unstructured, repo *musterv1alpha1.FleetReposit
 	holder := "a person"
 	if owner != "" {
 		holder = "repository " + owner
+		if gone, err := r.gone(ctx, owner); gone || err != nil {
+			return err
+		}
 	}
 	return fleet.Fault{
 		Reason: fleet.OwnedElsewhere, Move: fleet.Author, File: d.File, Line: d.Line, Object: d.Key.String(),
 		Message: fmt.Sprintf("%s has it on the hub: take the definition out, or have its owner annotate it %s=%s",
 			holder, musterv1alpha1.TakeOverAnnotation, me),
 	}
+}
+
+// gone says that there is no repository with this namespace/name. A cache that is behind does not prove it.
+func (r *Repositories) gone(ctx context.Context, repository string) (bool, error) {
+	namespace, name, _ := strings.Cut(repository, "/")
+	if namespace == "" || name == "" {
+		return false, nil // no repository wrote this
+	}
+	key := types.NamespacedName{Namespace: namespace, Name: name}
+	for _, reader := range []client.Reader{r.Client, r.Reader} {
+		err := reader.Get(ctx, key, &musterv1alpha1.FleetRepository{})
+		if !apierrors.IsNotFound(err) {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // isBuiltIn are the objects that Kubernetes or the hub makes by itself.
