@@ -55,12 +55,12 @@ subjects:
 
 func TestAuthority(t *testing.T) {
 	f := newFleet(t, tenant+team+clusterFile("one", "tier: edge")+placementFile("edge", everyEdge)+
-		"-- tenants/other.yaml --\napiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n")
+		other)
 	f.deliver()
 	f.push("")
 	f.available("one", true)
 	tenants := f.tenantRepository(escape)
-	f.run("a tenant's repository writes what its account may, and no more", tenantIsBounded)
+	f.run("a tenant's repository writes what its account may, and no more", func(f *theFleet) { tenantIsBounded(f, tenants) })
 	f.run("where the hub may not act as the account it says what to bind", func(f *theFleet) { unboundNamespace(f, tenants) })
 	f.run("an object of another owner is taken over only where its owner allows it", func(f *theFleet) { takeOver(f, tenants) })
 	f.run("the marks of a repository that is gone bind nobody", func(f *theFleet) { marksOfNobody(f, tenants) })
@@ -68,6 +68,18 @@ func TestAuthority(t *testing.T) {
 	f.run("the taints of Git, of a person and of the hub stay side by side", taintsMerge)
 	f.run("a cluster from Git is unreachable from its first moment on", bornUnreachable)
 }
+
+// other is a namespace with clusters, and none of the tenant's.
+const other = `-- tenants/other.yaml --
+apiVersion: v1
+kind: Namespace
+metadata: {name: other}
+---
+apiVersion: cluster.open-cluster-management.io/v1beta2
+kind: ManagedClusterSetBinding
+metadata: {name: edge, namespace: other}
+spec: {clusterSet: edge}
+`
 
 // tenantRepository is a second FleetRepository, in namespace retail.
 func (f *theFleet) tenantRepository(archive string) *test.Repository {
@@ -117,11 +129,20 @@ apiVersion: cluster.open-cluster-management.io/v1beta1
 kind: Placement
 metadata: {name: escape, namespace: other}
 spec: {}
+---
+apiVersion: muster.dev/v1alpha1
+kind: Application
+metadata: {name: escape, namespace: other}
+spec:
+  placementRef: {name: escape}
+  source: {path: 'manifests/${{ label "tells-the-name-of-the-cluster" }}'}
+  destination: {namespace: other}
 `
 
-func tenantIsBounded(f *theFleet) {
+func tenantIsBounded(f *theFleet, tenants *test.Repository) {
 	f.expectFaultOf(shops, "Forbidden", "tenants/escape.yaml:1", "ClusterRole escape", "retail/repository")
 	f.expectFaultOf(shops, "Forbidden", "tenants/escape.yaml:6", "Placement other/escape", "retail/repository")
+	f.expectFaultOf(shops, "Forbidden", "tenants/escape.yaml:11", "Application other/escape", "retail/repository")
 	f.eventually(func() string {
 		if a := f.application("retail/shop"); a.Name == "" {
 			return "the application was not delivered"
@@ -142,6 +163,22 @@ func tenantIsBounded(f *theFleet) {
 		}
 		return ""
 	})
+	revision := tenants.Commit("") // planned now that placements choose the cluster
+	var repo musterv1alpha1.FleetRepository
+	f.eventually(func() string {
+		if err := f.client.Get(f.ctx, shops, &repo); err != nil {
+			return err.Error()
+		}
+		if repo.Status.Revision != revision {
+			return "the tenant's commit is not delivered"
+		}
+		return ""
+	})
+	for _, fault := range repo.Status.Faults {
+		if fault.Cluster != "" {
+			f.t.Errorf("the tenant learns of cluster %s, where it has no application: %s", fault.Cluster, fault.Message)
+		}
+	}
 }
 
 func unboundNamespace(f *theFleet, repo *test.Repository) {
