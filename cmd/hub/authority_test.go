@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -67,6 +68,7 @@ func TestAuthority(t *testing.T) {
 	f.run("a person's denial is not taken back by Git", denial)
 	f.run("the taints of Git, of a person and of the hub stay side by side", taintsMerge)
 	f.run("a cluster from Git is unreachable from its first moment on", bornUnreachable)
+	f.run("a namespace that leaves Git is released and not deleted", namespaceIsReleased)
 }
 
 // other is a namespace with clusters, and none of the tenant's.
@@ -329,4 +331,29 @@ func bornUnreachable(f *theFleet) {
 		}
 	}
 	f.push("-- clusters/late.yaml --\n" + deleted)
+}
+
+func namespaceIsReleased(f *theFleet) {
+	namespace := func() *corev1.Namespace {
+		var n corev1.Namespace
+		if err := f.client.Get(f.ctx, types.NamespacedName{Name: "other"}, &n); err != nil {
+			f.t.Fatal(err)
+		}
+		return &n
+	}
+	before := namespace()
+	if before.Labels[musterv1alpha1.OwnerLabel] == "" || before.Annotations[musterv1alpha1.RepositoryAnnotation] != "muster-system/fleet" {
+		f.t.Fatalf("the namespace has no marks: %v %v", before.Labels, before.Annotations)
+	}
+	f.push("-- tenants/other.yaml --\n" + deleted)
+	f.eventually(func() string {
+		n := namespace()
+		if n.UID != before.UID || n.DeletionTimestamp != nil {
+			f.t.Fatalf("it was deleted: %+v", n.ObjectMeta)
+		}
+		if n.Labels[musterv1alpha1.OwnerLabel] != "" || n.Annotations[musterv1alpha1.RepositoryAnnotation] != "" {
+			return fmt.Sprintf("it has the marks of the repository: %v %v", n.Labels, n.Annotations)
+		}
+		return ""
+	})
 }
