@@ -70,12 +70,12 @@ func TestBadInputIsNamedAndNothingIsLost(t *testing.T) {
 	f.run("an object too large for a work is named", tooLarge)
 	f.run("an object that the cluster refuses is named, and the others are applied", refusedObject)
 	f.run("a placement that somebody deletes keeps the works", placementIsDeleted)
-	f.run("the decisions of another scheduler win, and the difference is said", anotherScheduler)
 	if names := gone.list(); len(names) > 0 {
 		t.Errorf("works were deleted: %v", names)
 	}
 	f.run("of two applications that claim one object the first keeps it, until it lets go", claimedObject)
 	f.run("an object that moves to another work is never deleted", movedObject)
+	f.run("the decisions of another scheduler win, and the difference is said", anotherScheduler)
 }
 
 func malformedFile(f *theFleet) {
