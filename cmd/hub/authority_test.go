@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,18 +57,32 @@ subjects:
 
 func TestAuthority(t *testing.T) {
 	f := newFleet(t, tenant+team+clusterFile("one", "tier: edge")+placementFile("edge", everyEdge)+
-		"-- tenants/other.yaml --\napiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n")
+		other)
 	f.deliver()
 	f.push("")
 	f.available("one", true)
 	tenants := f.tenantRepository(escape)
-	f.run("a tenant's repository writes what its account may, and no more", tenantIsBounded)
+	f.run("a tenant's repository writes what its account may, and no more", func(f *theFleet) { tenantIsBounded(f, tenants) })
 	f.run("where the hub may not act as the account it says what to bind", func(f *theFleet) { unboundNamespace(f, tenants) })
 	f.run("an object of another owner is taken over only where its owner allows it", func(f *theFleet) { takeOver(f, tenants) })
+	f.run("the marks of a repository that is gone bind nobody", func(f *theFleet) { marksOfNobody(f, tenants) })
 	f.run("a person's denial is not taken back by Git", denial)
 	f.run("the taints of Git, of a person and of the hub stay side by side", taintsMerge)
 	f.run("a cluster from Git is unreachable from its first moment on", bornUnreachable)
+	f.run("a namespace that leaves Git is released and not deleted", namespaceIsReleased)
 }
+
+// other is a namespace with clusters, and none of the tenant's.
+const other = `-- tenants/other.yaml --
+apiVersion: v1
+kind: Namespace
+metadata: {name: other}
+---
+apiVersion: cluster.open-cluster-management.io/v1beta2
+kind: ManagedClusterSetBinding
+metadata: {name: edge, namespace: other}
+spec: {clusterSet: edge}
+`
 
 // tenantRepository is a second FleetRepository, in namespace retail.
 func (f *theFleet) tenantRepository(archive string) *test.Repository {
@@ -117,11 +132,20 @@ apiVersion: cluster.open-cluster-management.io/v1beta1
 kind: Placement
 metadata: {name: escape, namespace: other}
 spec: {}
+---
+apiVersion: muster.dev/v1alpha1
+kind: Application
+metadata: {name: escape, namespace: other}
+spec:
+  placementRef: {name: escape}
+  source: {path: 'manifests/${{ label "tells-the-name-of-the-cluster" }}'}
+  destination: {namespace: other}
 `
 
-func tenantIsBounded(f *theFleet) {
+func tenantIsBounded(f *theFleet, tenants *test.Repository) {
 	f.expectFaultOf(shops, "Forbidden", "tenants/escape.yaml:1", "ClusterRole escape", "retail/repository")
 	f.expectFaultOf(shops, "Forbidden", "tenants/escape.yaml:6", "Placement other/escape", "retail/repository")
+	f.expectFaultOf(shops, "Forbidden", "tenants/escape.yaml:11", "Application other/escape", "retail/repository")
 	f.eventually(func() string {
 		if a := f.application("retail/shop"); a.Name == "" {
 			return "the application was not delivered"
@@ -142,6 +166,22 @@ func tenantIsBounded(f *theFleet) {
 		}
 		return ""
 	})
+	revision := tenants.Commit("") // planned now that placements choose the cluster
+	var repo musterv1alpha1.FleetRepository
+	f.eventually(func() string {
+		if err := f.client.Get(f.ctx, shops, &repo); err != nil {
+			return err.Error()
+		}
+		if repo.Status.Revision != revision {
+			return "the tenant's commit is not delivered"
+		}
+		return ""
+	})
+	for _, fault := range repo.Status.Faults {
+		if fault.Cluster != "" {
+			f.t.Errorf("the tenant learns of cluster %s, where it has no application: %s", fault.Cluster, fault.Message)
+		}
+	}
 }
 
 func unboundNamespace(f *theFleet, repo *test.Repository) {
@@ -176,6 +216,22 @@ func takeOver(f *theFleet, tenants *test.Repository) {
 	f.push("-- placements/edge.yaml --\n" + deleted)
 	f.expectRepository("Ready", metav1.ConditionTrue, "Succeeded")
 	f.change(p, func() {}) // the repository that has let go does not take it away
+}
+
+// marksOfNobody: a repository was deleted after its account had lost its rights, and could not take its marks off.
+func marksOfNobody(f *theFleet, tenants *test.Repository) {
+	p := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "retail", Name: "left", Annotations: map[string]string{musterv1alpha1.RepositoryAnnotation: "retail/gone"},
+	}}
+	f.create(p)
+	tenants.Commit(placementFile("left", `{numberOfClusters: 1}`))
+	f.eventually(func() string {
+		f.change(p, func() {})
+		if p.Spec.NumberOfClusters == nil || p.Annotations[musterv1alpha1.RepositoryAnnotation] != "retail/shops" {
+			return "the placement is not taken over"
+		}
+		return ""
+	})
 }
 
 func (f *theFleet) cluster(name string) *clusterv1.ManagedCluster {
@@ -235,7 +291,7 @@ func taintsMerge(f *theFleet) {
 	taints("cluster.open-cluster-management.io/unreachable", "git.example.com/a", "git.example.com/b")
 	c := f.cluster("one")
 	f.change(c, func() {
-		c.Spec.Taints = append(c.Spec.Taints, clusterv1.Taint{Key: "person.example.com/x", Effect: clusterv1.TaintEffectNoSelect, TimeAdded: metav1.Now()})
+		c.Spec.Taints = append(c.Spec.Taints, clusterv1.Taint{Key: "person.example.com/x", Effect: clusterv1.TaintEffectNoSelect, TimeAdded: clusterv1.TaintTime{Time: metav1.Now()}})
 	})
 	f.push(withTaints("[{key: git.example.com/c, effect: NoSelect}, {key: git.example.com/a, effect: NoSelect}]"))
 	taints("cluster.open-cluster-management.io/unreachable", "git.example.com/a", "git.example.com/c", "person.example.com/x")
@@ -282,4 +338,29 @@ func bornUnreachable(f *theFleet) {
 		f.t.Fatalf("the watch ended before the cluster was as Git has it\n%s", f.describe())
 	}
 	f.push("-- clusters/late.yaml --\n" + deleted)
+}
+
+func namespaceIsReleased(f *theFleet) {
+	namespace := func() *corev1.Namespace {
+		var n corev1.Namespace
+		if err := f.client.Get(f.ctx, types.NamespacedName{Name: "other"}, &n); err != nil {
+			f.t.Fatal(err)
+		}
+		return &n
+	}
+	before := namespace()
+	if before.Labels[musterv1alpha1.OwnerLabel] == "" || before.Annotations[musterv1alpha1.RepositoryAnnotation] != "muster-system/fleet" {
+		f.t.Fatalf("the namespace has no marks: %v %v", before.Labels, before.Annotations)
+	}
+	f.push("-- tenants/other.yaml --\n" + deleted)
+	f.eventually(func() string {
+		n := namespace()
+		if n.UID != before.UID || n.DeletionTimestamp != nil {
+			f.t.Fatalf("it was deleted: %+v", n.ObjectMeta)
+		}
+		if n.Labels[musterv1alpha1.OwnerLabel] != "" || n.Annotations[musterv1alpha1.RepositoryAnnotation] != "" {
+			return fmt.Sprintf("it has the marks of the repository: %v %v", n.Labels, n.Annotations)
+		}
+		return ""
+	})
 }

@@ -7,8 +7,11 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 )
@@ -66,11 +69,13 @@ func TestBadInputIsNamedAndNothingIsLost(t *testing.T) {
 	f.run("a placement that names an unknown set keeps the works", unknownSet)
 	f.run("an object too large for a work is named", tooLarge)
 	f.run("an object that the cluster refuses is named, and the others are applied", refusedObject)
+	f.run("a placement that somebody deletes keeps the works", placementIsDeleted)
 	if names := gone.list(); len(names) > 0 {
 		t.Errorf("works were deleted: %v", names)
 	}
 	f.run("of two applications that claim one object the first keeps it, until it lets go", claimedObject)
 	f.run("an object that moves to another work is never deleted", movedObject)
+	f.run("the decisions of another scheduler win, and the difference is said", anotherScheduler)
 }
 
 func malformedFile(f *theFleet) {
@@ -157,6 +162,73 @@ func refusedObject(f *theFleet) {
 	f.expectData("two", "bad", "shop", "color", "blue")
 	f.push("-- manifests/shop/refused.yaml --\n" + deleted)
 	f.expectReady("retail/shop")
+}
+
+// placementIsDeleted: no placement is a fault and not "no clusters". No file has it, so that nobody puts it back.
+func placementIsDeleted(f *theFleet) {
+	byHand := func() *clusterv1beta1.Placement {
+		return &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "by-hand"}}
+	}
+	f.create(byHand())
+	f.push(applicationFile("placed", "by-hand", "manifests/placed", "bad", "") + configMapFile("manifests/placed/config.yaml", "placed", "color", "red"))
+	f.expectReady("retail/placed")
+	works := f.uids("retail/placed")
+	if len(works) != 2 {
+		f.t.Fatalf("works %v, want one on each cluster", works)
+	}
+	if err := f.client.Delete(f.ctx, byHand()); err != nil {
+		f.t.Fatal(err)
+	}
+	const missing = `placement "by-hand" is not in namespace retail`
+	f.expectApplication("retail/placed", "Planned", metav1.ConditionFalse, "Faults", missing)
+	for _, cluster := range []string{"one", "two"} {
+		f.expectRow("retail/placed", cluster, "Faulty", "PlacementMissing", "applications/retail/placed/application.yaml:5", missing)
+	}
+	f.push("") // nor does a commit take them
+	f.expectFault("PlacementMissing", "retail/placed", "applications/retail/placed/application.yaml:5", missing)
+	f.create(byHand())
+	f.expectReady("retail/placed")
+	if now := f.uids("retail/placed"); !equality.Semantic.DeepEqual(works, now) {
+		f.t.Errorf("the works are %v, were %v", now, works)
+	}
+}
+
+// anotherScheduler chooses one cluster where the plan has two.
+func anotherScheduler(f *theFleet) {
+	revision := f.repo.Commit(strings.Replace(placementFile("theirs", everyEdge), "metadata: {",
+		`metadata: {annotations: {`+clusterv1beta1.PlacementDisableAnnotation+`: "true"}, `, 1) +
+		applicationFile("theirs", "theirs", "manifests/theirs", "bad", "") + configMapFile("manifests/theirs/config.yaml", "theirs", "color", "red"))
+	f.expectRepository("Delivered", metav1.ConditionFalse, "Waiting", "placement retail/theirs to be decided")
+	page := &clusterv1beta1.PlacementDecision{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "retail", Name: "theirs-1", Labels: map[string]string{clusterv1beta1.PlacementLabel: "theirs"},
+	}}
+	f.create(page)
+	page.Status.Decisions = []clusterv1beta1.ClusterDecision{{ClusterName: "two"}}
+	if err := f.client.Status().Update(f.ctx, page); err != nil {
+		f.t.Fatal(err)
+	}
+	f.eventually(func() string {
+		p := &clusterv1beta1.Placement{}
+		if err := f.client.Get(f.ctx, types.NamespacedName{Namespace: "retail", Name: "theirs"}, p); err != nil {
+			return err.Error()
+		}
+		p.Status.NumberOfSelectedClusters = 1
+		meta.SetStatusCondition(&p.Status.Conditions, metav1.Condition{
+			Type: clusterv1beta1.PlacementConditionSatisfied, Status: metav1.ConditionTrue, Reason: "Theirs", ObservedGeneration: p.Generation,
+		})
+		if err := f.client.Status().Update(f.ctx, p); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	f.expectDelivered(revision)
+	f.expectRepository("Delivered", metav1.ConditionTrue, "Succeeded", "decided otherwise than planned, and the live decisions win: retail/theirs")
+	f.expectReady("retail/theirs")
+	for name := range f.worksOf("retail/theirs") {
+		if !strings.HasPrefix(name, "two/") {
+			f.t.Errorf("work %s, and the other scheduler has chosen two alone", name)
+		}
+	}
 }
 
 func claimedObject(f *theFleet) {

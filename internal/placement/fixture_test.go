@@ -43,7 +43,7 @@ func claim(name, value string) func(*clusterv1.ManagedCluster) {
 
 func taint(key, value string, effect clusterv1.TaintEffect) func(*clusterv1.ManagedCluster) {
 	return func(c *clusterv1.ManagedCluster) {
-		c.Spec.Taints = append(c.Spec.Taints, clusterv1.Taint{Key: key, Value: value, Effect: effect, TimeAdded: metav1.NewTime(noon.Add(-time.Minute))})
+		c.Spec.Taints = append(c.Spec.Taints, clusterv1.Taint{Key: key, Value: value, Effect: effect, TimeAdded: clusterv1.NewTaintTime(noon.Add(-time.Minute))})
 	}
 }
 

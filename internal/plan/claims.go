@@ -115,8 +115,9 @@ func (a *Application) refuse(holder func(cluster string, object fleet.ObjectKey)
 	a.Clusters = clusters
 }
 
-// giveUp leaves out of a cluster's content what others hold there as well, and what is new: an application with a fault gets
-// nothing more. It is false when the application holds nothing that is another's.
+// giveUp leaves out of a cluster's content what others hold there as well. It is false when the application holds nothing that is
+// another's, and when the content has other objects than the live works: what is new would not come, since an application with
+// a fault gets nothing more, and what it was to replace would be gone.
 func (a *Application) giveUp(c Cluster, holder func(string, fleet.ObjectKey) *fleet.LiveWork) (Cluster, bool) {
 	whole, err := c.Content()
 	if err != nil {
@@ -126,20 +127,19 @@ func (a *Application) giveUp(c Cluster, holder func(string, fleet.ObjectKey) *fl
 	content := fleet.Content{Values: whole.Values}
 	var others []fleet.LiveWork
 	for _, m := range whole.Manifests {
-		if c.shares(m.Key) {
-			content.Manifests = append(content.Manifests, m)
-			continue
-		}
 		if !mine[m.Key.Identity()] {
-			continue
+			return c, false
 		}
-		if other := holder(c.Name, m.Key); other != nil && other.Application != a.Key() {
-			others = append(others, *other)
-			continue
+		delete(mine, m.Key.Identity())
+		if !c.shares(m.Key) {
+			if other := holder(c.Name, m.Key); other != nil && other.Application != a.Key() {
+				others = append(others, *other)
+				continue
+			}
 		}
 		content.Manifests = append(content.Manifests, m)
 	}
-	if len(others) == 0 {
+	if len(others) == 0 || len(mine) > 0 {
 		return c, false
 	}
 	set, err := a.works(c, &content)

@@ -99,6 +99,32 @@ func TestTwoHoldOneObject(t *testing.T) {
 	}
 }
 
+// TestNothingIsLostWithAClaim: what an application with a fault gets no more is not paid for with what it has. While a commit has
+// other objects than the cluster, both keep the contested one; once the author has made room, the second lets it go.
+func TestNothingIsLostWithAClaim(t *testing.T) {
+	first, before := claimant("first", "other"), claimant("second", "own")
+	for name, after := range map[string]string{
+		"renamed": claimant("second", "renamed"),
+		"dropped": claimant("second", ""),
+		"added":   before + "-- manifests/second/more.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: more}\n",
+	} {
+		w := fleet.World{FromRepository: true}
+		w.Works = slices.Concat(worksOf(t, contested+first), worksOf(t, contested+before))
+		p := buildText(t, contested+first+after, w)
+		expectClaimed(t, p)
+		for _, key := range []string{"retail/first", "retail/second"} {
+			if changes := writes(t, p, p.Find(key)); len(changes) > 0 {
+				t.Errorf("%s: %s changes %+v", name, key, changes)
+			}
+		}
+		room := strings.Replace(after, "{name: shared}", "{name: mine}", 1)
+		p = buildText(t, contested+first+room, w)
+		if changes := writes(t, p, p.Find("retail/second")); len(p.Faults) > 0 || len(changes) != 1 || changes[0].Action != work.Update {
+			t.Errorf("%s: with room made, have %+v and %v, want one update", name, changes, p.Faults)
+		}
+	}
+}
+
 // expectClaimed: the one fault is that second wants what first has.
 func expectClaimed(t *testing.T, p *plan.Plan) {
 	t.Helper()

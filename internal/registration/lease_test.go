@@ -96,8 +96,8 @@ func TestBeatOf(t *testing.T) {
 }
 
 func TestWantTaints(t *testing.T) {
-	at := metav1.NewTime(now)
-	before := metav1.NewTime(ago(time.Hour))
+	at := clusterv1.NewTaintTime(now)
+	before := clusterv1.NewTaintTime(ago(time.Hour))
 	git := clusterv1.Taint{Key: "site", Value: "small", Effect: clusterv1.TaintEffectNoSelect, TimeAdded: before}
 	unreachable := clusterv1.Taint{Key: clusterv1.ManagedClusterTaintUnreachable, Effect: clusterv1.TaintEffectNoSelect, TimeAdded: before}
 	unavailable := clusterv1.Taint{Key: clusterv1.ManagedClusterTaintUnavailable, Effect: clusterv1.TaintEffectNoSelect, TimeAdded: before}

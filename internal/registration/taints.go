@@ -31,7 +31,7 @@ func WantTaints(cluster *clusterv1.ManagedCluster, now time.Time) []clusterv1.Ta
 	}
 	for i := range taints {
 		if taints[i].TimeAdded.IsZero() {
-			taints[i].TimeAdded = metav1.NewTime(now.Truncate(time.Second))
+			taints[i].TimeAdded = clusterv1.NewTaintTime(now.Truncate(time.Second))
 		}
 	}
 	return taints

@@ -160,6 +160,9 @@ func (p *pass) wrote(t target, s *seen, live *unstructured.Unstructured, n need)
 	p.note(t, s, live)
 	s.succeed(t)
 	s.facts, s.drift, s.checked = factsOf(t, live), report, true
+	if n != adopt { // which writes nothing of what another work made of it
+		s.shared = p.contested(t)
+	}
 }
 
 func (s *seen) succeed(t target) {

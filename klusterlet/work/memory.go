@@ -46,7 +46,7 @@ type seen struct {
 
 	drift    drift.Report // the zero value: what the status says stays
 	checked  bool         // drift was looked for by this process
-	shared   bool         // another work claimed it too when it was looked at
+	shared   bool         // another work claimed it too when the facts were taken
 	heals    int
 	healedAt time.Time
 }

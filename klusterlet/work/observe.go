@@ -118,24 +118,23 @@ func (p *pass) inspect(ctx context.Context, t target, s *seen) need {
 	if s.state == unknown {
 		return nothing
 	}
-	wasShared := s.shared
-	s.shared = p.contested(t)
+	shared := p.contested(t)
 	switch {
 	case s.state == absent:
 		return p.missing(t, s)
 	case live.GetDeletionTimestamp() != nil: // its end will be seen
 		return nothing
 	case !t.orphan && !owns(p.record, live):
-		return p.disowned(s)
+		return p.disowned(shared)
 	case p.mode == modeOCM && !p.resync && !p.watches.covers(t): // polled for its status only
 		return nothing
 	}
 	now := factsOf(t, live)
-	if s.checked && s.facts == now && !s.drift.Active() && !wasShared {
+	if s.checked && s.facts == now && !s.drift.Active() && !s.shared {
 		return nothing
 	}
-	if p.mode == modeIgnore || t.strategy() == workv1.UpdateStrategyTypeCreateOnly || s.shared {
-		s.facts, s.checked = now, true
+	if p.mode == modeIgnore || t.strategy() == workv1.UpdateStrategyTypeCreateOnly || shared {
+		s.facts, s.shared, s.checked = now, shared, true
 		return nothing
 	}
 	return p.confirm(ctx, t, s, live)
@@ -150,9 +149,9 @@ func (p *pass) missing(t target, s *seen) need {
 }
 
 // disowned is what an object without our ownerReference needs. One that two works claim may be the other's.
-func (p *pass) disowned(s *seen) need {
+func (p *pass) disowned(shared bool) need {
 	switch {
-	case s.shared:
+	case shared:
 		return nothing
 	case p.corrects():
 		return correct
@@ -178,7 +177,7 @@ func (p *pass) confirm(ctx context.Context, t target, s *seen, live *unstructure
 		return nothing
 	}
 	known := p.drifted(t, s)
-	s.facts, s.checked = factsOf(t, live), true
+	s.facts, s.shared, s.checked = factsOf(t, live), false, true
 	if len(records) == 0 {
 		s.drift = known
 		if known.Active() {
@@ -245,7 +244,7 @@ func (p *pass) read(ctx context.Context, t target, s *seen) *unstructured.Unstru
 	live, err := p.resource(t.gvr(), t.meta.Namespace).Get(ctx, t.meta.Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
-		s.stale, s.problem, s.rv, s.facts, s.asked = false, nil, "deleted", facts{}, t.asked
+		s.stale, s.problem, s.rv, s.facts, s.shared, s.asked = false, nil, "deleted", facts{}, false, t.asked
 		s.state, s.feedback, s.rules, s.feedErr = absent, nil, nil, nil
 		return nil
 	case err != nil:

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -186,8 +187,20 @@ type Taint struct {
 	// TimeAdded is when the taint was set. The hub writes it; tolerations with a duration count from it.
 	// +optional
 	// +nullable
-	TimeAdded metav1.Time `json:"timeAdded"`
+	TimeAdded TaintTime `json:"timeAdded"`
 }
+
+// TaintTime is a time in a spec. It is read also where it is none, see wire.UnmarshalTime; the other fields of a taint stay
+// under the eyes of a strict decoder.
+// +kubebuilder:validation:Type=string
+// +kubebuilder:validation:Format=date-time
+type TaintTime struct{ metav1.Time }
+
+// NewTaintTime is the time that a taint was added at.
+func NewTaintTime(at time.Time) TaintTime { return TaintTime{metav1.NewTime(at)} }
+
+// UnmarshalJSON takes a time that is none: see wire.UnmarshalTime.
+func (t *TaintTime) UnmarshalJSON(data []byte) error { return wire.UnmarshalTime(data, &t.Time) }
 
 // TaintEffect says what a taint does to placements that do not tolerate it.
 type TaintEffect string

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/json"
 )
 
@@ -29,6 +30,20 @@ func UnmarshalStatus(data []byte, status any) error {
 		return fmt.Errorf("mend times: %w", err)
 	}
 	return json.Unmarshal(mended, status)
+}
+
+// UnmarshalTime decodes one time as UnmarshalStatus does those of a status.
+func UnmarshalTime(data []byte, t *metav1.Time) error {
+	first := t.UnmarshalJSON(data)
+	var text string
+	if first == nil || json.Unmarshal(data, &text) != nil {
+		return first
+	}
+	mended, err := json.Marshal(meant(text))
+	if err != nil {
+		return fmt.Errorf("mend time: %w", err)
+	}
+	return t.UnmarshalJSON(mended)
 }
 
 // mendTimes is true when there was a time to mend.

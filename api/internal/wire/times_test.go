@@ -7,6 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 )
@@ -47,6 +48,19 @@ func TestUnmarshalStatus(t *testing.T) {
 		if err := json.Unmarshal([]byte(`{"status":{"validUntil":"`+text+`"}}`), &score); err != nil || !score.Status.ValidUntil.Time.Equal(c.want) {
 			t.Errorf("validUntil %s is read as %v, %v, want %v: %s", text, score.Status.ValidUntil, err, c.want, c.why)
 		}
+		var cluster clusterv1.ManagedCluster
+		if err := json.Unmarshal([]byte(`{"spec":{"taints":[{"key":"k","timeAdded":"`+text+`"}]}}`), &cluster); err != nil {
+			t.Errorf("timeAdded %s: %v: %s", text, err, c.why)
+		} else if taint := cluster.Spec.Taints[0]; !taint.TimeAdded.Time.Time.Equal(c.want) || taint.Key != "k" {
+			t.Errorf("timeAdded %s is read as %v, want %v: %s", text, taint.TimeAdded, c.want, c.why)
+		}
+	}
+	var cluster clusterv1.ManagedCluster
+	if err := json.Unmarshal([]byte(`{"spec":{"taints":[{"timeAdded":null}]}}`), &cluster); err != nil || !cluster.Spec.Taints[0].TimeAdded.IsZero() {
+		t.Errorf("no time is read as %v, %v", cluster.Spec.Taints, err)
+	}
+	if err := json.Unmarshal([]byte(`{"spec":{"taints":[{"timeAdded":3}]}}`), &cluster); err == nil {
+		t.Error("a number is taken for a time")
 	}
 	var work workv1.ManifestWork
 	if err := json.Unmarshal([]byte(`{"status":{"conditions":[{"lastTransitionTime":"soon","observedGeneration":"x"}]}}`), &work); err == nil {

@@ -158,8 +158,8 @@ type Sync struct {
 	// +kubebuilder:default=Correct
 	// +kubebuilder:validation:Enum=Correct;Report;Ignore
 	Drift DriftPolicy `json:"drift,omitempty"`
-	// WhenUnreachable is what to do when a placement drops a cluster because it is unreachable: Keep leaves the works, shown as
-	// held, Reschedule takes them away like any other loss.
+	// WhenUnreachable is what to do when a placement drops a cluster because it is unreachable: Keep leaves the works until it
+	// is back, which the cluster's row says with the reason Kept, Reschedule takes them away like any other loss.
 	// +optional
 	// +kubebuilder:default=Keep
 	// +kubebuilder:validation:Enum=Keep;Reschedule

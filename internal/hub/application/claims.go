@@ -127,12 +127,7 @@ type blocked struct {
 func (b *blocked) note(a *plan.Application) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for cluster, apps := range b.on {
-		delete(apps, a.Key())
-		if len(apps) == 0 {
-			delete(b.on, cluster)
-		}
-	}
+	b.drop(a.Key())
 	for _, f := range a.Faults {
 		if f.Reason != fleet.ObjectClaimed {
 			continue
@@ -144,6 +139,21 @@ func (b *blocked) note(a *plan.Application) {
 			b.on[f.Cluster] = map[string]bool{}
 		}
 		b.on[f.Cluster][a.Key()] = true
+	}
+}
+
+func (b *blocked) forget(application string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.drop(application)
+}
+
+func (b *blocked) drop(application string) {
+	for cluster, apps := range b.on {
+		delete(apps, application)
+		if len(apps) == 0 {
+			delete(b.on, cluster)
+		}
 	}
 }
 

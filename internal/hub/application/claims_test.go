@@ -5,9 +5,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 )
 
@@ -47,5 +52,28 @@ func TestBlockedAreWokenWhereTheyWait(t *testing.T) {
 		if diff := cmp.Diff(step.two, woken(&b, "two")); diff != "" {
 			t.Errorf("%s: on two (-want +have):\n%s", step.why, diff)
 		}
+	}
+}
+
+// TestTheGoneAreForgotten: of an application whose last work is gone nothing is remembered.
+func TestTheGoneAreForgotten(t *testing.T) {
+	app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "web", Finalizers: []string{musterv1alpha1.ApplicationFinalizer}}}
+	api := fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(app).
+		WithIndex(&workv1.ManifestWork{}, hub.ApplicationIndex, func(client.Object) []string { return nil }).Build()
+	if err := api.Get(t.Context(), client.ObjectKeyFromObject(app), app); err != nil {
+		t.Fatal(err)
+	}
+	r := &Applications{Client: api, Reader: api, published: map[types.NamespacedName]published{client.ObjectKeyFromObject(app): {}}}
+	planned := &plan.Application{Application: app, Faults: []fleet.Fault{{Reason: fleet.ObjectClaimed, Cluster: "one"}}}
+	r.blocked.note(planned)
+	r.concerns.note(planned)
+	key := client.ObjectKeyFromObject(app)
+	r.followed.settle(app, r.followed.begin(key), &report{planned: planned})
+	r.renamed.note(key, []string{"retail/site"})
+	if _, err := r.finalize(t.Context(), app); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.blocked.on)+len(r.concerns.of)+len(r.published)+len(r.followed.of)+len(r.renamed.by) > 0 {
+		t.Errorf("remembered: %v, %v, %v, %v, %v", r.blocked.on, r.concerns.of, r.published, r.followed.of, r.renamed.by)
 	}
 }

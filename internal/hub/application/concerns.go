@@ -33,6 +33,12 @@ func (c *concerns) note(a *plan.Application) {
 	c.of[a.Key()] = clusters
 }
 
+func (c *concerns) forget(application string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.of, application)
+}
+
 // has says whether a cluster may matter to an application; of one that was not planned yet, every cluster may.
 func (c *concerns) has(application, cluster string) bool {
 	c.mu.Lock()

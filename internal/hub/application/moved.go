@@ -32,7 +32,7 @@ func (r *Applications) moves(ctx context.Context, app *musterv1alpha1.Applicatio
 // takeOver adds to an application's world what was of the applications whose place it has: their works and their losses.
 func (r *Applications) takeOver(ctx context.Context, app *musterv1alpha1.Application, out *report) error {
 	before := out.moves.Into(app.Namespace + "/" + app.Name)
-	r.renamed.note(app, before)
+	r.renamed.note(client.ObjectKeyFromObject(app), before)
 	for _, key := range before {
 		var old musterv1alpha1.Application
 		old.Namespace, old.Name, _ = strings.Cut(key, "/")
@@ -61,10 +61,9 @@ type renamed struct {
 }
 
 // note replaces what is known of one application.
-func (n *renamed) note(app *musterv1alpha1.Application, before []string) {
+func (n *renamed) note(key types.NamespacedName, before []string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	key := types.NamespacedName{Namespace: app.Namespace, Name: app.Name}
 	for old, now := range n.by {
 		if now == key {
 			delete(n.by, old)

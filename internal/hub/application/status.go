@@ -32,6 +32,7 @@ const (
 	ReasonProgressing = "Progressing" // clusters are at it
 	ReasonDegraded    = "Degraded"    // an object does not do well
 	ReasonOffline     = "Offline"     // all that is missing are clusters that do not answer
+	ReasonKept        = "Kept"        // the placement dropped the cluster only because it does not answer: its works stay
 	ReasonHeld        = "Held"        // deletions wait for an approval
 	ReasonDrifted     = "Drifted"     // a field is not what was applied
 	ReasonFailed      = "Failed"      // the hub failed; it is retried
@@ -123,9 +124,14 @@ func rowsOf(out *report) []row {
 		}
 	}
 	for _, c := range out.planned.Clusters {
-		if !faulty[c.Name] { // else it gives something up there, and the fault tells
-			rows = append(rows, rowOfWorks(c.Name, live[c.Name], c.SetDigest, offline[c.Name], out.refused[c.Name]))
+		if faulty[c.Name] { // it gives something up there, and the fault tells
+			continue
 		}
+		r := rowOfWorks(c.Name, live[c.Name], c.SetDigest, offline[c.Name], out.refused[c.Name])
+		if c.Kept && r.State == StateOffline {
+			r.Reason, r.Message = ReasonKept, "its placement has dropped it, and only because it does not answer: its works stay until it is back"
+		}
+		rows = append(rows, r)
 	}
 	for _, name := range out.planned.Losing() {
 		r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: name, State: StatePending, Reason: "Removing", Move: string(fleet.Machine)}}

@@ -3,6 +3,7 @@ package application
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
@@ -82,6 +84,29 @@ func TestRowOfWorks(t *testing.T) {
 				t.Errorf("%s: state %s current %v healthy %v, want %s %v %v", tc.why, r.State, r.current, r.healthy, tc.state, tc.current, tc.healthy)
 			}
 		})
+	}
+}
+
+// TestKeptIsTold: the works of a cluster that its placement has dropped only because it does not answer stay, and its row says so.
+// It counts as offline, and nothing waits for an approval.
+func TestKeptIsTold(t *testing.T) {
+	world := &fleet.World{}
+	for _, name := range []string{"kept", "silent"} {
+		world.Clusters = append(world.Clusters, clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	rows := rowsOf(&report{offline: offlineIn(world), planned: &plan.Application{Clusters: []plan.Cluster{{Name: "kept", Kept: true}, {Name: "silent"}}}})
+	var told []string
+	for _, r := range rows {
+		told = append(told, strings.Join([]string{r.Cluster, r.State, r.Reason}, " "))
+	}
+	if diff := cmp.Diff([]string{"kept Offline Kept", "silent Offline Offline"}, told); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if !strings.Contains(rows[0].Message, "its works stay until it is back") {
+		t.Errorf("the row says %q", rows[0].Message)
+	}
+	if s := summaryOf(rows); s.Offline != 2 || s.Held != 0 {
+		t.Errorf("the summary is %+v", s)
 	}
 }
 

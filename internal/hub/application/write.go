@@ -274,11 +274,19 @@ func (r *Applications) finalize(ctx context.Context, app *musterv1alpha1.Applica
 	if len(left.Items) > 0 {
 		return reconcile.Result{RequeueAfter: time.Second}, nil
 	}
-	r.followed.forget(client.ObjectKeyFromObject(app))
-	r.mu.Lock()
-	delete(r.published, client.ObjectKeyFromObject(app))
-	r.mu.Unlock()
+	r.forget(client.ObjectKeyFromObject(app))
 	return reconcile.Result{}, r.setFinalizer(ctx, app, controllerutil.RemoveFinalizer)
+}
+
+// forget lets go of all that was remembered of an application that is gone.
+func (r *Applications) forget(key types.NamespacedName) {
+	r.blocked.forget(key.String())
+	r.concerns.forget(key.String())
+	r.followed.forget(key)
+	r.renamed.note(key, nil)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.published, key)
 }
 
 // removeLast takes a work of an application that goes away as its deletion policy says. A deletion is not begun on a cluster

@@ -59,6 +59,8 @@ func TestPolicies(t *testing.T) {
 		"create accepted, strong":     {why: "with the right", who: strong, object: managed("policies", acceptedCluster)},
 		"name the identity":           {why: "else a joiner could name itself before Git does", who: weak, object: managed("policies", identity), wrong: "who may join"},
 		"name the identity, strong":   {why: "with the right", who: strong, object: managed("policies", identity)},
+		"create tainted":              {why: "a joiner says nothing of where it is chosen, and no agent does", who: weak, object: managed("policies", tainted), wrong: "create it with taints"},
+		"create tainted, strong":      {why: "with the right", who: strong, object: managed("policies", tainted)},
 		"join a set":                  {why: "sets give rights to namespaces", who: weak, object: managed("policies", inSet("edge")), wrong: "managedclustersets/join"},
 		"join a set, strong":          {why: "with the right", who: strong, object: managed("policies", inSet("edge"))},
 		"join another set":            {why: "the right is for one set", who: strong, object: managed("policies", inSet("prod")), wrong: "managedclustersets/join"},
@@ -98,6 +100,7 @@ func policiesOnUpdate(t *testing.T, h *hub, weak, strong client.Client) {
 	h.create(binding("edge", "edge"), as("deployer"), managed("policies", func(c *clusterv1.ManagedCluster) {
 		c.Labels = map[string]string{clusterv1beta2.ClusterSetLabel: "prod"}
 	}))
+	t.Run("a time in another spelling", func(t *testing.T) { timeAddedInAnotherSpelling(t, h) })
 	patch := func(who client.Client, o client.Object, json string) func() error {
 		return func() error {
 			return who.Patch(t.Context(), o.DeepCopyObject().(client.Object), client.RawPatch("application/merge-patch+json", []byte(json)), client.DryRunAll)
@@ -115,6 +118,18 @@ func policiesOnUpdate(t *testing.T, h *hub, weak, strong client.Client) {
 		"same account": {why: "who keeps the account needs no right", ask: patch(h.Client, as("deployer"), `{"metadata":{"labels":{"a":"b"}}}`)},
 	} {
 		expectAnswer(t, name+", "+test.why, test.wrong, test.ask)
+	}
+}
+
+// timeAddedInAnotherSpelling: the API server takes a time that Go refuses, and the list of all clusters is read all the same.
+func timeAddedInAnotherSpelling(t *testing.T, h *hub) {
+	const taints = `{"spec":{"taints":[{"key":"k","effect":"NoSelect","timeAdded":"2026-01-02t03:04:05z"}]}}`
+	if err := h.Client.Patch(t.Context(), managed("policies"), client.RawPatch("application/merge-patch+json", []byte(taints))); err != nil {
+		t.Fatal(err)
+	}
+	var all clusterv1.ManagedClusterList
+	if err := h.Client.List(t.Context(), &all); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -179,6 +194,10 @@ func as(account string) *workv1.ManifestWork {
 
 func marked(c *clusterv1.ManagedCluster) {
 	c.Annotations = map[string]string{musterv1alpha1.DetachAnnotation: musterv1alpha1.DetachClean}
+}
+
+func tainted(c *clusterv1.ManagedCluster) {
+	c.Spec.Taints = []clusterv1.Taint{{Key: "k", Effect: clusterv1.TaintEffectNoSelect}}
 }
 
 func application(account string) *musterv1alpha1.Application {

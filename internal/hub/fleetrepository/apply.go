@@ -32,7 +32,7 @@ type writes struct {
 	client  dynamic.Interface
 	account string
 	done    map[fleet.ObjectKey]written
-	// changed is when a definition was last written.
+	// changed is when a write last changed an object, or from when on that is known.
 	changed time.Time
 }
 
@@ -51,11 +51,12 @@ func (r *Repositories) apply(ctx context.Context, repo *musterv1alpha1.FleetRepo
 		return err
 	}
 	var unanswered error
+	out.taken = map[fleet.ObjectKey]bool{}
 	for i := range out.delivery.Definitions.All {
 		d := &out.delivery.Definitions.All[i]
 		err := r.applyOne(ctx, repo, w, d)
 		if err == nil {
-			out.applied++
+			out.taken[d.Key] = true
 			continue
 		}
 		fault, retry := refusal(err, d, repo)
@@ -94,7 +95,7 @@ func (r *Repositories) writer(repo *musterv1alpha1.FleetRepository) (*writes, er
 	if err != nil {
 		return nil, fmt.Errorf("make a client for %s: %w", config.Impersonate.UserName, err)
 	}
-	w := &writes{client: c, account: repo.Spec.ServiceAccountName, done: map[fleet.ObjectKey]written{}}
+	w := &writes{client: c, account: repo.Spec.ServiceAccountName, done: map[fleet.ObjectKey]written{}, changed: r.Now()}
 	if r.written == nil {
 		r.written = map[types.NamespacedName]*writes{}
 	}
@@ -127,7 +128,7 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 	if apierrors.IsNotFound(err) {
 		live = nil
 	}
-	if err := mayWrite(live, repo, d); err != nil {
+	if err := r.mayWrite(ctx, live, repo, d); err != nil {
 		return err
 	}
 	if live != nil && !live.GetDeletionTimestamp().IsZero() {
@@ -140,6 +141,10 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 	if last := w.done[d.Key]; live != nil && last.digest == digest && last.fingerprint == fingerprintOf(live) {
 		return nil
 	}
+	before := ""
+	if live != nil {
+		before = fingerprintOf(live)
+	}
 	if cluster, ok := d.Object.(*clusterv1.ManagedCluster); ok {
 		live, err = r.applyCluster(ctx, resource, live, wanted, cluster)
 	} else {
@@ -148,7 +153,9 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 	if err != nil {
 		return err
 	}
-	w.changed = r.Now()
+	if fingerprintOf(live) != before {
+		w.changed = r.Now()
+	}
 	w.done[d.Key] = written{digest: digest, fingerprint: fingerprintOf(live), generation: live.GetGeneration()}
 	return nil
 }
@@ -196,8 +203,9 @@ func digestOf(o *unstructured.Unstructured) (string, error) {
 }
 
 // mayWrite holds that an object which another repository or a person owns is not taken over, unless its owner allows it. An
-// agent makes its own ManagedCluster, and namespaces are shared: both may be adopted when no repository has them.
-func mayWrite(live *unstructured.Unstructured, repo *musterv1alpha1.FleetRepository, d *fleet.Definition) error {
+// agent makes its own ManagedCluster, and namespaces are shared: both may be adopted when no repository has them. The marks of a
+// repository that is gone bind nobody: they are left where its account had lost its rights.
+func (r *Repositories) mayWrite(ctx context.Context, live *unstructured.Unstructured, repo *musterv1alpha1.FleetRepository, d *fleet.Definition) error {
 	if live == nil {
 		return nil
 	}
@@ -211,12 +219,31 @@ func mayWrite(live *unstructured.Unstructured, repo *musterv1alpha1.FleetReposit
 	holder := "a person"
 	if owner != "" {
 		holder = "repository " + owner
+		if gone, err := r.gone(ctx, owner); gone || err != nil {
+			return err
+		}
 	}
 	return fleet.Fault{
 		Reason: fleet.OwnedElsewhere, Move: fleet.Author, File: d.File, Line: d.Line, Object: d.Key.String(),
 		Message: fmt.Sprintf("%s has it on the hub: take the definition out, or have its owner annotate it %s=%s",
 			holder, musterv1alpha1.TakeOverAnnotation, me),
 	}
+}
+
+// gone says that there is no repository with this namespace/name. A cache that is behind does not prove it.
+func (r *Repositories) gone(ctx context.Context, repository string) (bool, error) {
+	namespace, name, _ := strings.Cut(repository, "/")
+	if namespace == "" || name == "" {
+		return false, nil // no repository wrote this
+	}
+	key := types.NamespacedName{Namespace: namespace, Name: name}
+	for _, reader := range []client.Reader{r.Client, r.Reader} {
+		err := reader.Get(ctx, key, &musterv1alpha1.FleetRepository{})
+		if !apierrors.IsNotFound(err) {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // isBuiltIn are the objects that Kubernetes or the hub makes by itself.

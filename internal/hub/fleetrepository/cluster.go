@@ -65,7 +65,7 @@ func (r *Repositories) reserve(ctx context.Context, resource dynamic.ResourceInt
 	first.Spec.Taints = plan.MergeTaints(registration.WantTaints(first, now), declared.Spec.Taints, "")
 	for i := range first.Spec.Taints {
 		if first.Spec.Taints[i].TimeAdded.IsZero() {
-			first.Spec.Taints[i].TimeAdded = metav1.NewTime(now)
+			first.Spec.Taints[i].TimeAdded = clusterv1.NewTaintTime(now)
 		}
 	}
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(first)
@@ -97,7 +97,7 @@ func (r *Repositories) applyTaints(
 	list := make([]any, 0, len(taints))
 	for i := range taints {
 		if taints[i].TimeAdded.IsZero() {
-			taints[i].TimeAdded = metav1.NewTime(r.Now())
+			taints[i].TimeAdded = clusterv1.NewTaintTime(r.Now())
 		}
 		t, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&taints[i])
 		if err != nil {

@@ -71,11 +71,11 @@ type report struct {
 	waiting   string // what the delivery waits for
 	faults    []fleet.Fault
 	held      *musterv1alpha1.Held
-	applied   int
-	differs   []string // placements whose live decisions are not those of the plan
-	moving    []string // applications that were renamed, and whose works are not all taken over
-	going     int      // definitions that left the repository and are being deleted
-	refused   bool     // the hub has not taken a definition, or not let it go: it is tried again
+	taken     map[fleet.ObjectKey]bool // definitions that are on the hub as they are written
+	differs   []string                 // placements whose live decisions are not those of the plan
+	moving    []string                 // applications that were renamed, and whose works are not all taken over
+	going     int                      // definitions that left the repository and are being deleted
+	refused   bool                     // the hub has not taken a definition, or not let it go: it is tried again
 	again     time.Duration
 }
 
@@ -140,7 +140,7 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	out.delivery = &planned
 	out.faults = slices.Clone(out.plan.Faults)
 	err = r.deliver(ctx, repo, world, out)
-	out.faults = withinRights(out.faults)
+	out.faults = withinRights(out.faults, out.plan, out.taken)
 	if err != nil {
 		return out, err
 	}

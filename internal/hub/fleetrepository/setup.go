@@ -51,24 +51,20 @@ func (r *Repositories) Setup(mgr ctrl.Manager) error {
 		return err
 	}
 	changed := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
-	toRepository := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
-		key, ok := hub.RepositoryOf(o)
-		if !ok {
-			return nil
-		}
-		return []reconcile.Request{{NamespacedName: key}}
-	})
 	webhooks := handler.TypedEnqueueRequestsFromMapFunc(func(_ context.Context, key types.NamespacedName) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: key}}
 	})
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("fleetrepository").
 		For(&musterv1alpha1.FleetRepository{}, changed).
-		Watches(&clusterv1beta1.Placement{}, toRepository).
+		Watches(&clusterv1beta1.Placement{}, handler.EnqueueRequestsFromMapFunc(r.touched)).
 		WatchesRawSource(source.TypedChannel(r.wake.channel(), webhooks)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 16})
+	applied := handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, o *metav1.PartialObjectMetadata) []reconcile.Request {
+		return r.touched(ctx, o)
+	})
 	for _, kind := range fleet.Kinds {
-		b = b.WatchesRawSource(source.Kind(r.applied, metadataOf(kind.GroupVersionKind), handler.TypedEnqueueRequestsFromMapFunc(r.touched), touches))
+		b = b.WatchesRawSource(source.Kind(r.applied, metadataOf(kind.GroupVersionKind), applied, touches))
 	}
 	return b.Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
@@ -92,9 +88,9 @@ func (r *Repositories) collectAtStart(ctx context.Context) error {
 	return nil
 }
 
-// touched wakes the repository of an object that is not what it was. It is counted first: who wakes must not find the world as
-// it was.
-func (r *Repositories) touched(_ context.Context, o *metav1.PartialObjectMetadata) []reconcile.Request {
+// touched wakes the repository of an object that is not what it was, or of a placement that is decided. It is counted first: who
+// wakes must not find the world as it was, and the handler that counts all changes may be told later.
+func (r *Repositories) touched(_ context.Context, o client.Object) []reconcile.Request {
 	key, ok := hub.RepositoryOf(o)
 	if !ok {
 		return nil

@@ -8,6 +8,7 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -38,7 +39,7 @@ func statusOf(repo *musterv1alpha1.FleetRepository, out *report, err error, now 
 	status.FetchedRevision = out.fetched
 	if out.plan != nil && err == nil {
 		status.Held = out.held
-		status.Definitions = int32(out.applied)
+		status.Definitions = int32(len(out.taken))
 	}
 	if out.delivered {
 		status.Plan = out.plan.Digest
@@ -153,22 +154,41 @@ func deliveredCondition(out *report, err error, revision string) metav1.Conditio
 	return c
 }
 
-// withinRights leaves out what the plan says of single clusters when the repository was not allowed a set or binding through which
-// it may have reached them: who asks for the clusters of others must not learn their names. The refusal itself is told.
-func withinRights(faults []fleet.Fault) []fleet.Fault {
-	everywhere, in := false, map[string]bool{} // namespaces whose bindings were refused
-	for _, f := range faults {
-		if f.Reason != fleet.Forbidden && f.Reason != fleet.Refused {
+// withinRights leaves out what the plan says of single clusters where it may not be the repository's to know. A plan is made as
+// though all definitions were taken: who asks for the clusters of others must not learn their names from it. The refusal itself
+// is told. What the hub has not taken covers
+//
+//	an Application              its own faults
+//	a Placement                 the faults of the applications that it decides for
+//	a ManagedClusterSetBinding  the faults of its namespace
+//	a ManagedClusterSet         the faults of the namespaces that it is bound to
+//	a ManagedCluster            the faults on it
+func withinRights(faults []fleet.Fault, p *plan.Plan, taken map[fleet.ObjectKey]bool) []fleet.Fault {
+	missing, beyond := map[string]bool{}, map[string]bool{} // definitions; namespaces
+	for i := range p.Definitions.All {
+		key := p.Definitions.All[i].Key
+		if taken[key] {
 			continue
 		}
-		kind, name, _ := strings.Cut(f.Object, " ")
-		namespace, _, _ := strings.Cut(name, "/")
-		everywhere = everywhere || kind == "ManagedClusterSet"
-		in[namespace] = in[namespace] || kind == "ManagedClusterSetBinding"
+		missing[key.String()] = true
+		beyond[key.Namespace] = beyond[key.Namespace] || key.Kind == "ManagedClusterSetBinding"
+	}
+	if len(missing) == 0 {
+		return faults
+	}
+	for i := range p.World.Bindings {
+		if b := &p.World.Bindings[i]; missing["ManagedClusterSet "+b.Spec.ClusterSet] {
+			beyond[b.Namespace] = true
+		}
+	}
+	for _, a := range p.Applications {
+		if missing["Placement "+a.Application.Namespace+"/"+a.Application.Spec.PlacementRef.Name] {
+			missing["Application "+a.Key()] = true
+		}
 	}
 	return slices.DeleteFunc(slices.Clone(faults), func(f fleet.Fault) bool {
 		namespace, _, _ := strings.Cut(f.Application, "/")
-		return f.Cluster != "" && (everywhere || in[namespace])
+		return f.Cluster != "" && (missing["Application "+f.Application] || beyond[namespace] || missing["ManagedCluster "+f.Cluster])
 	})
 }
 

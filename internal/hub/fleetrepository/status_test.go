@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
@@ -196,21 +198,67 @@ func TestRewrittenHistoryNamesBothCommits(t *testing.T) {
 	}
 }
 
-// TestFaultsStayWithinRights holds that a team does not learn the names of clusters by binding their set, which it may not.
+// TestFaultsStayWithinRights: a team does not learn the names of clusters by asking for them with what it may not define.
 func TestFaultsStayWithinRights(t *testing.T) {
-	on := fleet.Fault{Reason: fleet.ExpressionFailed, Application: "retail/web", Cluster: "secret-1"}
-	other := fleet.Fault{Reason: fleet.ExpressionFailed, Application: "platform/ingress", Cluster: "edge-1"}
-	whole := fleet.Fault{Reason: fleet.ContentMissing, Application: "retail/web"}
-	binding := fleet.Fault{Reason: fleet.Forbidden, Object: "ManagedClusterSetBinding retail/secret"}
-	set := fleet.Fault{Reason: fleet.Refused, Object: "ManagedClusterSet secret"}
-	role := fleet.Fault{Reason: fleet.Forbidden, Object: "Role retail/reader"}
-	for name, tc := range map[string]struct{ faults, want []fleet.Fault }{
-		"Allowed":       {[]fleet.Fault{on, other, role}, []fleet.Fault{on, other, role}},
-		"BindingDenied": {[]fleet.Fault{on, other, whole, binding}, []fleet.Fault{other, whole, binding}},
-		"SetDenied":     {[]fleet.Fault{on, other, whole, set}, []fleet.Fault{whole, set}},
+	app := func(namespace, name, placement string) *plan.Application {
+		a := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+		a.Spec.PlacementRef.Name = placement
+		return &plan.Application{Application: a}
+	}
+	binding := func(namespace, set string) clusterv1beta2.ManagedClusterSetBinding {
+		b := clusterv1beta2.ManagedClusterSetBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: set}}
+		b.Spec.ClusterSet = set
+		return b
+	}
+	key := func(kind, namespace, name string) fleet.ObjectKey {
+		return fleet.ObjectKey{Kind: kind, Namespace: namespace, Name: name}
+	}
+	p := &plan.Plan{
+		Definitions: &fleet.Definitions{All: []fleet.Definition{
+			{Key: key("Role", "retail", "reader")}, {Key: key("ManagedClusterSet", "", "edge")}, {Key: key("ManagedClusterSetBinding", "retail", "edge")},
+			{Key: key("ManagedCluster", "", "one")}, {Key: key("Placement", "retail", "all")}, {Key: key("Application", "retail", "web")},
+			{Key: key("Application", "retail", "shop")}, {Key: key("Application", "payments", "web")},
+		}},
+		World: &fleet.World{Bindings: []clusterv1beta2.ManagedClusterSetBinding{
+			binding("retail", "edge"), binding("payments", "edge"), binding("payments", "cards"), binding("platform", "cards"),
+		}},
+		Applications: []*plan.Application{
+			app("retail", "web", "all"), app("retail", "shop", "others"), app("payments", "web", "theirs"), app("platform", "ingress", "theirs"),
+		},
+	}
+	var faults []fleet.Fault
+	for _, f := range []string{"retail/web", "retail/web on one", "retail/web on two", "retail/shop on one", "retail/shop on two", "payments/web on two", "platform/ingress on one", "platform/ingress on two"} {
+		app, cluster, _ := strings.Cut(f, " on ")
+		faults = append(faults, fleet.Fault{Reason: fleet.ExpressionFailed, Application: app, Cluster: cluster})
+	}
+	for what, tc := range map[string]struct {
+		why  string
+		gone []string
+	}{
+		"":                                     {"everything is taken", nil},
+		"Role retail/reader":                   {"a role leads to no cluster", nil},
+		"Application payments/web":             {"it is in a namespace with sets that are none of the repository's", []string{"payments/web on two"}},
+		"Placement retail/all":                 {"it is for its own applications", []string{"retail/web on one", "retail/web on two"}},
+		"ManagedClusterSetBinding retail/edge": {"it brings clusters to a whole namespace", []string{"retail/web on one", "retail/web on two", "retail/shop on one", "retail/shop on two"}},
+		"ManagedClusterSet edge": {
+			"of another owner, and selecting more than it does: all that are bound to it",
+			[]string{"retail/web on one", "retail/web on two", "retail/shop on one", "retail/shop on two", "payments/web on two"},
+		},
+		"ManagedCluster one": {"of another owner, and with labels that bring it to the repository", []string{"retail/web on one", "retail/shop on one", "platform/ingress on one"}},
 	} {
-		if diff := cmp.Diff(tc.want, withinRights(tc.faults)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
+		taken := map[fleet.ObjectKey]bool{}
+		for _, d := range p.Definitions.All {
+			taken[d.Key] = d.Key.String() != what
+		}
+		var gone []string
+		kept := withinRights(faults, p, taken)
+		for _, f := range faults {
+			if !slices.ContainsFunc(kept, func(k fleet.Fault) bool { return k.Application == f.Application && k.Cluster == f.Cluster }) {
+				gone = append(gone, f.Application+" on "+f.Cluster)
+			}
+		}
+		if diff := cmp.Diff(tc.gone, gone); diff != "" {
+			t.Errorf("%s is refused, %s: the faults that are not told (-want +got):\n%s", what, tc.why, diff)
 		}
 	}
 }

@@ -3,9 +3,28 @@ package fleetrepository
 import (
 	"testing"
 
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
+
+// TestWhoWakesLooksAgain: a placement that was decided, or a definition that somebody changed, is counted before its repository
+// wakes.
+func TestWhoWakesLooksAgain(t *testing.T) {
+	mine := metav1.ObjectMeta{Annotations: map[string]string{musterv1alpha1.RepositoryAnnotation: "muster-system/fleet"}}
+	for _, o := range []client.Object{&clusterv1beta1.Placement{ObjectMeta: mine}, &metav1.PartialObjectMetadata{ObjectMeta: mine}} {
+		r := &Repositories{}
+		repo := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}}
+		r.remember(repo, r.basisOf(repo, "one"), &report{delivered: true})
+		if woken := r.touched(t.Context(), o); len(woken) != 1 || woken[0].NamespacedName != client.ObjectKeyFromObject(repo) {
+			t.Errorf("%T: woken is %v", o, woken)
+		}
+		if r.unchanged(repo, r.basisOf(repo, "one"), &report{}) != nil {
+			t.Errorf("%T: the repository finds the world as it was", o)
+		}
+	}
+}
 
 // TestUnchanged: a pass that left nothing to do stands for the next as long as nothing that it depends on has changed.
 func TestUnchanged(t *testing.T) {

@@ -148,10 +148,12 @@ var _ = Describe("A placement with bad input", func() {
 	It("says that scores have expired, by the condition and a warning", func(ctx SpecContext) {
 		t := newTenant(ctx)
 		a, b := t.cluster(ctx, "a", nil), t.cluster(ctx, "b", nil)
-		t.scoreUntil(ctx, b, 90, time.Now().Add(3*time.Second))
+		s := t.score(ctx, b, 90)
 		p := t.placement(ctx, "edge", byUsage)
 		expectChosen(ctx, p, b)
-		expectChosen(ctx, p, a) // nothing but time changes
+		s.Status.ValidUntil = &metav1.Time{Time: time.Now().Add(2 * time.Second)}
+		Expect(hub.Status().Update(ctx, s)).To(Succeed())
+		expectChosen(ctx, p, a) // however much of that is over when the hub hears of it
 		expired := "AddOnPlacementScores " + b + "/usage expired"
 		expectCondition(ctx, p, "PlacementSatisfied", metav1.ConditionTrue, "AllDecisionsScheduled", expired)
 		expectEvent(ctx, p, "Warning", "DecisionUpdate", expired+" in plugin AddOn/usage/cpu")

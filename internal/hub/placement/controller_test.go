@@ -88,7 +88,7 @@ var _ = Describe("A placement", func() {
 		expectChosen(ctx, p, a, b)
 		By("a taint that is added")
 		edit(ctx, &clusterv1.ManagedCluster{}, b, func(c *clusterv1.ManagedCluster) {
-			c.Spec.Taints = []clusterv1.Taint{{Key: clusterv1.ManagedClusterTaintUnreachable, Effect: clusterv1.TaintEffectNoSelect, TimeAdded: metav1.Now()}}
+			c.Spec.Taints = []clusterv1.Taint{{Key: clusterv1.ManagedClusterTaintUnreachable, Effect: clusterv1.TaintEffectNoSelect, TimeAdded: clusterv1.NewTaintTime(time.Now())}}
 		})
 		expectChosen(ctx, p, a)
 		By("a binding that goes")
@@ -205,7 +205,7 @@ var _ = Describe("A placement", func() {
 		})
 		expectChosen(ctx, p, a)
 		edit(ctx, &clusterv1.ManagedCluster{}, a, func(c *clusterv1.ManagedCluster) {
-			c.Spec.Taints = []clusterv1.Taint{{Key: "k", Effect: clusterv1.TaintEffectNoSelect, TimeAdded: metav1.Now()}}
+			c.Spec.Taints = []clusterv1.Taint{{Key: "k", Effect: clusterv1.TaintEffectNoSelect, TimeAdded: clusterv1.NewTaintTime(time.Now())}}
 		})
 		expectChosen(ctx, p) // nothing but time changes
 	})
@@ -346,20 +346,16 @@ var _ = Describe("A placement", func() {
 })
 
 // score writes the score usage/cpu of a cluster, with the namespace that it lives in.
-func (t tenant) score(ctx context.Context, cluster string, value int32) {
-	GinkgoHelper()
-	t.scoreUntil(ctx, cluster, value, time.Now().Add(time.Hour))
-}
-
-func (t tenant) scoreUntil(ctx context.Context, cluster string, value int32, until time.Time) {
+func (t tenant) score(ctx context.Context, cluster string, value int32) *clusterv1alpha1.AddOnPlacementScore {
 	GinkgoHelper()
 	Expect(client.IgnoreAlreadyExists(hub.Create(ctx, namespace(cluster)))).To(Succeed())
 	s := &clusterv1alpha1.AddOnPlacementScore{ObjectMeta: metav1.ObjectMeta{Namespace: cluster, Name: "usage"}}
 	Expect(hub.Create(ctx, s)).To(Succeed())
 	s.Status = clusterv1alpha1.AddOnPlacementScoreStatus{
-		Scores: []clusterv1alpha1.AddOnPlacementScoreItem{{Name: "cpu", Value: value}}, ValidUntil: &metav1.Time{Time: until},
+		Scores: []clusterv1alpha1.AddOnPlacementScoreItem{{Name: "cpu", Value: value}}, ValidUntil: &metav1.Time{Time: time.Now().Add(time.Hour)},
 	}
 	Expect(hub.Status().Update(ctx, s)).To(Succeed())
+	return s
 }
 
 // missing names the first of the clusters that no page holds.

@@ -1,0 +1,44 @@
+package application
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
+)
+
+// TestTakeOver: what an application was before gives it its works and its losses, and wakes it.
+func TestTakeOver(t *testing.T) {
+	lost := []musterv1alpha1.Loss{{At: metav1.NewTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), Clusters: []string{"gone"}}}
+	shop := &musterv1alpha1.Application{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "shop"}, Status: musterv1alpha1.ApplicationStatus{Losses: lost},
+	}
+	store := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "store"}}
+	w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "one", Name: "shop-0", Annotations: map[string]string{musterv1alpha1.ApplicationAnnotation: "retail/shop"},
+	}}
+	api := fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(shop, store, w).WithIndex(&workv1.ManifestWork{}, hub.ApplicationIndex,
+		func(o client.Object) []string { return []string{hub.LiveWork(o.(*workv1.ManifestWork)).Application} }).Build()
+	r := &Applications{Client: api, Reader: api}
+	out := &report{moves: fleet.Moves{"retail/shop": "retail/store"}, world: &fleet.World{Applications: []musterv1alpha1.Application{*store}}}
+	if err := r.takeOver(t.Context(), store, out); err != nil {
+		t.Fatal(err)
+	}
+	if works := out.world.Works; len(works) != 1 || works[0].Name != "shop-0" || works[0].Application != "retail/store" {
+		t.Errorf("works %+v", works)
+	}
+	if diff := cmp.Diff(lost, out.world.Applications[0].Status.Losses); diff != "" {
+		t.Errorf("losses (-want +have):\n%s", diff)
+	}
+	if woken := r.ofWork(t.Context(), w); len(woken) != 2 || woken[1].Name != "store" {
+		t.Errorf("a work of the old name wakes %v", woken)
+	}
+}
