@@ -18,7 +18,7 @@ import (
 // An application is renamed by its file: muster.dev/moved-from says what it was. Nothing is deleted on clusters.
 func TestApplicationsAreRenamed(t *testing.T) {
 	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+placementFile("edge", everyEdge)+
-		applicationFile("shop", "edge", "manifests/shop", "moved", "")+settings("a: red, b: blue")+
+		applicationFile("shop", "edge", "manifests/shop", "moved", ignored)+settings("a: red, b: blue, token: first")+
 		configMapFile("manifests/shop/other.yaml", "other", "color", "red"))
 	f.deliver()
 	f.join("one")
@@ -31,9 +31,12 @@ func TestApplicationsAreRenamed(t *testing.T) {
 	f.run("a rename that takes a cluster away is held like any other commit", renamedAndLess)
 }
 
+// ignored is left to the cluster once it is there, whatever the name of the application.
+const ignored = "  sync: {ignore: [{kind: ConfigMap, name: settings, jsonPointers: [/data/token]}]}"
+
 // renamed is an application file that says what it was.
 func renamed(name, before, placement string) string {
-	file := applicationFile(name, placement, "manifests/shop", "moved", "")
+	file := applicationFile(name, placement, "manifests/shop", "moved", ignored)
 	return strings.Replace(file, "namespace: retail}", fmt.Sprintf("namespace: retail, annotations: {muster.dev/moved-from: %s}}", before), 1)
 }
 
@@ -97,13 +100,14 @@ func stillDefined(f *theFleet) {
 func renamedWithChanges(f *theFleet) {
 	before := map[string]map[string]types.UID{"one": f.objectsOfShop("one"), "two": f.objectsOfShop("two")}
 	gone := []*deletions{f.watchShop("one"), f.watchShop("two")}
-	f.push(without("shop") + renamed("store", "shop", "edge") + settings("a: green"))
+	f.push(without("shop") + renamed("store", "shop", "edge") + settings("a: green, token: second"))
 	f.expectReady("retail/store")
 	f.expectGone("retail/shop")
 	f.expectRepository("Ready", metav1.ConditionTrue, "Succeeded")
 	for _, cluster := range []string{"one", "two"} {
 		f.expectData(cluster, "moved", "settings", "a", "green")
 		f.expectData(cluster, "moved", "settings", "b", "")
+		f.expectData(cluster, "moved", "settings", "token", "first")
 		f.expectSameObjects(cluster, before[cluster])
 		f.expectOneManager(cluster, "settings")
 	}
@@ -138,10 +142,10 @@ func renamedWhileAway(f *theFleet) {
 	f.agents["two"]()
 	f.available("two", false)
 	f.expectRow("retail/store", "two", "Offline")
-	f.push(without("store") + renamed("market", "store", "edge") + settings("a: white"))
+	f.push(without("store") + renamed("market", "store", "edge") + settings("a: white, token: third"))
 	f.expectData("one", "moved", "settings", "a", "white")
 	f.expectRow("retail/market", "two", "Offline")
-	f.push(without("market") + renamed("bazaar", "market", "edge") + settings("a: black"))
+	f.push(without("market") + renamed("bazaar", "market", "edge") + settings("a: black, token: third"))
 	f.expectData("one", "moved", "settings", "a", "black")
 	f.expectRow("retail/bazaar", "two", "Offline")
 	f.eventually(func() string {
@@ -157,6 +161,7 @@ func renamedWhileAway(f *theFleet) {
 	f.expectGone("retail/store")
 	f.expectGone("retail/market")
 	f.expectData("two", "moved", "settings", "a", "black")
+	f.expectData("two", "moved", "settings", "token", "first")
 	f.expectSameObjects("two", before)
 	f.expectOneManager("two", "settings")
 	if names := gone.list(); len(names) > 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"sort"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -134,8 +135,9 @@ func Held(managedFields []any, manager string) string {
 	return ""
 }
 
-// Holds says whether manager holds the path by server-side apply, and whether any other entry does.
-func Holds(object map[string]any, p fieldpath.Path, manager string) (own, others bool, err error) {
+// Holds says whether manager, or one with the prefix family, holds the path by server-side apply, and whether any other entry
+// does. An empty family has no members.
+func Holds(object map[string]any, p fieldpath.Path, manager, family string) (own, others bool, err error) {
 	holders, err := holdersOf(object)
 	if err != nil {
 		return false, false, err
@@ -144,7 +146,8 @@ func Holds(object map[string]any, p fieldpath.Path, manager string) (own, others
 		if !h.holds(p) {
 			continue
 		}
-		if h.manager == manager && h.operation == "Apply" && h.subresource == "" {
+		kin := h.manager == manager || family != "" && strings.HasPrefix(h.manager, family)
+		if kin && h.operation == "Apply" && h.subresource == "" {
 			own = true
 		} else {
 			others = true

@@ -254,7 +254,7 @@ func (p *pass) prepare(t target, live *unstructured.Unstructured) (*unstructured
 		unchanged = live != nil && live.GetAnnotations()[workv1.ManifestConfigSpecHashAnnotationKey] == mark &&
 			owns(p.record, live) != t.orphan
 	}
-	if err := ignorePresent(wanted, live, config.IgnoreFields, config.FieldManager, unchanged); err != nil {
+	if err := ignorePresent(wanted, live, config.IgnoreFields, config.FieldManager, p.applications(), unchanged); err != nil {
 		return nil, false, fmt.Errorf("%w: %w", errIgnoreFields, err)
 	}
 	return wanted, unchanged, nil

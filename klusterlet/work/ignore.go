@@ -183,10 +183,11 @@ func itemElement(i int, item any) fieldpath.PathElement {
 }
 
 // ignorePresent takes fields out of what is applied to an object that exists. A field that only we hold is not taken
-// out but written as it is: leaving it out would give it up, and the API server would remove or reset it.
+// out but written as it is: leaving it out would give it up, and the API server would remove or reset it. We are the manager and
+// those whose names begin with family.
 //
 // Rules about changes by the cluster count too when all is set.
-func ignorePresent(object, live *unstructured.Unstructured, rules []workv1.IgnoreField, manager string, all bool) error {
+func ignorePresent(object, live *unstructured.Unstructured, rules []workv1.IgnoreField, manager, family string, all bool) error {
 	for _, rule := range rules {
 		paths, err := pathsOf(rule)
 		if err != nil {
@@ -197,7 +198,7 @@ func ignorePresent(object, live *unstructured.Unstructured, rules []workv1.Ignor
 		}
 		for _, path := range paths {
 			visit(object.Object, path, nil, func(at fieldpath.Path, _ any) (any, bool) {
-				own, others, err := drift.Holds(live.Object, at, manager)
+				own, others, err := drift.Holds(live.Object, at, manager, family)
 				value, found := drift.Lookup(live.Object, at)
 				if err != nil || others || !own || !found {
 					return nil, true

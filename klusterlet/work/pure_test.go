@@ -127,7 +127,7 @@ func TestIgnorePresent(t *testing.T) {
 			"metadata": map[string]any{"managedFields": []any{row.fields}}}}
 		wanted := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"replicas": int64(3)}}}
 		rules := []workv1.IgnoreField{{Condition: workv1.IgnoreFieldsConditionOnSpokePresent, JSONPointers: []string{"/spec/replicas"}}}
-		if err := ignorePresent(wanted, live, rules, "work-agent", false); err != nil {
+		if err := ignorePresent(wanted, live, rules, "work-agent", "", false); err != nil {
 			t.Fatal(err)
 		}
 		if have := wanted.Object["spec"].(map[string]any)["replicas"]; have != row.want {

@@ -263,6 +263,15 @@ func (p *pass) contested(t target) bool {
 	return len(p.claims.others(claim{t.object.GroupVersionKind().GroupKind(), t.meta.Namespace, t.meta.Name}, p.work.Name)) > 0
 }
 
+// applications is how the field managers of applications begin, where the work is one's: two never share an object for long, and
+// the one that goes takes out what it holds alone. OCM's works know nothing of that.
+func (p *pass) applications() string {
+	if p.mode == modeOCM {
+		return ""
+	}
+	return workv1.DefaultFieldManager + "-"
+}
+
 // drifted is the report that the status shows of a manifest: the one of this process, else the one that is there.
 func (p *pass) drifted(t target, s *seen) drift.Report {
 	if s.checked || !s.drift.Empty() {
