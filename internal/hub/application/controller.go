@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,6 +52,7 @@ type Applications struct {
 	followed  followed
 	mu        sync.Mutex
 	published map[types.NamespacedName]published
+	undecided map[types.NamespacedName]time.Time // since when decisions are incomplete
 }
 
 // report is how far a reconciliation came.
@@ -80,12 +82,38 @@ func (r *Applications) Reconcile(ctx context.Context, app *musterv1alpha1.Applic
 		return r.finalize(ctx, app)
 	}
 	out, err := r.sync(ctx, app)
+	if wait := r.forbear(client.ObjectKeyFromObject(app), out); wait > 0 && err == nil {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
 	again, perr := r.publish(ctx, app, statusOf(app, out, err))
 	// Not before the status is written: it forgets the losses that the approval covers, and the next pass knows of no approval.
 	if err == nil && perr == nil && again == 0 && usedUp(app, out) {
 		perr = errors.Join(perr, hub.WithdrawApproval(ctx, r.Client, app))
 	}
 	return resultOf(out, again, errors.Join(err, perr))
+}
+
+// forbearance is how long decisions may be incomplete before it is told.
+const forbearance = 10 * time.Second
+
+// forbear says how long an application is still left as its status says although its decisions are incomplete: they are for a
+// moment whenever a placement changes, and nothing is lost meanwhile.
+func (r *Applications) forbear(key types.NamespacedName, out *report) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if out.planned == nil || !slices.ContainsFunc(out.planned.Faults, func(f fleet.Fault) bool { return f.Reason == fleet.DecisionsIncomplete }) {
+		delete(r.undecided, key)
+		return 0
+	}
+	since, ok := r.undecided[key]
+	if !ok {
+		since = r.Now()
+		if r.undecided == nil {
+			r.undecided = map[types.NamespacedName]time.Time{}
+		}
+		r.undecided[key] = since
+	}
+	return since.Add(forbearance).Sub(r.Now())
 }
 
 // setFinalizer adds or removes our finalizer by a patch of nothing else: the spec is Git's.

@@ -287,6 +287,7 @@ func (r *Applications) forget(key types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.published, key)
+	delete(r.undecided, key)
 }
 
 // removeLast takes a work of an application that goes away as its deletion policy says. A deletion is not begun on a cluster

@@ -20,6 +20,17 @@ type fetch struct {
 	revision string
 	from     string // the spec that it was made with
 	err      error
+	failures int // in a row
+}
+
+// due is when to look again: at the interval, and sooner after a failure, since a webhook that found the remote away does not come
+// again, nor does anything tell of a Secret that was corrected.
+func (f fetch) due(repo *musterv1alpha1.FleetRepository) time.Time {
+	interval := repo.Spec.Interval.Duration
+	if f.failures > 0 {
+		interval = min(interval, 5*time.Second<<min(f.failures-1, 6))
+	}
+	return f.at.Add(interval)
 }
 
 // fetch looks at the remote when it is due: at the interval, after a webhook, after a change of the spec. It returns the
@@ -27,7 +38,7 @@ type fetch struct {
 func (r *Repositories) fetch(ctx context.Context, repo *musterv1alpha1.FleetRepository, out *report) string {
 	last := r.lookup(ctx, repo)
 	out.fetchErr, out.fetched = last.err, last.revision
-	out.again = max(time.Second, time.Until(last.at.Add(repo.Spec.Interval.Duration)))
+	out.again = max(time.Second, last.due(repo).Sub(r.Now()))
 	if out.fetched == "" {
 		out.fetched = repo.Status.FetchedRevision
 	}
@@ -55,14 +66,17 @@ func (r *Repositories) lookup(ctx context.Context, repo *musterv1alpha1.FleetRep
 	triggered := r.triggers[key]
 	delete(r.triggers, key)
 	r.mu.Unlock()
-	if known && !triggered && last.from == from && r.Now().Before(last.at.Add(repo.Spec.Interval.Duration)) {
+	if known && !triggered && last.from == from && r.Now().Before(last.due(repo)) {
 		return last
 	}
 	next := fetch{from: from}
 	next.revision, next.err = r.fetchRemote(ctx, repo)
 	next.at = r.Now()
-	if next.err != nil && last.from == from {
-		next.revision = last.revision
+	if next.err != nil {
+		next.failures = last.failures + 1
+		if last.from == from {
+			next.revision = last.revision
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
