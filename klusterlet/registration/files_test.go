@@ -161,3 +161,30 @@ func TestRotationDue(t *testing.T) {
 		t.Errorf("a quarter of its life is left at %s", got)
 	}
 }
+
+// TestJoinedBefore: an agent that has joined starts without the bootstrap kubeconfig, as long as its certificate is good.
+func TestJoinedBefore(t *testing.T) {
+	user := rules.UserName("edge-1", "a1")
+	for name, test := range map[string]struct {
+		notAfter time.Time
+		want     bool
+	}{"good": {time.Now().Add(time.Hour), true}, "expired": {time.Now().Add(-time.Minute), false}} {
+		certificate, key := issue(t, user, test.notAfter)
+		kubeconfig, err := hubEndpoint{name: "hub", server: "https://hub.example:6443", ca: []byte("ca")}.kubeconfig()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := &files{dir: t.TempDir()}
+		if err := f.put(t.Context(), map[string][]byte{kubeconfigFile: kubeconfig, certificateFile: certificate, keyFile: key}); err != nil {
+			t.Fatal(err)
+		}
+		a := &Agent{BootstrapKubeconfig: filepath.Join(t.TempDir(), "gone")}
+		a.state.cluster, a.state.agent = "edge-1", "a1"
+		if err := a.join(t.Context(), f, nil); (err == nil) != test.want {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := a.join(t.Context(), f, errRejoin); err == nil {
+			t.Errorf("%s: a certificate that the hub does not take is used again", name)
+		}
+	}
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -19,12 +21,22 @@ import (
 	rules "github.com/muster-io/muster/internal/registration"
 )
 
+// joinedBefore says that the files lead to a hub by themselves: a bootstrap kubeconfig is good for joining, and need not stay.
+func (a *Agent) joinedBefore(f *files) bool {
+	kept, err := endpointOf(f.get(kubeconfigFile), filepath.Join(f.dir, kubeconfigFile))
+	return err == nil && valid(f, kept, a.state.cluster, a.state.agent, time.Now()) == nil
+}
+
 // join returns when the agent holds a certificate that is good as far as it can tell. Ended is why the session before did,
 // nil when there was none.
 func (a *Agent) join(ctx context.Context, f *files, ended error) error {
 	log := logr.FromContextOrDiscard(ctx)
 	hash := a.bootstrapHash()
 	endpoint, config, err := a.bootstrap()
+	if errors.Is(err, fs.ErrNotExist) && ended == nil && a.joinedBefore(f) {
+		log.Info("using the certificate that is there; the bootstrap kubeconfig is not", "file", a.BootstrapKubeconfig)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
