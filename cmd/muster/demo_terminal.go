@@ -121,7 +121,7 @@ func (d *demo) edit(file, before, after string) error {
 
 // commit commits everything.
 func (d *demo) commit(message string) error {
-	d.typed("git commit -am %q", message)
+	d.typed("git add -A && git commit -qm %q", message)
 	return d.git([]string{"add", "--all"}, []string{"commit", "--quiet", "--message", message})
 }
 
@@ -130,7 +130,7 @@ func (d *demo) pushed() (revision string, at time.Time, err error) {
 	if revision, err = d.head(); err != nil {
 		return "", at, err
 	}
-	d.typed("git push")
+	d.typed("git push -u origin HEAD")
 	err = d.git([]string{"push", "--quiet", "--set-upstream", "origin", "HEAD"})
 	return revision, time.Now(), err
 }
