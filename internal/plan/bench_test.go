@@ -44,7 +44,7 @@ func BenchmarkBuild(b *testing.B) {
 		floor += four.build(b, commitOf(benchFleet(benchRegions)), benchRegions, benchRegions*benchApplications).Seconds()
 
 		p := newBenchPlanner()
-		highest := heapPeak()
+		highest := heapPeak("/memory/classes/heap/objects:bytes")
 		first += p.build(b, commitOf(files), benchClusters, benchRegions*benchApplications).Seconds()
 		peak = max(peak, highest())
 		for _, c := range changes {
@@ -104,9 +104,9 @@ func (p *benchPlanner) build(b *testing.B, tree fleet.Tree, clusters int, render
 }
 
 // heapPeak begins to watch the heap; what it returns ends that and gives the highest it was above where it began, in MiB.
-func heapPeak() func() float64 {
+func heapPeak(metric string) func() float64 {
 	runtime.GC()
-	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	heap := []metrics.Sample{{Name: metric}}
 	metrics.Read(heap)
 	before := heap[0].Value.Uint64()
 	highest := before
