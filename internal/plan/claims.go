@@ -2,6 +2,8 @@ package plan
 
 import (
 	"cmp"
+	"fmt"
+	"maps"
 	"slices"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -44,6 +46,7 @@ func (p *Plan) settleClaims() {
 			claimants[c.Name] = append(claimants[c.Name], work.Claimant{Application: a.Key(), Objects: claimedObjects(c)})
 		}
 	}
+	moving := p.release(claims)
 	faults := map[string]map[string]fleet.Fault{} // by application and cluster
 	for cluster, list := range claimants {
 		for app, fault := range claims.Resolve(cluster, list) {
@@ -53,6 +56,12 @@ func (p *Plan) settleClaims() {
 			faults[app][cluster] = fault
 		}
 	}
+	for _, f := range moving.circles() {
+		if faults[f.Application] == nil {
+			faults[f.Application] = map[string]fleet.Fault{}
+		}
+		faults[f.Application][f.Cluster] = f
+	}
 	for _, a := range p.Applications {
 		a.refuse(claims.Holder, func(c Cluster) *fleet.Fault {
 			if f, ok := faults[a.Key()][c.Name]; ok {
@@ -61,6 +70,157 @@ func (p *Plan) settleClaims() {
 			return nil
 		})
 	}
+}
+
+// handover is an object that goes from one application of a plan to another on a cluster.
+type handover struct {
+	cluster  string
+	object   fleet.ObjectKey
+	from, to string
+}
+
+type handovers []handover
+
+// release lets every object go that its holder does not want any more and another application of the plan does.
+func (p *Plan) release(claims *work.Claims) handovers {
+	var list handovers
+	for _, a := range p.Applications {
+		for _, c := range a.Clusters {
+			for _, o := range claimedObjects(c) {
+				lw := claims.Holder(c.Name, o)
+				if lw == nil || lw.Application == a.Key() || !p.Yields(lw.Application, c.Name, o) {
+					continue
+				}
+				list = append(list, handover{c.Name, o.Identity(), lw.Application, a.Key()})
+			}
+		}
+	}
+	for _, h := range list {
+		claims.Release(h.cluster, h.object)
+	}
+	return list
+}
+
+// circles are faults of applications that give each other objects on a cluster: each would wait for the other, since what
+// gives an object away changes only when the other one has it.
+func (l handovers) circles() []fleet.Fault {
+	to := map[[2]string][]handover{} // by cluster and giver
+	for _, h := range l {
+		to[[2]string{h.cluster, h.from}] = append(to[[2]string{h.cluster, h.from}], h)
+	}
+	var faults []fleet.Fault
+	for giver, first := range to {
+		reached, next := map[string]bool{}, slices.Clone(first)
+		for len(next) > 0 && !reached[giver[1]] {
+			h := next[0]
+			if next = next[1:]; !reached[h.to] {
+				reached[h.to] = true
+				next = append(next, to[[2]string{h.cluster, h.to}]...)
+			}
+		}
+		if reached[giver[1]] {
+			h := first[0]
+			faults = append(faults, fleet.Fault{
+				Reason: fleet.ObjectClaimed, Move: fleet.Author, Application: h.from, Cluster: h.cluster, Object: h.object.String(),
+				Message: fmt.Sprintf("goes to application %s, which gives objects in return: move them in one direction first, and back in the next commit", h.to),
+			})
+		}
+	}
+	return faults
+}
+
+// Yields says that an application of the plan, which was planned for the cluster or is not meant for it, does not want an object.
+func (p *Plan) Yields(application, cluster string, object fleet.ObjectKey) bool {
+	a := p.Find(application)
+	if a == nil {
+		return false
+	}
+	if faulty, all := a.Faulty(); all || faulty[cluster] {
+		return false
+	}
+	return !a.wants(cluster, object)
+}
+
+// wants says that the commit asks for an object in an application's content on a cluster, also where it was refused.
+func (a *Application) wants(cluster string, object fleet.ObjectKey) bool {
+	keys := a.refused[cluster]
+	if c := a.On(cluster); c != nil {
+		keys = append(claimedObjects(*c), keys...)
+	}
+	return slices.ContainsFunc(keys, func(k fleet.ObjectKey) bool { return k.Identity() == object.Identity() })
+}
+
+// Wanted is another application of the plan whose content has the object on the cluster, or "".
+func (p *Plan) Wanted(cluster string, object fleet.ObjectKey, except string) string {
+	for _, a := range p.Applications {
+		if a.Key() != except && a.wants(cluster, object) {
+			return a.Key()
+		}
+	}
+	return ""
+}
+
+// leave says of every application what becomes of the objects that it lets go.
+func (p *Plan) leave() {
+	at := map[objectOn][]fleet.LiveWork{} // made when it is needed
+	works := func(cluster string, object fleet.ObjectKey) []fleet.LiveWork {
+		if len(at) == 0 {
+			for _, lw := range p.World.Works {
+				for _, o := range lw.Objects {
+					key := objectOn{lw.Cluster, o.Identity()}
+					at[key] = append(at[key], lw)
+				}
+			}
+		}
+		return at[objectOn{cluster, object.Identity()}]
+	}
+	for _, a := range p.Applications {
+		a.Leave(func(cluster string, object fleet.ObjectKey) string { return p.Wanted(cluster, object, a.Key()) }, works)
+	}
+}
+
+type objectOn struct {
+	cluster string
+	object  fleet.ObjectKey
+}
+
+// Leave notes what becomes of objects in the application's live works that it does not want any more: which application of the
+// commit wants them, and which of its works have them.
+func (a *Application) Leave(wanted func(cluster string, object fleet.ObjectKey) string, works func(cluster string, object fleet.ObjectKey) []fleet.LiveWork) {
+	a.awaited = map[string]map[fleet.ObjectKey]string{}
+	noted := map[string]bool{}
+	for _, cluster := range slices.Sorted(maps.Keys(a.live)) {
+		for o := range a.leaves(cluster) {
+			gainer := wanted(cluster, o)
+			if gainer == "" {
+				continue
+			}
+			if a.awaited[cluster] == nil {
+				a.awaited[cluster] = map[fleet.ObjectKey]string{}
+			}
+			a.awaited[cluster][o] = gainer
+			for _, other := range works(cluster, o) {
+				if at := cluster + "/" + other.Name; other.Application == gainer && !noted[at] {
+					noted[at] = true
+					a.elsewhere = append(a.elsewhere, other)
+				}
+			}
+		}
+	}
+}
+
+// leaves are the objects of the application's live works on a cluster that are not in its content.
+func (a *Application) leaves(cluster string) map[fleet.ObjectKey]bool {
+	left := a.holds(cluster)
+	if c := a.On(cluster); c != nil {
+		for _, m := range c.content.heads {
+			delete(left, m.Key.Identity())
+		}
+	}
+	for _, o := range a.refused[cluster] {
+		delete(left, o.Identity())
+	}
+	return left
 }
 
 // claimedObjects are those that only one application may have on a cluster: all but the namespace that it shares.
@@ -108,6 +268,10 @@ func (a *Application) refuse(holder func(cluster string, object fleet.ObjectKey)
 		}
 		f.File, f.Line = cmp.Or(f.File, a.File), cmp.Or(f.Line, a.Line)
 		a.Faults = append(a.Faults, *f)
+		if a.refused == nil {
+			a.refused = map[string][]fleet.ObjectKey{}
+		}
+		a.refused[c.Name] = claimedObjects(c)
 		if rest, gives := a.giveUp(c, holder); gives {
 			clusters = append(clusters, rest)
 		}
@@ -169,11 +333,13 @@ func (a *Application) holds(cluster string) map[fleet.ObjectKey]bool {
 
 // Claim makes a fault of every cluster on which another application has one of the objects: it is in that one's live work, or
 // nobody holds it and it is planned for that one.
-func (a *Application) Claim(holder func(cluster string, object fleet.ObjectKey) *fleet.LiveWork, planned func(cluster string, object fleet.ObjectKey) string) {
+// But what its holder lets go of in the same commit, which the plan then gives to this application, is no fault.
+func (a *Application) Claim(holder func(cluster string, object fleet.ObjectKey) *fleet.LiveWork, planned func(cluster string, object fleet.ObjectKey) string,
+	yields func(application, cluster string, object fleet.ObjectKey) bool) {
 	a.refuse(holder, func(c Cluster) *fleet.Fault {
 		for _, o := range claimedObjects(c) {
 			other := ""
-			if lw := holder(c.Name, o); lw != nil {
+			if lw := holder(c.Name, o); lw != nil && !(lw.Application != a.Key() && yields(lw.Application, c.Name, o)) {
 				other = lw.Application
 			} else {
 				other = planned(c.Name, o)

@@ -77,6 +77,10 @@ type Application struct {
 	live     map[string][]fleet.LiveWork
 	// elsewhere are live works of other applications that hold what this one gives up.
 	elsewhere []fleet.LiveWork
+	// refused are the objects of contents that claims have refused, by cluster.
+	refused map[string][]fleet.ObjectKey
+	// awaited are, by cluster, objects of live works that this application lets go and that another one of the commit wants.
+	awaited map[string]map[fleet.ObjectKey]string
 }
 
 // Cluster is one application on one cluster.
@@ -192,6 +196,7 @@ func (p *Planner) Loaded(ctx context.Context, s fleet.Snapshot, defs *fleet.Defi
 		return nil, err
 	}
 	out.settleClaims()
+	out.leave()
 	out.digest()
 	out.remedies()
 	fleet.SortFaults(out.Faults)

@@ -38,6 +38,7 @@ type guard struct {
 	// off is true when any loss is allowed: nothing has to be remembered.
 	off     bool
 	holders holders
+	awaited map[string]map[fleet.ObjectKey]string
 }
 
 // guardOf counts against what is live and was lately, and not against the plan before, so that many small commits add up:
@@ -53,7 +54,7 @@ type guard struct {
 // decided, and a repository that drops it is guarded where its definitions are pruned.
 func (d *decider) guardOf(changes work.Changes) guard {
 	g := guard{
-		lost: map[string]bool{}, left: map[string]bool{}, holders: d.holders, off: d.in.MaxClusterPercent >= 100,
+		lost: map[string]bool{}, left: map[string]bool{}, holders: d.holders, awaited: d.in.Awaited, off: d.in.MaxClusterPercent >= 100,
 		approved: d.in.PlanDigest != "" && d.in.ApprovedPlan == d.in.PlanDigest,
 	}
 	goes := map[string]bool{} // works that are being deleted, or that could be but for the guard
@@ -97,7 +98,7 @@ func (d *decider) couldGo(c work.Change) bool {
 // givenUp is true when works that stay hold all objects of a work: it goes, and the objects do not.
 func (d *decider) givenUp(c work.Change) bool {
 	return len(c.Live.Objects) > 0 && !slices.ContainsFunc(c.Live.Objects, func(key fleet.ObjectKey) bool {
-		return len(d.holders[objectOn{c.Cluster, key.Identity()}]) == 0
+		return len(d.holders[objectOn{c.Cluster, key.Identity()}]) == 0 && d.in.Awaited[c.Cluster][key.Identity()] == ""
 	})
 }
 
@@ -137,7 +138,7 @@ func (g guard) protected(c work.Change, gone []fleet.ObjectKey) []fleet.ObjectKe
 	}
 	var list []fleet.ObjectKey
 	for _, key := range gone {
-		if !isProtected(key) || staysBehind(c.Live, key) || len(g.holders[objectOn{c.Cluster, key.Identity()}]) > 0 {
+		if !isProtected(key) || staysBehind(c.Live, key) || len(g.holders[objectOn{c.Cluster, key.Identity()}]) > 0 || g.awaited[c.Cluster][key.Identity()] != "" {
 			continue
 		}
 		list = append(list, key)

@@ -85,6 +85,9 @@ func (d *decider) moved(c *work.Change, gone []fleet.ObjectKey) (HeldReason, str
 	for _, key := range gone {
 		gaining := d.holders[objectOn{c.Cluster, key.Identity()}]
 		if len(gaining) == 0 {
+			if by := d.in.Awaited[c.Cluster][key.Identity()]; by != "" {
+				return MovePending, fmt.Sprintf("%s moves to application %s, which does not have it yet", key, by)
+			}
 			continue // not wanted any more
 		}
 		i := slices.IndexFunc(gaining, func(g work.Change) bool { return applied(g.Live, key) })

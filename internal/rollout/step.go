@@ -36,8 +36,10 @@ type Input struct {
 	MaxClusterPercent int
 	// Losses that count against the guard: see Lately.
 	Losses []musterv1alpha1.Loss
-	// Elsewhere are live works of other applications that hold objects which this one gives up.
+	// Elsewhere are live works of other applications that hold objects which this one lets go.
 	Elsewhere []fleet.LiveWork
+	// Awaited are, by cluster, objects that this application lets go and the application that wants them.
+	Awaited map[string]map[fleet.ObjectKey]string
 }
 
 // Step is what may be done now, and what may not.

@@ -90,6 +90,11 @@ func (c *Claims) Holder(cluster string, object fleet.ObjectKey) *fleet.LiveWork 
 	return c.holders[claimKey{cluster, object.Identity()}]
 }
 
+// Release makes an object nobody's on a cluster: its holder lets it go.
+func (c *Claims) Release(cluster string, object fleet.ObjectKey) {
+	delete(c.holders, claimKey{cluster, object.Identity()})
+}
+
 // Resolve tells which claimants cannot have what they want on a cluster, with the fault ObjectClaimed for each. An
 // application that gets a fault gets none of its objects. Claims stay as they are; the order of claimants does not matter.
 func (c *Claims) Resolve(cluster string, claimants []Claimant) map[string]fleet.Fault {

@@ -36,11 +36,43 @@ func (r *Applications) claims(ctx context.Context, a *plan.Application, delivere
 		}
 		return delivered.Claimed(cluster, object, a.Key())
 	}
-	a.Claim(holder, planned)
+	yields := func(application, cluster string, object fleet.ObjectKey) bool {
+		return delivered != nil && delivered.Yields(application, cluster, object)
+	}
+	a.Claim(holder, planned, yields)
+	a.Leave(func(cluster string, object fleet.ObjectKey) string {
+		if delivered == nil { // the hub has just started: whoever has it may want it
+			return r.anotherWith(ctx, a, cluster, object, moves, &failed)
+		}
+		return delivered.Wanted(cluster, object, a.Key())
+	}, func(cluster string, object fleet.ObjectKey) []fleet.LiveWork {
+		return r.liveWith(ctx, cluster, object, moves, &failed)
+	})
 	if failed != nil {
 		return fmt.Errorf("look up the claims of %s: %w", a.Key(), failed)
 	}
 	return nil
+}
+
+// liveWith are the works on a cluster that hold an object.
+func (r *Applications) liveWith(ctx context.Context, cluster string, object fleet.ObjectKey, moves fleet.Moves, failed *error) []fleet.LiveWork {
+	works, err := r.worksWith(ctx, cluster, object)
+	*failed = errors.Join(*failed, err)
+	live := make([]fleet.LiveWork, 0, len(works))
+	for i := range works {
+		live = append(live, hub.LiveWork(&works[i]))
+	}
+	return moves.Works(live)
+}
+
+// anotherWith is another application whose work holds an object on a cluster, or "".
+func (r *Applications) anotherWith(ctx context.Context, a *plan.Application, cluster string, object fleet.ObjectKey, moves fleet.Moves, failed *error) string {
+	for _, lw := range r.liveWith(ctx, cluster, object, moves, failed) {
+		if lw.Application != "" && lw.Application != a.Key() {
+			return lw.Application
+		}
+	}
+	return ""
 }
 
 // holder is the live work that has the object on the cluster. When works of several applications hold it, which happens when
