@@ -390,12 +390,51 @@ func TestMatchingRepository(t *testing.T) {
 		"with credentials":                      {"https://me:secret@git.example.com/acme/fleet", "", "muster-system/fleet"},
 		"a folder of it":                        {"https://git.example.com/acme/mono.git", "fleet", "retail/shop"},
 		"another folder of it":                  {"https://git.example.com/acme/mono.git", "other", defaultRepository},
+		"by the port of another way":            {"http://Git.example.com:18080/acme/fleet.git", ".", "muster-system/fleet"},
+		"by SSH on a port":                      {"ssh://git@git.example.com:12222/acme/mono.git", "fleet", "retail/shop"},
 		"on this disk":                          {"file:///srv/fleet", ".", "local/disk"},
 		"another":                               {"https://git.example.com/acme/else", "", defaultRepository},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := matching(repositories, []string{row.url}, row.path); got != row.want {
-				t.Errorf("got %s, want %s", got, row.want)
+			got, _, err := standsFor(repositories, "", place{[]string{row.url}, row.path})
+			if got != row.want || err != nil {
+				t.Errorf("got %s %v, want %s", got, err, row.want)
+			}
+		})
+	}
+}
+
+// TestStandsFor: a plan for another repository than the files are of looks well, so that a guess is said and a wrong name refused.
+func TestStandsFor(t *testing.T) {
+	shop := repositoryName{Name: "retail/shop", URL: "https://git.example.com/acme/mono", Path: "fleet"}
+	beta := repositoryName{Name: "retail/beta", URL: "https://git.example.com/acme/mono", Path: "fleet"}
+	main := repositoryName{Name: defaultRepository, URL: "https://git.example.com/acme/fleet"}
+	mono := place{[]string{"git@git.example.com:acme/mono.git"}, "fleet"}
+	for name, row := range map[string]struct {
+		there  []repositoryName
+		named  string
+		files  place
+		want   string
+		guess  string
+		errHas string
+	}{
+		"matches":          {there: []repositoryName{main, shop}, files: mono, want: "retail/shop"},
+		"the only one":     {there: []repositoryName{shop}, files: place{}, want: "retail/shop", guess: "no FleetRepository has the URL and the path of these files, so that they stand for retail/shop: --repository"},
+		"one of several":   {there: []repositoryName{main, shop}, files: place{}, want: defaultRepository, guess: "stand for muster-system/fleet: --repository"},
+		"none is there":    {files: mono, want: defaultRepository, guess: "muster-system/fleet, which is not there"},
+		"several match":    {there: []repositoryName{shop, beta}, files: mono, errHas: "the path of retail/beta, retail/shop: say with --repository"},
+		"named of several": {there: []repositoryName{shop, beta}, named: "retail/beta", files: mono, want: "retail/beta"},
+		"named another":    {there: []repositoryName{main, shop}, named: "retail/shop", files: place{[]string{main.URL}, ""}, want: "retail/shop"},
+		"named, not there": {there: []repositoryName{main, shop}, named: "x/y", files: mono, errHas: "there are muster-system/fleet, retail/shop"},
+		"named nearly":     {there: []repositoryName{main, shop}, named: "retail/shp", files: mono, errHas: "did you mean retail/shop?"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, guess, err := standsFor(row.there, row.named, row.files)
+			if got != row.want || !strings.Contains(guess, row.guess) || (guess == "") != (row.guess == "") || (err == nil) != (row.errHas == "") {
+				t.Errorf("got %q, guess %q, %v", got, guess, err)
+			}
+			if err != nil {
+				expect(t, err.Error(), row.errHas)
 			}
 		})
 	}

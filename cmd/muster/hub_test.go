@@ -216,6 +216,10 @@ func TestDiffInWorlds(t *testing.T) {
 	h := newTestHub(t)
 	dir := gitFleet(t)
 	h.deliver(t, dir)
+	h.namespace(t, "muster-system")
+	r := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}}
+	r.Spec.URL, r.Spec.Interval.Duration = "file://"+dir, time.Minute
+	h.make(t, r)
 	file := filepath.Join(t.TempDir(), "world.json")
 
 	text := h.muster(t, 0, "diff", "--repo", dir)

@@ -121,22 +121,25 @@ func (c *cli) know(ctx context.Context, repo string, flags worldFlags) (*knowled
 		}
 		return &knowledge{world: w, hub: lookAtHub(ctx, reader, c.now()), repositories: repositories.Items}, nil
 	}
-	s, err := folderOf(slices.DeleteFunc([]string{repo}, func(dir string) bool { return dir == "" }))
+	s, files, err := folderOf(slices.DeleteFunc([]string{repo}, func(dir string) bool { return dir == "" }))
 	if err != nil {
 		return nil, err
 	}
-	w, note, err := c.worldOf(ctx, flags, nil, "")
+	w, note, err := c.worldOf(ctx, flags, files)
 	if err != nil {
 		return nil, err
 	}
-	place := s.Repository
+	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
 	p, err := planner.Build(ctx, s, w.World)
 	if err != nil {
 		return nil, err
 	}
-	if err := noFleet(p, s.Tree, place); err != nil && repo != "" { // a saved world is asked wherever one is
+	switch err := noFleet(p, s.Tree, dir); {
+	case err == nil:
+		c.warn(note)
+	case repo != "": // a saved world is asked wherever one is
 		return nil, err
 	}
 	return &knowledge{world: p.World, plan: p}, nil
