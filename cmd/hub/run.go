@@ -273,7 +273,11 @@ func (p *parts) beat(controllers []string) error {
 	if err != nil {
 		return fmt.Errorf("name this hub: %w", err)
 	}
-	return p.mgr.Add(&hub.Heartbeat{Client: p.mgr.GetClient(), Holder: fmt.Sprintf("%s %d", host, os.Getpid()), Now: time.Now})
+	h := &hub.Heartbeat{Client: p.mgr.GetClient(), Holder: fmt.Sprintf("%s %d", host, os.Getpid()), Now: time.Now}
+	if slices.Contains(controllers, "fleetrepository") || slices.Contains(controllers, "application") {
+		h.HubCluster = &p.HubCluster
+	}
+	return p.mgr.Add(h)
 }
 
 // serveWebhooks listens for Git hosts that say that a repository changed.

@@ -350,12 +350,19 @@ func TestHeartbeatIsRead(t *testing.T) {
 	h.make(t, lease)
 	expect(t, h.muster(t, 0, "status"), "HUB last seen 3m ago: what is shown may be old", "muster up")
 	update := beat(now.Add(time.Hour))
+	update.Annotations = map[string]string{musterv1alpha1.HubClusterAnnotation: "local"}
 	update.ResourceVersion = lease.ResourceVersion
 	if err := h.Update(t.Context(), update); err != nil {
 		t.Fatal(err)
 	}
 	if text := h.muster(t, 0, "status"); strings.Contains(text, "HUB") {
 		t.Errorf("the hub runs:\n%s", text)
+	}
+	file := filepath.Join(t.TempDir(), "world.json") // plans depend on which cluster the hub is
+	h.muster(t, 0, "world", "save", file)
+	w, err := readWorld(file)
+	if err != nil || w.HubCluster != "local" {
+		t.Errorf("the saved world says that the hub is %q (%v)", w.HubCluster, err)
 	}
 }
 

@@ -147,6 +147,11 @@ func (c *cli) hubWorld(ctx context.Context) (savedWorld, error) {
 		return savedWorld{}, err
 	}
 	observed.Origin = "hub " + config.Host
+	pulse, err := hub.ReadPulse(ctx, client, c.now())
+	if err != nil {
+		fmt.Fprintf(c.errs, "muster: which cluster the hub itself is cannot be seen, so that what tenants may not deliver to it is not in the plan: %s\n", oneLine(err.Error()))
+	}
+	observed.HubCluster = pulse.HubCluster
 	w := savedWorld{World: *observed}
 	var repositories musterv1alpha1.FleetRepositoryList
 	if err := client.List(ctx, &repositories); err != nil {
