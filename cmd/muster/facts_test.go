@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -158,6 +159,14 @@ func TestTroubleOfTheWhole(t *testing.T) {
 			[]string{"Ready; its history was rewritten", "the history was rewritten: b does not follow"}, "ask who force-pushed", `"rewritten":"the history was rewritten: b does not follow"`},
 		"wrong path": {"it stands in no file", fault(musterv1alpha1.Fault{Reason: "ContentMissing", Message: "commit aaaaaaa has no folder flete", Move: "Author"}),
 			[]string{"ContentMissing: commit aaaaaaa has no folder flete"}, "correct spec.path: kubectl -n muster-system edit fleetrepository fleet", `"what":"ContentMissing`},
+		"not its right": {"the file is well: who may write it is another matter", fault(musterv1alpha1.Fault{Reason: "Forbidden", File: "applications/new.yaml", Line: 1, Message: "account a may not write it", Move: "Author"}),
+			[]string{"Forbidden: account a may not write it"}, "give the account the right that it lacks, or take applications/new.yaml:1 out", `"what":"Forbidden`},
+		"unbound": {"nothing is wrong with the Secret", fault(musterv1alpha1.Fault{Reason: "SourceUnavailable", Message: `read Secret a/b: secrets "b" is forbidden: User "h" cannot get resource "secrets" in API group ""`, Move: "Machine"}),
+			nil, "kubectl -n muster-system create rolebinding muster:repositories --clusterrole=muster:repositories --serviceaccount=muster-system:muster-hub", `"what":"SourceUnavailable`},
+		"long": {"the cause stands at its end", fault(musterv1alpha1.Fault{Reason: "RenderFailed", Message: strings.Repeat("a template calls a template, ", 20) + "which has no label", Move: "Author"}),
+			[]string{"a template, which has no label\n                       → kubectl"}, "describe fleetrepository fleet", `which has no label"`},
+		"a name of the hub's": {"accepting it would fail", func(f *hubFacts) { f.clusters = []clusterv1.ManagedCluster{managed("kube-system", false)} },
+			[]string{"kube-system          asks to join, and never can"}, "kubectl delete managedcluster kube-system", `"who":"kube-system"`},
 		"empty": {"nothing was ever pushed", fault(musterv1alpha1.Fault{Reason: "RepositoryEmpty", Message: "it has no commit", Move: "Author"}),
 			[]string{"RepositoryEmpty: it has no commit"}, "push the fleet's definitions to it", `"what":"RepositoryEmpty`},
 		"refused file": {"a huge or binary file, or a link that leaves", fault(musterv1alpha1.Fault{Reason: "ContentRefused", File: "clusters/b.yaml", Message: "it is binary", Move: "Author"}),
@@ -186,6 +195,43 @@ func TestTroubleOfTheWhole(t *testing.T) {
 				t.Errorf("%s: all is said to be well", row.why)
 			}
 		})
+	}
+}
+
+// TestNarrowTerminal: lines that a terminal would break are broken between words, and the state is what is cut.
+func TestNarrowTerminal(t *testing.T) {
+	f := fleetFacts()
+	f.repositories[0].Status.Faults[0].Message = "the value of label region is missing on the cluster"
+	f.repositories[0].Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "False", Reason: "Faults", Message: strings.Repeat("long ", 30)}}
+	p := &printer{width: 80}
+	printOverview(p, overviewOf(f, time.Unix(720, 0)), time.Unix(720, 0))
+	expect(t, p.b.String(), "  muster-system/fleet  retail/web on a: RenderFailed: the value of label region",
+		"                       is missing on the cluster\n                       → correct values.yaml:12\n", "…\n")
+	for line := range strings.Lines(p.b.String()) {
+		if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > 84 { // a state has 20 characters at least
+			t.Errorf("too wide: %q", line)
+		}
+	}
+}
+
+// TestRepositoryStatus: whatever the overview cuts is there whole.
+func TestRepositoryStatus(t *testing.T) {
+	f := fleetFacts()
+	r := &f.repositories[0]
+	r.Spec.URL, r.Spec.Path = "https://me:secret@git.example.com/fleet", "acme"
+	r.Status.FaultCount = 4
+	r.Status.Conditions = []metav1.Condition{{Type: "Planned", Status: "False", Reason: "Faults", Message: strings.Repeat("long ", 30) + "end"}}
+	r.Status.Faults = append(r.Status.Faults, musterv1alpha1.Fault{Reason: "RenderFailed", Application: "retail/cart", Cluster: "a", Clusters: 3, File: "cart.yaml", Message: "no such key", Move: "Author"})
+	c := &cli{now: func() time.Time { return time.Unix(720, 0) }}
+	a := c.repositoryStatus(f, r)
+	p := &printer{}
+	a.table(p)
+	expect(t, p.b.String(), "REPOSITORY muster-system/fleet   Waiting", "  https://git.example.com/fleet, folder acme\n",
+		"fetched aaaaaaa   delivered aaaaaaa 12m ago   plan -   4 faults", "long long end\n",
+		"FAULT retail/web on a  values.yaml:12  RenderFailed: no label\n",
+		"FAULT retail/cart on 3 clusters, such as a  cart.yaml  RenderFailed: no such key\n", "NEEDS YOU", "correct values.yaml:12")
+	if a.well {
+		t.Error("it has faults, and is said to be well")
 	}
 }
 

@@ -247,6 +247,9 @@ func TestDiffInWorlds(t *testing.T) {
 	expect(t, h.muster(t, 0, "status", "cluster", "prod-1"), "CLUSTER prod-1   available", "retail/web")
 	expect(t, h.muster(t, 1, "status", "cluster", "prod-4", "--exit-code"), "CLUSTER prod-4   offline")
 	expect(t, h.muster(t, 2, "status", "cluster", "prod-5"), "did you mean prod-")
+	expect(t, h.muster(t, 0, "status", "muster-system/fleet"), "REPOSITORY muster-system/fleet", "file://"+dir)
+	expect(t, h.muster(t, 0, "status", "retail/web"), "APPLICATION retail/web")
+	expect(t, h.muster(t, 2, "status", "muster-system/flet"), "did you mean muster-system/fleet")
 	expect(t, h.muster(t, 0, "why", "retail/web", "dev-1"), "dev-1", "no", "env=dev")
 	expect(t, h.muster(t, 0, "drift"), "nothing has drifted")
 }

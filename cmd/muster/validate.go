@@ -117,28 +117,35 @@ func printValidation(p *printer, v *validation, world string) {
 func (p *printer) faults(title, style string, faults []fleet.Fault) {
 	shown, more := limited(p, fleet.GroupFaults(faults), 20)
 	for _, f := range shown {
-		text := p.paint(style, title)
-		if f.Application != "" {
-			text += " " + p.paint(bold, f.Application)
-		}
-		if len(f.Clusters) > 6 {
-			text += fmt.Sprintf(" on %d clusters: %s", len(f.Clusters), p.names(f.Clusters))
-		} else if len(f.Clusters) > 0 {
-			text += " on " + p.names(f.Clusters)
-		}
-		if at := f.Position(); at != "" {
-			text += "  " + at
-		}
-		if f.Object != "" {
-			text += "  " + f.Object + ":"
-		}
-		text += "  " + string(f.Reason) + ": " + oneLine(f.Message)
-		if len(f.Remedies) > 0 {
-			text += " → " + p.names(f.Remedies)
-		}
-		p.line(text)
+		p.fault(title, style, f, len(f.Clusters))
 	}
 	if more > 0 {
 		p.linef("      … %d more (-o json has them all)", more)
 	}
+}
+
+// fault prints one of so many clusters, of which it may name some only.
+func (p *printer) fault(title, style string, f fleet.FaultGroup, clusters int) {
+	text := p.paint(style, title)
+	if f.Application != "" {
+		text += " " + p.paint(bold, f.Application)
+	}
+	if named := len(f.Clusters); named > 0 && clusters > named {
+		text += fmt.Sprintf(" on %d clusters, such as %s", clusters, p.names(f.Clusters))
+	} else if clusters > 6 {
+		text += fmt.Sprintf(" on %d clusters: %s", clusters, p.names(f.Clusters))
+	} else if len(f.Clusters) > 0 {
+		text += " on " + p.names(f.Clusters)
+	}
+	if at := f.Position(); at != "" {
+		text += "  " + at
+	}
+	if f.Object != "" {
+		text += "  " + f.Object + ":"
+	}
+	text += "  " + string(f.Reason) + ": " + oneLine(f.Message)
+	if len(f.Remedies) > 0 {
+		text += " → " + p.names(f.Remedies)
+	}
+	p.line(text)
 }

@@ -277,7 +277,11 @@ func (k *knowledge) application(a *musterv1alpha1.Application, cluster string) (
 		r.Waits = k.waits(a, cluster)
 		for i := range a.Status.Clusters {
 			if a.Status.Clusters[i].Cluster == cluster {
-				r.Row = &a.Status.Clusters[i]
+				row := a.Status.Clusters[i]
+				if row.State == "Drifted" && a.Spec.Sync.Drift == musterv1alpha1.DriftReport {
+					row.Move = string(fleet.Author) // it is reported, and nothing corrects it
+				}
+				r.Row = &row
 			}
 		}
 	} else if planned := k.plan.Find(key); planned != nil {
