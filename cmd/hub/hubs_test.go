@@ -79,17 +79,19 @@ func (f *theFleet) expectLeader(other string) string {
 // TestWhatAHubServes: webhooks and metrics, and the Lease that says that it runs.
 func TestWhatAHubServes(t *testing.T) {
 	webhooks, metrics := freeAddress(t), freeAddress(t)
-	f := newFleet(t, base+clusterFile("one", "tier: edge"), func(o *Options) { o.WebhookAddress, o.MetricsAddress = webhooks, metrics })
+	f := newFleet(t, base+clusterFile("one", "tier: edge"), func(o *Options) {
+		o.WebhookAddress, o.MetricsAddress, o.HubCluster = webhooks, metrics, "local"
+	})
 	f.create(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "hook"}, StringData: map[string]string{"webhookToken": token},
 	})
 	other := test.NewRepository(t, "-- tenants/other.yaml --\napiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n")
 	f.run("a webhook with the right signature fetches, and one with a wrong one does not", func(f *theFleet) { webhookFetches(f, other, "http://"+webhooks) })
 	f.run("metrics count renders and hits", func(f *theFleet) { rendersAreCounted(f, "http://"+metrics) })
-	f.run("a Lease says that the hub runs", func(f *theFleet) {
+	f.run("a Lease says that the hub runs, and which cluster it is", func(f *theFleet) {
 		f.eventually(func() string {
 			pulse, err := hub.ReadPulse(f.ctx, f.client, time.Now())
-			if err != nil || !pulse.Fresh {
+			if err != nil || !pulse.Fresh || pulse.HubCluster != "local" {
 				return fmt.Sprintf("%+v, %v", pulse, err)
 			}
 			return ""

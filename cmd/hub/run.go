@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -151,6 +152,9 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if o.WebhookAddress != "" && !slices.Contains(selected, "fleetrepository") {
+		return errors.New("--webhook-address is of controller fleetrepository, which --controllers leaves out")
+	}
 	config, err := o.config()
 	if err != nil {
 		return err
@@ -273,12 +277,16 @@ func (p *parts) beat(controllers []string) error {
 	if err != nil {
 		return fmt.Errorf("name this hub: %w", err)
 	}
-	return p.mgr.Add(&hub.Heartbeat{Client: p.mgr.GetClient(), Holder: fmt.Sprintf("%s %d", host, os.Getpid()), Now: time.Now})
+	h := &hub.Heartbeat{Client: p.mgr.GetClient(), Holder: fmt.Sprintf("%s %d", host, os.Getpid()), Now: time.Now}
+	if slices.Contains(controllers, "fleetrepository") || slices.Contains(controllers, "application") {
+		h.HubCluster = &p.HubCluster
+	}
+	return p.mgr.Add(h)
 }
 
 // serveWebhooks listens for Git hosts that say that a repository changed.
 func (p *parts) serveWebhooks() error {
-	if p.WebhookAddress == "" || p.repositories == nil {
+	if p.WebhookAddress == "" {
 		return nil
 	}
 	listener, err := net.Listen("tcp", p.WebhookAddress)

@@ -17,6 +17,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/embedded"
+	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/work"
 )
@@ -70,6 +71,9 @@ func acceptCommand(c *cli) *cobra.Command {
 // mayBeAccepted: the hub knows the cluster. Another one whose name is near is not offered in its place: the wrong one would be
 // let in, where in most cases the agent of the right one has not been started.
 func mayBeAccepted(ctx context.Context, hub client.Client, name string) error {
+	if problem := fleet.WrongClusterName(name); problem != "" {
+		return fmt.Errorf("cluster name %q: %s", name, problem)
+	}
 	err := hub.Get(ctx, client.ObjectKey{Name: name}, &clusterv1.ManagedCluster{})
 	if apierrors.IsNotFound(err) {
 		return fmt.Errorf("there is no cluster %q yet: its agent has not asked. muster join %s says how to start it; accept it when it runs, "+
@@ -116,11 +120,14 @@ func joinCommand(c *cli) *cobra.Command {
 			"The others wait for muster accept CLUSTER.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			name := args[0]
+			if problem := fleet.WrongClusterName(name); problem != "" {
+				return fmt.Errorf("cluster name %q: %s", name, problem)
+			}
 			config, err := c.hubConfig()
 			if err != nil {
 				return err
 			}
-			name := args[0]
 			if file == "" {
 				file = name + ".bootstrap.kubeconfig"
 			}

@@ -85,7 +85,7 @@ func (c *cli) diff(ctx context.Context, f diffFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	w, note, err := c.worldOf(ctx, f.world, r.urls, r.path)
+	w, note, err := c.worldOf(ctx, f.world, place{r.urls, r.path})
 	if err != nil {
 		return err
 	}
@@ -93,6 +93,7 @@ func (c *cli) diff(ctx context.Context, f diffFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	c.warn(note)
 	if err := c.printDiff(answer, f.full); err != nil {
 		return err
 	}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -157,6 +159,14 @@ func TestTroubleOfTheWhole(t *testing.T) {
 			[]string{"Ready; its history was rewritten", "the history was rewritten: b does not follow"}, "ask who force-pushed", `"rewritten":"the history was rewritten: b does not follow"`},
 		"wrong path": {"it stands in no file", fault(musterv1alpha1.Fault{Reason: "ContentMissing", Message: "commit aaaaaaa has no folder flete", Move: "Author"}),
 			[]string{"ContentMissing: commit aaaaaaa has no folder flete"}, "correct spec.path: kubectl -n muster-system edit fleetrepository fleet", `"what":"ContentMissing`},
+		"not its right": {"the file is well: who may write it is another matter", fault(musterv1alpha1.Fault{Reason: "Forbidden", File: "applications/new.yaml", Line: 1, Message: "account a may not write it", Move: "Author"}),
+			[]string{"Forbidden: account a may not write it"}, "give the account the right that it lacks, or take applications/new.yaml:1 out", `"what":"Forbidden`},
+		"unbound": {"nothing is wrong with the Secret", fault(musterv1alpha1.Fault{Reason: "SourceUnavailable", Message: `read Secret a/b: secrets "b" is forbidden: User "h" cannot get resource "secrets" in API group ""`, Move: "Machine"}),
+			nil, "kubectl -n muster-system create rolebinding muster:repositories --clusterrole=muster:repositories --serviceaccount=muster-system:muster-hub", `"what":"SourceUnavailable`},
+		"long": {"the cause stands at its end", fault(musterv1alpha1.Fault{Reason: "RenderFailed", Message: strings.Repeat("a template calls a template, ", 20) + "which has no label", Move: "Author"}),
+			[]string{"a template, which has no label\n                       → kubectl"}, "describe fleetrepository fleet", `which has no label"`},
+		"a name of the hub's": {"accepting it would fail", func(f *hubFacts) { f.clusters = []clusterv1.ManagedCluster{managed("kube-system", false)} },
+			[]string{"kube-system          asks to join, and never can"}, "kubectl delete managedcluster kube-system", `"who":"kube-system"`},
 		"empty": {"nothing was ever pushed", fault(musterv1alpha1.Fault{Reason: "RepositoryEmpty", Message: "it has no commit", Move: "Author"}),
 			[]string{"RepositoryEmpty: it has no commit"}, "push the fleet's definitions to it", `"what":"RepositoryEmpty`},
 		"refused file": {"a huge or binary file, or a link that leaves", fault(musterv1alpha1.Fault{Reason: "ContentRefused", File: "clusters/b.yaml", Message: "it is binary", Move: "Author"}),
@@ -188,6 +198,43 @@ func TestTroubleOfTheWhole(t *testing.T) {
 	}
 }
 
+// TestNarrowTerminal: lines that a terminal would break are broken between words, and the state is what is cut.
+func TestNarrowTerminal(t *testing.T) {
+	f := fleetFacts()
+	f.repositories[0].Status.Faults[0].Message = "the value of label region is missing on the cluster"
+	f.repositories[0].Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "False", Reason: "Faults", Message: strings.Repeat("long ", 30)}}
+	p := &printer{width: 80}
+	printOverview(p, overviewOf(f, time.Unix(720, 0)), time.Unix(720, 0))
+	expect(t, p.b.String(), "  muster-system/fleet  retail/web on a: RenderFailed: the value of label region",
+		"                       is missing on the cluster\n                       → correct values.yaml:12\n", "…\n")
+	for line := range strings.Lines(p.b.String()) {
+		if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > 84 { // a state has 20 characters at least
+			t.Errorf("too wide: %q", line)
+		}
+	}
+}
+
+// TestRepositoryStatus: whatever the overview cuts is there whole.
+func TestRepositoryStatus(t *testing.T) {
+	f := fleetFacts()
+	r := &f.repositories[0]
+	r.Spec.URL, r.Spec.Path = "https://me:secret@git.example.com/fleet", "acme"
+	r.Status.FaultCount = 4
+	r.Status.Conditions = []metav1.Condition{{Type: "Planned", Status: "False", Reason: "Faults", Message: strings.Repeat("long ", 30) + "end"}}
+	r.Status.Faults = append(r.Status.Faults, musterv1alpha1.Fault{Reason: "RenderFailed", Application: "retail/cart", Cluster: "a", Clusters: 3, File: "cart.yaml", Message: "no such key", Move: "Author"})
+	c := &cli{now: func() time.Time { return time.Unix(720, 0) }}
+	a := c.repositoryStatus(f, r)
+	p := &printer{}
+	a.table(p)
+	expect(t, p.b.String(), "REPOSITORY muster-system/fleet   Waiting", "  https://git.example.com/fleet, folder acme\n",
+		"fetched aaaaaaa   delivered aaaaaaa 12m ago   plan -   4 faults", "long long end\n",
+		"FAULT retail/web on a  values.yaml:12  RenderFailed: no label\n",
+		"FAULT retail/cart on 3 clusters, such as a  cart.yaml  RenderFailed: no such key\n", "NEEDS YOU", "correct values.yaml:12")
+	if a.well {
+		t.Error("it has faults, and is said to be well")
+	}
+}
+
 // TestWell is what --exit-code answers by.
 func TestWell(t *testing.T) {
 	good := app("cart", "aaaaaaaaaa", musterv1alpha1.Summary{Clusters: 1, Current: 1, Healthy: 1})
@@ -215,6 +262,16 @@ func TestProgress(t *testing.T) {
 	held := done
 	held.Status.Held = &musterv1alpha1.Held{Message: "waits for an approval"}
 	refused := app("web", "abc123", musterv1alpha1.Summary{Clusters: 2, Healthy: 1, Faulty: 1})
+	rejected := app("web", "abc123", musterv1alpha1.Summary{Clusters: 2, Healthy: 1, Faulty: 1},
+		musterv1alpha1.ClusterStatus{Cluster: "a", State: "Failed", Reason: "ApplyFailed", Message: "Service x: Invalid value", Move: "Author"})
+	waiting := app("web", "fff", musterv1alpha1.Summary{Clusters: 1, Healthy: 1})
+	waiting.Status.Conditions = []metav1.Condition{{Type: "Planned", Status: "False", Reason: "Waiting", Message: "cannot be read"}}
+	typo := musterv1alpha1.Fault{Reason: "DefinitionInvalid", File: "applications/new.yaml", Line: 6, Message: "Application retail/new: unknown field spec.placmentRef", Move: "Author"}
+	forbidden := musterv1alpha1.Fault{Reason: "Forbidden", File: "applications/new.yaml", Line: 1, Message: "Application retail/new: account a may not write it", Move: "Author"}
+	malformed := musterv1alpha1.Fault{Reason: "FileMalformed", File: "applications/web.yaml", Line: 3, Message: "did not find expected key", Move: "Author"}
+	noNamespace := musterv1alpha1.Fault{Reason: "Refused", File: "applications/new.yaml", Message: "the hub has no namespace retail", Move: "Machine"}
+	oneCluster := musterv1alpha1.Fault{Reason: "RenderFailed", Application: "retail/cart", Cluster: "b", File: "values.yaml", Message: "no label", Move: "Author"}
+	unreachable := musterv1alpha1.Fault{Reason: "SourceUnavailable", Message: "no route", Move: "Author"}
 	faulty := func(move, reason string) musterv1alpha1.Application {
 		a := app("web", "abc123", musterv1alpha1.Summary{Clusters: 2, Healthy: 1, Faulty: 1},
 			musterv1alpha1.ClusterStatus{Cluster: "a", State: "Faulty", Reason: reason, Move: move, File: "values.yaml", Line: 7})
@@ -229,33 +286,49 @@ func TestProgress(t *testing.T) {
 	later := func(string) (bool, bool) { return true, true }
 	elsewhere := func(string) (bool, bool) { return false, true }
 	type apps = []musterv1alpha1.Application
+	type faults = []musterv1alpha1.Fault
 	for name, row := range map[string]struct {
 		why      string
 		at       string
+		fetched  string // "" when it is what is delivered
 		apps     apps
+		faults   []musterv1alpha1.Fault // of the repository
 		asked    asked
 		missing  string // "" when it is there
 		blocked  bool
 		unproven bool
 		text     string // what is printed when it is there
 	}{
-		"everywhere":             {why: "all are healthy at the commit", at: "abc123", apps: apps{done, cart}, text: "healthy on 3 of 3 clusters over 2 applications"},
-		"but offline":            {why: "a cluster that does not answer is named and not waited for", at: "abc123", apps: apps{offline}, text: "offline, and not waited for: retail/web: b"},
-		"offline counts healthy": {why: "an offline cluster must not hide one that is not there yet", at: "abc123", apps: apps{both}, missing: "healthy on 1 of 2 clusters"},
-		"all offline":            {why: "nobody is there to show it, however healthy they were", at: "abc123", apps: apps{dark, cart}, missing: "no cluster of its 2 answers: a b", unproven: true},
-		"no cluster has it":      {why: "three were chosen", at: "abc123", apps: apps{nowhere}, missing: "chose 3 clusters, and none has it", unproven: true},
-		"no cluster at all":      {why: "one cluster has not joined yet", at: "abc123", apps: apps{app("cart", "abc123", musterv1alpha1.Summary{})}, missing: "nothing runs it (not joined yet: soon)", unproven: true},
-		"held":                   {why: "an approval is a person's", at: "abc123", apps: apps{held}, missing: "waits for an approval", blocked: true},
-		"faulty":                 {why: "only a commit resolves it", at: "abc123", apps: apps{faulty("Author", "RenderFailed")}, missing: "no label; correct values.yaml:7", blocked: true},
-		"faulty for now":         {why: "the hub tries again", at: "abc123", apps: apps{faulty("Machine", "DecisionsIncomplete")}, missing: "no label"},
-		"claimed for now":        {why: "the other application may let go", at: "abc123", apps: apps{faulty("Author", "ObjectClaimed")}, missing: "no label"},
-		"refused":                {why: "a cluster may take it later", at: "abc123", apps: apps{refused}, missing: "failed on 1 cluster"},
-		"older":                  {why: "the application is at another commit", at: "abc123", apps: apps{app("web", "fff", musterv1alpha1.Summary{})}, missing: "planned at fff"},
-		"not delivered":          {why: "the repository is not there", at: "fff", apps: apps{done}, missing: "muster-system/fleet is at fff, and whether that contains it is not known here"},
-		"not contained":          {why: "it is known not to be", at: "fff", apps: apps{done}, asked: asked{contains: elsewhere}, missing: "muster-system/fleet is at fff"},
-		"later":                  {why: "a later commit contains it", at: "def456", apps: apps{app("web", "def456", musterv1alpha1.Summary{Clusters: 1, Healthy: 1})}, asked: asked{contains: later}, text: "def456, which contains abc1, runs"},
-		"by hand":                {why: "an application of no repository is at no commit", at: "abc123", apps: apps{done, hand}, text: "over 1 application"},
-		"none":                   {why: "a repository may define clusters only", at: "abc123", text: "defines no application"},
+		"everywhere":              {why: "all are healthy at the commit", at: "abc123", apps: apps{done, cart}, text: "healthy on 3 of 3 clusters over 2 applications"},
+		"but offline":             {why: "a cluster that does not answer is named and not waited for", at: "abc123", apps: apps{offline}, text: "offline, and not waited for: retail/web: b"},
+		"offline counts healthy":  {why: "an offline cluster must not hide one that is not there yet", at: "abc123", apps: apps{both}, missing: "healthy on 1 of 2 clusters"},
+		"all offline":             {why: "nobody is there to show it, however healthy they were", at: "abc123", apps: apps{dark, cart}, missing: "no cluster of its 2 answers: a b", unproven: true},
+		"no cluster has it":       {why: "three were chosen", at: "abc123", apps: apps{nowhere}, missing: "chose 3 clusters, and none has it", unproven: true},
+		"no cluster at all":       {why: "one cluster has not joined yet", at: "abc123", apps: apps{app("cart", "abc123", musterv1alpha1.Summary{})}, missing: "nothing runs it (not joined yet: soon)", unproven: true},
+		"held":                    {why: "an approval is a person's", at: "abc123", apps: apps{held}, missing: "waits for an approval", blocked: true},
+		"faulty":                  {why: "only a commit resolves it", at: "abc123", apps: apps{faulty("Author", "RenderFailed")}, missing: "no label; correct values.yaml:7", blocked: true},
+		"faulty for now":          {why: "the hub tries again", at: "abc123", apps: apps{faulty("Machine", "DecisionsIncomplete")}, missing: "no label"},
+		"claimed for now":         {why: "the other application may let go", at: "abc123", apps: apps{faulty("Author", "ObjectClaimed")}, missing: "no label"},
+		"refused":                 {why: "a cluster may take it later", at: "abc123", apps: apps{refused}, missing: "failed on 1 cluster"},
+		"older":                   {why: "the application is at another commit", at: "abc123", apps: apps{app("web", "fff", musterv1alpha1.Summary{})}, missing: "planned at fff"},
+		"not delivered":           {why: "the repository is not there", at: "fff", apps: apps{done}, missing: "muster-system/fleet is at fff, and whether that contains it is not known here"},
+		"not contained":           {why: "it is known not to be", at: "fff", apps: apps{done}, asked: asked{contains: elsewhere}, missing: "muster-system/fleet is at fff"},
+		"later":                   {why: "a later commit contains it", at: "def456", apps: apps{app("web", "def456", musterv1alpha1.Summary{Clusters: 1, Healthy: 1})}, asked: asked{contains: later}, text: "def456, which contains abc1, runs"},
+		"by hand":                 {why: "an application of no repository is at no commit", at: "abc123", apps: apps{done, hand}, text: "over 1 application"},
+		"rejected":                {why: "an object that the cluster's API server refuses wants a commit", at: "abc123", apps: apps{rejected}, missing: "failed on 1 cluster: a: Service x: Invalid value", blocked: true},
+		"a typo in a new one":     {why: "it is not on the hub, and nobody else tells", at: "abc123", apps: apps{done}, faults: faults{typo}, missing: "repository muster-system/fleet: applications/new.yaml:6: Application retail/new: unknown field", blocked: true},
+		"the only one":            {why: "it is not that the commit defines none", at: "abc123", faults: faults{forbidden}, missing: "applications/new.yaml:1: Application retail/new: account a may not write it", blocked: true},
+		"asked for another":       {why: "the fault is not about it", at: "abc123", apps: apps{done}, faults: faults{typo}, asked: asked{application: "retail/web"}, text: "healthy on 2 of 2"},
+		"asked for it":            {why: "the fault is about it", at: "abc123", faults: faults{typo}, asked: asked{application: "retail/new"}, missing: "unknown field", blocked: true},
+		"asked for and not there": {why: "the fault is gone and the application has not come", at: "abc123", apps: apps{done}, asked: asked{application: "retail/new"}, missing: "is not on the hub"},
+		"its file is malformed":   {why: "it waits for a commit that can be read", at: "abc123", apps: apps{waiting}, faults: faults{malformed}, asked: asked{application: "retail/web"}, missing: "retail/web: applications/web.yaml:3: did not find", blocked: true},
+		"not yet on the hub":      {why: "the hub tries again", at: "abc123", apps: apps{done}, faults: faults{noNamespace}, missing: "the hub has no namespace retail"},
+		"told by the application": {why: "it has a row for it, or has got over it", at: "abc123", apps: apps{cart}, faults: faults{oneCluster}, text: "healthy on 1 of 1"},
+		"unreachable later":       {why: "the commit is there", at: "abc123", apps: apps{done}, faults: faults{unreachable}, text: "healthy on 2 of 2"},
+		"a later one is broken":   {why: "that is another commit", at: "abc123", fetched: "def456", apps: apps{done}, faults: faults{typo}, text: "healthy on 2 of 2"},
+		"more than are listed":    {why: "one of them may be an application that is not there", at: "abc123", apps: apps{cart}, faults: slices.Repeat(faults{oneCluster}, 20), missing: "4 faults more", unproven: true},
+		"nothing readable":        {why: "only another commit is ever delivered", at: "fff", fetched: "abc123", apps: apps{done}, faults: faults{malformed}, missing: "applications/web.yaml:3: did not find", blocked: true},
+		"none":                    {why: "a repository may define clusters only", at: "abc123", text: "defines no application"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := hubFacts{
@@ -263,9 +336,20 @@ func TestProgress(t *testing.T) {
 				placements: []clusterv1beta1.Placement{chosen}, clusters: []clusterv1.ManagedCluster{managed("soon", true)},
 			}
 			row.asked.revision = "abc1"
+			r := &f.repositories[0]
+			r.Status.Faults, r.Status.FetchedRevision = row.faults, firstOf(row.fetched, row.at)
+			r.Status.FaultCount = 24
+			for _, x := range row.faults {
+				if x.Reason == "SourceUnavailable" {
+					r.Status.Conditions = []metav1.Condition{{Type: "Fetched", Status: "False", Reason: x.Reason, Message: x.Message}}
+				}
+			}
 			p := progressOf(f, row.asked)
 			if p.Done != (row.missing == "") || !strings.Contains(strings.Join(p.lacks(), ";"), row.missing) || (len(p.Blocked) > 0) != row.blocked || (len(p.Unproven) > 0) != row.unproven {
 				t.Errorf("%s: done %v, missing %q, blocked %q, unproven %q", row.why, p.Done, p.Missing, p.Blocked, p.Unproven)
+			}
+			if slices.Sort(p.Missing); len(slices.Compact(slices.Clone(p.Missing))) != len(p.Missing) {
+				t.Errorf("%s: said twice: %q", row.why, p.Missing)
 			}
 			if !p.Done {
 				return
@@ -352,12 +436,51 @@ func TestMatchingRepository(t *testing.T) {
 		"with credentials":                      {"https://me:secret@git.example.com/acme/fleet", "", "muster-system/fleet"},
 		"a folder of it":                        {"https://git.example.com/acme/mono.git", "fleet", "retail/shop"},
 		"another folder of it":                  {"https://git.example.com/acme/mono.git", "other", defaultRepository},
+		"by the port of another way":            {"http://Git.example.com:18080/acme/fleet.git", ".", "muster-system/fleet"},
+		"by SSH on a port":                      {"ssh://git@git.example.com:12222/acme/mono.git", "fleet", "retail/shop"},
 		"on this disk":                          {"file:///srv/fleet", ".", "local/disk"},
 		"another":                               {"https://git.example.com/acme/else", "", defaultRepository},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := matching(repositories, []string{row.url}, row.path); got != row.want {
-				t.Errorf("got %s, want %s", got, row.want)
+			got, _, err := standsFor(repositories, "", place{[]string{row.url}, row.path})
+			if got != row.want || err != nil {
+				t.Errorf("got %s %v, want %s", got, err, row.want)
+			}
+		})
+	}
+}
+
+// TestStandsFor: a plan for another repository than the files are of looks well, so that a guess is said and a wrong name refused.
+func TestStandsFor(t *testing.T) {
+	shop := repositoryName{Name: "retail/shop", URL: "https://git.example.com/acme/mono", Path: "fleet"}
+	beta := repositoryName{Name: "retail/beta", URL: "https://git.example.com/acme/mono", Path: "fleet"}
+	main := repositoryName{Name: defaultRepository, URL: "https://git.example.com/acme/fleet"}
+	mono := place{[]string{"git@git.example.com:acme/mono.git"}, "fleet"}
+	for name, row := range map[string]struct {
+		there  []repositoryName
+		named  string
+		files  place
+		want   string
+		guess  string
+		errHas string
+	}{
+		"matches":          {there: []repositoryName{main, shop}, files: mono, want: "retail/shop"},
+		"the only one":     {there: []repositoryName{shop}, files: place{}, want: "retail/shop", guess: "no FleetRepository has the URL and the path of these files, so that they stand for retail/shop: --repository"},
+		"one of several":   {there: []repositoryName{main, shop}, files: place{}, want: defaultRepository, guess: "stand for muster-system/fleet: --repository"},
+		"none is there":    {files: mono, want: defaultRepository, guess: "muster-system/fleet, which is not there"},
+		"several match":    {there: []repositoryName{shop, beta}, files: mono, errHas: "the path of retail/beta, retail/shop: say with --repository"},
+		"named of several": {there: []repositoryName{shop, beta}, named: "retail/beta", files: mono, want: "retail/beta"},
+		"named another":    {there: []repositoryName{main, shop}, named: "retail/shop", files: place{[]string{main.URL}, ""}, want: "retail/shop"},
+		"named, not there": {there: []repositoryName{main, shop}, named: "x/y", files: mono, errHas: "there are muster-system/fleet, retail/shop"},
+		"named nearly":     {there: []repositoryName{main, shop}, named: "retail/shp", files: mono, errHas: "did you mean retail/shop?"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, guess, err := standsFor(row.there, row.named, row.files)
+			if got != row.want || !strings.Contains(guess, row.guess) || (guess == "") != (row.guess == "") || (err == nil) != (row.errHas == "") {
+				t.Errorf("got %q, guess %q, %v", got, guess, err)
+			}
+			if err != nil {
+				expect(t, err.Error(), row.errHas)
 			}
 		})
 	}

@@ -80,6 +80,7 @@ func (c *cli) hub() (client.Client, *rest.Config, error) {
 // advised adds the next step to the error of a hub that does not answer, whatever it was asked. That is trouble.
 func (c *cli) advised(err error) error {
 	var network net.Error
+	var lookup *net.DNSError
 	next := ""
 	switch {
 	case c.host == "":
@@ -88,11 +89,15 @@ func (c *cli) advised(err error) error {
 		next = fmt.Sprintf("the hub in %s does not run: muster up starts it again", c.state)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		next = fmt.Sprintf("nobody listens at %s: start the hub, or name another with --kubeconfig", c.host)
+	case errors.As(err, &lookup):
+		next = fmt.Sprintf("the name of the hub at %s cannot be resolved: see whether it is written well, or name another hub with --kubeconfig", c.host)
 	case errors.As(err, &network) && network.Timeout(), apierrors.IsTimeout(err), apierrors.IsServerTimeout(err):
 		next = fmt.Sprintf("the hub at %s does not answer in time: see whether its API server and its etcd run", c.host)
 		if c.embedded {
 			next += "; muster up starts what has ended"
 		}
+	case errors.As(err, &network):
+		next = fmt.Sprintf("the hub at %s cannot be reached", c.host)
 	default:
 		return err
 	}

@@ -216,6 +216,10 @@ func TestDiffInWorlds(t *testing.T) {
 	h := newTestHub(t)
 	dir := gitFleet(t)
 	h.deliver(t, dir)
+	h.namespace(t, "muster-system")
+	r := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}}
+	r.Spec.URL, r.Spec.Interval.Duration = "file://"+dir, time.Minute
+	h.make(t, r)
 	file := filepath.Join(t.TempDir(), "world.json")
 
 	text := h.muster(t, 0, "diff", "--repo", dir)
@@ -243,6 +247,9 @@ func TestDiffInWorlds(t *testing.T) {
 	expect(t, h.muster(t, 0, "status", "cluster", "prod-1"), "CLUSTER prod-1   available", "retail/web")
 	expect(t, h.muster(t, 1, "status", "cluster", "prod-4", "--exit-code"), "CLUSTER prod-4   offline")
 	expect(t, h.muster(t, 2, "status", "cluster", "prod-5"), "did you mean prod-")
+	expect(t, h.muster(t, 0, "status", "muster-system/fleet"), "REPOSITORY muster-system/fleet", "file://"+dir)
+	expect(t, h.muster(t, 0, "status", "retail/web"), "APPLICATION retail/web")
+	expect(t, h.muster(t, 2, "status", "muster-system/flet"), "did you mean muster-system/fleet")
 	expect(t, h.muster(t, 0, "why", "retail/web", "dev-1"), "dev-1", "no", "env=dev")
 	expect(t, h.muster(t, 0, "drift"), "nothing has drifted")
 }
@@ -346,12 +353,19 @@ func TestHeartbeatIsRead(t *testing.T) {
 	h.make(t, lease)
 	expect(t, h.muster(t, 0, "status"), "HUB last seen 3m ago: what is shown may be old", "muster up")
 	update := beat(now.Add(time.Hour))
+	update.Annotations = map[string]string{musterv1alpha1.HubClusterAnnotation: "local"}
 	update.ResourceVersion = lease.ResourceVersion
 	if err := h.Update(t.Context(), update); err != nil {
 		t.Fatal(err)
 	}
 	if text := h.muster(t, 0, "status"); strings.Contains(text, "HUB") {
 		t.Errorf("the hub runs:\n%s", text)
+	}
+	file := filepath.Join(t.TempDir(), "world.json") // plans depend on which cluster the hub is
+	h.muster(t, 0, "world", "save", file)
+	w, err := readWorld(file)
+	if err != nil || w.HubCluster != "local" {
+		t.Errorf("the saved world says that the hub is %q (%v)", w.HubCluster, err)
 	}
 }
 

@@ -31,7 +31,7 @@ func (c *cli) print(value any, table func(*printer)) error {
 		}
 		return write(c.out, data)
 	}
-	p := &printer{color: c.color()}
+	p := &printer{color: c.color(), width: c.width()}
 	table(p)
 	return write(c.out, []byte(p.b.String()))
 }
@@ -51,9 +51,23 @@ func (c *cli) terminal() bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// width of the terminal; 0 for files and pipes, which have room for all.
+func (c *cli) width() int {
+	f, ok := c.out.(*os.File)
+	if !ok {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
 // printer collects text for people.
 type printer struct {
 	b     strings.Builder
+	width int // of a terminal; 0 is no bound
 	color bool
 	full  bool // nothing is left out
 }
@@ -103,6 +117,53 @@ func (p *printer) columns(rows [][]string) {
 	for _, line := range aligned(rows) {
 		p.line(line)
 	}
+}
+
+// cut shortens a cell for a terminal. Who reads from a pipe, or a log, gets it whole.
+func (p *printer) cut(text string, limit int) string {
+	if p.width == 0 {
+		return text
+	}
+	return shorten(text, limit)
+}
+
+// cutLast shortens the last cell of rows so that they fit into a terminal's lines.
+func (p *printer) cutLast(rows [][]string) [][]string {
+	if len(rows) == 0 {
+		return rows
+	}
+	last := len(rows[0]) - 1
+	room := p.width
+	for i := range last {
+		longest := 0
+		for _, row := range rows {
+			longest = max(longest, utf8.RuneCountInString(row[i]))
+		}
+		room -= longest + 2
+	}
+	for _, row := range rows {
+		row[last] = p.cut(row[last], max(room, 20))
+	}
+	return rows
+}
+
+// paragraph prints a text behind a margin, which goes on below it in a terminal that is too narrow.
+func (p *printer) paragraph(margin, text string) {
+	indent := strings.Repeat(" ", utf8.RuneCountInString(margin))
+	room := max(p.width-len(indent), 20)
+	line := margin
+	for i, word := range strings.Fields(oneLine(text)) {
+		switch {
+		case i == 0:
+		case p.width > 0 && utf8.RuneCountInString(line)-len(indent)+1+utf8.RuneCountInString(word) > room:
+			p.line(line)
+			line = indent
+		default:
+			line += " "
+		}
+		line += word
+	}
+	p.line(line)
 }
 
 // aligned are the rows as lines.

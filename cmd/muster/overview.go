@@ -6,12 +6,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/registration"
 )
 
 // overview is the fleet on one screen.
@@ -125,7 +128,7 @@ func (v repositoryView) row(now time.Time) []string {
 	}
 	return []string{
 		v.Repository, orNone(fleet.ShortRevision(v.Fetched)), orNone(fleet.ShortRevision(v.Delivered)), orNone(since),
-		orNone(short(v.Plan)), fmt.Sprint(v.Faults), shorten(state, 80),
+		orNone(short(v.Plan)), fmt.Sprint(v.Faults), state,
 	}
 }
 
@@ -160,9 +163,9 @@ func readyText(conditions []metav1.Condition) string {
 
 // needsOf lists what waits for a person, each with the next step: the hub first, then what is held, faults, drift, clusters.
 func needsOf(f hubFacts, now time.Time) []need {
-	var hub, held, faults, drift, clusters []need
+	var whole, held, faults, drift, clusters []need
 	if !f.hub.current() {
-		hub = append(hub, need{Who: "hub", What: f.hub.says(now), Next: "start it: muster up here, hub --kubeconfig FILE elsewhere"})
+		whole = append(whole, need{Who: "hub", What: f.hub.says(now), Next: "start it: muster up here, hub --kubeconfig FILE elsewhere"})
 	}
 	for i := range f.repositories {
 		r := &f.repositories[i]
@@ -187,6 +190,12 @@ func needsOf(f hubFacts, now time.Time) []need {
 		m := &f.clusters[i]
 		switch state, _ := clusterState(m); state {
 		case clusterWaiting:
+			if reserved := fleet.ReservedName(m.Name); reserved != "" {
+				clusters = append(clusters, need{
+					Who: m.Name, What: "asks to join, and never can: " + reserved, Next: "kubectl delete managedcluster " + m.Name + ", and let its agent join under another name",
+				})
+				continue
+			}
 			clusters = append(clusters, need{Who: m.Name, What: "waits to be accepted", Next: "muster accept " + m.Name})
 		case clusterReleased:
 			clusters = append(clusters, need{
@@ -195,7 +204,7 @@ func needsOf(f hubFacts, now time.Time) []need {
 		}
 	}
 	var all []need
-	for _, list := range [][]need{hub, held, faults, drift, clusters} {
+	for _, list := range [][]need{whole, held, faults, drift, clusters} {
 		slices.SortFunc(list, func(a, b need) int {
 			return cmp.Or(cmp.Compare(a.Who, b.Who), cmp.Compare(a.What, b.What), cmp.Compare(a.Next, b.Next))
 		})
@@ -268,6 +277,8 @@ func faultNeed(r *musterv1alpha1.FleetRepository, f musterv1alpha1.Fault) need {
 func nextOf(r *musterv1alpha1.FleetRepository, f musterv1alpha1.Fault) string {
 	edit := fmt.Sprintf("kubectl -n %s edit fleetrepository %s", r.Namespace, r.Name)
 	switch {
+	case f.Reason == string(fleet.Forbidden) && f.File != "":
+		return fmt.Sprintf("give the account the right that it lacks, or take %s out", position(f.File, int(f.Line)))
 	case f.File != "":
 		return correct(f.File, int(f.Line))
 	case f.Application != "" && f.Cluster != "":
@@ -276,6 +287,9 @@ func nextOf(r *musterv1alpha1.FleetRepository, f musterv1alpha1.Fault) string {
 		return "muster status " + f.Application
 	case f.Reason == string(fleet.RepositoryEmpty):
 		return "push the fleet's definitions to it"
+	case f.Reason == string(fleet.SourceUnavailable) && strings.Contains(f.Message, `cannot get resource "secrets"`): // the API server's words
+		return fmt.Sprintf("let the hub read Secrets there: kubectl -n %s create rolebinding %s --clusterrole=%[2]s --serviceaccount=%s:%s",
+			r.Namespace, hub.RepositoryRole, registration.SystemNamespace, hub.Account)
 	case f.Reason == string(fleet.SourceUnavailable):
 		return "correct spec.url, spec.ref or its Secret: " + edit
 	case f.Reason == string(fleet.ContentMissing):
@@ -309,17 +323,20 @@ func printOverview(p *printer, o overview, now time.Time) {
 	for _, r := range o.Repositories {
 		rows = append(rows, r.row(now))
 	}
-	p.table(rows)
+	p.table(p.cutLast(rows))
 	rows = [][]string{{"APPLICATION", "REVISION", "CURRENT", "OFFLINE", "FAILED", "DRIFT", "STATE"}}
 	for _, a := range o.Applications {
 		rows = append(rows, []string{
 			a.Application, fleet.ShortRevision(a.Revision), fmt.Sprintf("%d/%d", a.Current, a.Clusters),
-			fmt.Sprint(a.Offline), fmt.Sprint(a.Faulty), fmt.Sprint(a.Drifted), shorten(a.State, 80),
+			fmt.Sprint(a.Offline), fmt.Sprint(a.Faulty), fmt.Sprint(a.Drifted), a.State,
 		})
 	}
-	p.table(rows)
+	p.table(p.cutLast(rows))
 	printNeeds(p, o.NeedsYou)
 }
+
+// besideIt is how long a text may be that has the next step beside it; that of a longer one stands below.
+const besideIt = 100
 
 func printNeeds(p *printer, needs []need) {
 	if len(needs) == 0 {
@@ -328,10 +345,19 @@ func printNeeds(p *printer, needs []need) {
 	p.line(p.paint(yellow, "NEEDS YOU"))
 	var rows [][]string
 	shown, more := limited(p, needs, 30)
+	who, what, next := 0, 0, 0
 	for _, n := range shown {
-		rows = append(rows, []string{"  " + n.Who, shorten(n.What, 100), n.Next})
+		rows = append(rows, []string{"  " + n.Who, n.What, n.Next})
+		who, what, next = max(who, utf8.RuneCountInString(n.Who)), max(what, utf8.RuneCountInString(n.What)), max(next, utf8.RuneCountInString(n.Next))
 	}
-	p.columns(rows)
+	if what <= besideIt && (p.width == 0 || who+what+next+6 <= p.width) {
+		p.columns(rows)
+	} else {
+		for _, n := range shown {
+			p.paragraph(fmt.Sprintf("  %-*s  ", who, n.Who), n.What)
+			p.linef("  %*s  → %s", who, "", n.Next)
+		}
+	}
 	if more > 0 {
 		p.linef("  … %d more: -o json has them all", more)
 	}
@@ -344,22 +370,18 @@ func printApplication(p *printer, v applicationView, now time.Time) {
 	p.linef("  revision %s   last good %s   plan %s", orNone(fleet.ShortRevision(s.Revision)), orNone(fleet.ShortRevision(s.LastGoodRevision)), orNone(short(s.Plan)))
 	p.linef("  clusters %d   current %d   healthy %d   offline %d   failed %d   drifted %d   held %d",
 		s.Summary.Clusters, s.Summary.Current, s.Summary.Healthy, s.Summary.Offline, s.Summary.Faulty, s.Summary.Drifted, s.Summary.Held)
-	rows := [][]string{{"CONDITION", "STATUS", "REASON", "MESSAGE"}}
-	for _, c := range s.Conditions {
-		rows = append(rows, []string{c.Type, string(c.Status), c.Reason, c.Message})
-	}
-	p.table(rows)
+	p.conditions(s.Conditions)
 	if h := s.Held; h != nil {
 		p.linef("%s %s", p.paint(yellow, "HELD"), oneLine(h.Message))
 		p.linef("  %s", strings.Join(h.Items, ", "))
 	}
-	rows = [][]string{{"CLUSTER", "STATE", "SINCE", "REASON", "MESSAGE", "WHERE", "MOVE"}}
+	rows := [][]string{{"CLUSTER", "STATE", "SINCE", "REASON", "MESSAGE", "WHERE", "MOVE"}}
 	for _, r := range s.Clusters {
 		since := ""
 		if r.Since != nil {
 			since = age(now.Sub(r.Since.Time))
 		}
-		rows = append(rows, []string{r.Cluster, r.State, since, r.Reason, shorten(r.Message, 100), position(r.File, int(r.Line)), r.Move})
+		rows = append(rows, []string{r.Cluster, r.State, since, r.Reason, p.cut(r.Message, 100), position(r.File, int(r.Line)), r.Move})
 	}
 	p.table(rows)
 	if more := int(s.Summary.Clusters-s.Summary.Healthy) - len(s.Clusters); more > 0 {
@@ -401,7 +423,7 @@ func printCluster(p *printer, v clusterView, now time.Time) {
 			applied = "yes"
 		}
 		rows = append(rows, []string{
-			orNone(w.Application), w.Name, fleet.ShortRevision(w.Revision), fmt.Sprint(len(w.Objects)), applied, string(w.Status.Health), shorten(problem, 100),
+			orNone(w.Application), w.Name, fleet.ShortRevision(w.Revision), fmt.Sprint(len(w.Objects)), applied, string(w.Status.Health), p.cut(problem, 100),
 		})
 	}
 	p.table(rows)

@@ -33,11 +33,11 @@ func renderCommand(c *cli) *cobra.Command {
 		Short: "Print the manifests of an application on a cluster as they would be delivered, values of Secrets hashed",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := folderOrCommit(args, revision)
+			s, files, err := folderOrCommit(args, revision)
 			if err != nil {
 				return err
 			}
-			objects, head, err := c.render(cmd.Context(), s, flags, application, cluster)
+			objects, head, err := c.render(cmd.Context(), s, files, flags, application, cluster)
 			if err != nil {
 				return err
 			}
@@ -56,7 +56,7 @@ func renderCommand(c *cli) *cobra.Command {
 	return cmd
 }
 
-func folderOrCommit(args []string, revision string) (fleet.Snapshot, error) {
+func folderOrCommit(args []string, revision string) (fleet.Snapshot, place, error) {
 	if revision == "" {
 		return folderOf(args)
 	}
@@ -66,35 +66,36 @@ func folderOrCommit(args []string, revision string) (fleet.Snapshot, error) {
 	}
 	r, err := openRepository(dir, "")
 	if err != nil {
-		return fleet.Snapshot{}, exitError{code: exitTrouble, message: err.Error()}
+		return fleet.Snapshot{}, place{}, exitError{code: exitTrouble, message: err.Error()}
 	}
 	commit, err := r.commit(revision)
 	if err != nil {
-		return fleet.Snapshot{}, err
+		return fleet.Snapshot{}, place{}, err
 	}
 	s, err := r.snapshot(commit)
 	if err != nil {
-		return s, exitError{code: exitTrouble, message: err.Error()}
+		return s, place{}, exitError{code: exitTrouble, message: err.Error()}
 	}
-	return s, nil
+	return s, place{r.urls, r.path}, nil
 }
 
 // render gives the objects, and a line for people that says of what and in which world.
-func (c *cli) render(ctx context.Context, s fleet.Snapshot, flags worldFlags, application, cluster string) ([]rendered, string, error) {
-	w, note, err := c.worldOf(ctx, flags, nil, "")
+func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags worldFlags, application, cluster string) ([]rendered, string, error) {
+	w, note, err := c.worldOf(ctx, flags, files)
 	if err != nil {
 		return nil, "", err
 	}
-	place := s.Repository
+	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
 	p, err := planner.Build(ctx, s, w.World)
 	if err != nil {
 		return nil, "", err
 	}
-	if err := noFleet(p, s.Tree, place); err != nil {
+	if err := noFleet(p, s.Tree, dir); err != nil {
 		return nil, "", err
 	}
+	c.warn(note)
 	objects, err := renderedOn(p, application, cluster)
 	head := fmt.Sprintf("plan %s · %s on %s · %s · %s", short(p.Digest), application, cluster, note.text(c.now()), renderingOf(planner.Renderer))
 	return objects, head, err

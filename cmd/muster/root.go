@@ -49,6 +49,10 @@ func newRoot(c *cli) *cobra.Command {
 	for _, add := range commands {
 		root.AddCommand(add(c))
 	}
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil { // it refuses no shell that it does not know, unless it runs
+		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	return root
 }
 

@@ -23,11 +23,11 @@ import (
 func statusCommand(c *cli) *cobra.Command {
 	var s screen
 	cmd := &cobra.Command{
-		Use:   "status [NAMESPACE/APPLICATION]",
-		Short: "Show the fleet, an application or a cluster: how far it is, and what needs a person",
-		Long: "Without a name, the fleet on one screen. Ends with 0 whatever it shows; with --exit-code, as diff(1) does: 0 all is well,\n" +
+		Use:   "status [NAMESPACE/NAME]",
+		Short: "Show the fleet, an application, a repository or a cluster: how far it is, and what needs a person",
+		Long: "Without a name, the fleet on one screen. A name is that of an application, else of a FleetRepository. Ends with 0 whatever it shows; with --exit-code, as diff(1) does: 0 all is well,\n" +
 			"1 something is not or needs you, 2 it could not be found out.",
-		Example:     "  muster status\n  muster status retail/storefront\n  muster status cluster eks-prod-1\n  muster status --exit-code -o json",
+		Example:     "  muster status\n  muster status retail/storefront\n  muster status muster-system/fleet\n  muster status cluster eks-prod-1\n  muster status --exit-code -o json",
 		Args:        cobra.MaximumNArgs(1),
 		Annotations: exitsAsDiff,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -37,7 +37,7 @@ func statusCommand(c *cli) *cobra.Command {
 			}
 			return c.show(cmd.Context(), s, func(ctx context.Context) (answer, error) {
 				if len(args) > 0 {
-					return c.applicationStatus(ctx, hub, args[0])
+					return c.named(ctx, hub, args[0])
 				}
 				return c.overview(ctx, hub)
 			})
@@ -223,18 +223,10 @@ type applicationView struct {
 	NeedsYou    []need                           `json:"needsYou"`
 }
 
-func (c *cli) applicationStatus(ctx context.Context, hub client.Client, key string) (answer, error) {
-	app, err := getApplication(ctx, hub, key)
-	if err != nil {
-		return answer{}, err
-	}
-	facts, err := gather(ctx, hub, c.now())
-	if err != nil {
-		return answer{}, err
-	}
-	v := applicationView{facts.hub, key, stateOf(app), app.Status, needsOf(facts.of(app), c.now())}
+func (c *cli) applicationStatus(facts hubFacts, app *musterv1alpha1.Application) answer {
+	v := applicationView{facts.hub, app.Namespace + "/" + app.Name, stateOf(app), app.Status, needsOf(facts.of(app), c.now())}
 	well := len(v.NeedsYou) == 0 && ready(app)
-	return answer{v, func(p *printer) { printApplication(p, v, c.now()) }, well}, nil
+	return answer{v, func(p *printer) { printApplication(p, v, c.now()) }, well}
 }
 
 // getApplication finds an application by namespace/name; its error lists names that are near.

@@ -39,11 +39,11 @@ func validateCommand(c *cli) *cobra.Command {
 		Args:        cobra.MaximumNArgs(1),
 		Annotations: exitsAsDiff,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := folderOf(args)
+			s, files, err := folderOf(args)
 			if err != nil {
 				return err
 			}
-			v, err := c.validate(cmd.Context(), s, flags)
+			v, err := c.validate(cmd.Context(), s, files, flags)
 			if err != nil {
 				return err
 			}
@@ -61,14 +61,14 @@ func validateCommand(c *cli) *cobra.Command {
 }
 
 // folderOf opens the folder that a person names, or the fleet that this one is in.
-func folderOf(args []string) (fleet.Snapshot, error) {
+func folderOf(args []string) (fleet.Snapshot, place, error) {
 	dir := ""
 	if len(args) > 0 {
 		dir = args[0]
 	} else {
 		here, err := realPath(".")
 		if err != nil {
-			return fleet.Snapshot{}, fmt.Errorf("find this folder: %w", err)
+			return fleet.Snapshot{}, place{}, fmt.Errorf("find this folder: %w", err)
 		}
 		dir = here
 		if root := fleetRoot(here, "/"); root != "/" {
@@ -77,26 +77,27 @@ func folderOf(args []string) (fleet.Snapshot, error) {
 	}
 	s, err := openFolder(dir)
 	if err != nil {
-		return s, exitError{code: exitTrouble, message: err.Error()}
+		return s, place{}, exitError{code: exitTrouble, message: err.Error()}
 	}
-	return s, nil
+	return s, placeOf(dir), nil
 }
 
-func (c *cli) validate(ctx context.Context, s fleet.Snapshot, flags worldFlags) (*validation, error) {
-	w, note, err := c.worldOf(ctx, flags, nil, "")
+func (c *cli) validate(ctx context.Context, s fleet.Snapshot, files place, flags worldFlags) (*validation, error) {
+	w, note, err := c.worldOf(ctx, flags, files)
 	if err != nil {
 		return nil, err
 	}
-	place := s.Repository
+	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
 	p, err := planner.Build(ctx, s, w.World)
 	if err != nil {
 		return nil, err
 	}
-	if err := noFleet(p, s.Tree, place); err != nil {
+	if err := noFleet(p, s.Tree, dir); err != nil {
 		return nil, err
 	}
+	c.warn(note)
 	return &validation{
 		World: note, Plan: p.Digest, Definitions: len(p.Definitions.All), Clusters: len(p.World.Clusters),
 		Placements: len(p.Placements), Applications: len(p.Applications), rendering: renderingOf(planner.Renderer),
@@ -116,28 +117,35 @@ func printValidation(p *printer, v *validation, world string) {
 func (p *printer) faults(title, style string, faults []fleet.Fault) {
 	shown, more := limited(p, fleet.GroupFaults(faults), 20)
 	for _, f := range shown {
-		text := p.paint(style, title)
-		if f.Application != "" {
-			text += " " + p.paint(bold, f.Application)
-		}
-		if len(f.Clusters) > 6 {
-			text += fmt.Sprintf(" on %d clusters: %s", len(f.Clusters), p.names(f.Clusters))
-		} else if len(f.Clusters) > 0 {
-			text += " on " + p.names(f.Clusters)
-		}
-		if at := f.Position(); at != "" {
-			text += "  " + at
-		}
-		if f.Object != "" {
-			text += "  " + f.Object + ":"
-		}
-		text += "  " + string(f.Reason) + ": " + oneLine(f.Message)
-		if len(f.Remedies) > 0 {
-			text += " → " + p.names(f.Remedies)
-		}
-		p.line(text)
+		p.fault(title, style, f, len(f.Clusters))
 	}
 	if more > 0 {
 		p.linef("      … %d more (-o json has them all)", more)
 	}
+}
+
+// fault prints one of so many clusters, of which it may name some only.
+func (p *printer) fault(title, style string, f fleet.FaultGroup, clusters int) {
+	text := p.paint(style, title)
+	if f.Application != "" {
+		text += " " + p.paint(bold, f.Application)
+	}
+	if named := len(f.Clusters); named > 0 && clusters > named {
+		text += fmt.Sprintf(" on %d clusters, such as %s", clusters, p.names(f.Clusters))
+	} else if clusters > 6 {
+		text += fmt.Sprintf(" on %d clusters: %s", clusters, p.names(f.Clusters))
+	} else if len(f.Clusters) > 0 {
+		text += " on " + p.names(f.Clusters)
+	}
+	if at := f.Position(); at != "" {
+		text += "  " + at
+	}
+	if f.Object != "" {
+		text += "  " + f.Object + ":"
+	}
+	text += "  " + string(f.Reason) + ": " + oneLine(f.Message)
+	if len(f.Remedies) > 0 {
+		text += " → " + p.names(f.Remedies)
+	}
+	p.line(text)
 }

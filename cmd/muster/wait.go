@@ -37,6 +37,8 @@ type progress struct {
 	// Offline are clusters that are not waited for, a line for each application.
 	Offline []string      `json:"offline"`
 	Took    time.Duration `json:"tookNanoseconds"`
+	// sure: one of the blocked is so for certain. Others are what clusters refuse, which they may take after all.
+	sure bool
 }
 
 // asked is what is waited for.
@@ -112,12 +114,14 @@ const (
 	// stuck is how long a person's move is seen to be needed until it is believed: a hub that has just planned a commit may
 	// not have seen all of it.
 	stuck = 5 * time.Second
+	// refusing is how long clusters refuse something until that is believed: the kind that it is of may be on its way.
+	refusing = 30 * time.Second
 )
 
 // wait ends when the revision is there, when the time is up, or when a person has been needed for longer than patience.
 func (c *cli) wait(ctx context.Context, hub client.Client, a asked, timeout, patience time.Duration) error {
 	if a.application != "" {
-		if _, err := getApplication(ctx, hub, a.application); err != nil {
+		if err := expected(ctx, hub, a.application, c.now()); err != nil {
 			return err
 		}
 	}
@@ -141,13 +145,36 @@ func (c *cli) wait(ctx context.Context, hub client.Client, a asked, timeout, pat
 			fmt.Fprintf(c.errs, "%4s  %s\n", age(p.Took), shorten(oneLine(now), 160))
 			last = now
 		}
-		if c.now().Sub(free) >= patience && len(p.Blocked) > 0 || p.Took >= timeout {
+		enough := patience
+		if !p.sure {
+			enough = max(patience, refusing)
+		}
+		if c.now().Sub(free) >= enough && len(p.Blocked) > 0 || p.Took >= timeout {
 			return c.missed(p, "")
 		}
 		if !pause(ctx, waitPeriod) {
 			return c.missed(p, "interrupted; ")
 		}
 	}
+}
+
+// expected: the application is on the hub, or a repository says why it is not.
+func expected(ctx context.Context, hub client.Client, application string, now time.Time) error {
+	_, unknown := getApplication(ctx, hub, application)
+	if unknown == nil {
+		return nil
+	}
+	facts, err := gather(ctx, hub, now)
+	if err != nil {
+		return err
+	}
+	for i := range facts.repositories {
+		about := func(s shortcoming) bool { return s.about(application) }
+		if slices.ContainsFunc(shortcomings(&facts.repositories[i]), about) {
+			return nil
+		}
+	}
+	return unknown
 }
 
 // missed ends a wait in vain: programs get what is missing as they get what is there, people as a message.
@@ -190,16 +217,14 @@ func progressOf(f hubFacts, a asked) progress {
 	if f.hub.State == hubSilent || f.hub.State == hubNever {
 		p.Missing = append(p.Missing, "the hub does not keep its word up to date: muster status")
 	}
-	delivered := map[string]string{}
-	for i := range f.repositories {
-		r := &f.repositories[i]
-		if a.counts(r.Status.Revision) && r.Status.ObservedGeneration == r.Generation {
-			delivered[r.Namespace+"/"+r.Name] = r.Status.Revision
-			p.Delivered = r.Status.Revision
-		}
+	delivered, faults := p.repositories(f.repositories, a)
+	onHub := map[string]bool{}
+	for i := range f.applications {
+		onHub[f.applications[i].Namespace+"/"+f.applications[i].Name] = true
 	}
 	if len(delivered) == 0 {
 		p.Missing = append(p.Missing, undelivered(f.repositories, a)...)
+		p.fallShort(faults, a, onHub)
 		return p
 	}
 	applications, away := 0, awayOf(f.clusters)
@@ -211,7 +236,12 @@ func progressOf(f hubFacts, a asked) progress {
 			continue
 		}
 		applications++
-		p.add(app, lacking(app, at, chosenBy(f.placements, app), away), away)
+		l := lacking(app, at, chosenBy(f.placements, app), away).because(app, faults)
+		p.add(app, l, away)
+	}
+	p.fallShort(faults, a, onHub)
+	if a.application != "" && applications == 0 && len(p.lacks()) == 0 {
+		p.Missing = append(p.Missing, a.application+": is not on the hub")
 	}
 	if applications > 0 && p.Clusters == 0 && len(p.lacks()) == 0 {
 		p.Unproven = append(p.Unproven, "no placement chose a cluster, so that nothing runs it"+joiningNote(f.clusters))
@@ -221,6 +251,46 @@ func progressOf(f hubFacts, a asked) progress {
 	}
 	p.Done = len(p.lacks()) == 0
 	return p
+}
+
+// repositories gives what those have delivered that the revision is in, and what is wrong with the commit that it came to the
+// hub with: with the delivered one, or, where none is, with the one that is on its way.
+func (p *progress) repositories(all []musterv1alpha1.FleetRepository, a asked) (delivered map[string]string, faults []shortcoming) {
+	delivered = map[string]string{}
+	for i := range all {
+		r := &all[i]
+		there := a.counts(r.Status.Revision) && r.Status.ObservedGeneration == r.Generation
+		if there {
+			delivered[r.Namespace+"/"+r.Name] = r.Status.Revision
+			p.Delivered = r.Status.Revision
+		}
+		if there && r.Status.FetchedRevision == r.Status.Revision || !there && a.counts(r.Status.FetchedRevision) {
+			faults = append(faults, shortcomings(r)...)
+			p.notListed(r, a)
+		}
+	}
+	return delivered, faults
+}
+
+// fallShort counts what a commit says and the hub has not. What is wrong with an application that is there is told by itself.
+func (p *progress) fallShort(faults []shortcoming, a asked, onHub map[string]bool) {
+	for _, f := range faults {
+		said := slices.ContainsFunc(p.Blocked, func(line string) bool { return strings.HasSuffix(line, ": "+f.text()) })
+		if said || onHub[f.Application] || a.application != "" && !f.about(a.application) {
+			continue
+		}
+		p.Missing = append(p.Missing, f.line())
+		if f.person() {
+			p.Blocked, p.sure = append(p.Blocked, f.line()), true
+		}
+	}
+}
+
+// notListed: among the faults that a status has no room for may be an application that is not on the hub.
+func (p *progress) notListed(r *musterv1alpha1.FleetRepository, a asked) {
+	if more := unlisted(r); more > 0 && a.application == "" {
+		p.Unproven = append(p.Unproven, fmt.Sprintf("repository %s/%s: %s more: muster validate in a clone lists them", r.Namespace, r.Name, count(more, "fault")))
+	}
 }
 
 // counts: a delivered commit is the one that is asked for, or known to contain it.
@@ -249,9 +319,10 @@ func (p *progress) add(a *musterv1alpha1.Application, l lack, away map[string]bo
 		p.Ready = append(p.Ready, key)
 	case unproven:
 		p.Unproven = append(p.Unproven, line)
-	case blocked:
+	case blocked, refused:
 		p.Blocked = append(p.Blocked, line)
 		p.Missing = append(p.Missing, line)
+		p.sure = p.sure || l.how == blocked
 	case pending:
 		p.Missing = append(p.Missing, line)
 	}
@@ -302,6 +373,7 @@ const (
 	nothing  how = iota
 	pending      // it comes by itself
 	blocked      // a person has to act
+	refused      // a cluster refuses it: a person has to act, unless it takes it after all
 	unproven     // nobody answers who could show it
 )
 
@@ -330,7 +402,7 @@ func lacking(a *musterv1alpha1.Application, revision string, chosen int, away ma
 	case planned.Status != "True":
 		return lack{pending, planned.Message}
 	case s.Faulty > 0:
-		return lack{pending, fmt.Sprintf("failed on %s: muster status %s/%s", count(int(s.Faulty), "cluster"), a.Namespace, a.Name)}
+		return failing(a)
 	case s.Clusters > 0 && s.Offline >= s.Clusters:
 		return lack{unproven, fmt.Sprintf("nothing shows that it works: no cluster of its %d answers: %s", s.Clusters, offlineOf(a, away))}
 	case s.Clusters == 0 && chosen > 0:
@@ -339,6 +411,26 @@ func lacking(a *musterv1alpha1.Application, revision string, chosen int, away ma
 		return lack{pending, fmt.Sprintf("healthy on %d of %s", s.Healthy, count(int(s.Clusters), "cluster"))}
 	}
 	return lack{}
+}
+
+// because is the lack with its cause, where a fault of the repository is why nothing better comes by itself.
+func (l lack) because(a *musterv1alpha1.Application, faults []shortcoming) lack {
+	i := slices.IndexFunc(faults, func(s shortcoming) bool { return s.holdsBack(a) })
+	if l.how != pending || i < 0 {
+		return l
+	}
+	return lack{blocked, faults[i].text()}
+}
+
+// failing is the lack of an application that clusters do not take.
+func failing(a *musterv1alpha1.Application) lack {
+	on, where := count(int(a.Status.Summary.Faulty), "cluster"), "muster status "+a.Namespace+"/"+a.Name
+	for i := range a.Status.Clusters {
+		if r := &a.Status.Clusters[i]; r.State == "Failed" && r.Move == string(fleet.Author) {
+			return lack{refused, fmt.Sprintf("failed on %s: %s: %s: %s", on, r.Cluster, r.Message, where)}
+		}
+	}
+	return lack{pending, fmt.Sprintf("failed on %s: %s", on, where)}
 }
 
 // faultOfAuthor is what another commit has to resolve. That two applications claim one object may end by itself, when the

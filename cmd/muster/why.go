@@ -121,22 +121,25 @@ func (c *cli) know(ctx context.Context, repo string, flags worldFlags) (*knowled
 		}
 		return &knowledge{world: w, hub: lookAtHub(ctx, reader, c.now()), repositories: repositories.Items}, nil
 	}
-	s, err := folderOf(slices.DeleteFunc([]string{repo}, func(dir string) bool { return dir == "" }))
+	s, files, err := folderOf(slices.DeleteFunc([]string{repo}, func(dir string) bool { return dir == "" }))
 	if err != nil {
 		return nil, err
 	}
-	w, note, err := c.worldOf(ctx, flags, nil, "")
+	w, note, err := c.worldOf(ctx, flags, files)
 	if err != nil {
 		return nil, err
 	}
-	place := s.Repository
+	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
 	p, err := planner.Build(ctx, s, w.World)
 	if err != nil {
 		return nil, err
 	}
-	if err := noFleet(p, s.Tree, place); err != nil && repo != "" { // a saved world is asked wherever one is
+	switch err := noFleet(p, s.Tree, dir); {
+	case err == nil:
+		c.warn(note)
+	case repo != "": // a saved world is asked wherever one is
 		return nil, err
 	}
 	return &knowledge{world: p.World, plan: p}, nil
@@ -274,7 +277,11 @@ func (k *knowledge) application(a *musterv1alpha1.Application, cluster string) (
 		r.Waits = k.waits(a, cluster)
 		for i := range a.Status.Clusters {
 			if a.Status.Clusters[i].Cluster == cluster {
-				r.Row = &a.Status.Clusters[i]
+				row := a.Status.Clusters[i]
+				if row.State == "Drifted" && a.Spec.Sync.Drift == musterv1alpha1.DriftReport {
+					row.Move = string(fleet.Author) // it is reported, and nothing corrects it
+				}
+				r.Row = &row
 			}
 		}
 	} else if planned := k.plan.Find(key); planned != nil {

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +43,8 @@ type worldNote struct {
 	Time *metav1.Time `json:"time,omitempty"`
 	// Repository is the FleetRepository that the files stand for.
 	Repository string `json:"repository,omitempty"`
+	// guess says why it is that one, where neither a person nor the files say so.
+	guess string
 }
 
 // text is the note for people.
@@ -52,7 +56,7 @@ func (n worldNote) text(now time.Time) string {
 	if n.From != "" {
 		from += " " + n.From
 	}
-	return fmt.Sprintf("world: %s, %s old", from, age(now.Sub(n.Time.Time)))
+	return fmt.Sprintf("world: %s, %s old, as %s", from, age(now.Sub(n.Time.Time)), n.Repository)
 }
 
 // worldFlags say which world a command plans in.
@@ -63,14 +67,38 @@ type worldFlags struct {
 
 func (f *worldFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.world, "world", "", "file that muster world save wrote, or hub; by default the hub of --kubeconfig, or the repository alone")
-	cmd.Flags().StringVar(&f.repository, "repository", "", "namespace/name of the FleetRepository that the files stand for (default: by URL and path, then muster-system/fleet)")
+	cmd.Flags().StringVar(&f.repository, "repository", "", "namespace/name of the FleetRepository that the files stand for (default: by URL and path, then the only one, then muster-system/fleet)")
 }
 
 // defaultRepository stands for files when no FleetRepository matches.
 const defaultRepository = "muster-system/fleet"
 
-// worldOf finds the world to plan in. Urls and fleetPath tell which of its repositories is meant.
-func (c *cli) worldOf(ctx context.Context, f worldFlags, urls []string, fleetPath string) (savedWorld, worldNote, error) {
+// place is where a fleet's folder is: the URLs of its Git repository, none outside of one, and the folder in it.
+type place struct {
+	urls []string
+	path string
+}
+
+// placeOf finds out where a folder is.
+func placeOf(dir string) place {
+	r, err := openRepository(dir, ".")
+	if err != nil {
+		return place{}
+	}
+	p := place{urls: r.urls, path: "."}
+	here, err := realPath(dir)
+	root, err2 := realPath(r.root)
+	if r.root == "" || err != nil || err2 != nil {
+		return p
+	}
+	if relative, err := filepath.Rel(root, here); err == nil && filepath.IsLocal(relative) {
+		p.path = filepath.ToSlash(relative)
+	}
+	return p
+}
+
+// worldOf finds the world to plan in, and which of its repositories the files at a place stand for.
+func (c *cli) worldOf(ctx context.Context, f worldFlags, files place) (savedWorld, worldNote, error) {
 	var w savedWorld
 	note := worldNote{Source: "repository"}
 	var err error
@@ -94,11 +122,19 @@ func (c *cli) worldOf(ctx context.Context, f worldFlags, urls []string, fleetPat
 	if note.Source == "hub" {
 		note.From = strings.TrimPrefix(w.Origin, "hub ")
 	}
-	note.Repository = f.repository
-	if note.Repository == "" {
-		note.Repository = matching(w.Repositories, urls, fleetPath)
+	if note.Source == "repository" {
+		note.Repository = firstOf(f.repository, defaultRepository)
+		return w, note, nil
 	}
-	return w, note, nil
+	note.Repository, note.guess, err = standsFor(w.Repositories, f.repository, files)
+	return w, note, err
+}
+
+// warn says whom files stand for that nobody has said it of: what is planned for the wrong repository looks well.
+func (c *cli) warn(n worldNote) {
+	if n.guess != "" {
+		fmt.Fprintln(c.errs, "muster: "+oneLine(n.guess))
+	}
 }
 
 func (c *cli) hubWorld(ctx context.Context) (savedWorld, error) {
@@ -111,6 +147,11 @@ func (c *cli) hubWorld(ctx context.Context) (savedWorld, error) {
 		return savedWorld{}, err
 	}
 	observed.Origin = "hub " + config.Host
+	pulse, err := hub.ReadPulse(ctx, client, c.now())
+	if err != nil {
+		fmt.Fprintf(c.errs, "muster: which cluster the hub itself is cannot be seen, so that what tenants may not deliver to it is not in the plan: %s\n", oneLine(err.Error()))
+	}
+	observed.HubCluster = pulse.HubCluster
 	w := savedWorld{World: *observed}
 	var repositories musterv1alpha1.FleetRepositoryList
 	if err := client.List(ctx, &repositories); err != nil {
@@ -141,21 +182,42 @@ func readWorld(file string) (savedWorld, error) {
 	return w, nil
 }
 
-// matching is the repository with one of the URLs and this path.
-func matching(repositories []repositoryName, urls []string, fleetPath string) string {
+// standsFor is the repository that files at a place stand for: the one that is named, else the one with a URL and the path of
+// theirs, else the only one, else the default. A guess is a sentence.
+func standsFor(repositories []repositoryName, named string, files place) (name, guess string, err error) {
+	var known, same []string
 	for _, r := range repositories {
-		for _, u := range urls {
-			if sameURL(r.URL, u) && path.Clean("/"+r.Path) == path.Clean("/"+fleetPath) {
-				return r.Name
-			}
+		known = append(known, r.Name)
+		is := func(u string) bool { return sameURL(r.URL, u) }
+		if slices.ContainsFunc(files.urls, is) && path.Clean("/"+r.Path) == path.Clean("/"+files.path) {
+			same = append(same, r.Name)
 		}
 	}
-	return defaultRepository
+	slices.Sort(same)
+	switch {
+	case named != "" && !slices.Contains(known, named):
+		return "", "", unknown("FleetRepository", named, known)
+	case named != "":
+		return named, "", nil
+	case len(same) == 1:
+		return same[0], "", nil
+	case len(same) > 1:
+		return "", "", fmt.Errorf("the files have the URL and the path of %s: say with --repository which of them they stand for", strings.Join(same, ", "))
+	}
+	name = defaultRepository
+	if len(known) == 1 {
+		name = known[0]
+	}
+	guess = fmt.Sprintf("no FleetRepository has the URL and the path of these files, so that they stand for %s", name)
+	if !slices.Contains(known, name) {
+		guess += ", which is not there"
+	}
+	return name, guess + ": --repository names another", nil
 }
 
 func sameURL(a, b string) bool { return plainURL(a) == plainURL(b) }
 
-// plainURL is host and path of a repository, however it is fetched.
+// plainURL is host and path of a repository, however it is fetched: a server has a port for each way.
 func plainURL(u string) string {
 	u = withoutCredentials(u)
 	if scheme, rest, ok := strings.Cut(u, "://"); ok {
@@ -168,6 +230,12 @@ func plainURL(u string) string {
 	}
 	if _, rest, ok := strings.Cut(u, "@"); ok {
 		u = rest
+	}
+	if host, rest, ok := strings.Cut(u, "/"); ok && host != "" {
+		if name, port, ok := strings.Cut(host, ":"); ok && strings.Trim(port, "0123456789") == "" {
+			host = name
+		}
+		u = strings.ToLower(host) + "/" + rest
 	}
 	return strings.TrimSuffix(strings.TrimSuffix(u, "/"), ".git")
 }

@@ -8,10 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/validation"
+	"github.com/muster-io/muster/internal/fleet"
 )
 
 // settings are what a fleet's directory remembers of what was asked for, in fleet.json: an Up that asks for nothing brings
@@ -56,8 +55,8 @@ func (s settings) check() error {
 		if name == hubName {
 			return fmt.Errorf("cluster name %q: that is the hub's own", name)
 		}
-		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
-			return fmt.Errorf("cluster name %q: %s", name, strings.Join(problems, "; "))
+		if problem := fleet.WrongClusterName(name); problem != "" {
+			return fmt.Errorf("cluster name %q: %s", name, problem)
 		}
 	}
 	return nil

@@ -55,7 +55,7 @@ func TestSettings(t *testing.T) {
 	if diff := cmp.Diff([]string{"cluster-2"}, was.without([]string{"cluster-1"}).Clusters); diff != "" {
 		t.Errorf("a cluster that was let go (-want +got):\n%s", diff)
 	}
-	for _, name := range []string{"../up", "hub", ""} {
+	for _, name := range []string{"../up", "hub", "", "a.b", "kube-system", "default"} {
 		if err := (settings{Clusters: []string{name}}).check(); err == nil {
 			t.Errorf("a cluster may be called %q", name)
 		}

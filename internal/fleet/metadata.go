@@ -96,6 +96,11 @@ func wrongName(group, kind, name string) string {
 	return ""
 }
 
+// WrongClusterName says why no cluster may have a name. It is empty for a name that one may have.
+func WrongClusterName(name string) string {
+	return wrongName("cluster.open-cluster-management.io", "ManagedCluster", name)
+}
+
 // ReservedName says why no cluster may have a name: the cluster's namespace on the hub, in which its agent has rights, would be
 // one that the hub keeps other things in. It is empty for all other names.
 func ReservedName(cluster string) string {

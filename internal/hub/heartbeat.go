@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 )
 
 // HeartbeatKey is the Lease that a hub renews while its controllers run.
@@ -27,6 +29,9 @@ type Heartbeat struct {
 	Client client.Client
 	// Holder names the process.
 	Holder string
+	// HubCluster is the managed cluster that is the hub itself, "" when none is: plans depend on it. A process that makes no
+	// plans does not know, and says nothing.
+	HubCluster *string
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -53,7 +58,11 @@ func (h *Heartbeat) beat(ctx context.Context) error {
 		ObjectMeta: metav1.ObjectMeta{Namespace: HeartbeatKey.Namespace, Name: HeartbeatKey.Name},
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &h.Holder, LeaseDurationSeconds: &seconds, RenewTime: &now},
 	}
-	err := h.Client.Patch(ctx, lease.DeepCopy(), client.MergeFrom(bare(lease)))
+	before := bare(lease)
+	if h.HubCluster != nil {
+		lease.Annotations = map[string]string{musterv1alpha1.HubClusterAnnotation: *h.HubCluster}
+	}
+	err := h.Client.Patch(ctx, lease.DeepCopy(), client.MergeFrom(before))
 	if apierrors.IsNotFound(err) {
 		err = h.Client.Create(ctx, lease)
 	}
@@ -74,6 +83,8 @@ type Pulse struct {
 	Seen time.Time
 	// Fresh: that was not long ago, so that what the hub wrote is kept up.
 	Fresh bool
+	// HubCluster is the managed cluster that is the hub itself, if it says that one is.
+	HubCluster string
 }
 
 // ReadPulse looks for the heartbeat of a hub.
@@ -98,5 +109,5 @@ func pulseOf(lease *coordinationv1.Lease, now time.Time) Pulse {
 		patience = time.Duration(*s) * time.Second
 	}
 	seen := lease.Spec.RenewTime.Time
-	return Pulse{Seen: seen, Fresh: now.Sub(seen) <= patience}
+	return Pulse{Seen: seen, Fresh: now.Sub(seen) <= patience, HubCluster: lease.Annotations[musterv1alpha1.HubClusterAnnotation]}
 }

@@ -39,6 +39,20 @@ func TestHeartbeat(t *testing.T) {
 			t.Errorf("29 s after a beat at %s: %+v", now, p)
 		}
 	}
+	// The flag comes, another process that makes no plans beats, and the flag goes.
+	name, none := "local", ""
+	for i, row := range []struct {
+		says *string
+		want string
+	}{{nil, ""}, {&name, "local"}, {nil, "local"}, {&none, ""}} {
+		h.HubCluster = row.says
+		if err := h.beat(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if got := pulse(now).HubCluster; got != row.want {
+			t.Errorf("beat %d: the hub is cluster %q, want %q", i, got, row.want)
+		}
+	}
 	if p := pulse(now.Add(31 * time.Second)); p.Fresh {
 		t.Errorf("31 s after the last beat: %+v", p)
 	}

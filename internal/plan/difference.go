@@ -134,7 +134,7 @@ type ChangeGroup struct {
 	Clusters []string `json:"clusters"`
 	// Label that exactly these of the application's clusters have, as key=value, if there is one.
 	Label string `json:"label,omitempty"`
-	// Overrides of the application that apply to some of the clusters.
+	// Overrides of the application that apply to all of the clusters.
 	Overrides []string       `json:"overrides,omitempty"`
 	Objects   []ObjectChange `json:"objects,omitempty"`
 	// Delivery is how the objects are applied: executor, drift policy, ignored fields.

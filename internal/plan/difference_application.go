@@ -210,12 +210,12 @@ func (c *comparer) changes(base, head *Application, b, h coverage) ([]ChangeGrou
 		}
 		g := groups[made.key]
 		if g == nil {
-			g = &ChangeGroup{Objects: slices.Clone(made.objects), Delivery: made.delivery}
+			g = &ChangeGroup{Objects: slices.Clone(made.objects), Delivery: made.delivery, Overrides: to.Overrides}
 			groups[made.key] = g
 		}
 		g.blur(made.objects)
 		g.Clusters = append(g.Clusters, to.Name)
-		g.Overrides = union(g.Overrides, to.Overrides)
+		g.Overrides = common(g.Overrides, to.Overrides)
 	}
 	list := make([]ChangeGroup, 0, len(groups))
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
@@ -232,14 +232,9 @@ func (c *comparer) changes(base, head *Application, b, h coverage) ([]ChangeGrou
 	return list, nil
 }
 
-// union of two lists that keeps the order of the first.
-func union(a, b []string) []string {
-	for _, s := range b {
-		if !slices.Contains(a, s) {
-			a = append(slices.Clip(a), s)
-		}
-	}
-	return a
+// common is what both lists have, in the order of the first.
+func common(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return !slices.Contains(b, s) })
 }
 
 // labelOf is the first label that exactly the clusters of a group have among all clusters of the application.

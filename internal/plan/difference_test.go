@@ -189,6 +189,18 @@ func TestCompare(t *testing.T) {
 				`      metadata.annotations["checksum/config"]: <digest>→<digest>  true`,
 			},
 		},
+		"an override of one in the group": {
+			why: "the group is not named by what only one of its clusters has",
+			changed: "-- charts/web/values.yaml --\nreplicas: 3\n-- applications/web.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: web, namespace: retail}\n" +
+				"spec:\n  placementRef: {name: shops}\n  source: {path: charts/web}\n" +
+				"  helm: {values: {cluster: \"${{ cluster.name }}\", region: \"${{ label \\\"region\\\" }}\"}}\n" +
+				"  overrides:\n  - name: america\n    clusterSelector: {labelSelector: {matchLabels: {region: us}}}\n    helm: {values: {unused: west}}\n",
+			want: []string{
+				"Changed application retail/web 3→3", "  a,b,c () overrides []", "    Changed ConfigMap retail/web",
+				"      data.replicas: 2→3 chart default false",
+				`      metadata.annotations["checksum/config"]: <digest>→<digest>  true`,
+			},
+		},
 		"an override, for one": {
 			why: "the group is named by the label that only its clusters have, and by the override",
 			changed: "-- applications/web.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: web, namespace: retail}\n" +

@@ -45,6 +45,8 @@ const (
 	// FirstPlanAnnotation marks a cluster namespace on the hub after the first complete plan for that cluster: only
 	// then may our agent evict works that the hub no longer has.
 	FirstPlanAnnotation = "muster.dev/first-complete-plan"
+	// HubClusterAnnotation on the Lease of the hub's heartbeat names the managed cluster that is the hub itself.
+	HubClusterAnnotation = "muster.dev/hub-cluster"
 	// ReleasedAnnotation on a ManagedCluster says that its file has left Git and that it waits for `muster detach`.
 	ReleasedAnnotation = "muster.dev/released"
 

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+// shortcoming is a fault of a repository: something of its commit that is not on the hub as the commit says it.
+type shortcoming struct {
+	repository string
+	musterv1alpha1.Fault
+}
+
+// shortcomings are the faults of the commit that was read last. That another could not be fetched is none of it.
+func shortcomings(r *musterv1alpha1.FleetRepository) []shortcoming {
+	fetching := unreadable(r)
+	var list []shortcoming
+	for _, f := range r.Status.Faults {
+		if fetching != nil && f.Reason == fetching.Reason && f.Message == fetching.Message {
+			continue
+		}
+		list = append(list, shortcoming{r.Namespace + "/" + r.Name, f})
+	}
+	return list
+}
+
+// listedFaults is how many a status has room for.
+const listedFaults = 20
+
+// unlisted is how many faults a repository has that its status has no room for.
+func unlisted(r *musterv1alpha1.FleetRepository) int {
+	if len(r.Status.Faults) < listedFaults {
+		return 0
+	}
+	listed := 0
+	for _, f := range r.Status.Faults {
+		listed += max(1, int(f.Clusters))
+	}
+	return int(r.Status.FaultCount) - listed
+}
+
+// person: only another commit, or whoever gives rights, resolves it. That two applications claim one object may end by itself.
+func (s shortcoming) person() bool {
+	return s.Move == string(fleet.Author) && s.Reason != string(fleet.ObjectClaimed)
+}
+
+// about tells whether an application is what the fault is about. The message begins with the definition, where one is known.
+func (s shortcoming) about(application string) bool {
+	return s.Application == application || strings.HasPrefix(s.Message, "Application "+application+": ")
+}
+
+// holdsBack tells whether it is why an application on the hub is not what its commit says: the commit's own definition of it
+// could not be taken, or stands in a file that cannot be read.
+func (s shortcoming) holdsBack(a *musterv1alpha1.Application) bool {
+	unread := s.Reason == string(fleet.FileMalformed) || s.Reason == string(fleet.FileUnreadable)
+	planned := meta.FindStatusCondition(a.Status.Conditions, "Planned")
+	return s.person() && s.Cluster == "" &&
+		(s.about(a.Namespace+"/"+a.Name) || unread && planned != nil && planned.Reason == "Waiting")
+}
+
+// text says where it stands, and what it is.
+func (s shortcoming) text() string {
+	if at := position(s.File, int(s.Line)); at != "" {
+		return at + ": " + s.Message
+	}
+	return s.Message
+}
+
+// line is for a fault that no application on the hub tells.
+func (s shortcoming) line() string {
+	who := "repository " + s.repository
+	if s.Application != "" {
+		who = s.Application
+	}
+	return fmt.Sprintf("%s: %s", who, s.text())
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+// repositoryStatus is the answer about one repository: all that the overview has no room for.
+type repositoryStatus struct {
+	Hub        hubView                              `json:"hub"`
+	Repository string                               `json:"repository"`
+	URL        string                               `json:"url"`
+	Path       string                               `json:"path,omitempty"`
+	State      string                               `json:"state"`
+	Status     musterv1alpha1.FleetRepositoryStatus `json:"status"`
+	NeedsYou   []need                               `json:"needsYou"`
+}
+
+// named is the answer about what has a name: an application, else a repository.
+func (c *cli) named(ctx context.Context, hub client.Client, key string) (answer, error) {
+	facts, err := gather(ctx, hub, c.now())
+	if err != nil {
+		return answer{}, err
+	}
+	var known []string
+	for i := range facts.applications {
+		a := &facts.applications[i]
+		if a.Namespace+"/"+a.Name == key {
+			return c.applicationStatus(facts, a), nil
+		}
+		known = append(known, a.Namespace+"/"+a.Name)
+	}
+	for i := range facts.repositories {
+		r := &facts.repositories[i]
+		if r.Namespace+"/"+r.Name == key {
+			return c.repositoryStatus(facts, r), nil
+		}
+		known = append(known, r.Namespace+"/"+r.Name)
+	}
+	return answer{}, unknown("application or repository", key, known)
+}
+
+func (c *cli) repositoryStatus(facts hubFacts, r *musterv1alpha1.FleetRepository) answer {
+	v := repositoryStatus{
+		Hub: facts.hub, Repository: r.Namespace + "/" + r.Name, URL: withoutCredentials(r.Spec.URL), Path: r.Spec.Path,
+		State: readyText(r.Status.Conditions), Status: r.Status,
+		NeedsYou: needsOf(hubFacts{hub: facts.hub, repositories: []musterv1alpha1.FleetRepository{*r}}, c.now()),
+	}
+	well := repositoryOf(r).Ready && len(v.NeedsYou) == 0
+	return answer{v, func(p *printer) { printRepository(p, v, unlisted(r), c.now()) }, well}
+}
+
+func printRepository(p *printer, v repositoryStatus, more int, now time.Time) {
+	s := v.Status
+	printPulse(p, v.Hub, now)
+	p.linef("%s %s   %s", p.paint(bold, "REPOSITORY"), v.Repository, v.State)
+	from := v.URL
+	if v.Path != "" {
+		from += ", folder " + v.Path
+	}
+	p.linef("  %s", from)
+	since := ""
+	if s.DeliveredAt != nil {
+		since = fmt.Sprintf(" %s ago", age(now.Sub(s.DeliveredAt.Time)))
+	}
+	p.linef("  fetched %s   delivered %s%s   plan %s   %s", orNone(fleet.ShortRevision(s.FetchedRevision)), orNone(fleet.ShortRevision(s.Revision)), since,
+		orNone(short(s.Plan)), count(int(s.FaultCount), "fault"))
+	p.conditions(s.Conditions)
+	if h := s.Held; h != nil {
+		p.linef("%s %s", p.paint(yellow, "HELD"), oneLine(h.Message))
+		p.linef("  %s", strings.Join(h.Items, ", "))
+	}
+	for _, f := range s.Faults {
+		p.fault("FAULT", red, groupOf(f), max(1, int(f.Clusters)))
+	}
+	if more > 0 {
+		p.linef("      … %d more: muster validate in a clone lists them", more)
+	}
+	printNeeds(p, v.NeedsYou)
+}
+
+// conditions prints them with their messages whole.
+func (p *printer) conditions(conditions []metav1.Condition) {
+	rows := [][]string{{"CONDITION", "STATUS", "REASON", "MESSAGE"}}
+	for _, c := range conditions {
+		rows = append(rows, []string{c.Type, string(c.Status), c.Reason, c.Message})
+	}
+	p.table(rows)
+}
+
+// groupOf is a fault of a status, which names one cluster of those that have it.
+func groupOf(f musterv1alpha1.Fault) fleet.FaultGroup {
+	g := fleet.FaultGroup{Fault: fleet.Fault{
+		Reason: fleet.Reason(f.Reason), Application: f.Application, File: f.File, Line: int(f.Line), Message: f.Message,
+	}}
+	g.Clusters = slices.DeleteFunc([]string{f.Cluster}, func(name string) bool { return name == "" })
+	return g
+}
