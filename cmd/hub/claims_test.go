@@ -7,9 +7,11 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
@@ -32,6 +34,9 @@ func TestObjectsHaveOneOwner(t *testing.T) {
 	f.join("one")
 	f.push("")
 	f.run("of two that took an object in one moment the second gives it up, and the object stays", twoTookIt)
+	f.run("an object that moves to another application in one commit is not made anew", movesInOneCommit)
+	f.run("an object that moves to an application which cannot have another one stays where it is", movesToTheFaulty)
+	f.run("two applications that give each other objects are told, and lose none", exchange)
 	f.run("who waits for an object gets it when its holder goes, without a hand", waiterIsWoken)
 }
 
@@ -119,6 +124,94 @@ func twoTookIt(f *theFleet) {
 	f.expectReady("retail/b-second")
 	f.expectReady("retail/a-first")
 	f.expectData("one", "claims", "claimed", "by", "second")
+}
+
+// configMap is the UID of one on cluster one; it must be there.
+func (f *theFleet) configMap(name string) types.UID {
+	f.t.Helper()
+	var cm corev1.ConfigMap
+	if !f.on("one", &cm, "claims", name) {
+		f.t.Errorf("ConfigMap %s is not there", name)
+	}
+	return cm.UID
+}
+
+func (f *theFleet) watchClaims() *deletions {
+	f.t.Helper()
+	return f.watchDeletions(f.spokes["one"].Config(), schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}, "claims")
+}
+
+func movesInOneCommit(f *theFleet) {
+	before, gone := f.configMap("first"), f.watchClaims()
+	f.push("-- manifests/a/own.yaml --\n" + deleted + configMapFile("manifests/a/kept.yaml", "kept", "color", "red") +
+		configMapFile("manifests/b/first.yaml", "first", "color", "blue"))
+	f.expectReady("retail/a-first")
+	f.expectReady("retail/b-second")
+	f.expectHolder("one", "first", "retail/b-second")
+	f.expectData("one", "claims", "first", "color", "blue")
+	if now := f.configMap("first"); now != before || len(gone.list()) > 0 {
+		f.t.Errorf("the object has UID %s and had %s; deleted: %v", now, before, gone.list())
+	}
+}
+
+func movesToTheFaulty(f *theFleet) {
+	before, gone := f.configMap("kept"), f.watchClaims()
+	holder := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "one", Name: "foreign", Annotations: map[string]string{musterv1alpha1.ApplicationAnnotation: "retail/foreign"},
+	}}
+	holder.Spec.Workload.Manifests = []workv1.Manifest{{RawExtension: runtime.RawExtension{
+		Raw: []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"taken","namespace":"claims"},"data":{"by":"hand"}}`),
+	}}}
+	f.create(holder)
+	f.expectData("one", "claims", "taken", "by", "hand")
+	f.push("-- manifests/a/kept.yaml --\n" + deleted + configMapFile("manifests/a/more.yaml", "more", "color", "red") +
+		configMapFile("manifests/b/kept.yaml", "kept", "color", "blue") + configMapFile("manifests/b/taken.yaml", "taken", "by", "second"))
+	f.expectRow("retail/b-second", "one", "Faulty", "ObjectClaimed", "ConfigMap claims/taken")
+	f.eventually(func() string {
+		if a, r := f.application("retail/a-first"), f.repository(); a.Status.Revision != r.Status.Revision {
+			return "not planned at the commit"
+		}
+		return ""
+	})
+	f.expectHolder("one", "kept", "retail/a-first")
+	f.push("-- manifests/b/taken.yaml --\n" + deleted)
+	f.expectReady("retail/a-first")
+	f.expectReady("retail/b-second")
+	f.expectHolder("one", "kept", "retail/b-second")
+	if now := f.configMap("kept"); now != before || len(gone.list()) > 0 {
+		f.t.Errorf("the object has UID %s and had %s; deleted: %v", now, before, gone.list())
+	}
+	if err := f.client.Delete(f.ctx, holder); err != nil {
+		f.t.Fatal(err)
+	}
+	f.expectData("one", "claims", "taken", "by", "")
+}
+
+func exchange(f *theFleet) {
+	uids := map[string]types.UID{"more": f.configMap("more"), "second": f.configMap("second")}
+	gone := f.watchClaims()
+	f.push("-- manifests/a/more.yaml --\n" + deleted + "-- manifests/b/own.yaml --\n" + deleted +
+		configMapFile("manifests/a/second.yaml", "second", "color", "red") + configMapFile("manifests/b/more.yaml", "more", "color", "red"))
+	f.expectRow("retail/a-first", "one", "Faulty", "ObjectClaimed", "ConfigMap claims/second")
+	f.expectRow("retail/b-second", "one", "Faulty", "ObjectClaimed", "ConfigMap claims/more")
+	f.expectFault("ObjectClaimed", "which gives objects in return: move them in one direction first")
+	f.push("-- manifests/a/second.yaml --\n" + deleted + configMapFile("manifests/a/another.yaml", "another", "color", "red") +
+		configMapFile("manifests/b/own.yaml", "second", "color", "red"))
+	f.expectReady("retail/a-first")
+	f.expectReady("retail/b-second")
+	f.push("-- manifests/b/own.yaml --\n" + deleted + configMapFile("manifests/a/second.yaml", "second", "color", "red"))
+	f.expectReady("retail/a-first")
+	f.expectReady("retail/b-second")
+	f.expectHolder("one", "more", "retail/b-second")
+	f.expectHolder("one", "second", "retail/a-first")
+	for name, uid := range uids {
+		if now := f.configMap(name); now != uid {
+			f.t.Errorf("%s has UID %s, had %s", name, now, uid)
+		}
+	}
+	if names := gone.list(); len(names) > 0 {
+		f.t.Errorf("deleted: %v", names)
+	}
 }
 
 // waiterIsWoken: the holder is a work that no repository of the hub knows of, and the repository is not looked at meanwhile, so

@@ -209,6 +209,9 @@ func (a *Application) Leave(wanted func(cluster string, object fleet.ObjectKey) 
 	}
 }
 
+// Awaiting are the clusters on which another application is to have what this one lets go, sorted.
+func (a *Application) Awaiting() []string { return slices.Sorted(maps.Keys(a.awaited)) }
+
 // leaves are the objects of the application's live works on a cluster that are not in its content.
 func (a *Application) leaves(cluster string) map[fleet.ObjectKey]bool {
 	left := a.holds(cluster)

@@ -148,7 +148,7 @@ func applicationOf(w *workv1.ManifestWork) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}}
 }
 
-// blocked remembers which applications wait for an object that another one has, so that they are looked at again when a work
+// blocked remembers which applications wait for an object that another one has, or is to have, so that they are looked at again when a work
 // of that cluster changes.
 type blocked struct {
 	mu sync.Mutex
@@ -160,17 +160,20 @@ func (b *blocked) note(a *plan.Application) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.drop(a.Key())
+	waits := a.Awaiting()
 	for _, f := range a.Faults {
-		if f.Reason != fleet.ObjectClaimed {
-			continue
+		if f.Reason == fleet.ObjectClaimed {
+			waits = append(waits, f.Cluster)
 		}
+	}
+	for _, cluster := range waits {
 		if b.on == nil {
 			b.on = map[string]map[string]bool{}
 		}
-		if b.on[f.Cluster] == nil {
-			b.on[f.Cluster] = map[string]bool{}
+		if b.on[cluster] == nil {
+			b.on[cluster] = map[string]bool{}
 		}
-		b.on[f.Cluster][a.Key()] = true
+		b.on[cluster][a.Key()] = true
 	}
 }
 
