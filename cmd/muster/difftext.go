@@ -209,6 +209,9 @@ func (p *printer) object(o plan.ObjectChange) {
 	if o.Stays {
 		text += "   (leaves the application and stays on the cluster)"
 	}
+	if o.MovesTo != "" {
+		text += "   moves to application " + o.MovesTo
+	}
 	if o.From != "" {
 		text += fmt.Sprintf("   moves from work %s to %s", o.From, o.To)
 	}

@@ -65,7 +65,7 @@ func (s Summary) Deletions() bool {
 // Edit is what becomes of a definition or an object.
 type Edit string
 
-// The edits. Moved is an object that changes its work and nothing else.
+// The edits. Moved is an object that changes its work and nothing else, or that goes to another application.
 const (
 	Added   Edit = "Added"
 	Changed Edit = "Changed"
@@ -147,6 +147,8 @@ type ObjectChange struct {
 	Edit   Edit            `json:"edit"`
 	// Stays is true for a removed object that is left on the clusters.
 	Stays bool `json:"stays,omitempty"`
+	// MovesTo is the application, namespace/name, that the object goes to when it leaves this one.
+	MovesTo string `json:"movesTo,omitempty"`
 	// From and To are works, when the object moves from one to another.
 	From   string        `json:"from,omitempty"`
 	To     string        `json:"to,omitempty"`

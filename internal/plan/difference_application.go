@@ -193,7 +193,7 @@ func (c *comparer) changes(base, head *Application, b, h coverage) ([]ChangeGrou
 		if from == nil {
 			continue
 		}
-		p := pairOf(*from, to)
+		p := pairOf(*from, to, head.awaited[to.Name])
 		if p.same() {
 			continue
 		}
@@ -276,12 +276,19 @@ func selectsExactly(w *fleet.World, key, value string, group []string, all []Clu
 // pair says what two clusters have in common when the change between base and head is the same.
 type pair struct {
 	base, head, driftBase, driftHead string
-	values                           *kept // whose layers are named
+	values                           *kept  // whose layers are named
+	moving                           string // objects that other applications gain
 }
 
-func pairOf(b, h Cluster) pair {
+func pairOf(b, h Cluster, awaited map[fleet.ObjectKey]string) pair {
+	moving := make([]string, 0, len(awaited))
+	for o, gainer := range awaited {
+		moving = append(moving, o.String()+" "+gainer)
+	}
+	slices.Sort(moving)
 	return pair{
-		base: b.SetDigest, head: h.SetDigest,
+		moving: strings.Join(moving, "\n"),
+		base:   b.SetDigest, head: h.SetDigest,
 		driftBase: string(b.Application.Spec.Sync.Drift), driftHead: string(h.Application.Spec.Sync.Drift),
 		values: h.content,
 	}

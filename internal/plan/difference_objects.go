@@ -43,7 +43,7 @@ func (c *comparer) change(base *Application, b Cluster, head *Application, h Clu
 	}
 	made := &change{}
 	for _, key := range keysOfBoth(before, after, compareKeys) {
-		if err := c.object(made, before[key], after[key], h.content.values); err != nil {
+		if err := c.object(made, before[key], after[key], head.awaited[h.Name][key], h.content.values); err != nil {
 			return nil, err
 		}
 	}
@@ -155,11 +155,14 @@ func orphaned(o *workv1.DeleteOption, key fleet.ObjectKey) bool {
 	})
 }
 
-// object adds what becomes of one object; either side may be nil.
-func (c *comparer) object(made *change, before, after *placedObject, values map[string]string) error {
+// object adds what becomes of one object; either side may be nil. Gainer is the application that it goes to when it leaves this one.
+func (c *comparer) object(made *change, before, after *placedObject, gainer string, values map[string]string) error {
 	switch {
 	case before == nil:
 		made.objects = append(made.objects, ObjectChange{Object: after.key, Edit: Added})
+		return nil
+	case after == nil && gainer != "":
+		made.objects = append(made.objects, ObjectChange{Object: before.key, Edit: Moved, MovesTo: gainer})
 		return nil
 	case after == nil:
 		made.objects = append(made.objects, ObjectChange{Object: before.key, Edit: Removed, Stays: before.stays})
