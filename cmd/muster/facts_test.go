@@ -15,6 +15,7 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/drift"
+	"github.com/muster-io/muster/internal/registration"
 )
 
 func condition(kind string, ok bool) metav1.Condition {
@@ -493,5 +494,23 @@ func TestPrintedText(t *testing.T) {
 	}
 	if got := shorten("äöüß", 3); got != "äö…" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestSecondAgentIsShown: somebody who asks to join under the name of a cluster that has joined is a person's business.
+func TestSecondAgentIsShown(t *testing.T) {
+	joined, available := condition(clusterv1.ManagedClusterConditionJoined, true), condition(clusterv1.ManagedClusterConditionAvailable, true)
+	asks := condition(registration.ConditionJoinRequest, false)
+	asks.Message = "x asks to join as agent a2, and agent a1 has joined under this name"
+	m := managed("edge-1", true, joined, available, asks)
+	needs := needsOf(hubFacts{hub: hubView{State: hubRuns}, clusters: []clusterv1.ManagedCluster{m}}, time.Unix(0, 0))
+	if len(needs) != 1 || needs[0].Who != "edge-1" || needs[0].What != asks.Message {
+		t.Errorf("needs %+v", needs)
+	}
+	if text := whoAsks(&m); text != asks.Message {
+		t.Errorf("of the cluster is said %q", text)
+	}
+	if needs := needsOf(hubFacts{hub: hubView{State: hubRuns}, clusters: []clusterv1.ManagedCluster{managed("edge-1", true, joined, available)}}, time.Unix(0, 0)); len(needs) > 0 {
+		t.Errorf("needs without a request: %+v", needs)
 	}
 }

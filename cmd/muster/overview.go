@@ -201,6 +201,10 @@ func needsOf(f hubFacts, now time.Time) []need {
 			clusters = append(clusters, need{
 				Who: m.Name, What: "left the repository and stays", Next: "muster detach " + m.Name + " --keep-workloads|--clean",
 			})
+		default:
+			if asks := whoAsks(m); asks != "" {
+				clusters = append(clusters, need{Who: m.Name, What: asks, Next: "find out who that is; it stays outside"})
+			}
 		}
 	}
 	var all []need

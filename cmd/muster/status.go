@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -18,6 +20,7 @@ import (
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/registration"
 )
 
 func statusCommand(c *cli) *cobra.Command {
@@ -288,6 +291,7 @@ func (c *cli) clusterStatus(ctx context.Context, reader client.Client, name stri
 		Kubernetes: cluster.Status.Version.Kubernetes, Labels: cluster.Labels, Taints: cluster.Spec.Taints,
 	}
 	v.State, v.Message = clusterState(cluster)
+	v.Message = strings.Join(slices.DeleteFunc([]string{v.Message, whoAsks(cluster)}, func(s string) bool { return s == "" }), "; ")
 	for i := range works.Items {
 		v.Works = append(v.Works, hub.LiveWork(&works.Items[i]))
 	}
@@ -296,6 +300,15 @@ func (c *cli) clusterStatus(ctx context.Context, reader client.Client, name stri
 	})
 	well := v.Hub.current() && v.State == clusterAvailable && !slices.ContainsFunc(v.Works, func(w fleet.LiveWork) bool { return workRank(w) < doneWell })
 	return answer{v, func(p *printer) { printCluster(p, v, c.now()) }, well}, nil
+}
+
+// whoAsks tells of a request to join under a cluster's name that waits for a person, as of a second agent, or "".
+func whoAsks(m *clusterv1.ManagedCluster) string {
+	c := meta.FindStatusCondition(m.Status.Conditions, registration.ConditionJoinRequest)
+	if c == nil || c.Status != metav1.ConditionFalse {
+		return ""
+	}
+	return c.Message
 }
 
 // doneWell is the rank of a work that is applied, healthy and not drifted.
