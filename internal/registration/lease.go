@@ -1,6 +1,7 @@
 package registration
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -67,6 +68,20 @@ func (b Beat) last() time.Time {
 	return b.Written
 }
 
+// periodWritten is when the cluster's lease period was written last, as far as the API server notes it: the time of the last
+// change by whoever set it. An agent keeps a period from then on: until then it kept another, perhaps a much longer one.
+func periodWritten(cluster *clusterv1.ManagedCluster) (last time.Time) {
+	for _, entry := range cluster.ManagedFields {
+		if entry.Time == nil || entry.FieldsV1 == nil || entry.Subresource != "" || !entry.Time.After(last) {
+			continue
+		}
+		if bytes.Contains(entry.FieldsV1.GetRawBytes(), []byte(`"f:leaseDurationSeconds"`)) {
+			last = entry.Time.Time
+		}
+	}
+	return last
+}
+
 // Silent is the Available condition of a cluster whose agent has stopped renewing its lease, nil for one that has not;
 // next is when to look again. Beat is nil when there is no lease.
 func Silent(cluster *clusterv1.ManagedCluster, beat *Beat, now time.Time) (condition *metav1.Condition, next time.Duration) {
@@ -75,7 +90,11 @@ func Silent(cluster *clusterv1.ManagedCluster, beat *Beat, now time.Time) (condi
 		return nil, deadline // the lease is about to be made
 	}
 	if beat != nil {
-		if left := beat.last().Add(deadline).Sub(now); left > 0 {
+		from := beat.last()
+		if asked := periodWritten(cluster); asked.After(from) {
+			from = asked
+		}
+		if left := from.Add(deadline).Sub(now); left > 0 {
 			return nil, left
 		}
 	}

@@ -61,6 +61,32 @@ func TestSilentAndClock(t *testing.T) {
 	}
 }
 
+// TestPeriodLowered: an agent that kept a longer period is not silent before it had the time to keep the shorter one.
+func TestPeriodLowered(t *testing.T) {
+	const asks, others = `{"f:spec":{"f:leaseDurationSeconds":{}}}`, `{"f:spec":{"f:taints":{}}}`
+	for name, test := range map[string]struct {
+		why     string
+		fields  string
+		written time.Time
+		silent  bool
+		next    time.Duration
+	}{
+		"just now":       {"the last renewal was in time for the period of the moment", asks, ago(10 * time.Second), false, 290 * time.Second},
+		"long ago":       {"it had five of the new periods", asks, ago(300 * time.Second), true, time.Minute},
+		"something else": {"who taints the cluster asks for no other period", others, ago(10 * time.Second), true, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			at := metav1.NewTime(test.written)
+			cluster := &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{
+				{}, {Time: &at, FieldsV1: metav1.NewFieldsV1(test.fields)}}}}
+			silent, next := registration.Silent(cluster, beat(ago(time.Hour), ago(time.Hour)), now)
+			if (silent != nil) != test.silent || next != test.next {
+				t.Errorf("%s: silent %v, next look in %s; want %v, %s", test.why, silent != nil, next, test.silent, test.next)
+			}
+		})
+	}
+}
+
 // TestLeaseDeadline: it grows with the period, and never below it.
 func TestLeaseDeadline(t *testing.T) {
 	for seconds, want := range map[int32]time.Duration{

@@ -217,9 +217,21 @@ func (s *session) renewLease(ctx context.Context) error {
 		} else {
 			s.tell(func() { s.renewed = time.Now() })
 		}
-		pause(ctx, wait)
+		s.rest(ctx, wait, rules.LeasePeriod(self))
 	}
 	return nil
+}
+
+// rest returns after a while, or at once when the ManagedCluster names another lease period than the one that was kept: by a
+// shorter one the hub counts from the moment that it is written.
+func (s *session) rest(ctx context.Context, wait, period time.Duration) {
+	for end := time.Now().Add(wait); ctx.Err() == nil && time.Now().Before(end); {
+		self, _, news := s.look()
+		if self != nil && rules.LeasePeriod(self) != period {
+			return
+		}
+		await(ctx, news, time.Until(end))
+	}
 }
 
 // renew writes the present time into the lease, which the hub made.

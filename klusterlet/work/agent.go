@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -74,6 +75,8 @@ type engine struct {
 	spoke   client.Client
 	objects dynamic.Interface
 	mapper  meta.RESTMapper
+	// discovery forgets what is served no more, which the mapper does not.
+	discovery discovery.DiscoveryInterface
 
 	queue   workqueue.TypedRateLimitingInterface[request]
 	watches *watches
@@ -181,6 +184,7 @@ func (e *engine) connectSpoke(scheme *runtime.Scheme) error {
 	e.mapper, errs[1] = apiutil.NewDynamicRESTMapper(config, web)
 	e.spoke, errs[2] = client.New(config, client.Options{Scheme: scheme, Mapper: e.mapper, HTTPClient: web})
 	e.objects, errs[3] = dynamic.NewForConfigAndClient(config, web)
+	e.discovery, errs[5] = discovery.NewDiscoveryClientForConfigAndClient(config, web)
 	var metadatas metadata.Interface
 	metadatas, errs[4] = metadata.NewForConfigAndClient(metadata.ConfigFor(config), web)
 	e.watches = newWatches(metadatas, func(work string) { e.queue.Add(request{name: work}) })

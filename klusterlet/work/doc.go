@@ -35,6 +35,9 @@
 //	Ignore   not looked for
 //	none     as OCM does: looked for and corrected at the resync, every four to six minutes
 //
+// Where drift is left, an annotation of the AppliedManifestWork holds short hashes of the manifests that were applied last: an
+// agent that was away during a commit applies what the commit changed and nothing else.
+//
 // An object that two works claim, as in the middle of a move from one to the other, is applied when its manifest in
 // either changes and never corrected, so that the two do not fight; it is deleted by neither. Once one of them lets go it is
 // the other's, and corrected at once.

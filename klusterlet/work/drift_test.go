@@ -96,6 +96,60 @@ func TestDriftReport(t *testing.T) {
 	s.expectManifest("web", 0, "Drift", says("False", ""))
 }
 
+// TestDriftLeftOverRestart: an agent that starts over a commit applies what the commit changed, and leaves what people
+// changed of the rest of the work. Nothing that was overwritten since passes for applied.
+func TestDriftLeftOverRestart(t *testing.T) {
+	for _, kind := range []string{"Report", "Ignore"} {
+		t.Run(kind, func(t *testing.T) {
+			s := newSite(t)
+			edited, other := s.configMap("edited", map[string]any{"k": "1"}), s.configMap("other", map[string]any{"k": "1"})
+			put := func(one, two string) {
+				t.Helper()
+				s.put("web", objects{s.configMap("edited", map[string]any{"k": one}), s.configMap("other", map[string]any{"k": two})},
+					serverSide(true), mode(kind))
+			}
+			left := func(value string) {
+				t.Helper()
+				s.expectApplied("web")
+				s.expectValue(edited, value, "data", "k")
+				if kind == "Report" {
+					s.expectManifest("web", 0, "Drift", says("True", drift.ReasonDetected, `is "`+value+`", by kubectl-edit`))
+				}
+			}
+			s.start()
+			put("1", "1")
+			s.expectApplied("web")
+			s.edit(edited, "mine", "data", "k")
+			left("mine")
+			s.stop()
+			put("1", "2")
+			s.start()
+			s.expectValue(other, "2", "data", "k")
+			left("mine")
+			s.stop()
+
+			// An agent that dies before it has written down what it applied does not mistake it for what was there before.
+			put("2", "2")
+			s.runUntil("applied", 1)
+			s.expectValue(edited, "2", "data", "k")
+			put("1", "3")
+			s.start()
+			s.expectValue(other, "3", "data", "k")
+			s.expectValue(edited, "1", "data", "k")
+			s.expectApplied("web")
+
+			// Where drift is corrected nothing is kept.
+			s.put("web", objects{edited, other}, serverSide(true), mode("Correct"))
+			s.eventually("the record forgets", func() error {
+				if marks := s.record("web").Annotations["muster.dev/applied"]; marks != "" {
+					return fmt.Errorf("it has %s", marks)
+				}
+				return nil
+			})
+		})
+	}
+}
+
 // TestDriftIgnored: in the mode Ignore nothing is said or done.
 func TestDriftIgnored(t *testing.T) {
 	s := newSite(t)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -57,22 +56,17 @@ func (e *engine) prune(ctx context.Context, record *workv1.AppliedManifestWork, 
 
 // letGo ends our ownership of one object. In this order:
 //
-//	not there                                      nothing to do
+//	not there, at any version                      nothing to do
 //	not owned by the record                        nothing to do: a recreated, orphaned or foreign object
 //	owned by another AppliedManifestWork that is   our reference goes, and fields that no other work wants
 //	wanted by another work                         held, until that work owns it
 //	else                                           deleted in the background, if it is still the one that was looked at
 func (e *engine) letGo(ctx context.Context, record *workv1.AppliedManifestWork, entry workv1.AppliedManifestResourceMeta) (fate, error) {
-	gvr := schema.GroupVersionResource{Group: entry.Group, Version: entry.Version, Resource: entry.Resource}
-	resource := e.resource(gvr, entry.Namespace)
-	live, err := resource.Get(ctx, entry.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return gone, nil
-	}
+	live, gvr, err := e.find(ctx, entry)
 	if err != nil {
 		return dying, fmt.Errorf("prune %s %s: %w", entry.Resource, nameIn(entry), err)
 	}
-	if !owns(record, live) {
+	if live == nil || !owns(record, live) {
 		return gone, nil
 	}
 	shared, err := e.ownedByAnother(ctx, record, live)
@@ -88,16 +82,90 @@ func (e *engine) letGo(ctx context.Context, record *workv1.AppliedManifestWork, 
 	}
 	logr.FromContextOrDiscard(ctx).Info("Delete", "object", live.GetKind()+" "+nameIn(entry))
 	uid, version, background := live.GetUID(), live.GetResourceVersion(), metav1.DeletePropagationBackground
+	resource := e.resource(gvr, entry.Namespace)
 	err = resource.Delete(ctx, entry.Name, metav1.DeleteOptions{PropagationPolicy: &background,
 		Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return dying, fmt.Errorf("prune %s %s: %w", entry.Resource, nameIn(entry), err)
 	}
-	if _, err := resource.Get(ctx, entry.Name, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+	if _, err := resource.Get(ctx, entry.Name, metav1.GetOptions{}); saysAbsent(err, entry.Name) {
 		return gone, nil
 	}
 	return dying, nil
 }
+
+// find reads an object that a record lists, at the version that it was applied at or, when that one is retired, at one that
+// is served. It is nil when the object is not there. That a version is not served proves nothing: the object is still stored.
+func (e *engine) find(ctx context.Context, entry workv1.AppliedManifestResourceMeta) (*unstructured.Unstructured, schema.GroupVersionResource, error) {
+	gvr := schema.GroupVersionResource{Group: entry.Group, Version: entry.Version, Resource: entry.Resource}
+	live, err := e.resource(gvr, entry.Namespace).Get(ctx, entry.Name, metav1.GetOptions{})
+	switch {
+	case saysAbsent(err, entry.Name):
+		return nil, gvr, nil
+	case !apierrors.IsNotFound(err):
+		return live, gvr, err
+	}
+	version, err := e.served(ctx, gvr.GroupResource())
+	if err != nil || version == "" {
+		return nil, gvr, err
+	}
+	gvr.Version = version
+	live, err = e.resource(gvr, entry.Namespace).Get(ctx, entry.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
+		return nil, gvr, nil
+	}
+	return live, gvr, err
+}
+
+// saysAbsent says that an API server knows the kind and has no object of the name. It answers NotFound too, but about no
+// object, to a question about a version that it does not serve.
+func saysAbsent(err error, name string) bool {
+	var answer apierrors.APIStatus
+	if !apierrors.IsNotFound(err) || !errors.As(err, &answer) || apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) {
+		return false
+	}
+	details := answer.Status().Details
+	return details != nil && details.Name == name
+}
+
+// served is a version that the cluster serves a resource at, or is about to; empty when there is none. A definition is asked
+// first, since discovery follows it late. The mapper is not: it never forgets a version.
+func (e *engine) served(ctx context.Context, resource schema.GroupResource) (string, error) {
+	definition, err := e.objects.Resource(definitions).Get(ctx, resource.String(), metav1.GetOptions{})
+	if err == nil && established(definition) {
+		versions, _, _ := unstructured.NestedSlice(definition.Object, "spec", "versions")
+		for _, v := range versions {
+			if v, ok := v.(map[string]any); ok && v["served"] == true {
+				return fmt.Sprint(v["name"]), nil
+			}
+		}
+		return "", nil
+	}
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
+		return "", fmt.Errorf("read the definition of %s: %w", resource, err)
+	}
+	groups, err := e.discovery.ServerGroups()
+	if err != nil {
+		return "", fmt.Errorf("find a version of %s: %w", resource, err)
+	}
+	for _, group := range groups.Groups {
+		if group.Name != resource.Group {
+			continue
+		}
+		for _, version := range group.Versions {
+			list, err := e.discovery.ServerResourcesForGroupVersion(version.GroupVersion)
+			if err != nil && !apierrors.IsNotFound(err) {
+				return "", fmt.Errorf("find a version of %s: %w", resource, err)
+			}
+			if err == nil && slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == resource.Resource }) {
+				return version.Version, nil
+			}
+		}
+	}
+	return "", nil
+}
+
+var definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
 // ownedByAnother says that an AppliedManifestWork that exists and stays owns the object too.
 func (e *engine) ownedByAnother(ctx context.Context, record *workv1.AppliedManifestWork, live *unstructured.Unstructured) (bool, error) {
@@ -284,13 +352,11 @@ func (e *engine) orphanObjects(ctx context.Context, work *workv1.ManifestWork, r
 		if !orphaned(work.Spec.DeleteOption, keyOf(entry)) {
 			continue
 		}
-		gvr := schema.GroupVersionResource{Group: entry.Group, Version: entry.Version, Resource: entry.Resource}
-		live, err := e.resource(gvr, entry.Namespace).Get(ctx, entry.Name, metav1.GetOptions{})
+		live, gvr, err := e.find(ctx, entry)
 		switch {
-		case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
 		case err != nil:
 			errs = append(errs, fmt.Errorf("orphan %s %s: %w", entry.Resource, nameIn(entry), err))
-		case owns(record, live):
+		case live != nil && owns(record, live):
 			errs = append(errs, e.disown(ctx, gvr, live, record))
 		}
 	}

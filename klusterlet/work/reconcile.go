@@ -207,22 +207,27 @@ func (p *pass) leftover() []workv1.AppliedManifestResourceMeta {
 }
 
 // applied says that the manifest as it is now was applied: by this process, or by one before it, which then said so
-// in the status and in the record.
+// in the record and in the status. Where drift is left the record alone suffices: the status speaks of the generation.
 func (p *pass) applied(t target, s *seen) bool {
 	if s.hash != "" || s.failure != nil {
 		return s.hash == t.hash
 	}
-	old := p.before(t)
-	if old == nil {
-		return false
-	}
-	c := meta.FindStatusCondition(old.Conditions, workv1.ManifestApplied)
-	if c == nil || c.Status != "True" || c.ObservedGeneration != p.work.Generation {
+	if (p.corrects() || !p.marked(t)) && !p.saidApplied(t) {
 		return false
 	}
 	return slices.ContainsFunc(p.record.Status.AppliedResources, func(r workv1.AppliedManifestResourceMeta) bool {
 		return keyOf(r) == t.key() && r.UID != ""
 	})
+}
+
+// saidApplied says that the status tells of the newest generation that the manifest was applied.
+func (p *pass) saidApplied(t target) bool {
+	old := p.before(t)
+	if old == nil {
+		return false
+	}
+	c := meta.FindStatusCondition(old.Conditions, workv1.ManifestApplied)
+	return c != nil && c.Status == "True" && c.ObservedGeneration == p.work.Generation
 }
 
 // before is what the status said of a manifest before this pass.

@@ -2,6 +2,7 @@ package work
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -14,6 +15,10 @@ import (
 
 	workv1 "github.com/muster-io/muster/api/work/v1"
 )
+
+// appliedAnnotation of an AppliedManifestWork holds the marks of the manifests that were applied last, where drift is left:
+// what a restarted agent would else apply again, over what people changed, because another manifest of the work is new.
+const appliedAnnotation = "muster.dev/applied"
 
 // recordName is the name of the AppliedManifestWork of a work.
 func (e *engine) recordName(work string) string { return e.HubHash + "-" + work }
@@ -68,6 +73,9 @@ func (p *pass) recordBeforeApply(ctx context.Context, group []int) error {
 			added = append(added, t.entry(""))
 		}
 	}
+	if err := p.unmark(ctx); err != nil {
+		return err
+	}
 	if len(added) == 0 {
 		return nil
 	}
@@ -100,7 +108,7 @@ func (p *pass) recordApplied(ctx context.Context, rest []workv1.AppliedManifestR
 		}
 		entries = append(entries, t.entry(uid))
 	}
-	return p.updateRecord(ctx, entries)
+	return errors.Join(p.updateRecord(ctx, entries), p.setMarks(ctx, p.marksNow()))
 }
 
 // updateRecord replaces the entries, sorted, if they differ.
@@ -114,6 +122,61 @@ func (p *pass) updateRecord(ctx context.Context, entries []workv1.AppliedManifes
 	p.record.Status.AppliedResources = entries
 	p.record.Status.EvictionStartTime = nil // it has its work
 	if err := p.spoke.Status().Update(ctx, p.record); err != nil {
+		return fmt.Errorf("record in AppliedManifestWork %s: %w", p.record.Name, err)
+	}
+	return nil
+}
+
+// mark is a short form of the hash, by which a record tells what was applied.
+func (t target) mark() string { return t.hash[:min(len(t.hash), 16)] }
+
+// marked says that the record holds the mark of a manifest.
+func (p *pass) marked(t target) bool {
+	return t.hash != "" && slices.Contains(p.marks(), t.mark())
+}
+
+func (p *pass) marks() []string { return strings.Fields(p.record.Annotations[appliedAnnotation]) }
+
+// unmark takes out the marks of what is about to be overwritten: an agent that dies after the apply and before it is written
+// down must not leave the mark of an older manifest, which a later commit may bring back.
+func (p *pass) unmark(ctx context.Context) error {
+	if len(p.marks()) == 0 {
+		return nil
+	}
+	now := p.marksNow()
+	return p.setMarks(ctx, slices.DeleteFunc(p.marks(), func(mark string) bool { return !slices.Contains(now, mark) }))
+}
+
+// marksNow are those of the manifests that are applied as they are now; none where drift is corrected, and nobody asks.
+func (p *pass) marksNow() []string {
+	if p.corrects() {
+		return nil
+	}
+	var marks []string
+	for _, t := range p.targets {
+		if t.err != nil || t.strategy() == workv1.UpdateStrategyTypeReadOnly || p.complete(t) {
+			continue
+		}
+		if p.applied(t, p.memory.about(t.key())) {
+			marks = append(marks, t.mark())
+		}
+	}
+	slices.Sort(marks)
+	return marks
+}
+
+func (p *pass) setMarks(ctx context.Context, marks []string) error {
+	wanted := strings.Join(marks, " ")
+	if p.record.Annotations[appliedAnnotation] == wanted {
+		return nil
+	}
+	before := p.record.DeepCopy()
+	if wanted == "" {
+		delete(p.record.Annotations, appliedAnnotation)
+	} else {
+		metav1.SetMetaDataAnnotation(&p.record.ObjectMeta, appliedAnnotation, wanted)
+	}
+	if err := p.spoke.Patch(ctx, p.record, client.MergeFrom(before)); err != nil {
 		return fmt.Errorf("record in AppliedManifestWork %s: %w", p.record.Name, err)
 	}
 	return nil
