@@ -86,9 +86,10 @@ func namespaceAccount(f *theFleet) {
 		return strings.Replace(tenant, "metadata: {name: retail}",
 			fmt.Sprintf("metadata: {name: retail, annotations: {muster.dev/default-service-account: %s}}", account), 1)
 	}
+	// A bare name is an account of the tenant's own namespace, whatever destination the tenant writes.
 	f.push(runsAs("nobody") + configMapFile("manifests/shop/config.yaml", "shop", "color", "forbidden"))
-	f.expectRow("retail/shop", "one", "Failed", "ApplyFailed", "still:nobody")
-	f.push(runsAs("deployer"))
+	f.expectRow("retail/shop", "one", "Failed", "ApplyFailed", "retail:nobody")
+	f.push(runsAs("still/deployer"))
 	f.expectReady("retail/shop")
 	f.expectData("one", "still", "shop", "color", "forbidden")
 	for name, w := range f.worksOf("retail/shop") {

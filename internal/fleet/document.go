@@ -276,6 +276,9 @@ func (d *document) checkMetadata(kind Kind, key ObjectKey) error {
 	if field, problem := WrongMetadata(kind.Group, kind.GroupVersionKind.Kind, metadata); problem != "" {
 		return d.fault(field, problem)
 	}
+	if field, problem := wrongMark(kind.GroupVersionKind.Kind, metadata); problem != "" {
+		return d.fault(field, problem)
+	}
 	return nil
 }
 

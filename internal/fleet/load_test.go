@@ -352,3 +352,56 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// TestMarks holds that no file says what the hub or a person writes on live objects: it would come back with every commit.
+func TestMarks(t *testing.T) {
+	const ocm, muster = "cluster.open-cluster-management.io/v1", "muster.dev/v1alpha1"
+	for name, row := range map[string]struct {
+		why              string
+		apiVersion, kind string
+		metadata         string
+		says             string
+	}{
+		"Approval":     {"an approval is for one plan and ends with it", muster, "Application", "annotations: {muster.dev/approved-plan: x}", "metadata.annotations[muster.dev/approved-plan] belongs to the hub: take it out; on kind Application a file may have muster.dev/allow-takeover-by and muster.dev/moved-from"},
+		"Repositories": {"nor of a repository's plan", muster, "FleetRepository", "annotations: {muster.dev/approved-plan: x}", "metadata.annotations[muster.dev/approved-plan] belongs to the hub: take it out"},
+		"Detach":       {"no commit detaches a cluster", ocm, "ManagedCluster", "annotations: {muster.dev/detach: clean}", "metadata.annotations[muster.dev/detach] belongs to the hub: take it out"},
+		"JoinedKey":    {"who joined is the hub's to know", ocm, "ManagedCluster", "annotations: {muster.dev/joined-key: x}", "belongs to the hub: take it out"},
+		"FirstPlan":    {"agents evict by it", "v1", "Namespace", "annotations: {muster.dev/first-complete-plan: x}", "belongs to the hub: take it out"},
+		"Typo":         {"strict as for unknown fields", muster, "Application", "annotations: {muster.dev/move-from: x}", "a file may have muster.dev/allow-takeover-by and muster.dev/moved-from"},
+		"OtherKind":    {"a mark that means nothing there", muster, "Application", "annotations: {muster.dev/join-identity: x}", "belongs to the hub: take it out"},
+		"Label":        {"no label under muster.dev is a person's", "v1", "Namespace", "labels: {muster.dev/owner: x}", "metadata.labels[muster.dev/owner] belongs to the hub: take it out"},
+
+		"Moved":    {"a rename is said by the file", muster, "Application", "annotations: {muster.dev/moved-from: x}", ""},
+		"TakeOver": {"who owns an object says who may take it over", ocm, "ManagedCluster", "annotations: {muster.dev/allow-takeover-by: a/b, muster.dev/join-identity: x}", ""},
+		"Account":  {"what a tenant runs as is Git's", "v1", "Namespace", "annotations: {muster.dev/default-service-account: x}", ""},
+		"Others":   {"other prefixes are not the hub's", "v1", "Namespace", "labels: {team.muster.dev/a: x}, annotations: {cluster.open-cluster-management.io/a: x}", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			namespace, spec := "", "{}"
+			switch row.kind {
+			case "Application":
+				namespace, spec = "namespace: retail, ", "{placementRef: {name: all}, source: {path: x}}"
+			case "FleetRepository":
+				namespace, spec = "namespace: retail, ", "{url: https://example.org/x.git, serviceAccountName: fleet}"
+			}
+			defs, err := fleet.Load(context.Background(), treeOf(fmt.Sprintf("-- tenants/a.yaml --\napiVersion: %s\nkind: %s\nmetadata:\n  {%sname: a,\n  %s}\nspec: %s\n",
+				row.apiVersion, row.kind, namespace, row.metadata, spec)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if row.says == "" {
+				if len(defs.Faults) > 0 || len(defs.All) != 1 {
+					t.Errorf("%s: %v", row.why, defs.Faults)
+				}
+				return
+			}
+			if len(defs.Faults) != 1 || len(defs.All) != 0 {
+				t.Fatalf("%s: defined %v with faults %v", row.why, defs.All, defs.Faults)
+			}
+			f := defs.Faults[0]
+			if f.Reason != fleet.DefinitionInvalid || f.Position() != "tenants/a.yaml:5" || !strings.Contains(f.Message, row.says) {
+				t.Errorf("%s: %s at %s: %s", row.why, f.Reason, f.Position(), f.Message)
+			}
+		})
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
@@ -53,6 +54,39 @@ func wrongEntries(at string, value any, wrong func(key, text string) string) (fi
 	}
 	if at == "metadata.annotations" && size > maxAnnotations {
 		return at, fmt.Sprintf("%s are %d bytes together, and may be %d", at, size, maxAnnotations)
+	}
+	return "", ""
+}
+
+// marks are the annotations under muster.dev that a file may have, and the kind that each is for; "" is every kind. All others
+// there, and all labels, are what the hub or a person writes on live objects. Applied from Git they would come back whenever the
+// hub takes them off: an approval would never end.
+var marks = map[string]string{
+	musterv1alpha1.DefaultServiceAccountAnnotation: "Namespace",
+	musterv1alpha1.JoinIdentityAnnotation:          "ManagedCluster",
+	musterv1alpha1.MovedFromAnnotation:             "Application",
+	musterv1alpha1.TakeOverAnnotation:              "",
+}
+
+// wrongMark finds the first label or annotation in a file's metadata that belongs to the hub.
+func wrongMark(kind string, metadata map[string]any) (field, problem string) {
+	allowed := func(key string) bool {
+		of, ok := marks[key]
+		return ok && (of == "" || of == kind)
+	}
+	for _, of := range []string{"labels", "annotations"} {
+		entries, _ := metadata[of].(map[string]any)
+		for _, key := range slices.Sorted(maps.Keys(entries)) {
+			if !strings.HasPrefix(key, "muster.dev/") || of == "annotations" && allowed(key) {
+				continue
+			}
+			problem = fmt.Sprintf("metadata.%s[%s] belongs to the hub: take it out", of, key)
+			if of == "annotations" {
+				may := slices.DeleteFunc(slices.Sorted(maps.Keys(marks)), func(k string) bool { return !allowed(k) })
+				problem += fmt.Sprintf("; on kind %s a file may have %s", kind, strings.Join(may, " and "))
+			}
+			return "metadata." + of + "." + key, problem
+		}
 	}
 	return "", ""
 }

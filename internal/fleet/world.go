@@ -29,7 +29,8 @@ type World struct {
 	APISets []musterv1alpha1.APISet `json:"apiSets,omitempty"`
 	// Works that are live on the hub, as facts and not as manifests.
 	Works []LiveWork `json:"works,omitempty"`
-	// Accounts are, by namespace of the hub, the accounts on clusters that its applications run as when they name none.
+	// Accounts are, by namespace of the hub, the accounts on clusters, as namespace/name, that its applications run as when
+	// they name none.
 	Accounts map[string]string `json:"accounts,omitempty"`
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed: tenants' works on it cannot
 	// carry OCM or muster.dev kinds.

@@ -56,7 +56,7 @@ func Observe(ctx context.Context, reader client.Reader, now time.Time) (*fleet.W
 
 // noteAccount takes down what applications of a namespace run as on clusters.
 func noteAccount(w *fleet.World, namespace *corev1.Namespace) {
-	account := namespace.Annotations[musterv1alpha1.DefaultServiceAccountAnnotation]
+	account := fleet.DefaultAccount(namespace.Name, namespace.Annotations)
 	if account == "" {
 		return
 	}

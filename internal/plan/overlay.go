@@ -54,7 +54,7 @@ func overlayAccounts(live map[string]string, defs *fleet.Definitions) map[string
 		if d.Key.Group != "" || d.Key.Kind != "Namespace" {
 			continue
 		}
-		account := d.Source.GetAnnotations()[musterv1alpha1.DefaultServiceAccountAnnotation]
+		account := fleet.DefaultAccount(d.Key.Name, d.Source.GetAnnotations())
 		switch {
 		case account == "":
 			delete(out, d.Key.Name)

@@ -99,10 +99,10 @@ func TestOverlay(t *testing.T) {
 	if len(out.Placements) != 1 || out.Placements[0].Name != "others" {
 		t.Errorf("what left the repository is gone, what is not the repository's stays: %v", out.Placements)
 	}
-	world.Accounts = map[string]string{"retail": "old", "platform": "p", "other": "o"}
+	world.Accounts = map[string]string{"retail": "retail/old", "platform": "platform/p", "other": "shops/o"}
 	defs.All = append(defs.All, namespaceDefinition("retail", "new"), namespaceDefinition("platform", ""))
 	accounts := Overlay(world, "muster-system/fleet", defs, nil).Accounts
-	if diff := cmp.Diff(map[string]string{"retail": "new", "other": "o"}, accounts); diff != "" || world.Accounts["retail"] != "old" {
+	if diff := cmp.Diff(map[string]string{"retail": "retail/new", "other": "shops/o"}, accounts); diff != "" || world.Accounts["retail"] != "retail/old" {
 		t.Errorf("what applications run as is what the snapshot says of their namespace (-want +got):\n%s", diff)
 	}
 	defs.AbsenceProven = false

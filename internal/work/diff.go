@@ -67,7 +67,8 @@ func (c Changes) Faults() []fleet.Fault {
 type place struct{ cluster, name string }
 
 // Diff compares what is live with what is wanted. A live work without our owner is never overwritten or deleted: if its
-// name is wanted, the change is refused with the fault WorkForeign, else there is none.
+// name is wanted, the change is refused with the fault WorkForeign, else there is none. One that has no owner at all, the
+// wanted name and the application's annotation is ours, and gets its label back.
 func Diff(live []fleet.LiveWork, wanted []*workv1.ManifestWork) Changes {
 	at := make(map[place]*fleet.LiveWork, len(live))
 	for i := range live {
@@ -103,7 +104,7 @@ func compareWork(live *fleet.LiveWork, wanted *workv1.ManifestWork) Change {
 	switch {
 	case live == nil:
 		change.Action = Create
-	case live.Owner != wanted.Labels[musterv1alpha1.OwnerLabel]:
+	case live.Owner != wanted.Labels[musterv1alpha1.OwnerLabel] && !lostOwner(live, change.Application):
 		change.Action, change.Fault = Refuse, foreign(change)
 	case live.Deleting:
 		change.Action = Create
@@ -111,6 +112,11 @@ func compareWork(live *fleet.LiveWork, wanted *workv1.ManifestWork) Change {
 		change.Action = Keep
 	}
 	return change
+}
+
+// lostOwner: a work that says whose it is and has no owner lost the label, and is marked again.
+func lostOwner(live *fleet.LiveWork, application string) bool {
+	return live.Owner == "" && live.Application != "" && live.Application == application
 }
 
 // digestOf a planned work is noted on it; computing it again would read every manifest.

@@ -563,7 +563,8 @@ func TestDiff(t *testing.T) {
 		"gone":     {"no longer wanted", edit(func(*fleet.LiveWork) {}), nil, []Action{Delete}},
 		"going":    {"already being deleted", edit(func(lw *fleet.LiveWork) { lw.Deleting = true }), nil, []Action{Keep}},
 		"again":    {"it is wanted again while it goes", edit(func(lw *fleet.LiveWork) { lw.Deleting = true }), []*workv1.ManifestWork{w}, []Action{Create}},
-		"foreign":  {"somebody's work has our name", edit(func(lw *fleet.LiveWork) { lw.Owner = "" }), []*workv1.ManifestWork{w}, []Action{Refuse}},
+		"lost":     {"somebody took the label off ours", edit(func(lw *fleet.LiveWork) { lw.Owner, lw.MetaDigest = "", "" }), []*workv1.ManifestWork{w}, []Action{Update}},
+		"foreign":  {"somebody's work has our name", edit(func(lw *fleet.LiveWork) { lw.Owner, lw.Application = "", "" }), []*workv1.ManifestWork{w}, []Action{Refuse}},
 		"other":    {"another owner's work has our name", edit(func(lw *fleet.LiveWork) { lw.Owner = "x" }), []*workv1.ManifestWork{w}, []Action{Refuse}},
 		"not ours": {"a foreign work is nobody's to delete", edit(func(lw *fleet.LiveWork) { lw.Owner = "" }), nil, nil},
 	} {

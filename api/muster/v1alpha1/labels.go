@@ -30,9 +30,9 @@ const (
 	ApprovedPlanAnnotation = "muster.dev/approved-plan"
 	// RepositoryAnnotation is namespace/name of the FleetRepository that an object on the hub was applied from.
 	RepositoryAnnotation = "muster.dev/repository"
-	// DefaultServiceAccountAnnotation, on a namespace of the hub, is the account on clusters, as namespace/name or as a name in the
-	// destination namespace, that applications of the namespace run as when they name none. Whoever names another one needs
-	// the right execute-as for it, so that who writes applications there is bound to it.
+	// DefaultServiceAccountAnnotation, on a namespace of the hub, is the account on clusters that applications of the namespace run as
+	// when they name none: namespace/name, or a name in the namespace that is called the same on clusters. Whoever names
+	// another one needs the right execute-as for it, so that who writes applications there is bound to it.
 	DefaultServiceAccountAnnotation = "muster.dev/default-service-account"
 	// MovedFromAnnotation, on an Application, is the name that it had before in its namespace: it takes over the works of that one,
 	// and nothing is deleted on clusters. Once the application of the old name is gone it says nothing more.

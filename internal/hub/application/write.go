@@ -118,6 +118,11 @@ func (r *Applications) writeOne(ctx context.Context, c work.Change) error {
 	}
 	switch c.Action {
 	case work.Update:
+		if c.Live.Owner == "" { // and maybe no labels at all, to which a JSON patch cannot add
+			if err := r.relabel(ctx, c); err != nil {
+				return err
+			}
+		}
 		return r.replace(ctx, c)
 	case work.Orphan:
 		return r.orphan(ctx, *c.Live)
@@ -135,8 +140,11 @@ func (r *Applications) taken(ctx context.Context, c work.Change) error {
 		return err
 	}
 	application := current.Annotations[musterv1alpha1.ApplicationAnnotation]
+	owner := current.Labels[musterv1alpha1.OwnerLabel]
 	switch {
-	case current.Labels[musterv1alpha1.OwnerLabel] != c.Wanted.Labels[musterv1alpha1.OwnerLabel]:
+	case owner == "" && application != "" && application == c.Application:
+		return r.relabel(ctx, c)
+	case owner != c.Wanted.Labels[musterv1alpha1.OwnerLabel]:
 		return fleet.Fault{
 			Reason: fleet.WorkForeign, Move: fleet.Author, Application: c.Application, Cluster: c.Cluster,
 			Message: fmt.Sprintf("work %s is there and is not this application's: remove it, or rename the application", c.Name),
@@ -146,6 +154,22 @@ func (r *Applications) taken(ctx context.Context, c work.Change) error {
 		return r.Client.Patch(ctx, current, client.RawPatch(types.MergePatchType, patch))
 	}
 	return nil
+}
+
+// relabel gives a work that says it is this application's, and has no owner, its label back.
+func (r *Applications) relabel(ctx context.Context, c work.Change) error {
+	current, err := r.current(ctx, c.Cluster, c.Name)
+	if err != nil || current == nil || current.Labels[musterv1alpha1.OwnerLabel] != "" ||
+		current.Annotations[musterv1alpha1.ApplicationAnnotation] != c.Application {
+		return err // it has moved: the cache will tell, and the next look compares
+	}
+	patch := fmt.Appendf(nil, `{"metadata":{"resourceVersion":%q,"labels":{%q:%q}}}`,
+		current.ResourceVersion, musterv1alpha1.OwnerLabel, c.Wanted.Labels[musterv1alpha1.OwnerLabel])
+	err = r.Client.Patch(ctx, current, client.RawPatch(types.MergePatchType, patch))
+	if apierrors.IsConflict(err) {
+		return nil // a status came in between: the next look tries again
+	}
+	return client.IgnoreNotFound(err)
 }
 
 // witnessed reads the witnesses of a change from the API server, not from the cache.

@@ -132,6 +132,14 @@ func TestCreateMeetsAWork(t *testing.T) {
 		"Foreign":  {why: "somebody else's stays as it is", labels: map[string]string{musterv1alpha1.OwnerLabel: "other"}, refused: fleet.WorkForeign},
 		"Unmarked": {why: "one without marks is somebody else's", refused: fleet.WorkForeign},
 		"LostMark": {why: "our own is marked again", labels: mine, application: "retail/web"},
+		"LostOwner": {
+			why:         "one that says it is ours and has no owner is marked again",
+			annotations: map[string]string{musterv1alpha1.ApplicationAnnotation: "retail/web"}, application: "retail/web",
+		},
+		"Others": {
+			why:         "one that says it is another's is not",
+			annotations: map[string]string{musterv1alpha1.ApplicationAnnotation: "retail/shop"}, application: "retail/shop", refused: fleet.WorkForeign,
+		},
 		"Behind": {
 			why: "our own, of which the cache does not know yet", labels: mine,
 			annotations: map[string]string{musterv1alpha1.ApplicationAnnotation: "retail/web"}, application: "retail/web",
@@ -154,6 +162,9 @@ func TestCreateMeetsAWork(t *testing.T) {
 			}
 			if got := there.Annotations[musterv1alpha1.ApplicationAnnotation]; got != c.application {
 				t.Errorf("the work says that it is of %q, want %q: %s", got, c.application, c.why)
+			}
+			if mine := there.Labels[musterv1alpha1.OwnerLabel] == "me"; mine == (c.refused != "") {
+				t.Errorf("it has the labels %v: %s", there.Labels, c.why)
 			}
 		})
 	}

@@ -78,7 +78,9 @@ func (r *clusters) Reconcile(ctx context.Context, cluster *clusterv1.ManagedClus
 	var next time.Duration
 	var err error
 	if cluster.DeletionTimestamp.IsZero() {
-		err = r.place(ctx, cluster)
+		if err = r.place(ctx, cluster); errors.Is(err, errEnding) {
+			next, err = r.CheckPeriod, nil // works are not watched
+		}
 	} else {
 		next, err = r.remove(ctx, cluster)
 	}
@@ -114,7 +116,7 @@ func (r *clusters) accept(ctx context.Context, cluster *clusterv1.ManagedCluster
 	var namespace corev1.Namespace
 	err := r.client.Get(ctx, client.ObjectKey{Name: cluster.Name}, &namespace)
 	if err == nil && !namespace.DeletionTimestamp.IsZero() {
-		return fmt.Errorf("namespace %s is being deleted; the cluster is accepted when it is gone", cluster.Name)
+		return r.letGo(ctx, cluster.Name)
 	}
 	wanted := []client.Object{
 		registration.WantNamespace(cluster.Name),
@@ -128,6 +130,22 @@ func (r *clusters) accept(ctx context.Context, cluster *clusterv1.ManagedCluster
 		wanted = append(wanted, binding)
 	}
 	return ensureAll(ctx, r.client, wanted)
+}
+
+// errEnding: the namespace has to be gone before it can be made anew.
+var errEnding = errors.New("is being deleted; the cluster is accepted when it is gone")
+
+// letGo lets a namespace that somebody deleted end. The agent keeps its rights on the works in it, which it cleans up; without
+// works, and none can be made there any more, the binding is all that holds the namespace.
+func (r *clusters) letGo(ctx context.Context, namespace string) error {
+	works, err := r.objects(ctx, manifestWorks, namespace)
+	if err == nil && len(works) == 0 {
+		err = r.unbind(ctx, namespace)
+	}
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("namespace %s %w", namespace, errEnding)
 }
 
 func (r *clusters) deny(ctx context.Context, cluster *clusterv1.ManagedCluster) error {

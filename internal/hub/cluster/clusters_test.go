@@ -111,6 +111,53 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// TestNamespaceComesBack: a cluster's namespace that somebody deleted ends when the agent has cleaned up, and is made anew.
+func TestNamespaceComesBack(t *testing.T) {
+	h := started(t)
+	h.create(managed("comeback", acceptedCluster))
+	h.expect("comeback", clusterv1.ManagedClusterConditionHubAccepted, metav1.ConditionTrue)
+	w := work("comeback", "w")
+	w.Finalizers = []string{workv1.ManifestWorkFinalizer}
+	h.create(w)
+	before := &corev1.Namespace{}
+	mustGet(t, h, client.ObjectKey{Name: "comeback"}, before)
+	binding := client.ObjectKey{Namespace: "comeback", Name: registration.WorkBindingName("comeback")}
+
+	mustDelete(t, h, namespace("comeback"))
+	h.expect("comeback", clusterv1.ManagedClusterConditionHubAccepted, metav1.ConditionFalse)
+	eventually(t, func() string {
+		rights := &rbacv1.RoleBinding{}
+		mustGet(t, h, binding, rights)
+		mustGet(t, h, client.ObjectKeyFromObject(w), w)
+		return unless(!rights.DeletionTimestamp.IsZero() && !w.DeletionTimestamp.IsZero(), "the namespace's objects are not being deleted")
+	})
+	time.Sleep(time.Second) // some looks, in which nothing is to happen
+	mustGet(t, h, binding, &rbacv1.RoleBinding{})
+	if !allowed(t, h, "comeback", workv1.GroupName, "manifestworks", "", "update", "comeback", "") {
+		t.Error("the agent lost the rights that it cleans up with")
+	}
+
+	w.Finalizers = nil // as the agent does at last
+	if err := h.Update(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		now := &corev1.Namespace{}
+		if err := h.Get(t.Context(), client.ObjectKey{Name: "comeback"}, now); err != nil {
+			return err.Error()
+		}
+		return unless(now.UID != before.UID, "the namespace does not end")
+	})
+	h.expect("comeback", clusterv1.ManagedClusterConditionHubAccepted, metav1.ConditionTrue)
+	eventually(t, func() string {
+		rights := &rbacv1.RoleBinding{}
+		if text := missing(h, binding, rights); text != "" {
+			return text
+		}
+		return missing(h, client.ObjectKey{Namespace: "comeback", Name: clusterv1.ManagedClusterLeaseName}, &coordinationv1.Lease{})
+	})
+}
+
 // TestLease: a lease that stops makes the cluster Unknown and unreachable, and one that comes back undoes it, while a taint
 // that Git declares stays through both.
 func TestLease(t *testing.T) {

@@ -28,7 +28,7 @@ type Options struct {
 	// CleanUp are the resources that are deleted from the namespace of a deleted cluster, in this order. Default: addons,
 	// then works. A resource that the hub does not serve is passed over.
 	CleanUp []schema.GroupResource
-	// CheckPeriod is how often the clean-up looks again, by default 5 s.
+	// CheckPeriod is how often a clean-up, or the end of a namespace, is looked for again, by default 5 s.
 	CheckPeriod time.Duration
 	// Concurrency is how many clusters are worked on at once, by default 8.
 	Concurrency int
@@ -38,11 +38,13 @@ type Options struct {
 	ControllerPrefix string
 }
 
+var manifestWorks = schema.GroupResource{Group: "work.open-cluster-management.io", Resource: "manifestworks"}
+
 func (o Options) withDefaults() Options {
 	if o.CleanUp == nil {
 		o.CleanUp = []schema.GroupResource{
 			{Group: "addon.open-cluster-management.io", Resource: "managedclusteraddons"},
-			{Group: "work.open-cluster-management.io", Resource: "manifestworks"},
+			manifestWorks,
 		}
 	}
 	if o.CheckPeriod == 0 {
