@@ -175,11 +175,7 @@ func (p *Plan) leave() {
 		return at[objectOn{cluster, object.Identity()}]
 	}
 	for _, a := range p.Applications {
-		a.Leave(Neighbours{
-			Wanted:    func(cluster string, object fleet.ObjectKey) string { return p.Wanted(cluster, object, a.Key()) },
-			Unplanned: func(cluster string) string { return p.Unplanned(cluster, a.Application.Namespace, a.Key()) },
-			Works:     works,
-		})
+		a.Leave(func(cluster string, object fleet.ObjectKey) string { return p.Wanted(cluster, object, a.Key()) }, works)
 	}
 }
 
@@ -188,43 +184,14 @@ type objectOn struct {
 	object  fleet.ObjectKey
 }
 
-// Unplanned is another application of the same namespace that could not be planned for a cluster, so that nobody knows what it
-// wants there, or "". That claims refuse it is no reason: its content is known.
-func (p *Plan) Unplanned(cluster, namespace, except string) string {
-	for _, a := range p.Applications {
-		if a.Application.Namespace != namespace || a.Key() == except {
-			continue
-		}
-		_, refused := a.refused[cluster]
-		if faulty, all := a.Faulty(); all || faulty[cluster] && !refused {
-			return a.Key()
-		}
-	}
-	return ""
-}
-
-// Neighbours are the other applications of a commit, as far as they matter to what one of them lets go.
-type Neighbours struct {
-	// Wanted is the application that wants an object on a cluster, or "".
-	Wanted func(cluster string, object fleet.ObjectKey) string
-	// Unplanned is one that may want anything on a cluster, or "".
-	Unplanned func(cluster string) string
-	// Works are the live works that hold an object on a cluster.
-	Works func(cluster string, object fleet.ObjectKey) []fleet.LiveWork
-}
-
 // Leave notes what becomes of objects in the application's live works that it does not want any more: which application of the
 // commit wants them, and which of its works have them.
-func (a *Application) Leave(n Neighbours) {
-	a.awaited, a.unplanned = map[string]map[fleet.ObjectKey]string{}, map[string]string{}
+func (a *Application) Leave(wanted func(cluster string, object fleet.ObjectKey) string, works func(cluster string, object fleet.ObjectKey) []fleet.LiveWork) {
+	a.awaited = map[string]map[fleet.ObjectKey]string{}
 	noted := map[string]bool{}
 	for _, cluster := range slices.Sorted(maps.Keys(a.live)) {
-		left := a.leaves(cluster)
-		if len(left) > 0 {
-			a.unplanned[cluster] = n.Unplanned(cluster)
-		}
-		for o := range left {
-			gainer := n.Wanted(cluster, o)
+		for o := range a.leaves(cluster) {
+			gainer := wanted(cluster, o)
 			if gainer == "" {
 				continue
 			}
@@ -232,7 +199,7 @@ func (a *Application) Leave(n Neighbours) {
 				a.awaited[cluster] = map[fleet.ObjectKey]string{}
 			}
 			a.awaited[cluster][o] = gainer
-			for _, other := range n.Works(cluster, o) {
+			for _, other := range works(cluster, o) {
 				if at := cluster + "/" + other.Name; other.Application == gainer && !noted[at] {
 					noted[at] = true
 					a.elsewhere = append(a.elsewhere, other)

@@ -81,8 +81,6 @@ type Application struct {
 	refused map[string][]fleet.ObjectKey
 	// awaited are, by cluster, objects of live works that this application lets go and that another one of the commit wants.
 	awaited map[string]map[fleet.ObjectKey]string
-	// unplanned is, by cluster, an application of the namespace that may want what this one lets go.
-	unplanned map[string]string
 }
 
 // Cluster is one application on one cluster.

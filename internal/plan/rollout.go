@@ -17,7 +17,7 @@ func (a *Application) RolloutInput(w *fleet.World) rollout.Input {
 	faulty, all := a.Faulty()
 	spec := a.Application.Spec
 	in := rollout.Input{
-		Application: a.Key(), Live: a.Live(), Elsewhere: a.elsewhere, Awaited: a.awaited, Unplanned: a.unplanned, Complete: !all, Faulty: faulty,
+		Application: a.Key(), Live: a.Live(), Elsewhere: a.elsewhere, Awaited: a.awaited, Complete: !all, Faulty: faulty,
 		Decisions: map[string]fleet.Decision{}, Unreachable: map[string]bool{},
 		WhenUnreachable: spec.Sync.WhenUnreachable, Deletion: spec.Deletion.Cluster,
 		PlanDigest: a.Digest, MaxClusterPercent: defaultMaxClusterPercent,

@@ -40,8 +40,6 @@ type Input struct {
 	Elsewhere []fleet.LiveWork
 	// Awaited are, by cluster, objects that this application lets go and the application that wants them.
 	Awaited map[string]map[fleet.ObjectKey]string
-	// Unplanned is, by cluster, another application that could not be planned and may want what this one lets go.
-	Unplanned map[string]string
 }
 
 // Step is what may be done now, and what may not.
@@ -175,24 +173,14 @@ func (d *decider) objection(c *work.Change) (HeldReason, string) {
 
 // absenceProven holds what takes objects away while the plan cannot vouch for their absence: on a cluster with a fault
 // anything, and elsewhere whole works as long as the plan is not complete.
-func (d *decider) absenceProven(c *work.Change, gone []fleet.ObjectKey) (HeldReason, string) {
+func (d *decider) absenceProven(c *work.Change, _ []fleet.ObjectKey) (HeldReason, string) {
 	switch {
-	case c.Action == work.Update && d.in.Unplanned[c.Cluster] != "" && d.nobodyWants(c.Cluster, gone):
-		return AbsenceUnproven, fmt.Sprintf("%s would go, and application %s, which could not be planned for %s, may be where it went",
-			gone[0], d.in.Unplanned[c.Cluster], c.Cluster)
 	case d.in.Faulty[c.Cluster]:
 		return AbsenceUnproven, fmt.Sprintf("%s could not be planned: its last good works stay", c.Cluster)
 	case c.Action == work.Delete && !d.in.Complete:
 		return AbsenceUnproven, "the plan is not complete: nothing is deleted until it is"
 	}
 	return "", ""
-}
-
-// nobodyWants: one of the objects is in no work that stays, and no application that could be planned is to have it.
-func (d *decider) nobodyWants(cluster string, objects []fleet.ObjectKey) bool {
-	return slices.ContainsFunc(objects, func(key fleet.ObjectKey) bool {
-		return len(d.holders[objectOn{cluster, key.Identity()}]) == 0 && d.in.Awaited[cluster][key.Identity()] == ""
-	})
 }
 
 // reachable holds the deletion of a work on a cluster that cannot hear it, and on one that was dropped only because it did

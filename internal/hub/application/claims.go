@@ -40,22 +40,13 @@ func (r *Applications) claims(ctx context.Context, a *plan.Application, delivere
 		return delivered != nil && delivered.Yields(application, cluster, object)
 	}
 	a.Claim(holder, planned, yields)
-	a.Leave(plan.Neighbours{
-		Wanted: func(cluster string, object fleet.ObjectKey) string {
-			if delivered == nil { // the hub has just started: whoever has it may want it
-				return r.anotherWith(ctx, a, cluster, object, moves, &failed)
-			}
-			return delivered.Wanted(cluster, object, a.Key())
-		},
-		Unplanned: func(cluster string) string {
-			if delivered == nil {
-				return ""
-			}
-			return delivered.Unplanned(cluster, a.Application.Namespace, a.Key())
-		},
-		Works: func(cluster string, object fleet.ObjectKey) []fleet.LiveWork {
-			return r.liveWith(ctx, cluster, object, moves, &failed)
-		},
+	a.Leave(func(cluster string, object fleet.ObjectKey) string {
+		if delivered == nil { // the hub has just started: whoever has it may want it
+			return r.anotherWith(ctx, a, cluster, object, moves, &failed)
+		}
+		return delivered.Wanted(cluster, object, a.Key())
+	}, func(cluster string, object fleet.ObjectKey) []fleet.LiveWork {
+		return r.liveWith(ctx, cluster, object, moves, &failed)
 	})
 	if failed != nil {
 		return fmt.Errorf("look up the claims of %s: %w", a.Key(), failed)
