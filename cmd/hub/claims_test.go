@@ -173,6 +173,7 @@ func movesToTheFaulty(f *theFleet) {
 		}
 		return ""
 	})
+	f.expectRow("retail/a-first", "one", "Pending", "MovePending", "ConfigMap claims/kept moves to application retail/b-second")
 	f.expectHolder("one", "kept", "retail/a-first")
 	f.push("-- manifests/b/taken.yaml --\n" + deleted)
 	f.expectReady("retail/a-first")

@@ -10,6 +10,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/rollout"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -131,6 +132,9 @@ func rowsOf(out *report) []row {
 		if c.Kept && r.State == StateOffline {
 			r.Reason, r.Message = ReasonKept, "its placement has dropped it, and only because it does not answer: its works stay until it is back"
 		}
+		if h := heldOn(out, c.Name); h != nil && r.State == StatePending && r.Message == "" {
+			r.Reason, r.Message = string(h.Reason), h.Message
+		}
 		rows = append(rows, r)
 	}
 	for _, name := range out.planned.Losing() {
@@ -151,6 +155,15 @@ func rowsOf(out *report) []row {
 		)
 	})
 	return rows
+}
+
+// heldOn is the first change of a cluster that waits, or nil.
+func heldOn(out *report, cluster string) *rollout.Held {
+	i := slices.IndexFunc(out.step.Held, func(h rollout.Held) bool { return h.Change.Cluster == cluster })
+	if i < 0 {
+		return nil
+	}
+	return &out.step.Held[i]
 }
 
 func offlineIn(world *fleet.World) map[string]bool {
