@@ -162,8 +162,8 @@ func TestRotationDue(t *testing.T) {
 	}
 }
 
-// TestJoinedBefore: an agent that has joined starts without the bootstrap kubeconfig, as long as its certificate is good.
-func TestJoinedBefore(t *testing.T) {
+// TestGoesOnWithoutBootstrap: an agent that has joined starts without the bootstrap kubeconfig, as long as its certificate is good.
+func TestGoesOnWithoutBootstrap(t *testing.T) {
 	user := rules.UserName("edge-1", "a1")
 	for name, test := range map[string]struct {
 		notAfter time.Time

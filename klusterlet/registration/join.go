@@ -21,10 +21,18 @@ import (
 	rules "github.com/muster-io/muster/internal/registration"
 )
 
-// joinedBefore says that the files lead to a hub by themselves: a bootstrap kubeconfig is good for joining, and need not stay.
-func (a *Agent) joinedBefore(f *files) bool {
+// without is nil when a bootstrap kubeconfig that is gone is not needed: it is good for joining, and the files lead to the hub by
+// themselves. Else it is the error.
+func (a *Agent) without(ctx context.Context, f *files, bootstrap, ended error) error {
+	if ended != nil || !errors.Is(bootstrap, fs.ErrNotExist) {
+		return bootstrap
+	}
 	kept, err := endpointOf(f.get(kubeconfigFile), filepath.Join(f.dir, kubeconfigFile))
-	return err == nil && valid(f, kept, a.state.cluster, a.state.agent, time.Now()) == nil
+	if err != nil || valid(f, kept, a.state.cluster, a.state.agent, time.Now()) != nil {
+		return bootstrap
+	}
+	logr.FromContextOrDiscard(ctx).Info("using the certificate that is there; the bootstrap kubeconfig is not", "file", a.BootstrapKubeconfig)
+	return nil
 }
 
 // join returns when the agent holds a certificate that is good as far as it can tell. Ended is why the session before did,
@@ -33,12 +41,8 @@ func (a *Agent) join(ctx context.Context, f *files, ended error) error {
 	log := logr.FromContextOrDiscard(ctx)
 	hash := a.bootstrapHash()
 	endpoint, config, err := a.bootstrap()
-	if errors.Is(err, fs.ErrNotExist) && ended == nil && a.joinedBefore(f) {
-		log.Info("using the certificate that is there; the bootstrap kubeconfig is not", "file", a.BootstrapKubeconfig)
-		return nil
-	}
 	if err != nil {
-		return err
+		return a.without(ctx, f, err, ended)
 	}
 	why := valid(f, endpoint, a.state.cluster, a.state.agent, time.Now())
 	invited := errors.Is(ended, errInvited)
