@@ -39,28 +39,29 @@ func sortKinds(kinds []musterv1alpha1.APIResource) {
 
 // settleClaims gives every object on a cluster to one application. The others get a fault, and their last good works stay.
 func (p *Plan) settleClaims() {
-	claims := work.NewClaims(p.World.Works, p.World.Applications)
 	claimants := map[string][]work.Claimant{}
 	for _, a := range p.Applications {
 		for _, c := range a.Clusters {
 			claimants[c.Name] = append(claimants[c.Name], work.Claimant{Application: a.Key(), Objects: claimedObjects(c)})
 		}
 	}
-	moving := p.release(claims)
-	faults := map[string]map[string]fleet.Fault{} // by application and cluster
-	for cluster, list := range claimants {
-		for app, fault := range claims.Resolve(cluster, list) {
-			if faults[app] == nil {
-				faults[app] = map[string]fleet.Fault{}
-			}
-			faults[app][cluster] = fault
+	claims := work.NewClaims(p.World.Works, p.World.Applications)
+	moving := p.handovers(claims)
+	circles := moving.circles()
+	faults := resolve(claims, claimants, moving)
+	// Who has a fault keeps its works, and so gives nothing: who was to get it has a fault as well then, and may have been to give.
+	for {
+		given := slices.DeleteFunc(slices.Clone(moving), func(h handover) bool { _, stays := faults[h.from][h.cluster]; return stays })
+		if len(given) == len(moving) {
+			break
 		}
+		moving, claims = given, work.NewClaims(p.World.Works, p.World.Applications)
+		faults = resolve(claims, claimants, moving)
 	}
-	for _, f := range moving.circles() {
-		if faults[f.Application] == nil {
-			faults[f.Application] = map[string]fleet.Fault{}
+	for _, f := range circles { // they say more than that another one has the object
+		if _, ok := faults[f.Application][f.Cluster]; ok {
+			faults[f.Application][f.Cluster] = f
 		}
-		faults[f.Application][f.Cluster] = f
 	}
 	for _, a := range p.Applications {
 		a.refuse(claims.Holder, func(c Cluster) *fleet.Fault {
@@ -72,17 +73,41 @@ func (p *Plan) settleClaims() {
 	}
 }
 
+// resolve says, by application and cluster, which claimants cannot have what they want once the objects in moving are let go.
+func resolve(claims *work.Claims, claimants map[string][]work.Claimant, moving handovers) map[string]map[string]fleet.Fault {
+	for _, h := range moving {
+		claims.Release(h.cluster, h.object)
+	}
+	faults := map[string]map[string]fleet.Fault{}
+	note := func(f fleet.Fault) {
+		if faults[f.Application] == nil {
+			faults[f.Application] = map[string]fleet.Fault{}
+		}
+		faults[f.Application][f.Cluster] = f
+	}
+	for cluster, list := range claimants {
+		for _, f := range claims.Resolve(cluster, list) {
+			note(f)
+		}
+	}
+	for _, f := range moving.circles() {
+		note(f)
+	}
+	return faults
+}
+
 // handover is an object that goes from one application of a plan to another on a cluster.
 type handover struct {
 	cluster  string
 	object   fleet.ObjectKey
 	from, to string
+	begun    bool // the object is in a work of the gaining application already: nothing has to come before it
 }
 
 type handovers []handover
 
-// release lets every object go that its holder does not want any more and another application of the plan does.
-func (p *Plan) release(claims *work.Claims) handovers {
+// handovers are the objects that their holder does not want any more and another application of the plan does.
+func (p *Plan) handovers(claims *work.Claims) handovers {
 	var list handovers
 	for _, a := range p.Applications {
 		for _, c := range a.Clusters {
@@ -91,12 +116,9 @@ func (p *Plan) release(claims *work.Claims) handovers {
 				if lw == nil || lw.Application == a.Key() || !p.Yields(lw.Application, c.Name, o) {
 					continue
 				}
-				list = append(list, handover{c.Name, o.Identity(), lw.Application, a.Key()})
+				list = append(list, handover{c.Name, o.Identity(), lw.Application, a.Key(), a.holds(c.Name)[o.Identity()]})
 			}
 		}
-	}
-	for _, h := range list {
-		claims.Release(h.cluster, h.object)
 	}
 	return list
 }
@@ -106,6 +128,9 @@ func (p *Plan) release(claims *work.Claims) handovers {
 func (l handovers) circles() []fleet.Fault {
 	to := map[[2]string][]handover{} // by cluster and giver
 	for _, h := range l {
+		if h.begun {
+			continue
+		}
 		to[[2]string{h.cluster, h.from}] = append(to[[2]string{h.cluster, h.from}], h)
 	}
 	var faults []fleet.Fault
@@ -188,8 +213,15 @@ type objectOn struct {
 // commit wants them, and which of its works have them.
 func (a *Application) Leave(wanted func(cluster string, object fleet.ObjectKey) string, works func(cluster string, object fleet.ObjectKey) []fleet.LiveWork) {
 	a.awaited = map[string]map[fleet.ObjectKey]string{}
+	faulty, all := a.Faulty()
+	if all {
+		return // its works stay
+	}
 	noted := map[string]bool{}
 	for _, cluster := range slices.Sorted(maps.Keys(a.live)) {
+		if faulty[cluster] {
+			continue
+		}
 		for o := range a.leaves(cluster) {
 			gainer := wanted(cluster, o)
 			if gainer == "" {

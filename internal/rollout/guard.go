@@ -38,7 +38,7 @@ type guard struct {
 	// off is true when any loss is allowed: nothing has to be remembered.
 	off     bool
 	holders holders
-	awaited map[string]map[fleet.ObjectKey]string
+	in      Input
 }
 
 // guardOf counts against what is live and was lately, and not against the plan before, so that many small commits add up:
@@ -54,7 +54,7 @@ type guard struct {
 // decided, and a repository that drops it is guarded where its definitions are pruned.
 func (d *decider) guardOf(changes work.Changes) guard {
 	g := guard{
-		lost: map[string]bool{}, left: map[string]bool{}, holders: d.holders, awaited: d.in.Awaited, off: d.in.MaxClusterPercent >= 100,
+		lost: map[string]bool{}, left: map[string]bool{}, holders: d.holders, in: d.in, off: d.in.MaxClusterPercent >= 100,
 		approved: d.in.PlanDigest != "" && d.in.ApprovedPlan == d.in.PlanDigest,
 	}
 	goes := map[string]bool{} // works that are being deleted, or that could be but for the guard
@@ -98,8 +98,14 @@ func (d *decider) couldGo(c work.Change) bool {
 // givenUp is true when works that stay hold all objects of a work: it goes, and the objects do not.
 func (d *decider) givenUp(c work.Change) bool {
 	return len(c.Live.Objects) > 0 && !slices.ContainsFunc(c.Live.Objects, func(key fleet.ObjectKey) bool {
-		return len(d.holders[objectOn{c.Cluster, key.Identity()}]) == 0 && d.in.Awaited[c.Cluster][key.Identity()] == ""
+		return len(d.holders[objectOn{c.Cluster, key.Identity()}]) == 0 && !d.in.moves(c.Cluster, key)
 	})
+}
+
+// moves says that another application is to have an object.
+func (in Input) moves(cluster string, key fleet.ObjectKey) bool {
+	by := in.Awaited[cluster][key.Identity()]
+	return by != "" && by != NotKnown
 }
 
 // leaves are the clusters that changes take the application from, that have to be remembered and are not yet.
@@ -138,7 +144,7 @@ func (g guard) protected(c work.Change, gone []fleet.ObjectKey) []fleet.ObjectKe
 	}
 	var list []fleet.ObjectKey
 	for _, key := range gone {
-		if !isProtected(key) || staysBehind(c.Live, key) || len(g.holders[objectOn{c.Cluster, key.Identity()}]) > 0 || g.awaited[c.Cluster][key.Identity()] != "" {
+		if !isProtected(key) || staysBehind(c.Live, key) || len(g.holders[objectOn{c.Cluster, key.Identity()}]) > 0 || g.in.moves(c.Cluster, key) {
 			continue
 		}
 		list = append(list, key)

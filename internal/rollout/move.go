@@ -85,8 +85,12 @@ func (d *decider) moved(c *work.Change, gone []fleet.ObjectKey) (HeldReason, str
 	for _, key := range gone {
 		gaining := d.holders[objectOn{c.Cluster, key.Identity()}]
 		if len(gaining) == 0 {
-			if by := d.in.Awaited[c.Cluster][key.Identity()]; by != "" {
-				return MovePending, fmt.Sprintf("%s moves to application %s, which does not have it yet", key, by)
+			switch by := d.in.Awaited[c.Cluster][key.Identity()]; by {
+			case "":
+			case NotKnown:
+				return MovePending, fmt.Sprintf("%s is not wanted here any more, and whether another application wants it is known when the repository is planned", key)
+			default:
+				return MovePending, fmt.Sprintf("%s moves to application %s, which does not have it yet; a fault of that one comes first", key, by)
 			}
 			continue // not wanted any more
 		}

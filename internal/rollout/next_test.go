@@ -352,3 +352,28 @@ func TestGuardNamesWhatWouldGo(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestAwaited: an object that another application is to have, or may be to have, does not go before, and is no loss.
+func TestAwaited(t *testing.T) {
+	lw := live("one", 0, settings, claim)
+	for by, want := range map[string]struct {
+		reason HeldReason
+		guard  bool
+	}{
+		"":            {ApprovalNeeded, true},
+		"retail/site": {MovePending, false},
+		NotKnown:      {ApprovalNeeded, true}, // nobody is asked to approve less than before
+	} {
+		in := Input{Application: "retail/web", Live: []fleet.LiveWork{lw}, Complete: true, MaxClusterPercent: 10, PlanDigest: "p",
+			Awaited: map[string]map[fleet.ObjectKey]string{"one": {claim.Identity(): by}}}
+		step := Next(work.Diff(in.Live, []*workv1.ManifestWork{wants("one", 0, settings)}), in)
+		if len(step.Held) != 1 || step.Held[0].Reason != want.reason || (step.Guard != nil) != want.guard {
+			t.Errorf("awaited by %q: held %+v, guard %+v", by, step.Held, step.Guard)
+		}
+	}
+	in := Input{Application: "retail/web", Live: []fleet.LiveWork{live("one", 0, settings, themes)}, Complete: true, MaxClusterPercent: 10,
+		Awaited: map[string]map[fleet.ObjectKey]string{"one": {themes.Identity(): NotKnown}}}
+	if step := Next(work.Diff(in.Live, []*workv1.ManifestWork{wants("one", 0, settings)}), in); len(step.Held) != 1 || step.Held[0].Reason != MovePending {
+		t.Errorf("what is not known yet is taken away: %+v", step)
+	}
+}

@@ -38,9 +38,12 @@ type Input struct {
 	Losses []musterv1alpha1.Loss
 	// Elsewhere are live works of other applications that hold objects which this one lets go.
 	Elsewhere []fleet.LiveWork
-	// Awaited are, by cluster, objects that this application lets go and the application that wants them.
+	// Awaited are, by cluster, objects that this application lets go and the application that wants them, or NotKnown.
 	Awaited map[string]map[fleet.ObjectKey]string
 }
+
+// NotKnown stands for the application that may want an object, before that is known.
+const NotKnown = "?"
 
 // Step is what may be done now, and what may not.
 type Step struct {

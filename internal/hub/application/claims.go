@@ -1,6 +1,7 @@
 package application
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -41,8 +43,8 @@ func (r *Applications) claims(ctx context.Context, a *plan.Application, delivere
 	}
 	a.Claim(holder, planned, yields)
 	a.Leave(func(cluster string, object fleet.ObjectKey) string {
-		if delivered == nil { // the hub has just started: whoever has it may want it
-			return r.anotherWith(ctx, a, cluster, object, moves, &failed)
+		if delivered == nil { // the hub has just started: whoever has it may want it, and others
+			return cmp.Or(r.anotherWith(ctx, a, cluster, object, moves, &failed), rollout.NotKnown)
 		}
 		return delivered.Wanted(cluster, object, a.Key())
 	}, func(cluster string, object fleet.ObjectKey) []fleet.LiveWork {

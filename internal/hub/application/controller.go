@@ -66,6 +66,7 @@ type report struct {
 	offline map[string]bool // clusters that do not answer
 	step    rollout.Step
 	losses  []musterv1alpha1.Loss // that count, those of this step included
+	alone   bool                  // the plan of the whole commit is not known
 	refused map[string]error      // by cluster: works that the hub did not take
 	behind  bool                  // the cache is: what the step takes away waits for it
 }
@@ -147,7 +148,10 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 	key := client.ObjectKeyFromObject(app)
 	began := r.followed.begin(key)
 	out, err := r.follow(ctx, app, began)
-	if err == nil && out == nil {
+	if err != nil {
+		return &report{revision: app.Status.Revision}, err
+	}
+	if out == nil {
 		out, err = r.plan(ctx, app)
 	}
 	if err == nil && out.nothingLeft() {
@@ -176,6 +180,7 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 	if out.planned, err = r.Planner.Application(ctx, *job); err != nil {
 		return out, err
 	}
+	out.alone = delivered == nil
 	if err := r.claims(ctx, out.planned, delivered, out.moves); err != nil {
 		return out, err
 	}
@@ -332,6 +337,9 @@ func resultOf(out *report, again time.Duration, err error) (reconcile.Result, er
 	}
 	if out.behind {
 		return ctrl.Result{RequeueAfter: 100 * time.Millisecond}, nil
+	}
+	if again == 0 && out.alone && len(out.step.Held)+len(out.planned.Faults) > 0 {
+		again = 2 * time.Second // nothing wakes the application when the plan is there, and the same as before
 	}
 	if again == 0 && (out.waiting != "" || len(out.refused) > 0) {
 		again = 15 * time.Second

@@ -29,6 +29,7 @@ import (
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/rollout"
 )
 
 // fleetText is a repository with two clusters, and applications that want the ConfigMap of their source there.
@@ -273,6 +274,97 @@ func TestApprovalGoesAfterTheStatus(t *testing.T) {
 			}
 			if !row.withdrawn && !row.wrong && result.RequeueAfter == 0 {
 				t.Errorf("%s: nobody looks again", row.why)
+			}
+		})
+	}
+}
+
+// contents is a repository whose applications have the named ConfigMaps.
+func contents(of map[string]string) string {
+	var applications []string
+	var manifests strings.Builder
+	for _, app := range slices.Sorted(maps.Keys(of)) {
+		applications = append(applications, app+" from "+app)
+		for _, name := range strings.Fields(of[app]) {
+			manifests.WriteString("-- manifests/" + app + "/" + name + ".yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + name + "}\n")
+		}
+	}
+	return fleetText(applications...) + manifests.String()
+}
+
+// TestReviewAndHubAgreeOnMoves: so it is with objects that go from one application to another in one commit.
+func TestReviewAndHubAgreeOnMoves(t *testing.T) {
+	for name, row := range map[string]struct {
+		why          string
+		before, then map[string]string // ConfigMaps by application
+		want         []string          // faults on edge-1
+		held         []string          // applications that wait for another one
+	}{
+		"moves":  {"b has it first", map[string]string{"a": "p k", "b": "q"}, map[string]string{"a": "k", "b": "p q"}, nil, []string{"a"}},
+		"chain":  {"from hand to hand", map[string]string{"a": "p k", "b": "q", "c": "r"}, map[string]string{"a": "k", "b": "p", "c": "q r"}, nil, []string{"a", "b"}},
+		"circle": {"each would wait for the other", map[string]string{"a": "p", "b": "q"}, map[string]string{"a": "q", "b": "p"}, []string{"a", "b"}, nil},
+		"giver stays": {
+			"a keeps p while it has a fault, and b has one then", map[string]string{"a": "p", "b": "q", "c": "r"},
+			map[string]string{"a": "r", "b": "p q", "c": "r"}, []string{"a", "b"}, nil,
+		},
+		"begun": {"b has p already, so that nothing waits for a", map[string]string{"a": "p", "b": "p q"}, map[string]string{"a": "q", "b": "p"}, nil, []string{"a", "b"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			world := fleet.World{Time: time.Unix(1e9, 0)}
+			var objects []client.Object
+			for _, app := range slices.Sorted(maps.Keys(row.before)) {
+				_, _, alone := planText(t, contents(map[string]string{app: row.before[app]}), fleet.World{})
+				for _, set := range alone.Works() {
+					for _, w := range set.Works {
+						if w.Namespace == "edge-1" {
+							world.Works = append(world.Works, hub.LiveWork(w))
+							objects = append(objects, w)
+						}
+					}
+				}
+			}
+			planner, snapshot, review := planText(t, contents(row.then), world)
+			r := &Applications{Client: hubWith(t, objects...).Build()}
+			var faulty, held []string
+			for _, a := range review.Applications {
+				alone, err := planner.Application(t.Context(), plan.Job{
+					Application: a.Application, File: a.File, Line: a.Line, LineOf: func(string) int { return 0 },
+					Snapshot: snapshot, Decisions: a.Decisions, World: review.World,
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := r.claims(t.Context(), alone, review, review.Moves); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(clustersOf(a), clustersOf(alone)); diff != "" {
+					t.Errorf("%s is planned for others (-review +hub):\n%s", a.Key(), diff)
+				}
+				for _, f := range a.Faults {
+					if inReturn := strings.Contains(f.Message, "gives objects in return"); f.Cluster == "edge-1" && inReturn != (name == "circle") {
+						t.Errorf("%s is told %s", a.Key(), f.Message)
+					}
+				}
+				for _, f := range alone.Faults {
+					if f.Cluster == "edge-1" && !slices.Contains(faulty, a.Application.Name) {
+						faulty = append(faulty, a.Application.Name)
+					}
+				}
+				changes, err := alone.Changes()
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, h := range rollout.Next(changes, alone.RolloutInput(review.World)).Held {
+					if h.Reason == rollout.MovePending {
+						held = append(held, a.Application.Name)
+					}
+				}
+			}
+			if diff := cmp.Diff(row.want, faulty); diff != "" {
+				t.Errorf("%s: faults (-want +have):\n%s", row.why, diff)
+			}
+			if diff := cmp.Diff(row.held, held); diff != "" {
+				t.Errorf("%s: waits (-want +have):\n%s", row.why, diff)
 			}
 		})
 	}
