@@ -128,7 +128,7 @@ func (h joinHub) asked(t *testing.T, name string) *certificatesv1.CertificateSig
 			return err.Error()
 		}
 		for i := range list.Items {
-			if rules.Pending(&list.Items[i]) {
+			if rules.Unanswered(&list.Items[i]) {
 				found = &list.Items[i]
 				return ""
 			}

@@ -168,10 +168,11 @@ func (p *Plan) Yields(application, cluster string, object fleet.ObjectKey) bool 
 
 // wants says that the commit asks for an object in an application's content on a cluster, also where it was refused.
 func (a *Application) wants(cluster string, object fleet.ObjectKey) bool {
-	keys := a.refused[cluster]
-	if c := a.On(cluster); c != nil {
-		keys = append(claimedObjects(*c), keys...)
-	}
+	c := a.On(cluster)
+	return isAmong(object, a.refused[cluster]) || c != nil && isAmong(object, claimedObjects(*c))
+}
+
+func isAmong(object fleet.ObjectKey, keys []fleet.ObjectKey) bool {
 	return slices.ContainsFunc(keys, func(k fleet.ObjectKey) bool { return k.Identity() == object.Identity() })
 }
 
@@ -283,7 +284,7 @@ func (p *Plan) Claimed(cluster string, object fleet.ObjectKey, except string) st
 			continue
 		}
 		c := a.On(cluster)
-		if c != nil && slices.ContainsFunc(claimedObjects(*c), func(k fleet.ObjectKey) bool { return k.Identity() == object.Identity() }) {
+		if c != nil && isAmong(object, claimedObjects(*c)) {
 			return a.Key()
 		}
 	}

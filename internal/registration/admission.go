@@ -75,7 +75,7 @@ func sortOut(cluster *clusterv1.ManagedCluster, all []certificatesv1.Certificate
 	joined := cluster.Annotations[JoinedAgentAnnotation]
 	for _, csr := range oldestFirst(all) {
 		r, err := ParseRequest(&csr)
-		pending := Pending(&csr)
+		pending := Unanswered(&csr)
 		switch {
 		case err != nil && pending:
 			s.invalid = append(s.invalid, fmt.Sprintf("request %s of %s: %v", r.Name, r.User, err))

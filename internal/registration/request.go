@@ -85,8 +85,8 @@ func KeyOf(publicKeyInfo []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Pending is true when nobody decided about a signing request yet.
-func Pending(csr *certificatesv1.CertificateSigningRequest) bool {
+// Unanswered is true when nobody decided about a signing request yet.
+func Unanswered(csr *certificatesv1.CertificateSigningRequest) bool {
 	return !decided(csr, certificatesv1.CertificateApproved) && !decided(csr, certificatesv1.CertificateDenied) &&
 		!decided(csr, certificatesv1.CertificateFailed)
 }

@@ -60,6 +60,11 @@ func (r *Applications) claims(ctx context.Context, a *plan.Application, delivere
 func (r *Applications) liveWith(ctx context.Context, cluster string, object fleet.ObjectKey, moves fleet.Moves, failed *error) []fleet.LiveWork {
 	works, err := r.worksWith(ctx, cluster, object)
 	*failed = errors.Join(*failed, err)
+	return liveOf(works, moves)
+}
+
+// liveOf are the facts of works, those of a renamed application counted as of the one that has its place.
+func liveOf(works []workv1.ManifestWork, moves fleet.Moves) []fleet.LiveWork {
 	live := make([]fleet.LiveWork, 0, len(works))
 	for i := range works {
 		live = append(live, hub.LiveWork(&works[i]))
@@ -89,11 +94,7 @@ func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Applicatio
 	if !slices.ContainsFunc(works, func(w workv1.ManifestWork) bool { return w.Labels[musterv1alpha1.OwnerLabel] != owner }) {
 		return &fleet.LiveWork{Cluster: cluster, Application: key}, nil // as nearly always
 	}
-	var live []fleet.LiveWork
-	for i := range works {
-		live = append(live, hub.LiveWork(&works[i]))
-	}
-	live = moves.Works(live)
+	live := liveOf(works, moves)
 	applications := []musterv1alpha1.Application{*me}
 	for _, lw := range live {
 		namespace, name, ok := strings.Cut(lw.Application, "/")
@@ -150,8 +151,8 @@ func applicationOf(w *workv1.ManifestWork) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}}
 }
 
-// blocked remembers which applications wait for an object that another one has, or is to have, so that they are looked at again when a work
-// of that cluster changes.
+// blocked remembers which applications wait for an object that another one has, or is to have, so that they are looked at again
+// when a work of that cluster changes.
 type blocked struct {
 	mu sync.Mutex
 	on map[string]map[string]bool // cluster -> applications

@@ -125,7 +125,7 @@ func (s *slowWriter) Update(ctx context.Context, o client.Object, opts ...client
 		if err := s.h.Get(ctx, client.ObjectKeyFromObject(o), now); err != nil {
 			return err.Error()
 		}
-		return unless(!rules.Pending(now), "the hub does not approve what a person let in")
+		return unless(!rules.Unanswered(now), "the hub does not approve what a person let in")
 	})
 	return s.SubResourceClient.Update(ctx, o, opts...)
 }

@@ -54,7 +54,7 @@ func (r *joins) Reconcile(ctx context.Context, request reconcile.Request) (recon
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	pending = slices.DeleteFunc(pending, func(csr certificatesv1.CertificateSigningRequest) bool { return !registration.Pending(&csr) })
+	pending = slices.DeleteFunc(pending, func(csr certificatesv1.CertificateSigningRequest) bool { return !registration.Unanswered(&csr) })
 	cluster := &clusterv1.ManagedCluster{}
 	if len(pending) > 0 {
 		err = r.live.Get(ctx, request.NamespacedName, cluster) // an old copy could name no agent where one has joined
