@@ -171,7 +171,7 @@ func (f *theFleet) startHub() {
 	}
 	o := Options{
 		Config: config, Controllers: f.controllers, StateDir: f.state, LocalRepositories: []string{filepath.Dir(f.repo.Dir)},
-		RenderCache: 64, Writers: 8, StatusInterval: 50 * time.Millisecond, Settle: 5 * time.Second,
+		RenderCache: 64, Writers: 8, StatusInterval: 50 * time.Millisecond, DecisionTimeout: 5 * time.Second,
 		SeveralHubs: true,
 	}
 	for _, change := range f.options {

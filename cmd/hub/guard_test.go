@@ -252,7 +252,7 @@ func TestSmallCommitsAreHeld(t *testing.T) {
 	f.approve(f.application("retail/shop"), held)
 	expectWorks(17)
 	f.eventually(func() string {
-		if losses := f.application("retail/shop").Status.Losses; losses != nil {
+		if losses := f.application("retail/shop").Status.RecentRemovals; losses != nil {
 			return fmt.Sprintf("%v still counts, and a person has seen it", losses)
 		}
 		return ""

@@ -72,8 +72,8 @@ type Options struct {
 	Writers int
 	// StatusInterval is the least time between two status writes of one application.
 	StatusInterval time.Duration
-	// Settle is how long a commit waits for its placements to be decided as planned.
-	Settle time.Duration
+	// DecisionTimeout is how long a commit waits for its placements to be decided as planned.
+	DecisionTimeout time.Duration
 	// Verbosity of the log: 0 says what happened, 1 says more.
 	Verbosity int
 	// SeveralHubs run in this process, as in tests: the names of controllers are then not unique in it.
@@ -95,7 +95,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
 	f.DurationVar(&o.StatusInterval, "status-interval", time.Second, "least time between two status writes of one application")
-	f.DurationVar(&o.Settle, "settle", 10*time.Second, "how long a commit waits for its placements to be decided as planned; then the live decisions win")
+	f.DurationVar(&o.DecisionTimeout, "decision-timeout", 10*time.Second, "how long a commit waits for its placements to be decided as planned; then the live decisions win")
 	f.IntVarP(&o.Verbosity, "verbosity", "v", 0, "0 says what happened, 1 says more")
 }
 
@@ -117,7 +117,7 @@ var controllers = map[string]func(*parts) error{
 		p.repositories = &fleetrepository.Repositories{
 			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Config: p.mgr.GetConfig(),
 			Store: p.store, Deliveries: p.deliveries, Planner: p.planner,
-			HubCluster: p.HubCluster, Settle: p.Settle, Now: time.Now,
+			HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Now: time.Now,
 		}
 		return p.repositories.Setup(p.mgr)
 	},

@@ -83,7 +83,7 @@ func fleetFacts() hubFacts {
 	repository := delivered("aaaaaaaaaa")
 	repository.Status.FaultCount, repository.Status.DeliveredAt = 1, &metav1.Time{Time: time.Unix(0, 0)}
 	repository.Status.Conditions = []metav1.Condition{condition("Fetched", true), condition("Ready", true)}
-	repository.Status.Faults = []musterv1alpha1.Fault{{Reason: "RenderFailed", Application: "retail/web", Cluster: "a", File: "values.yaml", Line: 12, Message: "no label", Move: "Author"}}
+	repository.Status.Faults = []musterv1alpha1.Fault{{Reason: "RenderFailed", Application: "retail/web", Cluster: "a", File: "values.yaml", Line: 12, Message: "no label", ActionRequiredBy: "User"}}
 	joined, available := condition(clusterv1.ManagedClusterConditionJoined, true), condition(clusterv1.ManagedClusterConditionAvailable, true)
 	return hubFacts{
 		hub: hubView{State: hubRuns},
@@ -135,7 +135,7 @@ func TestTroubleOfTheWhole(t *testing.T) {
 			r.Status.Conditions = []metav1.Condition{{Type: "Fetched", Status: status, Reason: reason, Message: message, LastTransitionTime: at(420)}, condition("Ready", true)}
 			if status == metav1.ConditionFalse {
 				r.Status.Conditions[1] = metav1.Condition{Type: "Ready", Status: status, Reason: reason, Message: message}
-				r.Status.Faults = []musterv1alpha1.Fault{{Reason: reason, Message: message, Move: "Machine"}}
+				r.Status.Faults = []musterv1alpha1.Fault{{Reason: reason, Message: message, ActionRequiredBy: "Controller"}}
 			}
 		}
 	}
@@ -158,19 +158,19 @@ func TestTroubleOfTheWhole(t *testing.T) {
 			[]string{"aaaaaaa    12m", "for 5m: SourceUnavailable: git.example.com cannot be reached"}, "correct spec.url, spec.ref or its Secret: kubectl -n muster-system edit fleetrepository fleet", `"unreadableSince":"`},
 		"rewritten": {"it is delivered, and said until the next push", fetched("True", "HistoryRewritten", "the history was rewritten: b does not follow"),
 			[]string{"Ready; its history was rewritten", "the history was rewritten: b does not follow"}, "ask who force-pushed", `"rewritten":"the history was rewritten: b does not follow"`},
-		"wrong path": {"it stands in no file", fault(musterv1alpha1.Fault{Reason: "ContentMissing", Message: "commit aaaaaaa has no folder flete", Move: "Author"}),
+		"wrong path": {"it stands in no file", fault(musterv1alpha1.Fault{Reason: "ContentMissing", Message: "commit aaaaaaa has no folder flete", ActionRequiredBy: "User"}),
 			[]string{"ContentMissing: commit aaaaaaa has no folder flete"}, "correct spec.path: kubectl -n muster-system edit fleetrepository fleet", `"what":"ContentMissing`},
-		"not its right": {"the file is well: who may write it is another matter", fault(musterv1alpha1.Fault{Reason: "Forbidden", File: "applications/new.yaml", Line: 1, Message: "account a may not write it", Move: "Author"}),
+		"not its right": {"the file is well: who may write it is another matter", fault(musterv1alpha1.Fault{Reason: "Forbidden", File: "applications/new.yaml", Line: 1, Message: "account a may not write it", ActionRequiredBy: "User"}),
 			[]string{"Forbidden: account a may not write it"}, "give the account the right that it lacks, or take applications/new.yaml:1 out", `"what":"Forbidden`},
-		"unbound": {"nothing is wrong with the Secret", fault(musterv1alpha1.Fault{Reason: "SourceUnavailable", Message: `read Secret a/b: secrets "b" is forbidden: User "h" cannot get resource "secrets" in API group ""`, Move: "Machine"}),
+		"unbound": {"nothing is wrong with the Secret", fault(musterv1alpha1.Fault{Reason: "SourceUnavailable", Message: `read Secret a/b: secrets "b" is forbidden: User "h" cannot get resource "secrets" in API group ""`, ActionRequiredBy: "Controller"}),
 			nil, "kubectl -n muster-system create rolebinding muster:repositories --clusterrole=muster:repositories --serviceaccount=muster-system:muster-hub", `"what":"SourceUnavailable`},
-		"long": {"the cause stands at its end", fault(musterv1alpha1.Fault{Reason: "RenderFailed", Message: strings.Repeat("a template calls a template, ", 20) + "which has no label", Move: "Author"}),
+		"long": {"the cause stands at its end", fault(musterv1alpha1.Fault{Reason: "RenderFailed", Message: strings.Repeat("a template calls a template, ", 20) + "which has no label", ActionRequiredBy: "User"}),
 			[]string{"a template, which has no label\n                       → kubectl"}, "describe fleetrepository fleet", `which has no label"`},
 		"a name of the hub's": {"accepting it would fail", func(f *hubFacts) { f.clusters = []clusterv1.ManagedCluster{managed("kube-system", false)} },
 			[]string{"kube-system          asks to join, and never can"}, "kubectl delete managedcluster kube-system", `"who":"kube-system"`},
-		"empty": {"nothing was ever pushed", fault(musterv1alpha1.Fault{Reason: "RepositoryEmpty", Message: "it has no commit", Move: "Author"}),
+		"empty": {"nothing was ever pushed", fault(musterv1alpha1.Fault{Reason: "RepositoryEmpty", Message: "it has no commit", ActionRequiredBy: "User"}),
 			[]string{"RepositoryEmpty: it has no commit"}, "push the fleet's definitions to it", `"what":"RepositoryEmpty`},
-		"refused file": {"a huge or binary file, or a link that leaves", fault(musterv1alpha1.Fault{Reason: "ContentRefused", File: "clusters/b.yaml", Message: "it is binary", Move: "Author"}),
+		"refused file": {"a huge or binary file, or a link that leaves", fault(musterv1alpha1.Fault{Reason: "ContentRefused", File: "clusters/b.yaml", Message: "it is binary", ActionRequiredBy: "User"}),
 			[]string{"ContentRefused: it is binary"}, "correct clusters/b.yaml", `"what":"ContentRefused`},
 		"the hub's own": {"no fault says it", func(f *hubFacts) {
 			f.repositories[0].Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "False", Reason: "Failed", Message: "the API server is slow"}}
@@ -222,7 +222,7 @@ func TestRepositoryStatus(t *testing.T) {
 	r.Spec.URL, r.Spec.Path = "https://me:secret@git.example.com/fleet", "acme"
 	r.Status.FaultCount = 4
 	r.Status.Conditions = []metav1.Condition{{Type: "Planned", Status: "False", Reason: "Faults", Message: strings.Repeat("long ", 30) + "end"}}
-	r.Status.Faults = append(r.Status.Faults, musterv1alpha1.Fault{Reason: "RenderFailed", Application: "retail/cart", Cluster: "a", Clusters: 3, File: "cart.yaml", Message: "no such key", Move: "Author"})
+	r.Status.Faults = append(r.Status.Faults, musterv1alpha1.Fault{Reason: "RenderFailed", Application: "retail/cart", Cluster: "a", Clusters: 3, File: "cart.yaml", Message: "no such key", ActionRequiredBy: "User"})
 	c := &cli{now: func() time.Time { return time.Unix(720, 0) }}
 	a := c.repositoryStatus(f, r)
 	p := &printer{}
@@ -264,18 +264,18 @@ func TestProgress(t *testing.T) {
 	held.Status.Held = &musterv1alpha1.Held{Message: "waits for an approval"}
 	refused := app("web", "abc123", musterv1alpha1.Summary{Clusters: 2, Healthy: 1, Faulty: 1})
 	rejected := app("web", "abc123", musterv1alpha1.Summary{Clusters: 2, Healthy: 1, Faulty: 1},
-		musterv1alpha1.ClusterStatus{Cluster: "a", State: "Failed", Reason: "ApplyFailed", Message: "Service x: Invalid value", Move: "Author"})
+		musterv1alpha1.ClusterStatus{Cluster: "a", State: "Failed", Reason: "ApplyFailed", Message: "Service x: Invalid value", ActionRequiredBy: "User"})
 	waiting := app("web", "fff", musterv1alpha1.Summary{Clusters: 1, Healthy: 1})
 	waiting.Status.Conditions = []metav1.Condition{{Type: "Planned", Status: "False", Reason: "Waiting", Message: "cannot be read"}}
-	typo := musterv1alpha1.Fault{Reason: "DefinitionInvalid", File: "applications/new.yaml", Line: 6, Message: "Application retail/new: unknown field spec.placmentRef", Move: "Author"}
-	forbidden := musterv1alpha1.Fault{Reason: "Forbidden", File: "applications/new.yaml", Line: 1, Message: "Application retail/new: account a may not write it", Move: "Author"}
-	malformed := musterv1alpha1.Fault{Reason: "FileMalformed", File: "applications/web.yaml", Line: 3, Message: "did not find expected key", Move: "Author"}
-	noNamespace := musterv1alpha1.Fault{Reason: "Refused", File: "applications/new.yaml", Message: "the hub has no namespace retail", Move: "Machine"}
-	oneCluster := musterv1alpha1.Fault{Reason: "RenderFailed", Application: "retail/cart", Cluster: "b", File: "values.yaml", Message: "no label", Move: "Author"}
-	unreachable := musterv1alpha1.Fault{Reason: "SourceUnavailable", Message: "no route", Move: "Author"}
+	typo := musterv1alpha1.Fault{Reason: "DefinitionInvalid", File: "applications/new.yaml", Line: 6, Message: "Application retail/new: unknown field spec.placmentRef", ActionRequiredBy: "User"}
+	forbidden := musterv1alpha1.Fault{Reason: "Forbidden", File: "applications/new.yaml", Line: 1, Message: "Application retail/new: account a may not write it", ActionRequiredBy: "User"}
+	malformed := musterv1alpha1.Fault{Reason: "FileMalformed", File: "applications/web.yaml", Line: 3, Message: "did not find expected key", ActionRequiredBy: "User"}
+	noNamespace := musterv1alpha1.Fault{Reason: "Refused", File: "applications/new.yaml", Message: "the hub has no namespace retail", ActionRequiredBy: "Controller"}
+	oneCluster := musterv1alpha1.Fault{Reason: "RenderFailed", Application: "retail/cart", Cluster: "b", File: "values.yaml", Message: "no label", ActionRequiredBy: "User"}
+	unreachable := musterv1alpha1.Fault{Reason: "SourceUnavailable", Message: "no route", ActionRequiredBy: "User"}
 	faulty := func(move, reason string) musterv1alpha1.Application {
 		a := app("web", "abc123", musterv1alpha1.Summary{Clusters: 2, Healthy: 1, Faulty: 1},
-			musterv1alpha1.ClusterStatus{Cluster: "a", State: "Faulty", Reason: reason, Move: move, File: "values.yaml", Line: 7})
+			musterv1alpha1.ClusterStatus{Cluster: "a", State: "Faulty", Reason: reason, ActionRequiredBy: move, File: "values.yaml", Line: 7})
 		a.Status.Conditions = []metav1.Condition{{Type: "Planned", Status: "False", Reason: "Faults", Message: "no label"}}
 		return a
 	}
@@ -307,9 +307,9 @@ func TestProgress(t *testing.T) {
 		"no cluster has it":       {why: "three were chosen", at: "abc123", apps: apps{nowhere}, missing: "chose 3 clusters, and none has it", unproven: true},
 		"no cluster at all":       {why: "one cluster has not joined yet", at: "abc123", apps: apps{app("cart", "abc123", musterv1alpha1.Summary{})}, missing: "nothing runs it (not joined yet: soon)", unproven: true},
 		"held":                    {why: "an approval is a person's", at: "abc123", apps: apps{held}, missing: "waits for an approval", blocked: true},
-		"faulty":                  {why: "only a commit resolves it", at: "abc123", apps: apps{faulty("Author", "RenderFailed")}, missing: "no label; correct values.yaml:7", blocked: true},
-		"faulty for now":          {why: "the hub tries again", at: "abc123", apps: apps{faulty("Machine", "DecisionsIncomplete")}, missing: "no label"},
-		"claimed for now":         {why: "the other application may let go", at: "abc123", apps: apps{faulty("Author", "ObjectClaimed")}, missing: "no label"},
+		"faulty":                  {why: "only a commit resolves it", at: "abc123", apps: apps{faulty("User", "RenderFailed")}, missing: "no label; correct values.yaml:7", blocked: true},
+		"faulty for now":          {why: "the hub tries again", at: "abc123", apps: apps{faulty("Controller", "DecisionsIncomplete")}, missing: "no label"},
+		"claimed for now":         {why: "the other application may let go", at: "abc123", apps: apps{faulty("User", "ObjectClaimed")}, missing: "no label"},
 		"refused":                 {why: "a cluster may take it later", at: "abc123", apps: apps{refused}, missing: "failed on 1 cluster"},
 		"older":                   {why: "the application is at another commit", at: "abc123", apps: apps{app("web", "fff", musterv1alpha1.Summary{})}, missing: "planned at fff"},
 		"not delivered":           {why: "the repository is not there", at: "fff", apps: apps{done}, missing: "muster-system/fleet is at fff, and whether that contains it is not known here"},

@@ -223,7 +223,7 @@ func repositoryNeeds(r *musterv1alpha1.FleetRepository) []need {
 	key := r.Namespace + "/" + r.Name
 	var needs []need
 	for _, x := range r.Status.Faults {
-		if x.Move != string(fleet.Machine) || x.Application == "" {
+		if x.ActionRequiredBy != string(fleet.Controller) || x.Application == "" {
 			needs = append(needs, faultNeed(r, x))
 		}
 	}
@@ -385,7 +385,7 @@ func printApplication(p *printer, v applicationView, now time.Time) {
 		if r.Since != nil {
 			since = age(now.Sub(r.Since.Time))
 		}
-		rows = append(rows, []string{r.Cluster, r.State, since, r.Reason, p.cut(r.Message, 100), position(r.File, int(r.Line)), r.Move})
+		rows = append(rows, []string{r.Cluster, r.State, since, r.Reason, p.cut(r.Message, 100), position(r.File, int(r.Line)), r.ActionRequiredBy})
 	}
 	p.table(rows)
 	if more := int(s.Summary.Clusters-s.Summary.Healthy) - len(s.Clusters); more > 0 {

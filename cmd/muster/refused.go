@@ -46,7 +46,7 @@ func unlisted(r *musterv1alpha1.FleetRepository) int {
 
 // person: only another commit, or whoever gives rights, resolves it. That two applications claim one object may end by itself.
 func (s shortcoming) person() bool {
-	return s.Move == string(fleet.Author) && s.Reason != string(fleet.ObjectClaimed)
+	return s.ActionRequiredBy == string(fleet.User) && s.Reason != string(fleet.ObjectClaimed)
 }
 
 // about tells whether an application is what the fault is about. The message begins with the definition, where one is known.

@@ -426,7 +426,7 @@ func (l lack) because(a *musterv1alpha1.Application, faults []shortcoming) lack 
 func failing(a *musterv1alpha1.Application) lack {
 	on, where := count(int(a.Status.Summary.Faulty), "cluster"), "muster status "+a.Namespace+"/"+a.Name
 	for i := range a.Status.Clusters {
-		if r := &a.Status.Clusters[i]; r.State == "Failed" && r.Move == string(fleet.Author) {
+		if r := &a.Status.Clusters[i]; r.State == "Failed" && r.ActionRequiredBy == string(fleet.User) {
 			return lack{refused, fmt.Sprintf("failed on %s: %s: %s: %s", on, r.Cluster, r.Message, where)}
 		}
 	}
@@ -438,7 +438,7 @@ func failing(a *musterv1alpha1.Application) lack {
 func faultOfAuthor(a *musterv1alpha1.Application) *musterv1alpha1.ClusterStatus {
 	for i := range a.Status.Clusters {
 		r := &a.Status.Clusters[i]
-		if r.State == "Faulty" && r.Move == string(fleet.Author) && r.Reason != string(fleet.ObjectClaimed) {
+		if r.State == "Faulty" && r.ActionRequiredBy == string(fleet.User) && r.Reason != string(fleet.ObjectClaimed) {
 			return r
 		}
 	}

@@ -279,7 +279,7 @@ func (k *knowledge) application(a *musterv1alpha1.Application, cluster string) (
 			if a.Status.Clusters[i].Cluster == cluster {
 				row := a.Status.Clusters[i]
 				if row.State == "Drifted" && a.Spec.Sync.Drift == musterv1alpha1.DriftReport {
-					row.Move = string(fleet.Author) // it is reported, and nothing corrects it
+					row.ActionRequiredBy = string(fleet.User) // it is reported, and nothing corrects it
 				}
 				r.Row = &row
 			}
@@ -396,8 +396,8 @@ func printReasons(p *printer, r *reasons, cluster string) {
 	}
 	p.faults("FAULT", red, r.Faults)
 	if r.Row != nil {
-		p.linef("  %s: %s %s  %s  (whose move: %s)", r.Row.State, r.Row.Reason, oneLine(r.Row.Message),
-			position(r.Row.File, int(r.Row.Line)), orNone(r.Row.Move))
+		p.linef("  %s: %s %s  %s  (action required by: %s)", r.Row.State, r.Row.Reason, oneLine(r.Row.Message),
+			position(r.Row.File, int(r.Row.Line)), orNone(r.Row.ActionRequiredBy))
 	}
 	for _, text := range r.Waits {
 		p.linef("  %s %s", p.paint(yellow, "WAITS"), oneLine(text))

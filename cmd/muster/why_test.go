@@ -172,18 +172,18 @@ func TestWaits(t *testing.T) {
 			}
 		})
 	}
-	reported := app("web", "aaaaaaaaaa", musterv1alpha1.Summary{Clusters: 1, Drifted: 1}, musterv1alpha1.ClusterStatus{Cluster: "a", State: "Drifted", Move: "Machine"})
+	reported := app("web", "aaaaaaaaaa", musterv1alpha1.Summary{Clusters: 1, Drifted: 1}, musterv1alpha1.ClusterStatus{Cluster: "a", State: "Drifted", ActionRequiredBy: "Controller"})
 	world := &fleet.World{Time: now, Clusters: []clusterv1.ManagedCluster{managed("a", true, joined, available)}}
 	world.Placements = []clusterv1beta1.Placement{{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "web"}}}
-	for policy, want := range map[musterv1alpha1.DriftPolicy]string{musterv1alpha1.DriftReport: "Author", musterv1alpha1.DriftCorrect: "Machine"} {
+	for policy, want := range map[musterv1alpha1.DriftPolicy]string{musterv1alpha1.DriftReport: "User", musterv1alpha1.DriftCorrect: "Controller"} {
 		reported.Spec.Sync.Drift = policy
 		r, err := (&knowledge{hub: hubView{State: hubRuns}, world: world}).application(&reported, "a")
-		if err != nil || r.Row.Move != want {
+		if err != nil || r.Row.ActionRequiredBy != want {
 			t.Errorf("drift under %s is the move of %+v (%v), want %s", policy, r, err, want)
 		}
 	}
 	p := &printer{}
-	row := &musterv1alpha1.ClusterStatus{Cluster: "a", State: "Failed", Reason: "Refused", Message: "the hub refuses the work: too large", Move: "Author"}
+	row := &musterv1alpha1.ClusterStatus{Cluster: "a", State: "Failed", Reason: "Refused", Message: "the hub refuses the work: too large", ActionRequiredBy: "User"}
 	printReasons(p, &reasons{Subject: "application retail/web on a", Row: row, Waits: []string{"the cluster is offline"}}, "a")
 	expect(t, p.b.String(), "WAITS the cluster is offline", "Failed: Refused the hub refuses the work: too large")
 }

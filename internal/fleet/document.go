@@ -202,7 +202,7 @@ func (d *document) sources() []string {
 
 // fault makes an author's fault of this document at the line of a field.
 func (d *document) fault(field, message string) Fault {
-	return Fault{Reason: DefinitionInvalid, Move: Author, File: d.file, Line: d.lineOf(field), Object: d.name(), Message: message}
+	return Fault{Reason: DefinitionInvalid, ActionRequiredBy: User, File: d.file, Line: d.lineOf(field), Object: d.name(), Message: message}
 }
 
 func (d *document) lineOf(field string) int {

@@ -58,25 +58,26 @@ const (
 	IgnoreUnmatched Reason = "IgnoreUnmatched" // a rule of spec.sync.ignore that no rendered object is meant by
 )
 
-// Move says who can resolve a fault.
-type Move string
+// Actor is who has to act so that a fault goes away.
+type Actor string
 
-// Author faults want a commit and are not retried; Machine faults are.
+// A fault that a User has to resolve needs a commit and is not retried; a fault that the Controller resolves is retried.
 const (
-	Author  Move = "Author"
-	Machine Move = "Machine"
+	User       Actor = "User"
+	Controller Actor = "Controller"
 )
 
-// Fault is one thing that could not be done: what, where its cause stands, and whose move it is. It never quotes values.
+// Fault is one thing that could not be done: what, where its cause stands, and who has to act. It never quotes values.
 type Fault struct {
-	Reason      Reason `json:"reason"`
-	Move        Move   `json:"move"`
-	Application string `json:"application,omitempty"` // namespace/name
-	Cluster     string `json:"cluster,omitempty"`
-	Object      string `json:"object,omitempty"` // Kind namespace/name
-	File        string `json:"file,omitempty"`
-	Line        int    `json:"line,omitempty"`
-	Message     string `json:"message"`
+	Reason Reason `json:"reason"`
+	// ActionRequiredBy is who can resolve it.
+	ActionRequiredBy Actor  `json:"actionRequiredBy"`
+	Application      string `json:"application,omitempty"` // namespace/name
+	Cluster          string `json:"cluster,omitempty"`
+	Object           string `json:"object,omitempty"` // Kind namespace/name
+	File             string `json:"file,omitempty"`
+	Line             int    `json:"line,omitempty"`
+	Message          string `json:"message"`
 	// Remedy is the file to change, where that is another one than File.
 	Remedy string `json:"remedy,omitempty"`
 	Err    error  `json:"-"`
@@ -117,19 +118,19 @@ func (f Fault) Position() string {
 }
 
 // Reject makes a fault of an error that only an author can resolve; an error that already is a fault stays as it is.
-func Reject(reason Reason, err error) error { return wrap(reason, Author, err) }
+func Reject(reason Reason, err error) error { return wrap(reason, User, err) }
 
 // Fail makes a fault of an error that may go away by itself; an error that already is a fault stays as it is.
-func Fail(reason Reason, err error) error { return wrap(reason, Machine, err) }
+func Fail(reason Reason, err error) error { return wrap(reason, Controller, err) }
 
-func wrap(reason Reason, move Move, err error) error {
+func wrap(reason Reason, actor Actor, err error) error {
 	if err == nil {
 		return nil
 	}
 	if _, ok := AsFault(err); ok {
 		return err
 	}
-	return Fault{Reason: reason, Move: move, Message: err.Error(), Err: err}
+	return Fault{Reason: reason, ActionRequiredBy: actor, Message: err.Error(), Err: err}
 }
 
 // AsFault finds the fault in an error's chain.
@@ -181,7 +182,7 @@ func GroupFaults(faults []Fault) []FaultGroup {
 	var groups []FaultGroup
 	for _, f := range faults {
 		message := withoutName(f.Message, f.Cluster)
-		key := cause{f.Reason, f.Application, f.File, f.Object, message, string(f.Move), f.Line}
+		key := cause{f.Reason, f.Application, f.File, f.Object, message, string(f.ActionRequiredBy), f.Line}
 		i, ok := at[key]
 		if !ok {
 			i = len(groups)

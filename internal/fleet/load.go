@@ -39,7 +39,7 @@ func Load(ctx context.Context, tree Tree) (*Definitions, error) {
 	l.keepDocuments()
 	if len(l.defs.All) == 0 && len(l.defs.Faults) == 0 {
 		l.absent(Fault{
-			Reason: RepositoryEmpty, Move: Author, File: ConfigurationFile,
+			Reason: RepositoryEmpty, ActionRequiredBy: User, File: ConfigurationFile,
 			Message: fmt.Sprintf("nothing is defined below %s: commit definitions there, or name their folders in spec.paths of %s",
 				strings.Join(roots, ", "), ConfigurationFile),
 		})
@@ -78,12 +78,12 @@ func (l *loader) roots() []string {
 		err = yaml.UnmarshalStrict(data, &config)
 	}
 	if err != nil {
-		l.absent(Fault{Reason: FileMalformed, Move: Author, File: ConfigurationFile, Line: lineIn(err), Message: plainYAMLError(err), Err: err})
+		l.absent(Fault{Reason: FileMalformed, ActionRequiredBy: User, File: ConfigurationFile, Line: lineIn(err), Message: plainYAMLError(err), Err: err})
 		return DefaultPaths
 	}
 	if config.Kind != "FleetConfiguration" || config.APIVersion != musterv1alpha1.GroupVersion.String() {
 		l.absent(Fault{
-			Reason: DefinitionInvalid, Move: Author, File: ConfigurationFile, Line: 1,
+			Reason: DefinitionInvalid, ActionRequiredBy: User, File: ConfigurationFile, Line: 1,
 			Message: fmt.Sprintf("%s holds kind FleetConfiguration of %s", ConfigurationFile, musterv1alpha1.GroupVersion),
 		})
 		return DefaultPaths
@@ -96,12 +96,12 @@ func (l *loader) roots() []string {
 		if clean := path.Clean(p); fs.ValidPath(clean) {
 			roots = append(roots, clean)
 			if _, err := l.tree.ReadDir(clean); err != nil {
-				l.absent(Fault{Reason: FileUnreadable, Move: Author, File: ConfigurationFile,
+				l.absent(Fault{Reason: FileUnreadable, ActionRequiredBy: User, File: ConfigurationFile,
 					Message: fmt.Sprintf("spec.paths names %q, which is no folder of the repository", p), Err: err})
 			}
 			continue
 		}
-		l.absent(Fault{Reason: DefinitionInvalid, Move: Author, File: ConfigurationFile,
+		l.absent(Fault{Reason: DefinitionInvalid, ActionRequiredBy: User, File: ConfigurationFile,
 			Message: fmt.Sprintf("spec.paths names %q: a path is relative to the repository and stays inside", p)})
 	}
 	slices.Sort(roots)
@@ -118,7 +118,7 @@ func (l *loader) walk(ctx context.Context, dir string) error {
 		return nil // a default root that this repository does not have
 	}
 	if err != nil {
-		l.absent(faultOf(err, Fault{Reason: FileUnreadable, Move: Author, File: dir}))
+		l.absent(faultOf(err, Fault{Reason: FileUnreadable, ActionRequiredBy: User, File: dir}))
 		return nil
 	}
 	if slices.ContainsFunc(entries, marksContent) {
@@ -166,7 +166,7 @@ func isDefinitionFile(name string) bool {
 func (l *loader) read(file string) {
 	data, err := l.tree.ReadFile(file)
 	if err != nil {
-		l.faults = append(l.faults, faultOf(err, Fault{Reason: FileUnreadable, Move: Author, File: file}))
+		l.faults = append(l.faults, faultOf(err, Fault{Reason: FileUnreadable, ActionRequiredBy: User, File: file}))
 		return
 	}
 	documents, err := parseFile(file, data)
@@ -176,7 +176,7 @@ func (l *loader) read(file string) {
 	}
 	if err != nil {
 		l.faults = append(l.faults, Fault{
-			Reason: FileMalformed, Move: Author, File: file, Line: lineIn(err),
+			Reason: FileMalformed, ActionRequiredBy: User, File: file, Line: lineIn(err),
 			Message: plainYAMLError(err) + "; nothing is pruned until the file can be read", Err: err,
 		})
 	}
@@ -281,7 +281,7 @@ func (l *loader) keepDocuments() {
 				other = list[same[1]]
 			}
 			l.defs.Faults = append(l.defs.Faults, Fault{
-				Reason: DefinitionTwice, Move: Author, File: d.File, Line: d.Line, Object: d.Key.String(),
+				Reason: DefinitionTwice, ActionRequiredBy: User, File: d.File, Line: d.Line, Object: d.Key.String(),
 				Message: fmt.Sprintf("also defined in %s:%d: keep one of them", other.File, other.Line),
 			})
 			list[i].Object = nil

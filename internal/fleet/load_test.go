@@ -281,7 +281,7 @@ func TestLoad(t *testing.T) {
 			}
 			for _, f := range defs.Faults {
 				faults = append(faults, strings.TrimSpace(fmt.Sprintf("%s %s", f.Reason, f.Position())))
-				if f.Move != fleet.Author || f.Message == "" {
+				if f.ActionRequiredBy != fleet.User || f.Message == "" {
 					t.Errorf("fault %v: want the author's move and a message", f)
 				}
 			}

@@ -80,16 +80,16 @@ func (m Moves) Works(live []LiveWork) []LiveWork {
 	return out
 }
 
-// Losses are those of an application and of those that it was before, each once: a rename does not evade the deletion guard.
-func (m Moves) Losses(app *musterv1alpha1.Application, live []musterv1alpha1.Application) []musterv1alpha1.Loss {
-	losses := slices.Clip(app.Status.Losses)
+// RecentRemovals are those of an application and of those that it was before, each once: a rename does not evade the deletion guard.
+func (m Moves) RecentRemovals(app *musterv1alpha1.Application, live []musterv1alpha1.Application) []musterv1alpha1.Removal {
+	losses := slices.Clip(app.Status.RecentRemovals)
 	for _, old := range m.Into(app.Namespace + "/" + app.Name) {
 		for i := range live {
 			if live[i].Namespace+"/"+live[i].Name != old {
 				continue
 			}
-			for _, l := range live[i].Status.Losses {
-				if !slices.ContainsFunc(losses, func(have musterv1alpha1.Loss) bool {
+			for _, l := range live[i].Status.RecentRemovals {
+				if !slices.ContainsFunc(losses, func(have musterv1alpha1.Removal) bool {
 					return have.At.Equal(&l.At) && slices.Equal(have.Clusters, l.Clusters)
 				}) {
 					losses = append(losses, l)
@@ -111,7 +111,7 @@ func (d *Definitions) MoveFault(definition *Definition) *Fault {
 		return nil
 	}
 	fault := &Fault{
-		Reason: MoveInvalid, Move: Author, Application: app.Namespace + "/" + app.Name,
+		Reason: MoveInvalid, ActionRequiredBy: User, Application: app.Namespace + "/" + app.Name,
 		File: definition.File, Line: definition.LineOf("metadata.annotations." + musterv1alpha1.MovedFromAnnotation),
 	}
 	said := fmt.Sprintf("annotation %s: %s", musterv1alpha1.MovedFromAnnotation, name)

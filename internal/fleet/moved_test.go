@@ -72,15 +72,15 @@ func TestMoves(t *testing.T) {
 
 // TestLossesMove: who renames an application does not begin to count its losses anew.
 func TestLossesMove(t *testing.T) {
-	loss := func(hour int, cluster string) musterv1alpha1.Loss {
-		return musterv1alpha1.Loss{At: metav1.NewTime(time.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC)), Clusters: []string{cluster}}
+	loss := func(hour int, cluster string) musterv1alpha1.Removal {
+		return musterv1alpha1.Removal{At: metav1.NewTime(time.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC)), Clusters: []string{cluster}}
 	}
 	store, shop := onHub("store", "a/fleet", "shop"), onHub("shop", "a/fleet", "")
-	shop.Status.Losses = []musterv1alpha1.Loss{loss(1, "one"), loss(2, "two")}
-	store.Status.Losses = []musterv1alpha1.Loss{loss(2, "two"), loss(3, "three")}
+	shop.Status.RecentRemovals = []musterv1alpha1.Removal{loss(1, "one"), loss(2, "two")}
+	store.Status.RecentRemovals = []musterv1alpha1.Removal{loss(2, "two"), loss(3, "three")}
 	moves := fleet.Moves{"retail/shop": "retail/store"}
-	want := []musterv1alpha1.Loss{loss(2, "two"), loss(3, "three"), loss(1, "one")}
-	if diff := cmp.Diff(want, moves.Losses(&store, []musterv1alpha1.Application{shop, store})); diff != "" {
+	want := []musterv1alpha1.Removal{loss(2, "two"), loss(3, "three"), loss(1, "one")}
+	if diff := cmp.Diff(want, moves.RecentRemovals(&store, []musterv1alpha1.Application{shop, store})); diff != "" {
 		t.Errorf("(-want +have):\n%s", diff)
 	}
 }

@@ -165,7 +165,7 @@ func (a *Application) unmatchedRules(job Job) []fleet.Fault {
 			continue
 		}
 		w := fleet.Fault{
-			Reason: fleet.IgnoreUnmatched, Move: fleet.Author, Application: a.Key(), File: job.File, Line: job.Line,
+			Reason: fleet.IgnoreUnmatched, ActionRequiredBy: fleet.User, Application: a.Key(), File: job.File, Line: job.Line,
 			Message: fmt.Sprintf("spec.sync.ignore[%d] means no object: %s is not rendered for any cluster; correct kind, group or name, or take the rule out", i, ruleText(rule)),
 		}
 		if job.LineOf != nil {
@@ -266,7 +266,7 @@ func spareTheHub(w *fleet.World, c *clusterv1.ManagedCluster, namespace string, 
 		steers := m.Key.Group == "muster.dev" || strings.HasSuffix(m.Key.Group, ".open-cluster-management.io")
 		if steers || m.Key.Namespace != namespace {
 			return fleet.Fault{
-				Reason: fleet.HubProtected, Move: fleet.Author, Object: m.Key.String(), File: m.File,
+				Reason: fleet.HubProtected, ActionRequiredBy: fleet.User, Object: m.Key.String(), File: m.File,
 				Message: fmt.Sprintf("cluster %s is the hub: there a tenant delivers into its own namespace %s only, and no kinds of OCM or Muster", c.Name, namespace),
 			}
 		}
@@ -277,7 +277,7 @@ func spareTheHub(w *fleet.World, c *clusterv1.ManagedCluster, namespace string, 
 func clusterFault(err error, job Job, cluster string) *fleet.Fault {
 	f, ok := fleet.AsFault(err)
 	if !ok {
-		f = fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, Message: err.Error(), Err: err}
+		f = fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, Message: err.Error(), Err: err}
 	}
 	f.Application = job.Application.Namespace + "/" + job.Application.Name
 	f.Cluster = cluster

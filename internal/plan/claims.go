@@ -146,7 +146,7 @@ func (l handovers) circles() []fleet.Fault {
 		if reached[giver[1]] {
 			h := first[0]
 			faults = append(faults, fleet.Fault{
-				Reason: fleet.ObjectClaimed, Move: fleet.Author, Application: h.from, Cluster: h.cluster, Object: h.object.String(),
+				Reason: fleet.ObjectClaimed, ActionRequiredBy: fleet.User, Application: h.from, Cluster: h.cluster, Object: h.object.String(),
 				Message: fmt.Sprintf("goes to application %s, which gives objects in return: move them in one direction first, and back in the next commit", h.to),
 			})
 		}

@@ -177,7 +177,7 @@ func TestOneRolloutInput(t *testing.T) {
 	onHub := musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "retail", Name: "first", Annotations: map[string]string{musterv1alpha1.ApprovedPlanAnnotation: "approved"},
 	}}
-	onHub.Status.Losses = []musterv1alpha1.Loss{
+	onHub.Status.RecentRemovals = []musterv1alpha1.Removal{
 		{At: metav1.NewTime(w.Time.Add(-rollout.Window)), Clusters: []string{"long-ago"}},
 		{At: metav1.NewTime(w.Time.Add(-time.Hour)), Clusters: []string{"lately"}},
 	}
@@ -187,7 +187,7 @@ func TestOneRolloutInput(t *testing.T) {
 	if in.ApprovedPlan != "approved" || in.MaxClusterPercent != 10 {
 		t.Errorf("approved %q, guarded at %d percent", in.ApprovedPlan, in.MaxClusterPercent)
 	}
-	if diff := cmp.Diff(onHub.Status.Losses[1:], in.Losses); diff != "" {
+	if diff := cmp.Diff(onHub.Status.RecentRemovals[1:], in.RecentRemovals); diff != "" {
 		t.Errorf("(-want +have):\n%s", diff)
 	}
 }

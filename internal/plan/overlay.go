@@ -36,7 +36,7 @@ func Overlay(w fleet.World, repository string, defs *fleet.Definitions, moves fl
 	out.Applications = merge(w.Applications, defs.Applications(), gone, "muster.dev", "Application",
 		overlayApplication)
 	for i := range out.Applications {
-		out.Applications[i].Status.Losses = moves.Losses(&out.Applications[i], w.Applications)
+		out.Applications[i].Status.RecentRemovals = moves.RecentRemovals(&out.Applications[i], w.Applications)
 	}
 	out.Works = moves.Works(w.Works)
 	out.Accounts = overlayAccounts(w.Accounts, defs)

@@ -244,7 +244,7 @@ func placementFaults(d *fleet.Definition, o *clusterv1beta1.Placement, result *p
 	var faults []fleet.Fault
 	wrong := func(field, message string) {
 		faults = append(faults, fleet.Fault{
-			Reason: fleet.PlacementInvalid, Move: fleet.Author, Object: d.Key.String(), File: d.File, Line: d.LineOf(field), Message: message,
+			Reason: fleet.PlacementInvalid, ActionRequiredBy: fleet.User, Object: d.Key.String(), File: d.File, Line: d.LineOf(field), Message: message,
 		})
 	}
 	missing := slices.DeleteFunc(placement.MissingSets(o, w), func(set string) bool {
@@ -325,7 +325,7 @@ func invalidPlacement(app *musterv1alpha1.Application, d *fleet.Definition, resu
 		where = position(defined.File, defined.LineOf(field))
 	}
 	return &fleet.Fault{
-		Reason: fleet.PlacementInvalid, Move: fleet.Author, Application: app.Namespace + "/" + app.Name,
+		Reason: fleet.PlacementInvalid, ActionRequiredBy: fleet.User, Application: app.Namespace + "/" + app.Name,
 		File: d.File, Line: d.LineOf("spec.placementRef.name"),
 		Message: fmt.Sprintf("placement %s/%s is misconfigured: %s", app.Namespace, app.Spec.PlacementRef.Name, where),
 	}
@@ -333,7 +333,7 @@ func invalidPlacement(app *musterv1alpha1.Application, d *fleet.Definition, resu
 
 func missingPlacement(app *musterv1alpha1.Application, d *fleet.Definition) *fleet.Fault {
 	return &fleet.Fault{
-		Reason: fleet.PlacementMissing, Move: fleet.Author, Application: app.Namespace + "/" + app.Name,
+		Reason: fleet.PlacementMissing, ActionRequiredBy: fleet.User, Application: app.Namespace + "/" + app.Name,
 		File: d.File, Line: d.LineOf("spec.placementRef.name"),
 		Message: fmt.Sprintf("placement %q is not in namespace %s: define it, or correct the name", app.Spec.PlacementRef.Name, app.Namespace),
 	}

@@ -27,7 +27,7 @@ func (a *Application) RolloutInput(w *fleet.World) rollout.Input {
 	}
 	if live := a.onHub(w); live != nil {
 		in.ApprovedPlan = live.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
-		in.Losses = rollout.Lately(&live.Status, w.Time)
+		in.RecentRemovals = rollout.Lately(&live.Status, w.Time)
 	}
 	for _, d := range a.Decisions {
 		in.Decisions[d.Cluster] = d

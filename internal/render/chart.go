@@ -90,7 +90,7 @@ func eachChart(c *chart.Chart, visit func(*chart.Chart)) {
 }
 
 func (c *loadedChart) invalid(file, message string) fleet.Fault {
-	return fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, File: c.file(file), Message: message}
+	return fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: c.file(file), Message: message}
 }
 
 // file gives the place in the repository of a file of the root chart.
@@ -158,7 +158,7 @@ func (c *loadedChart) check(files []*loader.BufferedFile, archive string, depth 
 		if archive != "" {
 			name, message = archive, fmt.Sprintf("%s (%s)", message, name)
 		}
-		return fleet.Fault{Reason: fleet.ContentRefused, Move: fleet.Author, File: c.file(name), Message: message}
+		return fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: c.file(name), Message: message}
 	}
 	for _, file := range files {
 		if c.unpacked += int64(len(file.Data)); c.unpacked > maxChart {
@@ -195,7 +195,7 @@ func ignoreRules(tree fleet.Tree, dir string) (*ignore.Rules, error) {
 	}
 	if err == nil {
 		if rules, err = ignore.Parse(bytes.NewReader(data)); err != nil {
-			return nil, fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, File: file, Message: err.Error(), Err: err}
+			return nil, fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Message: err.Error(), Err: err}
 		}
 	}
 	rules.AddDefaults()
@@ -241,7 +241,7 @@ func (w *chartWalk) entry(name string, entry fs.DirEntry, links int) error {
 			links++
 		}
 		if links > maxLinks {
-			return fleet.Fault{Reason: fleet.ContentRefused, Move: fleet.Author, File: full, Message: "links to folders lead in a circle"}
+			return fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: full, Message: "links to folders lead in a circle"}
 		}
 		return w.folder(name, links)
 	}
@@ -250,7 +250,7 @@ func (w *chartWalk) entry(name string, entry fs.DirEntry, links int) error {
 		return unreadable(full, err)
 	}
 	if int64(len(data)) > loader.MaxDecompressedFileSize {
-		return fleet.Fault{Reason: fleet.ContentRefused, Move: fleet.Author, File: full,
+		return fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: full,
 			Message: fmt.Sprintf("a chart file may have at most %d MiB: list it in .helmignore or take it out", loader.MaxDecompressedFileSize>>20)}
 	}
 	w.files = append(w.files, &loader.BufferedFile{Name: name, Data: bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))})
@@ -385,7 +385,7 @@ func (c *loadedChart) checkDependencies(tree fleet.Tree, ch *chart.Chart, at *ch
 			problem = fmt.Sprintf("is in charts/ with version %s, and Chart.yaml wants %s", version, want.Version)
 		}
 		if problem != "" {
-			f := fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, File: at.path}
+			f := fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: at.path}
 			f.Message = fmt.Sprintf("dependency %s %s: run `helm dependency update %s` and commit its charts/", want.Name, problem, c.dir)
 			if !at.archive {
 				f.File = path.Join(at.path, "Chart.yaml")

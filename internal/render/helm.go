@@ -214,7 +214,7 @@ func (h helmRun) manifests(files map[string]string) ([]object, error) {
 	}
 	if len(hooks) > 0 && h.hooks == musterv1alpha1.HooksRefuse {
 		sort.Strings(hooks)
-		return nil, fleet.Fault{Reason: fleet.HookRefused, Move: fleet.Author, File: firstHook,
+		return nil, fleet.Fault{Reason: fleet.HookRefused, ActionRequiredBy: fleet.User, File: firstHook,
 			Message: "the chart has hooks, which nothing runs on a cluster that pulls: " + strings.Join(hooks, "; ") +
 				". Set spec.helm.hooks: Ignore to deliver it without them"}
 	}
@@ -321,7 +321,7 @@ func (h helmRun) notDeterministic(c call) fleet.Fault {
 	if c.inText {
 		message = fmt.Sprintf("a text that tpl renders here calls %s, which gives another result every time: give the result as a value", c.function)
 	}
-	return h.placed(fleet.Fault{Reason: fleet.NotDeterministic, Move: fleet.Author, Message: message}, c.template, c.line)
+	return h.placed(fleet.Fault{Reason: fleet.NotDeterministic, ActionRequiredBy: fleet.User, Message: message}, c.template, c.line)
 }
 
 var errNoSchema = errors.New("a schema may refer to nothing outside its chart")

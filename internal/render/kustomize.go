@@ -96,7 +96,7 @@ func (r *Renderer) overlayJob(tree fleet.Tree, dir, key string) job {
 func kustomize(files *treeFiles, dir string) (objects []object, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			objects, err = nil, fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, File: dir, Message: "the overlay does not render: Kustomize gave up"}
+			objects, err = nil, fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: dir, Message: "the overlay does not render: Kustomize gave up"}
 		}
 	}()
 	files.overlay = dir
@@ -227,7 +227,7 @@ func (t *treeFiles) fault(dir string, err error) error {
 		}
 	}
 	return fleet.Fault{
-		Reason: fleet.RenderFailed, Move: fleet.Author, File: file,
+		Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file,
 		Message: fmt.Sprintf("the overlay does not render: %s (kustomize build %s says it in its own words, which may quote values)", says, dir),
 	}
 }

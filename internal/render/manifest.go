@@ -38,7 +38,7 @@ type object struct {
 func (o object) label() string { return o.gvk.Kind + " " + o.name }
 
 func (o object) invalid(format string, args ...any) fleet.Fault {
-	return fleet.Fault{Reason: fleet.ManifestInvalid, Move: fleet.Author, File: o.file, Line: o.line, Object: strings.TrimSpace(o.label()), Message: fmt.Sprintf(format, args...)}
+	return fleet.Fault{Reason: fleet.ManifestInvalid, ActionRequiredBy: fleet.User, File: o.file, Line: o.line, Object: strings.TrimSpace(o.label()), Message: fmt.Sprintf(format, args...)}
 }
 
 // splitDocuments splits a file at the lines that begin with three dashes.
@@ -72,7 +72,7 @@ func readDocument(doc document) ([]object, error) {
 		convert = yaml.YAMLToJSONStrict
 	}
 	if err := fleet.DocumentFits([]byte(doc.text)); err != nil {
-		return nil, fleet.Fault{Reason: fleet.ContentRefused, Move: fleet.Author, File: doc.file, Line: doc.line, Message: err.Error()}
+		return nil, fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: doc.file, Line: doc.line, Message: err.Error()}
 	}
 	data, err := convert([]byte(doc.text))
 	if err != nil {
@@ -332,7 +332,7 @@ func (in Input) unknownKind(gvk schema.GroupVersionKind, out *rendered) error {
 		message += " (the cluster has not reported its APIs: only Kubernetes' own kinds are assumed)"
 	}
 	message += ": place an application with its CustomResourceDefinition there, or correct apiVersion and kind"
-	return fleet.Fault{Reason: fleet.UnknownKind, Move: fleet.Author, File: o.file, Line: o.line, Object: o.label(), Message: message}
+	return fleet.Fault{Reason: fleet.UnknownKind, ActionRequiredBy: fleet.User, File: o.file, Line: o.line, Object: o.label(), Message: message}
 }
 
 // finisher completes objects for all clusters that know the same kinds and get the same namespace.

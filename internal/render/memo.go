@@ -49,7 +49,7 @@ func remember[T any](m *memo, kind, key string, compute func() (T, int64, error)
 		}
 		value, size, err := compute()
 		e := &entry{key: key, value: value, fault: err, size: size + entryOverhead}
-		if f, isFault := fleet.AsFault(err); err == nil || isFault && f.Move == fleet.Author {
+		if f, isFault := fleet.AsFault(err); err == nil || isFault && f.ActionRequiredBy == fleet.User {
 			m.put(e)
 		}
 		return e, nil

@@ -138,8 +138,8 @@ func TestChartsAreBounded(t *testing.T) {
 			if test.line > 0 {
 				at = fmt.Sprintf("%s:%d", at, test.line)
 			}
-			if f.Reason != fleet.RenderTooCostly || f.Move != fleet.Author || f.Position() != at || !strings.Contains(f.Message, test.says) {
-				t.Errorf("%s: got %s %s %s %q, want %s %q", test.why, f.Reason, f.Move, f.Position(), f.Message, at, test.says)
+			if f.Reason != fleet.RenderTooCostly || f.ActionRequiredBy != fleet.User || f.Position() != at || !strings.Contains(f.Message, test.says) {
+				t.Errorf("%s: got %s %s %s %q, want %s %q", test.why, f.Reason, f.ActionRequiredBy, f.Position(), f.Message, at, test.says)
 			}
 		})
 	}

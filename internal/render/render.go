@@ -117,7 +117,7 @@ const (
 )
 
 func tooMuch(file string) fleet.Fault {
-	return fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, File: file,
+	return fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file,
 		Message: fmt.Sprintf("renders more than %d objects or %s: make several applications of it", maxObjects, size(maxRendered))}
 }
 
@@ -225,7 +225,7 @@ func inTree(name string) (string, error) {
 
 // at is a fault of a field of the application.
 func (in Input) at(reason fleet.Reason, field, message string) fleet.Fault {
-	return fleet.Fault{Reason: reason, Move: fleet.Author, File: in.File, Line: in.lineOf(field), Message: message}
+	return fleet.Fault{Reason: reason, ActionRequiredBy: fleet.User, File: in.File, Line: in.lineOf(field), Message: message}
 }
 
 func (in Input) lineOf(field string) int {
@@ -251,10 +251,10 @@ func nameOf(app *musterv1alpha1.Application) string { return app.Namespace + "/"
 // unreadable is the fault of content that is there and cannot be read: a link that leads nowhere, or a storage that fails.
 func unreadable(file string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fleet.Fault{Reason: fleet.ContentRefused, Move: fleet.Author, File: file, Message: "cannot be read: a link that leads nowhere in the repository", Err: err}
+		return fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: file, Message: "cannot be read: a link that leads nowhere in the repository", Err: err}
 	}
 	if f, ok := fleet.AsFault(err); ok {
 		return f
 	}
-	return fleet.Fault{Reason: fleet.SourceUnavailable, Move: fleet.Machine, File: file, Message: "cannot be read: " + err.Error(), Err: err}
+	return fleet.Fault{Reason: fleet.SourceUnavailable, ActionRequiredBy: fleet.Controller, File: file, Message: "cannot be read: " + err.Error(), Err: err}
 }

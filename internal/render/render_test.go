@@ -254,7 +254,7 @@ func TestFaults(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			f := faultOf(t, input(t, test.archive, test.spec))
-			if f.Reason != test.reason || f.Position() != test.at || !strings.Contains(f.Message, test.says) || f.Move != fleet.Author {
+			if f.Reason != test.reason || f.Position() != test.at || !strings.Contains(f.Message, test.says) || f.ActionRequiredBy != fleet.User {
 				t.Errorf("%s: got %s %s %q", test.why, f.Reason, f.Position(), f.Message)
 			}
 		})

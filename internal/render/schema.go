@@ -38,11 +38,11 @@ func (h helmRun) checkChart(c *chart.Chart, values map[string]any, prefix string
 	if c.Schema != nil {
 		problems, err := violations(c.Schema, values, m)
 		if m.passed != nil {
-			return fleet.Fault{Reason: fleet.RenderTooCostly, Move: fleet.Author, File: file,
+			return fleet.Fault{Reason: fleet.RenderTooCostly, ActionRequiredBy: fleet.User, File: file,
 				Message: fmt.Sprintf("the schema takes more than %d steps for these values, or leads back to itself: apply fewer schemas to one value, by allOf, anyOf, oneOf and $ref, and none by $dynamicRef", m.limits.steps)}
 		}
 		if err != nil {
-			return fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, File: file, Message: "the schema is not usable: " + err.Error(), Err: err}
+			return fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Message: "the schema is not usable: " + err.Error(), Err: err}
 		}
 		if len(problems) > 0 {
 			return h.schemaFault(file, prefix, problems)
@@ -62,7 +62,7 @@ func (h helmRun) checkChart(c *chart.Chart, values map[string]any, prefix string
 
 // schemaFault says what is wrong with the values; its place is that of the first value that has one.
 func (h helmRun) schemaFault(schema, prefix string, problems []violation) fleet.Fault {
-	f := fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author, File: schema}
+	f := fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: schema}
 	var texts []string
 	for i, problem := range problems {
 		if i == 5 {

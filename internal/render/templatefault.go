@@ -61,7 +61,7 @@ type failure struct {
 // templateFault turns a failed run into a fault with the file and line of the template and a message without values.
 func (h helmRun) templateFault(err *templateError) error {
 	at := innermost(err)
-	f := fleet.Fault{Reason: fleet.RenderFailed, Move: fleet.Author} // not Err: it quotes values
+	f := fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User} // not Err: it quotes values
 	var bound *unbounded
 	var address *addressed
 	var refused *refusal

@@ -449,7 +449,7 @@ func (t *treeFiles) refuse(file string, line int, message string) error {
 
 func (t *treeFiles) refuseAs(reason fleet.Reason, file string, line int, message string) error {
 	if t.refused == nil {
-		t.refused = fleet.Fault{Reason: reason, Move: fleet.Author, File: file, Line: line, Message: message}
+		t.refused = fleet.Fault{Reason: reason, ActionRequiredBy: fleet.User, File: file, Line: line, Message: message}
 	}
 	return errors.New("refused")
 }

@@ -194,7 +194,7 @@ func (f *valuesFile) line(path string) int {
 func parseValues(file string, data []byte) (*valuesFile, error) {
 	f := &valuesFile{values: map[string]any{}, lines: map[string]int{}}
 	if err := fleet.DocumentFits(data); err != nil {
-		return nil, fleet.Fault{Reason: fleet.ContentRefused, Move: fleet.Author, File: file, Message: err.Error()}
+		return nil, fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: file, Message: err.Error()}
 	}
 	if err := yaml.Unmarshal(data, &f.values); err != nil {
 		return nil, yamlFault(fleet.RenderFailed, file, 0, err)
@@ -231,7 +231,7 @@ func yamlFault(reason fleet.Reason, file string, firstLine int, err error) fleet
 		line += max(firstLine-1, 0)
 		message = yamlLine.ReplaceAllString(message, "")
 	}
-	return fleet.Fault{Reason: reason, Move: fleet.Author, File: file, Line: line, Message: "not valid YAML: " + withoutQuotes(message)}
+	return fleet.Fault{Reason: reason, ActionRequiredBy: fleet.User, File: file, Line: line, Message: "not valid YAML: " + withoutQuotes(message)}
 }
 
 var (

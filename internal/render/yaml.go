@@ -25,7 +25,7 @@ func readManifests(tree fleet.Tree, name string) ([]object, error) {
 		return nil, err
 	}
 	if len(files) == 0 {
-		return nil, fleet.Fault{Reason: fleet.ContentMissing, Move: fleet.Author, File: name,
+		return nil, fleet.Fault{Reason: fleet.ContentMissing, ActionRequiredBy: fleet.User, File: name,
 			Message: "the folder holds neither a chart, nor an overlay, nor manifests (*.yaml, *.yml, *.json)"}
 	}
 	var objects []object
@@ -69,7 +69,7 @@ func manifestFiles(tree fleet.Tree, dir string, links int) ([]string, error) {
 			below++
 		}
 		if below > maxLinks {
-			return nil, fleet.Fault{Reason: fleet.ContentRefused, Move: fleet.Author, File: name, Message: "links to folders lead in a circle"}
+			return nil, fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: name, Message: "links to folders lead in a circle"}
 		}
 		found, err := manifestFiles(tree, name, below)
 		if err != nil {

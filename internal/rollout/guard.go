@@ -59,7 +59,7 @@ func (d *decider) guardOf(changes work.Changes) guard {
 	}
 	goes := map[string]bool{} // works that are being deleted, or that could be but for the guard
 	clusters := map[string]bool{}
-	for _, loss := range d.in.Losses {
+	for _, loss := range d.in.RecentRemovals {
 		for _, name := range loss.Clusters {
 			clusters[name], goes[name], g.left[name] = true, true, true
 		}

@@ -214,10 +214,10 @@ func TestDeletionGuard(t *testing.T) {
 			change: func(in *Input) { in.Live[0].Deleting = true }, held: 1,
 			message: "retail/web would leave 2 of 10 clusters: approve with muster approve --plan plan"},
 		"lately": {why: "what was lost lately counts", n: 9, lost: 1,
-			change: func(in *Input) { in.Losses = []musterv1alpha1.Loss{{Clusters: []string{"gone-already"}}} }, held: 1,
+			change: func(in *Input) { in.RecentRemovals = []musterv1alpha1.Removal{{Clusters: []string{"gone-already"}}} }, held: 1,
 			message: "retail/web would leave 2 of 10 clusters, 1 of them lately and without an approval: approve with muster approve --plan plan"},
 		"lately and back": {why: "what is back is not lost", n: 10, lost: 1,
-			change: func(in *Input) { in.Losses = []musterv1alpha1.Loss{{Clusters: []string{"edge-009"}}} }},
+			change: func(in *Input) { in.RecentRemovals = []musterv1alpha1.Removal{{Clusters: []string{"edge-009"}}} }},
 		"given up": {why: "its objects stay, with the application that has them", n: 3, lost: 3,
 			change: func(in *Input) { in.Elsewhere = others(in.Live) }},
 		"kept as unreachable": {why: "what stays is not lost", n: 10, lost: 2,
@@ -283,13 +283,13 @@ func TestSmallCommitsAddUp(t *testing.T) {
 			var got []int
 			for i := range row.want {
 				now := begin.Add(time.Duration(i) * row.every)
-				in := Input{Application: "retail/web", Live: all, Complete: true, MaxClusterPercent: 10, PlanDigest: "plan", Losses: Lately(&status, now)}
+				in := Input{Application: "retail/web", Live: all, Complete: true, MaxClusterPercent: 10, PlanDigest: "plan", RecentRemovals: Lately(&status, now)}
 				if row.approve && i == 2 {
 					in.ApprovedPlan = "plan"
 				}
 				works := keep(clusters(100), 4*min(i+1, row.commits))
 				step := next(in, works)
-				status.Losses, status.Held = step.Remember(in.Losses, now), nil
+				status.RecentRemovals, status.Held = step.Remember(in.RecentRemovals, now), nil
 				if step.Guard != nil {
 					status.Held = &musterv1alpha1.Held{}
 				}
@@ -309,14 +309,14 @@ func TestSmallCommitsAddUp(t *testing.T) {
 func TestLossesAreRememberedOnce(t *testing.T) {
 	in := Input{Application: "retail/web", Live: clusters(20), Complete: true, MaxClusterPercent: 10, PlanDigest: "plan"}
 	now := time.Date(2026, 8, 1, 9, 0, 0, 0, time.UTC)
-	want := []musterv1alpha1.Loss{{At: metav1.NewTime(now), Clusters: []string{"edge-000", "edge-001"}}}
+	want := []musterv1alpha1.Removal{{At: metav1.NewTime(now), Clusters: []string{"edge-000", "edge-001"}}}
 	for range 2 {
-		in.Losses = next(in, keep(in.Live, 2)).Remember(in.Losses, now)
-		if diff := cmp.Diff(want, in.Losses); diff != "" {
+		in.RecentRemovals = next(in, keep(in.Live, 2)).Remember(in.RecentRemovals, now)
+		if diff := cmp.Diff(want, in.RecentRemovals); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
-	in.MaxClusterPercent, in.Losses = 100, nil
+	in.MaxClusterPercent, in.RecentRemovals = 100, nil
 	if lost := next(in, nil).Remember(nil, now); lost != nil {
 		t.Errorf("a guard that is off remembers %v", lost)
 	}

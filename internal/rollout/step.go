@@ -34,8 +34,8 @@ type Input struct {
 	ApprovedPlan string
 	// MaxClusterPercent is the share of its clusters that the application may lose without an approval.
 	MaxClusterPercent int
-	// Losses that count against the guard: see Lately.
-	Losses []musterv1alpha1.Loss
+	// RecentRemovals that count against the guard: see Lately.
+	RecentRemovals []musterv1alpha1.Removal
 	// Elsewhere are live works of other applications that hold objects which this one lets go.
 	Elsewhere []fleet.LiveWork
 	// Awaited are, by cluster, objects that this application lets go and the application that wants them, or NotKnown.

@@ -301,7 +301,7 @@ func TestVanishedRemote(t *testing.T) {
 			must(t, err)
 			must(t, os.RemoveAll(r.dir))
 			_, err = s.Fetch(t.Context(), remote)
-			expectFault(t, err, fleet.SourceUnavailable, fleet.Machine, "there is no such repository", "correct the URL or the Secret")
+			expectFault(t, err, fleet.SourceUnavailable, fleet.Controller, "there is no such repository", "correct the URL or the Secret")
 			snap, err := s.Snapshot(remote.URL, revision, "")
 			must(t, err)
 			if got := readText(t, snap, "a.yaml"); got != "kept" {
@@ -317,19 +317,19 @@ func TestEmptyRepository(t *testing.T) {
 	for transport, remote := range remotes(t, r) {
 		t.Run(transport, func(t *testing.T) {
 			_, err := newStore(t, root).Fetch(t.Context(), remote)
-			expectFault(t, err, fleet.RepositoryEmpty, fleet.Author, "is empty", "push a commit")
+			expectFault(t, err, fleet.RepositoryEmpty, fleet.User, "is empty", "push a commit")
 		})
 	}
 }
 
-func expectFault(t *testing.T, err error, reason fleet.Reason, move fleet.Move, parts ...string) {
+func expectFault(t *testing.T, err error, reason fleet.Reason, actor fleet.Actor, parts ...string) {
 	t.Helper()
 	fault, ok := fleet.AsFault(err)
 	if !ok {
 		t.Fatalf("want a fault, got %v", err)
 	}
-	if fault.Reason != reason || fault.Move != move {
-		t.Errorf("fault is %s/%s, want %s/%s: %v", fault.Reason, fault.Move, reason, move, err)
+	if fault.Reason != reason || fault.ActionRequiredBy != actor {
+		t.Errorf("fault is %s/%s, want %s/%s: %v", fault.Reason, fault.ActionRequiredBy, reason, actor, err)
 	}
 	for _, part := range parts {
 		if !strings.Contains(err.Error(), part) {
@@ -359,57 +359,57 @@ func TestFetchFaults(t *testing.T) {
 	file := "file://" + r.dir
 	cases := map[string]struct {
 		remote Remote
-		move   fleet.Move
+		move   fleet.Actor
 		says   []string
 		why    string
 	}{
-		"unknown branch": {Remote{URL: file, Ref: Ref{Branch: "mian"}}, fleet.Author,
+		"unknown branch": {Remote{URL: file, Ref: Ref{Branch: "mian"}}, fleet.User,
 			[]string{"has no branch mian", "it has dev, main"}, "a typo shows what there is"},
 		"unknown tag": {Remote{URL: secured.URL + "/fleet.git", Ref: Ref{Tag: "v9"}, Credentials: credentials(t, "username", "ann", "password", "s3cret")},
-			fleet.Author, []string{"has no tag v9", "it has blob"}, "the same over http"},
+			fleet.User, []string{"has no tag v9", "it has blob"}, "the same over http"},
 		"unknown commit": {Remote{URL: sshURL, Ref: Ref{Commit: strings.Repeat("a", 40)}, Credentials: key(host.identity, host.knownHosts)},
-			fleet.Author, []string{"does not have it"}, "all branches came and it is on none"},
+			fleet.User, []string{"does not have it"}, "all branches came and it is on none"},
 		"unknown commit in a folder": {Remote{URL: file, Ref: Ref{Commit: strings.Repeat("a", 40)}},
-			fleet.Author, []string{"does not have it"}, "the same without a server"},
-		"short commit": {Remote{URL: file, Ref: Ref{Commit: "abc1234"}}, fleet.Author,
+			fleet.User, []string{"does not have it"}, "the same without a server"},
+		"short commit": {Remote{URL: file, Ref: Ref{Commit: "abc1234"}}, fleet.User,
 			[]string{"not a full commit", "all 40"}, "servers know full names only"},
-		"branch and tag": {Remote{URL: file, Ref: Ref{Branch: "main", Tag: "v1"}}, fleet.Author,
+		"branch and tag": {Remote{URL: file, Ref: Ref{Branch: "main", Tag: "v1"}}, fleet.User,
 			[]string{"exclude each other"}, "one wins silently elsewhere"},
-		"impossible branch": {Remote{URL: file, Ref: Ref{Branch: "../main"}}, fleet.Author,
+		"impossible branch": {Remote{URL: file, Ref: Ref{Branch: "../main"}}, fleet.User,
 			[]string{"not a name that Git allows"}, "it would become a file of the mirror"},
-		"tag of a file": {Remote{URL: file, Ref: Ref{Tag: "blob"}}, fleet.Author,
+		"tag of a file": {Remote{URL: file, Ref: Ref{Tag: "blob"}}, fleet.User,
 			[]string{"not a commit"}, "a tag may name anything"},
 		"wrong password": {Remote{URL: secured.URL + "/fleet.git", Credentials: credentials(t, "username", "ann", "password", "hunter2")},
-			fleet.Machine, []string{"refuses the credentials (basic)", "correct the repository's Secret"}, "the server repeats the password in its answer"},
-		"no credentials": {Remote{URL: secured.URL + "/fleet.git"}, fleet.Machine,
+			fleet.Controller, []string{"refuses the credentials (basic)", "correct the repository's Secret"}, "the server repeats the password in its answer"},
+		"no credentials": {Remote{URL: secured.URL + "/fleet.git"}, fleet.Controller,
 			[]string{"refuses the credentials (anonymous)"}, "says which were tried"},
-		"password in the URL": {Remote{URL: "https://ann:hunter2@git.example.com/fleet.git"}, fleet.Author,
+		"password in the URL": {Remote{URL: "https://ann:hunter2@git.example.com/fleet.git"}, fleet.User,
 			[]string{"https://git.example.com/fleet.git", "move them to a Secret"}, "URLs are in specs and logs"},
-		"password in an ssh URL": {Remote{URL: "ssh://ann:hunter2@git.example.com/fleet.git"}, fleet.Author,
+		"password in an ssh URL": {Remote{URL: "ssh://ann:hunter2@git.example.com/fleet.git"}, fleet.User,
 			[]string{"ssh://git.example.com/fleet.git", "use a Secret"}, "the same for ssh"},
-		"malformed URL": {Remote{URL: "https://ann:hunter2@git.example.com:x/%zz"}, fleet.Author,
+		"malformed URL": {Remote{URL: "https://ann:hunter2@git.example.com:x/%zz"}, fleet.User,
 			[]string{"cannot be parsed"}, "a parser repeats what it was given"},
-		"git protocol": {Remote{URL: "git://git.example.com/fleet.git"}, fleet.Author,
+		"git protocol": {Remote{URL: "git://git.example.com/fleet.git"}, fleet.User,
 			[]string{"are read from https://"}, "it checks nothing"},
-		"nobody listens": {Remote{URL: "http://" + closed + "/fleet.git"}, fleet.Machine,
+		"nobody listens": {Remote{URL: "http://" + closed + "/fleet.git"}, fleet.Controller,
 			[]string{closed + " cannot be reached", "check the URL", "connection refused"}, "the host is named"},
-		"nobody listens, ssh": {Remote{URL: "ssh://git@" + closed + "/fleet.git", Credentials: key(host.identity, host.knownHosts)}, fleet.Machine,
+		"nobody listens, ssh": {Remote{URL: "ssh://git@" + closed + "/fleet.git", Credentials: key(host.identity, host.knownHosts)}, fleet.Controller,
 			[]string{closed + " cannot be reached"}, "the same over ssh"},
-		"unknown CA": {Remote{URL: tls.URL + "/fleet.git"}, fleet.Machine,
+		"unknown CA": {Remote{URL: tls.URL + "/fleet.git"}, fleet.Controller,
 			[]string{"is not trusted", "caFile"}, "never turned off"},
-		"no known_hosts": {Remote{URL: sshURL, Credentials: credentials(t, "identity", string(host.identity))}, fleet.Machine,
+		"no known_hosts": {Remote{URL: sshURL, Credentials: credentials(t, "identity", string(host.identity))}, fleet.Controller,
 			[]string{`no "known_hosts"`, "ssh-keyscan -p " + portOf(host.address)}, "trust on first use is nobody's decision here"},
-		"no key": {Remote{URL: sshURL}, fleet.Machine,
+		"no key": {Remote{URL: sshURL}, fleet.Controller,
 			[]string{"ssh wants a private key"}, "the hub's own agent is not asked"},
-		"unknown host": {Remote{URL: sshURL, Credentials: key(host.identity, other.knownHosts)}, fleet.Machine,
+		"unknown host": {Remote{URL: sshURL, Credentials: key(host.identity, other.knownHosts)}, fleet.Controller,
 			[]string{"has no key of " + host.address, "ssh-keyscan"}, "known_hosts is of another host"},
-		"wrong host key": {Remote{URL: sshURL, Credentials: key(host.identity, wrongHost)}, fleet.Machine,
+		"wrong host key": {Remote{URL: sshURL, Credentials: key(host.identity, wrongHost)}, fleet.Controller,
 			[]string{"another host key"}, "somebody may be in between"},
-		"wrong key": {Remote{URL: sshURL, Credentials: key(strangerKey, host.knownHosts)}, fleet.Machine,
+		"wrong key": {Remote{URL: sshURL, Credentials: key(strangerKey, host.knownHosts)}, fleet.Controller,
 			[]string{"does not accept the Secret's identity"}, "the host is right and the key is not"},
-		"ssh key for https": {Remote{URL: secured.URL + "/fleet.git", Credentials: key(host.identity, host.knownHosts)}, fleet.Machine,
+		"ssh key for https": {Remote{URL: secured.URL + "/fleet.git", Credentials: key(host.identity, host.knownHosts)}, fleet.Controller,
 			[]string{`"identity" is for ssh`}, "the Secret and the URL do not fit"},
-		"outside of Local": {Remote{URL: "file:///etc"}, fleet.Author,
+		"outside of Local": {Remote{URL: "file:///etc"}, fleet.User,
 			[]string{"file:///etc is not below a folder"}, "whoever names a repository must not read the hub's disk"},
 	}
 	for name, c := range cases {
@@ -439,7 +439,7 @@ func TestSHA256RepositoryIsNamed(t *testing.T) {
 	for _, transport := range []string{"http", "ssh"} {
 		remote := remotes(t, &repository{dir: filepath.Join(dir, ".git")})[transport]
 		_, err := newStore(t).Fetch(t.Context(), remote)
-		expectFault(t, err, fleet.SourceUnavailable, fleet.Author, "names its objects by SHA-256")
+		expectFault(t, err, fleet.SourceUnavailable, fleet.User, "names its objects by SHA-256")
 	}
 }
 
@@ -494,7 +494,7 @@ func TestSilentHostEndsWithTheTimeout(t *testing.T) {
 			s := newStore(t)
 			s.Timeout = 50 * time.Millisecond
 			_, err := s.Fetch(t.Context(), remote)
-			expectFault(t, err, fleet.SourceUnavailable, fleet.Machine, "did not answer in time")
+			expectFault(t, err, fleet.SourceUnavailable, fleet.Controller, "did not answer in time")
 		})
 	}
 }
@@ -511,7 +511,7 @@ func TestFetchIsBounded(t *testing.T) {
 		s := newStore(t, root)
 		s.MaxFetch = 100
 		_, err := s.Fetch(t.Context(), remote)
-		expectFault(t, err, fleet.ContentRefused, fleet.Author, "larger than")
+		expectFault(t, err, fleet.ContentRefused, fleet.User, "larger than")
 		left, err := filepath.Glob(filepath.Join(s.Dir, "*", "objects", "pack", "*"))
 		must(t, err)
 		if len(left) > 0 {
@@ -682,7 +682,7 @@ func TestCallerWhoGivesUpEndsNothingForOthers(t *testing.T) {
 		t.Error("a fetch is shared with somebody who has other credentials")
 	}
 	cancel()
-	expectFault(t, <-impatient, fleet.SourceUnavailable, fleet.Machine, "context canceled")
+	expectFault(t, <-impatient, fleet.SourceUnavailable, fleet.Controller, "context canceled")
 	close(release)
 	must(t, <-running)
 	<-joined.done
@@ -701,7 +701,7 @@ func TestCredentialsAreNeverTakenOnTrust(t *testing.T) {
 	must(t, err)
 	for _, ref := range []Ref{{}, {Commit: revision}} {
 		_, err = s.Fetch(t.Context(), Remote{URL: url, Ref: ref})
-		expectFault(t, err, fleet.SourceUnavailable, fleet.Machine, "refuses the credentials")
+		expectFault(t, err, fleet.SourceUnavailable, fleet.Controller, "refuses the credentials")
 	}
 }
 

@@ -126,7 +126,7 @@ func snapshot(from objects, c *cache, maxFile int64, revision plumbing.Hash, dir
 func refuse(op, name, format string, args ...any) error {
 	message := fmt.Sprintf(format, args...)
 	return &fs.PathError{Op: op, Path: name, Err: fleet.Fault{
-		Reason: fleet.ContentRefused, Move: fleet.Author, File: name, Message: message,
+		Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: name, Message: message,
 	}}
 }
 

@@ -164,7 +164,7 @@ func TestRefusedContent(t *testing.T) {
 			continue
 		}
 		fault, ok := fleet.AsFault(err)
-		if !ok || fault.Reason != fleet.ContentRefused || fault.Move != fleet.Author || fault.File != name {
+		if !ok || fault.Reason != fleet.ContentRefused || fault.ActionRequiredBy != fleet.User || fault.File != name {
 			t.Errorf("%s: %#v is not ContentRefused with the file", name, err)
 		}
 	}

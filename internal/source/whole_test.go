@@ -90,7 +90,7 @@ func TestFoldersWithoutEnd(t *testing.T) {
 			}
 			continue
 		}
-		expectFault(t, err, fleet.ContentRefused, fleet.Author, row.says)
+		expectFault(t, err, fleet.ContentRefused, fleet.User, row.says)
 	}
 	// What is known of a folder counts where it is deeper as well.
 	s := newStore(t, root)
@@ -99,7 +99,7 @@ func TestFoldersWithoutEnd(t *testing.T) {
 	must(t, err)
 	push(nested(maxDepth, 1))
 	_, err = s.Fetch(t.Context(), Remote{URL: r.dir})
-	expectFault(t, err, fleet.ContentRefused, fleet.Author, "nested more than 256 deep")
+	expectFault(t, err, fleet.ContentRefused, fleet.User, "nested more than 256 deep")
 }
 
 func TestOpenedIsWhoFetched(t *testing.T) {
@@ -113,7 +113,7 @@ func TestOpenedIsWhoFetched(t *testing.T) {
 	_, err := s.Fetch(t.Context(), remote)
 	must(t, err)
 	_, err = s.Fetch(t.Context(), Remote{URL: url, Owner: "bob's"})
-	expectFault(t, err, fleet.SourceUnavailable, fleet.Machine, "refuses the credentials")
+	expectFault(t, err, fleet.SourceUnavailable, fleet.Controller, "refuses the credentials")
 	opened := func(owner, revision string, want bool) {
 		t.Helper()
 		for _, store := range []*Store{s, {Dir: s.Dir}} { // after a restart too
@@ -183,7 +183,7 @@ func TestCredentialsRotate(t *testing.T) {
 	}
 	must(t, fetch("one"))
 	accepted.Store("two")
-	expectFault(t, fetch("one"), fleet.SourceUnavailable, fleet.Machine, "refuses the credentials")
+	expectFault(t, fetch("one"), fleet.SourceUnavailable, fleet.Controller, "refuses the credentials")
 	must(t, fetch("two"))
 }
 

@@ -133,7 +133,7 @@ func (c *Claims) obstacle(cluster string, claimant Claimant, taken map[fleet.Obj
 // Claimed is the fault of an application that wants an object which another one has.
 func Claimed(cluster, application, holder string, object fleet.ObjectKey) fleet.Fault {
 	return fleet.Fault{
-		Reason: fleet.ObjectClaimed, Move: fleet.Author, Application: application, Cluster: cluster, Object: object.String(),
+		Reason: fleet.ObjectClaimed, ActionRequiredBy: fleet.User, Application: application, Cluster: cluster, Object: object.String(),
 		Message: fmt.Sprintf("application %s has it on this cluster: rename the object, or take it out of one of the two", holder),
 	}
 }

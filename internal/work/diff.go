@@ -129,7 +129,7 @@ func digestOf(w *workv1.ManifestWork) string {
 
 func foreign(change Change) *fleet.Fault {
 	return &fleet.Fault{
-		Reason: fleet.WorkForeign, Move: fleet.Author, Application: change.Application, Cluster: change.Cluster,
+		Reason: fleet.WorkForeign, ActionRequiredBy: fleet.User, Application: change.Application, Cluster: change.Cluster,
 		Object: "ManifestWork " + change.Cluster + "/" + change.Name,
 		Message: fmt.Sprintf("exists and was not made for this application: delete it, or give it the label %s=%s to hand it over",
 			musterv1alpha1.OwnerLabel, change.Wanted.Labels[musterv1alpha1.OwnerLabel]),

@@ -41,7 +41,7 @@ func prepare(app *musterv1alpha1.Application, content *fleet.Content) (*prepared
 		p, err := prepareManifest(m, owner, isCreated)
 		if err != nil {
 			return nil, fleet.Fault{
-				Reason: fleet.ManifestInvalid, Move: fleet.Author, Object: m.Key.String(), File: m.File,
+				Reason: fleet.ManifestInvalid, ActionRequiredBy: fleet.User, Object: m.Key.String(), File: m.File,
 				Message: fmt.Sprintf("correct its metadata: %v", err), Err: err,
 			}
 		}

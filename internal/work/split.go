@@ -71,14 +71,14 @@ func checkPieces(sorted []piece) error {
 	for _, m := range sorted {
 		if seen[m.Key.Identity()] {
 			return fleet.Fault{
-				Reason: fleet.ManifestInvalid, Move: fleet.Author, Object: m.Key.String(), File: m.File,
+				Reason: fleet.ManifestInvalid, ActionRequiredBy: fleet.User, Object: m.Key.String(), File: m.File,
 				Message: "is there twice: take one of the two out",
 			}
 		}
 		seen[m.Key.Identity()] = true
 		if m.size > HardLimit {
 			return fleet.Fault{
-				Reason: fleet.ManifestTooLarge, Move: fleet.Author, Object: m.Key.String(), File: m.File,
+				Reason: fleet.ManifestTooLarge, ActionRequiredBy: fleet.User, Object: m.Key.String(), File: m.File,
 				Message: fmt.Sprintf("is %d KiB, and a ManifestWork carries at most %d KiB: divide it into smaller objects, or shorten it",
 					(m.size+1023)>>10, HardLimit>>10),
 			}

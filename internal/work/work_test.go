@@ -223,7 +223,7 @@ func TestSplitRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := Split(row.manifests, nil)
 			f, ok := fleet.AsFault(err)
-			if !ok || f.Reason != row.reason || f.Move != fleet.Author {
+			if !ok || f.Reason != row.reason || f.ActionRequiredBy != fleet.User {
 				t.Fatalf("got %v, want %s of the author", err, row.reason)
 			}
 			for _, text := range row.says {

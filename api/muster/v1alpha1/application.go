@@ -252,9 +252,9 @@ type ApplicationStatus struct {
 	// Held are deletions that wait for an approval.
 	// +optional
 	Held *Held `json:"held,omitempty"`
-	// Losses are the clusters that the application has left lately without an approval: they count against its deletion guard.
+	// RecentRemovals are the clusters that the application has left lately without an approval: they count against its deletion guard.
 	// +optional
-	Losses []Loss `json:"losses,omitempty"`
+	RecentRemovals []Removal `json:"recentRemovals,omitempty"`
 	// Conditions: Planned, Applied, Healthy, InSync; Ready is derived from them. True is good.
 	// +optional
 	// +listType=map
@@ -262,8 +262,8 @@ type ApplicationStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// Loss are clusters that an application has left at one time.
-type Loss struct {
+// Removal are clusters that an application has left at one time.
+type Removal struct {
 	At       metav1.Time `json:"at"`
 	Clusters []string    `json:"clusters"`
 }
@@ -302,9 +302,9 @@ type ClusterStatus struct {
 	File string `json:"file,omitempty"`
 	// +optional
 	Line int32 `json:"line,omitempty"`
-	// Move is who can resolve it: Author or Machine.
+	// ActionRequiredBy is who can resolve it: User (a commit, or an act on the cluster) or Controller (it is retried).
 	// +optional
-	Move string `json:"move,omitempty"`
+	ActionRequiredBy string `json:"actionRequiredBy,omitempty"`
 }
 
 // ApplicationList is a list of Application.

@@ -117,7 +117,7 @@ type FleetRepositoryStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// Fault is one thing that could not be done, and whose move it is.
+// Fault is one thing that could not be done, and action required by it is.
 type Fault struct {
 	// Reason is a word for programs.
 	Reason string `json:"reason"`
@@ -137,8 +137,8 @@ type Fault struct {
 	Line int32 `json:"line,omitempty"`
 	// Message for people, with the next step.
 	Message string `json:"message"`
-	// Move is who can resolve it: Author (a commit) or Machine (it is retried).
-	Move string `json:"move"`
+	// ActionRequiredBy is who can resolve it: User (a commit) or Controller (it is retried).
+	ActionRequiredBy string `json:"actionRequiredBy"`
 }
 
 // Held is a set of deletions that are planned and wait for an approval.

@@ -59,16 +59,16 @@ type Applications struct {
 type report struct {
 	revision string
 	// waiting says, when nothing was planned, what for; the works stay as they are.
-	waiting string
-	planned *plan.Application
-	world   *fleet.World
-	moves   fleet.Moves     // of the delivered commit
-	offline map[string]bool // clusters that do not answer
-	step    rollout.Step
-	losses  []musterv1alpha1.Loss // that count, those of this step included
-	alone   bool                  // the plan of the whole commit is not known
-	refused map[string]error      // by cluster: works that the hub did not take
-	behind  bool                  // the cache is: what the step takes away waits for it
+	waiting  string
+	planned  *plan.Application
+	world    *fleet.World
+	moves    fleet.Moves     // of the delivered commit
+	offline  map[string]bool // clusters that do not answer
+	step     rollout.Step
+	removals []musterv1alpha1.Removal // that count, those of this step included
+	alone    bool                     // the plan of the whole commit is not known
+	refused  map[string]error         // by cluster: works that the hub did not take
+	behind   bool                     // the cache is: what the step takes away waits for it
 }
 
 // Reconcile keeps the works of one application equal to what its revision asks for.
@@ -192,7 +192,7 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 		return out, err
 	}
 	in := out.planned.RolloutInput(out.world)
-	out.losses, out.step = in.Losses, rollout.Next(changes, in)
+	out.removals, out.step = in.RecentRemovals, rollout.Next(changes, in)
 	out.refused, err = r.write(ctx, app, out)
 	for _, f := range changes.Faults() {
 		out.refused[f.Cluster] = f

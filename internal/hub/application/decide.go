@@ -22,21 +22,21 @@ func decide(job *plan.Job, world *fleet.World, definition *fleet.Definition) {
 		Application: app.Namespace + "/" + app.Name, File: definition.File, Line: definition.LineOf("spec.placementRef.name"),
 	}
 	if i < 0 {
-		fault.Reason, fault.Move = fleet.PlacementMissing, fleet.Author
+		fault.Reason, fault.ActionRequiredBy = fleet.PlacementMissing, fleet.User
 		fault.Message = fmt.Sprintf("placement %q is not in namespace %s: define it, or correct the name", app.Spec.PlacementRef.Name, app.Namespace)
 		job.Fault = &fault
 		return
 	}
 	p := &world.Placements[i]
 	if c := meta.FindStatusCondition(p.Status.Conditions, clusterv1beta1.PlacementConditionMisconfigured); c != nil && c.Status == "True" && c.ObservedGeneration == p.Generation {
-		fault.Reason, fault.Move = fleet.PlacementInvalid, fleet.Author
+		fault.Reason, fault.ActionRequiredBy = fleet.PlacementInvalid, fleet.User
 		fault.Message = fmt.Sprintf("placement %q is misconfigured: %s", p.Name, c.Message)
 		job.Fault = &fault
 		return
 	}
 	chosen, complete := placement.Read(p, world.Decisions)
 	if !complete || !placement.Scheduled(p) {
-		fault.Reason, fault.Move = fleet.DecisionsIncomplete, fleet.Machine
+		fault.Reason, fault.ActionRequiredBy = fleet.DecisionsIncomplete, fleet.Controller
 		fault.Message = fmt.Sprintf("the decisions of placement %q are not complete yet", p.Name)
 		job.Fault = &fault
 		return

@@ -46,7 +46,7 @@ func (r *Applications) takeOver(ctx context.Context, app *musterv1alpha1.Applica
 			return err
 		}
 		mine := &out.world.Applications[0]
-		mine.Status.Losses = out.moves.Losses(mine, []musterv1alpha1.Application{old})
+		mine.Status.RecentRemovals = out.moves.RecentRemovals(mine, []musterv1alpha1.Application{old})
 	}
 	slices.SortFunc(out.world.Works, func(a, b fleet.LiveWork) int {
 		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name))

@@ -17,9 +17,9 @@ import (
 
 // TestTakeOver: what an application was before gives it its works and its losses, and wakes it.
 func TestTakeOver(t *testing.T) {
-	lost := []musterv1alpha1.Loss{{At: metav1.NewTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), Clusters: []string{"gone"}}}
+	lost := []musterv1alpha1.Removal{{At: metav1.NewTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), Clusters: []string{"gone"}}}
 	shop := &musterv1alpha1.Application{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "shop"}, Status: musterv1alpha1.ApplicationStatus{Losses: lost},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "shop"}, Status: musterv1alpha1.ApplicationStatus{RecentRemovals: lost},
 	}
 	store := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "store"}}
 	w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{
@@ -35,7 +35,7 @@ func TestTakeOver(t *testing.T) {
 	if works := out.world.Works; len(works) != 1 || works[0].Name != "shop-0" || works[0].Application != "retail/store" {
 		t.Errorf("works %+v", works)
 	}
-	if diff := cmp.Diff(lost, out.world.Applications[0].Status.Losses); diff != "" {
+	if diff := cmp.Diff(lost, out.world.Applications[0].Status.RecentRemovals); diff != "" {
 		t.Errorf("losses (-want +have):\n%s", diff)
 	}
 	if woken := r.ofWork(t.Context(), w); len(woken) != 2 || woken[1].Name != "store" {

@@ -232,7 +232,7 @@ func TestApprovalGoesAfterTheStatus(t *testing.T) {
 				musterv1alpha1.RepositoryAnnotation: "muster-system/fleet", musterv1alpha1.ApprovedPlanAnnotation: p.Find("retail/web").Digest,
 			}
 			app.Finalizers = []string{musterv1alpha1.ApplicationFinalizer}
-			app.Status.Losses = []musterv1alpha1.Loss{{At: metav1.NewTime(now.Add(-time.Hour)), Clusters: []string{"edge-1"}}}
+			app.Status.RecentRemovals = []musterv1alpha1.Removal{{At: metav1.NewTime(now.Add(-time.Hour)), Clusters: []string{"edge-1"}}}
 			repo := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}}
 			repo.Status.Revision = snapshot.Revision
 			placement := p.Placements[0].Placement.DeepCopy()
@@ -269,8 +269,8 @@ func TestApprovalGoesAfterTheStatus(t *testing.T) {
 			if _, approved := after.Annotations[musterv1alpha1.ApprovedPlanAnnotation]; approved == row.withdrawn {
 				t.Errorf("%s: the annotations are %v", row.why, slices.Sorted(maps.Keys(after.Annotations)))
 			}
-			if (len(after.Status.Losses) == 0) != row.withdrawn {
-				t.Errorf("%s: the losses are %v", row.why, after.Status.Losses)
+			if (len(after.Status.RecentRemovals) == 0) != row.withdrawn {
+				t.Errorf("%s: the losses are %v", row.why, after.Status.RecentRemovals)
 			}
 			if !row.withdrawn && !row.wrong && result.RequeueAfter == 0 {
 				t.Errorf("%s: nobody looks again", row.why)

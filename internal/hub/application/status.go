@@ -75,9 +75,9 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		status.Summary = summaryOf(rows)
 		status.Clusters = worst(rows)
 		status.Held = heldOf(out)
-		status.Losses = out.losses
+		status.RecentRemovals = out.removals
 		if out.step.Approved {
-			status.Losses = nil
+			status.RecentRemovals = nil
 		}
 		if s := status.Summary; s.Clusters > 0 && s.Healthy == s.Clusters && len(out.planned.Faults) == 0 {
 			status.LastGoodRevision = out.revision
@@ -138,11 +138,11 @@ func rowsOf(out *report) []row {
 		rows = append(rows, r)
 	}
 	for _, name := range out.planned.Losing() {
-		r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: name, State: StatePending, Reason: "Removing", Move: string(fleet.Machine)}}
+		r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: name, State: StatePending, Reason: "Removing", ActionRequiredBy: string(fleet.Controller)}}
 		for _, h := range out.step.Held {
 			if h.Change.Cluster == name {
 				r.State, r.Reason, r.Message = StateHeld, string(h.Reason), h.Message
-				r.Move = string(fleet.Author)
+				r.ActionRequiredBy = string(fleet.User)
 			}
 		}
 		r.offline = offline[name]
@@ -183,13 +183,13 @@ func rowOfFault(f fleet.Fault) row {
 	}
 	return row{ClusterStatus: musterv1alpha1.ClusterStatus{
 		Cluster: f.Cluster, State: StateFaulty, Reason: string(f.Reason), Message: message,
-		File: f.File, Line: int32(f.Line), Move: string(f.Move),
+		File: f.File, Line: int32(f.Line), ActionRequiredBy: string(f.ActionRequiredBy),
 	}}
 }
 
 // rowOfWorks counts a cluster as current only when all works of one set, and of the wanted one, say so at their generation.
 func rowOfWorks(cluster string, works []fleet.LiveWork, set string, offline bool, refused error) row {
-	r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: cluster, Move: string(fleet.Machine)}, offline: offline}
+	r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: cluster, ActionRequiredBy: string(fleet.Controller)}, offline: offline}
 	ofSet, applied, health := 0, 0, fleet.HealthHealthy
 	size := -1
 	var since time.Time
@@ -242,11 +242,11 @@ func (r *row) note(lw fleet.LiveWork) {
 func (r *row) settle(refused error, health fleet.Health) {
 	switch {
 	case refused != nil:
-		r.State, r.Reason, r.Message, r.Move = StateFailed, ReasonRefused, "the hub refuses the work: "+refused.Error(), string(fleet.Author)
+		r.State, r.Reason, r.Message, r.ActionRequiredBy = StateFailed, ReasonRefused, "the hub refuses the work: "+refused.Error(), string(fleet.User)
 	case r.Reason == string(fleet.ApplyFailed):
-		r.State, r.Move = StateFailed, string(fleet.Author)
+		r.State, r.ActionRequiredBy = StateFailed, string(fleet.User)
 	case r.current && health == fleet.HealthDegraded:
-		r.State, r.Move = StateDegraded, string(fleet.Author)
+		r.State, r.ActionRequiredBy = StateDegraded, string(fleet.User)
 	case r.drifted:
 		r.State = StateDrifted
 	case r.offline:

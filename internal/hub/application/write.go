@@ -59,7 +59,7 @@ func (r *Applications) recordBeforeLoss(ctx context.Context, app *musterv1alpha1
 		return true, nil
 	}
 	next := app.DeepCopy()
-	next.Status.Losses = out.step.Remember(out.losses, out.world.Time)
+	next.Status.RecentRemovals = out.step.Remember(out.removals, out.world.Time)
 	err := r.Client.Status().Update(ctx, next)
 	if apierrors.IsConflict(err) {
 		out.behind = true
@@ -68,7 +68,7 @@ func (r *Applications) recordBeforeLoss(ctx context.Context, app *musterv1alpha1
 	if err != nil {
 		return false, fmt.Errorf("record what the application leaves: %w", err)
 	}
-	app.ResourceVersion, app.Status, out.losses = next.ResourceVersion, next.Status, next.Status.Losses
+	app.ResourceVersion, app.Status, out.removals = next.ResourceVersion, next.Status, next.Status.RecentRemovals
 	return true, nil
 }
 
@@ -146,7 +146,7 @@ func (r *Applications) taken(ctx context.Context, c work.Change) error {
 		return r.relabel(ctx, c)
 	case owner != c.Wanted.Labels[musterv1alpha1.OwnerLabel]:
 		return fleet.Fault{
-			Reason: fleet.WorkForeign, Move: fleet.Author, Application: c.Application, Cluster: c.Cluster,
+			Reason: fleet.WorkForeign, ActionRequiredBy: fleet.User, Application: c.Application, Cluster: c.Cluster,
 			Message: fmt.Sprintf("work %s is there and is not this application's: remove it, or rename the application", c.Name),
 		}
 	case application != c.Application:

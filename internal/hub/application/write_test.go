@@ -86,7 +86,7 @@ func TestWriteGainsBeforeLosses(t *testing.T) {
 					},
 					SubResourceUpdate: func(ctx context.Context, api client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
 						err := api.SubResource(sub).Update(ctx, o, opts...)
-						for _, l := range o.(*musterv1alpha1.Application).Status.Losses {
+						for _, l := range o.(*musterv1alpha1.Application).Status.RecentRemovals {
 							if err == nil {
 								order = append(order, "record "+strings.Join(l.Clusters, " "))
 							}

@@ -66,7 +66,7 @@ func (r *Repositories) apply(ctx context.Context, repo *musterv1alpha1.FleetRepo
 			}
 			continue
 		}
-		if fault.Move == fleet.Machine {
+		if fault.ActionRequiredBy == fleet.Controller {
 			out.again = min(out.again, retryRefused)
 		}
 		out.refuse(fault)
@@ -224,7 +224,7 @@ func (r *Repositories) mayWrite(ctx context.Context, live *unstructured.Unstruct
 		}
 	}
 	return fleet.Fault{
-		Reason: fleet.OwnedElsewhere, Move: fleet.Author, File: d.File, Line: d.Line, Object: d.Key.String(),
+		Reason: fleet.OwnedElsewhere, ActionRequiredBy: fleet.User, File: d.File, Line: d.Line, Object: d.Key.String(),
 		Message: fmt.Sprintf("%s has it on the hub: take the definition out, or have its owner annotate it %s=%s",
 			holder, musterv1alpha1.TakeOverAnnotation, me),
 	}
@@ -257,7 +257,7 @@ func refusal(err error, d *fleet.Definition, repo *musterv1alpha1.FleetRepositor
 	if f, ok := fleet.AsFault(err); ok {
 		return f, false
 	}
-	f := fleet.Fault{Reason: fleet.Refused, Move: fleet.Author, File: d.File, Line: d.Line, Object: d.Key.String(), Err: err}
+	f := fleet.Fault{Reason: fleet.Refused, ActionRequiredBy: fleet.User, File: d.File, Line: d.Line, Object: d.Key.String(), Err: err}
 	switch {
 	case mayNotAct(err, d, repo):
 		f.Reason = fleet.Forbidden
@@ -271,10 +271,10 @@ func refusal(err error, d *fleet.Definition, repo *musterv1alpha1.FleetRepositor
 		f.Line = d.LineOf(fieldOf(err))
 		f.Message = "the hub refuses it: " + plainStatus(err)
 	case apierrors.IsInternalError(err), apierrors.IsMethodNotSupported(err):
-		f.Move = fleet.Machine
+		f.ActionRequiredBy = fleet.Controller
 		f.Message = "the hub cannot deal with it, and is asked again: " + plainStatus(err)
 	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
-		f.Move = fleet.Machine
+		f.ActionRequiredBy = fleet.Controller
 		f.Message = fmt.Sprintf("the hub has no namespace %s, or does not serve the kind: %s", d.Key.Namespace, plainStatus(err))
 	default:
 		return f, true

@@ -37,7 +37,7 @@ func (r *Repositories) applyCluster(
 	if declared.Spec.HubAcceptsClient && deniedByPerson(was) {
 		unstructured.RemoveNestedField(wanted.Object, "spec", "hubAcceptsClient")
 		denied = fleet.Fault{
-			Reason: fleet.OwnedElsewhere, Move: fleet.Author, Object: "ManagedCluster " + was.Name,
+			Reason: fleet.OwnedElsewhere, ActionRequiredBy: fleet.User, Object: "ManagedCluster " + was.Name,
 			Message: fmt.Sprintf("a person has denied the cluster on the hub, and Git does not accept it again behind their back: run muster accept %s, or set hubAcceptsClient: false here", was.Name),
 		}
 	}

@@ -44,8 +44,8 @@ type Repositories struct {
 	Planner *plan.Planner
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
-	// Settle is how long a commit waits for the placements to be decided as it was planned; after that the live decisions win.
-	Settle time.Duration
+	// DecisionTimeout is how long a commit waits for the placements to be decided as it was planned; after that the live decisions win.
+	DecisionTimeout time.Duration
 	// Now is the clock.
 	Now func() time.Time
 
@@ -225,7 +225,7 @@ func resultOf(repo *musterv1alpha1.FleetRepository, out *report, err error) (rec
 		return ctrl.Result{RequeueAfter: 100 * time.Millisecond}, nil // the cache is behind
 	}
 	if err != nil {
-		if f, ok := fleet.AsFault(err); ok && f.Move == fleet.Author {
+		if f, ok := fleet.AsFault(err); ok && f.ActionRequiredBy == fleet.User {
 			return ctrl.Result{RequeueAfter: repo.Spec.Interval.Duration}, nil
 		}
 		return ctrl.Result{}, err

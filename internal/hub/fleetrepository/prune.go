@@ -61,7 +61,7 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 		}
 		if apierrors.IsForbidden(err) {
 			out.refuse(fleet.Fault{
-				Reason: fleet.Forbidden, Move: fleet.Author, Object: o.key.String(), Err: err,
+				Reason: fleet.Forbidden, ActionRequiredBy: fleet.User, Object: o.key.String(), Err: err,
 				Message: fmt.Sprintf("it left the repository, and service account %s/%s may not delete it: %s",
 					repo.Namespace, repo.Spec.ServiceAccountName, plainStatus(err)),
 			})

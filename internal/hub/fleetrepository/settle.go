@@ -15,7 +15,7 @@ import (
 )
 
 // unsettled says what the delivery still waits for: every placement of the commit has been decided at its generation, and
-// decided as the commit was planned. When the decisions stay different for longer than Settle, as under an external
+// decided as the commit was planned. When the decisions stay different for longer than DecisionTimeout, as under an external
 // scheduler, the live ones win.
 func (r *Repositories) unsettled(ctx context.Context, repo *musterv1alpha1.FleetRepository, out *report) string {
 	w, err := r.writer(repo)
@@ -61,7 +61,7 @@ func (r *Repositories) unsettledPlacement(ctx context.Context, w *writes, p plan
 		return fmt.Sprintf("the decisions of placement %s to be complete", name)
 	}
 	if !slices.Equal(clusters, p.Result.Chosen) {
-		if r.Now().Before(w.changed.Add(r.Settle)) {
+		if r.Now().Before(w.changed.Add(r.DecisionTimeout)) {
 			return fmt.Sprintf("the decisions of placement %s to follow", name)
 		}
 		out.differs = append(out.differs, name)

@@ -200,7 +200,7 @@ func hubFaults(faults []fleet.Fault) []musterv1alpha1.Fault {
 			break
 		}
 		f := musterv1alpha1.Fault{
-			Reason: string(g.Reason), Application: g.Application, File: g.File, Line: int32(g.Line), Message: g.Message, Move: string(g.Move),
+			Reason: string(g.Reason), Application: g.Application, File: g.File, Line: int32(g.Line), Message: g.Message, ActionRequiredBy: string(g.ActionRequiredBy),
 		}
 		if len(g.Clusters) > 0 {
 			f.Cluster = g.Clusters[0]
