@@ -78,7 +78,7 @@ func (f *theFleet) holdersOf(cluster, name string) []string {
 	for _, w := range f.works(cluster) {
 		lw := hub.LiveWork(&w)
 		if slices.ContainsFunc(lw.Objects, func(o fleet.ObjectKey) bool { return o.Kind == "ConfigMap" && o.Name == name }) {
-			holders = append(holders, lw.Application)
+			holders = append(holders, lw.Owner.String())
 		}
 	}
 	slices.Sort(holders)
@@ -173,7 +173,7 @@ func movesToTheFaulty(f *theFleet) {
 		}
 		return ""
 	})
-	f.expectRow("retail/a-first", "one", "Pending", "MovePending", "ConfigMap claims/kept moves to application retail/b-second")
+	f.expectRow("retail/a-first", "one", "Pending", "HandoverPending", "ConfigMap claims/kept moves to application retail/b-second")
 	f.expectHolder("one", "kept", "retail/a-first")
 	f.push("-- manifests/b/taken.yaml --\n" + deleted)
 	f.expectReady("retail/a-first")

@@ -34,8 +34,8 @@ func ObjectIndexKey(o fleet.ObjectKey) string {
 func Index(ctx context.Context, mgr ctrl.Manager) error {
 	indexer := mgr.GetFieldIndexer()
 	err := indexer.IndexField(ctx, &workv1.ManifestWork{}, ApplicationIndex, func(o client.Object) []string {
-		if app := LiveWork(o.(*workv1.ManifestWork)).Application; app != "" {
-			return []string{app}
+		if owner := LiveWork(o.(*workv1.ManifestWork)).Owner; owner.IsApplication() {
+			return []string{owner.String()}
 		}
 		return nil
 	})

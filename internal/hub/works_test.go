@@ -27,7 +27,7 @@ func TestStripWorkKeepsTheFacts(t *testing.T) {
 		Raw: []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"shop"}}`),
 	}}}
 	want := hub.LiveWork(w)
-	if want.Application != "retail/shop" || len(want.Objects) != 1 {
+	if want.Owner.String() != "retail/shop" || len(want.Objects) != 1 {
 		t.Fatalf("facts %+v", want)
 	}
 	for _, time := range []string{"first", "second"} {

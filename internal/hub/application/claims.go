@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
@@ -25,30 +26,30 @@ import (
 
 // claims makes a fault of every cluster on which an object that this application wants is another's: it is in another
 // application's work, or nobody has it yet and the delivered plan gives it to another one.
-func (r *Applications) claims(ctx context.Context, a *plan.Application, delivered *plan.Plan, moves fleet.Moves) error {
+func (r *Applications) claims(ctx context.Context, a *plan.Application, delivered *plan.Plan, renames fleet.Renames) error {
 	var failed error
 	holder := func(cluster string, object fleet.ObjectKey) *fleet.LiveWork {
-		lw, err := r.holder(ctx, a.Application, cluster, object, moves)
+		lw, err := r.holder(ctx, a.Application, cluster, object, renames)
 		failed = errors.Join(failed, err)
 		return lw
 	}
-	planned := func(cluster string, object fleet.ObjectKey) string {
+	planned := func(cluster string, object fleet.ObjectKey) fleet.Owner {
 		if delivered == nil {
-			return ""
+			return fleet.Owner{}
 		}
-		return delivered.Claimed(cluster, object, a.Key())
+		return delivered.Claimed(cluster, object, a.Owner())
 	}
-	yields := func(application, cluster string, object fleet.ObjectKey) bool {
-		return delivered != nil && delivered.Yields(application, cluster, object)
+	givesUp := func(owner fleet.Owner, cluster string, object fleet.ObjectKey) bool {
+		return delivered != nil && delivered.GivesUp(owner, cluster, object)
 	}
-	a.Claim(holder, planned, yields)
-	a.Leave(func(cluster string, object fleet.ObjectKey) string {
-		if delivered == nil { // the hub has just started: whoever has it may want it, and others
-			return cmp.Or(r.anotherWith(ctx, a, cluster, object, moves, &failed), rollout.NotKnown)
+	a.Claim(holder, planned, givesUp)
+	a.NoteHandovers(func(cluster string, object fleet.ObjectKey) fleet.Owner {
+		if delivered == nil { // the hub has just started: the owner that has it may want it, and so may others
+			return cmp.Or(r.anotherWith(ctx, a, cluster, object, renames, &failed), rollout.UnknownOwner)
 		}
-		return delivered.Wanted(cluster, object, a.Key())
+		return delivered.Wanted(cluster, object, a.Owner())
 	}, func(cluster string, object fleet.ObjectKey) []fleet.LiveWork {
-		return r.liveWith(ctx, cluster, object, moves, &failed)
+		return r.liveWith(ctx, cluster, object, renames, &failed)
 	})
 	if failed != nil {
 		return fmt.Errorf("look up the claims of %s: %w", a.Key(), failed)
@@ -57,58 +58,57 @@ func (r *Applications) claims(ctx context.Context, a *plan.Application, delivere
 }
 
 // liveWith are the works on a cluster that hold an object.
-func (r *Applications) liveWith(ctx context.Context, cluster string, object fleet.ObjectKey, moves fleet.Moves, failed *error) []fleet.LiveWork {
+func (r *Applications) liveWith(ctx context.Context, cluster string, object fleet.ObjectKey, renames fleet.Renames, failed *error) []fleet.LiveWork {
 	works, err := r.worksWith(ctx, cluster, object)
 	*failed = errors.Join(*failed, err)
-	return liveOf(works, moves)
+	return liveOf(works, renames)
 }
 
 // liveOf are the facts of works, those of a renamed application counted as of the one that has its place.
-func liveOf(works []workv1.ManifestWork, moves fleet.Moves) []fleet.LiveWork {
+func liveOf(works []workv1.ManifestWork, renames fleet.Renames) []fleet.LiveWork {
 	live := make([]fleet.LiveWork, 0, len(works))
 	for i := range works {
 		live = append(live, hub.LiveWork(&works[i]))
 	}
-	return moves.Works(live)
+	return renames.Works(live)
 }
 
-// anotherWith is another application whose work holds an object on a cluster, or "".
-func (r *Applications) anotherWith(ctx context.Context, a *plan.Application, cluster string, object fleet.ObjectKey, moves fleet.Moves, failed *error) string {
-	for _, lw := range r.liveWith(ctx, cluster, object, moves, failed) {
-		if lw.Application != "" && lw.Application != a.Key() {
-			return lw.Application
+// anotherWith is another owner whose work holds an object on a cluster, or the zero Owner.
+func (r *Applications) anotherWith(ctx context.Context, a *plan.Application, cluster string, object fleet.ObjectKey, renames fleet.Renames, failed *error) fleet.Owner {
+	for _, lw := range r.liveWith(ctx, cluster, object, renames, failed) {
+		if !lw.Owner.IsZero() && lw.Owner != a.Owner() {
+			return lw.Owner
 		}
 	}
-	return ""
+	return fleet.Owner{}
 }
 
 // holder is the live work that has the object on the cluster. When works of several applications hold it, which happens when
 // two take it in one moment, all of them find the same.
-func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Application, cluster string, object fleet.ObjectKey, moves fleet.Moves) (*fleet.LiveWork, error) {
+func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Application, cluster string, object fleet.ObjectKey, renames fleet.Renames) (*fleet.LiveWork, error) {
 	works, err := r.worksWith(ctx, cluster, object)
 	if err != nil || len(works) == 0 {
 		return nil, err
 	}
-	key := me.Namespace + "/" + me.Name
-	owner := work.Owner("Application", me.Namespace, me.Name)
-	if !slices.ContainsFunc(works, func(w workv1.ManifestWork) bool { return w.Labels[musterv1alpha1.OwnerLabel] != owner }) {
-		return &fleet.LiveWork{Cluster: cluster, Application: key}, nil // as nearly always
+	owner := fleet.OwnerOf(me)
+	digest := owner.Digest()
+	if !slices.ContainsFunc(works, func(w workv1.ManifestWork) bool { return w.Labels[musterv1alpha1.OwnerLabel] != digest }) {
+		return &fleet.LiveWork{Cluster: cluster, Owner: owner}, nil // as nearly always
 	}
-	live := liveOf(works, moves)
-	applications := []musterv1alpha1.Application{*me}
+	live := liveOf(works, renames)
+	created := map[fleet.Owner]time.Time{owner: me.CreationTimestamp.Time}
 	for _, lw := range live {
-		namespace, name, ok := strings.Cut(lw.Application, "/")
-		if !ok || lw.Application == key {
+		if !lw.Owner.IsApplication() || lw.Owner == owner {
 			continue
 		}
 		var other musterv1alpha1.Application
-		err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &other)
+		err := r.Client.Get(ctx, types.NamespacedName{Namespace: lw.Owner.Namespace, Name: lw.Owner.Name}, &other)
 		if client.IgnoreNotFound(err) != nil {
 			return nil, err
 		}
-		applications = append(applications, other) // of one that is gone the age is unknown
+		created[lw.Owner] = other.CreationTimestamp.Time // zero, which is unknown, if it is gone
 	}
-	return work.NewClaims(live, applications).Holder(cluster, object), nil
+	return work.NewClaims(live, created).Holder(cluster, object), nil
 }
 
 // worksWith are the works on a cluster that hold an object. They share memory with the cache.
@@ -144,11 +144,11 @@ func (r *Applications) contenders(ctx context.Context, o client.Object) []reconc
 
 // applicationOf is the application of a work.
 func applicationOf(w *workv1.ManifestWork) []reconcile.Request {
-	namespace, name, ok := strings.Cut(hub.LiveWork(w).Application, "/")
-	if !ok {
+	owner := hub.LiveWork(w).Owner
+	if !owner.IsApplication() {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}}}
 }
 
 // blocked remembers which applications wait for an object that another one has, or is to have, so that they are looked at again
@@ -163,7 +163,7 @@ func (b *blocked) note(a *plan.Application) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.drop(a.Key())
-	waits := a.Awaiting()
+	waits := a.HandoverClusters()
 	for _, f := range a.Faults {
 		if f.Reason == fleet.ObjectClaimed {
 			waits = append(waits, f.Cluster)

@@ -26,13 +26,13 @@ func TestTakeOver(t *testing.T) {
 		Namespace: "one", Name: "shop-0", Annotations: map[string]string{musterv1alpha1.ApplicationAnnotation: "retail/shop"},
 	}}
 	api := fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(shop, store, w).WithIndex(&workv1.ManifestWork{}, hub.ApplicationIndex,
-		func(o client.Object) []string { return []string{hub.LiveWork(o.(*workv1.ManifestWork)).Application} }).Build()
+		func(o client.Object) []string { return []string{hub.LiveWork(o.(*workv1.ManifestWork)).Owner.String()} }).Build()
 	r := &Applications{Client: api, Reader: api}
-	out := &report{moves: fleet.Moves{"retail/shop": "retail/store"}, world: &fleet.World{Applications: []musterv1alpha1.Application{*store}}}
+	out := &report{renames: fleet.Renames{"retail/shop": "retail/store"}, world: &fleet.World{Applications: []musterv1alpha1.Application{*store}}}
 	if err := r.takeOver(t.Context(), store, out); err != nil {
 		t.Fatal(err)
 	}
-	if works := out.world.Works; len(works) != 1 || works[0].Name != "shop-0" || works[0].Application != "retail/store" {
+	if works := out.world.Works; len(works) != 1 || works[0].Name != "shop-0" || works[0].Owner != fleet.OwnerOf(store) {
 		t.Errorf("works %+v", works)
 	}
 	if diff := cmp.Diff(lost, out.world.Applications[0].Status.RecentRemovals); diff != "" {

@@ -105,7 +105,7 @@ func hubWith(t *testing.T, objects ...client.Object) *fake.ClientBuilder {
 	}
 	live := func(o client.Object) fleet.LiveWork { return hub.LiveWork(o.(*workv1.ManifestWork)) }
 	return fake.NewClientBuilder().WithScheme(s).WithObjects(objects...).WithStatusSubresource(&musterv1alpha1.Application{}).
-		WithIndex(&workv1.ManifestWork{}, hub.ApplicationIndex, func(o client.Object) []string { return []string{live(o).Application} }).
+		WithIndex(&workv1.ManifestWork{}, hub.ApplicationIndex, func(o client.Object) []string { return []string{live(o).Owner.String()} }).
 		WithIndex(&workv1.ManifestWork{}, hub.ObjectIndex, func(o client.Object) []string {
 			var keys []string
 			for _, object := range live(o).Objects {
@@ -176,7 +176,7 @@ func TestReviewAndHubAgreeOnClaims(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := r.claims(t.Context(), alone, review, review.Moves); err != nil {
+				if err := r.claims(t.Context(), alone, review, review.Renames); err != nil {
 					t.Fatal(err)
 				}
 				found = append(found, alone.Faults...)
@@ -334,7 +334,7 @@ func TestReviewAndHubAgreeOnMoves(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := r.claims(t.Context(), alone, review, review.Moves); err != nil {
+				if err := r.claims(t.Context(), alone, review, review.Renames); err != nil {
 					t.Fatal(err)
 				}
 				if diff := cmp.Diff(clustersOf(a), clustersOf(alone)); diff != "" {
@@ -354,8 +354,8 @@ func TestReviewAndHubAgreeOnMoves(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, h := range rollout.Next(changes, alone.RolloutInput(review.World)).Held {
-					if h.Reason == rollout.MovePending {
+				for _, h := range rollout.Next(changes, alone.ReviewInput(review.World)).Held {
+					if h.Reason == rollout.HandoverPending {
 						held = append(held, a.Application.Name)
 					}
 				}

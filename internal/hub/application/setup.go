@@ -50,7 +50,7 @@ func (r *Applications) ofWork(_ context.Context, o client.Object) []reconcile.Re
 	}
 	own := applicationOf(w)
 	r.followed.reports(own, w.Namespace)
-	others := append(r.blocked.requests(w.Namespace), r.renamed.requests(hub.LiveWork(w).Application)...)
+	others := append(r.blocked.requests(w.Namespace), r.renamed.requests(hub.LiveWork(w).Owner.String())...)
 	return append(own, r.followed.call(others)...)
 }
 
