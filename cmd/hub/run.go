@@ -60,7 +60,7 @@ type Options struct {
 	Install bool
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
-	// LeaderElection lets one of several hubs work at a time.
+	// LeaderElection lets one at a time work of several hubs with the same controllers. The others are live and not ready.
 	LeaderElection bool
 	// Addresses to listen on; empty is not at all.
 	WebhookAddress, MetricsAddress, HealthAddress string
@@ -78,6 +78,8 @@ type Options struct {
 	Verbosity int
 	// SeveralHubs run in this process, as in tests: the names of controllers are then not unique in it.
 	SeveralHubs bool
+	// anyControllers allows combinations of controllers that are of use to tests only.
+	anyControllers bool
 }
 
 func (o *Options) flags(f *pflag.FlagSet) {
@@ -87,7 +89,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.LocalRepositories, "local-repositories", nil, "folders below which file:// repositories may be read; none by default")
 	f.BoolVar(&o.Install, "install", false, "put the CRDs, the admission policies and the rights of service account muster-system/muster-hub on the API server first, as an administrator")
 	f.StringVar(&o.HubCluster, "hub-cluster", "", "name of the managed cluster that is the hub itself, if it is one")
-	f.BoolVar(&o.LeaderElection, "leader-elect", false, "let one of several hubs work at a time")
+	f.BoolVar(&o.LeaderElection, "leader-elect", true, "let one at a time work of several hubs with the same controllers; the others are live, not ready, and take no webhooks")
 	f.StringVar(&o.WebhookAddress, "webhook-address", "", "address for webhooks of Git hosts, such as :8444; left out, none")
 	f.StringVar(&o.MetricsAddress, "metrics-address", "", "address for metrics; left out, none")
 	f.StringVar(&o.HealthAddress, "health-address", "", "address for /healthz and /readyz; left out, none")
@@ -152,8 +154,8 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if o.WebhookAddress != "" && !slices.Contains(selected, "fleetrepository") {
-		return errors.New("--webhook-address is of controller fleetrepository, which --controllers leaves out")
+	if err := o.check(selected); err != nil {
+		return err
 	}
 	config, err := o.config()
 	if err != nil {
@@ -166,6 +168,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	mgr, err := newManager(config, o, selected)
 	if err != nil {
+		return err
+	}
+	if err := o.prepareElection(ctx, mgr); err != nil {
 		return err
 	}
 	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
@@ -189,19 +194,6 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	return mgr.Start(ctx)
-}
-
-func selection(names []string) ([]string, error) {
-	all := slices.Sorted(maps.Keys(controllers))
-	if len(names) == 0 || slices.Contains(names, "*") {
-		return all, nil
-	}
-	for _, name := range names {
-		if controllers[name] == nil {
-			return nil, fmt.Errorf("there is no controller %q: --controllers takes %s, or *", name, strings.Join(all, ", "))
-		}
-	}
-	return slices.Compact(slices.Sorted(slices.Values(names))), nil
 }
 
 func (o *Options) config() (*rest.Config, error) {
@@ -236,7 +228,7 @@ func newManager(cfg *rest.Config, o Options, controllers []string) (ctrl.Manager
 		Metrics:                       metricsserver.Options{BindAddress: address(o.MetricsAddress)},
 		HealthProbeBindAddress:        address(o.HealthAddress),
 		LeaderElection:                o.LeaderElection,
-		LeaderElectionID:              "muster-hub",
+		LeaderElectionID:              leaseName(controllers),
 		LeaderElectionNamespace:       cluster.SystemNamespace,
 		LeaderElectionReleaseOnCancel: true,
 		Controller:                    config.Controller{SkipNameValidation: &o.SeveralHubs},
@@ -247,12 +239,17 @@ func newManager(cfg *rest.Config, o Options, controllers []string) (ctrl.Manager
 	if err != nil {
 		return nil, fmt.Errorf("set up the hub: %w", err)
 	}
-	for _, add := range []func(string, healthz.Checker) error{mgr.AddHealthzCheck, mgr.AddReadyzCheck} {
-		if err := add("ping", healthz.Ping); err != nil {
-			return nil, err
-		}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, err
 	}
-	return mgr, nil
+	return mgr, mgr.AddReadyzCheck("leader", func(*http.Request) error {
+		select {
+		case <-mgr.Elected(): // closed from the start without leader election
+			return nil
+		default:
+			return errors.New("another hub leads")
+		}
+	})
 }
 
 // cacheFor are the options of the cache. A kind that is named in them has to exist: placements alone need no works.
@@ -284,17 +281,17 @@ func (p *parts) beat(controllers []string) error {
 	return p.mgr.Add(h)
 }
 
-// serveWebhooks listens for Git hosts that say that a repository changed.
+// serveWebhooks listens to Git hosts, which announce that a repository changed. Only the leader does.
 func (p *parts) serveWebhooks() error {
 	if p.WebhookAddress == "" {
 		return nil
 	}
-	listener, err := net.Listen("tcp", p.WebhookAddress)
-	if err != nil {
-		return fmt.Errorf("listen for webhooks: %w", err)
+	if _, err := net.ResolveTCPAddr("tcp", p.WebhookAddress); err != nil {
+		return fmt.Errorf("--webhook-address %s: %w", p.WebhookAddress, err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/webhook/", source.Webhook{Secret: p.repositories.WebhookSecret, Trigger: p.repositories.Trigger})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
-	return p.mgr.Add(&manager.Server{Name: "webhooks", Server: server, Listener: listener, OnlyServeWhenLeader: true})
+	server := &http.Server{Addr: p.WebhookAddress, Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
+	// The port is opened by the leader: a Git host that reached a standby would wait for an answer in vain.
+	return p.mgr.Add(&manager.Server{Name: "webhooks", Server: server, OnlyServeWhenLeader: true})
 }
