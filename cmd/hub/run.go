@@ -19,7 +19,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -109,6 +108,16 @@ type parts struct {
 	deliveries   *hub.Deliveries
 	planner      *plan.Planner
 	repositories *fleetrepository.Repositories
+	works        *hub.Works
+}
+
+// index gives the index of live works, which the controllers that plan share.
+func (p *parts) index() (*hub.Works, error) {
+	var err error
+	if p.works == nil {
+		p.works, err = hub.WatchWorks(p.mgr)
+	}
+	return p.works, err
 }
 
 // controllers are all there are, by the name that --controllers knows them by.
@@ -116,19 +125,24 @@ var controllers = map[string]func(*parts) error{
 	"cluster":   func(p *parts) error { return cluster.Setup(p.mgr, cluster.Options{}) },
 	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
+		works, err := p.index()
+		if err != nil {
+			return err
+		}
 		p.repositories = &fleetrepository.Repositories{
-			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Config: p.mgr.GetConfig(),
+			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Config: p.mgr.GetConfig(),
 			Store: p.store, Deliveries: p.deliveries, Planner: p.planner,
 			HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Now: time.Now,
 		}
 		return p.repositories.Setup(p.mgr)
 	},
 	"application": func(p *parts) error {
-		if err := hub.Index(context.Background(), p.mgr); err != nil {
+		works, err := p.index()
+		if err != nil {
 			return err
 		}
 		return (&application.Applications{
-			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
+			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
 			HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Now: time.Now,
 		}).Setup(p.mgr)
 	},
@@ -166,7 +180,7 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	mgr, err := newManager(config, o, selected)
+	mgr, err := newManager(config, o)
 	if err != nil {
 		return err
 	}
@@ -216,7 +230,7 @@ func (o *Options) config() (*rest.Config, error) {
 	return config, nil
 }
 
-func newManager(cfg *rest.Config, o Options, controllers []string) (ctrl.Manager, error) {
+func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 	address := func(a string) string {
 		if a == "" {
 			return "0"
@@ -232,9 +246,8 @@ func newManager(cfg *rest.Config, o Options, controllers []string) (ctrl.Manager
 		LeaderElectionNamespace:       cluster.SystemNamespace,
 		LeaderElectionReleaseOnCancel: true,
 		Controller:                    config.Controller{SkipNameValidation: &o.SeveralHubs},
-		Cache:                         cacheFor(controllers),
-		// Secrets are read when they are needed and never kept.
-		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
+		// Secrets are read when they are needed and never kept. Works are read from their index.
+		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &workv1.ManifestWork{}}}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the hub: %w", err)
@@ -250,14 +263,6 @@ func newManager(cfg *rest.Config, o Options, controllers []string) (ctrl.Manager
 			return errors.New("another hub leads")
 		}
 	})
-}
-
-// cacheFor are the options of the cache. A kind that is named in them has to exist: placements alone need no works.
-func cacheFor(controllers []string) cache.Options {
-	if placementsAlone(controllers) {
-		return cache.Options{}
-	}
-	return cache.Options{ByObject: map[client.Object]cache.ByObject{&workv1.ManifestWork{}: {Transform: hub.StripWork}}}
 }
 
 // placementsAlone: the API server may be another's, with the kinds of clusters and placements and nothing else of ours.
