@@ -29,7 +29,7 @@ metadata: {name: web, namespace: retail}
 spec:
   placementRef: {name: all}
   source: {path: charts/web}
-  helm: {values: {times: '${{ label "times" }}'}}
+  helm: {values: {times: '${{ label("times") }}'}}
 -- charts/web/Chart.yaml --
 apiVersion: v2
 name: web

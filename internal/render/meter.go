@@ -29,9 +29,6 @@ type limits struct {
 // costs seconds, and less than 300 MiB.
 var chartLimits = limits{steps: 4_000_000, levels: 10_000, value: 16 << 20, made: 256 << 20}
 
-// expressionLimits are for all fields of an application together, which are evaluated for each cluster.
-var expressionLimits = limits{steps: 50_000, levels: 500, value: 256 << 10, made: 4 << 20}
-
 const (
 	// maxActions in one template text: the parser needs some of the stack for each block that is nested.
 	maxActions = 50_000

@@ -175,47 +175,6 @@ func TestAPanicIsAFault(t *testing.T) {
 	}
 }
 
-func TestExpressionsAreBounded(t *testing.T) {
-	tests := map[string]struct{ expression, says string }{
-		"range":         {"${{ range 2000000000 }}${{ end }}", "takes more than 50000 steps"},
-		"recursion":     {"${{ define \"a\" }}${{ template \"a\" }}${{ end }}${{ template \"a\" }}", "nests templates and blocks more than"},
-		"printf":        {"${{ printf \"%0999999d\" 1 }}", "of more than 256 KiB in printf"},
-		"doubled":       {"${{ $s := \"a\" }}${{ range 64 }}${{ $s = print $s $s }}${{ end }}", "of more than 256 KiB in print"},
-		"replace":       {"${{ $s := printf \"%09999d\" 0 }}${{ replace \"0\" $s $s }}", "of more than 256 KiB in replace"},
-		"join":          {"${{ join (printf \"%0200000d\" 0) (list 1 2 3) }}", "of more than 256 KiB in join"},
-		"doubled lists": {"${{ $l := list 1 }}${{ range 64 }}${{ $l = list $l $l }}${{ end }}${{ $l }}", "of more than 256 KiB"},
-		"output":        {"${{ range 10000 }}${{ printf \"%0999d\" . }}${{ end }}", "of more than 256 KiB"},
-		"too many":      {strings.Repeat("${{ if 1 }}", 2000) + strings.Repeat("${{ end }}", 2000), "more than 1000 expressions"},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			in := input(t, "", "{source: {path: x}, helm: {values: {a: b}}}")
-			in.Application.Spec.Helm.ReleaseName = test.expression
-			f := faultOf(t, in)
-			if f.Reason != fleet.ExpressionFailed || !strings.Contains(f.Message, test.says) || f.Line == 0 {
-				t.Errorf("got %s %s %q, want %q", f.Reason, f.Position(), f.Message, test.says)
-			}
-		})
-	}
-	for name, values := range map[string]string{
-		"steps":  strings.Repeat("'${{ range 5000 }}${{ end }}', ", 50),
-		"memory": strings.Repeat("'${{ printf \"%0200000d\" 1 | len }}', ", 50),
-	} {
-		in := input(t, "", "{source: {path: x}, helm: {values: {a: ["+values+"]}}}")
-		if f := faultOf(t, in); f.Reason != fleet.ExpressionFailed || !strings.Contains(f.Message, "the expression, with those before it, ") || f.Line == 0 {
-			t.Errorf("%s of many fields: got %s %s %q", name, f.Reason, f.Position(), f.Message)
-		}
-	}
-	many := "'${{ cluster.name | upper | printf \"%s-x\" }}', "
-	if _, err := Resolve(input(t, "", "{source: {path: x}, helm: {values: {a: ["+strings.Repeat(many, 2000)+"]}}}")); err != nil {
-		t.Errorf("two thousand fields: %v", err)
-	}
-	in := input(t, "", "{source: {path: '${{ $l := list 1 }}${{ range 64 }}${{ $l = list $l $l }}${{ end }}x'}}")
-	if f := faultOf(t, in); f.Reason != fleet.ExpressionFailed {
-		t.Errorf("got %s %q", f.Reason, f.Message)
-	}
-}
-
 func TestSchemasAreBounded(t *testing.T) {
 	const tooMuch = "the schema takes more than 1000000 steps"
 	doubling := func(keyword string) string {

@@ -12,14 +12,11 @@ import (
 	"time"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
-	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
-	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
 	"k8s.io/apimachinery/pkg/types"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
@@ -45,11 +42,11 @@ func (r *Applications) claims(ctx context.Context, a *plan.Application, delivere
 	a.Claim(holder, planned, givesUp)
 	a.NoteHandovers(func(cluster string, object fleet.ObjectKey) fleet.Owner {
 		if delivered == nil { // the hub has just started: the owner that has it may want it, and so may others
-			return cmp.Or(r.anotherWith(ctx, a, cluster, object, renames, &failed), rollout.UnknownOwner)
+			return cmp.Or(r.anotherWith(a, cluster, object, renames), rollout.UnknownOwner)
 		}
 		return delivered.Wanted(cluster, object, a.Owner())
 	}, func(cluster string, object fleet.ObjectKey) []fleet.LiveWork {
-		return r.liveWith(ctx, cluster, object, renames, &failed)
+		return r.liveWith(cluster, object, renames)
 	})
 	if failed != nil {
 		return fmt.Errorf("look up the claims of %s: %w", a.Key(), failed)
@@ -57,25 +54,14 @@ func (r *Applications) claims(ctx context.Context, a *plan.Application, delivere
 	return nil
 }
 
-// liveWith are the works on a cluster that hold an object.
-func (r *Applications) liveWith(ctx context.Context, cluster string, object fleet.ObjectKey, renames fleet.Renames, failed *error) []fleet.LiveWork {
-	works, err := r.worksWith(ctx, cluster, object)
-	*failed = errors.Join(*failed, err)
-	return liveOf(works, renames)
-}
-
-// liveOf are the facts of works, those of a renamed application counted as of the one that has its place.
-func liveOf(works []workv1.ManifestWork, renames fleet.Renames) []fleet.LiveWork {
-	live := make([]fleet.LiveWork, 0, len(works))
-	for i := range works {
-		live = append(live, hub.LiveWork(&works[i]))
-	}
-	return renames.Works(live)
+// liveWith are the works on a cluster that hold an object; those of a renamed application count as of the one that has its place.
+func (r *Applications) liveWith(cluster string, object fleet.ObjectKey, renames fleet.Renames) []fleet.LiveWork {
+	return renames.Works(r.Works.Holding(cluster, object))
 }
 
 // anotherWith is another owner whose work holds an object on a cluster, or the zero Owner.
-func (r *Applications) anotherWith(ctx context.Context, a *plan.Application, cluster string, object fleet.ObjectKey, renames fleet.Renames, failed *error) fleet.Owner {
-	for _, lw := range r.liveWith(ctx, cluster, object, renames, failed) {
+func (r *Applications) anotherWith(a *plan.Application, cluster string, object fleet.ObjectKey, renames fleet.Renames) fleet.Owner {
+	for _, lw := range r.liveWith(cluster, object, renames) {
 		if !lw.Owner.IsZero() && lw.Owner != a.Owner() {
 			return lw.Owner
 		}
@@ -86,16 +72,16 @@ func (r *Applications) anotherWith(ctx context.Context, a *plan.Application, clu
 // holder is the live work that has the object on the cluster. When works of several applications hold it, which happens when
 // two take it in one moment, all of them find the same.
 func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Application, cluster string, object fleet.ObjectKey, renames fleet.Renames) (*fleet.LiveWork, error) {
-	works, err := r.worksWith(ctx, cluster, object)
-	if err != nil || len(works) == 0 {
-		return nil, err
+	works := r.Works.Holding(cluster, object)
+	if len(works) == 0 {
+		return nil, nil
 	}
 	owner := fleet.OwnerOf(me)
 	digest := owner.Digest()
-	if !slices.ContainsFunc(works, func(w workv1.ManifestWork) bool { return w.Labels[musterv1alpha1.OwnerLabel] != digest }) {
+	if !slices.ContainsFunc(works, func(lw fleet.LiveWork) bool { return lw.OwnerDigest != digest }) {
 		return &fleet.LiveWork{Cluster: cluster, Owner: owner}, nil // as nearly always
 	}
-	live := liveOf(works, renames)
+	live := renames.Works(works)
 	created := map[fleet.Owner]time.Time{owner: me.CreationTimestamp.Time}
 	for _, lw := range live {
 		if !lw.Owner.IsApplication() || lw.Owner == owner {
@@ -111,31 +97,14 @@ func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Applicatio
 	return work.NewClaims(live, created).Holder(cluster, object), nil
 }
 
-// worksWith are the works on a cluster that hold an object. They share memory with the cache.
-func (r *Applications) worksWith(ctx context.Context, cluster string, object fleet.ObjectKey) ([]workv1.ManifestWork, error) {
-	var list workv1.ManifestWorkList
-	err := r.Client.List(ctx, &list, client.InNamespace(cluster), client.MatchingFields{hub.ObjectIndex: hub.ObjectIndexKey(object)},
-		client.UnsafeDisableDeepCopy)
-	return list.Items, err
-}
-
 // contenders wakes the applications whose works hold an object of a work that has come or has changed: none of the two may
 // have seen the other's when it was planned.
-func (r *Applications) contenders(ctx context.Context, o client.Object) []reconcile.Request {
-	w, ok := o.(*workv1.ManifestWork)
-	if !ok {
-		return nil
-	}
+func (r *Applications) contenders(lw *fleet.LiveWork) []reconcile.Request {
 	var requests []reconcile.Request
-	for _, object := range hub.LiveWork(w).Objects {
-		works, err := r.worksWith(ctx, w.Namespace, object)
-		if err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "find works that hold the same object")
-			return requests
-		}
-		for i := range works {
-			if works[i].Labels[musterv1alpha1.OwnerLabel] != w.Labels[musterv1alpha1.OwnerLabel] {
-				requests = append(requests, applicationOf(&works[i])...)
+	for _, object := range lw.Objects {
+		for _, other := range r.Works.Holding(lw.Cluster, object) {
+			if other.OwnerDigest != lw.OwnerDigest {
+				requests = append(requests, applicationOf(&other)...)
 			}
 		}
 	}
@@ -143,12 +112,11 @@ func (r *Applications) contenders(ctx context.Context, o client.Object) []reconc
 }
 
 // applicationOf is the application of a work.
-func applicationOf(w *workv1.ManifestWork) []reconcile.Request {
-	owner := hub.LiveWork(w).Owner
-	if !owner.IsApplication() {
+func applicationOf(lw *fleet.LiveWork) []reconcile.Request {
+	if !lw.Owner.IsApplication() {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}}}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: lw.Owner.Namespace, Name: lw.Owner.Name}}}
 }
 
 // blocked remembers which applications wait for an object that another one has, or is to have, so that they are looked at again
