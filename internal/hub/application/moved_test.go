@@ -36,7 +36,7 @@ func TestTakeOver(t *testing.T) {
 	if diff := cmp.Diff(lost, out.world.Applications[0].Status.RecentRemovals); diff != "" {
 		t.Errorf("losses (-want +have):\n%s", diff)
 	}
-	if woken := r.ofWork(hub.WorkEvent{After: &r.Works.Of("retail/shop")[0]}); len(woken) != 2 || woken[1].Name != "store" {
+	if woken := r.ofWork(hub.WorkEvent{After: &r.Works.Of(fleet.OwnerOf(shop))[0]}); len(woken) != 2 || woken[1].Name != "store" {
 		t.Errorf("a work of the old name wakes %v", woken)
 	}
 }
