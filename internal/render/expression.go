@@ -20,17 +20,15 @@ const (
 	closeExpression = "}}"
 )
 
-// scope is what expressions can ask for, one cluster, and the meter of all that are evaluated for it.
+// scope is what expressions can ask for: one cluster.
 type scope struct {
 	cluster *clusterv1.ManagedCluster
-	meter   *meter
 }
 
 // expression is a text whose expressions are parsed. It is evaluated for one cluster at a time, and counts on from where the
 // scope's meter is.
 type expression struct {
 	scope    scope
-	meter    *meter
 	template *template.Template
 	// alone is true when the text is exactly one expression, whose value is captured with its type in result.
 	alone  bool
@@ -62,18 +60,7 @@ func (e evaluationError) Error() string { return e.message }
 func (e evaluationError) Unwrap() error { return e.cause }
 
 func newScope(cluster *clusterv1.ManagedCluster) scope {
-	return scope{cluster: cluster, meter: newMeter(expressionLimits)}
-}
-
-// functions are what expressions call, through the meter.
-func (e *expression) functions() template.FuncMap {
-	functions := e.meter.guards()
-	for name, value := range e.vocabulary() {
-		f := newFunction(name, value)
-		f.manner = deep
-		functions[name] = f.bind(e.meter)
-	}
-	return functions
+	return scope{cluster: cluster}
 }
 
 func (e *expression) vocabulary() template.FuncMap {
@@ -259,13 +246,8 @@ func (s scope) value(source string) (any, error) {
 
 func (e *expression) evaluate(s scope) (any, error) {
 	e.scope, e.result = s, nil
-	*e.meter = *s.meter // its functions are bound to its own
-	defer func() { *s.meter = *e.meter }()
-	out := output{meter: e.meter}
+	var out strings.Builder
 	if err := e.template.Execute(&out, nil); err != nil {
-		if e.meter.passed != nil {
-			return nil, fmt.Errorf("the expression, with those before it, %w", e.meter.passed)
-		}
 		return nil, evaluationError{executionMessage(err), err}
 	}
 	if e.alone {
@@ -278,9 +260,9 @@ func parseExpression(source string) (*expression, error) {
 	if strings.Count(source, openExpression) > maxExpressions {
 		return nil, fmt.Errorf("there are more than %d expressions in one text", maxExpressions)
 	}
-	e := &expression{meter: &meter{}}
+	e := &expression{}
 	t, err := template.New("expression").Delims(openExpression, closeExpression).
-		Option("missingkey=error").Funcs(e.functions()).Parse(source)
+		Option("missingkey=error").Funcs(e.vocabulary()).Parse(source)
 	if err != nil {
 		return nil, errors.New("the expression does not parse: " + parseMessage(err))
 	}
@@ -290,10 +272,6 @@ func parseExpression(source string) (*expression, error) {
 		e.alone = true
 		pipe.Cmds = append(pipe.Cmds, &parse.CommandNode{NodeType: parse.NodeCommand, Pos: pipe.Pos,
 			Args: []parse.Node{parse.NewIdentifier(capture).SetPos(pipe.Pos).SetTree(t.Tree)}})
-	}
-	p := &parsed{}
-	for _, t := range t.Templates() {
-		p.instrument(t.Tree, source, nil)
 	}
 	return e, nil
 }
@@ -405,7 +383,7 @@ func executionMessage(err error) string {
 	if errors.As(err, &known) {
 		return known.message
 	}
-	message := unmarked(templatePrefix.ReplaceAllString(err.Error(), ""))
+	message := templatePrefix.ReplaceAllString(err.Error(), "")
 	if at := executing.FindStringSubmatch(message); at != nil {
 		return "the expression fails at " + at[1] + ": " + message[len(at[0]):]
 	}
