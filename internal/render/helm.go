@@ -76,8 +76,8 @@ func (r *Renderer) helmJob(in Input, resolved *Resolved, s source) (job, error) 
 		return job{}, err
 	}
 	return job{
-		key: digestOf("helm", c.key, values.digest, run.release.Name, run.release.Namespace, string(run.hooks), facts),
-		run: run.objects,
+		key:    digestOf("helm", c.key, values.digest, run.release.Name, run.release.Namespace, string(run.hooks), facts),
+		run:    run.objects,
 		values: values.from,
 	}, nil
 }
