@@ -138,7 +138,7 @@ kind: Application
 metadata: {name: escape, namespace: other}
 spec:
   placementRef: {name: escape}
-  source: {path: 'manifests/${{ label "tells-the-name-of-the-cluster" }}'}
+  source: {path: 'manifests/${{ label("tells-the-name-of-the-cluster") }}'}
   destination: {namespace: other}
 `
 

@@ -165,13 +165,13 @@ func Headline(faults []Fault) string {
 
 // FaultGroup is one fault on one or more clusters.
 type FaultGroup struct {
-	// Fault without cluster and remedy, if there are several clusters; its message then says <cluster> for their names.
+	// Fault without cluster and remedy, if there are several clusters; its message then says "the cluster" for their names.
 	Fault
 	Clusters []string // none for a fault of the whole application, or of no application
 	Remedies []string // each once
 }
 
-// GroupFaults puts together what differs in nothing but the cluster, in the order in which the first of each stands.
+// GroupFaults groups the faults that differ only in the cluster, in the order in which the first of each group stands.
 func GroupFaults(faults []Fault) []FaultGroup {
 	type cause struct {
 		reason                           Reason
@@ -203,7 +203,7 @@ func GroupFaults(faults []Fault) []FaultGroup {
 	return groups
 }
 
-// withoutName is a text that says <cluster> wherever it names the cluster.
+// withoutName is a text that says "the cluster" wherever it names the cluster.
 func withoutName(text, cluster string) string {
 	if cluster == "" {
 		return text
@@ -211,11 +211,10 @@ func withoutName(text, cluster string) string {
 	var b strings.Builder
 	before, after, found := strings.Cut(text, cluster)
 	for ; found; before, after, found = strings.Cut(after, cluster) {
-		b.WriteString(before)
 		if endsInName(before) || beginsInName(after) {
-			b.WriteString(cluster) // edge-1 is no part of edge-10
+			b.WriteString(before + cluster) // edge-1 is no part of edge-10
 		} else {
-			b.WriteString("<cluster>")
+			b.WriteString(strings.TrimSuffix(before, "cluster ") + "the cluster")
 		}
 	}
 	b.WriteString(before)

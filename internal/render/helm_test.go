@@ -143,9 +143,9 @@ data: {values: {{ toJson .Values | quote }}, big: "{{ .Values.big }}"}
 	content := mustRender(t, New(1<<20), input(t, archive, `
 source: {path: chart}
 helm:
-  valuesFiles: ["chart:ci/extra.yaml", values.yaml, {path: 'values/${{ label "region" }}.yaml', optional: true}, {path: none.yaml, optional: true}]
+  valuesFiles: ["chart:ci/extra.yaml", values.yaml, {path: 'values/${{ label("region") }}.yaml', optional: true}, {path: none.yaml, optional: true}]
   values: {c: {z: inline}}
-overrides: [{name: prod, clusterSelector: {}, helm: {values: {e: '${{ label "n" "7" | int }}'}}}]
+overrides: [{name: prod, clusterSelector: {}, helm: {values: {e: '${{ int(label("n", "7")) }}'}}}]
 `))
 	want := `"data":{"big":"1.2345678e+07","values":"{\"a\":\"chart\",\"b\":\"extra\",\"big\":12345678,\"c\":{\"x\":\"file\",\"z\":\"inline\"},\"d\":[3],\"e\":7}"}`
 	if got := texts(content)[0]; !strings.Contains(got, want) {
@@ -532,7 +532,7 @@ func BenchmarkHelmRender(b *testing.B) {
 // BenchmarkRemembered renders what was rendered before, for another cluster.
 func BenchmarkRemembered(b *testing.B) {
 	r := New(64 << 20)
-	in := input(b, subcharts, `{source: {path: parent}, helm: {values: {letters: {z: '${{ label "region" }}'}}}}`)
+	in := input(b, subcharts, `{source: {path: parent}, helm: {values: {letters: {z: '${{ label("region") }}'}}}}`)
 	for range b.N {
 		mustRender(b, r, in)
 	}
