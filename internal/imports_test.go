@@ -44,7 +44,7 @@ var table = map[string]struct {
 }
 
 // clients are modules that talk to an API server, or run controllers.
-var clients = []string{"k8s.io/client-go", "k8s.io/kubectl", "sigs.k8s.io/controller-runtime", "helm.sh/helm/v3/pkg/action", "helm.sh/helm/v3/pkg/kube"}
+var clients = []string{"k8s.io/client-go", "k8s.io/kubectl", "sigs.k8s.io/controller-runtime", "helm.sh/helm/v4/pkg/action", "helm.sh/helm/v4/pkg/kube"}
 
 // pure are the folders that take values and return values.
 var pure = []string{
