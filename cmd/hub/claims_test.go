@@ -197,7 +197,7 @@ func exchange(f *theFleet) {
 		configMapFile("manifests/a/second.yaml", "second", "color", "red") + configMapFile("manifests/b/more.yaml", "more", "color", "red"))
 	f.expectRow("retail/a-first", "one", "Faulty", "ObjectClaimed", "ConfigMap claims/second")
 	f.expectRow("retail/b-second", "one", "Faulty", "ObjectClaimed", "ConfigMap claims/more")
-	f.expectFault("ObjectClaimed", "which gives objects in return: move them in one direction first")
+	f.expectFault("ObjectClaimed", "which gives objects in return: hand them over in one direction first")
 	f.push("-- manifests/a/second.yaml --\n" + deleted + configMapFile("manifests/a/another.yaml", "another", "color", "red") +
 		configMapFile("manifests/b/own.yaml", "second", "color", "red"))
 	f.expectReady("retail/a-first")

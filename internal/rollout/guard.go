@@ -1,7 +1,6 @@
 package rollout
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,12 +62,12 @@ type guard struct {
 
 // lossGuard is the guard of this step. Only changes that lose something need it: it looks at every live work.
 func (d *decider) lossGuard() *guard {
-	if d.guarded == nil {
-		d.guarded = &guard{off: d.in.MaxClusterPercent >= 100, approved: d.isApproved()}
-		d.countClusters(d.guarded)
-		d.countObjects(d.guarded)
+	if d.loss == nil {
+		d.loss = &guard{off: d.in.MaxClusterPercent >= 100, approved: d.isApproved()}
+		d.countClusters(d.loss)
+		d.countObjects(d.loss)
 	}
-	return d.guarded
+	return d.loss
 }
 
 // isApproved is true when a person has approved the plan.
@@ -165,7 +164,7 @@ func (d *decider) recordedObjects(g *guard, had map[fleet.ObjectKey]int) int {
 }
 
 // noteLostObjects notes on every change what its cluster loses by it. An object that a new one of its kind and namespace comes
-// for, such as a generated ConfigMap of another name, is replaced and not lost.
+// for, such as a generated ConfigMap of another name, is replaced and not lost. Protected objects are guarded on their own.
 func (d *decider) noteLostObjects() {
 	onCluster := map[string][]*change{}
 	for i := range d.changes {
@@ -181,7 +180,7 @@ func (d *decider) noteLostObjects() {
 				continue
 			}
 			for _, key := range c.dropped {
-				if kind := kindIn(key); d.otherGets(c, key) || isKept(c.Live, key) {
+				if kind := kindIn(key); d.otherGets(c, key) || isKept(c.Live, key) || isProtected(key) {
 					continue
 				} else if arriving[kind] > 0 {
 					arriving[kind]--
@@ -218,15 +217,23 @@ func kindIn(key fleet.ObjectKey) fleet.ObjectKey {
 	return fleet.ObjectKey{Group: key.Group, Kind: key.Kind, Namespace: key.Namespace}
 }
 
-// guardCause is what the guard holds a change for.
-type guardCause int
+// guardCauses are what the guard objects to in a change.
+type guardCauses struct {
+	clusterLost, contentEmpty bool
+	lost, protected           []fleet.ObjectKey
+}
 
-const (
-	clusterLost guardCause = iota + 1
-	contentEmpty
-	objectsLost
-	protectedLost
-)
+func (d *decider) causes(c *change) guardCauses {
+	g := d.lossGuard()
+	if c.Action == work.Delete && g.lost[c.Cluster] && g.tooManyClusters {
+		return guardCauses{clusterLost: true}
+	}
+	causes := guardCauses{contentEmpty: !g.off && d.in.Emptied[c.Cluster] && len(c.lost) > 0, protected: d.protected(c)}
+	if g.tooManyObjects && !causes.contentEmpty {
+		causes.lost = g.lostBy(c)
+	}
+	return causes
+}
 
 // approved holds a loss that the guard objects to, until the plan that it belongs to is approved.
 func (d *decider) approved(c *change) objection {
@@ -238,19 +245,19 @@ func (d *decider) approved(c *change) objection {
 		return objection{}
 	}
 	message := ""
-	protected := d.protected(c)
-	switch {
-	case c.Action == work.Delete && g.lost[c.Cluster] && g.tooManyClusters:
-		c.cause, message = clusterLost, fmt.Sprintf("%s would leave %d of %d clusters", d.in.Owner, len(g.lost), g.clusters)
-	case !g.off && d.in.Emptied[c.Cluster] && len(c.lost) > 0:
-		c.cause, message = contentEmpty, fmt.Sprintf("the content for %s is empty: %d objects would be deleted", c.Cluster, len(c.lost))
-	case g.tooManyObjects && len(g.lostBy(c)) > 0:
-		c.cause, message = objectsLost, fmt.Sprintf("%s would lose %s", d.in.Owner, g.objectTally())
-	case len(protected) > 0:
-		c.cause, message = protectedLost, fmt.Sprintf("%s would be deleted", protected[0])
+	switch causes := d.causes(c); {
+	case causes.clusterLost:
+		message = fmt.Sprintf("%s would leave %d of %d clusters", d.in.Owner, len(g.lost), g.clusters)
+	case causes.contentEmpty:
+		message = fmt.Sprintf("the content for %s is empty: %d objects would be deleted", c.Cluster, len(c.lost))
+	case len(causes.protected) > 0:
+		message = fmt.Sprintf("%s would be deleted", causes.protected[0])
+	case len(causes.lost) > 0:
+		message = fmt.Sprintf("%s would lose %s", d.in.Owner, g.objectTally())
 	default:
 		return objection{}
 	}
+	c.guarded = true
 	return objection{Reason: ApprovalNeeded, Message: message}
 }
 
@@ -294,20 +301,25 @@ func (d *decider) guardHold() *GuardHold {
 	objects, protected := map[string]bool{}, map[string]bool{}
 	for i := range d.changes {
 		c := &d.changes[i]
-		switch c.cause {
-		case clusterLost:
-			clusters[c.Cluster] = true
-		case contentEmpty:
-			emptied[c.Cluster] = true
-		case objectsLost:
-			for _, key := range d.guarded.lostBy(c) {
-				objects[key.String()] = true
-			}
-		case protectedLost:
-			for _, key := range d.protected(c) {
-				protected[fmt.Sprintf("%s on %s", key, c.Cluster)] = true
-			}
+		if !c.guarded {
+			continue
 		}
+		causes := d.causes(c)
+		if causes.clusterLost {
+			clusters[c.Cluster] = true
+		}
+		if causes.contentEmpty {
+			emptied[c.Cluster] = true
+		}
+		for _, key := range causes.lost {
+			objects[key.String()] = true
+		}
+		for _, key := range causes.protected {
+			protected[fmt.Sprintf("%s on %s", key, c.Cluster)] = true
+		}
+	}
+	if len(clusters)+len(emptied)+len(objects)+len(protected) == 0 {
+		return nil
 	}
 	var parts []string
 	say := func(named map[string]bool, format string, values ...any) {
@@ -315,14 +327,10 @@ func (d *decider) guardHold() *GuardHold {
 			parts = append(parts, d.in.Owner.String()+" would "+fmt.Sprintf(format, values...))
 		}
 	}
-	g := cmp.Or(d.guarded, &guard{})
 	say(clusters, "leave %s", d.clusterTally())
 	say(emptied, "have no objects any more on %d clusters, for which its content is empty", len(emptied))
-	say(objects, "lose %s", g.objectTally())
+	say(objects, "lose %s", d.lossGuard().objectTally())
 	say(protected, "lose %d protected objects, the first is %s", len(protected), first(protected))
-	if len(parts) == 0 {
-		return nil
-	}
 	items := slices.Concat(sortedKeys(clusters), sortedKeys(emptied), sortedKeys(objects), sortedKeys(protected))
 	return &GuardHold{
 		Deletions: len(items), Clusters: len(clusters) + len(emptied), Items: items[:min(len(items), maxItems)],
@@ -339,13 +347,13 @@ func first(set map[string]bool) string {
 
 // clusterTally says how many clusters the owner would leave, and how many of those it has left before.
 func (d *decider) clusterTally() string {
-	g := cmp.Or(d.guarded, &guard{})
+	g := d.lossGuard()
 	text := fmt.Sprintf("%d of %d clusters", len(g.lost), g.clusters)
 	if len(g.left) > 0 {
 		text += fmt.Sprintf(", %d of them within the last day and without an approval", len(g.left))
 	}
 	for i := range d.changes {
-		if c := &d.changes[i]; c.cause == clusterLost && d.in.Emptied[c.Cluster] {
+		if c := &d.changes[i]; c.guarded && g.lost[c.Cluster] && d.in.Emptied[c.Cluster] {
 			return text + ", since its content is empty"
 		}
 	}

@@ -44,10 +44,10 @@ func (s Step) Recorded() []musterv1alpha1.Removal {
 
 // removal is what the changes of a step remove, has to be recorded and is not yet; nil when that is nothing.
 func (d *decider) removal(changes []change) *musterv1alpha1.Removal {
-	if d.guarded == nil || d.guarded.off || d.guarded.approved {
+	if d.loss == nil || d.loss.off || d.loss.approved {
 		return nil
 	}
-	g := d.guarded
+	g := d.loss
 	clusters, objects := map[string]bool{}, map[string]bool{}
 	for _, c := range changes {
 		if c.isDeletion() && g.lost[c.Cluster] && !g.left[c.Cluster] {

@@ -157,7 +157,7 @@ type change struct {
 	wanted  []fleet.ObjectKey // in the wanted work
 	dropped []fleet.ObjectKey // in the live work and not in the wanted one
 	lost    []fleet.ObjectKey // dropped, and deleted on the cluster; known once the guard is asked
-	cause   guardCause        // set when the guard holds it
+	guarded bool              // the guard holds it
 }
 
 // isDeletion is true for a change after which the work is gone, or about to go.
@@ -185,7 +185,7 @@ type decider struct {
 	// wantedOn are the clusters of the changes that have works in the plan, or not.
 	wantedOn map[string]bool
 	holders  holders
-	guarded  *guard // made for the first change that loses something
+	loss     *guard // made for the first change that loses something
 }
 
 func deciderOf(changes work.Changes, in Input) *decider {
