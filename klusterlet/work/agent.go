@@ -53,8 +53,13 @@ type Agent struct {
 	EvictionGracePeriod time.Duration
 	// EvictionAllowed says whether a work that is missing on the hub is proof that it is gone. Nil is OCM's rule: it is.
 	EvictionAllowed func(context.Context) (bool, error)
-	// RawFeedback reports maps and lists as JSON, as OCM's gate RawFeedbackJsonString does.
-	RawFeedback bool
+	// RawFeedback reports maps and lists as JSON, as OCM's gate RawFeedbackJsonString does, of MaxRawFeedback bytes at most: 1024.
+	RawFeedback    bool
+	MaxRawFeedback int
+	// MaxFeedbackWatch is how many resources are watched for rules with feedbackScrapeType Watch: 50. Beyond it, objects are polled.
+	MaxFeedbackWatch int
+	// Serving is called when the agent has read its works and begins to apply them. It may be nil.
+	Serving func()
 
 	hook func(step string) // called at the steps that a test stops the agent at
 }
@@ -136,7 +141,7 @@ func (e *engine) setDefaults() {
 	if e.AgentID == "" {
 		e.AgentID = e.HubHash
 	}
-	for value, standard := range map[*int]int{&e.Workers: 10, &e.Writers: 16} {
+	for value, standard := range map[*int]int{&e.Workers: 10, &e.Writers: 16, &e.MaxRawFeedback: 1024, &e.MaxFeedbackWatch: 50} {
 		if *value <= 0 {
 			*value = standard
 		}
@@ -304,6 +309,9 @@ func (e *engine) wake(works []string) {
 func (e *engine) serve(ctx context.Context) {
 	defer e.watches.stop()
 	e.watches.start(ctx)
+	if e.Serving != nil {
+		e.Serving()
+	}
 	var workers sync.WaitGroup
 	for range e.Workers {
 		workers.Go(func() {
