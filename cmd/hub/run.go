@@ -180,7 +180,7 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	mgr, err := newManager(config, o)
+	mgr, err := newManager(config, o, selected)
 	if err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ func (o *Options) config() (*rest.Config, error) {
 	return config, nil
 }
 
-func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
+func newManager(cfg *rest.Config, o Options, selected []string) (ctrl.Manager, error) {
 	address := func(a string) string {
 		if a == "" {
 			return "0"
@@ -242,7 +242,7 @@ func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 		Metrics:                       metricsserver.Options{BindAddress: address(o.MetricsAddress)},
 		HealthProbeBindAddress:        address(o.HealthAddress),
 		LeaderElection:                o.LeaderElection,
-		LeaderElectionID:              leaseName(controllers),
+		LeaderElectionID:              leaseName(selected),
 		LeaderElectionNamespace:       cluster.SystemNamespace,
 		LeaderElectionReleaseOnCancel: true,
 		Controller:                    config.Controller{SkipNameValidation: &o.SeveralHubs},
