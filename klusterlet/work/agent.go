@@ -128,8 +128,9 @@ func (a *Agent) engine() (*engine, error) {
 	e := &engine{Agent: *a, memory: map[string]*memory{}, waits: map[request]int{}, claims: newClaims()}
 	e.setDefaults()
 	e.slots = make(chan struct{}, e.Writers)
-	e.queue = workqueue.NewTypedRateLimitingQueue(
-		workqueue.NewTypedItemExponentialFailureRateLimiter[request](200*time.Millisecond, e.RetryDelay))
+	e.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[request](200*time.Millisecond, e.RetryDelay),
+		workqueue.TypedRateLimitingQueueConfig[request]{Name: "manifestworks"})
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), workv1.AddToScheme(scheme)); err != nil {
 		return nil, err
@@ -192,7 +193,7 @@ func (e *engine) connectSpoke(scheme *runtime.Scheme) error {
 	e.discovery, errs[5] = discovery.NewDiscoveryClientForConfigAndClient(config, web)
 	var metadatas metadata.Interface
 	metadatas, errs[4] = metadata.NewForConfigAndClient(metadata.ConfigFor(config), web)
-	e.watches = newWatches(metadatas, func(work string) { e.queue.Add(request{name: work}) })
+	e.watches = newWatches(metadatas, e.MaxFeedbackWatch, func(work string) { e.queue.Add(request{name: work}) })
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
@@ -249,10 +250,14 @@ func (e *engine) workSeen(before, after any) {
 	switch {
 	case work == nil && old != nil:
 		work = old
+		worksKnown.Dec()
 		e.wake(e.claims.drop(old.Name))
 	case work != nil && old != nil && unchanged(old, work):
 		return
 	case work != nil:
+		if old == nil {
+			worksKnown.Inc()
+		}
 		e.wake(e.claims.set(work))
 	default:
 		return
