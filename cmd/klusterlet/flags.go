@@ -54,8 +54,8 @@ type Options struct {
 	MaxJSONRawLength, MaxFeedbackWatch int
 	CertificateSeconds                 int32
 	Verbosity                          int
-	// severalAgents run in this process, as in tests.
-	severalAgents bool
+	// serving is called when role work begins to apply; nil but in tests.
+	serving func()
 }
 
 // olderNames of flags are names that they had before, or that another agent of OCM has for the same.

@@ -19,7 +19,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -70,7 +69,14 @@ func Run(ctx context.Context, o Options) error {
 	}
 	if slices.Contains(o.Roles, roleWork) {
 		var serving atomic.Bool
-		run := func(ctx context.Context) error { return o.work(ctx, spoke, hub, func() { serving.Store(true) }) }
+		run := func(ctx context.Context) error {
+			return o.work(ctx, spoke, hub, func() {
+				serving.Store(true)
+				if o.serving != nil {
+					o.serving()
+				}
+			})
+		}
 		if err := errors.Join(mgr.Add(manager.RunnableFunc(run)), ready(mgr, roleWork, serving.Load)); err != nil {
 			return err
 		}
@@ -94,7 +100,6 @@ func (o *Options) newManager(ctx context.Context, spoke *rest.Config) (ctrl.Mana
 		LeaderElectionID:              o.leaseName(),
 		LeaderElectionNamespace:       o.Namespace,
 		LeaderElectionReleaseOnCancel: true,
-		Controller:                    config.Controller{SkipNameValidation: &o.severalAgents},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the agent: %w", err)
