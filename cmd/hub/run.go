@@ -19,7 +19,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -61,7 +60,7 @@ type Options struct {
 	Install bool
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
-	// LeaderElection lets one of several hubs work at a time.
+	// LeaderElection lets one at a time work of several hubs with the same controllers. The others are live and not ready.
 	LeaderElection bool
 	// Addresses to listen on; empty is not at all.
 	WebhookAddress, MetricsAddress, HealthAddress string
@@ -83,6 +82,8 @@ type Options struct {
 	Verbosity int
 	// SeveralHubs run in this process, as in tests: the names of controllers are then not unique in it.
 	SeveralHubs bool
+	// anyControllers allows combinations of controllers that are of use to tests only.
+	anyControllers bool
 }
 
 func (o *Options) flags(f *pflag.FlagSet) {
@@ -92,7 +93,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.LocalRepositories, "local-repositories", nil, "folders below which file:// repositories may be read; none by default")
 	f.BoolVar(&o.Install, "install", false, "put the CRDs, the admission policies and the rights of service account muster-system/muster-hub on the API server first, as an administrator")
 	f.StringVar(&o.HubCluster, "hub-cluster", "", "name of the managed cluster that is the hub itself, if it is one")
-	f.BoolVar(&o.LeaderElection, "leader-elect", false, "let one of several hubs work at a time")
+	f.BoolVar(&o.LeaderElection, "leader-elect", true, "let one at a time work of several hubs with the same controllers; the others are live, not ready, and take no webhooks")
 	f.StringVar(&o.WebhookAddress, "webhook-address", "", "address for webhooks of Git hosts, such as :8444; left out, none")
 	f.StringVar(&o.MetricsAddress, "metrics-address", "", "address for metrics; left out, none")
 	f.StringVar(&o.HealthAddress, "health-address", "", "address for /healthz and /readyz; left out, none")
@@ -116,6 +117,16 @@ type parts struct {
 	planner      *plan.Planner
 	repositories *fleetrepository.Repositories
 	presence     *hub.Presence
+	works        *hub.Works
+}
+
+// index gives the index of live works, which the controllers that plan share.
+func (p *parts) index() (*hub.Works, error) {
+	var err error
+	if p.works == nil {
+		p.works, err = hub.WatchWorks(p.mgr)
+	}
+	return p.works, err
 }
 
 // controllers are all there are, by the name that --controllers knows them by.
@@ -125,19 +136,24 @@ var controllers = map[string]func(*parts) error{
 	},
 	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
+		works, err := p.index()
+		if err != nil {
+			return err
+		}
 		p.repositories = &fleetrepository.Repositories{
-			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Config: p.mgr.GetConfig(),
+			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Config: p.mgr.GetConfig(),
 			Store: p.store, Deliveries: p.deliveries, Planner: p.planner,
 			HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Now: time.Now,
 		}
 		return p.repositories.Setup(p.mgr)
 	},
 	"application": func(p *parts) error {
-		if err := hub.Index(context.Background(), p.mgr); err != nil {
+		works, err := p.index()
+		if err != nil {
 			return err
 		}
 		return (&application.Applications{
-			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
+			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
 			HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Now: time.Now,
 		}).Setup(p.mgr)
 	},
@@ -163,8 +179,8 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if o.WebhookAddress != "" && !slices.Contains(selected, "fleetrepository") {
-		return errors.New("--webhook-address is of controller fleetrepository, which --controllers leaves out")
+	if err := o.check(selected); err != nil {
+		return err
 	}
 	config, err := o.config()
 	if err != nil {
@@ -177,6 +193,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	mgr, err := newManager(config, o, selected)
 	if err != nil {
+		return err
+	}
+	if err := o.prepareElection(ctx, mgr); err != nil {
 		return err
 	}
 	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
@@ -203,19 +222,6 @@ func Run(ctx context.Context, o Options) error {
 	return mgr.Start(ctx)
 }
 
-func selection(names []string) ([]string, error) {
-	all := slices.Sorted(maps.Keys(controllers))
-	if len(names) == 0 || slices.Contains(names, "*") {
-		return all, nil
-	}
-	for _, name := range names {
-		if controllers[name] == nil {
-			return nil, fmt.Errorf("there is no controller %q: --controllers takes %s, or *", name, strings.Join(all, ", "))
-		}
-	}
-	return slices.Compact(slices.Sorted(slices.Values(names))), nil
-}
-
 func (o *Options) config() (*rest.Config, error) {
 	config := o.Config
 	var err error
@@ -236,7 +242,7 @@ func (o *Options) config() (*rest.Config, error) {
 	return config, nil
 }
 
-func newManager(cfg *rest.Config, o Options, controllers []string) (ctrl.Manager, error) {
+func newManager(cfg *rest.Config, o Options, selected []string) (ctrl.Manager, error) {
 	address := func(a string) string {
 		if a == "" {
 			return "0"
@@ -248,31 +254,27 @@ func newManager(cfg *rest.Config, o Options, controllers []string) (ctrl.Manager
 		Metrics:                       metricsserver.Options{BindAddress: address(o.MetricsAddress)},
 		HealthProbeBindAddress:        address(o.HealthAddress),
 		LeaderElection:                o.LeaderElection,
-		LeaderElectionID:              "muster-hub",
+		LeaderElectionID:              leaseName(selected),
 		LeaderElectionNamespace:       cluster.SystemNamespace,
 		LeaderElectionReleaseOnCancel: true,
 		Controller:                    config.Controller{SkipNameValidation: &o.SeveralHubs},
-		Cache:                         cacheFor(controllers),
-		// Secrets are read when they are needed and never kept.
-		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
+		// Secrets are read when they are needed and never kept. Works are read from their index.
+		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &workv1.ManifestWork{}}}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the hub: %w", err)
 	}
-	for _, add := range []func(string, healthz.Checker) error{mgr.AddHealthzCheck, mgr.AddReadyzCheck} {
-		if err := add("ping", healthz.Ping); err != nil {
-			return nil, err
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, err
+	}
+	return mgr, mgr.AddReadyzCheck("leader", func(*http.Request) error {
+		select {
+		case <-mgr.Elected(): // closed from the start without leader election
+			return nil
+		default:
+			return errors.New("another hub leads")
 		}
-	}
-	return mgr, nil
-}
-
-// cacheFor are the options of the cache. A kind that is named in them has to exist: placements alone need no works.
-func cacheFor(controllers []string) cache.Options {
-	if placementsAlone(controllers) {
-		return cache.Options{}
-	}
-	return cache.Options{ByObject: map[client.Object]cache.ByObject{&workv1.ManifestWork{}: {Transform: hub.StripWork}}}
+	})
 }
 
 // placementsAlone: the API server may be another's, with the kinds of clusters and placements and nothing else of ours.
@@ -302,17 +304,17 @@ func (p *parts) beat(controllers []string) error {
 	return p.mgr.Add(h)
 }
 
-// serveWebhooks listens for Git hosts that say that a repository changed.
+// serveWebhooks listens to Git hosts, which announce that a repository changed. Only the leader does.
 func (p *parts) serveWebhooks() error {
 	if p.WebhookAddress == "" {
 		return nil
 	}
-	listener, err := net.Listen("tcp", p.WebhookAddress)
-	if err != nil {
-		return fmt.Errorf("listen for webhooks: %w", err)
+	if _, err := net.ResolveTCPAddr("tcp", p.WebhookAddress); err != nil {
+		return fmt.Errorf("--webhook-address %s: %w", p.WebhookAddress, err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/webhook/", source.Webhook{Secret: p.repositories.WebhookSecret, Trigger: p.repositories.Trigger})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
-	return p.mgr.Add(&manager.Server{Name: "webhooks", Server: server, Listener: listener, OnlyServeWhenLeader: true})
+	server := &http.Server{Addr: p.WebhookAddress, Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
+	// The port is opened by the leader: a Git host that reached a standby would wait for an answer in vain.
+	return p.mgr.Add(&manager.Server{Name: "webhooks", Server: server, OnlyServeWhenLeader: true})
 }
