@@ -137,7 +137,9 @@ func TestMassSilence(t *testing.T) {
 		t.Fatalf("%v were tainted", names)
 	}
 	a.cutOff(false, 0, 1, 2, 3)
-	eventually(t, func() string { return unless(pulse().Silence == nil, "they are heard again, and the Lease does not say so") })
+	eventually(t, func() string {
+		return unless(pulse().Silence == nil, "they are heard again, and the Lease does not say so")
+	})
 	h.expectEvent(cluster.ReasonMassSilenceEnded, "silence is judged again")
 
 	// The hub's own absence: it cannot reach its API server, and nobody else can. Then all are there again, but one.
