@@ -56,6 +56,7 @@ subjects:
 `
 
 func TestAuthority(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, tenant+team+clusterFile("one", "tier: edge")+placementFile("edge", everyEdge)+
 		other)
 	f.deliver()
@@ -138,7 +139,7 @@ kind: Application
 metadata: {name: escape, namespace: other}
 spec:
   placementRef: {name: escape}
-  source: {path: 'manifests/${{ label "tells-the-name-of-the-cluster" }}'}
+  source: {path: 'manifests/${{ label("tells-the-name-of-the-cluster") }}'}
   destination: {namespace: other}
 `
 

@@ -52,10 +52,11 @@ data:
 `
 
 func TestBadInputIsNamedAndNothingIsLost(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, tenant+clusterFile("one", "tier: edge, size: small")+clusterFile("two", "tier: edge, size: large")+
 		placementFile("edge", everyEdge)+
 		applicationFile("shop", "edge", "manifests/shop", "bad", "")+configMapFile("manifests/shop/config.yaml", "shop", "color", "red")+
-		applicationFile("web", "edge", "charts/web", "bad", `  helm: {values: {size: '${{ label "size" }}'}}`)+fmt.Sprintf(chart, "red", "huge"))
+		applicationFile("web", "edge", "charts/web", "bad", `  helm: {values: {size: '${{ label("size") }}'}}`)+fmt.Sprintf(chart, "red", "huge"))
 	f.deliver()
 	f.join("one")
 	f.join("two")
@@ -102,7 +103,7 @@ func malformedFile(f *theFleet) {
 	p := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "edge"}}
 	f.change(p, func() {}) // fails when it was pruned
 	f.push(applicationFile("shop", "edge", "manifests/shop", "bad", "") + placementFile("edge", everyEdge) +
-		applicationFile("web", "edge", "charts/web", "bad", `  helm: {values: {size: '${{ label "size" }}'}}`))
+		applicationFile("web", "edge", "charts/web", "bad", `  helm: {values: {size: '${{ label("size") }}'}}`))
 	f.expectReady("retail/shop")
 	f.expectReady("retail/web")
 	f.expectRepository("Ready", metav1.ConditionTrue, "Succeeded")

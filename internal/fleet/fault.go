@@ -37,19 +37,19 @@ const (
 	DecisionsIncomplete Reason = "DecisionsIncomplete" // decisions that do not add up yet
 
 	// Found while rendering.
-	ContentMissing   Reason = "ContentMissing"   // the source names no file or folder
-	ExpressionFailed Reason = "ExpressionFailed" // an expression that cannot be evaluated for this cluster
-	RenderFailed     Reason = "RenderFailed"     // the chart or overlay does not render
-	RenderTooCostly  Reason = "RenderTooCostly"  // a chart that takes more than one render may
-	HookRefused      Reason = "HookRefused"      // a chart with hooks, under the policy Refuse
-	NotDeterministic Reason = "NotDeterministic" // a template that uses random values or the time
-	UnknownKind      Reason = "UnknownKind"      // a kind that neither the cluster nor the plan has
-	ManifestInvalid  Reason = "ManifestInvalid"  // a manifest without kind or name, or twice the same
-	ManifestTooLarge Reason = "ManifestTooLarge" // one manifest over the limit of a work
-	ObjectClaimed    Reason = "ObjectClaimed"    // another application has the object on this cluster
-	WorkForeign      Reason = "WorkForeign"      // a work of the planned name exists and is not ours
-	MoveInvalid      Reason = "MoveInvalid"      // muster.dev/moved-from names an application that has not moved
-	HubProtected     Reason = "HubProtected"     // an object that tenants may not deliver to the hub's own cluster
+	ContentMissing     Reason = "ContentMissing"     // the source names no file or folder
+	ExpressionFailed   Reason = "ExpressionFailed"   // an expression that cannot be evaluated for this cluster
+	RenderFailed       Reason = "RenderFailed"       // the chart or overlay does not render
+	RenderTooExpensive Reason = "RenderTooExpensive" // a chart or overlay that takes more time, memory or output than one render may
+	HookRefused        Reason = "HookRefused"        // a chart with hooks, under the policy Refuse
+	NotDeterministic   Reason = "NotDeterministic"   // a template that uses random values or the time
+	UnknownKind        Reason = "UnknownKind"        // a kind that neither the cluster nor the plan has
+	ManifestInvalid    Reason = "ManifestInvalid"    // a manifest without kind or name, or twice the same
+	ManifestTooLarge   Reason = "ManifestTooLarge"   // one manifest over the limit of a work
+	ObjectClaimed      Reason = "ObjectClaimed"      // another application has the object on this cluster
+	WorkForeign        Reason = "WorkForeign"        // a work of the planned name exists and is not ours
+	MoveInvalid        Reason = "MoveInvalid"        // muster.dev/moved-from names an application that has not moved
+	HubProtected       Reason = "HubProtected"       // an object that tenants may not deliver to the hub's own cluster
 
 	// Found on a cluster.
 	ApplyFailed Reason = "ApplyFailed" // the cluster refused an object
@@ -165,13 +165,13 @@ func Headline(faults []Fault) string {
 
 // FaultGroup is one fault on one or more clusters.
 type FaultGroup struct {
-	// Fault without cluster and remedy, if there are several clusters; its message then says <cluster> for their names.
+	// Fault without cluster and remedy, if there are several clusters; its message then says "the cluster" for their names.
 	Fault
 	Clusters []string // none for a fault of the whole application, or of no application
 	Remedies []string // each once
 }
 
-// GroupFaults puts together what differs in nothing but the cluster, in the order in which the first of each stands.
+// GroupFaults groups the faults that differ only in the cluster, in the order in which the first of each group stands.
 func GroupFaults(faults []Fault) []FaultGroup {
 	type cause struct {
 		reason                           Reason
@@ -203,7 +203,7 @@ func GroupFaults(faults []Fault) []FaultGroup {
 	return groups
 }
 
-// withoutName is a text that says <cluster> wherever it names the cluster.
+// withoutName is a text that says "the cluster" wherever it names the cluster.
 func withoutName(text, cluster string) string {
 	if cluster == "" {
 		return text
@@ -211,11 +211,10 @@ func withoutName(text, cluster string) string {
 	var b strings.Builder
 	before, after, found := strings.Cut(text, cluster)
 	for ; found; before, after, found = strings.Cut(after, cluster) {
-		b.WriteString(before)
 		if endsInName(before) || beginsInName(after) {
-			b.WriteString(cluster) // edge-1 is no part of edge-10
+			b.WriteString(before + cluster) // edge-1 is no part of edge-10
 		} else {
-			b.WriteString("<cluster>")
+			b.WriteString(strings.TrimSuffix(before, "cluster ") + "the cluster")
 		}
 	}
 	b.WriteString(before)

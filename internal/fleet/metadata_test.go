@@ -68,12 +68,15 @@ func TestGroupFaults(t *testing.T) {
 		got = append(got, strings.Join(g.Clusters, " ")+": "+g.Message+" "+strings.Join(g.Remedies, " "))
 	}
 	want := []string{
-		"edge-1 edge-2: <cluster> lacks a label, as edge-10 does; ask <cluster>. clusters/edge-1.yaml clusters/edge-2.yaml",
+		"edge-1 edge-2: the cluster lacks a label, as edge-10 does; ask the cluster. clusters/edge-1.yaml clusters/edge-2.yaml",
 		"edge-10: edge-10 lacks a label, as edge-10 does; ask edge-10. clusters/edge-10.yaml",
 		": of the whole ",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if two := fleet.GroupFaults([]fleet.Fault{fault("e-1", "it is missing on cluster e-1: ask", ""), fault("e-2", "it is missing on cluster e-2: ask", "")}); two[0].Message != "it is missing on the cluster: ask" {
+		t.Errorf("the clusters' fault is %q", two[0].Message)
 	}
 	if one := fleet.GroupFaults([]fleet.Fault{fault("edge-1", "edge-1 lacks it", "")}); !slices.Equal(one[0].Clusters, []string{"edge-1"}) || one[0].Message != "edge-1 lacks it" {
 		t.Errorf("a fault on one cluster is %+v", one[0])

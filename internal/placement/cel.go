@@ -1,24 +1,19 @@
 package placement
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"sync"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
-	"github.com/google/cel-go/ext"
 	"github.com/google/cel-go/interpreter"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
-	apiservercel "k8s.io/apiserver/pkg/cel"
-	"k8s.io/apiserver/pkg/cel/library"
 
-	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	"github.com/muster-io/muster/internal/expression"
 )
 
 // celBudget is what all expressions of one selector may cost for one cluster, in CEL's cost units; a single expression
@@ -30,27 +25,13 @@ const celBudget = uint64(celconfig.RuntimeCELCostBudget)
 // OCM has no such bound.
 const celFleetBudget = 2 * celBudget
 
-// celEnvironment is what placements' expressions may use: the variable managedCluster as JSON types it, its function
-// scores("resource"), strings' parseJSON(), and Kubernetes' libraries.
+// celEnvironment is what placements' expressions may use beyond the environment of all expressions: the variable managedCluster
+// as JSON types it, and its function scores("resource").
 var celEnvironment = sync.OnceValues(func() (*cel.Env, error) {
-	return cel.NewEnv(
+	return expression.Environment(
 		cel.Variable("managedCluster", cel.MapType(cel.StringType, cel.DynType)),
 		cel.Function("scores", cel.MemberOverload("cluster_scores",
 			[]*cel.Type{cel.DynType, cel.StringType}, cel.ListType(cel.DynType), cel.BinaryBinding(celScores))),
-		cel.Function("parseJSON", cel.MemberOverload("string_parse_json",
-			[]*cel.Type{cel.StringType}, cel.DynType, cel.UnaryBinding(celParseJSON))),
-		cel.OptionalTypes(),
-		ext.Strings(),
-		library.Lists(),
-		library.Regex(),
-		library.URLs(),
-		library.Quantity(),
-		cel.Function("quantity", cel.Overload("string_to_quantity", []*cel.Type{cel.StringType}, apiservercel.QuantityType, cel.UnaryBinding(celQuantity))),
-		cel.Function("isQuantity", cel.Overload("is_quantity_string", []*cel.Type{cel.StringType}, cel.BoolType, cel.UnaryBinding(celIsQuantity))),
-		library.IP(),
-		library.CIDR(),
-		library.Format(),
-		library.SemverLib(library.SemverVersion(1)),
 	)
 })
 
@@ -68,7 +49,7 @@ func (e *celExpression) String() string { return "cel " + e.text }
 func compileCEL(text string) (*celExpression, error) {
 	env, err := celEnvironment()
 	if err != nil {
-		return nil, fmt.Errorf("CEL environment: %w", err)
+		return nil, err
 	}
 	ast, issues := env.Compile(text)
 	if issues.Err() != nil {
@@ -79,10 +60,7 @@ func compileCEL(text string) (*celExpression, error) {
 	default:
 		return nil, &celError{fmt.Sprintf("%s: is %s, not bool", text, of), fmt.Sprintf("the CEL expression is %s, not bool", of)}
 	}
-	program, err := env.Program(ast,
-		cel.CostLimit(celconfig.PerCallLimit),
-		cel.CostTracking(celCost{}),
-		cel.InterruptCheckFrequency(celconfig.CheckFrequency))
+	program, err := expression.Program(env, ast, celCost{})
 	if err != nil {
 		return nil, fmt.Errorf("instantiation failed: %q: %w", text, err)
 	}
@@ -99,11 +77,7 @@ func (e *celError) Error() string { return "compilation failed: " + e.message }
 
 // notCompiled is the error of what is no expression, in OCM's words, which show it and point into it.
 func notCompiled(issues *cel.Issues) *celError {
-	var list []string
-	for _, issue := range issues.Errors() {
-		list = append(list, fmt.Sprintf("column %d: %s", issue.Location.Column()+1, issue.Message))
-	}
-	return &celError{issues.String(), "the CEL expression does not compile: " + strings.Join(list, "; ")}
+	return &celError{issues.String(), "the CEL expression does not compile: " + expression.Problems(issues)}
 }
 
 // plainCEL is the error on one line and without the expression, "" when it is none of celError's.
@@ -191,53 +165,12 @@ func celScores(receiver, resource ref.Val) ref.Val {
 	return types.NewRefValList(types.DefaultTypeAdapter, items)
 }
 
-// celParseJSON is "…".parseJSON().
-func celParseJSON(receiver ref.Val) ref.Val {
-	text, ok := receiver.Value().(string)
-	if !ok {
-		return types.MaybeNoSuchOverloadErr(receiver)
-	}
-	var value any
-	if err := json.Unmarshal([]byte(text), &value); err != nil {
-		return types.NewErr("parseJSON: %s", err.Error())
-	}
-	return types.DefaultTypeAdapter.NativeToValue(value)
-}
-
-// celQuantity and celIsQuantity are Kubernetes' functions without what no cost limit stops: texts that cost all memory to read.
-func celQuantity(text ref.Val) ref.Val {
-	s, ok := text.Value().(string)
-	if !ok {
-		return types.MaybeNoSuchOverloadErr(text)
-	}
-	q, err := clusterv1.ParseAmount(s)
-	if err != nil {
-		return types.WrapErr(err)
-	}
-	return apiservercel.Quantity{Quantity: &q}
-}
-
-func celIsQuantity(text ref.Val) ref.Val {
-	s, ok := text.Value().(string)
-	if !ok {
-		return types.MaybeNoSuchOverloadErr(text)
-	}
-	_, err := clusterv1.ParseAmount(s)
-	return types.Bool(err == nil)
-}
-
-// celCost is Kubernetes' cost of library calls, with those of parseJSON and scores.
-type celCost struct{ library.CostEstimator }
+// celCost is the cost of library calls, with that of scores.
+type celCost struct{ expression.Costs }
 
 // CallCost is the actual cost of one call, nil where the default of 1 fits.
 func (c celCost) CallCost(function, overload string, args []ref.Val, result ref.Val) *uint64 {
-	switch function {
-	case "parseJSON":
-		if text, ok := args[0].Value().(string); ok {
-			cost := uint64(len(text))/10 + 1
-			return &cost
-		}
-	case "scores":
+	if function == "scores" {
 		if list, ok := result.(traits.Lister); ok {
 			if n, ok := list.Size().(types.Int); ok {
 				cost := uint64(n) + 1
@@ -245,5 +178,5 @@ func (c celCost) CallCost(function, overload string, args []ref.Val, result ref.
 			}
 		}
 	}
-	return c.CostEstimator.CallCost(function, overload, args, result)
+	return c.Costs.CallCost(function, overload, args, result)
 }

@@ -194,7 +194,7 @@ metadata: {name: NAME, namespace: shop}
 spec:
   placementRef: {name: everywhere}
   source: {path: charts/NAME}
-  helm: {values: {region: "${{ label \"region\" }}"}}
+  helm: {values: {region: "${{ label(\"region\") }}"}}
   destination: {namespace: NAME, createNamespace: true}
 `
 	benchOverlayApplication = `apiVersion: muster.dev/v1alpha1
@@ -202,7 +202,7 @@ kind: Application
 metadata: {name: NAME, namespace: shop}
 spec:
   placementRef: {name: everywhere}
-  source: {path: "overlays/NAME/${{ label \"region\" }}"}
+  source: {path: "overlays/NAME/${{ label(\"region\") }}"}
   destination: {namespace: NAME, createNamespace: true}
 `
 	benchDeployment = `apiVersion: apps/v1

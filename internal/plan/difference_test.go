@@ -50,7 +50,7 @@ metadata: {name: web, namespace: retail}
 spec:
   placementRef: {name: shops}
   source: {path: charts/web}
-  helm: {values: {cluster: "${{ cluster.name }}", region: "${{ label \"region\" }}"}}
+  helm: {values: {cluster: "${{ cluster.name }}", region: "${{ label(\"region\") }}"}}
 -- charts/web/Chart.yaml --
 {apiVersion: v2, name: web, version: 1.0.0}
 -- charts/web/values.yaml --
@@ -193,7 +193,7 @@ func TestCompare(t *testing.T) {
 			why: "the group is not named by what only one of its clusters has",
 			changed: "-- charts/web/values.yaml --\nreplicas: 3\n-- applications/web.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: web, namespace: retail}\n" +
 				"spec:\n  placementRef: {name: shops}\n  source: {path: charts/web}\n" +
-				"  helm: {values: {cluster: \"${{ cluster.name }}\", region: \"${{ label \\\"region\\\" }}\"}}\n" +
+				"  helm: {values: {cluster: \"${{ cluster.name }}\", region: \"${{ label(\\\"region\\\") }}\"}}\n" +
 				"  overrides:\n  - name: america\n    clusterSelector: {labelSelector: {matchLabels: {region: us}}}\n    helm: {values: {unused: west}}\n",
 			want: []string{
 				"Changed application retail/web 3→3", "  a,b,c () overrides []", "    Changed ConfigMap retail/web",
@@ -205,7 +205,7 @@ func TestCompare(t *testing.T) {
 			why: "the group is named by the label that only its clusters have, and by the override",
 			changed: "-- applications/web.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: web, namespace: retail}\n" +
 				"spec:\n  placementRef: {name: shops}\n  source: {path: charts/web}\n" +
-				"  helm: {values: {cluster: \"${{ cluster.name }}\", region: \"${{ label \\\"region\\\" }}\"}}\n" +
+				"  helm: {values: {cluster: \"${{ cluster.name }}\", region: \"${{ label(\\\"region\\\") }}\"}}\n" +
 				"  overrides:\n  - name: america\n    clusterSelector: {labelSelector: {matchLabels: {region: us}}}\n    helm: {values: {region: west}}\n",
 			want: []string{
 				"Changed application retail/web 3→3", "  c (region=us) overrides [america]", "    Changed ConfigMap retail/web",
@@ -268,7 +268,7 @@ func TestCompare(t *testing.T) {
 			why: "a drift policy changes no object and no digest of them, and is a change",
 			changed: "-- applications/web.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: web, namespace: retail}\n" +
 				"spec:\n  placementRef: {name: shops}\n  source: {path: charts/web}\n  sync: {drift: Report}\n  deletion: {cluster: Orphan}\n" +
-				"  helm: {values: {cluster: \"${{ cluster.name }}\", region: \"${{ label \\\"region\\\" }}\"}}\n",
+				"  helm: {values: {cluster: \"${{ cluster.name }}\", region: \"${{ label(\\\"region\\\") }}\"}}\n",
 			want: []string{
 				"Changed application retail/web 3→3", "  deletion.cluster: Delete→Orphan", "  a,b,c () overrides []", "    drift: Correct→Report",
 			},

@@ -110,7 +110,7 @@ func TestExampleShowsEachKindOfContent(t *testing.T) {
 		"plain YAML":                  {"platform/baseline on k3s-dev-1", `"kind":"PriorityClass"`, "manifests/baseline"},
 		"a definition of a chart":     {"platform/ledger on ocp-staging-1", `"kind":"CustomResourceDefinition"`, "charts/ledger/crds"},
 		"an object of what it says":   {"platform/ledger on ocp-staging-1", `"kind":"Account"`, "charts/ledger/templates"},
-		"an expression in the values": {"platform/ledger on ocp-staging-1", `"environment":"staging"`, `${{ label "env" }}`},
+		"an expression in the values": {"platform/ledger on ocp-staging-1", `"environment":"staging"`, `${{ label("env") }}`},
 	} {
 		if !strings.Contains(works[row.on], row.holds) {
 			t.Errorf("%s (%s): %s does not hold %s:\n%s", name, row.why, row.on, row.holds, works[row.on])

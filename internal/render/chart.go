@@ -11,13 +11,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/muster-io/muster/internal/fleet"
-	"helm.sh/helm/v3/pkg/chart"
-	"helm.sh/helm/v3/pkg/chart/loader"
-	"helm.sh/helm/v3/pkg/chartutil"
-	"helm.sh/helm/v3/pkg/ignore"
+	"helm.sh/helm/v4/pkg/chart/loader/archive"
+	chart "helm.sh/helm/v4/pkg/chart/v2"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
+	"helm.sh/helm/v4/pkg/ignore"
 )
 
 // loadedChart is a chart as it is in the repository, never changed: each render works on a copy.
@@ -28,10 +28,9 @@ type loadedChart struct {
 	root  *chartPlace
 	// usesCapabilities is true when a template, or a value that is rendered as one, could look at the cluster's version or APIs.
 	usesCapabilities bool
-	// parsed are its templates: parsedKey -> parsedFile.
-	parsed   sync.Map
-	size     int64
-	unpacked int64 // bytes of its files, with those in archives
+	// orderRuns is how often it is rendered again to see whether it depends on the order of a Go map.
+	orderRuns int
+	size      int64
 }
 
 // chartPlace is where a chart and its subcharts are in the repository, by the name under which Helm speaks of them.
@@ -75,6 +74,7 @@ func readChart(tree fleet.Tree, dir string) (*loadedChart, error) {
 	sortDependencies(c.chart)
 	placeAliases(c.chart, c.root)
 	eachChart(c.chart, func(sub *chart.Chart) {
+		c.orderRuns = max(c.orderRuns, orderRunsOf(sub))
 		for _, file := range slices.Concat(sub.Templates, sub.Files) {
 			c.usesCapabilities = c.usesCapabilities || bytes.Contains(file.Data, []byte("Capabilities"))
 		}
@@ -106,12 +106,9 @@ func (c *loadedChart) loadArchive(tree fleet.Tree) error {
 	if err != nil {
 		return unreadable(c.dir, err)
 	}
-	files, err := loader.LoadArchiveFiles(bytes.NewReader(data))
+	files, err := archive.LoadArchiveFiles(bytes.NewReader(data))
 	if err != nil {
 		return c.invalid("", "the chart does not load: "+err.Error())
-	}
-	if err := c.check(files, "", 0); err != nil {
-		return err
 	}
 	if c.chart, err = loader.LoadFiles(files); err != nil {
 		return c.invalid("", "the chart does not load: "+err.Error())
@@ -129,59 +126,12 @@ func (c *loadedChart) loadFolder(tree fleet.Tree) error {
 	if err := w.folder(".", 0); err != nil {
 		return err
 	}
-	if err := c.check(w.files, "", 0); err != nil {
-		return err
-	}
 	for _, file := range w.files {
-		c.size += int64(len(file.Data))*3 + actionCost*actionBytes(string(file.Data)) + 256
+		c.size += int64(len(file.Data))*3 + 256
 		c.root.note(file)
 	}
 	if c.chart, err = loader.LoadFiles(w.files); err != nil {
 		return c.loadFault(err)
-	}
-	return nil
-}
-
-const (
-	// maxChart is the size of a chart with its subcharts, unpacked: Helm's own limit for one archive.
-	maxChart = 100 << 20
-	// maxPacked is how deep archives may be packed in archives. There are some that hold themselves.
-	maxPacked = 4
-)
-
-// parsedByHelm are the files of a chart that Helm parses as YAML when it loads it.
-var parsedByHelm = []string{"Chart.yaml", "Chart.lock", "values.yaml", "requirements.yaml", "requirements.lock"}
-
-// check finds what would become far larger than it is when Helm loads it. archive is the file that holds the files.
-func (c *loadedChart) check(files []*loader.BufferedFile, archive string, depth int) error {
-	refuse := func(name, message string) error {
-		if archive != "" {
-			name, message = archive, fmt.Sprintf("%s (%s)", message, name)
-		}
-		return fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: c.file(name), Message: message}
-	}
-	for _, file := range files {
-		if c.unpacked += int64(len(file.Data)); c.unpacked > maxChart {
-			return refuse(file.Name, fmt.Sprintf("the chart with its subcharts is larger than %s: list in .helmignore what it does not need", size(maxChart)))
-		}
-		if slices.Contains(parsedByHelm, path.Base(file.Name)) {
-			if err := fleet.DocumentFits(file.Data); err != nil {
-				return refuse(file.Name, err.Error())
-			}
-		}
-		if !strings.Contains(file.Name, "charts/") || path.Ext(file.Name) != ".tgz" {
-			continue
-		}
-		if depth == maxPacked {
-			return refuse(file.Name, "archives are packed in archives: unpack them")
-		}
-		below, err := loader.LoadArchiveFiles(bytes.NewReader(file.Data))
-		if err != nil {
-			continue // Helm says what is wrong with it
-		}
-		if err := c.check(below, cmp.Or(archive, file.Name), depth+1); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -207,7 +157,7 @@ type chartWalk struct {
 	tree  fleet.Tree
 	dir   string
 	rules *ignore.Rules
-	files []*loader.BufferedFile
+	files []*archive.BufferedFile
 }
 
 // maxLinks is how many links to folders may be followed below each other: more is a circle.
@@ -249,11 +199,7 @@ func (w *chartWalk) entry(name string, entry fs.DirEntry, links int) error {
 	if err != nil {
 		return unreadable(full, err)
 	}
-	if int64(len(data)) > loader.MaxDecompressedFileSize {
-		return fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: full,
-			Message: fmt.Sprintf("a chart file may have at most %d MiB: list it in .helmignore or take it out", loader.MaxDecompressedFileSize>>20)}
-	}
-	w.files = append(w.files, &loader.BufferedFile{Name: name, Data: bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))})
+	w.files = append(w.files, &archive.BufferedFile{Name: name, Data: bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))})
 	return nil
 }
 
@@ -276,7 +222,7 @@ func (c *loadedChart) loadFault(err error) error {
 }
 
 // note remembers where subcharts are, by reading the names out of their Chart.yaml.
-func (p *chartPlace) note(file *loader.BufferedFile) {
+func (p *chartPlace) note(file *archive.BufferedFile) {
 	below, ok := strings.CutPrefix(file.Name, "charts/")
 	if !ok {
 		return
@@ -305,7 +251,7 @@ func (p *chartPlace) note(file *loader.BufferedFile) {
 		at, dirs = child, rest[1:]
 	}
 	if len(dirs) == 1 && strings.HasSuffix(dirs[0], ".tgz") {
-		at.note(&loader.BufferedFile{Name: "charts/" + dirs[0], Data: file.Data})
+		at.note(&archive.BufferedFile{Name: "charts/" + dirs[0], Data: file.Data})
 	}
 }
 
@@ -474,8 +420,10 @@ func copyChart(c *chart.Chart) *chart.Chart {
 	if c.Metadata.Dependencies == nil {
 		metadata.Dependencies = nil
 	}
-	values, _ := cloneValue(c.Values).(map[string]any)
-	fresh := &chart.Chart{Metadata: &metadata, Lock: c.Lock, Templates: c.Templates, Files: c.Files, Schema: c.Schema, Values: values}
+	fresh := &chart.Chart{Metadata: &metadata, Lock: c.Lock, Templates: c.Templates, Files: c.Files, Schema: c.Schema, Values: c.Values}
+	if len(c.Dependencies()) > 0 { // imported values are merged into them
+		fresh.Values, _ = cloneValue(c.Values).(map[string]any)
+	}
 	for _, sub := range c.Dependencies() {
 		fresh.AddDependency(copyChart(sub))
 	}

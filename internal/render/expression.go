@@ -1,17 +1,21 @@
 package render
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
-	"reflect"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
-	"text/template"
-	"text/template/parse"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	"github.com/google/cel-go/common/types/traits"
+	"github.com/google/cel-go/interpreter"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	"github.com/muster-io/muster/internal/expression"
 )
 
 // The delimiters of an expression. They differ from Helm's and Prometheus', whose templates pass through untouched.
@@ -20,434 +24,386 @@ const (
 	closeExpression = "}}"
 )
 
-// scope is what expressions can ask for, one cluster, and the meter of all that are evaluated for it.
-type scope struct {
-	cluster *clusterv1.ManagedCluster
-	meter   *meter
-}
+// expressionBudget is what all expressions of one application may cost for one cluster, in CEL's cost units: about ten
+// milliseconds. The inline values of a large application cost some thousands.
+const expressionBudget uint64 = 100_000
 
-// expression is a text whose expressions are parsed. It is evaluated for one cluster at a time, and counts on from where the
-// scope's meter is.
-type expression struct {
-	scope    scope
-	meter    *meter
-	template *template.Template
-	// alone is true when the text is exactly one expression, whose value is captured with its type in result.
-	alone  bool
-	result any
-}
+// The variables of an application's expressions. They are separate variables, so that a wrong name is found when the
+// expression is compiled.
+const (
+	clusterName   = "cluster.name"
+	clusterLabels = "cluster.labels"
+	clusterClaims = "cluster.claims"
+)
 
-// expressionError is a failure that was put into words for the author of the expression.
-type expressionError struct{ message string }
-
-func (e expressionError) Error() string { return e.message }
-
-// ErrLabelMissing is behind the fault of a cluster that lacks a label which an expression asks for: its file is to be changed.
-var ErrLabelMissing = errors.New("the cluster lacks a label")
-
-type missingLabel struct{ expressionError }
-
-func (m missingLabel) Unwrap() error { return m.expressionError }
-
-func (missingLabel) Is(target error) bool { return target == ErrLabelMissing }
-
-// evaluationError is the failure of an expression in words for its author, with what caused it.
-type evaluationError struct {
-	message string
-	cause   error
-}
-
-func (e evaluationError) Error() string { return e.message }
-
-func (e evaluationError) Unwrap() error { return e.cause }
-
-func newScope(cluster *clusterv1.ManagedCluster) scope {
-	return scope{cluster: cluster, meter: newMeter(expressionLimits)}
-}
-
-// functions are what expressions call, through the meter.
-func (e *expression) functions() template.FuncMap {
-	functions := e.meter.guards()
-	for name, value := range e.vocabulary() {
-		f := newFunction(name, value)
-		f.manner = deep
-		functions[name] = f.bind(e.meter)
+// expressionEnvironment is the environment of all expressions with the facts of one cluster:
+//
+//	cluster.name, cluster.labels, cluster.claims
+//	label("key")  label("key", default)  the label, else the default, else a fault
+//	claim("key")  claim("key", default)  likewise
+var expressionEnvironment = sync.OnceValues(func() (*cel.Env, error) {
+	facts := cel.MapType(cel.StringType, cel.StringType)
+	options := []cel.EnvOption{
+		cel.Variable(clusterName, cel.StringType),
+		cel.Variable(clusterLabels, facts),
+		cel.Variable(clusterClaims, facts),
 	}
-	return functions
-}
-
-func (e *expression) vocabulary() template.FuncMap {
-	s := &e.scope
-	return template.FuncMap{
-		"print": fmt.Sprint, "printf": fmt.Sprintf, "println": fmt.Sprintln,
-		"html": template.HTMLEscaper, "js": template.JSEscaper, "urlquery": template.URLQueryEscaper,
-
-		"label":            s.label,
-		"claim":            s.claim,
-		"cluster":          s.facts,
-		optional + "label": func(key string) any { return orNil(s.labels(key)) },
-		optional + "claim": func(key string) any { return orNil(s.claims(key)) },
-		capture:            e.capture,
-
-		"upper":      strings.ToUpper,
-		"lower":      strings.ToLower,
-		"trim":       strings.TrimSpace,
-		"trimPrefix": func(prefix, s string) string { return strings.TrimPrefix(s, prefix) },
-		"trimSuffix": func(suffix, s string) string { return strings.TrimSuffix(s, suffix) },
-		"replace":    func(old, new, s string) string { return strings.ReplaceAll(s, old, new) },
-		"hasPrefix":  func(prefix, s string) bool { return strings.HasPrefix(s, prefix) },
-		"hasSuffix":  func(suffix, s string) bool { return strings.HasSuffix(s, suffix) },
-		"contains":   func(part, s string) bool { return strings.Contains(s, part) },
-		"split":      func(separator, s string) []string { return strings.Split(s, separator) },
-		"join":       join,
-		"quote":      func(value any) string { return strconv.Quote(fmt.Sprint(value)) },
-		"toString":   func(value any) string { return fmt.Sprint(value) },
-		"int":        toInt,
-		"float":      toFloat,
-		"bool":       toBool,
-		"list":       func(values ...any) []any { return values },
-		"default":    fallback,
-		"ternary":    ternary,
+	for function, variable := range map[string]string{"label": "labels", "claim": "claims"} {
+		options = append(options,
+			cel.Function(function,
+				cel.Overload(function+"_key", []*cel.Type{facts, cel.StringType}, cel.StringType, cel.BinaryBinding(factOf)),
+				cel.Overload(function+"_key_default", []*cel.Type{facts, cel.StringType, cel.DynType}, cel.DynType, cel.FunctionBinding(factOrDefault))),
+			cel.Macros(ofCluster(function, variable, 1), ofCluster(function, variable, 2)))
 	}
+	return expression.Environment(options...)
+})
+
+// ofCluster makes label("key") a call of label(cluster.labels, "key").
+func ofCluster(function, variable string, arguments int) cel.Macro {
+	return cel.GlobalMacro(function, arguments, func(e cel.MacroExprFactory, _ ast.Expr, args []ast.Expr) (ast.Expr, *cel.Error) {
+		facts := e.NewSelect(e.NewIdent("cluster"), variable)
+		return e.NewCall(function, append([]ast.Expr{facts}, args...)...), nil
+	})
 }
 
-// optional prefixes the forms of label and claim whose missing key a following default replaces.
-const optional = "optional_"
-
-// capture is the function through which the value of an expression leaves it with its type.
-const capture = "capture_"
-
-func (e *expression) capture(value any) any {
-	if !e.alone {
+func factOf(facts, key ref.Val) ref.Val {
+	value, ok := facts.(traits.Mapper).Find(key)
+	if ok {
 		return value
 	}
-	e.result = value
-	return ""
-}
-
-// facts of the cluster, for expressions such as cluster.name. Values of clusters come with ClusterValues.
-func (s *scope) facts() map[string]any {
-	labels := map[string]any{}
-	for key, value := range s.cluster.Labels {
-		labels[key] = value
+	if of, isFacts := facts.(*clusterFacts); isFacts {
+		return types.WrapErr(of.missed)
 	}
-	return map[string]any{"name": s.cluster.Name, "labels": labels}
+	return types.NewErr("no such key: %v", key)
 }
 
-func (s *scope) labels(key string) (string, bool) {
-	value, ok := s.cluster.Labels[key]
+func factOrDefault(args ...ref.Val) ref.Val {
+	if value, ok := args[0].(traits.Mapper).Find(args[1]); ok {
+		return value
+	}
+	return args[2]
+}
+
+// clusterFacts are the labels or the claims of a cluster. They remember which key was missing: CEL's own error for
+// cluster.labels.zone names the key and not what it is a key of.
+type clusterFacts struct {
+	traits.Mapper
+	kind   string // label or claim
+	missed *missingFact
+}
+
+func factsOf(kind string, facts map[string]string) *clusterFacts {
+	return &clusterFacts{Mapper: types.NewStringStringMap(types.DefaultTypeAdapter, facts), kind: kind}
+}
+
+// Find gives the value of a key.
+func (f *clusterFacts) Find(key ref.Val) (ref.Val, bool) {
+	value, ok := f.Mapper.Find(key)
+	if !ok {
+		name, _ := key.Value().(string)
+		f.missed = &missingFact{kind: f.kind, key: name}
+	}
 	return value, ok
 }
 
-func (s *scope) claims(key string) (string, bool) {
-	for _, claim := range s.cluster.Status.ClusterClaims {
-		if claim.Name == key {
-			return claim.Value, true
-		}
+// ErrLabelMissing is the error of a cluster that lacks a label which an expression asks for: its file is to be changed.
+var ErrLabelMissing = errors.New("the cluster lacks a label")
+
+// missingFact is the error of a key that a cluster does not have.
+type missingFact struct{ kind, key string }
+
+func (m *missingFact) Error() string { return "no such key: " + m.key }
+
+func (m *missingFact) Is(target error) bool { return target == ErrLabelMissing && m.kind == "label" }
+
+// sentence says what is missing and the next step.
+func (m *missingFact) sentence(cluster string) string {
+	if m.kind == "label" {
+		return fmt.Sprintf("label %q is missing on cluster %s: set it in the cluster's file, or give a default: label(%q, \"x\")", m.key, cluster, m.key)
 	}
-	return "", false
+	return fmt.Sprintf("claim %q is not reported by cluster %s: create the ClusterClaim there, or give a default: claim(%q, \"x\")", m.key, cluster, m.key)
 }
 
-func orNil(value string, ok bool) any {
-	if !ok {
-		return nil
-	}
-	return value
+// scope is one cluster for which the expressions of one application are evaluated, one after the other.
+type scope struct {
+	cluster        *clusterv1.ManagedCluster
+	labels, claims *clusterFacts
+	variables      map[string]any
+	left           uint64 // of the budget
 }
 
-func (s *scope) label(key string, or ...any) (any, error) {
-	if value, ok := s.labels(key); ok {
-		return value, nil
+func newScope(cluster *clusterv1.ManagedCluster) *scope {
+	claims := make(map[string]string, len(cluster.Status.ClusterClaims))
+	for _, claim := range cluster.Status.ClusterClaims {
+		claims[claim.Name] = claim.Value
 	}
-	if len(or) > 0 {
-		return or[0], nil
-	}
-	return nil, missingLabel{expressionError{
-		fmt.Sprintf("label %q is missing on cluster %s: set it in the cluster's file or give a default: label %q \"x\"", key, s.cluster.Name, key),
-	}}
-}
-
-func (s *scope) claim(key string, or ...any) (any, error) {
-	if value, ok := s.claims(key); ok {
-		return value, nil
-	}
-	if len(or) > 0 {
-		return or[0], nil
-	}
-	return nil, expressionError{fmt.Sprintf("claim %q is not reported by cluster %s: create the ClusterClaim there or give a default: claim %q \"x\"", key, s.cluster.Name, key)}
-}
-
-func join(separator string, values any) (string, error) {
-	list := reflect.ValueOf(values)
-	if list.Kind() != reflect.Slice {
-		return "", expressionError{"join wants a list"}
-	}
-	texts := make([]string, list.Len())
-	for i := range texts {
-		texts[i] = fmt.Sprint(list.Index(i).Interface())
-	}
-	return strings.Join(texts, separator), nil
-}
-
-func toInt(value any) (int64, error) {
-	number, err := strconv.ParseInt(strings.TrimSpace(fmt.Sprint(value)), 10, 64)
-	if err != nil {
-		return 0, expressionError{"int: the value is not a whole number"}
-	}
-	return number, nil
-}
-
-func toFloat(value any) (float64, error) {
-	number, err := strconv.ParseFloat(strings.TrimSpace(fmt.Sprint(value)), 64)
-	if err != nil {
-		return 0, expressionError{"float: the value is not a number"}
-	}
-	return number, nil
-}
-
-func toBool(value any) (bool, error) {
-	truth, err := strconv.ParseBool(strings.TrimSpace(fmt.Sprint(value)))
-	if err != nil {
-		return false, expressionError{"bool: the value is neither true nor false"}
-	}
-	return truth, nil
-}
-
-// fallback gives value, or or when value is missing or empty.
-func fallback(or any, value ...any) any {
-	if len(value) == 0 || value[0] == nil {
-		return or
-	}
-	if truth, ok := template.IsTrue(value[0]); ok && !truth {
-		return or
-	}
-	return value[0]
-}
-
-func ternary(yes, no any, condition bool) any {
-	if condition {
-		return yes
-	}
-	return no
+	s := &scope{cluster: cluster, labels: factsOf("label", cluster.Labels), claims: factsOf("claim", claims), left: expressionBudget}
+	s.variables = map[string]any{clusterName: cluster.Name, clusterLabels: s.labels, clusterClaims: s.claims}
+	return s
 }
 
 // text evaluates the expressions in a string to a string.
-func (s scope) text(source string) (string, error) {
-	value, err := s.value(source)
+func (s *scope) text(source string) (string, error) {
+	if !strings.Contains(source, openExpression) {
+		return source, nil
+	}
+	t, err := compiledTexts.compile(source)
 	if err != nil {
 		return "", err
 	}
-	if value == nil {
-		return "", nil
+	var b strings.Builder
+	for _, part := range t {
+		b.WriteString(part.plain)
+		if part.program == nil {
+			continue
+		}
+		value, err := s.evaluate(part)
+		if err != nil {
+			return "", err
+		}
+		written, err := part.written(value)
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(written)
 	}
-	return fmt.Sprint(value), nil
+	return b.String(), nil
 }
 
 // value evaluates the expressions in a string. A string that is exactly one expression gives that expression's value with
 // its type, any other string gives a string.
-func (s scope) value(source string) (any, error) {
+func (s *scope) value(source string) (any, error) {
 	if !strings.Contains(source, openExpression) {
 		return source, nil
 	}
-	e, err := idle.take(source)
+	t, err := compiledTexts.compile(source)
 	if err != nil {
 		return nil, err
 	}
-	defer idle.giveBack(source, e)
-	return e.evaluate(s)
-}
-
-func (e *expression) evaluate(s scope) (any, error) {
-	e.scope, e.result = s, nil
-	*e.meter = *s.meter // its functions are bound to its own
-	defer func() { *s.meter = *e.meter }()
-	out := output{meter: e.meter}
-	if err := e.template.Execute(&out, nil); err != nil {
-		if e.meter.passed != nil {
-			return nil, fmt.Errorf("the expression, with those before it, %w", e.meter.passed)
-		}
-		return nil, evaluationError{executionMessage(err), err}
+	if len(t) != 1 || t[0].program == nil {
+		return s.text(source)
 	}
-	if e.alone {
-		return e.result, nil
-	}
-	return out.String(), nil
-}
-
-func parseExpression(source string) (*expression, error) {
-	if strings.Count(source, openExpression) > maxExpressions {
-		return nil, fmt.Errorf("there are more than %d expressions in one text", maxExpressions)
-	}
-	e := &expression{meter: &meter{}}
-	t, err := template.New("expression").Delims(openExpression, closeExpression).
-		Option("missingkey=error").Funcs(e.functions()).Parse(source)
+	value, err := s.evaluate(t[0])
 	if err != nil {
-		return nil, errors.New("the expression does not parse: " + parseMessage(err))
+		return nil, err
 	}
-	e.template = t
-	allowDefaults(t.Root)
-	if pipe := only(t.Root); pipe != nil {
-		e.alone = true
-		pipe.Cmds = append(pipe.Cmds, &parse.CommandNode{NodeType: parse.NodeCommand, Pos: pipe.Pos,
-			Args: []parse.Node{parse.NewIdentifier(capture).SetPos(pipe.Pos).SetTree(t.Tree)}})
+	native, err := plainValue(value)
+	if err != nil {
+		return nil, t[0].fails(err.Error())
 	}
-	p := &parsed{}
-	for _, t := range t.Templates() {
-		p.instrument(t.Tree, source, nil)
-	}
-	return e, nil
+	return native, nil
 }
 
-// maxExpressions in one text: the parser needs some of the stack for each that is nested.
-const maxExpressions = 1000
-
-// idle keeps expressions that nobody evaluates at the moment: a thousand clusters ask for the same few.
-var idle = expressionCache{idle: map[string][]*expression{}}
-
-// idleExpressions bounds how many are kept.
-const idleExpressions = 4096
-
-type expressionCache struct {
-	mutex sync.Mutex
-	idle  map[string][]*expression
-	count int
-}
-
-func (c *expressionCache) take(source string) (*expression, error) {
-	if e := c.find(source); e != nil {
-		return e, nil
+func (s *scope) evaluate(p part) (ref.Val, error) {
+	s.labels.missed, s.claims.missed = nil, nil
+	value, details, err := p.program.Eval(s.variables)
+	var cost uint64
+	if details != nil && details.ActualCost() != nil {
+		cost = *details.ActualCost()
 	}
-	return parseExpression(source)
+	var cancelled interpreter.EvalCancelledError
+	if cost > s.left || errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded {
+		return nil, p.fails(fmt.Sprintf("with those before it, it costs more than %d of CEL's units: make it simpler", expressionBudget))
+	}
+	s.left -= cost
+	if err == nil {
+		return value, nil
+	}
+	for _, missed := range []*missingFact{s.labels.missed, s.claims.missed} {
+		if missed != nil && err.Error() == missed.Error() {
+			return nil, &expressionError{p.shown() + ": " + missed.sentence(s.cluster.Name), missed}
+		}
+	}
+	return nil, p.fails("fails: " + withoutQuotes(err.Error()))
 }
 
-func (c *expressionCache) find(source string) *expression {
+// expressionError is an error in words for the author of an expression.
+type expressionError struct {
+	message string
+	cause   error
+}
+
+func (e *expressionError) Error() string { return e.message }
+
+func (e *expressionError) Unwrap() error { return e.cause }
+
+// part is plain text, or an expression.
+type part struct {
+	plain   string
+	source  string // of the expression, as written between the delimiters
+	program cel.Program
+}
+
+// maxShown is how much of an expression a message shows.
+const maxShown = 120
+
+func (p part) shown() string {
+	source := strings.Join(strings.Fields(p.source), " ")
+	if len(source) > maxShown {
+		source = strings.ToValidUTF8(source[:maxShown], "") + " …"
+	}
+	return openExpression + " " + source + " " + closeExpression
+}
+
+func (p part) fails(why string) error { return &expressionError{message: p.shown() + ": " + why} }
+
+// written is a value as a part of a text.
+func (p part) written(value ref.Val) (string, error) {
+	switch value.Type() {
+	case types.StringType, types.IntType, types.UintType, types.DoubleType, types.BoolType, types.TimestampType, types.DurationType:
+		if text, ok := value.ConvertToType(types.StringType).Value().(string); ok {
+			return text, nil
+		}
+	}
+	return "", p.fails("gives " + value.Type().TypeName() + ", which cannot stand in a text: give a string, a number or a bool")
+}
+
+// plainValue is a value of CEL as JSON has it.
+func plainValue(value ref.Val) (any, error) {
+	switch v := value.(type) {
+	case types.Null:
+		return nil, nil
+	case types.Bool, types.Int, types.Uint, types.Double, types.String:
+		return v.Value(), nil
+	case types.Bytes:
+		return base64.StdEncoding.EncodeToString(v), nil
+	case traits.Mapper:
+		table := map[string]any{}
+		for it := v.Iterator(); it.HasNext() == types.True; {
+			key := it.Next()
+			name, ok := key.Value().(string)
+			if !ok {
+				return nil, errors.New("gives a map whose keys are not strings")
+			}
+			below, err := plainValue(v.Get(key))
+			if err != nil {
+				return nil, err
+			}
+			table[name] = below
+		}
+		return table, nil
+	case traits.Lister:
+		list := []any{}
+		for it := v.Iterator(); it.HasNext() == types.True; {
+			below, err := plainValue(it.Next())
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, below)
+		}
+		return list, nil
+	}
+	if text, ok := value.ConvertToType(types.StringType).Value().(string); ok && value.Type() != types.TypeType {
+		return text, nil // a time or a duration
+	}
+	return nil, fmt.Errorf("gives %s, which is no value of YAML: give a string, a number, a bool, a list or a map", value.Type().TypeName())
+}
+
+// compileText splits a text at its expressions and compiles them.
+func compileText(source string) ([]part, error) {
+	env, err := expressionEnvironment()
+	if err != nil {
+		return nil, err
+	}
+	var parts []part
+	for rest := source; rest != ""; {
+		plain, after, found := strings.Cut(rest, openExpression)
+		if plain != "" {
+			parts = append(parts, part{plain: plain})
+		}
+		if !found {
+			break
+		}
+		end := expressionEnd(after)
+		if end < 0 {
+			return nil, part{source: after}.fails("the closing " + closeExpression + " is missing")
+		}
+		p := part{source: after[:end]}
+		if p.program, err = p.compile(env); err != nil {
+			return nil, err
+		}
+		parts, rest = append(parts, p), after[end+len(closeExpression):]
+	}
+	return parts, nil
+}
+
+func (p part) compile(env *cel.Env) (cel.Program, error) {
+	compiled, issues := env.Compile(p.source)
+	if issues.Err() != nil {
+		problems := strings.ReplaceAll(expression.Problems(issues), "undeclared reference to 'cluster' (in container '')",
+			"of a cluster there are cluster.name, cluster.labels and cluster.claims")
+		return nil, p.fails("is not valid CEL, such as label(\"region\"), label(\"region\", \"none\") or cluster.name: " + problems)
+	}
+	return expression.Program(env, compiled, expression.Costs{})
+}
+
+// expressionEnd is where the closing delimiter stands, which neither a string nor a map of the expression holds; -1 if it is missing.
+func expressionEnd(text string) int {
+	depth := 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"' || c == '\'':
+			raw := i > 0 && strings.IndexByte("rR", text[i-1]) >= 0
+			if i = stringEnd(text, i, raw); i < 0 {
+				return -1
+			}
+		case c == '{':
+			depth++
+		case c == '}' && depth > 0:
+			depth--
+		case strings.HasPrefix(text[i:], closeExpression):
+			return i
+		}
+	}
+	return -1
+}
+
+// stringEnd is where the last quotation mark of a string literal stands, -1 if it is missing.
+func stringEnd(text string, begin int, raw bool) int {
+	mark := text[begin : begin+1]
+	if three := strings.Repeat(mark, 3); strings.HasPrefix(text[begin:], three) {
+		mark = three
+	}
+	for i := begin + len(mark); i < len(text); i++ {
+		switch {
+		case text[i] == '\\' && !raw:
+			i++
+		case strings.HasPrefix(text[i:], mark):
+			return i + len(mark) - 1
+		}
+	}
+	return -1
+}
+
+// compiledTexts are the texts that were compiled: a thousand clusters ask for the same few.
+var compiledTexts = textCache{texts: map[string]compiledText{}}
+
+// maxCompiledTexts bounds how many are kept.
+const maxCompiledTexts = 4096
+
+type textCache struct {
+	mutex sync.RWMutex
+	texts map[string]compiledText
+}
+
+type compiledText struct {
+	parts []part
+	err   error
+}
+
+func (c *textCache) compile(source string) ([]part, error) {
+	c.mutex.RLock()
+	known, ok := c.texts[source]
+	c.mutex.RUnlock()
+	if ok {
+		return known.parts, known.err
+	}
+	parts, err := compileText(source)
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	idle := c.idle[source]
-	if len(idle) == 0 {
-		return nil
+	if len(c.texts) >= maxCompiledTexts {
+		clear(c.texts)
 	}
-	c.idle[source] = idle[:len(idle)-1]
-	c.count--
-	return idle[len(idle)-1]
-}
-
-func (c *expressionCache) giveBack(source string, e *expression) {
-	e.scope, e.result = scope{}, nil
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	if c.count == idleExpressions {
-		clear(c.idle)
-		c.count = 0
-	}
-	c.idle[source] = append(c.idle[source], e)
-	c.count++
-}
-
-// only gives the pipeline of a template that is nothing but one expression.
-func only(root *parse.ListNode) *parse.PipeNode {
-	if len(root.Nodes) != 1 {
-		return nil
-	}
-	action, ok := root.Nodes[0].(*parse.ActionNode)
-	if !ok || len(action.Pipe.Decl) > 0 {
-		return nil
-	}
-	return action.Pipe
-}
-
-// allowDefaults lets label and claim answer nothing where default takes their answer: label "x" | default "y", and
-// default "y" (label "x"). Arguments are evaluated before the function, so that default itself would come too late.
-func allowDefaults(root parse.Node) {
-	walk(root, func(n parse.Node) {
-		pipe, ok := n.(*parse.PipeNode)
-		if !ok {
-			return
-		}
-		for i, command := range pipe.Cmds {
-			if !calls(command, "default") {
-				continue
-			}
-			if i > 0 {
-				makeOptional(pipe.Cmds[i-1])
-			}
-			for _, arg := range command.Args[1:] {
-				if below, ok := arg.(*parse.PipeNode); ok && len(below.Cmds) == 1 {
-					makeOptional(below.Cmds[0])
-				}
-			}
-		}
-	})
-}
-
-func makeOptional(command *parse.CommandNode) {
-	if len(command.Args) == 2 && (calls(command, "label") || calls(command, "claim")) {
-		name := command.Args[0].(*parse.IdentifierNode)
-		name.Ident = optional + name.Ident
-	}
-}
-
-func calls(command *parse.CommandNode, function string) bool {
-	name, ok := command.Args[0].(*parse.IdentifierNode)
-	return ok && name.Ident == function
-}
-
-var (
-	templatePrefix = regexp.MustCompile(`^template: expression:\d+(:\d+)?: `)
-	executing      = regexp.MustCompile(`^executing "expression" at <(.*?)>: `)
-)
-
-func parseMessage(err error) string { return templatePrefix.ReplaceAllString(err.Error(), "") }
-
-// executionMessage takes the words of an expression's error that are for its author.
-func executionMessage(err error) string {
-	var known expressionError
-	if errors.As(err, &known) {
-		return known.message
-	}
-	message := unmarked(templatePrefix.ReplaceAllString(err.Error(), ""))
-	if at := executing.FindStringSubmatch(message); at != nil {
-		return "the expression fails at " + at[1] + ": " + message[len(at[0]):]
-	}
-	return "the expression fails: " + message
-}
-
-// walk visits the nodes of a template.
-func walk(n parse.Node, visit func(parse.Node)) {
-	if n == nil || reflect.ValueOf(n).IsNil() {
-		return
-	}
-	visit(n)
-	switch n := n.(type) {
-	case *parse.ListNode:
-		for _, below := range n.Nodes {
-			walk(below, visit)
-		}
-	case *parse.ActionNode:
-		walk(n.Pipe, visit)
-	case *parse.TemplateNode:
-		walk(n.Pipe, visit)
-	case *parse.IfNode:
-		walkBranch(&n.BranchNode, visit)
-	case *parse.RangeNode:
-		walkBranch(&n.BranchNode, visit)
-	case *parse.WithNode:
-		walkBranch(&n.BranchNode, visit)
-	case *parse.PipeNode:
-		for _, command := range n.Cmds {
-			walk(command, visit)
-		}
-	case *parse.CommandNode:
-		for _, arg := range n.Args {
-			walk(arg, visit)
-		}
-	case *parse.ChainNode:
-		walk(n.Node, visit)
-	}
-}
-
-func walkBranch(n *parse.BranchNode, visit func(parse.Node)) {
-	walk(n.Pipe, visit)
-	walk(n.List, visit)
-	walk(n.ElseList, visit)
+	c.texts[source] = compiledText{parts, err}
+	return parts, err
 }

@@ -2,7 +2,6 @@ package render
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -12,23 +11,25 @@ import (
 	"sync"
 
 	"github.com/muster-io/muster/internal/fleet"
-	"helm.sh/helm/v3/pkg/chart"
-	"helm.sh/helm/v3/pkg/chartutil"
-	"helm.sh/helm/v3/pkg/release"
-	"helm.sh/helm/v3/pkg/releaseutil"
+	"helm.sh/helm/v4/pkg/chart/common"
+	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
+	chart "helm.sh/helm/v4/pkg/chart/v2"
+	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
+	release "helm.sh/helm/v4/pkg/release/v1"
+	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 )
 
 // helmVersion is what charts see as .Capabilities.HelmVersion.
-const helmVersion = "v3.22.0"
+const helmVersion = "v4.3.0"
 
 // helmRun is one render of one chart, without anything that differs between clusters that get the same.
 type helmRun struct {
 	chart        *loadedChart
 	values       *merged
-	release      chartutil.ReleaseOptions
-	capabilities *chartutil.Capabilities
+	release      common.ReleaseOptions
+	capabilities *common.Capabilities
 	hooks        musterv1alpha1.HookPolicy
 }
 
@@ -50,7 +51,7 @@ func (r *Renderer) helmJob(in Input, resolved *Resolved, s source) (job, error) 
 	if wants := c.chart.Metadata.KubeVersion; wants != "" && !chartutil.IsCompatibleRange(wants, apis.KubernetesVersion) {
 		return job{}, c.invalid("Chart.yaml", fmt.Sprintf("the chart wants Kubernetes %s and the cluster has %s", wants, apis.KubernetesVersion))
 	}
-	run := helmRun{chart: c, values: values, hooks: musterv1alpha1.HooksRefuse, release: chartutil.ReleaseOptions{
+	run := helmRun{chart: c, values: values, hooks: musterv1alpha1.HooksRefuse, release: common.ReleaseOptions{
 		Name: in.Application.Name, Namespace: namespaceOf(resolved.Application), Revision: 1, IsInstall: true,
 	}}
 	if helm := resolved.Application.Spec.Helm; helm != nil {
@@ -67,19 +68,16 @@ func (r *Renderer) helmJob(in Input, resolved *Resolved, s source) (job, error) 
 	} else {
 		apis = kubernetesAPIs() // the same for all, so that nothing of one cluster can reach another
 	}
+	if run.capabilities, err = capabilitiesOf(apis); err != nil {
+		return job{}, err
+	}
 	// The schema's fault names the layer of a value: it belongs to the layers and not to the values.
 	if _, err := remember(r.memo, "schema", values.key, func() (bool, int64, error) { return true, 0, run.checkSchema() }); err != nil {
 		return job{}, err
 	}
 	return job{
-		key: digestOf("helm", c.key, values.digest, run.release.Name, run.release.Namespace, string(run.hooks), facts),
-		run: func() ([]object, error) {
-			var err error
-			if run.capabilities, err = capabilitiesOf(apis); err != nil {
-				return nil, err
-			}
-			return run.objects()
-		},
+		key:    digestOf("helm", c.key, values.digest, run.release.Name, run.release.Namespace, string(run.hooks), facts),
+		run:    run.objects,
 		values: values.from,
 	}, nil
 }
@@ -102,8 +100,8 @@ func namespaceOf(app *musterv1alpha1.Application) string {
 }
 
 // capabilitiesOf tells a chart what the cluster is: its version, and each version and kind that it serves.
-func capabilitiesOf(apis *fleet.APIs) (*chartutil.Capabilities, error) {
-	version, err := chartutil.ParseKubeVersion(apis.KubernetesVersion)
+func capabilitiesOf(apis *fleet.APIs) (*common.Capabilities, error) {
+	version, err := common.ParseKubeVersion(apis.KubernetesVersion)
 	if err != nil {
 		return nil, fmt.Errorf("the cluster's version %q: %w", apis.KubernetesVersion, err)
 	}
@@ -117,17 +115,18 @@ func capabilitiesOf(apis *fleet.APIs) (*chartutil.Capabilities, error) {
 		seen[group] = true
 		seen[group+"/"+resource.Kind] = true
 	}
-	capabilities := chartutil.DefaultCapabilities.Copy()
+	capabilities := common.DefaultCapabilities.Copy()
 	capabilities.KubeVersion = *version
 	capabilities.APIVersions = slices.Sorted(maps.Keys(seen))
 	capabilities.HelmVersion.Version = helmVersion
 	capabilities.HelmVersion.GitCommit, capabilities.HelmVersion.GitTreeState, capabilities.HelmVersion.GoVersion = "", "", ""
+	capabilities.HelmVersion.KubeClientVersion = ""
 	return capabilities, nil
 }
 
 // objects renders the chart and reads the objects: CRDs first, then the templates' in Helm's order of installation.
 func (h helmRun) objects() ([]object, error) {
-	files, used, err := h.files()
+	files, used, err := h.render()
 	if err != nil {
 		return nil, err
 	}
@@ -143,47 +142,17 @@ func (h helmRun) objects() ([]object, error) {
 }
 
 // prepare copies the chart and settles which subcharts are on.
-func (h helmRun) prepare() (*chart.Chart, chartutil.Values, error) {
+func (h helmRun) prepare() (*chart.Chart, common.Values, error) {
 	copied := copyChart(h.chart.chart)
 	values, _ := cloneValue(h.values.values).(map[string]any)
-	if err := chartutil.ProcessDependenciesWithMerge(copied, values); err != nil {
+	if err := chartutil.ProcessDependencies(copied, values); err != nil {
 		return nil, nil, h.chart.invalid("Chart.yaml", "the dependencies' conditions and imports cannot be processed: "+withoutQuotes(err.Error()))
 	}
-	top, err := chartutil.ToRenderValuesWithSchemaValidation(copied, values, h.release, h.capabilities, true)
+	top, err := commonutil.ToRenderValuesWithSchemaValidation(copied, values, h.release, h.capabilities.Copy(), true) // a copy: its address differs between runs
 	if err != nil {
 		return nil, nil, h.chart.invalid("values.yaml", "the values do not fit the chart: a subchart's values must be a map")
 	}
 	return copied, top, nil
-}
-
-// outcome is what one run of the templates gave.
-type outcome struct {
-	files map[string]string
-	used  *chart.Chart // with the subcharts that are on
-	calls []call       // of random functions
-	err   error
-}
-
-// same tells whether two runs cannot be told apart.
-func (o outcome) same(other outcome) bool {
-	if o.err != nil && other.err != nil {
-		return o.err.Error() == other.err.Error()
-	}
-	return o.err == nil && other.err == nil && maps.Equal(o.files, other.files)
-}
-
-// run renders with one choice of what random functions give.
-func (h helmRun) run(m *meter, pick func(call) variant) outcome {
-	copied, top, err := h.prepare()
-	if err != nil {
-		return outcome{err: err}
-	}
-	files, calls, err := h.chart.execute(m, copied, top, pick)
-	var failed *templateError
-	if errors.As(err, &failed) {
-		err = h.templateFault(failed)
-	}
-	return outcome{files, copied, calls, err}
 }
 
 // manifests reads the rendered files, leaves out NOTES and partials, and deals with hooks.
@@ -283,45 +252,3 @@ func (h helmRun) crds(used *chart.Chart) ([]object, error) {
 	}
 	return objects, nil
 }
-
-// files renders the chart such that nothing random reaches the output, or says which call would.
-func (h helmRun) files() (map[string]string, *chart.Chart, error) {
-	a := h.run(newMeter(chartLimits), func(call) variant { return first })
-	if len(a.calls) > 0 && !a.same(h.run(newMeter(chartLimits), func(call) variant { return second })) {
-		return nil, nil, h.culprit(a)
-	}
-	return a.files, a.used, a.err
-}
-
-// culprit finds the first call that changes the output when it alone gives something else. All that it tries may take what one
-// run may; when that is not enough it names the first call of all.
-func (h helmRun) culprit(a outcome) error {
-	m := newMeter(chartLimits)
-	for _, suspect := range a.calls {
-		alone := h.run(m, func(c call) variant {
-			if c.key == suspect.key {
-				return second
-			}
-			return first
-		})
-		if m.passed != nil {
-			f := h.notDeterministic(a.calls[0])
-			f.Err = m.passed
-			return f
-		}
-		if !alone.same(a) {
-			return h.notDeterministic(suspect)
-		}
-	}
-	return h.notDeterministic(a.calls[0])
-}
-
-func (h helmRun) notDeterministic(c call) fleet.Fault {
-	message := fmt.Sprintf("%s gives another result every time: supply the value that the template asks for before it calls %s", c.function, c.function)
-	if c.inText {
-		message = fmt.Sprintf("a text that tpl renders here calls %s, which gives another result every time: give the result as a value", c.function)
-	}
-	return h.placed(fleet.Fault{Reason: fleet.NotDeterministic, ActionRequiredBy: fleet.User, Message: message}, c.template, c.line)
-}
-
-var errNoSchema = errors.New("a schema may refer to nothing outside its chart")

@@ -40,7 +40,7 @@ spec: {replicas: 5}
 `
 
 func TestKustomize(t *testing.T) {
-	content := mustRender(t, New(1<<20), input(t, overlay, `{source: {path: overlays}, kustomize: {path: '${{ label "env" }}'}}`))
+	content := mustRender(t, New(1<<20), input(t, overlay, `{source: {path: overlays}, kustomize: {path: '${{ label("env") }}'}}`))
 	want := []string{
 		`base/deployment.yaml {"apiVersion":"apps/v1","kind":"Deployment","metadata":{"labels":{"team":"shop"},"name":"prod-web","namespace":"shop"},"spec":{"replicas":5,"template":{"spec":{"volumes":[{"configMap":{"name":"prod-settings-4h2mbtbbt6"},"name":"s"}]}}}}`,
 		`base/kustomization.yaml {"apiVersion":"v1","data":{"a":"b"},"kind":"ConfigMap","metadata":{"labels":{"team":"shop"},"name":"prod-settings-4h2mbtbbt6","namespace":"shop"}}`,

@@ -293,7 +293,7 @@ func TestLinksAreFollowed(t *testing.T) {
 }
 
 func TestRendersAreShared(t *testing.T) {
-	spec := `{source: {path: chart}, helm: {values: {region: '${{ label "region" }}'}}}`
+	spec := `{source: {path: chart}, helm: {values: {region: '${{ label("region") }}'}}}`
 	archive := webChart + "-- chart/templates/cm.yaml --\n" + configMap + "data: {region: '{{ .Values.region }}'}\n"
 	r := New(64 << 20)
 	in := input(t, archive, spec)

@@ -248,7 +248,7 @@ func (r *Resolved) inlineFields() []inlineField {
 }
 
 // evaluateValue evaluates the strings of a value in place, and gives the value that replaces it.
-func (r *Resolved) evaluateValue(in Input, scope scope, path string, value any) (any, error) {
+func (r *Resolved) evaluateValue(in Input, scope *scope, path string, value any) (any, error) {
 	var err error
 	switch v := value.(type) {
 	case string:
