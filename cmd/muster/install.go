@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"helm.sh/helm/v3/pkg/chartutil"
-	"helm.sh/helm/v3/pkg/strvals"
+	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/strvals"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
@@ -79,7 +79,7 @@ func (o *chartOptions) merge(values map[string]any) error {
 
 // over puts values over others, maps merged.
 func over(values, more map[string]any) {
-	for key, value := range chartutil.MergeTables(more, values) {
+	for key, value := range commonutil.MergeTables(more, values) {
 		values[key] = value
 	}
 }

@@ -11,11 +11,14 @@ import (
 	"slices"
 	"strings"
 
-	"helm.sh/helm/v3/pkg/chart"
-	"helm.sh/helm/v3/pkg/chart/loader"
-	"helm.sh/helm/v3/pkg/chartutil"
-	"helm.sh/helm/v3/pkg/engine"
-	"helm.sh/helm/v3/pkg/releaseutil"
+	"helm.sh/helm/v4/pkg/chart/common"
+	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/loader/archive"
+	chart "helm.sh/helm/v4/pkg/chart/v2"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
+	"helm.sh/helm/v4/pkg/engine"
+	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/rest"
@@ -65,13 +68,13 @@ func Render(r Release, facts Facts) (Rendering, error) {
 
 // load reads a chart of the program. As `helm package --version --app-version` it sets both versions.
 func load(name, version string) (*chart.Chart, error) {
-	var files []*loader.BufferedFile
+	var files []*archive.BufferedFile
 	err := fs.WalkDir(charts.FS, name, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
 		data, err := charts.FS.ReadFile(file)
-		files = append(files, &loader.BufferedFile{Name: strings.TrimPrefix(file, name+"/"), Data: data})
+		files = append(files, &archive.BufferedFile{Name: strings.TrimPrefix(file, name+"/"), Data: data})
 		return err
 	})
 	if err != nil {
@@ -88,8 +91,8 @@ func load(name, version string) (*chart.Chart, error) {
 }
 
 func render(c *chart.Chart, r Release, facts Facts) (Rendering, error) {
-	capabilities := chartutil.DefaultCapabilities.Copy()
-	version, err := chartutil.ParseKubeVersion(cmp.Or(facts.KubernetesVersion, oldestKubernetes))
+	capabilities := common.DefaultCapabilities.Copy()
+	version, err := common.ParseKubeVersion(cmp.Or(facts.KubernetesVersion, oldestKubernetes))
 	if err != nil {
 		return Rendering{}, err
 	}
@@ -98,7 +101,7 @@ func render(c *chart.Chart, r Release, facts Facts) (Rendering, error) {
 	if wants, has := c.Metadata.KubeVersion, capabilities.KubeVersion.Version; wants != "" && !chartutil.IsCompatibleRange(wants, has) {
 		return Rendering{}, fmt.Errorf("it needs Kubernetes %s, and the cluster has %s: upgrade the cluster first", strings.TrimSuffix(wants, "-0"), has)
 	}
-	values, err := chartutil.ToRenderValues(c, r.Values, chartutil.ReleaseOptions{Name: r.Name, Namespace: r.Namespace, Revision: 1, IsInstall: true}, capabilities)
+	values, err := commonutil.ToRenderValues(c, r.Values, common.ReleaseOptions{Name: r.Name, Namespace: r.Namespace, Revision: 1, IsInstall: true}, capabilities)
 	if err != nil {
 		return Rendering{}, err
 	}

@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"helm.sh/helm/v3/pkg/lint"
-	"helm.sh/helm/v3/pkg/lint/support"
+	"helm.sh/helm/v4/pkg/chart/v2/lint"
+	"helm.sh/helm/v4/pkg/chart/v2/lint/support"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -118,7 +118,7 @@ func golden(t *testing.T, file, got string) {
 func TestLint(t *testing.T) {
 	for _, name := range []string{charts.Hub, charts.Klusterlet} {
 		for _, set := range sets {
-			linter := lint.AllWithKubeVersion(filepath.Join("..", "..", "charts", name), valuesOf(t, name, set), namespaceOf(name), nil)
+			linter := lint.RunAll(filepath.Join("..", "..", "charts", name), valuesOf(t, name, set), namespaceOf(name))
 			for _, m := range linter.Messages {
 				if m.Severity >= support.WarningSev {
 					t.Errorf("%s with %s values: %s", name, set, m)
