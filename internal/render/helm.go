@@ -197,7 +197,7 @@ func (h helmRun) manifests(files map[string]string) ([]object, error) {
 		}
 		file, _ := h.chart.locate(name)
 		for _, doc := range documentsOf(files[name]) {
-			found, err := readDocument(document{file: file, text: doc})
+			found, err := readRendered(file, doc)
 			if err != nil {
 				return nil, err
 			}
@@ -273,13 +273,11 @@ func (h helmRun) crds(used *chart.Chart) ([]object, error) {
 	var objects []object
 	for _, crd := range crds {
 		file, _ := h.chart.locate(crd.Filename)
-		for _, doc := range splitDocuments(file, string(crd.File.Data)) {
-			found, err := readDocument(doc)
-			if err != nil {
-				return nil, err
-			}
-			objects = append(objects, found...)
+		found, err := readText(file, string(crd.File.Data), func(fleet.YAML) error { return nil })
+		if err != nil {
+			return nil, err
 		}
+		objects = append(objects, found...)
 	}
 	return objects, nil
 }

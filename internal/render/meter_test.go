@@ -233,7 +233,7 @@ func TestAliasesAreBounded(t *testing.T) {
 	tests := map[string]struct{ archive, spec, at string }{
 		"manifest":     {"-- m/a.yaml --\n" + configMap + long, "{source: {path: m}}", "m/a.yaml:1"},
 		"deep":         {"-- m/a.yaml --\n" + configMap + many, "{source: {path: m}}", "m/a.yaml:1"},
-		"values file":  {webChart + "-- applications/shop/web/v.yaml --\n" + long, "{source: {path: chart}, helm: {valuesFiles: [v.yaml]}}", "applications/shop/web/v.yaml"},
+		"values file":  {webChart + "-- applications/shop/web/v.yaml --\n" + long, "{source: {path: chart}, helm: {valuesFiles: [v.yaml]}}", "applications/shop/web/v.yaml:1"},
 		"chart values": {webChart + "-- chart/values.yaml --\n" + long, "{source: {path: chart}}", "chart/values.yaml"},
 		"subchart":     {webChart + "-- chart/charts/a/Chart.yaml --\napiVersion: v2\nname: a\nversion: 1.0.0\n-- chart/charts/a/values.yaml --\n" + long, "{source: {path: chart}}", "chart/charts/a/values.yaml"},
 		"rendered":     {webChart + "-- chart/templates/a.yaml --\n" + configMap + long, "{source: {path: chart}}", "chart/templates/a.yaml"},

@@ -33,11 +33,14 @@ type treeFiles struct {
 	addedOrigins bool
 	// bytes and documents that were read so far.
 	bytes, documents int64
+	// absent are what kustomizations name and the tree does not hold, in order; verbatim the files that generators take as they are.
+	absent   []fleet.Fault
+	verbatim map[string]bool
 }
 
 var _ filesys.FileSystem = (*treeFiles)(nil)
 
-func newTreeFiles(tree fleet.Tree) *treeFiles { return &treeFiles{tree: tree, saw: reading{}} }
+func newTreeFiles(tree fleet.Tree) *treeFiles { return &treeFiles{tree: tree, saw: reading{}, verbatim: map[string]bool{}} }
 
 // How something is looked at: whether it is there, what the file says, what the folder holds.
 const (
@@ -134,6 +137,9 @@ func (t *treeFiles) ReadFile(p string) ([]byte, error) {
 		return nil, err
 	}
 	t.order = append(t.order, name)
+	if !t.verbatim[name] {
+		data = separated(data)
+	}
 	if err := t.count(name, data); err != nil {
 		return nil, err
 	}
@@ -141,6 +147,23 @@ func (t *treeFiles) ReadFile(p string) ([]byte, error) {
 		return t.examine(name, data)
 	}
 	return data, t.examineConfigs(name, data, func(text string) int { return lineOf(data, text) })
+}
+
+// separated puts separators between JSON objects that follow each other: Kustomize reads the first of them only, and kubectl all.
+func separated(data []byte) []byte {
+	if first := bytes.TrimLeft(data, " \t\r\n"); len(first) == 0 || first[0] != '{' {
+		return data
+	}
+	documents, err := fleet.ReadManifests(string(data))
+	if err != nil || len(documents) < 2 {
+		return data
+	}
+	var out bytes.Buffer
+	for _, y := range documents {
+		out.Write(y.JSON)
+		out.WriteString("\n---\n")
+	}
+	return out.Bytes()
 }
 
 // Kustomize reads a base each time that an overlay names it, and makes its objects anew: overlays that name each other twice
@@ -245,6 +268,9 @@ var loading = map[string][]string{
 	"patches": {"path"}, "patchesJson6902": {"path"}, "replacements": {"path"}, "openapi": {"path"},
 	"configMapGenerator": {"files", "envs", "env"}, "secretGenerator": {"files", "envs", "env"},
 }
+
+// building are the fields whose folders are overlays.
+var building = []string{"resources", "bases", "components"}
 
 // configuring are the fields through which it reads the configuration of plug-ins.
 var configuring = []string{"generators", "transformers", "validators"}
@@ -374,7 +400,30 @@ func (t *treeFiles) examineEntry(file, field, entry string, data []byte) error {
 	if clean == ".." || strings.HasPrefix(clean, "../") {
 		return t.refuse(file, lineOf(data, entry), entry+" leaves the repository")
 	}
+	if strings.HasSuffix(field, "Generator") {
+		t.verbatim[clean] = true
+	}
+	t.noteAbsent(file, field, entry, data)
 	return nil
+}
+
+// noteAbsent notes what a kustomization names and the tree does not hold: Kustomize's own errors name other things. What may be
+// written inline is no path.
+func (t *treeFiles) noteAbsent(file, field, entry string, data []byte) {
+	if strings.ContainsAny(entry, "{}=") || strings.Contains(entry, ": ") {
+		return
+	}
+	wanted := path.Join(path.Dir(file), entry)
+	message := ""
+	if info, _, err := t.stat(wanted); err != nil {
+		message = fmt.Sprintf("%s names %s, and %s is not in the repository: correct the name or add it", field, entry, wanted)
+	} else if info.IsDir() && slices.Contains(building, field) &&
+		!slices.ContainsFunc(kustomizationFiles, func(name string) bool { return t.Exists(path.Join(wanted, name)) }) {
+		message = fmt.Sprintf("%s names the folder %s, and %s holds no kustomization.yaml: name its files, or add one", field, entry, wanted)
+	}
+	if message != "" {
+		t.absent = append(t.absent, fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Line: lineOf(data, entry), Message: message})
+	}
 }
 
 // examineConfigs refuses remote files in the configuration of built-in plug-ins. It reads it as Kustomize reads resources.

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,12 +9,9 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/muster-io/muster/internal/fleet"
-	yamlv3 "go.yaml.in/yaml/v3"
-	"sigs.k8s.io/yaml"
 )
 
 // valuesFile is one parsed file of values.
@@ -190,54 +188,47 @@ func (f *valuesFile) line(path string) int {
 	return 0
 }
 
-// parseValues reads values as Helm does, and remembers the lines.
+// parseValues reads the one document of a values file, and remembers its lines. Helm reads the first document, and does not end
+// it with a newline first.
 func parseValues(file string, data []byte) (*valuesFile, error) {
+	documents, err := fleet.ReadYAML(string(data))
+	if err != nil {
+		return nil, yamlFault(fleet.RenderFailed, file, err)
+	}
 	f := &valuesFile{values: map[string]any{}, lines: map[string]int{}}
-	if err := fleet.DocumentFits(data); err != nil {
-		return nil, fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: file, Message: err.Error()}
+	if len(documents) == 0 {
+		return f, nil
 	}
-	if err := yaml.Unmarshal(data, &f.values); err != nil {
-		return nil, yamlFault(fleet.RenderFailed, file, 0, err)
+	invalid := fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file}
+	if len(documents) > 1 {
+		invalid.Line, invalid.Message = documents[1].Line, "a values file holds one document, and another one begins here: make it a file of its own"
+		return nil, invalid
 	}
-	var doc yamlv3.Node
-	if err := yamlv3.Unmarshal(data, &doc); err == nil && len(doc.Content) == 1 {
-		f.index(doc.Content[0], "")
+	if err := json.Unmarshal(documents[0].JSON, &f.values); err != nil {
+		invalid.Line, invalid.Message = documents[0].Line, "values must be a map"
+		return nil, invalid
+	}
+	if f.lines, _, err = documents[0].Lines(); err != nil {
+		return nil, yamlFault(fleet.RenderFailed, file, err)
 	}
 	return f, nil
 }
 
-func (f *valuesFile) index(n *yamlv3.Node, prefix string) {
-	if n.Kind != yamlv3.MappingNode {
-		return
+// yamlFault is the fault of a text that is not YAML; another fault stays as it is.
+func yamlFault(reason fleet.Reason, file string, err error) error {
+	var y *fleet.YAMLError
+	if !errors.As(err, &y) {
+		return err
 	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		p := prefix + n.Content[i].Value
-		f.lines[p] = n.Content[i].Line
-		f.index(n.Content[i+1], p+".")
+	f := fleet.Fault{Reason: reason, ActionRequiredBy: fleet.User, File: file, Line: y.Line, Message: "not valid YAML: " + y.Message, Err: err}
+	if errors.Is(err, fleet.ErrExpands) || errors.Is(err, fleet.ErrDocument) {
+		f.Reason, f.Message = fleet.ContentRefused, y.Message
 	}
+	return f
 }
 
-// yamlFault is the fault of YAML that does not parse. firstLine is the line of the file at which the YAML begins, from 1; 0
-// when the YAML is a whole file.
-func yamlFault(reason fleet.Reason, file string, firstLine int, err error) fleet.Fault {
-	message := err.Error()
-	for _, prefix := range []string{"error converting YAML to JSON: ", "error unmarshaling JSON: while decoding JSON: ", "yaml: ", "unmarshal errors:\n  "} {
-		message = strings.TrimPrefix(message, prefix)
-	}
-	message, _, _ = strings.Cut(message, "\n")
-	line := 0
-	if at := yamlLine.FindStringSubmatch(message); at != nil {
-		line, _ = strconv.Atoi(at[1])
-		line += max(firstLine-1, 0)
-		message = yamlLine.ReplaceAllString(message, "")
-	}
-	return fleet.Fault{Reason: reason, ActionRequiredBy: fleet.User, File: file, Line: line, Message: "not valid YAML: " + withoutQuotes(message)}
-}
-
-var (
-	yamlLine = regexp.MustCompile(`^line (\d+): `)
-	quoted   = regexp.MustCompile("`[^`]*`|\"[^\"]*\"|anchor '[^']*'")
-)
+// quoted is what parsers quote.
+var quoted = regexp.MustCompile("`[^`]*`|\"[^\"]*\"|anchor '[^']*'")
 
 // withoutQuotes takes what a parser quotes out of its message: faults never quote values.
 func withoutQuotes(message string) string { return quoted.ReplaceAllString(message, "…") }

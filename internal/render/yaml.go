@@ -85,14 +85,5 @@ func readManifestFile(tree fleet.Tree, file string) ([]object, error) {
 	if err != nil {
 		return nil, unreadable(file, err)
 	}
-	var objects []object
-	for _, doc := range splitDocuments(file, string(data)) {
-		doc.strict = true
-		found, err := readDocument(doc)
-		if err != nil {
-			return nil, err
-		}
-		objects = append(objects, found...)
-	}
-	return objects, nil
+	return readFile(file, string(data))
 }
