@@ -106,7 +106,7 @@ func (l *loader) roots() []string {
 
 // readConfiguration reads the one document of muster.yaml strictly.
 func readConfiguration(data []byte, config *musterv1alpha1.FleetConfiguration) error {
-	documents, err := ReadManifests(string(data))
+	documents, err := ReadYAML(string(data))
 	if err != nil {
 		return err
 	}

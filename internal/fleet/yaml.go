@@ -27,11 +27,11 @@ type YAML struct {
 }
 
 // ReadYAML reads the documents of a text by kubectl's rules, everywhere that Muster reads YAML: 2024-01-01 is text, yes is true,
-// 0777 is octal, << merges maps, and JSON objects may follow each other. Empty documents are left out. The documents before an
-// error, which is a *YAMLError, are returned with it.
+// 0777 is octal, << merges maps, JSON objects may follow each other, and each document is ended with a newline before it is parsed.
+// Empty documents are left out. The documents before an error, which is a *YAMLError, are returned with it.
 func ReadYAML(text string) ([]YAML, error) {
 	var documents []YAML
-	for _, part := range splitYAML(text) {
+	for _, part := range splitYAML(endLine(text)) {
 		read, err := part.read()
 		documents = append(documents, read...)
 		if err != nil {
@@ -40,9 +40,6 @@ func ReadYAML(text string) ([]YAML, error) {
 	}
 	return documents, nil
 }
-
-// ReadManifests is ReadYAML for manifests: kubectl ends each document with a newline before it parses it.
-func ReadManifests(text string) ([]YAML, error) { return ReadYAML(endLine(text)) }
 
 func endLine(text string) string {
 	if text == "" || strings.HasSuffix(text, "\n") {

@@ -12,13 +12,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	kyaml "k8s.io/apimachinery/pkg/util/yaml"
-	"sigs.k8s.io/yaml"
 
 	"github.com/muster-io/muster/internal/fleet"
 )
 
-// TestReadManifests holds the reader against kubectl's own decoder.
-func TestReadManifests(t *testing.T) {
+// TestReadYAML holds the reader against kubectl's own decoder.
+func TestReadYAML(t *testing.T) {
 	for name, text := range map[string]string{
 		"dates and bools":      "a: 2024-01-01\nb: yes\nc: No\nd: on\ne: 2024-01-01T10:00:00Z\nf: y\ng: \"yes\"\n",
 		"numbers":              "a: 0777\nb: 0o777\nc: 0x1F\nd: 1_000\ne: 1.10\nf: 12345678901\ng: 1e3\nh: 12e03\ni: .5\nj: 0b11\nk: 18446744073709551615\nl: 1:30\n",
@@ -50,7 +49,7 @@ func TestReadManifests(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := kubectlReads(t, text)
-			documents, err := fleet.ReadManifests(text)
+			documents, err := fleet.ReadYAML(text)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -99,23 +98,7 @@ func valuesOf(t *testing.T, documents []fleet.YAML) []any {
 	return values
 }
 
-// TestReadYAMLWithoutANewline: what Helm parses as it is, is not ended with a newline.
-func TestReadYAMLWithoutANewline(t *testing.T) {
-	const text = "a: |\n  x"
-	var want any
-	if err := yaml.Unmarshal([]byte(text), &want); err != nil {
-		t.Fatal(err)
-	}
-	documents, err := fleet.ReadYAML(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]any{want}, valuesOf(t, documents)); diff != "" {
-		t.Errorf("sigs.k8s.io/yaml (-) and ours (+):\n%s", diff)
-	}
-}
-
-func TestReadManifestsBeyondKubectl(t *testing.T) {
+func TestReadYAMLBeyondKubectl(t *testing.T) {
 	for name, row := range map[string]struct {
 		text string
 		want []any
@@ -125,7 +108,7 @@ func TestReadManifestsBeyondKubectl(t *testing.T) {
 		"directive":   {"%YAML 1.1\n---\na: 1\n", []any{map[string]any{"a": 1.0}}, "kubectl takes the directive for a document"},
 		"on the line": {"--- {a: 1}\n--- |\n  x\n", []any{map[string]any{"a": 1.0}, "x\n"}, "YAML allows it"},
 	} {
-		documents, err := fleet.ReadManifests(row.text)
+		documents, err := fleet.ReadYAML(row.text)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -135,8 +118,8 @@ func TestReadManifestsBeyondKubectl(t *testing.T) {
 	}
 }
 
-// TestReadManifestsFails holds that what cannot be read is an error at its line, and never silence.
-func TestReadManifestsFails(t *testing.T) {
+// TestReadYAMLFails holds that what cannot be read is an error at its line, and never silence.
+func TestReadYAMLFails(t *testing.T) {
 	for name, row := range map[string]struct {
 		text  string
 		line  int
@@ -159,7 +142,7 @@ func TestReadManifestsFails(t *testing.T) {
 		"JSON with a bad text": {"{\"a\": \"\xff\"}\n", 1, 0, "UTF-8"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			documents, err := fleet.ReadManifests(row.text)
+			documents, err := fleet.ReadYAML(row.text)
 			var y *fleet.YAMLError
 			if !errors.As(err, &y) {
 				t.Fatalf("got %v and %v", valuesOf(t, documents), err)
@@ -172,7 +155,7 @@ func TestReadManifestsFails(t *testing.T) {
 }
 
 func TestLines(t *testing.T) {
-	documents, err := fleet.ReadManifests("# c\na: 1\n---\n# comment\nx: &x {p: 1, q: 1}\ny:\n  <<: *x\n  p: 2\nz:\n- a\n- <<: [*x, {r: 1}]\n  q: 3\n---\n\n{\"k\": 1}\n{\"l\":\n  {\"m\": 2}}\n")
+	documents, err := fleet.ReadYAML("# c\na: 1\n---\n# comment\nx: &x {p: 1, q: 1}\ny:\n  <<: *x\n  p: 2\nz:\n- a\n- <<: [*x, {r: 1}]\n  q: 3\n---\n\n{\"k\": 1}\n{\"l\":\n  {\"m\": 2}}\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +189,7 @@ func TestLines(t *testing.T) {
 		"a: {\"<<\": 1}\n":                          "",
 		"a: &a {p: 1, p: 2}\nb: {<<: [*a], p: 3}\n": "a.p",
 	} {
-		documents, err := fleet.ReadManifests(text)
+		documents, err := fleet.ReadYAML(text)
 		if err != nil || len(documents) != 1 {
 			t.Fatalf("%s: %v", text, err)
 		}
@@ -216,14 +199,14 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// FuzzReadManifests holds that no text is read otherwise than kubectl reads it: the same documents, or an error of ours, but for
+// FuzzReadYAML holds that no text is read otherwise than kubectl reads it: the same documents, or an error of ours, but for
 // what kubectl drops or refuses.
-func FuzzReadManifests(f *testing.F) {
+func FuzzReadYAML(f *testing.F) {
 	for _, text := range []string{"a: 1\n---\nb: yes\n", "{\"a\": 1}{\"b\": 2}", "a: &a {b: 1}\nc: {<<: *a, b: 2}\n", "a: |+\n x\n\n---\n", "...\n%Y\n--- |\n x"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		documents, err := fleet.ReadManifests(text)
+		documents, err := fleet.ReadYAML(text)
 		if err != nil {
 			return
 		}

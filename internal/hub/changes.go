@@ -11,7 +11,6 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
-	workv1 "github.com/muster-io/muster/api/work/v1"
 	corev1 "k8s.io/api/core/v1"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -29,12 +28,19 @@ func (c *Changes) Count() uint64 { return c.count.Load() }
 // Add counts a change.
 func (c *Changes) Add() { c.count.Add(1) }
 
-// Watch counts what changes in a cache, after the cache has it.
-func (c *Changes) Watch(ctx context.Context, informers cache.Cache) error {
+// Watch counts what changes in a cache and in the index of works, after they have it.
+func (c *Changes) Watch(ctx context.Context, informers cache.Cache, works *Works) error {
+	if _, err := works.Handle(func(e WorkEvent) {
+		if e.PlanChanged() {
+			c.Add()
+		}
+	}); err != nil {
+		return err
+	}
 	for _, o := range []client.Object{
 		&clusterv1.ManagedCluster{}, &clusterv1beta2.ManagedClusterSet{}, &clusterv1beta2.ManagedClusterSetBinding{},
 		&clusterv1beta1.Placement{}, &clusterv1beta1.PlacementDecision{}, &clusterv1alpha1.AddOnPlacementScore{},
-		&musterv1alpha1.Application{}, &musterv1alpha1.APISet{}, &musterv1alpha1.FleetRepository{}, &workv1.ManifestWork{}, &corev1.Namespace{},
+		&musterv1alpha1.Application{}, &musterv1alpha1.APISet{}, &musterv1alpha1.FleetRepository{}, &corev1.Namespace{},
 	} {
 		informer, err := informers.GetInformer(ctx, o)
 		if err != nil {
@@ -64,9 +70,6 @@ func matters(before, after client.Object) bool {
 	switch after.(type) {
 	case *musterv1alpha1.FleetRepository:
 		return false // of others it matters that they are there; what they deliver comes as objects
-	case *workv1.ManifestWork:
-		return before.GetAnnotations()[observedAnnotation] != after.GetAnnotations()[observedAnnotation] ||
-			before.GetDeletionTimestamp().IsZero() != after.GetDeletionTimestamp().IsZero()
 	case *musterv1alpha1.Application:
 		return before.GetGeneration() != after.GetGeneration() || !maps.Equal(before.GetLabels(), after.GetLabels()) ||
 			!maps.Equal(before.GetAnnotations(), after.GetAnnotations())

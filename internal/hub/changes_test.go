@@ -8,36 +8,19 @@ import (
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
-	workv1 "github.com/muster-io/muster/api/work/v1"
 )
 
 // TestMatters: what changes a plan counts, and what clusters and the hub report all the time does not.
 func TestMatters(t *testing.T) {
-	stripped := func(change func(*workv1.ManifestWork)) client.Object {
-		w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: "edge-1", Name: "shop-0", Generation: 1}}
-		change(w)
-		if _, err := StripWork(w); err != nil {
-			t.Fatal(err)
-		}
-		return w
-	}
-	applied := func(w *workv1.ManifestWork) {
-		w.Status.Conditions = []metav1.Condition{{Type: workv1.WorkApplied, Status: metav1.ConditionTrue, ObservedGeneration: 1}}
-	}
 	app := func(change func(*musterv1alpha1.Application)) client.Object {
 		a := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "shop", Generation: 1}}
 		change(a)
 		return a
 	}
-	nothing := stripped(func(*workv1.ManifestWork) {})
 	for name, row := range map[string]struct {
 		before, after client.Object
 		want          bool
 	}{
-		"work reported":    {nothing, stripped(applied), false},
-		"work rewritten":   {nothing, stripped(func(w *workv1.ManifestWork) { w.Generation = 2 }), true},
-		"work marked":      {nothing, stripped(func(w *workv1.ManifestWork) { w.Labels = map[string]string{musterv1alpha1.OwnerLabel: "x"} }), true},
-		"work dying":       {nothing, stripped(func(w *workv1.ManifestWork) { now := metav1.Now(); w.DeletionTimestamp = &now }), true},
 		"status of an app": {app(func(*musterv1alpha1.Application) {}), app(func(a *musterv1alpha1.Application) { a.Status.Revision = "x" }), false},
 		"spec of an app":   {app(func(*musterv1alpha1.Application) {}), app(func(a *musterv1alpha1.Application) { a.Generation = 2 }), true},
 		"approved app": {app(func(*musterv1alpha1.Application) {}), app(func(a *musterv1alpha1.Application) {

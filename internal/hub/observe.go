@@ -12,16 +12,28 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
-	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Observe reads the world from an API server, or from a cache of it, with which it then shares memory: it must not be
-// changed. Its lists are sorted.
+// Observe reads the world from an API server. Its lists are sorted.
 func Observe(ctx context.Context, reader client.Reader, now time.Time) (*fleet.World, error) {
-	w := &fleet.World{Time: now}
+	works, err := ListWorks(ctx, reader)
+	if err != nil {
+		return nil, fmt.Errorf("observe the fleet: %w", err)
+	}
+	return observe(ctx, reader, works, now)
+}
+
+// Observe reads the world from a cache of an API server, with which it shares memory: it must not be changed. Its lists are
+// sorted.
+func (w *Works) Observe(ctx context.Context, cache client.Reader, now time.Time) (*fleet.World, error) {
+	return observe(ctx, cache, w.All(), now)
+}
+
+func observe(ctx context.Context, reader client.Reader, works []fleet.LiveWork, now time.Time) (*fleet.World, error) {
+	w := &fleet.World{Time: now, Works: works}
 	var (
 		clusters     clusterv1.ManagedClusterList
 		sets         clusterv1beta2.ManagedClusterSetList
@@ -31,11 +43,10 @@ func Observe(ctx context.Context, reader client.Reader, now time.Time) (*fleet.W
 		scores       clusterv1alpha1.AddOnPlacementScoreList
 		applications musterv1alpha1.ApplicationList
 		apis         musterv1alpha1.APISetList
-		works        workv1.ManifestWorkList
 		namespaces   corev1.NamespaceList
 	)
 	for _, list := range []client.ObjectList{
-		&clusters, &sets, &bindings, &placements, &decisions, &scores, &applications, &apis, &works, &namespaces,
+		&clusters, &sets, &bindings, &placements, &decisions, &scores, &applications, &apis, &namespaces,
 	} {
 		if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("observe the fleet: %w", err)
@@ -44,14 +55,50 @@ func Observe(ctx context.Context, reader client.Reader, now time.Time) (*fleet.W
 	w.Clusters, w.ClusterSets, w.Bindings = clusters.Items, sets.Items, bindings.Items
 	w.Placements, w.Decisions, w.Scores = placements.Items, decisions.Items, scores.Items
 	w.Applications, w.APISets = applications.Items, apis.Items
-	for i := range works.Items {
-		w.Works = append(w.Works, LiveWork(&works.Items[i]))
-	}
 	for i := range namespaces.Items {
 		noteAccount(w, &namespaces.Items[i])
 	}
 	sortWorld(w)
 	return w, nil
+}
+
+// ObserveApplication reads the part of the world that one application is planned in: its placement's, its own works, and
+// every cluster. What it returns shares memory with the cache and must not be changed.
+func (w *Works) ObserveApplication(ctx context.Context, cache client.Reader, app *musterv1alpha1.Application, now time.Time) (*fleet.World, error) {
+	world := &fleet.World{Time: now, Applications: []musterv1alpha1.Application{*app}, Works: w.Of(app.Namespace + "/" + app.Name)}
+	var (
+		clusters   clusterv1.ManagedClusterList
+		sets       clusterv1beta2.ManagedClusterSetList
+		bindings   clusterv1beta2.ManagedClusterSetBindingList
+		placements clusterv1beta1.PlacementList
+		decisions  clusterv1beta1.PlacementDecisionList
+		apis       musterv1alpha1.APISetList
+	)
+	local := client.InNamespace(app.Namespace)
+	for _, read := range []struct {
+		list    client.ObjectList
+		options []client.ListOption
+	}{
+		{&clusters, nil},
+		{&sets, nil},
+		{&bindings, []client.ListOption{local}},
+		{&placements, []client.ListOption{local}},
+		{&decisions, []client.ListOption{local}},
+		{&apis, nil},
+	} {
+		if err := cache.List(ctx, read.list, append(read.options, client.UnsafeDisableDeepCopy)...); err != nil {
+			return nil, fmt.Errorf("observe application %s/%s: %w", app.Namespace, app.Name, err)
+		}
+	}
+	var namespace corev1.Namespace
+	if err := cache.Get(ctx, client.ObjectKey{Name: app.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("observe application %s/%s: %w", app.Namespace, app.Name, err)
+	}
+	noteAccount(world, &namespace)
+	world.Clusters, world.ClusterSets, world.Bindings = clusters.Items, sets.Items, bindings.Items
+	world.Placements, world.Decisions, world.APISets = placements.Items, decisions.Items, apis.Items
+	sortWorld(world)
+	return world, nil
 }
 
 // noteAccount takes down what applications of a namespace run as on clusters.

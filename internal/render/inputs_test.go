@@ -12,9 +12,11 @@ import (
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
-	"helm.sh/helm/v3/pkg/chartutil"
-	"helm.sh/helm/v3/pkg/engine"
-	"helm.sh/helm/v3/pkg/releaseutil"
+	"helm.sh/helm/v4/pkg/chart/common"
+	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/engine"
+	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
 	kyaml "k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/muster-io/muster/internal/fleet"
@@ -69,11 +71,11 @@ func inputWith(t *testing.T, archive, name, text, spec string) Input {
 // helmReads are the objects of the chart in chart/ as Helm makes them.
 func helmReads(t *testing.T, in Input) []any {
 	t.Helper()
-	c, err := New(1<<20).loadChart(in.Tree, source{kind: helmChart, path: "chart"})
+	c, err := NewLocal(1<<20, 1<<20).loadChart(in.Tree, "chart")
 	if err != nil {
 		t.Fatal(err)
 	}
-	values, err := chartutil.ToRenderValues(c.chart, map[string]any{}, chartutil.ReleaseOptions{Name: "web", Namespace: "shop"}, nil)
+	values, err := commonutil.ToRenderValues(c.chart, map[string]any{}, common.ReleaseOptions{Name: "web", Namespace: "shop"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +125,7 @@ func TestValuesAreReadAlike(t *testing.T) {
 		"1e3", "12e03", ".5", "~", "null", "[a, yes, 2024-01-01]", "{yes: no, 1: 0777, 2024-01-01: x}", "'0777'", "1:30", "0b11", "{<<: {p: 1, q: 1}, p: 2}",
 	} {
 		t.Run(value, func(t *testing.T) {
-			helms, err := chartutil.ReadValues([]byte("v: " + value))
+			helms, err := loader.LoadValues(strings.NewReader("v: " + value))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,7 +133,7 @@ func TestValuesAreReadAlike(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(helms.AsMap(), file.values); diff != "" {
+			if diff := cmp.Diff(helms, file.values); diff != "" {
 				t.Errorf("Helm (-) and a values file (+):\n%s", diff)
 			}
 			const application = "-- applications/shop/web/application.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: web, namespace: shop}\n" +
@@ -163,17 +165,16 @@ func TestValuesFiles(t *testing.T) {
 		"empty":           {"", 0, "", "as Helm takes it"},
 		"comments":        {"# a: b\n---\n# c\n", 0, "", "as Helm takes it"},
 		"separator":       {"---\na: b\n---\n", 0, "", "an empty document is none"},
-		"two documents":   {"a: b\n---\nc: d\n", 3, "holds one document", "Helm drops the second silently"},
-		"JSON stream":     {"{\"a\": 1}\n{\"b\": 1}\n", 2, "holds one document", "Helm drops the second silently"},
+		"two documents":   {"a: b\nc: {d: e}\n---\nc: {f: g}\na: null\n", 0, "", "Helm merges them"},
 		"a list":          {"- a\n", 1, "values must be a map", "nothing can be merged"},
 		"no last newline": {"a: |\n  x", 0, "", "as Helm reads it"},
 	} {
 		file, err := parseValues("v.yaml", []byte(row.text))
 		if row.says == "" {
-			helms, helmErr := chartutil.ReadValues([]byte(row.text))
+			helms, helmErr := loader.LoadValues(strings.NewReader(row.text))
 			if err != nil || helmErr != nil {
 				t.Errorf("%s: %s: %v, %v", name, row.why, err, helmErr)
-			} else if diff := cmp.Diff(helms.AsMap(), file.values); diff != "" {
+			} else if diff := cmp.Diff(helms, file.values); diff != "" {
 				t.Errorf("%s: %s (-helm +ours):\n%s", name, row.why, diff)
 			}
 			continue
@@ -229,7 +230,7 @@ func TestManifestsOfAllRenderers(t *testing.T) {
 				}
 				want := slices.Clone(test.want)
 				if where == "template" && name == "last line" {
-					want[0] = `a {"x":"y\n"}` // Helm trims each document
+					want[0] = `a {"x":"y\n\n\n"}` // Helm adds a newline
 				}
 				if where == "kustomize" && name == "last line" {
 					want[1] = `b {"x":"z"}` // Kustomize ends no document

@@ -11,14 +11,11 @@ import (
 	"sync"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
-	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
-	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
 	"k8s.io/apimachinery/pkg/types"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
@@ -44,11 +41,11 @@ func (r *Applications) claims(ctx context.Context, a *plan.Application, delivere
 	a.Claim(holder, planned, yields)
 	a.Leave(func(cluster string, object fleet.ObjectKey) string {
 		if delivered == nil { // the hub has just started: whoever has it may want it, and others
-			return cmp.Or(r.anotherWith(ctx, a, cluster, object, moves, &failed), rollout.NotKnown)
+			return cmp.Or(r.anotherWith(a, cluster, object, moves), rollout.NotKnown)
 		}
 		return delivered.Wanted(cluster, object, a.Key())
 	}, func(cluster string, object fleet.ObjectKey) []fleet.LiveWork {
-		return r.liveWith(ctx, cluster, object, moves, &failed)
+		return r.liveWith(cluster, object, moves)
 	})
 	if failed != nil {
 		return fmt.Errorf("look up the claims of %s: %w", a.Key(), failed)
@@ -56,25 +53,14 @@ func (r *Applications) claims(ctx context.Context, a *plan.Application, delivere
 	return nil
 }
 
-// liveWith are the works on a cluster that hold an object.
-func (r *Applications) liveWith(ctx context.Context, cluster string, object fleet.ObjectKey, moves fleet.Moves, failed *error) []fleet.LiveWork {
-	works, err := r.worksWith(ctx, cluster, object)
-	*failed = errors.Join(*failed, err)
-	return liveOf(works, moves)
-}
-
-// liveOf are the facts of works, those of a renamed application counted as of the one that has its place.
-func liveOf(works []workv1.ManifestWork, moves fleet.Moves) []fleet.LiveWork {
-	live := make([]fleet.LiveWork, 0, len(works))
-	for i := range works {
-		live = append(live, hub.LiveWork(&works[i]))
-	}
-	return moves.Works(live)
+// liveWith are the works on a cluster that hold an object; those of a renamed application count as of the one that has its place.
+func (r *Applications) liveWith(cluster string, object fleet.ObjectKey, moves fleet.Moves) []fleet.LiveWork {
+	return moves.Works(r.Works.Holding(cluster, object))
 }
 
 // anotherWith is another application whose work holds an object on a cluster, or "".
-func (r *Applications) anotherWith(ctx context.Context, a *plan.Application, cluster string, object fleet.ObjectKey, moves fleet.Moves, failed *error) string {
-	for _, lw := range r.liveWith(ctx, cluster, object, moves, failed) {
+func (r *Applications) anotherWith(a *plan.Application, cluster string, object fleet.ObjectKey, moves fleet.Moves) string {
+	for _, lw := range r.liveWith(cluster, object, moves) {
 		if lw.Application != "" && lw.Application != a.Key() {
 			return lw.Application
 		}
@@ -85,16 +71,16 @@ func (r *Applications) anotherWith(ctx context.Context, a *plan.Application, clu
 // holder is the live work that has the object on the cluster. When works of several applications hold it, which happens when
 // two take it in one moment, all of them find the same.
 func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Application, cluster string, object fleet.ObjectKey, moves fleet.Moves) (*fleet.LiveWork, error) {
-	works, err := r.worksWith(ctx, cluster, object)
-	if err != nil || len(works) == 0 {
-		return nil, err
+	works := r.Works.Holding(cluster, object)
+	if len(works) == 0 {
+		return nil, nil
 	}
 	key := me.Namespace + "/" + me.Name
 	owner := work.Owner("Application", me.Namespace, me.Name)
-	if !slices.ContainsFunc(works, func(w workv1.ManifestWork) bool { return w.Labels[musterv1alpha1.OwnerLabel] != owner }) {
+	if !slices.ContainsFunc(works, func(lw fleet.LiveWork) bool { return lw.Owner != owner }) {
 		return &fleet.LiveWork{Cluster: cluster, Application: key}, nil // as nearly always
 	}
-	live := liveOf(works, moves)
+	live := moves.Works(works)
 	applications := []musterv1alpha1.Application{*me}
 	for _, lw := range live {
 		namespace, name, ok := strings.Cut(lw.Application, "/")
@@ -111,31 +97,14 @@ func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Applicatio
 	return work.NewClaims(live, applications).Holder(cluster, object), nil
 }
 
-// worksWith are the works on a cluster that hold an object. They share memory with the cache.
-func (r *Applications) worksWith(ctx context.Context, cluster string, object fleet.ObjectKey) ([]workv1.ManifestWork, error) {
-	var list workv1.ManifestWorkList
-	err := r.Client.List(ctx, &list, client.InNamespace(cluster), client.MatchingFields{hub.ObjectIndex: hub.ObjectIndexKey(object)},
-		client.UnsafeDisableDeepCopy)
-	return list.Items, err
-}
-
 // contenders wakes the applications whose works hold an object of a work that has come or has changed: none of the two may
 // have seen the other's when it was planned.
-func (r *Applications) contenders(ctx context.Context, o client.Object) []reconcile.Request {
-	w, ok := o.(*workv1.ManifestWork)
-	if !ok {
-		return nil
-	}
+func (r *Applications) contenders(lw *fleet.LiveWork) []reconcile.Request {
 	var requests []reconcile.Request
-	for _, object := range hub.LiveWork(w).Objects {
-		works, err := r.worksWith(ctx, w.Namespace, object)
-		if err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "find works that hold the same object")
-			return requests
-		}
-		for i := range works {
-			if works[i].Labels[musterv1alpha1.OwnerLabel] != w.Labels[musterv1alpha1.OwnerLabel] {
-				requests = append(requests, applicationOf(&works[i])...)
+	for _, object := range lw.Objects {
+		for _, other := range r.Works.Holding(lw.Cluster, object) {
+			if other.Owner != lw.Owner {
+				requests = append(requests, applicationOf(&other)...)
 			}
 		}
 	}
@@ -143,8 +112,8 @@ func (r *Applications) contenders(ctx context.Context, o client.Object) []reconc
 }
 
 // applicationOf is the application of a work.
-func applicationOf(w *workv1.ManifestWork) []reconcile.Request {
-	namespace, name, ok := strings.Cut(hub.LiveWork(w).Application, "/")
+func applicationOf(lw *fleet.LiveWork) []reconcile.Request {
+	namespace, name, ok := strings.Cut(lw.Application, "/")
 	if !ok {
 		return nil
 	}

@@ -10,7 +10,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
-	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
@@ -58,12 +57,11 @@ func TestBlockedAreWokenWhereTheyWait(t *testing.T) {
 // TestTheGoneAreForgotten: of an application whose last work is gone nothing is remembered.
 func TestTheGoneAreForgotten(t *testing.T) {
 	app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "web", Finalizers: []string{musterv1alpha1.ApplicationFinalizer}}}
-	api := fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(app).
-		WithIndex(&workv1.ManifestWork{}, hub.ApplicationIndex, func(client.Object) []string { return nil }).Build()
+	api := fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(app).Build()
 	if err := api.Get(t.Context(), client.ObjectKeyFromObject(app), app); err != nil {
 		t.Fatal(err)
 	}
-	r := &Applications{Client: api, Reader: api, published: map[types.NamespacedName]published{client.ObjectKeyFromObject(app): {}}}
+	r := &Applications{Client: api, Works: hub.NewWorks(), Reader: api, published: map[types.NamespacedName]published{client.ObjectKeyFromObject(app): {}}}
 	planned := &plan.Application{Application: app, Faults: []fleet.Fault{{Reason: fleet.ObjectClaimed, Cluster: "one"}}}
 	r.blocked.note(planned)
 	r.concerns.note(planned)

@@ -30,8 +30,10 @@ import (
 
 // Applications reconciles Applications.
 type Applications struct {
-	// Client reads from the hub's cache, in which works are stripped, and writes.
+	// Client reads from the hub's cache, which holds no works, and writes.
 	Client client.Client
+	// Works is the index of live works.
+	Works *hub.Works
 	// Reader reads past the cache.
 	Reader client.Reader
 	// Deliveries and Planner are shared with the repository controller.
@@ -147,10 +149,7 @@ func usedUp(app *musterv1alpha1.Application, out *report) bool {
 func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application) (*report, error) {
 	key := client.ObjectKeyFromObject(app)
 	began := r.followed.begin(key)
-	out, err := r.follow(ctx, app, began)
-	if err != nil {
-		return &report{revision: app.Status.Revision}, err
-	}
+	out, err := r.follow(app, began), error(nil)
 	if out == nil {
 		out, err = r.plan(ctx, app)
 	}
@@ -166,7 +165,7 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application) (*report, error) {
 	out := &report{revision: app.Status.Revision}
 	var err error
-	if out.world, err = hub.ObserveApplication(ctx, r.Client, app, r.Now()); err != nil {
+	if out.world, err = r.Works.ObserveApplication(ctx, r.Client, app, r.Now()); err != nil {
 		return out, err
 	}
 	out.world.HubCluster = r.HubCluster

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
-	"github.com/muster-io/muster/internal/hub"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -94,21 +93,17 @@ func (f *followed) forget(app types.NamespacedName) {
 }
 
 // follow is the last report with what clusters have said since; nil when the application has to be planned.
-func (r *Applications) follow(ctx context.Context, app *musterv1alpha1.Application, last settled) (*report, error) {
+func (r *Applications) follow(app *musterv1alpha1.Application, last settled) *report {
 	if last.report == nil || last.app.UID != app.UID || last.app.Generation != app.Generation ||
 		!maps.Equal(last.app.Annotations, app.Annotations) || !maps.Equal(last.app.Labels, app.Labels) {
-		return nil, nil
+		return nil
 	}
 	for _, cluster := range slices.Sorted(maps.Keys(last.reported)) {
-		works, err := hub.WorksOf(ctx, r.Client, app, client.InNamespace(cluster))
-		if err != nil {
-			return nil, err
-		}
-		if !last.report.planned.Follow(cluster, works) {
-			return nil, nil
+		if !last.report.planned.Follow(cluster, r.Works.On(cluster, app.Namespace+"/"+app.Name)) {
+			return nil
 		}
 	}
-	return last.report, nil
+	return last.report
 }
 
 // nothingLeft: the works are what they should be. What is still to come are reports of clusters.

@@ -36,12 +36,8 @@ func (r *Applications) takeOver(ctx context.Context, app *musterv1alpha1.Applica
 	for _, key := range before {
 		var old musterv1alpha1.Application
 		old.Namespace, old.Name, _ = strings.Cut(key, "/")
-		works, err := hub.WorksOf(ctx, r.Client, &old)
-		if err != nil {
-			return err
-		}
-		out.world.Works = append(out.world.Works, out.moves.Works(works)...)
-		err = r.Client.Get(ctx, client.ObjectKeyFromObject(&old), &old)
+		out.world.Works = append(out.world.Works, out.moves.Works(r.Works.Of(key))...)
+		err := r.Client.Get(ctx, client.ObjectKeyFromObject(&old), &old)
 		if client.IgnoreNotFound(err) != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -25,9 +24,8 @@ func TestTakeOver(t *testing.T) {
 	w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "one", Name: "shop-0", Annotations: map[string]string{musterv1alpha1.ApplicationAnnotation: "retail/shop"},
 	}}
-	api := fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(shop, store, w).WithIndex(&workv1.ManifestWork{}, hub.ApplicationIndex,
-		func(o client.Object) []string { return []string{hub.LiveWork(o.(*workv1.ManifestWork)).Application} }).Build()
-	r := &Applications{Client: api, Reader: api}
+	api := fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(shop, store, w).Build()
+	r := &Applications{Client: api, Works: indexOf(t, w), Reader: api}
 	out := &report{moves: fleet.Moves{"retail/shop": "retail/store"}, world: &fleet.World{Applications: []musterv1alpha1.Application{*store}}}
 	if err := r.takeOver(t.Context(), store, out); err != nil {
 		t.Fatal(err)
@@ -38,7 +36,7 @@ func TestTakeOver(t *testing.T) {
 	if diff := cmp.Diff(lost, out.world.Applications[0].Status.RecentRemovals); diff != "" {
 		t.Errorf("losses (-want +have):\n%s", diff)
 	}
-	if woken := r.ofWork(t.Context(), w); len(woken) != 2 || woken[1].Name != "store" {
+	if woken := r.ofWork(hub.WorkEvent{After: &r.Works.Of("retail/shop")[0]}); len(woken) != 2 || woken[1].Name != "store" {
 		t.Errorf("a work of the old name wakes %v", woken)
 	}
 }

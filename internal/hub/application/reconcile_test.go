@@ -94,7 +94,7 @@ func planText(t *testing.T, text string, w fleet.World) (*plan.Planner, fleet.Sn
 	return planner, s, p
 }
 
-// hubWith is an API server with the hub's indexes.
+// hubWith is an API server that knows the hub's kinds.
 func hubWith(t *testing.T, objects ...client.Object) *fake.ClientBuilder {
 	t.Helper()
 	s := scheme(t)
@@ -103,16 +103,21 @@ func hubWith(t *testing.T, objects ...client.Object) *fake.ClientBuilder {
 			t.Fatal(err)
 		}
 	}
-	live := func(o client.Object) fleet.LiveWork { return hub.LiveWork(o.(*workv1.ManifestWork)) }
-	return fake.NewClientBuilder().WithScheme(s).WithObjects(objects...).WithStatusSubresource(&musterv1alpha1.Application{}).
-		WithIndex(&workv1.ManifestWork{}, hub.ApplicationIndex, func(o client.Object) []string { return []string{live(o).Application} }).
-		WithIndex(&workv1.ManifestWork{}, hub.ObjectIndex, func(o client.Object) []string {
-			var keys []string
-			for _, object := range live(o).Objects {
-				keys = append(keys, hub.ObjectIndexKey(object))
+	return fake.NewClientBuilder().WithScheme(s).WithObjects(objects...).WithStatusSubresource(&musterv1alpha1.Application{})
+}
+
+// indexOf is the index of the works among some objects.
+func indexOf(t *testing.T, objects ...client.Object) *hub.Works {
+	t.Helper()
+	works := hub.NewWorks()
+	for _, o := range objects {
+		if w, ok := o.(*workv1.ManifestWork); ok {
+			if err := works.Set(w); err != nil {
+				t.Fatal(err)
 			}
-			return keys
-		})
+		}
+	}
+	return works
 }
 
 // TestReviewAndHubAgreeOnClaims: who may not have an object is the same to a plan of all, as a review makes it, and to the hub,
@@ -161,7 +166,7 @@ func TestReviewAndHubAgreeOnClaims(t *testing.T) {
 				}
 			}
 			planner, snapshot, review := planText(t, fleetText(applications...), world)
-			r := &Applications{Client: hubWith(t, objects...).Build()}
+			r := &Applications{Client: hubWith(t, objects...).Build(), Works: indexOf(t, objects...)}
 			var reviewed, found []fleet.Fault
 			for _, a := range review.Applications {
 				reviewed = append(reviewed, a.Faults...)
@@ -251,7 +256,7 @@ func TestApprovalGoesAfterTheStatus(t *testing.T) {
 			deliveries := &hub.Deliveries{}
 			deliveries.Remember(repo, &hub.Delivery{Snapshot: snapshot, Definitions: p.Definitions, Plan: p})
 			r := &Applications{
-				Client: api, Reader: api, Planner: planner, Deliveries: deliveries, StatusInterval: time.Second, Writers: 1,
+				Client: api, Works: hub.NewWorks(), Reader: api, Planner: planner, Deliveries: deliveries, StatusInterval: time.Second, Writers: 1,
 				Now: func() time.Time { return now }, published: map[types.NamespacedName]published{key: {at: row.published}},
 			}
 			live := func() *musterv1alpha1.Application {
@@ -324,7 +329,7 @@ func TestReviewAndHubAgreeOnMoves(t *testing.T) {
 				}
 			}
 			planner, snapshot, review := planText(t, contents(row.then), world)
-			r := &Applications{Client: hubWith(t, objects...).Build()}
+			r := &Applications{Client: hubWith(t, objects...).Build(), Works: indexOf(t, objects...)}
 			var faulty, held []string
 			for _, a := range review.Applications {
 				alone, err := planner.Application(t.Context(), plan.Job{

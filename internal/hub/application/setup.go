@@ -7,7 +7,6 @@ import (
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
-	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/hub"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -30,8 +29,7 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("application").
 		For(&musterv1alpha1.Application{}, own).
-		Watches(&workv1.ManifestWork{}, handler.EnqueueRequestsFromMapFunc(r.ofWork)).
-		Watches(&workv1.ManifestWork{}, r.followed.wake(r.contenders), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesRawSource(r.Works.Source(r.ofWork)).
 		Watches(&clusterv1beta1.Placement{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&clusterv1beta1.PlacementDecision{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&corev1.Namespace{}, r.ofNamespace(), builder.WithPredicates(accountChanged())).
@@ -42,15 +40,16 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-// ofWork wakes the application of a work, the one that takes it over, and those that wait for an object on its cluster.
-func (r *Applications) ofWork(_ context.Context, o client.Object) []reconcile.Request {
-	w, ok := o.(*workv1.ManifestWork)
-	if !ok {
-		return nil
+// ofWork wakes the application of a work, the one that takes it over, those that wait for an object on its cluster, and, when
+// its objects may have changed, those that hold one of them too.
+func (r *Applications) ofWork(e hub.WorkEvent) []reconcile.Request {
+	lw := e.Work()
+	own := applicationOf(lw)
+	r.followed.reports(own, lw.Cluster)
+	others := append(r.blocked.requests(lw.Cluster), r.renamed.requests(lw.Application)...)
+	if e.SpecChanged() {
+		others = append(others, r.contenders(lw)...)
 	}
-	own := applicationOf(w)
-	r.followed.reports(own, w.Namespace)
-	others := append(r.blocked.requests(w.Namespace), r.renamed.requests(hub.LiveWork(w).Application)...)
 	return append(own, r.followed.call(others)...)
 }
 

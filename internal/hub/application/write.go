@@ -15,7 +15,6 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
-	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/work"
 	"golang.org/x/sync/errgroup"
@@ -270,10 +269,7 @@ func (r *Applications) finalize(ctx context.Context, app *musterv1alpha1.Applica
 	if !controllerutil.ContainsFinalizer(app, musterv1alpha1.ApplicationFinalizer) {
 		return reconcile.Result{}, nil
 	}
-	works, err := hub.WorksOf(ctx, r.Client, app)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
+	works := r.Works.Of(app.Namespace + "/" + app.Name)
 	waiting := 0
 	for _, lw := range works {
 		waits, err := r.removeLast(ctx, app, lw)

@@ -32,6 +32,8 @@ import (
 type Repositories struct {
 	// Client reads from the hub's cache and writes status.
 	Client client.Client
+	// Works is the index of live works.
+	Works *hub.Works
 	// Reader reads past the cache.
 	Reader client.Reader
 	// Config of the hub, from which clients that impersonate are made.
@@ -127,7 +129,7 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	if err != nil || out.waiting != "" {
 		return out, err
 	}
-	world, err := hub.Observe(ctx, r.Client, r.Now())
+	world, err := r.Works.Observe(ctx, r.Client, r.Now())
 	if err != nil {
 		return out, err
 	}

@@ -59,6 +59,7 @@ func (r *Repositories) Setup(mgr ctrl.Manager) error {
 		For(&musterv1alpha1.FleetRepository{}, changed).
 		Watches(&clusterv1beta1.Placement{}, handler.EnqueueRequestsFromMapFunc(r.touched)).
 		WatchesRawSource(source.TypedChannel(r.wake.channel(), webhooks)).
+		WatchesRawSource(r.Works.Source(func(hub.WorkEvent) []reconcile.Request { return nil })).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 16})
 	applied := handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, o *metav1.PartialObjectMetadata) []reconcile.Request {
 		return r.touched(ctx, o)
@@ -71,7 +72,7 @@ func (r *Repositories) Setup(mgr ctrl.Manager) error {
 
 // observe begins to count what changes, and to keep what was applied.
 func (r *Repositories) observe(mgr ctrl.Manager) error {
-	if err := r.changes.Watch(context.Background(), mgr.GetCache()); err != nil {
+	if err := r.changes.Watch(context.Background(), mgr.GetCache(), r.Works); err != nil {
 		return err
 	}
 	var err error
