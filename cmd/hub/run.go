@@ -213,6 +213,9 @@ func Run(ctx context.Context, o Options) error {
 	if err := p.beat(selected); err != nil {
 		return err
 	}
+	if err := p.labelLeader(ctx); err != nil {
+		return err
+	}
 	if err := p.serveWebhooks(); err != nil {
 		return err
 	}
@@ -293,7 +296,7 @@ func (p *parts) beat(controllers []string) error {
 	}
 	h := &hub.Heartbeat{
 		Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Holder: fmt.Sprintf("%s %d", host, os.Getpid()),
-		Period: p.HeartbeatPeriod, Now: time.Now,
+		Version: version, Period: p.HeartbeatPeriod, Now: time.Now,
 	}
 	if slices.Contains(controllers, "cluster") {
 		h.Presence = p.presence
@@ -302,6 +305,15 @@ func (p *parts) beat(controllers []string) error {
 		h.HubCluster = &p.HubCluster
 	}
 	return p.mgr.Add(h)
+}
+
+// labelLeader lets the Service for webhooks find the pod that leads.
+func (p *parts) labelLeader(ctx context.Context) error {
+	leader := &hub.Leader{Client: p.mgr.GetClient(), Pod: hub.PodOfThisProcess()}
+	if err := leader.Forget(ctx); err != nil {
+		return fmt.Errorf("take the label of the leader from pod %s: %w", leader.Pod, err)
+	}
+	return p.mgr.Add(leader)
 }
 
 // serveWebhooks listens to Git hosts, which announce that a repository changed. Only the leader does.
