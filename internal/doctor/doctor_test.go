@@ -95,7 +95,11 @@ func TestWorkload(t *testing.T) {
 			doctor.Problem, "no node takes it: 0/3 nodes", "nodeSelector",
 		},
 		"a missing Secret": {deployment(1, 0), pod(waiting("CreateContainerConfigError", "secret not found", nil)), doctor.Problem, "secret not found", "describe pod"},
-		"starts":           {deployment(1, 0), pod(waiting("ContainerCreating", "", nil)), doctor.Problem, "no pod of", "describe pods"},
+		"not joined": {
+			deployment(1, 0), pod(corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}}),
+			doctor.Unknown, "runs, and is not ready", "",
+		},
+		"starts": {deployment(1, 0), pod(waiting("ContainerCreating", "", nil)), doctor.Problem, "no pod of", "describe pods"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := doctor.Workload("check", "install it", row.deployment, row.pods)
