@@ -95,7 +95,7 @@ golden: ## rewrite the golden files; read the diff before you commit it
 
 # What the bench compares with, at pinned versions: an old kubectl is throttled to a few requests a second.
 RIVALS := bin/rivals/helm bin/rivals/kubectl
-bin/rivals/helm: RIVAL := helm.sh/helm/v3/cmd/helm
+bin/rivals/helm: RIVAL := helm.sh/helm/v4/cmd/helm
 bin/rivals/kubectl: RIVAL := ./kubectl
 
 bin/rivals/%: tools/go.mod tools/go.sum

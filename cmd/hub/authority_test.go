@@ -56,6 +56,7 @@ subjects:
 `
 
 func TestAuthority(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, tenant+team+clusterFile("one", "tier: edge")+placementFile("edge", everyEdge)+
 		other)
 	f.deliver()

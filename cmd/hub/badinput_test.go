@@ -52,6 +52,7 @@ data:
 `
 
 func TestBadInputIsNamedAndNothingIsLost(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, tenant+clusterFile("one", "tier: edge, size: small")+clusterFile("two", "tier: edge, size: large")+
 		placementFile("edge", everyEdge)+
 		applicationFile("shop", "edge", "manifests/shop", "bad", "")+configMapFile("manifests/shop/config.yaml", "shop", "color", "red")+

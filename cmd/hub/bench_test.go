@@ -24,7 +24,7 @@ const benchEdits = 100
 // agent and the real hub. The floor is a bare client, in turn with the edits: it edits an object on the cluster, sees the
 // edit there, writes to the hub, and sees that there: the way that the news has to take.
 func BenchmarkDrift(b *testing.B) {
-	f := newFleet(b, base+clusterFile("one", "tier: edge")+applicationFile("shop", "edge", "manifests/shop", "shop", "  sync: {drift: Report}"))
+	f := newFleet(b, shopIn("shop")+clusterFile("one", "tier: edge")+applicationFile("shop", "edge", "manifests/shop", "shop", "  sync: {drift: Report}"))
 	f.deliver()
 	f.join("one")
 	f.expectHealthy("retail/shop", f.push(""), 1)

@@ -15,7 +15,8 @@ import (
 
 // TestTakenAwayByHand: what somebody takes away on the hub by hand comes back.
 func TestTakenAwayByHand(t *testing.T) {
-	f := newFleetOn(t, controlplane.Options{Name: "hub", Controllers: true}, base+clusterFile("one", "tier: edge"))
+	t.Parallel()
+	f := newFleetOn(t, controlplane.Options{Name: "hub", Controllers: true}, shopIn("byhand")+clusterFile("one", "tier: edge"))
 	f.deliver()
 	f.join("one")
 	f.expectHealthy("retail/shop", f.push(""), 1)
@@ -67,7 +68,7 @@ func namespaceComesBack(f *theFleet) {
 			return "there are no works"
 		case !meta.IsStatusConditionTrue(f.cluster("one").Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted):
 			return fmt.Sprint(f.cluster("one").Status.Conditions)
-		case !f.on("one", &corev1.ConfigMap{}, "shop", "shop"):
+		case !f.on("one", &corev1.ConfigMap{}, "byhand", "shop"):
 			return "the workload is not there"
 		}
 		return ""

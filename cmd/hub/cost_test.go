@@ -78,7 +78,7 @@ func polls(tb testing.TB) float64 {
 }
 
 func TestCostFollowsTheChange(t *testing.T) {
-	f := newFleet(t, base+team+clusterFile("one", "tier: edge")+placementFile("other", everyEdge))
+	f := newFleet(t, shopIn("cost")+team+clusterFile("one", "tier: edge")+placementFile("other", everyEdge))
 	r := &requests{}
 	f.stop()
 	f.wrap = r.wrap

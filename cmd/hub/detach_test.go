@@ -14,9 +14,12 @@ import (
 
 // TestDetach: a cluster leaves the hub as its annotation says, and the application does not fight it.
 func TestDetach(t *testing.T) {
+	t.Parallel()
 	for how, stays := range map[string]bool{musterv1alpha1.DetachKeepWorkloads: true, musterv1alpha1.DetachClean: false} {
 		t.Run(how, func(t *testing.T) {
-			f := newFleet(t, base+clusterFile("one", "tier: edge")+clusterFile("two", "tier: edge"))
+			t.Parallel()
+			namespace := "detach-" + how
+			f := newFleet(t, shopIn(namespace)+clusterFile("one", "tier: edge")+clusterFile("two", "tier: edge"))
 			f.deliver()
 			f.join("one")
 			f.join("two")
@@ -51,10 +54,10 @@ func TestDetach(t *testing.T) {
 			if n := len(f.works("two")); n != 0 {
 				t.Errorf("%d works are left on the hub", n)
 			}
-			if got := f.on("two", &corev1.ConfigMap{}, "shop", "shop"); got != stays {
+			if got := f.on("two", &corev1.ConfigMap{}, namespace, "shop"); got != stays {
 				t.Errorf("the workload is there: %v, want %v", got, stays)
 			}
-			if !f.on("one", &corev1.ConfigMap{}, "shop", "shop") {
+			if !f.on("one", &corev1.ConfigMap{}, namespace, "shop") {
 				t.Error("the other cluster lost its workload")
 			}
 		})

@@ -37,6 +37,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asHub) != "" {
+		main()
+		return
+	}
 	logger := logr.Discard()
 	if os.Getenv("MUSTER_TEST_LOG") != "" {
 		logger = zap.New(zap.UseDevMode(true))
@@ -172,7 +176,7 @@ func (f *theFleet) startHub() {
 	o := Options{
 		Config: config, Controllers: f.controllers, StateDir: f.state, LocalRepositories: []string{filepath.Dir(f.repo.Dir)},
 		RenderCache: 64, Writers: 8, StatusInterval: 50 * time.Millisecond, DecisionTimeout: 5 * time.Second,
-		SeveralHubs: true,
+		SeveralHubs: true, anyControllers: true,
 	}
 	for _, change := range f.options {
 		change(&o)
@@ -319,6 +323,19 @@ func (f *theFleet) available(name string, yes bool) {
 		c.Status.Version.Kubernetes = "v1.36.3"
 		if err := f.client.Status().Update(f.ctx, &c); err != nil {
 			return err.Error()
+		}
+		return ""
+	})
+}
+
+// expectReachable waits until the hub has seen that a cluster is available.
+func (f *theFleet) expectReachable(name string) {
+	f.t.Helper()
+	f.eventually(func() string {
+		for _, taint := range f.cluster(name).Spec.Taints {
+			if taint.Key == clusterv1.ManagedClusterTaintUnreachable {
+				return "the hub has not seen that " + name + " is available"
+			}
 		}
 		return ""
 	})

@@ -12,6 +12,7 @@ import (
 )
 
 func TestDeletionsAreGuarded(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+clusterFile("three", "tier: edge, site: c")+
 		placementFile("edge", everyEdge)+placementFile("shops", everyEdge)+
 		applicationFile("shop", "shops", "manifests/shop", "guard", "")+configMapFile("manifests/shop/config.yaml", "shop", "color", "red")+
@@ -218,6 +219,7 @@ func applicationLeaves(f *theFleet) {
 // TestSmallCommitsAreHeld: each commit takes an application from no more than a tenth of its clusters, the clusters keep up
 // with it, and the third is held all the same: by the hub that saw the first ones, and by one that did not.
 func TestSmallCommitsAreHeld(t *testing.T) {
+	t.Parallel()
 	var archive strings.Builder
 	name := func(i int) string { return fmt.Sprintf("edge-%02d", i) }
 	for i := range 20 {

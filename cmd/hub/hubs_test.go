@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -23,19 +24,26 @@ import (
 	"github.com/muster-io/muster/internal/test"
 )
 
-// TestOneHubLeads: of two hubs the leader acts and the other one waits, and takes over when the leader ends.
+// TestOneHubLeads: of two hubs the leader acts. The standby is live, not ready, and takes no webhook; it takes over when the
+// leader ends.
 func TestOneHubLeads(t *testing.T) {
-	f := newFleet(t, base+clusterFile("one", "tier: edge"), func(o *Options) { o.LeaderElection = true })
+	t.Parallel()
+	f := newFleet(t, shopIn("leader")+clusterFile("one", "tier: edge"), func(o *Options) { o.LeaderElection = true })
 	first := f.expectLeader("")
 	endFirst, mirrors := f.stop, t.TempDir()
-	health := freeAddress(t)
-	f.state, f.options = mirrors, append(f.options, func(o *Options) { o.HealthAddress = health })
+	health, webhooks := freeAddress(t), freeAddress(t)
+	f.state, f.options = mirrors, append(f.options, func(o *Options) { o.HealthAddress, o.WebhookAddress = health, webhooks })
 	f.startHub()
 	endSecond := f.stop
-	f.eventually(func() string {
-		status, answer := ask(t, http.MethodGet, "http://"+health+"/healthz", "", nil)
-		return unlessStatus(status, http.StatusOK, answer)
-	})
+	expect := func(url string, want int) {
+		t.Helper()
+		f.eventually(func() string {
+			status, answer := ask(t, http.MethodGet, url, "", nil)
+			return unlessStatus(status, want, answer)
+		})
+	}
+	expect("http://"+health+"/healthz", http.StatusOK)
+	expect("http://"+health+"/readyz", http.StatusInternalServerError)
 
 	f.deliver()
 	f.push("")
@@ -46,10 +54,17 @@ func TestOneHubLeads(t *testing.T) {
 	if now := f.expectLeader(""); now != first {
 		t.Errorf("%s leads, and %s has not ended", now, first)
 	}
+	expect("http://"+health+"/readyz", http.StatusInternalServerError)
+	if connection, err := net.Dial("tcp", webhooks); err == nil {
+		_ = connection.Close()
+		t.Error("the hub that does not lead listens for webhooks")
+	}
 
 	endFirst()
 	f.stop = endSecond
 	f.expectLeader(first)
+	expect("http://"+health+"/readyz", http.StatusOK)
+	expect("http://"+webhooks+"/webhook/muster-system/unknown", http.StatusMethodNotAllowed)
 	f.push("-- README.md --\nby the other one\n")
 	if entries, err := os.ReadDir(mirrors); err != nil || len(entries) == 0 {
 		t.Errorf("the hub that leads now has no mirror: %v", err)
@@ -78,8 +93,9 @@ func (f *theFleet) expectLeader(other string) string {
 
 // TestWhatAHubServes: webhooks and metrics, and the Lease that says that it runs.
 func TestWhatAHubServes(t *testing.T) {
+	t.Parallel()
 	webhooks, metrics := freeAddress(t), freeAddress(t)
-	f := newFleet(t, base+clusterFile("one", "tier: edge"), func(o *Options) {
+	f := newFleet(t, shopIn("served")+clusterFile("one", "tier: edge"), func(o *Options) {
 		o.WebhookAddress, o.MetricsAddress, o.HubCluster = webhooks, metrics, "local"
 	})
 	f.create(&corev1.Secret{
@@ -121,6 +137,11 @@ func webhookFetches(f *theFleet, other *test.Repository, url string) {
 	first := head(f.repo)
 	f.expectDelivered(first)
 	f.expectDeliveredBy("other", head(other))
+
+	f.eventually(func() string {
+		status, answer := ask(f.t, http.MethodGet, url+"/webhook/muster-system/fleet", "", nil)
+		return unlessStatus(status, http.StatusMethodNotAllowed, answer)
+	})
 
 	second := f.repo.Commit("-- README.md --\nchanged\n")
 	news := other.Commit("-- README.md --\nchanged\n")

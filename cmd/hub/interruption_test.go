@@ -17,6 +17,7 @@ import (
 )
 
 func TestWhatIsAwayLosesNothing(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, tenant+clusterFile("one", "tier: edge")+clusterFile("two", "tier: edge")+placementFile("edge", everyEdge)+
 		applicationFile("shop", "edge", "manifests/shop", "away", "")+configMapFile("manifests/shop/config.yaml", "shop", "color", "red")+
 		configMapFile("manifests/shop/other.yaml", "other", "color", "red"))

@@ -17,6 +17,7 @@ import (
 
 // An application is renamed by its file: muster.dev/moved-from says what it was. Nothing is deleted on clusters.
 func TestApplicationsAreRenamed(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+placementFile("edge", everyEdge)+
 		applicationFile("shop", "edge", "manifests/shop", "moved", ignored)+settings("a: red, b: blue, token: first")+
 		configMapFile("manifests/shop/other.yaml", "other", "color", "red"))

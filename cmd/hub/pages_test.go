@@ -19,6 +19,7 @@ const many = 120
 // TestPagesOfDecisionsMayShift: the pages of a placement's decisions are written one after the other, and a cluster may
 // be on none or on two of them in between. Nothing is concluded from that: no cluster that stays chosen loses its works.
 func TestPagesOfDecisionsMayShift(t *testing.T) {
+	t.Parallel()
 	var clusters strings.Builder
 	for i := range many {
 		fmt.Fprintf(&clusters, "%s\n", clusterFile(fmt.Sprintf("c%03d", i), fmt.Sprintf("tier: edge, tens: t%d", i/10)))

@@ -16,13 +16,14 @@ import (
 // TestHubIsRebuiltFromGit: a hub that lost everything plans the same works from the repository, and the clusters do not notice:
 // what is applied stays applied, by its UID, while the new hub knows nothing and when it knows again.
 func TestHubIsRebuiltFromGit(t *testing.T) {
-	f := newFleet(t, base+clusterFile("one", "tier: edge"))
+	t.Parallel()
+	f := newFleet(t, shopIn("rebuilt")+clusterFile("one", "tier: edge"))
 	f.deliver()
 	f.join("one")
 	revision := f.push("")
 	f.expectHealthy("retail/shop", revision, 1)
 	var before corev1.ConfigMap
-	if !f.on("one", &before, "shop", "shop") {
+	if !f.on("one", &before, "rebuilt", "shop") {
 		t.Fatal("nothing is applied")
 	}
 
@@ -40,12 +41,12 @@ func TestHubIsRebuiltFromGit(t *testing.T) {
 	f.available("one", true)
 	f.expectHealthy("retail/shop", revision, 1)
 	var after corev1.ConfigMap
-	if !f.on("one", &after, "shop", "shop") || after.UID != before.UID {
+	if !f.on("one", &after, "rebuilt", "shop") || after.UID != before.UID {
 		t.Errorf("the object is %s, was %s: it was deleted while the hub was rebuilt", after.UID, before.UID)
 	}
 	next := f.push("-- manifests/shop/config.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: shop}\ndata: {color: green}\n")
 	f.expectHealthy("retail/shop", next, 1)
-	if !f.on("one", &after, "shop", "shop") || after.Data["color"] != "green" || after.UID != before.UID {
+	if !f.on("one", &after, "rebuilt", "shop") || after.Data["color"] != "green" || after.UID != before.UID {
 		t.Errorf("the rebuilt hub does not reach the object: %v", after.Data)
 	}
 }

@@ -38,6 +38,7 @@ import (
 	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/hub/placement"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/render"
 	"github.com/muster-io/muster/internal/source"
 )
@@ -59,7 +60,7 @@ type Options struct {
 	Install bool
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
-	// LeaderElection lets one of several hubs work at a time.
+	// LeaderElection lets one at a time work of several hubs with the same controllers. The others are live and not ready.
 	LeaderElection bool
 	// Addresses to listen on; empty is not at all.
 	WebhookAddress, MetricsAddress, HealthAddress, ProfilingAddress string
@@ -73,10 +74,16 @@ type Options struct {
 	StatusInterval time.Duration
 	// DecisionTimeout is how long a commit waits for its placements to be decided as planned.
 	DecisionTimeout time.Duration
+	// MassSilence says how many clusters fall silent together when the cause is more likely on the hub's side.
+	MassSilence registration.SilenceLimit
+	// HeartbeatPeriod is how often the hub makes sure that its API server answers; zero is hub.HeartbeatPeriod.
+	HeartbeatPeriod time.Duration
 	// Verbosity of the log: 0 says what happened, 1 says more.
 	Verbosity int
 	// SeveralHubs run in this process, as in tests: the names of controllers are then not unique in it.
 	SeveralHubs bool
+	// anyControllers allows combinations of controllers that are of use to tests only.
+	anyControllers bool
 }
 
 func (o *Options) flags(f *pflag.FlagSet) {
@@ -86,7 +93,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.LocalRepositories, "local-repositories", nil, "folders below which file:// repositories may be read; none by default")
 	f.BoolVar(&o.Install, "install", false, "put the CRDs, the admission policies and the rights of service account muster-system/muster-hub on the API server first, as an administrator")
 	f.StringVar(&o.HubCluster, "hub-cluster", "", "name of the managed cluster that is the hub itself, if it is one")
-	f.BoolVar(&o.LeaderElection, "leader-elect", false, "let one of several hubs work at a time")
+	f.BoolVar(&o.LeaderElection, "leader-elect", true, "let one at a time work of several hubs with the same controllers; the others are live, not ready, and take no webhooks")
 	f.StringVar(&o.WebhookAddress, "webhook-address", "", "address for webhooks of Git hosts, such as :8444; left out, none")
 	f.StringVar(&o.MetricsAddress, "metrics-address", "", "address for metrics; left out, none")
 	f.StringVar(&o.HealthAddress, "health-address", "", "address for /healthz and /readyz; left out, none")
@@ -96,6 +103,9 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
 	f.DurationVar(&o.StatusInterval, "status-interval", time.Second, "least time between two status writes of one application")
 	f.DurationVar(&o.DecisionTimeout, "decision-timeout", 10*time.Second, "how long a commit waits for its placements to be decided as planned; then the live decisions win")
+	f.IntVar(&o.MassSilence.Clusters, "mass-silence-clusters", cluster.DefaultMassSilence.Clusters,
+		"so many clusters that fall silent at once, and the percentage, are taken for a fault on the hub's side: none is tainted or moved until they are heard again or 'muster approve --silence' is given; 0 turns this off")
+	f.IntVar(&o.MassSilence.Percent, "mass-silence-percent", cluster.DefaultMassSilence.Percent, "share of the clusters that the hub was hearing, for --mass-silence-clusters")
 	f.IntVarP(&o.Verbosity, "verbosity", "v", 0, "0 says what happened, 1 says more")
 }
 
@@ -107,6 +117,7 @@ type parts struct {
 	deliveries   *hub.Deliveries
 	planner      *plan.Planner
 	repositories *fleetrepository.Repositories
+	presence     *hub.Presence
 	works        *hub.Works
 }
 
@@ -121,7 +132,9 @@ func (p *parts) index() (*hub.Works, error) {
 
 // controllers are all there are, by the name that --controllers knows them by.
 var controllers = map[string]func(*parts) error{
-	"cluster":   func(p *parts) error { return cluster.Setup(p.mgr, cluster.Options{}) },
+	"cluster": func(p *parts) error {
+		return cluster.Setup(p.mgr, cluster.Options{Presence: p.presence, MassSilence: &p.MassSilence})
+	},
 	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
 		works, err := p.index()
@@ -167,8 +180,8 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if o.WebhookAddress != "" && !slices.Contains(selected, "fleetrepository") {
-		return errors.New("--webhook-address is of controller fleetrepository, which --controllers leaves out")
+	if err := o.check(selected); err != nil {
+		return err
 	}
 	config, err := o.config()
 	if err != nil {
@@ -179,8 +192,11 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	mgr, err := newManager(config, o)
+	mgr, err := newManager(config, o, selected)
 	if err != nil {
+		return err
+	}
+	if err := o.prepareElection(ctx, mgr); err != nil {
 		return err
 	}
 	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
@@ -188,6 +204,7 @@ func Run(ctx context.Context, o Options) error {
 	rendered.count(renderer)
 	p := &parts{
 		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store}, planner: &plan.Planner{Renderer: renderer},
+		presence: &hub.Presence{},
 	}
 	for _, name := range selected {
 		if err := controllers[name](p); err != nil {
@@ -204,19 +221,6 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	return mgr.Start(ctx)
-}
-
-func selection(names []string) ([]string, error) {
-	all := slices.Sorted(maps.Keys(controllers))
-	if len(names) == 0 || slices.Contains(names, "*") {
-		return all, nil
-	}
-	for _, name := range names {
-		if controllers[name] == nil {
-			return nil, fmt.Errorf("there is no controller %q: --controllers takes %s, or *", name, strings.Join(all, ", "))
-		}
-	}
-	return slices.Compact(slices.Sorted(slices.Values(names))), nil
 }
 
 func (o *Options) config() (*rest.Config, error) {
@@ -239,7 +243,7 @@ func (o *Options) config() (*rest.Config, error) {
 	return config, nil
 }
 
-func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
+func newManager(cfg *rest.Config, o Options, selected []string) (ctrl.Manager, error) {
 	address := func(a string) string {
 		if a == "" {
 			return "0"
@@ -252,7 +256,7 @@ func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 		HealthProbeBindAddress:        address(o.HealthAddress),
 		PprofBindAddress:              address(o.ProfilingAddress),
 		LeaderElection:                o.LeaderElection,
-		LeaderElectionID:              "muster-hub",
+		LeaderElectionID:              leaseName(selected),
 		LeaderElectionNamespace:       cluster.SystemNamespace,
 		LeaderElectionReleaseOnCancel: true,
 		Controller:                    config.Controller{SkipNameValidation: &o.SeveralHubs},
@@ -262,12 +266,17 @@ func newManager(cfg *rest.Config, o Options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the hub: %w", err)
 	}
-	for _, add := range []func(string, healthz.Checker) error{mgr.AddHealthzCheck, mgr.AddReadyzCheck} {
-		if err := add("ping", healthz.Ping); err != nil {
-			return nil, err
-		}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, err
 	}
-	return mgr, nil
+	return mgr, mgr.AddReadyzCheck("leader", func(*http.Request) error {
+		select {
+		case <-mgr.Elected(): // closed from the start without leader election
+			return nil
+		default:
+			return errors.New("another hub leads")
+		}
+	})
 }
 
 // placementsAlone: the API server may be another's, with the kinds of clusters and placements and nothing else of ours.
@@ -275,7 +284,7 @@ func placementsAlone(controllers []string) bool {
 	return slices.Equal(controllers, []string{"placement"})
 }
 
-// beat lets people see that the controllers run.
+// beat adds the heartbeat, from which people see that the controllers run.
 func (p *parts) beat(controllers []string) error {
 	if placementsAlone(controllers) {
 		return nil
@@ -284,24 +293,30 @@ func (p *parts) beat(controllers []string) error {
 	if err != nil {
 		return fmt.Errorf("name this hub: %w", err)
 	}
-	h := &hub.Heartbeat{Client: p.mgr.GetClient(), Holder: fmt.Sprintf("%s %d", host, os.Getpid()), Now: time.Now}
+	h := &hub.Heartbeat{
+		Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Holder: fmt.Sprintf("%s %d", host, os.Getpid()),
+		Period: p.HeartbeatPeriod, Now: time.Now,
+	}
+	if slices.Contains(controllers, "cluster") {
+		h.Presence = p.presence
+	}
 	if slices.Contains(controllers, "fleetrepository") || slices.Contains(controllers, "application") {
 		h.HubCluster = &p.HubCluster
 	}
 	return p.mgr.Add(h)
 }
 
-// serveWebhooks listens for Git hosts that say that a repository changed.
+// serveWebhooks listens to Git hosts, which announce that a repository changed. Only the leader does.
 func (p *parts) serveWebhooks() error {
 	if p.WebhookAddress == "" {
 		return nil
 	}
-	listener, err := net.Listen("tcp", p.WebhookAddress)
-	if err != nil {
-		return fmt.Errorf("listen for webhooks: %w", err)
+	if _, err := net.ResolveTCPAddr("tcp", p.WebhookAddress); err != nil {
+		return fmt.Errorf("--webhook-address %s: %w", p.WebhookAddress, err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/webhook/", source.Webhook{Secret: p.repositories.WebhookSecret, Trigger: p.repositories.Trigger})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
-	return p.mgr.Add(&manager.Server{Name: "webhooks", Server: server, Listener: listener, OnlyServeWhenLeader: true})
+	server := &http.Server{Addr: p.WebhookAddress, Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
+	// The port is opened by the leader: a Git host that reached a standby would wait for an answer in vain.
+	return p.mgr.Add(&manager.Server{Name: "webhooks", Server: server, OnlyServeWhenLeader: true})
 }

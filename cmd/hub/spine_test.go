@@ -9,7 +9,10 @@ import (
 	"github.com/muster-io/muster/internal/controlplane"
 )
 
-const base = `
+// shopIn is a repository whose one application, retail/shop, puts ConfigMap shop into a namespace of the clusters with label
+// tier: edge. Tests share the clusters: each has a namespace of its own.
+func shopIn(namespace string) string {
+	return fmt.Sprintf(`
 -- tenants/retail.yaml --
 apiVersion: v1
 kind: Namespace
@@ -40,13 +43,14 @@ metadata: {name: shop, namespace: retail}
 spec:
   placementRef: {name: edge}
   source: {path: manifests/shop}
-  destination: {namespace: shop, createNamespace: true}
+  destination: {namespace: %s, createNamespace: true}
 -- manifests/shop/config.yaml --
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: shop}
 data: {color: red}
-`
+`, namespace)
+}
 
 func clusterFile(name, labels string) string {
 	return fmt.Sprintf(`
@@ -63,7 +67,8 @@ spec:
 }
 
 func TestPushReachesTheClusters(t *testing.T) {
-	f := newFleetOn(t, controlplane.Options{Name: "hub", Controllers: true}, base+clusterFile("one", "tier: edge")+clusterFile("two", "tier: edge"))
+	t.Parallel()
+	f := newFleetOn(t, controlplane.Options{Name: "hub", Controllers: true}, shopIn("push")+clusterFile("one", "tier: edge")+clusterFile("two", "tier: edge"))
 	f.deliver()
 	f.join("one")
 	f.join("two")
@@ -74,7 +79,7 @@ func TestPushReachesTheClusters(t *testing.T) {
 	f.expectHealthy("retail/shop", second, 2)
 	for _, cluster := range []string{"one", "two"} {
 		var cm corev1.ConfigMap
-		if !f.on(cluster, &cm, "shop", "shop") || cm.Data["color"] != "blue" {
+		if !f.on(cluster, &cm, "push", "shop") || cm.Data["color"] != "blue" {
 			t.Errorf("%s has %v, want color blue", cluster, cm.Data)
 		}
 	}

@@ -61,14 +61,14 @@ const executor = unguarded + `
   sync: {ignore: [{kind: Deployment, jsonPointers: [/spec/replicas]}]}`
 
 func TestClustersStayAsPlanned(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, tenant+clusterFile("one", "tier: edge")+clusterFile("two", "tier: none")+placementFile("edge", everyEdge)+
 		applicationFile("all", "edge", "manifests/all", "still", executor)+everything+
 		applicationFile("shop", "edge", "manifests/shop", "still", unguarded)+configMapFile("manifests/shop/config.yaml", "shop", "color", "red")+
-		applicationFile("report", "edge", "manifests/report", "still", unguarded+"  sync: {drift: Report}")+configMapFile("manifests/report/config.yaml", "report", "color", "red"))
+		brokenFile)
 	f.deliver()
 	f.available("one", true)
 	f.available("two", true)
-	f.push("")
 	f.run("a cluster is marked only when all works of a complete plan are there", firstCompletePlan)
 	f.join("one")
 	f.allow("one", "still", "deployer")
@@ -248,6 +248,9 @@ func driftIsReported(f *theFleet) {
 	f.expectData("one", "still", "report", "color", "white")
 }
 
+// brokenFile cannot be read: no plan of its commit is complete.
+const brokenFile = "-- applications/retail/broken/application.yaml --\nkind: {\n"
+
 func firstCompletePlan(f *theFleet) {
 	marked := func(name string) bool {
 		f.t.Helper()
@@ -266,13 +269,19 @@ func firstCompletePlan(f *theFleet) {
 			return ""
 		})
 	}
+	f.expectWorkOn("one")
+	if marked("one") {
+		f.t.Error("one is marked, and a file cannot be read")
+	}
+	f.push("-- applications/retail/broken/application.yaml --\n" + deleted +
+		applicationFile("report", "edge", "manifests/report", "still", unguarded+"  sync: {drift: Report}") + configMapFile("manifests/report/config.yaml", "report", "color", "red"))
 	expect("one")
 	expect("two") // its complete plan is empty
 	if n := len(f.worksOf("retail/shop")) + len(f.worksOf("retail/all")) + len(f.worksOf("retail/report")); n != 3 {
 		f.t.Errorf("one is marked and has %d works", n)
 	}
 	// A cluster that comes while a file cannot be read waits.
-	f.push(clusterFile("three", "tier: edge") + "-- applications/retail/broken/application.yaml --\nkind: {\n")
+	f.push(clusterFile("three", "tier: edge") + brokenFile)
 	f.available("three", true)
 	f.expectWorkOn("three")
 	f.push(configMapFile("manifests/shop/config.yaml", "shop", "color", "blue"))

@@ -254,7 +254,7 @@ func TestUpLeavesADenialAlone(t *testing.T) {
 		Reason: clusterv1.ReasonHubClusterAdminDenied, LastTransitionTime: metav1.Now(),
 	}}
 	h.make(t, c)
-	state, err := joined(t.Context(), h, c.Name, true)
+	state, err := admitted(t.Context(), h, c.Name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ func up(ctx context.Context, out io.Writer, o embedded.Options) error {
 		return err
 	}
 	for _, name := range fleet.Options.Clusters {
-		state, err := joined(ctx, c, name, true)
+		state, err := admitted(ctx, c, name)
 		if err != nil {
 			return err
 		}
@@ -111,9 +111,9 @@ func clientOf(kubeconfig string) (client.Client, error) {
 	return client.New(config, client.Options{Scheme: scheme})
 }
 
-// joined waits until a cluster is available, and says so; with accept, its request is approved when it comes. One that a person
-// denied is not waited for, nor accepted behind their back.
-func joined(ctx context.Context, c client.Client, name string, accept bool) (state string, err error) {
+// admitted accepts a cluster when its agent asks, waits until it is available, and says what became of it. A cluster that a
+// person denied stays denied, and is not waited for.
+func admitted(ctx context.Context, c client.Client, name string) (state string, err error) {
 	last := "its agent has not asked yet"
 	err = wait.PollUntilContextTimeout(ctx, 300*time.Millisecond, upTimeout, true, func(ctx context.Context) (bool, error) {
 		var mc clusterv1.ManagedCluster
@@ -131,10 +131,8 @@ func joined(ctx context.Context, c client.Client, name string, accept bool) (sta
 			state = "joined"
 			return true, nil
 		}
-		if accept {
-			if _, err := cluster.Accept(ctx, c, name, cluster.AcceptOptions{}); err != nil {
-				last = err.Error()
-			}
+		if _, err := cluster.Accept(ctx, c, name, cluster.AcceptOptions{}); err != nil {
+			last = err.Error()
 		}
 		return false, nil
 	})

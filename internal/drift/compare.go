@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"reflect"
 	"sort"
-	"strings"
 	"time"
 
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -133,27 +132,6 @@ func Held(managedFields []any, manager string) string {
 		return string(raw)
 	}
 	return ""
-}
-
-// Holds says whether manager, or one with the prefix family, holds the path by server-side apply, and whether any other entry
-// does. An empty family has no members.
-func Holds(object map[string]any, p fieldpath.Path, manager, family string) (own, others bool, err error) {
-	holders, err := holdersOf(object)
-	if err != nil {
-		return false, false, err
-	}
-	for _, h := range holders {
-		if !h.holds(p) {
-			continue
-		}
-		kin := h.manager == manager || family != "" && strings.HasPrefix(h.manager, family)
-		if kin && h.operation == "Apply" && h.subresource == "" {
-			own = true
-		} else {
-			others = true
-		}
-	}
-	return own, others, nil
 }
 
 // holds says that the entry has the path, something below it, or what it is a part of.

@@ -219,6 +219,3 @@ func shorten(s string, limit int) string {
 	}
 	return s[:cut] + mark
 }
-
-// Lookup finds what a path points at in an object.
-func Lookup(object map[string]any, p fieldpath.Path) (any, bool) { return lookup(object, p) }

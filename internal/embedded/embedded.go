@@ -250,6 +250,7 @@ func bind(ctx context.Context, clients kubernetes.Interface, name, role, account
 func (f *Fleet) StartHub() error {
 	args := []string{
 		"--kubeconfig", controllersKubeconfig(f.Dir), "--state-dir", filepath.Join(f.Dir, "mirrors"),
+		"--leader-elect=false", // it is the only one, and need not wait for the Lease of one that died
 	}
 	for _, r := range f.Repositories {
 		args = append(args, "--local-repositories", r)

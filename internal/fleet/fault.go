@@ -37,19 +37,19 @@ const (
 	DecisionsIncomplete Reason = "DecisionsIncomplete" // decisions that do not add up yet
 
 	// Found while rendering.
-	ContentMissing   Reason = "ContentMissing"   // the source names no file or folder
-	ExpressionFailed Reason = "ExpressionFailed" // an expression that cannot be evaluated for this cluster
-	RenderFailed     Reason = "RenderFailed"     // the chart or overlay does not render
-	RenderTooCostly  Reason = "RenderTooCostly"  // a chart that takes more than one render may
-	HookRefused      Reason = "HookRefused"      // a chart with hooks, under the policy Refuse
-	NotDeterministic Reason = "NotDeterministic" // a template that uses random values or the time
-	UnknownKind      Reason = "UnknownKind"      // a kind that neither the cluster nor the plan has
-	ManifestInvalid  Reason = "ManifestInvalid"  // a manifest without kind or name, or twice the same
-	ManifestTooLarge Reason = "ManifestTooLarge" // one manifest over the limit of a work
-	ObjectClaimed    Reason = "ObjectClaimed"    // another application has the object on this cluster
-	WorkForeign      Reason = "WorkForeign"      // a work of the planned name exists and is not ours
-	MoveInvalid      Reason = "MoveInvalid"      // muster.dev/moved-from names an application that has not moved
-	HubProtected     Reason = "HubProtected"     // an object that tenants may not deliver to the hub's own cluster
+	ContentMissing     Reason = "ContentMissing"     // the source names no file or folder
+	ExpressionFailed   Reason = "ExpressionFailed"   // an expression that cannot be evaluated for this cluster
+	RenderFailed       Reason = "RenderFailed"       // the chart or overlay does not render
+	RenderTooExpensive Reason = "RenderTooExpensive" // a chart or overlay that takes more time, memory or output than one render may
+	HookRefused        Reason = "HookRefused"        // a chart with hooks, under the policy Refuse
+	NotDeterministic   Reason = "NotDeterministic"   // a template that uses random values or the time
+	UnknownKind        Reason = "UnknownKind"        // a kind that neither the cluster nor the plan has
+	ManifestInvalid    Reason = "ManifestInvalid"    // a manifest without kind or name, or twice the same
+	ManifestTooLarge   Reason = "ManifestTooLarge"   // one manifest over the limit of a work
+	ObjectClaimed      Reason = "ObjectClaimed"      // another application has the object on this cluster
+	WorkForeign        Reason = "WorkForeign"        // a work of the planned name exists and is not ours
+	MoveInvalid        Reason = "MoveInvalid"        // muster.dev/moved-from names an application that has not moved
+	HubProtected       Reason = "HubProtected"       // an object that tenants may not deliver to the hub's own cluster
 
 	// Found on a cluster.
 	ApplyFailed Reason = "ApplyFailed" // the cluster refused an object

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -118,7 +117,7 @@ type costly struct {
 }
 
 func (c *costly) note(place int, fault *fleet.Fault) {
-	if fault.Reason != fleet.RenderTooCostly && !errors.Is(*fault, render.ErrTooCostly) {
+	if fault.Reason != fleet.RenderTooExpensive {
 		return
 	}
 	c.mu.Lock()

@@ -14,24 +14,25 @@ import (
 	"sync"
 
 	"github.com/muster-io/muster/internal/fleet"
-	"helm.sh/helm/v3/pkg/chart"
-	"helm.sh/helm/v3/pkg/chart/loader"
-	"helm.sh/helm/v3/pkg/chartutil"
-	"helm.sh/helm/v3/pkg/ignore"
+	"helm.sh/helm/v4/pkg/chart/loader/archive"
+	chart "helm.sh/helm/v4/pkg/chart/v2"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
+	"helm.sh/helm/v4/pkg/ignore"
 )
 
 // loadedChart is a chart as it is in the repository, never changed: each render works on a copy.
 type loadedChart struct {
-	key   string
-	dir   string // folder, or .tgz file, in the tree
-	chart *chart.Chart
-	root  *chartPlace
+	key      string
+	defaults func() map[string]any // all values that it has of its own
+	dir      string                // folder, or .tgz file, in the tree
+	chart    *chart.Chart
+	root     *chartPlace
 	// usesCapabilities is true when a template, or a value that is rendered as one, could look at the cluster's version or APIs.
 	usesCapabilities bool
-	// parsed are its templates: parsedKey -> parsedFile.
-	parsed   sync.Map
-	size     int64
-	unpacked int64 // bytes of its files, with those in archives
+	// orderRuns is how often it is rendered again to see whether it depends on the order of a Go map.
+	orderRuns int
+	size      int64
 }
 
 // chartPlace is where a chart and its subcharts are in the repository, by the name under which Helm speaks of them.
@@ -41,11 +42,15 @@ type chartPlace struct {
 	children map[string]*chartPlace
 }
 
-// loadChart loads the chart of a source, once per content.
-func (r *Renderer) loadChart(tree fleet.Tree, s source) (*loadedChart, error) {
-	key := digestOf("chart", s.path, s.hash)
-	return remember(r.memo, "chart", key, func() (*loadedChart, int64, error) {
-		c, err := readChart(tree, s.path)
+// loadChart loads the chart at a path, once per content.
+func (l *Local) loadChart(tree fleet.Tree, dir string) (*loadedChart, error) {
+	hash, err := tree.Hash(dir)
+	if err != nil {
+		return nil, unreadable(dir, err)
+	}
+	key := digestOf("chart", dir, hash)
+	return remember(l.memo, "chart", key, func() (*loadedChart, int64, error) {
+		c, err := readChart(tree, dir)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -57,7 +62,7 @@ func (r *Renderer) loadChart(tree fleet.Tree, s source) (*loadedChart, error) {
 func readChart(tree fleet.Tree, dir string) (*loadedChart, error) {
 	c := &loadedChart{dir: dir, root: &chartPlace{path: dir}}
 	var err error
-	if strings.HasSuffix(dir, ".tgz") {
+	if isArchive(dir) {
 		c.root.archive = true
 		err = c.loadArchive(tree)
 	} else {
@@ -74,7 +79,9 @@ func readChart(tree fleet.Tree, dir string) (*loadedChart, error) {
 	}
 	sortDependencies(c.chart)
 	placeAliases(c.chart, c.root)
+	c.defaults = sync.OnceValue(func() map[string]any { return defaultsOf(c.chart) })
 	eachChart(c.chart, func(sub *chart.Chart) {
+		c.orderRuns = max(c.orderRuns, orderRunsOf(sub))
 		for _, file := range slices.Concat(sub.Templates, sub.Files) {
 			c.usesCapabilities = c.usesCapabilities || bytes.Contains(file.Data, []byte("Capabilities"))
 		}
@@ -106,12 +113,9 @@ func (c *loadedChart) loadArchive(tree fleet.Tree) error {
 	if err != nil {
 		return unreadable(c.dir, err)
 	}
-	files, err := loader.LoadArchiveFiles(bytes.NewReader(data))
+	files, err := archive.LoadArchiveFiles(bytes.NewReader(data))
 	if err != nil {
 		return c.invalid("", "the chart does not load: "+err.Error())
-	}
-	if err := c.check(files, "", 0); err != nil {
-		return err
 	}
 	if c.chart, err = loader.LoadFiles(files); err != nil {
 		return c.invalid("", "the chart does not load: "+err.Error())
@@ -129,59 +133,12 @@ func (c *loadedChart) loadFolder(tree fleet.Tree) error {
 	if err := w.folder(".", 0); err != nil {
 		return err
 	}
-	if err := c.check(w.files, "", 0); err != nil {
-		return err
-	}
 	for _, file := range w.files {
-		c.size += int64(len(file.Data))*3 + actionCost*actionBytes(string(file.Data)) + 256
+		c.size += int64(len(file.Data))*3 + 256
 		c.root.note(file)
 	}
 	if c.chart, err = loader.LoadFiles(w.files); err != nil {
 		return c.loadFault(err)
-	}
-	return nil
-}
-
-const (
-	// maxChart is the size of a chart with its subcharts, unpacked: Helm's own limit for one archive.
-	maxChart = 100 << 20
-	// maxPacked is how deep archives may be packed in archives. There are some that hold themselves.
-	maxPacked = 4
-)
-
-// parsedByHelm are the files of a chart that Helm parses as YAML when it loads it.
-var parsedByHelm = []string{"Chart.yaml", "Chart.lock", "values.yaml", "requirements.yaml", "requirements.lock"}
-
-// check finds what would become far larger than it is when Helm loads it. archive is the file that holds the files.
-func (c *loadedChart) check(files []*loader.BufferedFile, archive string, depth int) error {
-	refuse := func(name, message string) error {
-		if archive != "" {
-			name, message = archive, fmt.Sprintf("%s (%s)", message, name)
-		}
-		return fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: c.file(name), Message: message}
-	}
-	for _, file := range files {
-		if c.unpacked += int64(len(file.Data)); c.unpacked > maxChart {
-			return refuse(file.Name, fmt.Sprintf("the chart with its subcharts is larger than %s: list in .helmignore what it does not need", size(maxChart)))
-		}
-		if slices.Contains(parsedByHelm, path.Base(file.Name)) {
-			if err := fleet.DocumentFits(file.Data); err != nil {
-				return refuse(file.Name, err.Error())
-			}
-		}
-		if !strings.Contains(file.Name, "charts/") || path.Ext(file.Name) != ".tgz" {
-			continue
-		}
-		if depth == maxPacked {
-			return refuse(file.Name, "archives are packed in archives: unpack them")
-		}
-		below, err := loader.LoadArchiveFiles(bytes.NewReader(file.Data))
-		if err != nil {
-			continue // Helm says what is wrong with it
-		}
-		if err := c.check(below, cmp.Or(archive, file.Name), depth+1); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -207,7 +164,7 @@ type chartWalk struct {
 	tree  fleet.Tree
 	dir   string
 	rules *ignore.Rules
-	files []*loader.BufferedFile
+	files []*archive.BufferedFile
 }
 
 // maxLinks is how many links to folders may be followed below each other: more is a circle.
@@ -249,11 +206,7 @@ func (w *chartWalk) entry(name string, entry fs.DirEntry, links int) error {
 	if err != nil {
 		return unreadable(full, err)
 	}
-	if int64(len(data)) > loader.MaxDecompressedFileSize {
-		return fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: full,
-			Message: fmt.Sprintf("a chart file may have at most %d MiB: list it in .helmignore or take it out", loader.MaxDecompressedFileSize>>20)}
-	}
-	w.files = append(w.files, &loader.BufferedFile{Name: name, Data: bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))})
+	w.files = append(w.files, &archive.BufferedFile{Name: name, Data: bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))})
 	return nil
 }
 
@@ -276,7 +229,7 @@ func (c *loadedChart) loadFault(err error) error {
 }
 
 // note remembers where subcharts are, by reading the names out of their Chart.yaml.
-func (p *chartPlace) note(file *loader.BufferedFile) {
+func (p *chartPlace) note(file *archive.BufferedFile) {
 	below, ok := strings.CutPrefix(file.Name, "charts/")
 	if !ok {
 		return
@@ -305,7 +258,7 @@ func (p *chartPlace) note(file *loader.BufferedFile) {
 		at, dirs = child, rest[1:]
 	}
 	if len(dirs) == 1 && strings.HasSuffix(dirs[0], ".tgz") {
-		at.note(&loader.BufferedFile{Name: "charts/" + dirs[0], Data: file.Data})
+		at.note(&archive.BufferedFile{Name: "charts/" + dirs[0], Data: file.Data})
 	}
 }
 
@@ -432,9 +385,7 @@ func sortDependencies(c *chart.Chart) {
 	c.SetDependencies(subs...)
 }
 
-// defaults are the chart's own values with those of its subcharts below their names.
-func (c *loadedChart) defaults() map[string]any { return defaultsOf(c.chart) }
-
+// defaultsOf are a chart's own values with those of its subcharts below their names.
 func defaultsOf(c *chart.Chart) map[string]any {
 	values := map[string]any{}
 	for _, sub := range c.Dependencies() {
@@ -444,17 +395,10 @@ func defaultsOf(c *chart.Chart) map[string]any {
 	return values
 }
 
-// readFile reads a file of the chart, for values files with the prefix chart:.
-func (c *loadedChart) readFile(tree fleet.Tree, name string) ([]byte, error) {
-	if !c.root.archive {
-		file := path.Join(c.dir, name)
-		if file != c.dir && !strings.HasPrefix(file, strings.TrimSuffix(c.dir, ".")) {
-			return nil, fs.ErrNotExist
-		}
-		return tree.ReadFile(file)
-	}
+// packedFile reads a file of a chart that is an archive, for values files with the prefix chart:.
+func (c *loadedChart) packedFile(name string) ([]byte, error) {
 	for _, file := range c.chart.Raw {
-		if file.Name == path.Clean(name) {
+		if file.Name == name {
 			return file.Data, nil
 		}
 	}
@@ -474,8 +418,10 @@ func copyChart(c *chart.Chart) *chart.Chart {
 	if c.Metadata.Dependencies == nil {
 		metadata.Dependencies = nil
 	}
-	values, _ := cloneValue(c.Values).(map[string]any)
-	fresh := &chart.Chart{Metadata: &metadata, Lock: c.Lock, Templates: c.Templates, Files: c.Files, Schema: c.Schema, Values: values}
+	fresh := &chart.Chart{Metadata: &metadata, Lock: c.Lock, Templates: c.Templates, Files: c.Files, Schema: c.Schema, Values: c.Values}
+	if len(c.Dependencies()) > 0 { // imported values are merged into them
+		fresh.Values, _ = cloneValue(c.Values).(map[string]any)
+	}
 	for _, sub := range c.Dependencies() {
 		fresh.AddDependency(copyChart(sub))
 	}

@@ -1,109 +1,93 @@
 package render
 
 import (
+	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
 	"sort"
 	"strings"
-	"sync"
 
 	"github.com/muster-io/muster/internal/fleet"
-	"helm.sh/helm/v3/pkg/chart"
-	"helm.sh/helm/v3/pkg/chartutil"
-	"helm.sh/helm/v3/pkg/release"
-	"helm.sh/helm/v3/pkg/releaseutil"
+	"helm.sh/helm/v4/pkg/chart/common"
+	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
+	chart "helm.sh/helm/v4/pkg/chart/v2"
+	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
+	release "helm.sh/helm/v4/pkg/release/v1"
+	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 )
 
 // helmVersion is what charts see as .Capabilities.HelmVersion.
-const helmVersion = "v3.22.0"
+const helmVersion = "v4.3.0"
 
-// helmRun is one render of one chart, without anything that differs between clusters that get the same.
+// helmRun is one render of one chart.
 type helmRun struct {
+	local        *Local
 	chart        *loadedChart
 	values       *merged
-	release      chartutil.ReleaseOptions
-	capabilities *chartutil.Capabilities
+	release      common.ReleaseOptions
+	capabilities *common.Capabilities
 	hooks        musterv1alpha1.HookPolicy
 }
 
-// helmJob prepares the render of a chart: loads it, merges and checks the values, and finds out which facts it uses.
-func (r *Renderer) helmJob(in Input, resolved *Resolved, s source) (job, error) {
-	c, err := r.loadChart(in.Tree, s)
+// helm renders a chart: loads it, merges and checks the values, executes the templates and reads what they give.
+func (l *Local) helm(job Job, host Host) (*Rendered, error) {
+	c, err := l.loadChart(host, job.Path)
 	if err != nil {
-		return job{}, err
+		return nil, err
 	}
-	layers, err := r.layersOf(in, resolved, c)
+	values, err := l.mergeLayers(c, job.Layers)
 	if err != nil {
-		return job{}, err
+		return nil, err
 	}
-	values, err := r.mergeLayers(c, layers)
-	if err != nil {
-		return job{}, err
+	apis := kubernetesAPIs() // the same for all, so that nothing of one cluster can reach another
+	wants := c.chart.Metadata.KubeVersion
+	if wants != "" || c.usesCapabilities || usesCapabilities(job.Layers) {
+		apis = host.APIs()
 	}
-	apis := in.apis()
-	if wants := c.chart.Metadata.KubeVersion; wants != "" && !chartutil.IsCompatibleRange(wants, apis.KubernetesVersion) {
-		return job{}, c.invalid("Chart.yaml", fmt.Sprintf("the chart wants Kubernetes %s and the cluster has %s", wants, apis.KubernetesVersion))
+	if wants != "" && !chartutil.IsCompatibleRange(wants, apis.KubernetesVersion) {
+		return nil, c.invalid("Chart.yaml", fmt.Sprintf("the chart wants Kubernetes %s and the cluster has %s", wants, apis.KubernetesVersion))
 	}
-	run := helmRun{chart: c, values: values, hooks: musterv1alpha1.HooksRefuse, release: chartutil.ReleaseOptions{
-		Name: in.Application.Name, Namespace: namespaceOf(resolved.Application), Revision: 1, IsInstall: true,
+	run := helmRun{local: l, chart: c, values: values, hooks: job.Hooks, release: common.ReleaseOptions{
+		Name: job.Release, Namespace: job.Namespace, Revision: 1, IsInstall: true,
 	}}
-	if helm := resolved.Application.Spec.Helm; helm != nil {
-		if helm.ReleaseName != "" {
-			run.release.Name = helm.ReleaseName
-		}
-		if helm.Hooks != "" {
-			run.hooks = helm.Hooks
-		}
+	if run.capabilities, err = l.capabilitiesOf(apis); err != nil {
+		return nil, err
 	}
-	facts := ""
-	if c.usesCapabilities || values.usesCapabilities {
-		facts = apis.Digest
-	} else {
-		apis = kubernetesAPIs() // the same for all, so that nothing of one cluster can reach another
+	first, err := run.prepare()
+	if err != nil {
+		return nil, err
 	}
-	// The schema's fault names the layer of a value: it belongs to the layers and not to the values.
-	if _, err := remember(r.memo, "schema", values.key, func() (bool, int64, error) { return true, 0, run.checkSchema() }); err != nil {
-		return job{}, err
+	if err := run.checkSchema(first); err != nil {
+		return nil, err
 	}
-	return job{
-		key: digestOf("helm", c.key, values.digest, run.release.Name, run.release.Namespace, string(run.hooks), facts),
-		run: func() ([]object, error) {
-			var err error
-			if run.capabilities, err = capabilitiesOf(apis); err != nil {
-				return nil, err
-			}
-			return run.objects()
-		},
-		values: values.from,
-	}, nil
+	objects, err := run.objects(first)
+	if err != nil {
+		return nil, err
+	}
+	return &Rendered{Objects: objects, Values: values.from(c.defaults())}, nil
 }
 
-func (in Input) apis() *fleet.APIs {
-	if in.APIs == nil {
-		return kubernetesAPIs()
-	}
-	return in.APIs
+// usesCapabilities tells whether a value names .Capabilities: tpl may render it.
+func usesCapabilities(layers []Layer) bool {
+	return slices.ContainsFunc(layers, func(l Layer) bool { return bytes.Contains(l.Data, []byte("Capabilities")) })
 }
 
-// kubernetesAPIs are the kinds of the oldest Kubernetes that is supported.
-var kubernetesAPIs = sync.OnceValue(func() *fleet.APIs { return fleet.NewAPIs("", nil) })
-
-func namespaceOf(app *musterv1alpha1.Application) string {
-	if app.Spec.Destination.Namespace != "" {
-		return app.Spec.Destination.Namespace
-	}
-	return app.Namespace
+// capabilitiesOf tells a chart what the cluster is.
+func (l *Local) capabilitiesOf(apis *fleet.APIs) (*common.Capabilities, error) {
+	return remember(l.memo, "capabilities", apis.Digest, func() (*common.Capabilities, int64, error) {
+		c, err := capabilitiesOf(apis)
+		return c, int64(100 * len(apis.Resources())), err
+	})
 }
 
 // capabilitiesOf tells a chart what the cluster is: its version, and each version and kind that it serves.
-func capabilitiesOf(apis *fleet.APIs) (*chartutil.Capabilities, error) {
-	version, err := chartutil.ParseKubeVersion(apis.KubernetesVersion)
+func capabilitiesOf(apis *fleet.APIs) (*common.Capabilities, error) {
+	version, err := common.ParseKubeVersion(apis.KubernetesVersion)
 	if err != nil {
 		return nil, fmt.Errorf("the cluster's version %q: %w", apis.KubernetesVersion, err)
 	}
@@ -117,21 +101,22 @@ func capabilitiesOf(apis *fleet.APIs) (*chartutil.Capabilities, error) {
 		seen[group] = true
 		seen[group+"/"+resource.Kind] = true
 	}
-	capabilities := chartutil.DefaultCapabilities.Copy()
+	capabilities := common.DefaultCapabilities.Copy()
 	capabilities.KubeVersion = *version
 	capabilities.APIVersions = slices.Sorted(maps.Keys(seen))
 	capabilities.HelmVersion.Version = helmVersion
 	capabilities.HelmVersion.GitCommit, capabilities.HelmVersion.GitTreeState, capabilities.HelmVersion.GoVersion = "", "", ""
+	capabilities.HelmVersion.KubeClientVersion = ""
 	return capabilities, nil
 }
 
 // objects renders the chart and reads the objects: CRDs first, then the templates' in Helm's order of installation.
-func (h helmRun) objects() ([]object, error) {
-	files, used, err := h.files()
+func (h helmRun) objects(first prepared) ([]Object, error) {
+	files, err := h.render(first)
 	if err != nil {
 		return nil, err
 	}
-	objects, err := h.crds(used)
+	objects, err := h.crds(first.chart)
 	if err != nil {
 		return nil, err
 	}
@@ -142,53 +127,30 @@ func (h helmRun) objects() ([]object, error) {
 	return append(objects, templates...), nil
 }
 
+// prepared are a copy of the chart, in which the subcharts are settled, and what its templates see. Executing them changes both.
+type prepared struct {
+	chart *chart.Chart
+	top   common.Values
+}
+
 // prepare copies the chart and settles which subcharts are on.
-func (h helmRun) prepare() (*chart.Chart, chartutil.Values, error) {
-	copied := copyChart(h.chart.chart)
+func (h helmRun) prepare() (prepared, error) {
+	p := prepared{chart: copyChart(h.chart.chart)}
 	values, _ := cloneValue(h.values.values).(map[string]any)
-	if err := chartutil.ProcessDependenciesWithMerge(copied, values); err != nil {
-		return nil, nil, h.chart.invalid("Chart.yaml", "the dependencies' conditions and imports cannot be processed: "+withoutQuotes(err.Error()))
+	if err := chartutil.ProcessDependencies(p.chart, values); err != nil {
+		return p, h.chart.invalid("Chart.yaml", "the dependencies' conditions and imports cannot be processed: "+withoutQuotes(err.Error()))
 	}
-	top, err := chartutil.ToRenderValuesWithSchemaValidation(copied, values, h.release, h.capabilities, true)
-	if err != nil {
-		return nil, nil, h.chart.invalid("values.yaml", "the values do not fit the chart: a subchart's values must be a map")
+	capabilities := h.capabilities.Copy() // so that its address differs between runs
+	var err error
+	if p.top, err = commonutil.ToRenderValuesWithSchemaValidation(p.chart, values, h.release, capabilities, true); err != nil {
+		return p, h.chart.invalid("values.yaml", "the values do not fit the chart: a subchart's values must be a map")
 	}
-	return copied, top, nil
-}
-
-// outcome is what one run of the templates gave.
-type outcome struct {
-	files map[string]string
-	used  *chart.Chart // with the subcharts that are on
-	calls []call       // of random functions
-	err   error
-}
-
-// same tells whether two runs cannot be told apart.
-func (o outcome) same(other outcome) bool {
-	if o.err != nil && other.err != nil {
-		return o.err.Error() == other.err.Error()
-	}
-	return o.err == nil && other.err == nil && maps.Equal(o.files, other.files)
-}
-
-// run renders with one choice of what random functions give.
-func (h helmRun) run(m *meter, pick func(call) variant) outcome {
-	copied, top, err := h.prepare()
-	if err != nil {
-		return outcome{err: err}
-	}
-	files, calls, err := h.chart.execute(m, copied, top, pick)
-	var failed *templateError
-	if errors.As(err, &failed) {
-		err = h.templateFault(failed)
-	}
-	return outcome{files, copied, calls, err}
+	return p, nil
 }
 
 // manifests reads the rendered files, leaves out NOTES and partials, and deals with hooks.
-func (h helmRun) manifests(files map[string]string) ([]object, error) {
-	var objects []object
+func (h helmRun) manifests(files map[string]string) ([]Object, error) {
+	var objects []Object
 	var hooks []string
 	firstHook := ""
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -197,17 +159,17 @@ func (h helmRun) manifests(files map[string]string) ([]object, error) {
 		}
 		file, _ := h.chart.locate(name)
 		for _, doc := range documentsOf(files[name]) {
-			found, err := readDocument(document{file: file, text: doc})
+			found, err := h.local.document(document{file: file, text: doc})
 			if err != nil {
 				return nil, err
 			}
 			for _, o := range found {
-				switch hook := o.hook(); {
+				switch hook := o.hook; {
 				case hook == "":
 					objects = append(objects, o)
 				case !testHook(hook):
 					firstHook = cmp.Or(firstHook, file)
-					hooks = append(hooks, fmt.Sprintf("%s (%s, %s)", o.label(), hook, file))
+					hooks = append(hooks, fmt.Sprintf("%s (%s, %s)", o.object().label(), hook, file))
 				}
 			}
 		}
@@ -218,8 +180,21 @@ func (h helmRun) manifests(files map[string]string) ([]object, error) {
 			Message: "the chart has hooks, which nothing runs on a cluster that pulls: " + strings.Join(hooks, "; ") +
 				". Set spec.helm.hooks: Ignore to deliver it without them"}
 	}
-	slices.SortStableFunc(objects, func(a, b object) int { return installRank(a.gvk.Kind) - installRank(b.gvk.Kind) })
+	slices.SortStableFunc(objects, func(a, b Object) int { return installRank(a.GVK.Kind) - installRank(b.GVK.Kind) })
 	return objects, nil
+}
+
+// document reads a document, once for all renders that have it: clusters share most of what a chart gives.
+func (l *Local) document(doc document) ([]Object, error) {
+	key := digestOf(doc.file, fmt.Sprint(doc.line), doc.text)
+	return remember(l.memo, "document", key, func() ([]Object, int64, error) {
+		found, err := readDocument(doc)
+		if err != nil {
+			return nil, 0, err
+		}
+		objects, err := writeAll(found)
+		return objects, int64(2 * len(doc.text)), err
+	})
 }
 
 // documentsOf splits a rendered file as Helm does.
@@ -267,14 +242,14 @@ func testHook(events string) bool {
 }
 
 // crds reads the crds/ folders of the chart and of the subcharts that are on. Their files are not templates.
-func (h helmRun) crds(used *chart.Chart) ([]object, error) {
+func (h helmRun) crds(used *chart.Chart) ([]Object, error) {
 	crds := used.CRDObjects()
 	slices.SortFunc(crds, func(a, b chart.CRD) int { return strings.Compare(a.Filename, b.Filename) })
-	var objects []object
+	var objects []Object
 	for _, crd := range crds {
 		file, _ := h.chart.locate(crd.Filename)
 		for _, doc := range splitDocuments(file, string(crd.File.Data)) {
-			found, err := readDocument(doc)
+			found, err := h.local.document(doc)
 			if err != nil {
 				return nil, err
 			}
@@ -283,45 +258,3 @@ func (h helmRun) crds(used *chart.Chart) ([]object, error) {
 	}
 	return objects, nil
 }
-
-// files renders the chart such that nothing random reaches the output, or says which call would.
-func (h helmRun) files() (map[string]string, *chart.Chart, error) {
-	a := h.run(newMeter(chartLimits), func(call) variant { return first })
-	if len(a.calls) > 0 && !a.same(h.run(newMeter(chartLimits), func(call) variant { return second })) {
-		return nil, nil, h.culprit(a)
-	}
-	return a.files, a.used, a.err
-}
-
-// culprit finds the first call that changes the output when it alone gives something else. All that it tries may take what one
-// run may; when that is not enough it names the first call of all.
-func (h helmRun) culprit(a outcome) error {
-	m := newMeter(chartLimits)
-	for _, suspect := range a.calls {
-		alone := h.run(m, func(c call) variant {
-			if c.key == suspect.key {
-				return second
-			}
-			return first
-		})
-		if m.passed != nil {
-			f := h.notDeterministic(a.calls[0])
-			f.Err = m.passed
-			return f
-		}
-		if !alone.same(a) {
-			return h.notDeterministic(suspect)
-		}
-	}
-	return h.notDeterministic(a.calls[0])
-}
-
-func (h helmRun) notDeterministic(c call) fleet.Fault {
-	message := fmt.Sprintf("%s gives another result every time: supply the value that the template asks for before it calls %s", c.function, c.function)
-	if c.inText {
-		message = fmt.Sprintf("a text that tpl renders here calls %s, which gives another result every time: give the result as a value", c.function)
-	}
-	return h.placed(fleet.Fault{Reason: fleet.NotDeterministic, ActionRequiredBy: fleet.User, Message: message}, c.template, c.line)
-}
-
-var errNoSchema = errors.New("a schema may refer to nothing outside its chart")

@@ -11,36 +11,21 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
-	"helm.sh/helm/v3/pkg/chart"
-	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v4/pkg/chart/common"
+	chart "helm.sh/helm/v4/pkg/chart/v2"
 )
 
 // checkSchema holds the values against values.schema.json of the chart and of its subcharts that are on. Helm's own check
 // would fetch schemas by URL and quote values.
-func (h helmRun) checkSchema() error {
-	if !hasSchema(h.chart.chart) {
-		return nil
-	}
-	copied, top, err := h.prepare()
-	if err != nil {
-		return err
-	}
-	values, _ := top["Values"].(chartutil.Values)
-	return h.checkChart(copied, values, "", newMeter(schemaLimits))
+func (h helmRun) checkSchema(p prepared) error {
+	values, _ := p.top["Values"].(common.Values)
+	return h.checkChart(p.chart, values, "")
 }
 
-func hasSchema(c *chart.Chart) bool {
-	return c.Schema != nil || slices.ContainsFunc(c.Dependencies(), hasSchema)
-}
-
-func (h helmRun) checkChart(c *chart.Chart, values map[string]any, prefix string, m *meter) error {
+func (h helmRun) checkChart(c *chart.Chart, values map[string]any, prefix string) error {
 	file, _ := h.chart.locate(c.ChartFullPath() + "/values.schema.json")
 	if c.Schema != nil {
-		problems, err := violations(c.Schema, values, m)
-		if m.passed != nil {
-			return fleet.Fault{Reason: fleet.RenderTooCostly, ActionRequiredBy: fleet.User, File: file,
-				Message: fmt.Sprintf("the schema takes more than %d steps for these values, or leads back to itself: apply fewer schemas to one value, by allOf, anyOf, oneOf and $ref, and none by $dynamicRef", m.limits.steps)}
-		}
+		problems, err := h.violations(c, values)
 		if err != nil {
 			return fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Message: "the schema is not usable: " + err.Error(), Err: err}
 		}
@@ -53,7 +38,7 @@ func (h helmRun) checkChart(c *chart.Chart, values map[string]any, prefix string
 		if below == nil {
 			continue
 		}
-		if err := h.checkChart(sub, below, prefix+sub.Name()+".", m); err != nil {
+		if err := h.checkChart(sub, below, prefix+sub.Name()+"."); err != nil {
 			return err
 		}
 	}
@@ -73,11 +58,9 @@ func (h helmRun) schemaFault(schema, prefix string, problems []violation) fleet.
 	}
 	f.Message = fmt.Sprintf("the values do not fit %s: %s", schema, strings.Join(texts, "; "))
 	for _, problem := range problems {
-		for p := prefix + strings.Join(problem.at, "."); p != ""; p = parent(p) {
-			if at, ok := h.values.places[p]; ok && at.file != "" {
-				f.File, f.Line = at.file, at.line
-				return f
-			}
+		if place, ok := h.values.place(prefix + strings.Join(problem.at, ".")); ok {
+			f.File, f.Line = place.File, place.Line
+			break
 		}
 	}
 	return f
@@ -88,6 +71,8 @@ type violation struct {
 	at   []string
 	text string
 }
+
+var errNoSchema = errors.New("a schema may refer to nothing outside its chart")
 
 // sealed refuses every schema that is not in the chart: rendering reads nothing else.
 type sealed struct{}
@@ -101,30 +86,31 @@ func (sealed) Load(url string) (any, error) {
 
 const schemaURL = "file:///values.schema.json"
 
-func violations(schema []byte, values map[string]any, m *meter) (found []violation, err error) {
+// compiledSchema compiles the schema of a chart, once.
+func (h helmRun) compiledSchema(c *chart.Chart) (*jsonschema.Schema, error) {
+	return remember(h.local.memo, "schema", digestOf(h.chart.key, c.ChartFullPath()), func() (*jsonschema.Schema, int64, error) {
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(c.Schema))
+		if err != nil {
+			return nil, 0, err
+		}
+		compiler := jsonschema.NewCompiler()
+		compiler.UseLoader(sealed{})
+		if err := compiler.AddResource(schemaURL, doc); err != nil {
+			return nil, 0, err
+		}
+		compiled, err := compiler.Compile(schemaURL)
+		return compiled, int64(20 * len(c.Schema)), err
+	})
+}
+
+func (h helmRun) violations(c *chart.Chart, values map[string]any) (found []violation, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("it cannot be evaluated: %v", r)
 		}
 	}()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
+	compiled, err := h.compiledSchema(c)
 	if err != nil {
-		return nil, err
-	}
-	if hugeNumber(doc) {
-		return nil, errors.New("a number in it is too large")
-	}
-	compiler := jsonschema.NewCompiler()
-	compiler.UseLoader(sealed{})
-	compiler.UseRegexpEngine(patternEngine(m))
-	if err := compiler.AddResource(schemaURL, doc); err != nil {
-		return nil, err
-	}
-	compiled, err := compiler.Compile(schemaURL)
-	if err != nil {
-		return nil, err
-	}
-	if err := m.step(evaluation{}.of(compiled, instanceOf(values)).steps); err != nil {
 		return nil, err
 	}
 	var invalid *jsonschema.ValidationError

@@ -7,32 +7,33 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+	"text/template/parse"
 
 	"github.com/muster-io/muster/internal/fleet"
-	"helm.sh/helm/v3/pkg/chart"
+	chart "helm.sh/helm/v4/pkg/chart/v2"
 )
 
-// templateError is a run of templates that failed.
-type templateError struct {
-	error
-	at    string // the template of the chart that was parsed or executed
-	meter *meter
-}
-
-func (e *templateError) Unwrap() error { return e.error }
-
-// parseError is a template that does not parse.
-type parseError struct{ error }
-
-func (e parseError) Unwrap() error { return e.error }
-
-// What text/template says:
+// What Helm's engine says of a run that failed. It passes on what text/template says where one of our functions, or tpl, is in
+// between:
 //
-//	template: web/templates/a.yaml:3:5: executing "web/templates/a.yaml" at <include "b" .>: error calling include: in what it renders
-//	template: web/templates/a.yaml:3: unexpected "}" in operand
+//	template: web/templates/a.yaml:3:5: executing "web/templates/a.yaml" at <include "b" .>: error calling include: ...
+//
+// What text/template itself finds it writes anew, a paragraph for each template that is under way:
+//
+//	web/templates/a.yaml:3:5
+//	  executing "web/templates/a.yaml" at <include "b" .>:
+//	    error calling include:
+//	web/templates/_b.tpl:1:9
+//	  executing "b" at <.Values.c.d>:
+//	    nil pointer evaluating interface {}.d
+//
+// And a template that does not parse:
+//
+//	parse error at (web/templates/a.yaml:3): unexpected "}" in operand
 var (
-	executionPlace = regexp.MustCompile(`template: ([^:\s]+):(\d+):\d+: executing "[^"]*" at <([^\n]*?)>: `)
-	parsePlace     = regexp.MustCompile(`^template: ([^:]+):(\d+): `)
+	executionPlace = regexp.MustCompile(`template: ([^:\s]+):(\d+):(\d+): executing "[^"]*" at <([^\n]*?)>: `)
+	paragraph      = regexp.MustCompile(`(?m)^(\S+):(\d+):(\d+)\n  executing "[^"]*" at <(.*)>:\n    (.*)$`)
+	parsePlace     = regexp.MustCompile(`^parse error at \(([^:)]+):(\d+)[^)]*\): `)
 )
 
 // harmless are failures in whose words there is no value. Others lose everything after the function that failed.
@@ -45,44 +46,47 @@ var harmless = []*regexp.Regexp{
 	regexp.MustCompile(`^invalid value; expected \S+$`),
 	regexp.MustCompile(`^incompatible types for comparison$`),
 	regexp.MustCompile(`^template "[^"]+" not defined$`),
-	regexp.MustCompile(`^error calling include: no template "[^"]+"$`),
+	regexp.MustCompile(`^exceeded maximum template depth \(\d+\)$`),
 }
+
+var missingTemplate = regexp.MustCompile(`no template ("[^"]+") associated`)
 
 var failedFunction = regexp.MustCompile(`^error calling (\w+):`)
 
-// failure is where, in the templates, a run failed.
+// failure is a place in the templates at which a run failed.
 type failure struct {
-	template string
-	line     int
-	action   string
-	why      string
+	template     string
+	line, column int
+	action       string
+	why          string
 }
 
-// templateFault turns a failed run into a fault with the file and line of the template and a message without values.
-func (h helmRun) templateFault(err *templateError) error {
-	at := innermost(err)
+// templateFault turns the error of a failed run into a fault with the file and line of the template and a message without values.
+func (h helmRun) templateFault(err error) error {
+	if f, ok := fleet.AsFault(err); ok {
+		return f
+	}
 	f := fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User} // not Err: it quotes values
-	var bound *unbounded
-	var address *addressed
+	if place := parsePlace.FindStringSubmatch(err.Error()); place != nil {
+		line, _ := strconv.Atoi(place[2])
+		f.Message = "the template does not parse: " + err.Error()[len(place[0]):]
+		return h.placed(f, place[1], line)
+	}
+	places := placesOf(err)
+	if len(places) == 0 {
+		f.File, f.Message = h.chart.dir, "the chart does not render: Helm's engine gave up"
+		return f
+	}
 	var refused *refusal
-	var parsing parseError
+	at := places[0]
+	for _, place := range places {
+		if strings.Contains(place.template, "/") { // a text that tpl renders has no file
+			at = place
+		}
+	}
 	switch {
-	case err.meter.passed != nil:
-		f.Reason, f.Message = fleet.RenderTooCostly, "the chart "+err.meter.passed.Error()
-	case errors.As(err, &bound):
-		f.Reason, f.Message = fleet.RenderTooCostly, "the chart "+bound.Error()
-	case errors.As(err, &address):
-		f.Reason = fleet.NotDeterministic
-		f.Message = address.message + " depends on where the chart is rendered, so that the result differs: name the fields that you want"
 	case errors.As(err, &refused):
 		f.Message = h.ownWords(refused.message)
-	case errors.As(err, &parsing):
-		text := parsing.Error()
-		if place := parsePlace.FindStringSubmatch(text); place != nil {
-			at.template, text = place[1], text[len(place[0]):]
-			at.line, _ = strconv.Atoi(place[2])
-		}
-		f.Message = "the template does not parse: " + text
 	default:
 		f.Message = h.reasonOf(at.action, at.why)
 	}
@@ -100,21 +104,28 @@ func (h helmRun) placed(f fleet.Fault, template string, line int) fleet.Fault {
 	return f
 }
 
-// innermost finds the deepest place of a template in an error. A text that tpl rendered is none: it has no file.
-func innermost(err *templateError) failure {
-	found := failure{template: err.at}
-	var failed template.ExecError
-	for e := error(err); errors.As(e, &failed); e = failed.Err {
-		text := unmarked(failed.Error())
-		place := executionPlace.FindStringSubmatch(text)
-		if place == nil || !strings.Contains(place[1], "/") {
-			continue
-		}
-		_, why, _ := strings.Cut(text, place[0])
-		found = failure{template: place[1], action: place[3], why: why}
-		found.line, _ = strconv.Atoi(place[2])
+// placesOf are the places in an error of the engine, from the template that is rendered to what failed.
+func placesOf(err error) []failure {
+	var places []failure
+	note := func(match []string, why string) {
+		place := failure{template: match[1], action: match[4], why: strings.TrimSpace(why)}
+		place.line, _ = strconv.Atoi(match[2])
+		place.column, _ = strconv.Atoi(match[3])
+		places = append(places, place)
 	}
-	return found
+	var failed template.ExecError
+	for e := err; errors.As(e, &failed); e = errors.Unwrap(failed.Err) {
+		if match := executionPlace.FindStringSubmatch(failed.Error()); match != nil {
+			_, why, _ := strings.Cut(failed.Error(), match[0])
+			note(match, why)
+		}
+	}
+	if places == nil {
+		for _, match := range paragraph.FindAllStringSubmatch(err.Error(), -1) {
+			note(match, match[5])
+		}
+	}
+	return places
 }
 
 // reasonOf says why an action failed.
@@ -123,7 +134,12 @@ func (h helmRun) reasonOf(action, why string) string {
 	if h.inTemplates(strings.TrimSuffix(action, "...")) {
 		at = " at {{ " + action + " }}"
 	}
-	why = strings.TrimSpace(why)
+	if strings.Contains(why, "nested reference name") {
+		return "the templates include each other without end" + at
+	}
+	if missing := missingTemplate.FindStringSubmatch(why); missing != nil {
+		return fmt.Sprintf("there is no template %s", missing[1]) + at
+	}
 	for _, known := range harmless {
 		if known.MatchString(why) {
 			return why + at
@@ -166,4 +182,97 @@ func (h helmRun) inTemplates(text string) bool {
 		}
 	})
 	return found
+}
+
+// valuesRead are the values that the action of a place reads, and those that the blocks around it ask for: setting one of them
+// is how people keep a chart from drawing lots. A path in quotation marks counts where the chart has a value there, for libraries
+// are told of values in that way.
+func (h helmRun) valuesRead(at failure) []string {
+	var names []string
+	eachChart(h.chart.chart, func(c *chart.Chart) {
+		for _, file := range c.Templates {
+			if c.ChartFullPath()+"/"+file.Name == at.template {
+				names = valuesNear(string(file.Data), at, c.Values)
+			}
+		}
+	})
+	return names
+}
+
+func valuesNear(text string, at failure, defaults map[string]any) []string {
+	tree := parse.New("chart")
+	tree.Mode = parse.SkipFuncCheck
+	trees := map[string]*parse.Tree{}
+	if _, err := tree.Parse(text, "", "", trees); err != nil {
+		return nil
+	}
+	// The engine counts columns in bytes, from zero.
+	lines := strings.SplitAfterN(text, "\n", at.line)
+	pos := parse.Pos(len(text) - len(lines[len(lines)-1]) + at.column)
+	for _, t := range trees {
+		if t.Root == nil {
+			continue
+		}
+		if names := readAround(t.Root.Nodes, pos, defaults); names != nil {
+			return names
+		}
+	}
+	return nil
+}
+
+// readAround finds the node that a position is in, and gives the values that it reads, or that the nodes around it do.
+func readAround(nodes []parse.Node, pos parse.Pos, defaults map[string]any) []string {
+	for i, node := range nodes {
+		if i+1 < len(nodes) && nodes[i+1].Position() <= pos || node.Position() > pos {
+			continue
+		}
+		switch n := node.(type) {
+		case *parse.ActionNode:
+			return readBy(n.Pipe, defaults)
+		case *parse.TemplateNode:
+			return readBy(n.Pipe, defaults)
+		case *parse.IfNode:
+			return readInBranch(&n.BranchNode, pos, defaults)
+		case *parse.WithNode:
+			return readInBranch(&n.BranchNode, pos, defaults)
+		case *parse.RangeNode:
+			return readInBranch(&n.BranchNode, pos, defaults)
+		}
+	}
+	return nil
+}
+
+func readInBranch(n *parse.BranchNode, pos parse.Pos, defaults map[string]any) []string {
+	list := n.List
+	if n.ElseList != nil && n.ElseList.Pos <= pos {
+		list = n.ElseList
+	}
+	if names := readAround(list.Nodes, pos, defaults); names != nil {
+		return names
+	}
+	return readBy(n.Pipe, defaults)
+}
+
+var quotedPath = regexp.MustCompile(`"([A-Za-z][\w-]*(?:\.[\w-]+)*)"`)
+
+var valuePath = regexp.MustCompile(`\.Values\.([\w.-]*\w)`)
+
+// readBy are the values that a pipeline names.
+func readBy(pipe *parse.PipeNode, defaults map[string]any) []string {
+	var names []string
+	for _, match := range valuePath.FindAllStringSubmatch(pipe.String(), -1) {
+		names = append(names, match[1])
+	}
+	for _, match := range quotedPath.FindAllStringSubmatch(pipe.String(), -1) {
+		path := strings.Split(match[1], ".")
+		if table, ok := nested(defaults, path[:len(path)-1]...).(map[string]any); ok || len(path) == 1 {
+			if len(path) == 1 {
+				table = defaults
+			}
+			if _, ok := table[path[len(path)-1]]; ok {
+				names = append(names, match[1])
+			}
+		}
+	}
+	return names
 }

@@ -4,8 +4,11 @@ package test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -36,12 +39,31 @@ type Environment struct {
 // bare control planes, which die with the test binary.
 func Main(m *testing.M, e Environment) {
 	shared.Environment = e
+	if err := runManyAtATime(); err != nil {
+		fmt.Fprintf(os.Stderr, "set up the tests: %v\n", err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	if err := shared.stop(); err != nil {
 		fmt.Fprintf(os.Stderr, "stop the test environment: %v\n", err)
 		code = max(code, 1)
 	}
 	os.Exit(code)
+}
+
+// waiting is how many parallel tests run at a time by default. They wait for API servers and controllers most of the time:
+// with one test per core, which is Go's default, the cores are idle.
+const waiting = 6
+
+// runManyAtATime raises the number of parallel tests unless -parallel was given.
+func runManyAtATime() error {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(max(waiting, runtime.GOMAXPROCS(0))))
 }
 
 // Hub is the hub that the tests of this binary share. The test fails when it cannot be started, with the next step
@@ -65,11 +87,11 @@ func Clusters(t testing.TB, n int) []*controlplane.ControlPlane {
 	return clusters
 }
 
-// ControlPlane starts a control plane for one test alone, in the shared etcd unless the options say another one or a
-// directory, and stops it when the test ends.
+// ControlPlane starts a control plane of one test, in the shared etcd unless the options name another one or a directory, and
+// stops it when the test ends.
 func ControlPlane(t testing.TB, o controlplane.Options) *controlplane.ControlPlane {
 	t.Helper()
-	cp, err := shared.start(o, nil)
+	cp, err := shared.startOwn(o)
 	if err != nil {
 		t.Fatalf("start a control plane for the test: %v", err)
 	}
@@ -118,75 +140,97 @@ func namespacePrefix(name string) string {
 	return "t-" + prefix[:min(len(prefix), 40)] + "-"
 }
 
-// environment is what [Hub] and its siblings have started. A hub that did not come up is not tried again by each test.
+// environment is what [Hub] and its siblings have started, each at most once: one that did not come up is not tried again
+// by each test. Tests run in parallel, so that no control plane waits for another one to start.
 type environment struct {
 	Environment
+	etcd func() (*controlplane.Etcd, error)
+	hub  func() (*controlplane.ControlPlane, error)
 
 	mu       sync.Mutex
-	etcd     *controlplane.Etcd
-	theHub   *controlplane.ControlPlane
-	hubErr   error
-	clusters []*controlplane.ControlPlane
-	alone    int // control planes of single tests so far
+	clusters []func() (*controlplane.ControlPlane, error)
+	own      int                          // control planes of single tests so far
+	started  []*controlplane.ControlPlane // shared, to be stopped
+	stopEtcd func() error
 }
 
-var shared environment
+var shared = newEnvironment()
 
-func (e *environment) hub() (*controlplane.ControlPlane, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.theHub == nil && e.hubErr == nil {
-		e.theHub, e.hubErr = e.locked("hub", e.Hub, e.HubCRDs)
-	}
-	return e.theHub, e.hubErr
-}
-
-func (e *environment) managed(n int) ([]*controlplane.ControlPlane, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for len(e.clusters) < n {
-		cluster, err := e.locked(fmt.Sprintf("cluster%d", len(e.clusters)+1), e.Clusters, e.ClusterCRDs)
+func newEnvironment() *environment {
+	e := &environment{}
+	e.etcd = sync.OnceValues(func() (*controlplane.Etcd, error) {
+		// A test's context would end the etcd of the tests after it.
+		etcd, err := controlplane.StartEtcd(context.Background(), controlplane.Options{Ephemeral: true})
 		if err != nil {
 			return nil, err
 		}
-		e.clusters = append(e.clusters, cluster)
-	}
-	return e.clusters[:n:n], nil
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.stopEtcd = etcd.Stop
+		return etcd, nil
+	})
+	e.hub = sync.OnceValues(func() (*controlplane.ControlPlane, error) { return e.startShared("hub", e.Hub, e.HubCRDs) })
+	return e
 }
 
-// start starts a control plane of one test.
-func (e *environment) start(o controlplane.Options, crds [][]byte) (*controlplane.ControlPlane, error) {
+// managed starts the first n managed clusters, those that do not run yet at the same time.
+func (e *environment) managed(n int) ([]*controlplane.ControlPlane, error) {
+	e.mu.Lock()
+	for i := len(e.clusters); i < n; i++ {
+		e.clusters = append(e.clusters, sync.OnceValues(func() (*controlplane.ControlPlane, error) {
+			return e.startShared(fmt.Sprintf("cluster%d", i+1), e.Clusters, e.ClusterCRDs)
+		}))
+	}
+	starts := e.clusters[:n:n]
+	e.mu.Unlock()
+	clusters, errs := make([]*controlplane.ControlPlane, n), make([]error, n)
+	var all sync.WaitGroup
+	for i, start := range starts {
+		all.Go(func() { clusters[i], errs[i] = start() })
+	}
+	all.Wait()
+	return clusters, errors.Join(errs...)
+}
+
+// startShared starts a control plane that runs until the tests end.
+func (e *environment) startShared(name string, o controlplane.Options, crds [][]byte) (*controlplane.ControlPlane, error) {
+	o.Name = name
+	cp, err := e.startInEtcd(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := controlplane.Install(context.Background(), cp.Config(), crds...); err != nil {
+		return nil, errors.Join(err, cp.Stop())
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.alone++
+	e.started = append(e.started, cp)
+	return cp, nil
+}
+
+// startOwn starts a control plane of one test.
+func (e *environment) startOwn(o controlplane.Options) (*controlplane.ControlPlane, error) {
 	if o.Name == "" {
-		o.Name = "alone"
+		o.Name = "own"
 	}
 	if o.Dir != "" || o.Etcd != nil {
 		return controlplane.Start(context.Background(), o)
 	}
-	return e.locked(fmt.Sprintf("%s-%d", o.Name, e.alone), o, crds)
+	e.mu.Lock()
+	e.own++
+	o.Name = fmt.Sprintf("%s-%d", o.Name, e.own)
+	e.mu.Unlock()
+	return e.startInEtcd(o)
 }
 
-// locked starts a control plane in the shared etcd; e.mu is held.
-func (e *environment) locked(name string, o controlplane.Options, crds [][]byte) (*controlplane.ControlPlane, error) {
-	ctx := context.Background() // a test's context would take the control plane from the tests after it
-	if e.etcd == nil {
-		etcd, err := controlplane.StartEtcd(ctx, controlplane.Options{Ephemeral: true})
-		if err != nil {
-			return nil, err
-		}
-		e.etcd = etcd
-	}
-	o.Name, o.Etcd, o.Ephemeral = name, e.etcd, true
-	cp, err := controlplane.Start(ctx, o)
+// startInEtcd starts a control plane in the shared etcd, under its name.
+func (e *environment) startInEtcd(o controlplane.Options) (*controlplane.ControlPlane, error) {
+	etcd, err := e.etcd()
 	if err != nil {
 		return nil, err
 	}
-	if err := controlplane.Install(ctx, cp.Config(), crds...); err != nil {
-		return nil, errors.Join(err, cp.Stop())
-	}
-	return cp, nil
+	o.Etcd, o.Ephemeral = etcd, true
+	return controlplane.Start(context.Background(), o)
 }
 
 // stop ends everything that was started, the etcd last.
@@ -194,14 +238,11 @@ func (e *environment) stop() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	var errs []error
-	if e.theHub != nil {
-		errs = append(errs, e.theHub.Stop())
+	for _, cp := range e.started {
+		errs = append(errs, cp.Stop())
 	}
-	for _, cluster := range e.clusters {
-		errs = append(errs, cluster.Stop())
-	}
-	if e.etcd != nil {
-		errs = append(errs, e.etcd.Stop())
+	if e.stopEtcd != nil {
+		errs = append(errs, e.stopEtcd())
 	}
 	return errors.Join(errs...)
 }

@@ -3,7 +3,6 @@ package work
 import (
 	"cmp"
 	"context"
-	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -197,13 +196,20 @@ func (p *pass) write(ctx context.Context, t target, s *seen, n need) (*unstructu
 	if n == adopt {
 		return p.adopt(ctx, t)
 	}
+	var live *unstructured.Unstructured
+	var err error
 	switch t.strategy() {
 	case workv1.UpdateStrategyTypeServerSideApply:
-		return p.writeServerSide(ctx, t, n)
+		live, err = p.writeServerSide(ctx, t, s, n)
 	case workv1.UpdateStrategyTypeCreateOnly:
 		return p.writeOnce(ctx, t)
+	default:
+		live, err = p.writeOver(ctx, t)
 	}
-	return p.writeOver(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return p.ensureOwner(ctx, t, live)
 }
 
 // owned is the manifest with our ownerReference.
@@ -216,48 +222,80 @@ func (p *pass) owned(t target) *unstructured.Unstructured {
 }
 
 // writeServerSide owns the fields of the manifest. A correction takes fields back from whoever changed them.
-func (p *pass) writeServerSide(ctx context.Context, t target, n need) (*unstructured.Unstructured, error) {
+func (p *pass) writeServerSide(ctx context.Context, t target, s *seen, n need) (*unstructured.Unstructured, error) {
 	config := t.serverSide()
-	var live *unstructured.Unstructured
-	if len(config.IgnoreFields) > 0 {
-		var err error
-		if live, err = p.get(ctx, t); err != nil {
-			return nil, err
-		}
+	if len(config.IgnoreFields) == 0 && !p.contested(t) {
+		return p.applyServerSide(ctx, t, p.owned(t), config.Force || n == correct, nil)
 	}
-	wanted, skip, err := p.prepare(t, live)
+	live, err := p.get(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	if skip && n == apply {
+	if len(config.IgnoreFields) == 0 {
+		return p.applyServerSide(ctx, t, withOtherOwners(p.owned(t), live), config.Force || n == correct, nil)
+	}
+	mark, err := p.ignored(t).mark(ctx, t.object)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errIgnoreFields, err)
+	}
+	unchanged := carries(t, live, mark)
+	if unchanged && n == apply && s.hash != t.hash {
 		return live, nil
 	}
-	return p.applyServerSide(ctx, t, wanted, config.Force || n == correct, nil)
+	wanted, err := p.prepare(ctx, t, live, mark, unchanged)
+	if err != nil {
+		return nil, err
+	}
+	return p.applyServerSide(ctx, t, withOtherOwners(wanted, live), config.Force || n == correct, nil)
 }
 
-// prepare is what is applied over the live object, nil if there is none. The second result says that nothing is:
-// only fields that the cluster may change are different.
-func (p *pass) prepare(t target, live *unstructured.Unstructured) (*unstructured.Unstructured, bool, error) {
-	config, wanted := t.serverSide(), p.owned(t)
-	if len(config.IgnoreFields) == 0 {
-		return wanted, false, nil
+// withOtherOwners adds the other AppliedManifestWorks that own the live object. Two works may apply it under one field manager:
+// what one of them left out would go.
+func withOtherOwners(wanted, live *unstructured.Unstructured) *unstructured.Unstructured {
+	if live == nil {
+		return wanted
 	}
-	stable, onChange, err := withoutChanging(t.object, config.IgnoreFields)
-	if err != nil {
-		return nil, false, fmt.Errorf("%w: %w", errIgnoreFields, err)
+	others := slices.DeleteFunc(live.GetOwnerReferences(), func(o metav1.OwnerReference) bool { return !isRecord(o) })
+	if len(others) > 0 {
+		wanted.SetOwnerReferences(mergeOwners(others, wanted.GetOwnerReferences()))
 	}
-	unchanged := false
-	if onChange {
-		hash := md5.Sum(must(stable.MarshalJSON()))
-		mark := hex.EncodeToString(hash[:])
+	return wanted
+}
+
+func (p *pass) ignored(t target) ignored {
+	config := t.serverSide()
+	return ignored{rules: config.IgnoreFields, manager: config.FieldManager, family: p.applications()}
+}
+
+// carries says that we applied an object with this mark before.
+func carries(t target, live *unstructured.Unstructured, mark string) bool {
+	return live != nil && live.GetAnnotations()[workv1.ManifestConfigSpecHashAnnotationKey] == mark &&
+		heldBy(live, t.serverSide().FieldManager) != ""
+}
+
+// prepare is what is applied over the live object, nil if there is none, of a manifest with ignored fields. Those under
+// OnSpokeChange are ignored only while the manifest is unchanged.
+func (p *pass) prepare(ctx context.Context, t target, live *unstructured.Unstructured, mark string, unchanged bool) (*unstructured.Unstructured, error) {
+	wanted, rules := p.owned(t), p.ignored(t)
+	if len(rules.rules) == 0 {
+		return wanted, nil
+	}
+	if mark != "" {
 		wanted.SetAnnotations(overlay(wanted.GetAnnotations(), map[string]string{workv1.ManifestConfigSpecHashAnnotationKey: mark}))
-		unchanged = live != nil && live.GetAnnotations()[workv1.ManifestConfigSpecHashAnnotationKey] == mark &&
-			owns(p.record, live) != t.orphan
 	}
-	if err := ignorePresent(wanted, live, config.IgnoreFields, config.FieldManager, p.applications(), unchanged); err != nil {
-		return nil, false, fmt.Errorf("%w: %w", errIgnoreFields, err)
+	if live == nil {
+		return wanted, nil
 	}
-	return wanted, unchanged, nil
+	if !unchanged {
+		rules = rules.when(workv1.IgnoreFieldsConditionOnSpokePresent)
+	}
+	if err := rules.keep(ctx, wanted, live); err != nil {
+		return nil, fmt.Errorf("%w: %w", errIgnoreFields, err)
+	}
+	if mark != "" { // also where a rule ignores all annotations
+		wanted.SetAnnotations(overlay(wanted.GetAnnotations(), map[string]string{workv1.ManifestConfigSpecHashAnnotationKey: mark}))
+	}
+	return wanted, nil
 }
 
 func (p *pass) applyServerSide(ctx context.Context, t target, wanted *unstructured.Unstructured, force bool, dryRun []string) (*unstructured.Unstructured, error) {
@@ -321,6 +359,11 @@ func (p *pass) adopt(ctx context.Context, t target) (*unstructured.Unstructured,
 	if err != nil {
 		return nil, err
 	}
+	return p.ensureOwner(ctx, t, live)
+}
+
+// ensureOwner makes the object ours, or not, as the work's deletion option says.
+func (p *pass) ensureOwner(ctx context.Context, t target, live *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	owners := without(live.GetOwnerReferences(), p.record.UID)
 	if !t.orphan {
 		owners = mergeOwners(live.GetOwnerReferences(), []metav1.OwnerReference{ownerOf(p.record)})

@@ -1,20 +1,175 @@
 package work
 
 import (
+	"cmp"
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/itchyny/gojq"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/muster-io/muster/internal/drift"
 
 	workv1 "github.com/muster-io/muster/api/work/v1"
 )
 
-// selector is one step of a path to ignored fields: a name, an index, every item, or the items with a given value.
+// place is where a value stands in an object: the names of map entries (string) and the positions in lists (int) that lead to it.
+type place = []any
+
+// jqTimeout bounds the evaluation of one jq expression, as in OCM.
+const jqTimeout = time.Second
+
+// placesOf gives the places of an object that rules select, in document order, each once.
+func placesOf(ctx context.Context, object map[string]any, rules []workv1.IgnoreField) ([]place, error) {
+	var places []place
+	for _, rule := range rules {
+		for _, p := range rule.JSONPointers {
+			path, err := parsePointer(p)
+			if err != nil {
+				return nil, err
+			}
+			places = selectPlaces(object, path, nil, places)
+		}
+		for _, p := range rule.JSONPaths {
+			path, err := parsePath(p)
+			if err != nil {
+				return nil, err
+			}
+			places = selectPlaces(object, path, nil, places)
+		}
+		for _, expression := range rule.JQPathExpressions {
+			found, err := jqPlaces(ctx, object, expression)
+			if err != nil {
+				return nil, fmt.Errorf("ignore field %q: %w", expression, err)
+			}
+			places = append(places, found...)
+		}
+	}
+	slices.SortFunc(places, comparePlaces)
+	return slices.CompactFunc(places, func(a, b place) bool { return comparePlaces(a, b) == 0 }), nil
+}
+
+func comparePlaces(a, b place) int {
+	return slices.CompareFunc(a, b, func(x, y any) int {
+		if i, ok := x.(int); ok {
+			j, _ := y.(int)
+			return cmp.Compare(i, j)
+		}
+		s, _ := x.(string)
+		t, _ := y.(string)
+		return strings.Compare(s, t)
+	})
+}
+
+// jqPlaces gives the places that a jq expression selects: those that del() of it would delete, as OCM does.
+func jqPlaces(ctx context.Context, object map[string]any, expression string) ([]place, error) {
+	query, err := gojq.Parse("path(" + expression + ")")
+	if err != nil {
+		return nil, fmt.Errorf("parse: %w", err)
+	}
+	code, err := gojq.Compile(query)
+	if err != nil {
+		return nil, fmt.Errorf("compile: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, jqTimeout)
+	defer cancel()
+	var input any // gojq takes no int64, and may write to its input
+	if err := json.Unmarshal(must(json.Marshal(object)), &input); err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	var places []place
+	results := code.RunWithContext(ctx, input)
+	for {
+		result, more := results.Next()
+		if !more {
+			return places, nil
+		}
+		switch result := result.(type) {
+		case error:
+			if errors.Is(result, context.DeadlineExceeded) {
+				return nil, fmt.Errorf("the expression runs for more than %v", jqTimeout)
+			}
+			return nil, fmt.Errorf("evaluate: %w", result)
+		case []any:
+			places = append(places, existing(object, result)...)
+		}
+	}
+}
+
+// existing turns a path of jq into the places that are there: jq counts from the end too, and selects parts of lists.
+func existing(object any, path []any) []place {
+	places, values := []place{nil}, []any{object}
+	for _, step := range path {
+		var nextPlaces []place
+		var nextValues []any
+		for i, at := range places {
+			add := func(step, value any) {
+				nextPlaces, nextValues = append(nextPlaces, append(slices.Clone(at), step)), append(nextValues, value)
+			}
+			switch node := values[i].(type) {
+			case map[string]any:
+				if name, ok := step.(string); ok {
+					if child, ok := node[name]; ok {
+						add(name, child)
+					}
+				}
+			case []any:
+				for _, index := range indices(step, len(node)) {
+					add(index, node[index])
+				}
+			}
+		}
+		places, values = nextPlaces, nextValues
+	}
+	if len(path) == 0 {
+		return nil // the whole object
+	}
+	return places
+}
+
+// indices are the positions that a step of a jq path selects in a list.
+func indices(step any, length int) []int {
+	bound := func(v any, otherwise int) int {
+		n, ok := v.(int)
+		if !ok {
+			return otherwise
+		}
+		if n < 0 {
+			n += length
+		}
+		return min(max(n, 0), length)
+	}
+	first, last := 0, 0
+	switch step := step.(type) {
+	case int:
+		if first = step; step < 0 {
+			first += length
+		}
+		if first < 0 || first >= length {
+			return nil
+		}
+		last = first + 1
+	case map[string]any:
+		first, last = bound(step["start"], 0), bound(step["end"], length)
+	}
+	var all []int
+	for i := first; i < last; i++ {
+		all = append(all, i)
+	}
+	return all
+}
+
+// selector is one step of a JSON path or pointer: a name, an index, every item, or the items with a given value.
 type selector struct {
 	name  string
 	index int
@@ -31,26 +186,6 @@ const (
 	byValue
 )
 
-// pathsOf reads all paths of one rule. What cannot be read is an error that names it.
-func pathsOf(rule workv1.IgnoreField) ([][]selector, error) {
-	var paths [][]selector
-	for _, p := range rule.JSONPointers {
-		path, err := parsePointer(p)
-		if err != nil {
-			return nil, err
-		}
-		paths = append(paths, path)
-	}
-	for _, p := range append(append([]string{}, rule.JSONPaths...), rule.JQPathExpressions...) {
-		path, err := parsePath(p)
-		if err != nil {
-			return nil, err
-		}
-		paths = append(paths, path)
-	}
-	return paths, nil
-}
-
 func parsePointer(p string) ([]selector, error) {
 	if !strings.HasPrefix(p, "/") {
 		return nil, fmt.Errorf("ignore field %q: a JSON pointer begins with a slash", p)
@@ -58,11 +193,9 @@ func parsePointer(p string) ([]selector, error) {
 	var path []selector
 	for _, part := range strings.Split(p[1:], "/") {
 		part = strings.ReplaceAll(strings.ReplaceAll(part, "~1", "/"), "~0", "~")
-		s := selector{name: part}
+		s := selector{name: part, index: -1}
 		if i, err := strconv.Atoi(part); err == nil {
 			s.index = i
-		} else {
-			s.index = -1
 		}
 		path = append(path, s)
 	}
@@ -74,12 +207,11 @@ var pathStep = regexp.MustCompile(`^(?:` +
 	`|\.?\[\s*(\*?)\s*\]` + // 2: every item
 	`|\.?\[\s*(?:'([^']*)'|"([^"]*)")\s*\]` + // 3, 4: quoted name
 	`|\.?\[\?\(\s*@\.([\w-]+)\s*==\s*(?:'([^']*)'|"([^"]*)")\s*\)\]` + // 5, 6, 7: items with a value
-	`|\s*\|\s*select\(\s*\.([\w-]+)\s*==\s*"([^"]*)"\s*\)(?:\s*\|\s*)?` + // 8, 9: the same in jq
-	`|\.([\w-]+)` + // 10: name
-	`|\."([^"]*)")`) // 11: quoted name in jq
+	`|\.([\w-]+)` + // 8: name
+	`|\."([^"]*)")`) // 9: quoted name
 
-// parsePath reads the paths of JSONPath and jq that name fields: .spec.replicas, .spec.containers[0].image,
-// .metadata.labels['a.b/c'], .spec.containers[?(@.name=="web")].image, .spec.containers[] | select(.name=="web") | .image.
+// parsePath reads a JSON path that names fields: .spec.replicas, .spec.containers[0].image,
+// .metadata.labels['a.b/c'], .spec.containers[?(@.name=="web")].image.
 func parsePath(p string) ([]selector, error) {
 	rest := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(p), "{"), "}")
 	rest = strings.TrimPrefix(rest, "$")
@@ -102,13 +234,8 @@ func parsePath(p string) ([]selector, error) {
 			path = append(path, selector{kind: byIndex, index: i})
 		case m[5] != "":
 			path = append(path, selector{kind: byValue, name: m[5], value: m[6] + m[7]})
-		case m[8] != "":
-			if len(path) == 0 || path[len(path)-1].kind != every {
-				return nil, fmt.Errorf("ignore field %q: select wants the items of a list before it", p)
-			}
-			path[len(path)-1] = selector{kind: byValue, name: m[8], value: m[9]}
-		case m[3]+m[4]+m[10]+m[11] != "":
-			path = append(path, selector{kind: byName, name: m[3] + m[4] + m[10] + m[11], index: -1})
+		case m[3]+m[4]+m[8]+m[9] != "":
+			path = append(path, selector{kind: byName, name: m[3] + m[4] + m[8] + m[9], index: -1})
 		default:
 			path = append(path, selector{kind: every})
 		}
@@ -119,45 +246,24 @@ func parsePath(p string) ([]selector, error) {
 	return path, nil
 }
 
-// visit calls f with every place in v that a path selects: the map or list that holds it, and how to find it there.
-// f tells what to put there, and whether to take it out instead.
-func visit(v any, path []selector, at fieldpath.Path, f func(at fieldpath.Path, value any) (replacement any, remove bool)) any {
+// selectPlaces adds the places below a value that a path selects.
+func selectPlaces(v any, path []selector, at place, places []place) []place {
+	if len(path) == 0 {
+		return append(places, at)
+	}
 	switch node := v.(type) {
 	case map[string]any:
-		name := path[0].name
-		child, ok := node[name]
-		if path[0].kind != byName || !ok {
-			return v
-		}
-		next := append(at.Copy(), fieldpath.FieldNameElement(name))
-		if len(path) > 1 {
-			node[name] = visit(child, path[1:], next, f)
-		} else if replacement, remove := f(next, child); remove {
-			delete(node, name)
-		} else {
-			node[name] = replacement
+		if child, ok := node[path[0].name]; ok && path[0].kind == byName {
+			return selectPlaces(child, path[1:], append(slices.Clone(at), path[0].name), places)
 		}
 	case []any:
-		return visitList(node, path, at, f)
-	}
-	return v
-}
-
-func visitList(list []any, path []selector, at fieldpath.Path, f func(fieldpath.Path, any) (any, bool)) any {
-	rest := make([]any, 0, len(list))
-	for i, item := range list {
-		if !path[0].selects(i, item) {
-			rest = append(rest, item)
-			continue
-		}
-		next := append(at.Copy(), itemElement(i, item))
-		if len(path) > 1 {
-			rest = append(rest, visit(item, path[1:], next, f))
-		} else if replacement, remove := f(next, item); !remove {
-			rest = append(rest, replacement)
+		for i, item := range node {
+			if path[0].selects(i, item) {
+				places = selectPlaces(item, path[1:], append(slices.Clone(at), i), places)
+			}
 		}
 	}
-	return rest
+	return places
 }
 
 func (s selector) selects(i int, item any) bool {
@@ -172,60 +278,139 @@ func (s selector) selects(i int, item any) bool {
 	}
 }
 
-// itemElement names an item of a list as managedFields most often do: by its name, else by its position.
-func itemElement(i int, item any) fieldpath.PathElement {
-	if m, ok := item.(map[string]any); ok {
-		if name, ok := m["name"].(string); ok {
-			return fieldpath.KeyElementByFields("name", name)
-		}
-	}
-	return fieldpath.PathElement{Index: &i}
+// ignored are the rules of one object, with what its live state needs to obey them.
+type ignored struct {
+	rules           []workv1.IgnoreField
+	manager, family string // whose fields are ours: see drift.OwnershipOf
 }
 
-// ignorePresent takes fields out of what is applied to an object that exists. A field that only we hold is not taken
-// out but written as it is: leaving it out would give it up, and the API server would remove or reset it. We are the manager and
-// those whose names begin with family.
+// when gives the rules with a condition.
+func (g ignored) when(condition workv1.IgnoreFieldsCondition) ignored {
+	g.rules = slices.DeleteFunc(slices.Clone(g.rules), func(r workv1.IgnoreField) bool {
+		return (r.Condition == workv1.IgnoreFieldsConditionOnSpokeChange) != (condition == workv1.IgnoreFieldsConditionOnSpokeChange)
+	})
+	return g
+}
+
+// mark is the value of the annotation open-cluster-management.io/config-spec-hash: a hash, computed as OCM does, of the manifest
+// without the fields that are ignored on a present object. While a live object carries it, the manifest is not applied again.
+func (g ignored) mark(ctx context.Context, manifest *unstructured.Unstructured) (string, error) {
+	places, err := placesOf(ctx, manifest.Object, g.when(workv1.IgnoreFieldsConditionOnSpokePresent).rules)
+	if err != nil {
+		return "", err
+	}
+	rest := manifest.DeepCopy()
+	for _, at := range slices.Backward(places) {
+		replace(rest.Object, at, nil, false)
+	}
+	hash := md5.Sum([]byte(fmt.Sprintf("%v", rest)))
+	return hex.EncodeToString(hash[:]), nil
+}
+
+// keep puts in place of what the rules select in the object to apply what the live object has there and only we hold: leaving it
+// out would make the API server remove it. What others hold is left out, so that it is theirs to change.
 //
-// Rules about changes by the cluster count too when all is set.
-func ignorePresent(object, live *unstructured.Unstructured, rules []workv1.IgnoreField, manager, family string, all bool) error {
-	for _, rule := range rules {
-		paths, err := pathsOf(rule)
-		if err != nil {
-			return err
+// A list that is applied as one value cannot be left out in part: there the selected items are the live ones.
+func (g ignored) keep(ctx context.Context, object, live *unstructured.Unstructured) error {
+	places, err := placesOf(ctx, object.Object, g.rules)
+	if err != nil {
+		return err
+	}
+	fields, err := drift.OwnershipOf(live.Object, g.manager, g.family)
+	if err != nil {
+		return err
+	}
+	parts := partsOf(fields, object.Object, places)
+	if len(parts.places) > 0 {
+		livePlaces, _ := placesOf(ctx, live.Object, g.rules) // fails where the live object lacks what jq walks through
+		parts.match(live.Object, partsOf(fields, live.Object, livePlaces))
+	}
+	for _, at := range slices.Backward(places) {
+		value, found := parts.value(at)
+		if p, rest, held := fields.Path(object.Object, at); held && len(rest) == 0 {
+			value, found = fields.Only(p)
 		}
-		if live == nil || (rule.Condition == workv1.IgnoreFieldsConditionOnSpokeChange && !all) {
-			continue
-		}
-		for _, path := range paths {
-			visit(object.Object, path, nil, func(at fieldpath.Path, _ any) (any, bool) {
-				own, others, err := drift.Holds(live.Object, at, manager, family)
-				value, found := drift.Lookup(live.Object, at)
-				if err != nil || others || !own || !found {
-					return nil, true
-				}
-				return value, false
-			})
-		}
+		replace(object.Object, at, value, found)
 	}
 	return nil
 }
 
-// withoutChanging is the manifest without the fields that are ignored once the cluster changes them; false when no
-// rule says so.
-func withoutChanging(object *unstructured.Unstructured, rules []workv1.IgnoreField) (*unstructured.Unstructured, bool, error) {
-	rest, found := object.DeepCopy(), false
-	for _, rule := range rules {
-		if rule.Condition != workv1.IgnoreFieldsConditionOnSpokeChange {
-			continue
-		}
-		paths, err := pathsOf(rule)
-		if err != nil {
-			return nil, false, err
-		}
-		found = true
-		for _, path := range paths {
-			visit(rest.Object, path, nil, func(fieldpath.Path, any) (any, bool) { return nil, true })
+// parts are the selected places that lie within a value that managers hold as one, by the path of that value.
+type parts struct {
+	places map[string][]place
+	values map[string]any // by place, of the live object
+}
+
+func partsOf(fields drift.Ownership, object map[string]any, places []place) parts {
+	all := parts{places: map[string][]place{}, values: map[string]any{}}
+	for _, at := range places {
+		if p, rest, found := fields.Path(object, at); found && len(rest) > 0 {
+			all.places[p.String()] = append(all.places[p.String()], at)
 		}
 	}
-	return rest, found, nil
+	return all
+}
+
+// match gives each place the live value that the rules select in the same list, one after the other.
+func (p parts) match(live map[string]any, of parts) {
+	for path, places := range p.places {
+		for i, at := range places {
+			if i < len(of.places[path]) {
+				value, _ := valueIn(live, of.places[path][i])
+				p.values[fmt.Sprintf("%q", at)] = runtime.DeepCopyJSONValue(value)
+			}
+		}
+	}
+}
+
+func (p parts) value(at place) (any, bool) {
+	value, found := p.values[fmt.Sprintf("%q", at)]
+	return value, found
+}
+
+func valueIn(v any, at place) (any, bool) {
+	for _, step := range at {
+		switch node := v.(type) {
+		case map[string]any:
+			name, _ := step.(string)
+			child, ok := node[name]
+			if !ok {
+				return nil, false
+			}
+			v = child
+		case []any:
+			i, ok := step.(int)
+			if !ok || i < 0 || i >= len(node) {
+				return nil, false
+			}
+			v = node[i]
+		default:
+			return nil, false
+		}
+	}
+	return v, true
+}
+
+// replace puts a value at a place, or takes out what is there. Places after it in a list move up.
+func replace(object map[string]any, at place, value any, keep bool) {
+	parent, found := valueIn(object, at[:len(at)-1])
+	if !found {
+		return
+	}
+	switch node := parent.(type) {
+	case map[string]any:
+		name, _ := at[len(at)-1].(string)
+		if keep {
+			node[name] = value
+		} else {
+			delete(node, name)
+		}
+	case []any:
+		i, _ := at[len(at)-1].(int)
+		if keep {
+			node[i] = value
+			return
+		}
+		replace(object, at[:len(at)-1], slices.Delete(node, i, i+1), true)
+	}
 }

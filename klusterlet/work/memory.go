@@ -71,9 +71,7 @@ type facts struct {
 func factsOf(t target, live *unstructured.Unstructured) facts {
 	f := facts{uid: live.GetUID(), generation: live.GetGeneration()}
 	if t.strategy() == workv1.UpdateStrategyTypeServerSideApply {
-		metadata, _ := live.Object["metadata"].(map[string]any)
-		fields, _ := metadata["managedFields"].([]any)
-		f.held = digest(drift.Held(fields, t.serverSide().FieldManager))
+		f.held = digest(heldBy(live, t.serverSide().FieldManager))
 		return f
 	}
 	content := map[string]any{"labels": live.GetLabels(), "annotations": live.GetAnnotations()}
@@ -86,6 +84,13 @@ func factsOf(t target, live *unstructured.Unstructured) facts {
 	}
 	f.held = digest(content)
 	return f
+}
+
+// heldBy gives the fields that a manager applied to an object; empty when there are none.
+func heldBy(live *unstructured.Unstructured, manager string) string {
+	metadata, _ := live.Object["metadata"].(map[string]any)
+	fields, _ := metadata["managedFields"].([]any)
+	return drift.Held(fields, manager)
 }
 
 // remembered gives the memory of a work, by the name of its AppliedManifestWork.

@@ -148,12 +148,9 @@ func (p *pass) missing(t target, s *seen) need {
 	return p.found(s, []drift.Record{drift.Deleted(t.object.Object, p.now)})
 }
 
-// disowned is what an object without our ownerReference needs. One that two works claim may be the other's.
+// disowned is what an object without our ownerReference needs. Where two works claim it, the other may have written its fields.
 func (p *pass) disowned(shared bool) need {
-	switch {
-	case shared:
-		return nothing
-	case p.corrects():
+	if p.corrects() && !shared {
 		return correct
 	}
 	return adopt
@@ -219,7 +216,8 @@ func (s *seen) healed(now time.Time) {
 // other fields than we do.
 func (p *pass) compare(ctx context.Context, t target, live *unstructured.Unstructured) (records []drift.Record, lost bool, err error) {
 	if t.strategy() == workv1.UpdateStrategyTypeServerSideApply {
-		wanted, _, err := p.prepare(t, live)
+		// The live mark is taken as it is: that an object has none yet is no drift.
+		wanted, err := p.prepare(ctx, t, live, live.GetAnnotations()[workv1.ManifestConfigSpecHashAnnotationKey], true)
 		if err != nil {
 			return nil, false, err
 		}

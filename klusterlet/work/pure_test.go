@@ -1,6 +1,7 @@
 package work
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/muster-io/muster/internal/drift"
 
@@ -63,56 +63,57 @@ func TestConfigFor(t *testing.T) {
 	}
 }
 
-func TestParsePath(t *testing.T) {
-	object := func() map[string]any {
-		return map[string]any{"spec": map[string]any{"replicas": int64(1), "list": []any{
-			map[string]any{"name": "web", "image": "a", "n": int64(1)}, map[string]any{"name": "side", "image": "b"}}},
-			"metadata": map[string]any{"labels": map[string]any{"a.b/c": "d"}}}
-	}
+func TestPlaces(t *testing.T) {
+	object := map[string]any{"spec": map[string]any{"replicas": int64(1), "list": []any{
+		map[string]any{"name": "web", "image": "a", "n": int64(1)}, map[string]any{"name": "side", "image": "b"}}},
+		"metadata": map[string]any{"labels": map[string]any{"a.b/c": "d"}}}
+	const failure = "!"
 	for path, want := range map[string]string{
-		".spec.replicas":                                  "spec.replicas",
-		"$.spec.replicas":                                 "spec.replicas",
-		"{.spec.replicas}":                                "spec.replicas",
-		"/spec/replicas":                                  "spec.replicas",
-		"/spec/list/1/name":                               `spec.list[name="side"].name`,
-		"/metadata/labels/a.b~1c":                         `metadata.labels.a.b/c`,
-		".metadata.labels['a.b/c']":                       "metadata.labels.a.b/c",
-		`.metadata.labels["a.b/c"]`:                       "metadata.labels.a.b/c",
-		".spec.list[0].image":                             `spec.list[name="web"].image`,
-		".spec.list[*].image":                             `spec.list[name="web"].image spec.list[name="side"].image`,
-		`.spec.list[?(@.name=="side")].image`:             `spec.list[name="side"].image`,
-		`.spec.list[] | select(.name == "side") | .image`: `spec.list[name="side"].image`,
-		".spec.nothing.here":                              "",
-		".spec.list[9].image":                             "",
-		".spec | length":                                  "!",
-		"..replicas":                                      "!",
-		"":                                                "!",
-		`.spec | select(.replicas == "1")`:                "!",
+		".spec.replicas":                      "[spec replicas]",
+		"$.spec.replicas":                     "[spec replicas]",
+		"{.spec.replicas}":                    "[spec replicas]",
+		"/spec/replicas":                      "[spec replicas]",
+		"/spec/list/1/name":                   "[spec list 1 name]",
+		"/metadata/labels/a.b~1c":             "[metadata labels a.b/c]",
+		".metadata.labels['a.b/c']":           "[metadata labels a.b/c]",
+		`.metadata.labels["a.b/c"]`:           "[metadata labels a.b/c]",
+		".spec.list[0].image":                 "[spec list 0 image]",
+		".spec.list[*].image":                 "[spec list 0 image] [spec list 1 image]",
+		`.spec.list[?(@.name=="side")].image`: "[spec list 1 image]",
+		".spec.nothing.here":                  "",
+		".spec.list[9].image":                 "",
+		"..replicas":                          failure,
+		"":                                    failure,
+		`jq:.spec.list[] | select(.name == "side") | .image`:             "[spec list 1 image]",
+		`jq:(.spec.list[] | select(.image | test("^b"))), .spec.list[0]`: "[spec list 0] [spec list 1]",
+		`jq:.spec.list[-1:]`:         "[spec list 1]",
+		`jq:.spec.list[-2].n`:        "[spec list 0 n]",
+		`jq:.spec.nothing.here`:      "",
+		`jq:.. | .image? // empty`:   "[spec list 0 image] [spec list 1 image]",
+		`jq:.spec | length`:          failure,
+		`jq:.spec.nothing[]`:         failure,
+		`jq:.spec.list[`:             failure,
+		`jq:[limit(1e9; repeat(.))]`: failure,
 	} {
 		rule := workv1.IgnoreField{JSONPaths: []string{path}}
 		if strings.HasPrefix(path, "/") {
 			rule = workv1.IgnoreField{JSONPointers: []string{path}}
+		} else if expression, ok := strings.CutPrefix(path, "jq:"); ok {
+			rule = workv1.IgnoreField{JQPathExpressions: []string{expression}}
 		}
-		paths, err := pathsOf(rule)
+		places, err := placesOf(context.Background(), object, []workv1.IgnoreField{rule})
+		have := strings.TrimSuffix(strings.TrimPrefix(fmt.Sprint(places), "["), "]")
 		if err != nil {
-			if want != "!" {
-				t.Errorf("%q: %v", path, err)
-			}
-			continue
+			have = failure
 		}
-		var found []string
-		visit(object(), paths[0], nil, func(at fieldpath.Path, v any) (any, bool) {
-			found = append(found, strings.TrimPrefix(at.String(), "."))
-			return v, false
-		})
-		if have := strings.Join(found, " "); have != want {
-			t.Errorf("%q: selects %q, want %q", path, have, want)
+		if have != want {
+			t.Errorf("%q: selects %q, want %q (%v)", path, have, want, err)
 		}
 	}
 }
 
-// TestIgnorePresent: a field that only we hold is kept as it is; one that another holds is left out.
-func TestIgnorePresent(t *testing.T) {
+// TestKeep: a field that only we hold is kept as it is; one that another holds is left out.
+func TestKeep(t *testing.T) {
 	for name, row := range map[string]struct {
 		fields map[string]any
 		want   any
@@ -126,8 +127,8 @@ func TestIgnorePresent(t *testing.T) {
 		live := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"replicas": int64(9)},
 			"metadata": map[string]any{"managedFields": []any{row.fields}}}}
 		wanted := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"replicas": int64(3)}}}
-		rules := []workv1.IgnoreField{{Condition: workv1.IgnoreFieldsConditionOnSpokePresent, JSONPointers: []string{"/spec/replicas"}}}
-		if err := ignorePresent(wanted, live, rules, "work-agent", "", false); err != nil {
+		rules := ignored{rules: []workv1.IgnoreField{{JSONPointers: []string{"/spec/replicas"}}}, manager: "work-agent"}
+		if err := rules.keep(context.Background(), wanted, live); err != nil {
 			t.Fatal(err)
 		}
 		if have := wanted.Object["spec"].(map[string]any)["replicas"]; have != row.want {

@@ -124,6 +124,7 @@ func clean(object *unstructured.Unstructured) *unstructured.Unstructured {
 	for _, field := range []string{"managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink"} {
 		unstructured.RemoveNestedField(object.Object, "metadata", field)
 	}
+	dropNullTimestamps(object.Object)
 	if object.GetKind() != "Secret" || object.GetAPIVersion() != "v1" {
 		return object
 	}
@@ -144,6 +145,26 @@ func clean(object *unstructured.Unstructured) *unstructured.Unstructured {
 	delete(object.Object, "stringData")
 	_ = unstructured.SetNestedStringMap(object.Object, data, "data") // fails only below something that is not a map
 	return object
+}
+
+// dropNullTimestamps takes out metadata.creationTimestamp where it is null, at every depth: programs in Go write it into the pod
+// templates that they make, and the API server counts a null as a change of what another manager applies.
+func dropNullTimestamps(v any) {
+	switch node := v.(type) {
+	case map[string]any:
+		if metadata, ok := node["metadata"].(map[string]any); ok {
+			if created, found := metadata["creationTimestamp"]; found && created == nil {
+				delete(metadata, "creationTimestamp")
+			}
+		}
+		for _, child := range node {
+			dropNullTimestamps(child)
+		}
+	case []any:
+		for _, item := range node {
+			dropNullTimestamps(item)
+		}
+	}
 }
 
 // resolve finds the resource of the kind, then what the work says about the object.

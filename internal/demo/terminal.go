@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bytes"
@@ -10,32 +10,35 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/embedded"
 )
 
-// say tells what is not on the screen of the person who types.
-func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
+// say prints an explanation.
+func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.Out, format+"\n", args...) }
 
 // typed prints a command as a person would type it.
 func (d *demo) typed(format string, args ...any) { d.say("$ "+format, args...) }
 
-// answered prints what a command said.
+// answered prints the answer of a command.
 func (d *demo) answered(text string) {
 	for _, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
 		d.say("%s", strings.TrimRight("  "+line, " "))
 	}
 }
 
-// exec runs a program in the clone and returns what it says; its environment leads to the demo's hub, and is nobody's
-// configuration.
+// exec runs a program in the clone and returns its output. Its environment names the demo's hub, and leaves out the user's own
+// Git configuration.
 func (d *demo) exec(program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(d.ctx, program, args...)
 	cmd.Dir = d.worktree()
@@ -44,7 +47,7 @@ func (d *demo) exec(program string, args ...string) (string, error) {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	cmd.Env = append(cmd.Env, "KUBECONFIG="+embedded.HubKubeconfig(d.dir), "NO_COLOR=1",
+	cmd.Env = append(cmd.Env, "KUBECONFIG="+embedded.HubKubeconfig(d.Dir), "NO_COLOR=1",
 		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.org", "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.org",
 		"GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_SYSTEM="+os.DevNull)
 	var out, errs bytes.Buffer
@@ -63,7 +66,7 @@ func (d *demo) muster(line string, wants ...string) (string, error) {
 // musterExits is muster for a command that is to end with a code.
 func (d *demo) musterExits(code int, line string, wants ...string) (string, error) {
 	d.typed("muster %s", line)
-	answer, err := d.exec(d.self, strings.Fields(line)...)
+	answer, err := d.exec(d.program, strings.Fields(line)...)
 	d.answered(answer)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == code {
@@ -83,7 +86,7 @@ func (d *demo) musterExits(code int, line string, wants ...string) (string, erro
 	return answer, nil
 }
 
-// git runs git a few times, silently.
+// git runs git commands; they are not shown.
 func (d *demo) git(commands ...[]string) error {
 	for _, args := range commands {
 		if _, err := d.exec("git", args...); err != nil {
@@ -99,7 +102,7 @@ func (d *demo) head() (string, error) {
 	return strings.TrimSpace(revision), err
 }
 
-// replace replaces a text in a file of the clone; it must be there.
+// replace replaces a text, which must be there, in a file of the clone.
 func (d *demo) replace(file, before, after string) error {
 	name := filepath.Join(d.worktree(), file)
 	data, err := os.ReadFile(name)
@@ -112,7 +115,7 @@ func (d *demo) replace(file, before, after string) error {
 	return os.WriteFile(name, []byte(strings.Replace(string(data), before, after, 1)), 0o644)
 }
 
-// edit is replace, told.
+// edit is replace, shown as a person would do it.
 func (d *demo) edit(file, before, after string) error {
 	d.typed("$EDITOR %s", file)
 	d.answered("- " + before + "\n+ " + after)
@@ -126,9 +129,9 @@ func (d *demo) commit(message string) error {
 }
 
 // pushed pushes what is checked out; it returns the commit, and when it was pushed.
-func (d *demo) pushed() (revision string, at time.Time, err error) {
+func (d *demo) pushed() (revision string, when time.Time, err error) {
 	if revision, err = d.head(); err != nil {
-		return "", at, err
+		return "", when, err
 	}
 	d.typed("git push -u origin HEAD")
 	err = d.git([]string{"push", "--quiet", "--set-upstream", "origin", "HEAD"})
@@ -136,12 +139,12 @@ func (d *demo) pushed() (revision string, at time.Time, err error) {
 }
 
 // change is an edit that is committed and pushed.
-func (d *demo) change(message, file, before, after string) (revision string, at time.Time, err error) {
+func (d *demo) change(message, file, before, after string) (revision string, when time.Time, err error) {
 	if err := d.edit(file, before, after); err != nil {
-		return "", at, err
+		return "", when, err
 	}
 	if err := d.commit(message); err != nil {
-		return "", at, err
+		return "", when, err
 	}
 	return d.pushed()
 }
@@ -159,21 +162,55 @@ func (d *demo) delivered(revision string, since time.Time) error {
 // settled waits until each application of the example is as it should be on every cluster that answers.
 func (d *demo) settled(revision string) error {
 	return d.until("every application to be well", func() error {
-		facts, err := gather(d.ctx, d.hub, time.Now())
-		if err != nil {
+		var status struct {
+			Applications []applicationRow `json:"applications"`
+		}
+		if err := d.ask(&status, "status"); err != nil {
 			return err
 		}
-		return unsettled(overviewOf(facts, time.Now()).Applications, revision)
+		return unsettled(status.Applications, revision)
 	})
+}
+
+// applicationRow is a row of muster status -o json.
+type applicationRow struct {
+	Application string `json:"application"`
+	Revision    string `json:"revision"`
+	musterv1alpha1.Summary
+	Ready bool   `json:"ready"`
+	State string `json:"state"`
+}
+
+// drifted is nil when the hub knows of a drift on a cluster.
+func (d *demo) drifted(cluster string) error {
+	var answer struct {
+		Total int `json:"total"`
+	}
+	if err := d.ask(&answer, "drift", "--cluster", cluster); err != nil {
+		return err
+	}
+	if answer.Total == 0 {
+		return errors.New("nothing has drifted")
+	}
+	return nil
+}
+
+// ask runs this program and decodes its answer; nothing of it is shown.
+func (d *demo) ask(answer any, args ...string) error {
+	text, err := d.exec(d.program, append(args, "-o", "json")...)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(text), answer)
 }
 
 // unsettled says what is wrong with the applications, each of which is to be at the commit.
 func unsettled(rows []applicationRow, revision string) error {
 	var errs []error
-	for _, application := range demoApplications {
+	for _, application := range applications {
 		i := slices.IndexFunc(rows, func(r applicationRow) bool { return r.Application == application })
 		if i < 0 {
-			errs = append(errs, fmt.Errorf("%s is not there", application))
+			errs = append(errs, fmt.Errorf("%s is missing", application))
 			continue
 		}
 		r := rows[i]
@@ -195,10 +232,12 @@ func (d *demo) until(what string, check func() error) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("waited in vain for %s: %w", what, err)
+			return fmt.Errorf("gave up waiting for %s: %w", what, err)
 		}
-		if !pause(d.ctx, 100*time.Millisecond) {
+		select {
+		case <-d.ctx.Done():
 			return d.ctx.Err()
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
@@ -218,6 +257,20 @@ func (d *demo) application(name, what string, is func(*musterv1alpha1.Applicatio
 	})
 }
 
+// joined waits until a cluster is available.
+func (d *demo) joined(name string) error {
+	return d.until("cluster "+name+" to join", func() error {
+		var c clusterv1.ManagedCluster
+		if err := d.hub.Get(d.ctx, client.ObjectKey{Name: name}, &c); err != nil {
+			return err
+		}
+		if !meta.IsStatusConditionTrue(c.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) {
+			return errors.New("it is not available")
+		}
+		return nil
+	})
+}
+
 // cluster is a client of a managed cluster, with its administrator's rights.
 func (d *demo) cluster(name string) (*kubernetes.Clientset, error) {
 	return kubernetes.NewForConfig(d.fleet.Clusters[name].Config())
@@ -232,7 +285,8 @@ func (d *demo) deployment(cluster, namespace, name string) (*appsv1.Deployment, 
 	return c.AppsV1().Deployments(namespace).Get(d.ctx, name, metav1.GetOptions{})
 }
 
-// getDeployments shows what kubectl get deployments does, whose table the API server makes, and holds that they are those, ready.
+// getDeployments shows what kubectl get deployments prints, whose table the API server makes, and checks that the deployments
+// have those names and are ready.
 func (d *demo) getDeployments(cluster, namespace string, names ...string) error {
 	d.typed("kubectl --kubeconfig $DIR/clusters/%s/kubeconfig -n %s get deployments", cluster, namespace)
 	c, err := d.cluster(cluster)
@@ -251,7 +305,7 @@ func (d *demo) getDeployments(cluster, namespace string, names ...string) error 
 	if len(table.Rows) == 0 {
 		d.answered("No resources found in " + namespace + " namespace.")
 	} else {
-		d.answered(strings.Join(aligned(cells(table)), "\n"))
+		d.answered(aligned(cells(table)))
 	}
 	return d.areReady(cluster, namespace, names)
 }
@@ -271,7 +325,18 @@ func cells(table metav1.Table) [][]string {
 	return rows
 }
 
-// areReady holds that a namespace has these deployments, no others, and that each has all its replicas.
+// aligned are rows as the lines of a table.
+func aligned(rows [][]string) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	_ = w.Flush() // to memory
+	return b.String()
+}
+
+// areReady checks that a namespace has these deployments and no others, and that each has all its replicas.
 func (d *demo) areReady(cluster, namespace string, names []string) error {
 	c, err := d.cluster(cluster)
 	if err != nil {

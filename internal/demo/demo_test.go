@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"strings"
@@ -12,7 +12,7 @@ func TestUnsettled(t *testing.T) {
 	well := musterv1alpha1.Summary{Clusters: 2, Current: 2, Healthy: 2}
 	rows := func() []applicationRow {
 		var all []applicationRow
-		for _, name := range demoApplications {
+		for _, name := range applications {
 			all = append(all, applicationRow{Application: name, Revision: "new", Summary: well, Ready: true, State: "Ready"})
 		}
 		return all
@@ -34,7 +34,7 @@ func TestUnsettled(t *testing.T) {
 		"all offline": func(r *applicationRow) { r.Offline = 2 },
 		"not there":   func(r *applicationRow) { r.Application = "another" },
 	} {
-		for i, application := range demoApplications {
+		for i, application := range applications {
 			all := rows()
 			spoil(&all[i])
 			if err := unsettled(all, "new"); err == nil || !strings.Contains(err.Error(), application) {

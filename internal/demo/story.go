@@ -1,7 +1,6 @@
-package main
+package demo
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,17 +18,16 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
-	"github.com/muster-io/muster/internal/hub"
 )
 
-// What the story edits, beside the placement.
+// The files that the demo edits.
 const (
 	shops      = "placements/shops.yaml"
 	storefront = "applications/retail/storefront/application.yaml"
 	orders     = "applications/retail/orders/values.yaml"
 )
 
-// fleetRepository is what tells the hub to watch the repository.
+// fleetRepository tells the hub to watch the repository.
 const fleetRepository = `apiVersion: muster.dev/v1alpha1
 kind: FleetRepository
 metadata: {name: fleet, namespace: muster-system}
@@ -52,8 +51,8 @@ func (d *demo) push() error {
 		return err
 	}
 	d.say("The repository names the clusters and who may join as them: their requests are approved without a hand.")
-	for _, name := range demoClusters {
-		if _, err := joined(d.ctx, d.hub, name, false); err != nil {
+	for _, name := range clusters {
+		if err := d.joined(name); err != nil {
 			return err
 		}
 	}
@@ -67,7 +66,7 @@ func (d *demo) push() error {
 // showAll shows the fleet, in which all is well with every application, on as many clusters as it has here.
 func (d *demo) showAll(revision string) error {
 	wants := []string{"available 3", "muster-system/fleet"}
-	for _, application := range demoApplications {
+	for _, application := range applications {
 		clusters := "2/2"
 		if application == "platform/baseline" || application == "platform/ingress" {
 			clusters = "3/3"
@@ -82,7 +81,7 @@ func (d *demo) applyFleetRepository() error {
 	text := fmt.Sprintf(fleetRepository, d.bareURL())
 	d.typed("cat $DIR/fleet.yaml")
 	d.answered(text)
-	if err := os.WriteFile(filepath.Join(d.dir, "fleet.yaml"), []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(d.Dir, "fleet.yaml"), []byte(text), 0o644); err != nil {
 		return err
 	}
 	var r musterv1alpha1.FleetRepository
@@ -229,7 +228,7 @@ func (d *demo) typo() error {
 	return nil
 }
 
-// shop is the storefront on some clusters.
+// shop reads Deployment storefront of some clusters.
 func (d *demo) shop(clusters ...string) ([]*appsv1.Deployment, error) {
 	var all []*appsv1.Deployment
 	for _, cluster := range clusters {
@@ -261,13 +260,7 @@ func (d *demo) drift() error {
 	if _, err := c.AppsV1().Deployments(namespace).Patch(d.ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "kubectl-edit"}); err != nil {
 		return err
 	}
-	if err := d.until("the drift to be on the hub", func() error {
-		rows, _, err := driftRows(d.ctx, d.hub, client.InNamespace(cluster))
-		if err == nil && len(rows) == 0 {
-			err = fmt.Errorf("nothing has drifted")
-		}
-		return err
-	}); err != nil {
+	if err := d.until("the drift to be on the hub", func() error { return d.drifted(cluster) }); err != nil {
 		return err
 	}
 	d.say("Reported on the hub after %.1fs.", time.Since(begin).Seconds())
@@ -418,7 +411,7 @@ func (d *demo) changeTwice() (string, error) {
 	return newest, nil
 }
 
-// catchUp lets the cluster come back.
+// catchUp starts the agent of the cluster again.
 func (d *demo) catchUp(cluster string) error {
 	begin := time.Now()
 	if err := d.fleet.StartAgent(cluster); err != nil {
@@ -439,13 +432,14 @@ func (d *demo) repositoryReady() error {
 	if err := d.hub.Get(d.ctx, client.ObjectKey{Namespace: "muster-system", Name: "fleet"}, &r); err != nil {
 		return err
 	}
-	if text := readyText(r.Status.Conditions); text != "Ready" {
-		return errors.New(text)
+	ready := meta.FindStatusCondition(r.Status.Conditions, "Ready")
+	if ready == nil || ready.Status != metav1.ConditionTrue {
+		return fmt.Errorf("the repository is not ready: %+v", ready)
 	}
 	return nil
 }
 
-// works are those that a cluster is to have, deletions under way left out.
+// works are the names of a cluster's works, without those that are being deleted.
 func (d *demo) works(cluster string) ([]string, error) {
 	var works workv1.ManifestWorkList
 	if err := d.hub.List(d.ctx, &works, client.InNamespace(cluster)); err != nil {
@@ -453,7 +447,7 @@ func (d *demo) works(cluster string) ([]string, error) {
 	}
 	var names []string
 	for i := range works.Items {
-		if w := hub.LiveWork(&works.Items[i]); !w.Deleting {
+		if w := &works.Items[i]; w.DeletionTimestamp.IsZero() {
 			names = append(names, w.Name)
 		}
 	}
