@@ -57,6 +57,12 @@ func (p *pass) look(ctx context.Context, t target, s *seen) need {
 	if !p.due(t, s) {
 		return nothing
 	}
+	if p.work.Spec.Executor != nil && (p.resync || s.stale) { // rights that were revoked show on what did not change, too
+		if err := p.authorize(ctx, t, applyVerbs(t)...); isDenied(err) {
+			p.deny(ctx, t, s, err)
+			return nothing
+		}
+	}
 	return p.inspect(ctx, t, s)
 }
 
@@ -69,7 +75,7 @@ func (p *pass) onlyRead(ctx context.Context, t target, s *seen) {
 		err := p.authorize(ctx, t, "get")
 		switch {
 		case isDenied(err):
-			s.deny(p.work.Generation, err, p.now)
+			p.deny(ctx, t, s, err)
 			return
 		case err != nil:
 			s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, p.now.Add(firstRetry))
@@ -190,6 +196,9 @@ func (p *pass) confirm(ctx context.Context, t target, s *seen, live *unstructure
 
 // found takes drift down, and says whether it is undone now. Somebody who insists is answered more and more slowly.
 func (p *pass) found(s *seen, records []drift.Record) need {
+	if !s.drift.Active() {
+		driftsFound.Inc()
+	}
 	s.drift, s.checked = drift.NewReport(records), true
 	if !p.corrects() || p.now.Before(s.mayHeal()) {
 		return nothing
@@ -257,10 +266,13 @@ func (p *pass) read(ctx context.Context, t target, s *seen) *unstructured.Unstru
 func (p *pass) note(t target, s *seen, live *unstructured.Unstructured) {
 	s.stale, s.problem, s.rv, s.state, s.asked = false, nil, live.GetResourceVersion(), present, t.asked
 	public := &unstructured.Unstructured{Object: drift.Public(live.Object)}
-	s.feedback, s.feedErr = feedbackOf(public.Object, t.meta.Group, t.meta.Version, t.meta.Kind, t.config.FeedbackRules, p.RawFeedback)
+	s.feedback, s.feedErr = feedbackOf(public.Object, t.meta.Group, t.meta.Version, t.meta.Kind, t.config.FeedbackRules,
+		rawValues{p.RawFeedback, p.MaxRawFeedback})
 	s.rules = s.rules[:0:0]
 	for _, rule := range t.config.ConditionRules {
-		s.rules = append(s.rules, health.Evaluate(rule, public))
+		if condition, known := health.Evaluate(rule, public); known {
+			s.rules = append(s.rules, condition)
+		}
 	}
 }
 
