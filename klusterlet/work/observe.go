@@ -151,6 +151,10 @@ func (p *pass) missing(t target, s *seen) need {
 	if p.mode == modeIgnore || (p.mode == modeOCM && !p.resync && !p.watches.covers(t)) {
 		return nothing
 	}
+	if s.collected {
+		s.drift, s.checked = p.drifted(t, s), true
+		return nothing
+	}
 	return p.found(s, []drift.Record{drift.Deleted(t.object.Object, p.now)})
 }
 
@@ -253,6 +257,7 @@ func (p *pass) read(ctx context.Context, t target, s *seen) *unstructured.Unstru
 	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
 		s.stale, s.problem, s.rv, s.facts, s.shared, s.asked = false, nil, "deleted", facts{}, false, t.asked
 		s.state, s.feedback, s.rules, s.feedErr = absent, nil, nil, nil
+		s.collected = s.hash == t.hash && p.collectedJob(t, s)
 		return nil
 	case err != nil:
 		s.state, s.problem = unknown, fmt.Errorf("read %s: %w", t, err)
@@ -265,6 +270,7 @@ func (p *pass) read(ctx context.Context, t target, s *seen) *unstructured.Unstru
 // note remembers what a live object says. Rules see what may leave the cluster, since their answers do.
 func (p *pass) note(t target, s *seen, live *unstructured.Unstructured) {
 	s.stale, s.problem, s.rv, s.state, s.asked = false, nil, live.GetResourceVersion(), present, t.asked
+	p.noteJob(t, s, live)
 	public := &unstructured.Unstructured{Object: drift.Public(live.Object)}
 	s.feedback, s.feedErr = feedbackOf(public.Object, t.meta.Group, t.meta.Version, t.meta.Kind, t.config.FeedbackRules,
 		rawValues{p.RawFeedback, p.MaxRawFeedback})

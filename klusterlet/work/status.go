@@ -134,7 +134,11 @@ func (s *seen) pending(t target, generation int64) bool {
 
 // manifestStatus is the status of one manifest. m brings the conditions that it had.
 func manifestStatus(generation int64, t target, s *seen, report drift.Report, m workv1.ManifestCondition) workv1.ManifestCondition {
-	conditions := append([]metav1.Condition{appliedCondition(s), availableCondition(t, s), feedbackCondition(t, s)}, s.rules...)
+	rules := s.rules
+	if s.collected {
+		rules = collectedRules(t, m.Conditions)
+	}
+	conditions := append([]metav1.Condition{appliedCondition(s), availableCondition(t, s), feedbackCondition(t, s)}, rules...)
 	before := m.StatusFeedbacks.Values
 	m.StatusFeedbacks.Values = slices.Clone(s.feedback)
 	if !report.Empty() {
@@ -192,6 +196,8 @@ func availableCondition(t target, s *seen) metav1.Condition {
 		c.Reason, c.Message = workv1.ReasonFetchingResourceFailed, cut("Failed to fetch resource: "+s.problem.Error())
 	case s.state == present:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, workv1.ReasonResourceAvailable, "Resource is available"
+	case s.collected: // what it was there for is done
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, workv1.ReasonResourceAvailable, messageCollected
 	case s.state == absent:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, workv1.ReasonResourceNotAvailable, "Resource is not available"
 	default:
