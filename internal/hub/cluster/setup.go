@@ -18,6 +18,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -32,6 +33,8 @@ type Options struct {
 	CheckPeriod time.Duration
 	// Concurrency is how many clusters are worked on at once, by default 8.
 	Concurrency int
+	// Events about signing requests, by default the manager's.
+	Events events.EventRecorder
 	// Now is the clock, by default time.Now.
 	Now func() time.Time
 	// ControllerPrefix goes before the controllers' names, which are unique in a process; for tests with several managers.
@@ -63,6 +66,9 @@ func (o Options) withDefaults() Options {
 // work v1 and of muster.dev.
 func Setup(mgr ctrl.Manager, o Options) error {
 	o = o.withDefaults()
+	if o.Events == nil {
+		o.Events = mgr.GetEventRecorder("muster-cluster")
+	}
 	for _, setup := range []func(ctrl.Manager, Options) error{setupClusters, setupJoins, setupSets, setupBindings, setupAPISets} {
 		if err := setup(mgr, o); err != nil {
 			return fmt.Errorf("set up the cluster controllers: %w", err)
