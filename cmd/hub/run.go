@@ -40,6 +40,7 @@ import (
 	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/hub/placement"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/render"
 	"github.com/muster-io/muster/internal/source"
 )
@@ -75,6 +76,10 @@ type Options struct {
 	StatusInterval time.Duration
 	// DecisionTimeout is how long a commit waits for its placements to be decided as planned.
 	DecisionTimeout time.Duration
+	// MassSilence says how many clusters fall silent together when the cause is more likely on the hub's side.
+	MassSilence registration.SilenceLimit
+	// HeartbeatPeriod is how often the hub makes sure that its API server answers; zero is hub.HeartbeatPeriod.
+	HeartbeatPeriod time.Duration
 	// Verbosity of the log: 0 says what happened, 1 says more.
 	Verbosity int
 	// SeveralHubs run in this process, as in tests: the names of controllers are then not unique in it.
@@ -99,6 +104,9 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
 	f.DurationVar(&o.StatusInterval, "status-interval", time.Second, "least time between two status writes of one application")
 	f.DurationVar(&o.DecisionTimeout, "decision-timeout", 10*time.Second, "how long a commit waits for its placements to be decided as planned; then the live decisions win")
+	f.IntVar(&o.MassSilence.Clusters, "mass-silence-clusters", cluster.DefaultMassSilence.Clusters,
+		"so many clusters that fall silent at once, and the percentage, are taken for a fault on the hub's side: none is tainted or moved until they are heard again or 'muster approve --silence' is given; 0 turns this off")
+	f.IntVar(&o.MassSilence.Percent, "mass-silence-percent", cluster.DefaultMassSilence.Percent, "share of the clusters that the hub was hearing, for --mass-silence-clusters")
 	f.IntVarP(&o.Verbosity, "verbosity", "v", 0, "0 says what happened, 1 says more")
 }
 
@@ -110,6 +118,7 @@ type parts struct {
 	deliveries   *hub.Deliveries
 	planner      *plan.Planner
 	repositories *fleetrepository.Repositories
+	presence     *hub.Presence
 	works        *hub.Works
 	events       events.EventRecorder
 }
@@ -126,7 +135,8 @@ func (p *parts) index() (*hub.Works, error) {
 // controllers are all there are, by the name that --controllers knows them by.
 var controllers = map[string]func(*parts) error{
 	"cluster": func(p *parts) error {
-		return errors.Join(cluster.Setup(p.mgr, cluster.Options{Events: p.events}), event.OfClusters(p.mgr, p.events))
+		options := cluster.Options{Events: p.events, Presence: p.presence, MassSilence: &p.MassSilence}
+		return errors.Join(cluster.Setup(p.mgr, options), event.OfClusters(p.mgr, p.events))
 	},
 	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
@@ -217,7 +227,8 @@ func newParts(mgr ctrl.Manager, o Options) (*parts, error) {
 	renderer := render.New(o.RenderCache << 20)
 	rendered.count(renderer)
 	return &parts{
-		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store}, planner: &plan.Planner{Renderer: renderer}, events: recorder,
+		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store}, planner: &plan.Planner{Renderer: renderer},
+		presence: &hub.Presence{}, events: recorder,
 	}, nil
 }
 
@@ -281,7 +292,7 @@ func placementsAlone(controllers []string) bool {
 	return slices.Equal(controllers, []string{"placement"})
 }
 
-// beat lets people see that the controllers run.
+// beat adds the heartbeat, from which people see that the controllers run.
 func (p *parts) beat(controllers []string) error {
 	if placementsAlone(controllers) {
 		return nil
@@ -290,7 +301,13 @@ func (p *parts) beat(controllers []string) error {
 	if err != nil {
 		return fmt.Errorf("name this hub: %w", err)
 	}
-	h := &hub.Heartbeat{Client: p.mgr.GetClient(), Holder: fmt.Sprintf("%s %d", host, os.Getpid()), Now: time.Now}
+	h := &hub.Heartbeat{
+		Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Holder: fmt.Sprintf("%s %d", host, os.Getpid()),
+		Period: p.HeartbeatPeriod, Now: time.Now,
+	}
+	if slices.Contains(controllers, "cluster") {
+		h.Presence = p.presence
+	}
 	if slices.Contains(controllers, "fleetrepository") || slices.Contains(controllers, "application") {
 		h.HubCluster = &p.HubCluster
 	}

@@ -3,15 +3,20 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/hub"
 )
 
 // heldObject is a FleetRepository or Application whose deletions wait.
@@ -24,18 +29,25 @@ type heldObject struct {
 
 func approveCommand(c *cli) *cobra.Command {
 	var digest string
+	var silence bool
 	cmd := &cobra.Command{
-		Use:   "approve --plan DIGEST",
-		Short: "Let the deletions go ahead that a plan holds",
+		Use:   "approve --plan DIGEST | --silence",
+		Short: "Let held deletions go ahead, or say that silent clusters are really away",
 		Long: "DIGEST is the beginning of the plan's digest, as muster status and the HELD lines of muster diff show it. Only that\n" +
-			"plan is approved: when the repository changes what is deleted, it is held again.",
-		Args: cobra.NoArgs,
+			"plan is approved: when the repository changes what is deleted, it is held again.\n" +
+			"With --silence, clusters that fell silent all at once, which the hub takes for a fault on its own side, are tainted, and what\n" +
+			"runs on them is moved where its application asks for that. It is for the present outage only.",
+		Example: "  muster approve --plan 7c1e04\n  muster approve --silence",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			hub, _, err := c.hub()
+			server, _, err := c.hub()
 			if err != nil {
 				return err
 			}
-			done, err := approve(cmd.Context(), hub, digest)
+			if silence {
+				return c.approveSilence(cmd.Context(), server)
+			}
+			done, err := approve(cmd.Context(), server, digest)
 			if err != nil {
 				return err
 			}
@@ -47,10 +59,35 @@ func approveCommand(c *cli) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&digest, "plan", "", "digest of the plan, or its first characters (at least 6)")
-	if err := cmd.MarkFlagRequired("plan"); err != nil {
-		panic(err) // the flag is defined above
-	}
+	cmd.Flags().BoolVar(&silence, "silence", false, "say that the clusters that are silent at once are really away")
+	cmd.MarkFlagsOneRequired("plan", "silence")
+	cmd.MarkFlagsMutuallyExclusive("plan", "silence")
 	return cmd
+}
+
+// approveSilence says that the present mass silence is real.
+func (c *cli) approveSilence(ctx context.Context, reader client.Client) error {
+	pulse, err := hub.ReadPulse(ctx, reader, c.now())
+	if err != nil {
+		return err
+	}
+	silence := pulse.Hearing.Silence
+	if silence == nil {
+		return errors.New("the hub says nothing of many clusters that are silent at once: there is no silence to approve")
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{
+		musterv1alpha1.ApprovedSilenceAnnotation: silence.Since.Format(time.RFC3339),
+	}}})
+	if err != nil {
+		return fmt.Errorf("encode the approval: %w", err)
+	}
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: hub.HeartbeatKey.Namespace, Name: hub.HeartbeatKey.Name}}
+	if err := reader.Patch(ctx, lease, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		return fmt.Errorf("approve the silence on Lease %s: %w", hub.HeartbeatKey, err)
+	}
+	return c.print(silence, func(p *printer) {
+		p.linef("approved: %s are really away; the hub taints them", count(silence.Clusters, "cluster"))
+	})
 }
 
 // approve marks what holds the one plan that the prefix means.

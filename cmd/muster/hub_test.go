@@ -361,6 +361,28 @@ func TestHeartbeatIsRead(t *testing.T) {
 	if text := h.muster(t, 0, "status"); strings.Contains(text, "HUB") {
 		t.Errorf("the hub runs:\n%s", text)
 	}
+	h.muster(t, 1, "approve", "--silence") // nothing is silent
+	h.muster(t, 1, "approve")
+	since, away := now.Add(-time.Hour).UTC().Truncate(time.Second), now.Add(-3*time.Hour).UTC()
+	report, err := json.Marshal(hub.Hearing{
+		Away: &hub.Away{From: away, To: away.Add(time.Hour)}, Silence: &hub.Silence{Since: since, Clusters: 260}, Heard: 40, Of: 300,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	update.Annotations[musterv1alpha1.HearingAnnotation] = string(report)
+	if err := h.Update(t.Context(), update); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, h.muster(t, 0, "status"), "HUB was away from ", ", clusters are being heard again: 40 of 300",
+		"HUB 260 of 300 clusters are silent at once, since ", "nothing is tainted or moved", "muster approve --silence")
+	expect(t, h.muster(t, 0, "approve", "--silence"), "260 clusters are really away")
+	if err := h.Get(t.Context(), hub.HeartbeatKey, update); err != nil {
+		t.Fatal(err)
+	}
+	if got := update.Annotations[musterv1alpha1.ApprovedSilenceAnnotation]; got != since.Format(time.RFC3339) {
+		t.Errorf("approved is %q, want the silence since %s", got, since)
+	}
 	file := filepath.Join(t.TempDir(), "world.json") // plans depend on which cluster the hub is
 	h.muster(t, 0, "world", "save", file)
 	w, err := readWorld(file)

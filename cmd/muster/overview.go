@@ -163,9 +163,15 @@ func readyText(conditions []metav1.Condition) string {
 
 // needsOf lists what waits for a person, each with the next step: the hub first, then what is held, faults, drift, clusters.
 func needsOf(f hubFacts, now time.Time) []need {
-	var whole, held, faults, drift, clusters []need
+	var ofHub, held, faults, drift, clusters []need
 	if !f.hub.current() {
-		whole = append(whole, need{Who: "hub", What: f.hub.says(now), Next: "start it: muster up here, hub --kubeconfig FILE elsewhere"})
+		ofHub = append(ofHub, need{Who: "hub", What: f.hub.says(now), Next: "start it: muster up here, hub --kubeconfig FILE elsewhere"})
+	}
+	if h := f.hub.Hearing; h != nil && h.Silence != nil && !h.Silence.Approved {
+		ofHub = append(ofHub, need{
+			Who: "hub", What: fmt.Sprintf("%d of %d clusters are silent at once, and none is tainted or moved", h.Silence.Clusters, h.Of),
+			Next: "find out what separates them from the hub; if they are really away: muster approve --silence",
+		})
 	}
 	for i := range f.repositories {
 		r := &f.repositories[i]
@@ -208,7 +214,7 @@ func needsOf(f hubFacts, now time.Time) []need {
 		}
 	}
 	var all []need
-	for _, list := range [][]need{whole, held, faults, drift, clusters} {
+	for _, list := range [][]need{ofHub, held, faults, drift, clusters} {
 		slices.SortFunc(list, func(a, b need) int {
 			return cmp.Or(cmp.Compare(a.Who, b.Who), cmp.Compare(a.What, b.What), cmp.Compare(a.Next, b.Next))
 		})

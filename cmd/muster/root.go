@@ -61,6 +61,7 @@ var commands = []func(*cli) *cobra.Command{
 	validateCommand, renderCommand, diffCommand, worldCommand,
 	statusCommand, driftCommand, whyCommand, waitCommand,
 	approveCommand, acceptCommand, joinCommand, detachCommand,
+	hubCommand, doctorCommand,
 	upCommand, downCommand, demoCommand, versionCommand,
 }
 

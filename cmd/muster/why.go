@@ -312,6 +312,11 @@ func (k *knowledge) waits(a *musterv1alpha1.Application, cluster string) []strin
 	if !k.hub.current() {
 		waits = append(waits, "the hub: "+k.hub.says(now))
 	}
+	for _, text := range []string{k.hub.away(now), k.hub.massSilence(now)} {
+		if text != "" {
+			waits = append(waits, "the hub: "+text)
+		}
+	}
 	i := slices.IndexFunc(k.repositories, func(r musterv1alpha1.FleetRepository) bool {
 		return r.Namespace+"/"+r.Name == a.Annotations[musterv1alpha1.RepositoryAnnotation]
 	})

@@ -2,12 +2,20 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/registration"
 )
 
 // TestHeartbeat: what one process writes the other reads, again and again, and silence is told from life.
@@ -55,5 +63,126 @@ func TestHeartbeat(t *testing.T) {
 	}
 	if p := pulse(now.Add(31 * time.Second)); p.Fresh {
 		t.Errorf("31 s after the last beat: %+v", p)
+	}
+}
+
+// TestPresenceIsTold: the Lease says when the hub was away, how many clusters are heard again, and that many are silent at once; the
+// next hub goes on from there.
+func TestPresenceIsTold(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := coordinationv1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	ctx, down := context.Background(), false
+	c := fake.NewClientBuilder().WithScheme(scheme).WithInterceptorFuncs(interceptor.Funcs{
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
+			if down {
+				return errors.New("connection refused")
+			}
+			return c.Patch(ctx, o, p, options...)
+		},
+	}).Build()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	begun := func() *Heartbeat {
+		h := &Heartbeat{Client: c, Reader: c, Holder: "me", Presence: &Presence{}, Now: func() time.Time { return now }}
+		if _, started := h.Presence.Since(time.Minute); started {
+			t.Error("a hub listens before it has started")
+		}
+		if err := h.begin(ctx); err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	var signals []registration.Signal
+	for range 12 {
+		m := &clusterv1.ManagedCluster{Status: clusterv1.ManagedClusterStatus{Conditions: []metav1.Condition{
+			{Type: clusterv1.ManagedClusterConditionHubAccepted, Status: metav1.ConditionTrue},
+			{Type: clusterv1.ManagedClusterConditionAvailable, Status: metav1.ConditionTrue},
+		}}}
+		signals = append(signals, registration.Signal{Cluster: m, Beat: &registration.Beat{Renewed: now, Written: now}})
+	}
+	hearing := func(h *Heartbeat) Hearing {
+		t.Helper()
+		if err := h.beat(ctx); err != nil {
+			t.Fatal(err)
+		}
+		pulse, err := ReadPulse(ctx, c, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pulse.Hearing
+	}
+	judge := func(h *Heartbeat) {
+		h.Presence.Judge(signals, registration.SilenceLimit{Clusters: 10, Percent: 30}, now)
+	}
+
+	h := begun()
+	if got := hearing(h); got != (Hearing{}) {
+		t.Errorf("nothing has happened: %+v", got)
+	}
+	left := now
+	now = now.Add(time.Hour)
+	h = begun()
+	for i := range 4 {
+		signals[i].Beat = &registration.Beat{Renewed: now.Add(time.Second), Written: now.Add(time.Second)}
+	}
+	judge(h)
+	if got := hearing(h); got.Away == nil || !got.Away.From.Equal(left) || !got.Away.To.Equal(now) || got.Heard != 4 || got.Of != 12 || got.Silence != nil {
+		t.Errorf("the hub was away for an hour, and hears 4 of 12 clusters: %+v", got)
+	}
+	for range 200 { // the hub runs on, and the other clusters do not come back
+		now = now.Add(HeartbeatPeriod)
+		hearing(h)
+		for i := range 2 {
+			signals[i].Beat = &registration.Beat{Renewed: now, Written: now}
+		}
+		judge(h)
+	}
+	got := hearing(h)
+	if got.Away != nil || got.Silence == nil || got.Silence.Clusters != 10 {
+		t.Fatalf("each had its grace period, and 10 are silent: %+v", got)
+	}
+	since := got.Silence.Since
+
+	now = now.Add(time.Minute)
+	h = begun() // the next hub
+	judge(h)
+	if got := hearing(h); got.Silence == nil || !got.Silence.Since.Equal(since) {
+		t.Errorf("the mass silence goes on: %+v", got)
+	}
+	lease := &coordinationv1.Lease{}
+	if err := c.Get(ctx, HeartbeatKey, lease); err != nil {
+		t.Fatal(err)
+	}
+	lease.Annotations[musterv1alpha1.ApprovedSilenceAnnotation] = since.Format(time.RFC3339)
+	if err := c.Update(ctx, lease); err != nil {
+		t.Fatal(err)
+	}
+	hearing(h)
+	judge(h)
+	if got := hearing(h); got.Silence == nil || !got.Silence.Approved {
+		t.Errorf("a person has approved it: %+v", got)
+	}
+	for i := range signals {
+		signals[i].Beat = &registration.Beat{Renewed: now.Add(time.Second), Written: now.Add(time.Second)}
+	}
+	judge(h)
+	if got := hearing(h); got != (Hearing{}) {
+		t.Errorf("all is well again: %+v", got)
+	}
+
+	down = true
+	if h.beat(ctx) == nil {
+		t.Fatal("the API server does not answer")
+	}
+	began := now
+	now = now.Add(5 * time.Minute)
+	down = false
+	hearing(h)
+	if got := hearing(h); got.Away == nil || !got.Away.From.Equal(began) {
+		t.Errorf("the API server did not answer for five minutes: %+v", got)
+	}
+	if got, _ := h.Presence.Since(time.Minute); !got.Equal(now) {
+		t.Errorf("each cluster has its whole grace period again, and the hub listens since %s", got)
 	}
 }

@@ -45,8 +45,8 @@ type Beat struct {
 	Written time.Time
 }
 
-// BeatOf reads the last renewal off a lease, nil when there is none. The API server notes the time of every write beside
-// the fields that it changed, so that a clock that is wrong is not taken for silence.
+// BeatOf reads the last renewal from a lease, nil when there is none. The API server notes the time of every write in
+// managedFields, so that an agent whose clock is wrong is not silent.
 func BeatOf(lease *coordinationv1.Lease) *Beat {
 	if lease == nil || lease.Spec.RenewTime == nil {
 		return nil
@@ -68,8 +68,8 @@ func (b Beat) last() time.Time {
 	return b.Written
 }
 
-// periodWritten is when the cluster's lease period was written last, as far as the API server notes it: the time of the last
-// change by whoever set it. An agent keeps a period from then on: until then it kept another, perhaps a much longer one.
+// periodWritten is when the cluster's lease period was last written, as far as the API server notes it: the time of the last
+// change by whoever set it. An agent keeps a period from then on; before, it kept another one, perhaps a much longer one.
 func periodWritten(cluster *clusterv1.ManagedCluster) (last time.Time) {
 	for _, entry := range cluster.ManagedFields {
 		if entry.Time == nil || entry.FieldsV1 == nil || entry.Subresource != "" || !entry.Time.After(last) {
@@ -83,18 +83,15 @@ func periodWritten(cluster *clusterv1.ManagedCluster) (last time.Time) {
 }
 
 // Silent is the Available condition of a cluster whose agent has stopped renewing its lease, nil for one that has not;
-// next is when to look again. Beat is nil when there is no lease.
-func Silent(cluster *clusterv1.ManagedCluster, beat *Beat, now time.Time) (condition *metav1.Condition, next time.Duration) {
+// next is when to look again. Beat is nil when there is no lease. Since is when the hub began to listen: OCM's deadline counts from
+// the last renewal, and not from before that, when nobody could have heard one.
+func Silent(cluster *clusterv1.ManagedCluster, beat *Beat, since, now time.Time) (condition *metav1.Condition, next time.Duration) {
 	deadline := LeaseDeadline(cluster)
 	if beat == nil && cluster.DeletionTimestamp.IsZero() {
 		return nil, deadline // the lease is about to be made
 	}
 	if beat != nil {
-		from := beat.last()
-		if asked := periodWritten(cluster); asked.After(from) {
-			from = asked
-		}
-		if left := from.Add(deadline).Sub(now); left > 0 {
+		if left := heardAt(cluster, beat, since).Add(deadline).Sub(now); left > 0 {
 			return nil, left
 		}
 	}
@@ -103,6 +100,21 @@ func Silent(cluster *clusterv1.ManagedCluster, beat *Beat, now time.Time) (condi
 		Reason:  clusterv1.ReasonLeaseUpdateStopped,
 		Message: "Registration agent stopped updating its lease.",
 	}, LeasePeriod(cluster)
+}
+
+// heardAt is the time from which silence counts: the last renewal, or what made an earlier one impossible. It is zero when there is
+// no lease.
+func heardAt(cluster *clusterv1.ManagedCluster, beat *Beat, since time.Time) time.Time {
+	if beat == nil {
+		return time.Time{}
+	}
+	heard := beat.last()
+	for _, t := range []time.Time{since, periodWritten(cluster)} {
+		if t.After(heard) {
+			heard = t
+		}
+	}
+	return heard
 }
 
 // ClockSynced compares the clocks of hub and agent by the last renewal, nil when there is nothing to compare. OCM's rule:

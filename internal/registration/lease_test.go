@@ -46,7 +46,7 @@ func TestSilentAndClock(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.cluster.Spec.LeaseDurationSeconds = test.seconds
-			silent, next := registration.Silent(&test.cluster, test.beat, now)
+			silent, next := registration.Silent(&test.cluster, test.beat, time.Time{}, now)
 			if (silent != nil) != test.silent || next != test.next {
 				t.Errorf("%s: silent %v, next look in %s; want %v, %s", test.why, silent != nil, next, test.silent, test.next)
 			}
@@ -79,7 +79,7 @@ func TestPeriodLowered(t *testing.T) {
 			at := metav1.NewTime(test.written)
 			cluster := &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{
 				{}, {Time: &at, FieldsV1: metav1.NewFieldsV1(test.fields)}}}}
-			silent, next := registration.Silent(cluster, beat(ago(time.Hour), ago(time.Hour)), now)
+			silent, next := registration.Silent(cluster, beat(ago(time.Hour), ago(time.Hour)), time.Time{}, now)
 			if (silent != nil) != test.silent || next != test.next {
 				t.Errorf("%s: silent %v, next look in %s; want %v, %s", test.why, silent != nil, next, test.silent, test.next)
 			}

@@ -174,39 +174,6 @@ func TestKustomizeLinksInACircle(t *testing.T) {
 	}
 }
 
-// TestOverlaysAreBounded has overlays that name each other twice, and a patch that copies what it copied.
-func TestOverlaysAreBounded(t *testing.T) {
-	doubling := "-- o0/kustomization.yaml --\nresources: [a.yaml]\n-- o0/a.yaml --\n" + configMap
-	for i := range 30 {
-		doubling += fmt.Sprintf("-- o%[2]d/kustomization.yaml --\nresources: [u, v]\n"+
-			"-- o%[2]d/u/kustomization.yaml --\nresources: [../../o%[1]d]\nnameSuffix: -u\n"+
-			"-- o%[2]d/v/kustomization.yaml --\nresources: [../../o%[1]d]\nnameSuffix: -v\n", i, i+1)
-	}
-	copying := "-- o/kustomization.yaml --\nresources: [a.yaml]\npatches:\n- target: {kind: ConfigMap}\n  patch: |-\n"
-	for i := range 40 {
-		copying += fmt.Sprintf("    - {op: copy, from: /data, path: /data/x%d}\n", i)
-	}
-	copying += "-- o/a.yaml --\n" + configMap + "data: {a: b}\n"
-	entries := "-- o/kustomization.yaml --\nconfigMapGenerator:\n"
-	for i := range maxOverlayDocuments / 2 {
-		entries += fmt.Sprintf("- {name: a%d, literals: [a=b]}\n", i)
-	}
-	entries += "patches:\n" + strings.Repeat("- {target: {name: none}, patch: '[{op: remove, path: /data}]'}\n", maxOverlayDocuments/2)
-	tests := map[string]struct{ archive, path, says string }{
-		"doubling": {doubling, "o30", "the overlay reads more than"},
-		"entries":  {entries, "o", "the overlay reads more than"},
-		"copying":  {copying, "o", "does not render"},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			f := faultOf(t, input(t, test.archive, "{source: {path: "+test.path+"}}"))
-			if f.Reason != fleet.RenderFailed || !strings.Contains(f.Message, test.says) {
-				t.Errorf("got %s %s %q", f.Reason, f.Position(), f.Message)
-			}
-		})
-	}
-}
-
 // TestKustomizeTakesAnyFile: what a generator puts into a ConfigMap is no YAML, and may have as many stars as it likes.
 func TestKustomizeTakesAnyFile(t *testing.T) {
 	archive := "-- o/kustomization.yaml --\nconfigMapGenerator: [{name: a, files: [run.sh, logo.png]}]\n" +

@@ -21,54 +21,18 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/kio"
 )
 
-// treeFiles shows a Tree to Kustomize as a file system of its own, rooted at the fleet, and writes down what was looked at.
+// treeFiles shows a Tree to Kustomize as a file system of its own, rooted at the fleet.
 // It is the only way in: what would lead out of the tree is refused when the kustomization that names it is read.
 type treeFiles struct {
 	tree    fleet.Tree
 	overlay string
-	saw     reading
 	order   []string // files read, in order
 	refused error    // the first thing that would have left the tree
 	// addedOrigins is true when the origin annotations were asked for here and not by the author.
 	addedOrigins bool
-	// bytes and documents that were read so far.
-	bytes, documents int64
 }
 
 var _ filesys.FileSystem = (*treeFiles)(nil)
-
-func newTreeFiles(tree fleet.Tree) *treeFiles { return &treeFiles{tree: tree, saw: reading{}} }
-
-// How something is looked at: whether it is there, what the file says, what the folder holds.
-const (
-	lookExists = "e"
-	lookFile   = "f"
-	lookFolder = "d"
-)
-
-// look gives how a name in a tree looks: the way of looking, then what was seen.
-func look(tree fleet.Tree, name, how string) string {
-	if how == lookExists {
-		info, err := fs.Stat(tree, name)
-		if err != nil {
-			return how + " missing"
-		}
-		return fmt.Sprintf("%s %v", how, info.IsDir())
-	}
-	hash, err := tree.Hash(name)
-	if err != nil {
-		return how + " missing"
-	}
-	return how + " " + hash
-}
-
-// note records a look. Each name is recorded once per way of looking, the strongest wins.
-func (t *treeFiles) note(name, how string) {
-	if saw, ok := t.saw[name]; ok && (saw[:1] == how || how == lookExists) {
-		return
-	}
-	t.saw[name] = look(t.tree, name, how)
-}
 
 // maxDepth of a path bounds links that lead in a circle.
 const maxDepth = 64
@@ -89,7 +53,6 @@ func (t *treeFiles) stat(p string) (fs.FileInfo, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	t.note(name, lookExists)
 	info, err := fs.Stat(t.tree, name)
 	return info, name, err
 }
@@ -128,47 +91,15 @@ func (t *treeFiles) ReadFile(p string) ([]byte, error) {
 	if t.IsDir(p) { // a base is tried as a file first
 		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("is a folder")}
 	}
-	t.note(name, lookFile)
 	data, err := t.tree.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
 	t.order = append(t.order, name)
-	if err := t.count(name, data); err != nil {
-		return nil, err
-	}
 	if slices.Contains(kustomizationFiles, path.Base(name)) {
 		return t.examine(name, data)
 	}
 	return data, t.examineConfigs(name, data, func(text string) int { return lineOf(data, text) })
-}
-
-// Kustomize reads a base each time that an overlay names it, and makes its objects anew: overlays that name each other twice
-// double what comes out at each step, so that what is read bounds what is made.
-const (
-	maxOverlayBytes     = 64 << 20
-	maxOverlayDocuments = 2000 // and entries of kustomizations; Kustomize compares each object with each
-)
-
-// count counts what is read.
-func (t *treeFiles) count(name string, data []byte) error {
-	t.bytes += int64(len(data))
-	t.documents += 1 + int64(bytes.Count(data, []byte("\n---")))
-	if err := t.bounded(name); err != nil {
-		return err
-	}
-	if err := fleet.DocumentsFit(data); err != nil {
-		return t.refuseAs(fleet.ContentRefused, name, 0, err.Error())
-	}
-	return nil
-}
-
-// bounded refuses an overlay of which too much has been counted.
-func (t *treeFiles) bounded(name string) error {
-	if t.bytes > maxOverlayBytes || t.documents > maxOverlayDocuments {
-		return t.refuse(name, 0, fmt.Sprintf("the overlay reads more than %s or %d documents: look for bases that are named again and again", size(maxOverlayBytes), maxOverlayDocuments))
-	}
-	return nil
 }
 
 // ReadDir lists a folder.
@@ -177,7 +108,6 @@ func (t *treeFiles) ReadDir(p string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.note(name, lookFolder)
 	entries, err := t.tree.ReadDir(name)
 	names := make([]string, len(entries))
 	for i, entry := range entries {
@@ -192,7 +122,6 @@ func (t *treeFiles) Glob(pattern string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.note(path.Dir(name), lookFolder)
 	return fs.Glob(t.tree, name)
 }
 
@@ -202,7 +131,6 @@ func (t *treeFiles) Walk(p string, visit filepath.WalkFunc) error {
 	if err != nil {
 		return err
 	}
-	t.note(name, lookFolder)
 	return fs.WalkDir(t.tree, name, func(below string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return visit("/"+below, nil, err)
@@ -264,17 +192,6 @@ func (t *treeFiles) examine(file string, data []byte) ([]byte, error) {
 	if err := json.Unmarshal(plain, &fields); err != nil {
 		return nil, t.refuse(file, 0, "the kustomization cannot be read as JSON")
 	}
-	for _, value := range fields {
-		if list, ok := value.([]any); ok {
-			t.documents += int64(len(list))
-		}
-	}
-	if err := t.bounded(file); err != nil {
-		return nil, err
-	}
-	if err := t.examineTexts(file, fields); err != nil {
-		return nil, err
-	}
 	for _, name := range []string{"helmCharts", "helmChartInflationGenerator"} {
 		if fields[name] != nil {
 			return nil, t.refuse(file, lineOf(data, name), fmt.Sprintf("%s runs a program: make the chart the application's source", name))
@@ -299,16 +216,6 @@ func inBlocks(data []byte) bool {
 	var doc yamlv3.Node
 	err := yamlv3.Unmarshal(data, &doc)
 	return err == nil && len(doc.Content) == 1 && doc.Content[0].Style&yamlv3.FlowStyle == 0 && doc.Content[0].Column == 1
-}
-
-// examineTexts refuses texts that Kustomize parses, such as patches that are written inline, when they expand too far.
-func (t *treeFiles) examineTexts(file string, value any) error {
-	for _, text := range textsOf(value) {
-		if err := fleet.DocumentsFit([]byte(text)); err != nil {
-			return t.refuseAs(fleet.ContentRefused, file, 0, err.Error())
-		}
-	}
-	return nil
 }
 
 // textsOf are all the texts in a value.
@@ -398,9 +305,6 @@ func (t *treeFiles) examineConfigs(file string, data []byte, line func(text stri
 		if err := json.Unmarshal(plain, &value); err != nil {
 			return nil
 		}
-		if err := t.examineTexts(file, value); err != nil {
-			return err
-		}
 		for _, text := range textsOf(value) {
 			_, after, _ := strings.Cut(text, "=")
 			if !strings.Contains(text, "\n") && (remote(text) || remote(after)) {
@@ -444,12 +348,8 @@ func lineBelow(n *yamlv3.Node, text string) int {
 
 // refuse stops the run: Kustomize sees an error, the author the fault.
 func (t *treeFiles) refuse(file string, line int, message string) error {
-	return t.refuseAs(fleet.RenderFailed, file, line, message)
-}
-
-func (t *treeFiles) refuseAs(reason fleet.Reason, file string, line int, message string) error {
 	if t.refused == nil {
-		t.refused = fleet.Fault{Reason: reason, ActionRequiredBy: fleet.User, File: file, Line: line, Message: message}
+		t.refused = fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Line: line, Message: message}
 	}
 	return errors.New("refused")
 }

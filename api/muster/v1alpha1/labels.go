@@ -47,6 +47,11 @@ const (
 	FirstPlanAnnotation = "muster.dev/first-complete-plan"
 	// HubClusterAnnotation on the Lease of the hub's heartbeat names the managed cluster that is the hub itself.
 	HubClusterAnnotation = "muster.dev/hub-cluster"
+	// HearingAnnotation on the same Lease says, as JSON, that the hub was away, or that many clusters are silent at once.
+	HearingAnnotation = "muster.dev/hearing"
+	// ApprovedSilenceAnnotation on the same Lease is the time since when many clusters are silent at once, written by a person who
+	// knows that they are really away. The hub then treats each of them as silent.
+	ApprovedSilenceAnnotation = "muster.dev/approved-silence"
 	// ReleasedAnnotation on a ManagedCluster says that its file has left Git and that it waits for `muster detach`.
 	ReleasedAnnotation = "muster.dev/released"
 

@@ -30,10 +30,18 @@ type clusters struct {
 	Options
 	client client.Client
 	live   client.Reader // not cached: leases change too often to be watched, works are too large
+	// silence says whether a cluster whose lease has expired may be called silent.
+	silence *silence
 }
 
 func setupClusters(mgr ctrl.Manager, o Options) error {
-	r := &clusters{Options: o, client: mgr.GetClient(), live: mgr.GetAPIReader()}
+	silence, err := setupSilence(mgr, o)
+	if err != nil {
+		return err
+	}
+	r := &clusters{
+		Options: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), silence: silence,
+	}
 	owner := handler.EnqueueRequestsFromMapFunc(ownerCluster)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(o.ControllerPrefix+"clusters").
@@ -185,7 +193,10 @@ func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluste
 	next := time.Duration(0)
 	if meta.FindStatusCondition(*conditions, clusterv1.ManagedClusterConditionHubAccepted) != nil {
 		var silent *metav1.Condition
-		if silent, next = registration.Silent(cluster, beat, now); silent != nil {
+		if silent, next, err = r.silent(ctx, cluster, beat, now); err != nil {
+			return 0, err
+		}
+		if silent != nil {
 			meta.SetStatusCondition(conditions, *silent)
 		}
 		if synced := registration.ClockSynced(cluster, beat, now); synced != nil {
@@ -199,6 +210,27 @@ func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluste
 	}
 	cluster.Status.ManagedNamespaces = registration.ManagedNamespaces(cluster, sets.Items)
 	return next, nil
+}
+
+// silent is the condition of a cluster that is to be called silent, else nil; next is when to look again.
+func (r *clusters) silent(ctx context.Context, cluster *clusterv1.ManagedCluster, beat *registration.Beat, now time.Time) (*metav1.Condition, time.Duration, error) {
+	period := registration.LeasePeriod(cluster)
+	since, started := r.Presence.Since(period)
+	if !started {
+		return nil, retrySoon, nil
+	}
+	silent, next := registration.Silent(cluster, beat, since, now)
+	available := meta.FindStatusCondition(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
+	if silent == nil || available == nil || available.Status == metav1.ConditionUnknown {
+		return silent, next, nil
+	}
+	may, err := r.silence.mayDeclare(ctx, period/2)
+	if err != nil || !may {
+		return nil, next, err
+	}
+	since, _ = r.Presence.Since(period) // the count may have ended a mass silence
+	silent, next = registration.Silent(cluster, beat, since, now)
+	return silent, next, nil
 }
 
 // beat reads the cluster's lease, and makes it where it is missing.

@@ -22,6 +22,9 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/registration"
 )
 
 // Options of the controllers. The zero value is right for a hub.
@@ -35,11 +38,18 @@ type Options struct {
 	Concurrency int
 	// Events about signing requests, by default the manager's.
 	Events events.EventRecorder
+	// Presence says since when the hub can hear clusters. Default: since the controllers were set up.
+	Presence *hub.Presence
+	// MassSilence says how many clusters fall silent together when none of them is called silent. Default: DefaultMassSilence.
+	MassSilence *registration.SilenceLimit
 	// Now is the clock, by default time.Now.
 	Now func() time.Time
 	// ControllerPrefix goes before the controllers' names, which are unique in a process; for tests with several managers.
 	ControllerPrefix string
 }
+
+// DefaultMassSilence is the limit of a hub that is told none.
+var DefaultMassSilence = registration.SilenceLimit{Clusters: 10, Percent: 30}
 
 var manifestWorks = schema.GroupResource{Group: "work.open-cluster-management.io", Resource: "manifestworks"}
 
@@ -58,6 +68,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Presence == nil {
+		o.Presence = hub.Observing(o.Now())
+	}
+	if o.MassSilence == nil {
+		o.MassSilence = &DefaultMassSilence
 	}
 	return o
 }

@@ -60,7 +60,14 @@ type hub struct {
 // started runs the controllers on the shared hub until the test ends.
 func started(t *testing.T) *hub {
 	t.Helper()
+	return startedWith(t, cluster.Options{})
+}
+
+// startedWith runs them with other options.
+func startedWith(t *testing.T, o cluster.Options) *hub {
+	t.Helper()
 	cp := test.Hub(t)
+	o.ControllerPrefix, o.CheckPeriod = t.Name()+"-", 200*time.Millisecond
 	admin := clientFor(t, cp.Config())
 	if err := cluster.Install(t.Context(), admin); err != nil {
 		t.Fatal(err)
@@ -69,7 +76,7 @@ func started(t *testing.T) *hub {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cluster.Setup(mgr, cluster.Options{ControllerPrefix: t.Name() + "-", CheckPeriod: 200 * time.Millisecond}); err != nil {
+	if err := cluster.Setup(mgr, o); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
