@@ -65,7 +65,7 @@ type Options struct {
 	// LeaderElection lets one at a time work of several hubs with the same controllers. The others are live and not ready.
 	LeaderElection bool
 	// Addresses to listen on; empty is not at all.
-	WebhookAddress, MetricsAddress, HealthAddress string
+	WebhookAddress, MetricsAddress, HealthAddress, ProfilingAddress string
 	// PlacementDebugAddress serves how placements are scheduled, over TLS; empty is not at all.
 	PlacementDebugAddress string
 	// RenderCache is the memory that renderings may take, in MiB.
@@ -99,6 +99,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.WebhookAddress, "webhook-address", "", "address for webhooks of Git hosts, such as :8444; left out, none")
 	f.StringVar(&o.MetricsAddress, "metrics-address", "", "address for metrics; left out, none")
 	f.StringVar(&o.HealthAddress, "health-address", "", "address for /healthz and /readyz; left out, none")
+	f.StringVar(&o.ProfilingAddress, "profiling-address", "", "address for Go's profiles at /debug/pprof/, such as 127.0.0.1:6060; anyone who reaches it may read them; left out, none")
 	f.StringVar(&o.PlacementDebugAddress, "placement-debug-address", "", "address for "+placement.DebugPath+"NAMESPACE/NAME over TLS, such as 127.0.0.1:9443; left out, none")
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
@@ -263,6 +264,7 @@ func newManager(cfg *rest.Config, o Options, selected []string) (ctrl.Manager, e
 		Scheme:                        Scheme(),
 		Metrics:                       metricsserver.Options{BindAddress: address(o.MetricsAddress)},
 		HealthProbeBindAddress:        address(o.HealthAddress),
+		PprofBindAddress:              address(o.ProfilingAddress),
 		LeaderElection:                o.LeaderElection,
 		LeaderElectionID:              leaseName(selected),
 		LeaderElectionNamespace:       cluster.SystemNamespace,

@@ -293,8 +293,9 @@ func (f *Fleet) bootstrapFile(name string) string {
 // StartAgent starts a cluster's klusterlet, or starts it again.
 func (f *Fleet) StartAgent(name string) error {
 	args := []string{
-		"--kubeconfig", ClusterKubeconfig(f.Dir, name), "--bootstrap-kubeconfig", f.bootstrapFile(name),
-		"--hub-kubeconfig-dir", filepath.Join(f.Dir, "agents", name, "hub"), "--cluster-name", name, "--install",
+		"--spoke-kubeconfig", ClusterKubeconfig(f.Dir, name), "--bootstrap-kubeconfig", f.bootstrapFile(name),
+		"--hub-kubeconfig-dir", filepath.Join(f.Dir, "agents", name, "hub"), "--spoke-cluster-name", name, "--install",
+		"--leader-elect=false", // it is the only one, and need not wait for the Lease of one that died
 	}
 	if f.StatusInterval > 0 {
 		args = append(args, "--status-interval", f.StatusInterval.String())

@@ -186,6 +186,43 @@ func (p *Plan) Wanted(cluster string, object fleet.ObjectKey, except string) str
 	return ""
 }
 
+// Objects are those that the plan's applications want on some cluster, or have there.
+func (p *Plan) Objects() map[fleet.ObjectKey]bool {
+	objects := map[fleet.ObjectKey]bool{}
+	lists := map[*fleet.Manifest]bool{} // clusters share them
+	for _, a := range p.Applications {
+		for _, c := range a.Clusters {
+			if heads := c.content.heads; len(heads) > 0 && !lists[&heads[0]] {
+				lists[&heads[0]] = true
+				for _, m := range heads {
+					objects[m.Key.Identity()] = true
+				}
+			}
+		}
+		for _, keys := range a.refused {
+			for _, key := range keys {
+				objects[key.Identity()] = true
+			}
+		}
+		for _, works := range a.live {
+			for _, lw := range works {
+				for _, key := range lw.Objects {
+					objects[key.Identity()] = true
+				}
+			}
+		}
+	}
+	return objects
+}
+
+// Settled says that nothing is wrong with the plan and that no object goes from one of its applications to another: works that
+// become what it says do not change it.
+func (p *Plan) Settled() bool {
+	return len(p.Faults) == 0 && len(p.Moves) == 0 && !slices.ContainsFunc(p.Applications, func(a *Application) bool {
+		return len(a.awaited)+len(a.elsewhere)+len(a.refused) > 0
+	})
+}
+
 // leave says of every application what becomes of the objects that it lets go.
 func (p *Plan) leave() {
 	at := map[objectOn][]fleet.LiveWork{} // made when it is needed

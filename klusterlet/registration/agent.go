@@ -155,6 +155,17 @@ func (a *Agent) publish() {
 	}
 }
 
+// Joined says that the agent holds a certificate of the hub.
+func (a *Agent) Joined() bool {
+	a.init()
+	select {
+	case <-a.ready:
+		return true
+	default:
+		return false
+	}
+}
+
 // identify finds the names of cluster and agent, and keeps them.
 func (a *Agent) identify(ctx context.Context, files *files) error {
 	a.state.cluster, a.state.agent = a.ClusterName, a.AgentName

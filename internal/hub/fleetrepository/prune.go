@@ -45,6 +45,9 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 			continue
 		}
 		key := o.key.Namespace + "/" + o.key.Name
+		if o.key.Kind == "Application" {
+			out.leaving = append(out.leaving, key)
+		}
 		if now := out.plan.Moves[key]; o.key.Kind == "Application" && now != "" && running[key] > 0 {
 			out.moving = append(out.moving, fmt.Sprintf("%s to %s", key, now))
 			continue
