@@ -213,7 +213,7 @@ func Run(ctx context.Context, o Options) error {
 			return fmt.Errorf("set up controller %s: %w", name, err)
 		}
 	}
-	if err := errors.Join(p.beat(selected), p.serveWebhooks(), p.servePlacementDebug()); err != nil {
+	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug()); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
@@ -305,7 +305,7 @@ func (p *parts) beat(controllers []string) error {
 	}
 	h := &hub.Heartbeat{
 		Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Holder: fmt.Sprintf("%s %d", host, os.Getpid()),
-		Period: p.HeartbeatPeriod, Now: time.Now,
+		Version: version, Period: p.HeartbeatPeriod, Now: time.Now,
 	}
 	if slices.Contains(controllers, "cluster") {
 		h.Presence = p.presence
@@ -314,6 +314,15 @@ func (p *parts) beat(controllers []string) error {
 		h.HubCluster = &p.HubCluster
 	}
 	return p.mgr.Add(h)
+}
+
+// labelLeader lets the Service for webhooks find the pod that leads.
+func (p *parts) labelLeader(ctx context.Context) error {
+	leader := &hub.Leader{Client: p.mgr.GetClient(), Pod: hub.PodOfThisProcess()}
+	if err := leader.Forget(ctx); err != nil {
+		return fmt.Errorf("take the label of the leader from pod %s: %w", leader.Pod, err)
+	}
+	return p.mgr.Add(leader)
 }
 
 // serveWebhooks listens to Git hosts, which announce that a repository changed. Only the leader does.

@@ -64,6 +64,13 @@ const (
 	// DetachKeepWorkloads or DetachClean. Nothing is planned for it any more.
 	DetachAnnotation = "muster.dev/detach"
 
+	// LeaderLabel is on the pod of the hub that leads.
+	LeaderLabel = "muster.dev/leader"
+	// VersionAnnotation of the hub's heartbeat Lease is the version of the hub.
+	VersionAnnotation = "muster.dev/version"
+	// AgentVersionClaim is the name of the cluster claim whose value is the version of the cluster's agent.
+	AgentVersionClaim = "agentversion.muster.dev"
+
 	// APISetClaim is the name of the cluster claim whose value is the digest of the APISet that the cluster serves.
 	APISetClaim = "apis.muster.dev"
 
