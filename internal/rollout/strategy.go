@@ -1,0 +1,322 @@
+package rollout
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// State is how far one cluster has come with what its owner wants on it now.
+//
+//	state        means                                                              in flight
+//	ToApply      what is wanted is not written yet                                  when it is selected
+//	Progressing  it is written, and not yet applied and healthy                     until the progress deadline
+//	Failed       the cluster reports that it cannot be applied, or is degraded      until the progress deadline
+//	TimedOut     Progressing or Failed for longer than the progress deadline        no
+//	Succeeded    applied and healthy                                                until the minimum success time
+type State string
+
+// The states of a cluster in a rollout.
+const (
+	ToApply     State = "ToApply"
+	Progressing State = "Progressing"
+	Failed      State = "Failed"
+	TimedOut    State = "TimedOut"
+	Succeeded   State = "Succeeded"
+)
+
+// Cluster is one cluster of a rollout.
+type Cluster struct {
+	Name  string
+	State State
+	// Since is when the state began.
+	Since time.Time
+	// Offline clusters do not answer. They are never in flight and never block: one that is to change is selected beside the
+	// others as soon as its phase has begun, and catches up when it is back.
+	Offline bool
+}
+
+// Group is a decision group of a placement.
+type Group struct {
+	// Name is empty for a group that was made by size alone.
+	Name     string
+	Index    int32
+	Clusters []Cluster
+}
+
+// label names a group for people.
+func (g Group) label() string {
+	if g.Name != "" {
+		return g.Name
+	}
+	return strconv.Itoa(int(g.Index))
+}
+
+// Selection says which clusters may change now.
+type Selection struct {
+	// Selected are the clusters in state ToApply that may change now, sorted.
+	Selected []string
+	// InFlight are the clusters that have changed and count against the concurrency, sorted.
+	InFlight []string
+	// TimedOut and Failed are the clusters that count as failures, sorted. Of the failed, those are in flight too whose
+	// progress deadline has not passed.
+	TimedOut, Failed []string
+	// Stopped is true when more clusters have failed than the strategy allows: no further cluster changes.
+	Stopped bool
+	// Unproven is true when no cluster of the group that the rollout is at answers: that would prove nothing to the next one.
+	Unproven bool
+	// Group is the decision group that the rollout is at; empty when it does not go by groups, or has ended.
+	Group string
+	// Waiting is how many clusters are in state ToApply and not selected.
+	Waiting int
+	// Done is true when no cluster is left to change and none is in flight.
+	Done bool
+	// NextLook is when time alone changes the selection; zero when it does not.
+	NextLook time.Time
+}
+
+// phase is a part of a rollout that ends before the next one begins.
+type phase struct {
+	group    string
+	clusters []Cluster
+	// concurrency is how many clusters may be in flight, maxFailures how many may fail.
+	concurrency, maxFailures int
+}
+
+// Select decides which clusters may change now, by the rules of OCM's rolloutStrategy (cluster.open-cluster-management.io
+// v1alpha1): mandatory groups come first and tolerate no failure; then a number of clusters at a time (Progressive), one group
+// after the other (ProgressivePerGroup), or all. Clusters go by name within a phase; those that are in flight count first, so
+// that there are never more than maxConcurrency. A cluster is done when it has succeeded for minSuccessTime, or has timed out.
+//
+// It fails when a field of the strategy is not valid.
+func Select(strategy clusterv1alpha1.RolloutStrategy, groups []Group, now time.Time) (Selection, error) {
+	s := selector{now: now}
+	phases, err := s.phasesOf(strategy, groups)
+	if err != nil {
+		return Selection{}, err
+	}
+	for i, p := range phases {
+		if !s.phase(p) {
+			s.waitFor(phases[i+1:])
+			break
+		}
+	}
+	out := s.out
+	out.Done = !out.Stopped && len(out.Selected)+len(out.InFlight)+out.Waiting == 0
+	out.Unproven = out.Unproven && out.Waiting > 0
+	if out.Done {
+		out.Group = ""
+	}
+	for _, list := range []*[]string{&out.Selected, &out.InFlight, &out.TimedOut, &out.Failed} {
+		slices.Sort(*list)
+	}
+	return out, nil
+}
+
+// selector is a selection in the making.
+type selector struct {
+	now            time.Time
+	minSuccessTime time.Duration
+	deadline       time.Duration // math.MaxInt64 when there is none
+	out            Selection
+}
+
+// phasesOf arranges the groups as the strategy says.
+func (s *selector) phasesOf(strategy clusterv1alpha1.RolloutStrategy, groups []Group) ([]phase, error) {
+	groups = slices.Clone(groups)
+	slices.SortStableFunc(groups, func(a, b Group) int { return cmp.Compare(a.Index, b.Index) })
+	config, mandatory := clusterv1alpha1.RolloutConfig{}, []clusterv1alpha1.MandatoryDecisionGroup(nil)
+	maxConcurrency := intstr.IntOrString{}
+	switch strategy.Type {
+	case clusterv1alpha1.Progressive:
+		if p := strategy.Progressive; p != nil {
+			config, mandatory, maxConcurrency = p.RolloutConfig, p.MandatoryDecisionGroups.MandatoryDecisionGroups, p.MaxConcurrency
+		}
+	case clusterv1alpha1.ProgressivePerGroup:
+		if p := strategy.ProgressivePerGroup; p != nil {
+			config, mandatory = p.RolloutConfig, p.MandatoryDecisionGroups.MandatoryDecisionGroups
+		}
+	default:
+		if a := strategy.All; a != nil {
+			config = a.RolloutConfig
+		}
+	}
+	s.minSuccessTime = config.MinSuccessTime.Duration
+	var err error
+	if s.deadline, err = parseDeadline(config.ProgressDeadline); err != nil {
+		return nil, err
+	}
+	phases, rest := mandatoryPhases(mandatory, groups)
+	switch strategy.Type {
+	case clusterv1alpha1.ProgressivePerGroup:
+		for _, g := range rest {
+			maxFailures, err := share("maxFailures", config.MaxFailures, len(g.Clusters), 0)
+			if err != nil {
+				return nil, err
+			}
+			phases = append(phases, phase{group: g.label(), clusters: g.Clusters, concurrency: len(g.Clusters), maxFailures: maxFailures})
+		}
+	case clusterv1alpha1.Progressive:
+		p := phase{clusters: clustersOf(rest)}
+		if p.concurrency, err = share("maxConcurrency", maxConcurrency, len(p.clusters), len(p.clusters)); err != nil {
+			return nil, err
+		}
+		if p.maxFailures, err = share("maxFailures", config.MaxFailures, len(p.clusters), 0); err != nil {
+			return nil, err
+		}
+		phases = append(phases, p)
+	default: // all at once, and no failure of one stops the others
+		s.minSuccessTime = 0
+		all := clustersOf(groups)
+		phases = []phase{{clusters: all, concurrency: len(all), maxFailures: len(all)}}
+	}
+	return phases, nil
+}
+
+// mandatoryPhases are the groups that come first, in the order in which the strategy names them, and the groups that are left.
+// A name may stand for several groups, which clustersPerDecisionGroup divided.
+func mandatoryPhases(mandatory []clusterv1alpha1.MandatoryDecisionGroup, groups []Group) (phases []phase, rest []Group) {
+	used := map[int]bool{}
+	for _, m := range mandatory {
+		for i, g := range groups {
+			named := m.GroupName != "" && g.Name == m.GroupName
+			if used[i] || !named && (m.GroupName != "" || g.Index != m.GroupIndex) {
+				continue
+			}
+			used[i] = true
+			phases = append(phases, phase{group: g.label(), clusters: g.Clusters, concurrency: len(g.Clusters)})
+		}
+	}
+	for i, g := range groups {
+		if !used[i] {
+			rest = append(rest, g)
+		}
+	}
+	return phases, rest
+}
+
+func clustersOf(groups []Group) []Cluster {
+	var all []Cluster
+	for _, g := range groups {
+		all = append(all, g.Clusters...)
+	}
+	return all
+}
+
+// phase adds one phase to the selection. It is true when the phase is through and the next one may begin.
+func (s *selector) phase(p phase) bool {
+	s.out.Group = p.group
+	clusters := slices.Clone(p.clusters)
+	slices.SortFunc(clusters, func(a, b Cluster) int { return cmp.Compare(a.Name, b.Name) })
+	inFlight, failures, answering, pending, offline := 0, 0, 0, []string(nil), []string(nil)
+	for _, c := range clusters {
+		if c.Offline {
+			if c.State == ToApply {
+				offline = append(offline, c.Name)
+			}
+			continue
+		}
+		answering++
+		switch {
+		case c.State == ToApply:
+			pending = append(pending, c.Name)
+		case s.note(c):
+			inFlight++
+		}
+		if c.State == Failed || s.timedOut(c) {
+			failures++
+		}
+	}
+	if failures > p.maxFailures {
+		s.out.Stopped, s.out.Waiting = true, s.out.Waiting+len(pending)+len(offline)
+		return false
+	}
+	free := min(len(pending), max(0, p.concurrency-inFlight))
+	s.out.Selected = append(append(s.out.Selected, pending[:free]...), offline...)
+	s.out.Waiting += len(pending) - free
+	s.out.Unproven = answering == 0 && len(clusters) > 0
+	return inFlight == 0 && len(pending) == 0 && !s.out.Unproven
+}
+
+// note adds a cluster that has changed to the selection. It is true when the cluster is in flight.
+func (s *selector) note(c Cluster) bool {
+	switch {
+	case s.timedOut(c):
+		s.out.TimedOut = append(s.out.TimedOut, c.Name)
+		return false
+	case c.State == Failed, c.State == Progressing:
+		if c.State == Failed {
+			s.out.Failed = append(s.out.Failed, c.Name)
+		}
+		if s.deadline != math.MaxInt64 {
+			s.lookAt(c.Since.Add(s.deadline))
+		}
+	case c.State == Succeeded && s.now.Before(c.Since.Add(s.minSuccessTime)):
+		s.lookAt(c.Since.Add(s.minSuccessTime))
+	default:
+		return false
+	}
+	s.out.InFlight = append(s.out.InFlight, c.Name)
+	return true
+}
+
+func (s *selector) timedOut(c Cluster) bool {
+	if c.State == TimedOut {
+		return true
+	}
+	return (c.State == Progressing || c.State == Failed) && s.deadline != math.MaxInt64 && !s.now.Before(c.Since.Add(s.deadline))
+}
+
+func (s *selector) lookAt(t time.Time) {
+	if s.out.NextLook.IsZero() || t.Before(s.out.NextLook) {
+		s.out.NextLook = t
+	}
+}
+
+// waitFor counts what is left to change in phases that have not begun.
+func (s *selector) waitFor(phases []phase) {
+	for _, p := range phases {
+		for _, c := range p.clusters {
+			if c.State == ToApply {
+				s.out.Waiting++
+			}
+		}
+	}
+}
+
+// parseDeadline reads a progressDeadline: a number with the unit h, m or s, or None.
+func parseDeadline(text string) (time.Duration, error) {
+	if text == "" || text == clusterv1alpha1.ProgressDeadlineNone {
+		return math.MaxInt64, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("progressDeadline %q is not a number with the unit h, m or s, and not None", text)
+	}
+	return d, nil
+}
+
+// share is a number, or a percentage rounded up, of so many clusters. Zero and an absent value are the default.
+func share(field string, value intstr.IntOrString, total, otherwise int) (int, error) {
+	if value.Type == intstr.String && !strings.HasSuffix(value.StrVal, "%") && value.StrVal != "" {
+		return 0, fmt.Errorf("%s %q is not a number and not a percentage", field, value.StrVal)
+	}
+	if value.Type == intstr.String && value.StrVal == "" {
+		return otherwise, nil
+	}
+	n, err := intstr.GetScaledValueFromIntOrPercent(&value, total, true)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%s %q is not a number and not a percentage", field, value.String())
+	}
+	if n == 0 {
+		return otherwise, nil
+	}
+	return n, nil
+}
