@@ -51,6 +51,8 @@ type LiveWork struct {
 	Part        int    `json:"part"`
 	Revision    string `json:"revision,omitempty"`
 	UID         string `json:"uid,omitempty"`
+	// WrittenAt is when anything but the status was written last, by the API server's clock.
+	WrittenAt time.Time `json:"writtenAt,omitzero"`
 	Generation  int64  `json:"generation"`
 	Deleting    bool   `json:"deleting,omitempty"`
 	// SpecDigest is computed from the actual spec, so that a hand-edited work is seen; MetaDigest from our labels and annotations.
@@ -134,6 +136,9 @@ type Decision struct {
 	Step string `json:"step"`
 	// Reason names the exact requirement that is unmet, or why the cluster was chosen.
 	Reason string `json:"reason"`
+	// Group and GroupIndex are the decision group of a chosen cluster; a group that was made by size alone has no name.
+	Group      string `json:"group,omitempty"`
+	GroupIndex int    `json:"groupIndex,omitempty"`
 	// Unreachable is true when the one thing against the cluster is its unreachable or unavailable taint.
 	Unreachable bool `json:"unreachable,omitempty"`
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/work"
@@ -40,6 +41,11 @@ type Input struct {
 	// Deletion says what becomes of the objects on a cluster that the owner leaves; empty is Delete.
 	Deletion musterv1alpha1.DeletionPolicy
 
+	// Strategy says in which order gains and updates reach the clusters; nil is all at once. Its groups are those of Decisions.
+	Strategy *clusterv1alpha1.RolloutStrategy
+	// RolloutStarted is when the rollout that goes on began, as the step that began it said; zero when none does.
+	RolloutStarted time.Time
+
 	// PlanDigest is the plan that the changes lead to, ApprovedPlan the one that a person approved.
 	PlanDigest   string
 	ApprovedPlan string
@@ -68,6 +74,8 @@ type Step struct {
 	// Removal is what the changes for now remove without an approval and what is not on record yet; nil when that is nothing.
 	// Record it before the losses are made.
 	Removal *musterv1alpha1.Removal
+	// Rollout says how far the rollout is; nil without a strategy.
+	Rollout *Rollout
 	// NextLook is when time alone may change the step; zero when only a change of something else does.
 	NextLook time.Time
 }
@@ -92,6 +100,8 @@ const (
 	HandoverPending    HeldReason = "HandoverPending"    // another work is to have an object and does not have it yet
 	WorkDeleting       HeldReason = "WorkDeleting"       // the work of the same name is still being deleted
 	WorkForeign        HeldReason = "WorkForeign"        // a work that is not ours has the name
+	RolloutPending     HeldReason = "RolloutPending"     // other clusters come first
+	RolloutStopped     HeldReason = "RolloutStopped"     // too many clusters have failed
 )
 
 // objection is why a change waits; the zero value is no objection.
@@ -102,7 +112,8 @@ type objection struct {
 }
 
 // checks is the list that every change passes, whatever its action; the first objection holds it. A check that is not about a
-// change lets it pass. A new reason to hold changes, such as a window, a hold or a step of a strategy, is one more entry.
+// change lets it pass. A new reason to hold changes, such as a window or a hold, is one more entry. What passes them all is
+// limited by the strategy, which looks at all clusters together.
 func (d *decider) checks() []func(*change) objection {
 	return []func(*change) objection{
 		d.ownName,       // a work that is not ours is never overwritten
@@ -129,8 +140,11 @@ func Next(changes work.Changes, in Input) Step {
 			step.Held = append(step.Held, Held{Change: c.Change, Reason: o.Reason, Message: o.Message, Until: o.Until})
 			continue
 		}
-		c.Change = d.orphanFirst(*c)
 		now = append(now, *c)
+	}
+	now = d.limit(now, &step)
+	for i := range now {
+		now[i].Change = d.orphanFirst(now[i])
 	}
 	slices.SortStableFunc(now, func(a, b change) int {
 		return cmp.Or(
@@ -142,13 +156,21 @@ func Next(changes work.Changes, in Input) Step {
 	}
 	step.Guard = d.guardHold()
 	step.Removal = d.removal(now)
-	step.NextLook = step.nextExpiry()
+	step.lookAt(step.nextExpiry())
+	slices.SortStableFunc(step.Held, func(a, b Held) int {
+		return cmp.Or(cmp.Compare(a.Change.Cluster, b.Change.Cluster), cmp.Compare(a.Change.Name, b.Change.Name))
+	})
 	for _, h := range step.Held {
-		if !h.Until.IsZero() && (step.NextLook.IsZero() || h.Until.Before(step.NextLook)) {
-			step.NextLook = h.Until
-		}
+		step.lookAt(h.Until)
 	}
 	return step
+}
+
+// lookAt makes sure that the step is looked at again at a time; the zero time is none.
+func (s *Step) lookAt(t time.Time) {
+	if !t.IsZero() && (s.NextLook.IsZero() || t.Before(s.NextLook)) {
+		s.NextLook = t
+	}
 }
 
 // change is a work.Change with the objects that it is about.

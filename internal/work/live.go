@@ -44,6 +44,7 @@ func Live(obj *workv1.ManifestWork) fleet.LiveWork {
 		Part:        number(musterv1alpha1.PartAnnotation),
 		Revision:    annotation(musterv1alpha1.RevisionAnnotation),
 		UID:         string(obj.UID),
+		WrittenAt:   writtenAt(obj),
 		Generation:  obj.Generation,
 		Deleting:    obj.DeletionTimestamp != nil,
 		SpecDigest:  SpecDigest(obj),
@@ -58,6 +59,17 @@ func Live(obj *workv1.ManifestWork) fleet.LiveWork {
 	}
 	live.Status = statusOf(obj, live.Objects)
 	return live
+}
+
+// writtenAt is when a field other than the status changed last: the API server notes it with the owner of the field.
+func writtenAt(obj *workv1.ManifestWork) time.Time {
+	var last time.Time
+	for _, entry := range obj.ManagedFields {
+		if entry.Subresource == "" && entry.Time != nil && entry.Time.After(last) {
+			last = entry.Time.Time
+		}
+	}
+	return last
 }
 
 // objectsOf reads the manifests; plural names come from the annotation, which only a planned work has.

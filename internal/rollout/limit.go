@@ -1,0 +1,161 @@
+package rollout
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+// Rollout is how far the change of an owner has come over its clusters.
+type Rollout struct {
+	Selection
+	// Started is when it began. Record it before the changes of its first step are made: it tells the clusters of this rollout
+	// from those that changed earlier. Zero when no rollout goes on.
+	Started time.Time
+	// Clusters is how many there are, Updated how many of them have what is wanted.
+	Clusters, Updated int
+}
+
+// clockTolerance is by how much the clock of the API server, which stamps works, may be behind the hub's.
+const clockTolerance = time.Minute
+
+// limit holds the changes of clusters that the strategy does not select, and returns the others. A change on a cluster that the
+// owner leaves is no part of a rollout: the guard is there for it.
+func (d *decider) limit(now []change, step *Step) []change {
+	if d.in.Strategy == nil {
+		return now
+	}
+	pending := map[string]bool{}
+	for _, c := range now {
+		if d.wantedOn[c.Cluster] {
+			pending[c.Cluster] = true
+		}
+	}
+	groups := d.groups(pending)
+	selection, err := Select(*d.in.Strategy, groups, d.in.Now)
+	step.Rollout = &Rollout{Selection: selection, Started: d.in.RolloutStarted}
+	for _, g := range groups {
+		step.Rollout.Clusters += len(g.Clusters)
+	}
+	step.Rollout.Updated = step.Rollout.Clusters - len(selection.Selected) - selection.Waiting
+	switch {
+	case err != nil: // an API server with our schema does not let it through
+	case selection.Done:
+		step.Rollout.Started = time.Time{}
+	case step.Rollout.Started.IsZero() && len(pending) > 0:
+		step.Rollout.Started = d.in.Now
+	}
+	step.lookAt(selection.NextLook)
+	return slices.DeleteFunc(now, func(c change) bool {
+		if _, selected := slices.BinarySearch(selection.Selected, c.Cluster); selected || !pending[c.Cluster] {
+			return false
+		}
+		held := Held{Change: c.Change, Reason: RolloutPending, Message: waitMessage(selection, err)}
+		if selection.Stopped {
+			held.Reason = RolloutStopped
+		}
+		step.Held = append(step.Held, held)
+		return true
+	})
+}
+
+// waitMessage says what a cluster waits for that the strategy does not select.
+func waitMessage(s Selection, err error) string {
+	of := ""
+	if s.Group != "" {
+		of = " of group " + s.Group
+	}
+	failed := slices.Sorted(slices.Values(append(slices.Clone(s.Failed), s.TimedOut...)))
+	switch {
+	case err != nil:
+		return "spec.rollout: " + err.Error()
+	case s.Stopped:
+		return fmt.Sprintf("the rollout is stopped: %s failed%s; push a commit that corrects it", someOf(failed), of)
+	case s.Unproven:
+		return fmt.Sprintf("the rollout waits until a cluster%s answers", of)
+	case len(s.InFlight) > 0:
+		return fmt.Sprintf("the rollout waits for %s%s", someOf(s.InFlight), of)
+	}
+	return fmt.Sprintf("the rollout comes to it after %s%s", someOf(s.Selected), of)
+}
+
+// someOf names the first three.
+func someOf(names []string) string {
+	if len(names) > 3 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:3], ", "), len(names)-3)
+	}
+	return strings.Join(names, ", ")
+}
+
+// groups are the decision groups with the state of each cluster that the owner has works on, or is to have.
+func (d *decider) groups(pending map[string]bool) []Group {
+	live := map[string][]*fleet.LiveWork{}
+	for i := range d.in.Live {
+		if lw := &d.in.Live[i]; !lw.Deleting {
+			live[lw.Cluster] = append(live[lw.Cluster], lw)
+		}
+	}
+	byIndex := map[int]*Group{}
+	for name, decision := range d.in.Decisions {
+		if !decision.Chosen || !pending[name] && (d.in.Faulty[name] || len(live[name]) == 0) {
+			continue // a cluster that could not be planned changes nothing, and proves nothing
+		}
+		g := byIndex[decision.GroupIndex]
+		if g == nil {
+			g = &Group{Name: decision.Group, Index: int32(decision.GroupIndex)}
+			byIndex[decision.GroupIndex] = g
+		}
+		c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name]}
+		if !pending[name] {
+			c.State, c.Since = d.stateOf(live[name])
+		}
+		g.Clusters = append(g.Clusters, c)
+	}
+	groups := make([]Group, 0, len(byIndex))
+	for _, g := range byIndex {
+		groups = append(groups, *g)
+	}
+	slices.SortFunc(groups, func(a, b Group) int { return cmp.Compare(a.Index, b.Index) })
+	return groups
+}
+
+// stateOf is the state of a cluster whose works are as they are wanted. What it reports counts only when it is about the work's
+// generation, and only a cluster that has changed in this rollout can fail it: one that was ill before says nothing of the change.
+func (d *decider) stateOf(works []*fleet.LiveWork) (State, time.Time) {
+	state, since, written := Succeeded, time.Time{}, time.Time{}
+	for _, lw := range works {
+		if lw.WrittenAt.After(written) {
+			written = lw.WrittenAt
+		}
+		if lw.Status.Since.After(since) {
+			since = lw.Status.Since
+		}
+		switch {
+		case !lw.Status.Observed:
+			state = worseState(state, Progressing)
+		case !lw.Status.Applied, lw.Status.Health == fleet.HealthDegraded:
+			state = worseState(state, Failed)
+		case lw.Status.Health != fleet.HealthHealthy:
+			state = worseState(state, Progressing)
+		}
+	}
+	if d.in.RolloutStarted.IsZero() || written.Add(clockTolerance).Before(d.in.RolloutStarted) {
+		return Succeeded, time.Time{}
+	}
+	if written.After(since) {
+		since = written
+	}
+	return state, since
+}
+
+func worseState(a, b State) State {
+	order := []State{Failed, Progressing, Succeeded}
+	if slices.Index(order, b) < slices.Index(order, a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,106 @@
+package rollout
+
+import (
+	"testing"
+	"time"
+
+	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/work"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// TestNextByStrategy walks one change over a canary and two others.
+func TestNextByStrategy(t *testing.T) {
+	soak := clusterv1alpha1.RolloutConfig{MinSuccessTime: metav1.Duration{Duration: 5 * time.Minute}}
+	strategy := progressive("1", soak, "canary")
+	decisions := map[string]fleet.Decision{
+		"a": {Cluster: "a", Chosen: true, GroupIndex: 1}, "b": {Cluster: "b", Chosen: true, GroupIndex: 1},
+		"z": {Cluster: "z", Chosen: true, Group: "canary"},
+	}
+	began := rolloutNow
+	// old has the work of before; fresh has the wanted one, written during the rollout.
+	old := func(cluster string) fleet.LiveWork {
+		return edit(live(cluster, 0, settings), func(lw *fleet.LiveWork) {
+			lw.Status.Health, lw.WrittenAt = fleet.HealthHealthy, began.Add(-time.Hour)
+		})
+	}
+	fresh := func(cluster string, health fleet.Health) fleet.LiveWork {
+		return edit(old(cluster), func(lw *fleet.LiveWork) {
+			lw.SpecDigest, lw.MetaDigest = "wanted", work.MetaDigest(wants(cluster, 0, settings))
+			lw.WrittenAt, lw.Status.Health = began, health
+		})
+	}
+	works := []*workv1.ManifestWork{wants("a", 0, settings), wants("b", 0, settings), wants("z", 0, settings)}
+	for name, c := range map[string]struct {
+		why     string
+		started time.Time
+		now     time.Time
+		edit    func(in *Input)
+		live    []fleet.LiveWork
+		works   []*workv1.ManifestWork // what is wanted, if it is not all three
+		want    string
+		ends    bool
+	}{
+		"begins": {why: "with the canary", live: []fleet.LiveWork{old("a"), old("b"), old("z")}, now: began,
+			want: "Update z/0, held Update a/0 RolloutPending, held Update b/0 RolloutPending"},
+		"waits": {why: "until the canary is healthy", started: began, live: []fleet.LiveWork{old("a"), old("b"), fresh("z", fleet.HealthProgressing)}, now: began.Add(time.Hour),
+			want: "held Update a/0 RolloutPending, held Update b/0 RolloutPending"},
+		"soaks": {why: "and has been so for long enough", started: began, live: []fleet.LiveWork{old("a"), old("b"), fresh("z", fleet.HealthHealthy)}, now: began.Add(4 * time.Minute),
+			want: "held Update a/0 RolloutPending, held Update b/0 RolloutPending"},
+		"goes on": {why: "one at a time", started: began, live: []fleet.LiveWork{old("a"), old("b"), fresh("z", fleet.HealthHealthy)}, now: began.Add(5 * time.Minute),
+			want: "Update a/0, held Update b/0 RolloutPending"},
+		"stops": {why: "when the canary fails", started: began, live: []fleet.LiveWork{old("a"), old("b"), fresh("z", fleet.HealthDegraded)}, now: began.Add(time.Hour),
+			want: "held Update a/0 RolloutStopped, held Update b/0 RolloutStopped"},
+		"health of before": {why: "what the agent says of the generation before counts for nothing", started: began, now: began.Add(time.Hour),
+			live: []fleet.LiveWork{old("a"), old("b"), edit(fresh("z", fleet.HealthHealthy), func(lw *fleet.LiveWork) { lw.Status.Observed = false })},
+			want: "held Update a/0 RolloutPending, held Update b/0 RolloutPending"},
+		"ill before": {why: "a cluster that this rollout does not change cannot stop it", started: began, now: began,
+			live: []fleet.LiveWork{old("a"), old("b"), edit(fresh("z", fleet.HealthDegraded), func(lw *fleet.LiveWork) { lw.WrittenAt = began.Add(-time.Hour) })},
+			want: "Update a/0, held Update b/0 RolloutPending"},
+		"new clusters": {why: "come with their group", live: []fleet.LiveWork{fresh("b", fleet.HealthHealthy)}, now: began,
+			want: "Create z/0, held Create a/0 RolloutPending"},
+		"a cluster that leaves": {why: "is no part of the rollout", started: began, now: began.Add(time.Minute), edit: func(in *Input) { in.MaxClusterPercent = 100 },
+			live: []fleet.LiveWork{old("a"), old("b"), old("y"), fresh("z", fleet.HealthProgressing)},
+			want: "Delete y/0, held Update a/0 RolloutPending, held Update b/0 RolloutPending"},
+		"faulty": {why: "a canary that could not be planned does not change, and blocks nobody", now: began, edit: func(in *Input) { in.Faulty = map[string]bool{"z": true} },
+			live: []fleet.LiveWork{old("a"), old("b"), fresh("z", fleet.HealthDegraded)}, works: works[:2],
+			want: "Update a/0, held Update b/0 RolloutPending, held Delete z/0 AbsenceUnproven"},
+		"done": {why: "nothing is left", started: began, live: []fleet.LiveWork{fresh("a", fleet.HealthHealthy), fresh("b", fleet.HealthHealthy), fresh("z", fleet.HealthHealthy)},
+			now: began.Add(time.Hour), want: "", ends: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := Input{Owner: web, Now: c.now, Live: c.live, Complete: true, MaxClusterPercent: 10, Strategy: &strategy, RolloutStarted: c.started, Decisions: decisions}
+			if c.edit != nil {
+				c.edit(&in)
+			}
+			if c.works == nil {
+				c.works = works
+			}
+			step := next(in, c.works)
+			if got := summary(step); got != c.want {
+				t.Errorf("%s:\n got %s\nwant %s", c.why, got, c.want)
+			}
+			if c.ends != step.Rollout.Started.IsZero() {
+				t.Errorf("%s: began %v, ends %v", c.why, step.Rollout.Started, c.ends)
+			}
+		})
+	}
+}
+
+// TestStepLooksAgainWhenSoaked: nothing but time ends a soak.
+func TestStepLooksAgainWhenSoaked(t *testing.T) {
+	strategy := progressive("1", clusterv1alpha1.RolloutConfig{MinSuccessTime: metav1.Duration{Duration: 5 * time.Minute}})
+	a := edit(live("a", 0, settings), func(lw *fleet.LiveWork) {
+		lw.SpecDigest, lw.MetaDigest = "wanted", work.MetaDigest(wants("a", 0, settings))
+		lw.WrittenAt, lw.Status.Health, lw.Status.Since = rolloutNow, fleet.HealthHealthy, rolloutNow.Add(time.Minute)
+	})
+	step := next(Input{
+		Owner: web, Now: rolloutNow.Add(2 * time.Minute), Live: []fleet.LiveWork{a, live("b", 0, settings)}, Complete: true, Strategy: &strategy, RolloutStarted: rolloutNow,
+		Decisions: map[string]fleet.Decision{"a": {Chosen: true}, "b": {Chosen: true}},
+	}, []*workv1.ManifestWork{wants("a", 0, settings), wants("b", 0, settings)})
+	if want := rolloutNow.Add(6 * time.Minute); !step.NextLook.Equal(want) {
+		t.Errorf("looks again at %v, want %v", step.NextLook, want)
+	}
+}
