@@ -95,17 +95,20 @@ func (r *Repositories) completePlans(ctx context.Context, me *musterv1alpha1.Fle
 	return plans, nil
 }
 
-type setOn struct{ application, cluster, digest string }
+type setOn struct {
+	owner           fleet.Owner
+	cluster, digest string
+}
 
 // liveSets are the sets of works of which every work exists.
 func liveSets(works []fleet.LiveWork) map[setOn]bool {
 	counts, sets := map[setOn]int{}, map[setOn]bool{}
 	for i := range works {
 		lw := &works[i]
-		if lw.Application == "" || lw.Deleting {
+		if lw.Owner.IsZero() || lw.Deleting {
 			continue
 		}
-		set := setOn{lw.Application, lw.Cluster, lw.SetDigest}
+		set := setOn{lw.Owner, lw.Cluster, lw.SetDigest}
 		counts[set]++
 		sets[set] = counts[set] >= lw.SetSize
 	}
@@ -119,7 +122,7 @@ func complete(plans []*plan.Plan, live map[setOn]bool, cluster string) bool {
 			if faulty, all := a.Faulty(); all || faulty[cluster] {
 				return false
 			}
-			if c := a.On(cluster); c != nil && !live[setOn{a.Key(), cluster, c.SetDigest}] {
+			if c := a.On(cluster); c != nil && !live[setOn{a.Owner(), cluster, c.SetDigest}] {
 				return false
 			}
 		}
