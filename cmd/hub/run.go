@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +41,7 @@ import (
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/renderworker"
 	"github.com/muster-io/muster/internal/source"
 )
 
@@ -68,6 +70,11 @@ type Options struct {
 	PlacementDebugAddress string
 	// RenderCache is the memory that renderings may take, in MiB.
 	RenderCache int64
+	// RenderWorkers is how many processes render at a time; 0 renders in this process, without bounds.
+	RenderWorkers int
+	// RenderTime, and RenderMemory and RenderOutput in MiB, are what rendering one application for one cluster may take.
+	RenderTime                 time.Duration
+	RenderMemory, RenderOutput int64
 	// Writers bounds the concurrent writes of works of one application.
 	Writers int
 	// StatusInterval is the least time between two status writes of one application.
@@ -99,6 +106,11 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.HealthAddress, "health-address", "", "address for /healthz and /readyz; left out, none")
 	f.StringVar(&o.PlacementDebugAddress, "placement-debug-address", "", "address for "+placement.DebugPath+"NAMESPACE/NAME over TLS, such as 127.0.0.1:9443; left out, none")
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
+	bounds := renderworker.DefaultBounds
+	f.IntVar(&o.RenderWorkers, "render-workers", goruntime.GOMAXPROCS(0), "processes that render at a time; with 0 this process renders, and nothing bounds what a chart may take")
+	f.DurationVar(&o.RenderTime, "render-time", bounds.Time, "how long rendering one application for one cluster may take")
+	f.Int64Var(&o.RenderMemory, "render-memory", bounds.Memory>>20, "memory of a process that renders, in MiB")
+	f.Int64Var(&o.RenderOutput, "render-output", bounds.Output>>20, "size of what one application brings to one cluster, in MiB")
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
 	f.DurationVar(&o.StatusInterval, "status-interval", time.Second, "least time between two status writes of one application")
 	f.DurationVar(&o.DecisionTimeout, "decision-timeout", 10*time.Second, "how long a commit waits for its placements to be decided as planned; then the live decisions win")
@@ -199,7 +211,10 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
-	renderer := render.New(o.RenderCache << 20)
+	renderer, err := o.renderer(mgr)
+	if err != nil {
+		return err
+	}
 	rendered.count(renderer)
 	p := &parts{
 		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store}, planner: &plan.Planner{Renderer: renderer},
@@ -221,6 +236,31 @@ func Run(ctx context.Context, o Options) error {
 	}
 	return mgr.Start(ctx)
 }
+
+// renderer renders in worker processes, which end with the manager.
+func (o *Options) renderer(mgr manager.Manager) (*render.Renderer, error) {
+	if o.RenderWorkers == 0 {
+		return render.New(o.RenderCache << 20), nil
+	}
+	pool, err := renderworker.New(o.RenderWorkers, renderworker.Bounds{Time: o.RenderTime, Memory: o.RenderMemory << 20, Output: o.RenderOutput << 20})
+	if err != nil {
+		return nil, err
+	}
+	return render.NewWith(pool, o.RenderCache<<20), mgr.Add(poolRunnable{pool})
+}
+
+// poolRunnable ends the workers of a pool when the manager ends. A standby hub has none: workers start when something is rendered.
+type poolRunnable struct{ *renderworker.Pool }
+
+// Start waits for the end.
+func (p poolRunnable) Start(ctx context.Context) error {
+	<-ctx.Done()
+	p.Close()
+	return nil
+}
+
+// NeedLeaderElection is false: it waits from the start.
+func (poolRunnable) NeedLeaderElection() bool { return false }
 
 func (o *Options) config() (*rest.Config, error) {
 	config := o.Config
