@@ -159,7 +159,7 @@ func (h helmRun) manifests(files map[string]string) ([]Object, error) {
 		}
 		file, _ := h.chart.locate(name)
 		for _, doc := range documentsOf(files[name]) {
-			found, err := h.local.document(document{file: file, text: doc})
+			found, err := h.local.document(readRendered, "template", file, doc+"\n") // as Helm writes it into a release
 			if err != nil {
 				return nil, err
 			}
@@ -184,16 +184,15 @@ func (h helmRun) manifests(files map[string]string) ([]Object, error) {
 	return objects, nil
 }
 
-// document reads a document, once for all renders that have it: clusters share most of what a chart gives.
-func (l *Local) document(doc document) ([]Object, error) {
-	key := digestOf(doc.file, fmt.Sprint(doc.line), doc.text)
-	return remember(l.memo, "document", key, func() ([]Object, int64, error) {
-		found, err := readDocument(doc)
+// document reads a text, once for all renders that have it: clusters share most of what a chart gives.
+func (l *Local) document(read func(file, text string) ([]object, error), how, file, text string) ([]Object, error) {
+	return remember(l.memo, "document", digestOf(how, file, text), func() ([]Object, int64, error) {
+		found, err := read(file, text)
 		if err != nil {
 			return nil, 0, err
 		}
 		objects, err := writeAll(found)
-		return objects, int64(2 * len(doc.text)), err
+		return objects, int64(2 * len(text)), err
 	})
 }
 
@@ -248,13 +247,11 @@ func (h helmRun) crds(used *chart.Chart) ([]Object, error) {
 	var objects []Object
 	for _, crd := range crds {
 		file, _ := h.chart.locate(crd.Filename)
-		for _, doc := range splitDocuments(file, string(crd.File.Data)) {
-			found, err := h.local.document(doc)
-			if err != nil {
-				return nil, err
-			}
-			objects = append(objects, found...)
+		found, err := h.local.document(readCRDs, "crds", file, string(crd.File.Data))
+		if err != nil {
+			return nil, err
 		}
+		objects = append(objects, found...)
 	}
 	return objects, nil
 }

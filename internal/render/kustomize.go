@@ -105,7 +105,7 @@ var complaints = []complaint{
 	{regexp.MustCompile(`invalid literal source`), "a literal of a generator is not key=value"},
 	{regexp.MustCompile(`invalid utf8 bytes`), "an env file of a generator is not UTF-8"},
 	{regexp.MustCompile(`(?s)loading KV pairs: .*file does not exist`), "a file of a generator is not there"},
-	{regexp.MustCompile(`file sources?: `), "a file of a generator is not name, or key=name"},
+	{regexp.MustCompile(`file sources?: `), "a file of a generator is neither name nor key=name, or is a folder"},
 	{regexp.MustCompile(`illegally repeats the key`), "a generator repeats a key"},
 	{regexp.MustCompile(`cycle (?:detected|not allowed)|cycle: candidate root`), "the overlays lead back to themselves"},
 	{regexp.MustCompile(`may not add resource with an already registered id: ([\w./~:\[\]-]{1,200})`), "two resources are $1"},
@@ -131,6 +131,9 @@ var complaints = []complaint{
 
 // fault says what Kustomize refuses, and names the file that its error speaks of.
 func (t *treeFiles) fault(dir string, err error) error {
+	if len(t.absent) > 0 {
+		return t.absent[0]
+	}
 	text := err.Error()
 	file := dir
 	for _, name := range kustomizationFiles {

@@ -8,18 +8,7 @@ import (
 
 	"github.com/muster-io/muster/internal/fleet"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/yaml"
 )
-
-// document is one YAML document of a file.
-type document struct {
-	file string
-	// line at which the document begins; 0 when its lines are not those of the file.
-	line int
-	text string
-	// strict refuses a key that is there twice.
-	strict bool
-}
 
 // object is one manifest as an engine gave it.
 type object struct {
@@ -36,49 +25,56 @@ func (o object) invalid(format string, args ...any) fleet.Fault {
 	return fleet.Fault{Reason: fleet.ManifestInvalid, ActionRequiredBy: fleet.User, File: o.file, Line: o.line, Object: strings.TrimSpace(o.label()), Message: fmt.Sprintf(format, args...)}
 }
 
-// splitDocuments splits a file at the lines that begin with three dashes.
-func splitDocuments(file, text string) []document {
-	var docs []document
-	line, begin, start := 1, 1, 0
-	flush := func(end int) {
-		if strings.TrimSpace(text[start:end]) != "" {
-			docs = append(docs, document{file: file, line: begin, text: text[start:end]})
+// readFile reads the objects of a file of manifests. A field that is there twice is a fault: one of the two would be lost.
+func readFile(file, text string) ([]object, error) {
+	return readText(file, text, func(y fleet.YAML) error {
+		lines, twice, err := y.Lines()
+		if err != nil {
+			return err
 		}
-	}
-	for at := 0; at < len(text); line++ {
-		end := len(text)
-		if i := strings.IndexByte(text[at:], '\n'); i >= 0 {
-			end = at + i + 1
+		if twice != "" {
+			return object{file: file, line: lines[twice]}.invalid("field %q is there twice: keep one", twice)
 		}
-		if marker := strings.TrimRight(text[at:end], "\r\n"); marker == "---" || strings.HasPrefix(marker, "--- ") || strings.HasPrefix(marker, "---\t") {
-			flush(at)
-			start, begin = at+3, line
-		}
-		at = end
-	}
-	flush(len(text))
-	return docs
+		return nil
+	})
 }
 
-// readDocument reads the objects of one document: none when it is empty, several when it is a list.
-func readDocument(doc document) ([]object, error) {
-	convert := yaml.YAMLToJSON
-	if doc.strict {
-		convert = yaml.YAMLToJSONStrict
+// readRendered reads the objects of one document that a template gave; its lines are none of the file's.
+func readRendered(file, text string) ([]object, error) {
+	objects, err := readText(file, text, func(fleet.YAML) error { return nil })
+	for i := range objects {
+		objects[i].line = 0
 	}
-	if err := fleet.DocumentFits([]byte(doc.text)); err != nil {
-		return nil, fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: doc.file, Line: doc.line, Message: err.Error()}
+	if f, ok := fleet.AsFault(err); ok && f.Line > 0 {
+		f.Message, f.Line = fmt.Sprintf("%s (line %d of what it renders)", f.Message, f.Line), 0
+		err = f
 	}
-	data, err := convert([]byte(doc.text))
-	if err != nil {
-		f := yamlFault(fleet.ManifestInvalid, doc.file, doc.line, err)
-		if doc.line == 0 && f.Line > 0 {
-			f.Message = fmt.Sprintf("%s (line %d of what it renders)", f.Message, f.Line)
-			f.Line = 0
+	return objects, err
+}
+
+// readCRDs reads the objects of a file in crds/.
+func readCRDs(file, text string) ([]object, error) {
+	return readText(file, text, func(fleet.YAML) error { return nil })
+}
+
+// readText reads the objects of a text: none for an empty document, several for a list.
+func readText(file, text string, check func(fleet.YAML) error) ([]object, error) {
+	documents, failed := fleet.ReadYAML(text)
+	var objects []object
+	for _, y := range documents {
+		if err := check(y); err != nil {
+			return nil, yamlFault(fleet.ManifestInvalid, file, err)
 		}
-		return nil, f
+		found, err := readJSON(file, y.Line, y.JSON)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, found...)
 	}
-	return readJSON(doc.file, doc.line, data)
+	if failed != nil {
+		return nil, yamlFault(fleet.ManifestInvalid, file, failed)
+	}
+	return objects, nil
 }
 
 // readJSON reads the objects of a JSON document. Numbers keep their text.

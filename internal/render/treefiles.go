@@ -30,6 +30,9 @@ type treeFiles struct {
 	refused error    // the first thing that would have left the tree
 	// addedOrigins is true when the origin annotations were asked for here and not by the author.
 	addedOrigins bool
+	// absent are what kustomizations name and the tree does not hold, in order; verbatim the files that generators take as they are.
+	absent   []fleet.Fault
+	verbatim map[string]bool
 }
 
 var _ filesys.FileSystem = (*treeFiles)(nil)
@@ -96,10 +99,30 @@ func (t *treeFiles) ReadFile(p string) ([]byte, error) {
 		return nil, err
 	}
 	t.order = append(t.order, name)
+	if !t.verbatim[name] {
+		data = separated(data)
+	}
 	if slices.Contains(kustomizationFiles, path.Base(name)) {
 		return t.examine(name, data)
 	}
 	return data, t.examineConfigs(name, data, func(text string) int { return lineOf(data, text) })
+}
+
+// separated puts separators between JSON objects that follow each other: Kustomize reads the first of them only, and kubectl all.
+func separated(data []byte) []byte {
+	if first := bytes.TrimLeft(data, " \t\r\n"); len(first) == 0 || first[0] != '{' {
+		return data
+	}
+	documents, err := fleet.ReadYAML(string(data))
+	if err != nil || len(documents) < 2 {
+		return data
+	}
+	var out bytes.Buffer
+	for _, y := range documents {
+		out.Write(y.JSON)
+		out.WriteString("\n---\n")
+	}
+	return out.Bytes()
 }
 
 // ReadDir lists a folder.
@@ -173,6 +196,9 @@ var loading = map[string][]string{
 	"patches": {"path"}, "patchesJson6902": {"path"}, "replacements": {"path"}, "openapi": {"path"},
 	"configMapGenerator": {"files", "envs", "env"}, "secretGenerator": {"files", "envs", "env"},
 }
+
+// building are the fields whose folders are overlays.
+var building = []string{"resources", "bases", "components"}
 
 // configuring are the fields through which it reads the configuration of plug-ins.
 var configuring = []string{"generators", "transformers", "validators"}
@@ -281,7 +307,36 @@ func (t *treeFiles) examineEntry(file, field, entry string, data []byte) error {
 	if clean == ".." || strings.HasPrefix(clean, "../") {
 		return t.refuse(file, lineOf(data, entry), entry+" leaves the repository")
 	}
+	if strings.HasSuffix(field, "Generator") {
+		if t.verbatim == nil {
+			t.verbatim = map[string]bool{}
+		}
+		t.verbatim[clean] = true
+	}
+	t.noteAbsent(file, field, entry, data)
 	return nil
+}
+
+// noteAbsent notes what a kustomization names and the tree does not hold: Kustomize's own errors name other things. What may be
+// written inline is no path.
+func (t *treeFiles) noteAbsent(file, field, entry string, data []byte) {
+	if strings.ContainsAny(entry, "{}=") || strings.Contains(entry, ": ") {
+		return
+	}
+	wanted := path.Join(path.Dir(file), entry)
+	if strings.Count(wanted, "/") >= maxDepth {
+		return // a circle of links
+	}
+	message := ""
+	if info, _, err := t.stat(wanted); err != nil {
+		message = fmt.Sprintf("%s names %s, and %s is not in the repository: correct the name or add it", field, entry, wanted)
+	} else if info.IsDir() && slices.Contains(building, field) &&
+		!slices.ContainsFunc(kustomizationFiles, func(name string) bool { return t.Exists(path.Join(wanted, name)) }) {
+		message = fmt.Sprintf("%s names the folder %s, and %s holds no kustomization.yaml: name its files, or add one", field, entry, wanted)
+	}
+	if message != "" {
+		t.absent = append(t.absent, fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Line: lineOf(data, entry), Message: message})
+	}
 }
 
 // examineConfigs refuses remote files in the configuration of built-in plug-ins. It reads it as Kustomize reads resources.

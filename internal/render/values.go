@@ -1,14 +1,14 @@
 package render
 
 import (
+	"encoding/json"
+	"errors"
+	"maps"
 	"path"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/muster-io/muster/internal/fleet"
-	yamlv3 "go.yaml.in/yaml/v3"
-	"sigs.k8s.io/yaml"
 )
 
 // valuesFile is one parsed file of values.
@@ -142,54 +142,43 @@ func (f *valuesFile) line(path string) int {
 	return 0
 }
 
-// parseValues reads values as Helm does, and remembers the lines.
+// parseValues reads a file of values and remembers its lines. Its documents are merged, later ones win, as in Helm.
 func parseValues(file string, data []byte) (*valuesFile, error) {
+	documents, err := fleet.ReadYAML(string(data))
+	if err != nil {
+		return nil, yamlFault(fleet.RenderFailed, file, err)
+	}
 	f := &valuesFile{values: map[string]any{}, lines: map[string]int{}}
-	if err := fleet.DocumentFits(data); err != nil {
-		return nil, fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: file, Message: err.Error()}
-	}
-	if err := yaml.Unmarshal(data, &f.values); err != nil {
-		return nil, yamlFault(fleet.RenderFailed, file, 0, err)
-	}
-	var doc yamlv3.Node
-	if err := yamlv3.Unmarshal(data, &doc); err == nil && len(doc.Content) == 1 {
-		f.index(doc.Content[0], "")
+	for _, y := range documents {
+		var values map[string]any
+		if err := json.Unmarshal(y.JSON, &values); err != nil {
+			return nil, fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Line: y.Line, Message: "values must be a map"}
+		}
+		lines, _, err := y.Lines()
+		if err != nil {
+			return nil, yamlFault(fleet.RenderFailed, file, err)
+		}
+		mergeValues(f.values, values, "", func(string, bool) {})
+		maps.Copy(f.lines, lines)
 	}
 	return f, nil
 }
 
-func (f *valuesFile) index(n *yamlv3.Node, prefix string) {
-	if n.Kind != yamlv3.MappingNode {
-		return
+// yamlFault is the fault of a text that is not YAML; another fault stays as it is.
+func yamlFault(reason fleet.Reason, file string, err error) error {
+	var y *fleet.YAMLError
+	if !errors.As(err, &y) {
+		return err
 	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		p := prefix + n.Content[i].Value
-		f.lines[p] = n.Content[i].Line
-		f.index(n.Content[i+1], p+".")
+	f := fleet.Fault{Reason: reason, ActionRequiredBy: fleet.User, File: file, Line: y.Line, Message: "not valid YAML: " + y.Message, Err: err}
+	if errors.Is(err, fleet.ErrExpands) || errors.Is(err, fleet.ErrDocument) {
+		f.Reason, f.Message = fleet.ContentRefused, y.Message
 	}
+	return f
 }
 
-// yamlFault is the fault of YAML that does not parse. firstLine is the line of the file at which the YAML begins, from 1; 0
-// when the YAML is a whole file.
-func yamlFault(reason fleet.Reason, file string, firstLine int, err error) fleet.Fault {
-	message := err.Error()
-	for _, prefix := range []string{"error converting YAML to JSON: ", "error unmarshaling JSON: while decoding JSON: ", "yaml: ", "unmarshal errors:\n  "} {
-		message = strings.TrimPrefix(message, prefix)
-	}
-	message, _, _ = strings.Cut(message, "\n")
-	line := 0
-	if at := yamlLine.FindStringSubmatch(message); at != nil {
-		line, _ = strconv.Atoi(at[1])
-		line += max(firstLine-1, 0)
-		message = yamlLine.ReplaceAllString(message, "")
-	}
-	return fleet.Fault{Reason: reason, ActionRequiredBy: fleet.User, File: file, Line: line, Message: "not valid YAML: " + withoutQuotes(message)}
-}
-
-var (
-	yamlLine = regexp.MustCompile(`^line (\d+): `)
-	quoted   = regexp.MustCompile("`[^`]*`|\"[^\"]*\"|anchor '[^']*'")
-)
+// quoted is what parsers quote.
+var quoted = regexp.MustCompile("`[^`]*`|\"[^\"]*\"|anchor '[^']*'")
 
 // withoutQuotes takes what a parser quotes out of its message: faults never quote values.
 func withoutQuotes(message string) string { return quoted.ReplaceAllString(message, "…") }

@@ -78,14 +78,9 @@ func readManifestFile(tree fleet.Tree, file string) ([]Object, error) {
 	if err != nil {
 		return nil, unreadable(file, err)
 	}
-	var objects []object
-	for _, doc := range splitDocuments(file, string(data)) {
-		doc.strict = true
-		found, err := readDocument(doc)
-		if err != nil {
-			return nil, err
-		}
-		objects = append(objects, found...)
+	objects, err := readFile(file, string(data))
+	if err != nil {
+		return nil, err
 	}
 	return writeAll(objects)
 }
