@@ -3,6 +3,7 @@ package placement
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -106,6 +107,29 @@ func Read(p *clusterv1beta1.Placement, decisions []clusterv1beta1.PlacementDecis
 	slices.Sort(clusters)
 	clusters = slices.Compact(clusters)
 	return clusters, pages > 0 && len(clusters) == total && total == int(p.Status.NumberOfSelectedClusters)
+}
+
+// ReadGroups gives the decision groups that the pages of a placement divide its clusters into, by index.
+func ReadGroups(p *clusterv1beta1.Placement, decisions []clusterv1beta1.PlacementDecision) []Group {
+	byIndex := map[int]*Group{}
+	for i := range decisions {
+		d := &decisions[i]
+		if d.Namespace != p.Namespace || d.Labels[clusterv1beta1.PlacementLabel] != p.Name {
+			continue
+		}
+		index, _ := strconv.Atoi(d.Labels[clusterv1beta1.DecisionGroupIndexLabel]) // a page without the label is of the first group
+		if byIndex[index] == nil {
+			byIndex[index] = &Group{Name: d.Labels[clusterv1beta1.DecisionGroupNameLabel], Index: index}
+		}
+		for _, c := range d.Status.Decisions {
+			byIndex[index].Clusters = append(byIndex[index].Clusters, c.ClusterName)
+		}
+	}
+	groups := make([]Group, 0, len(byIndex))
+	for _, index := range slices.Sorted(maps.Keys(byIndex)) {
+		groups = append(groups, *byIndex[index])
+	}
+	return groups
 }
 
 // Scheduled says whether the status of a placement is about its present generation.

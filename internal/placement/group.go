@@ -81,24 +81,23 @@ func (r *run) addGroups(name string, members []int, size int) {
 	}
 }
 
-// nameGroups adds the group to the reasons of the chosen clusters, where there is more than one.
+// nameGroups adds the group to the chosen clusters, and to their reasons where there is more than one.
 func (r *run) nameGroups() {
-	if len(r.result.Groups) < 2 {
-		return
-	}
-	of := make(map[string]string, len(r.picked))
-	for _, g := range r.result.Groups {
-		text := "; group " + strconv.Itoa(g.Index)
-		if g.Name != "" {
-			text += " " + g.Name
-		}
-		for _, c := range g.Clusters {
-			of[c] = text
+	of := make(map[string]*Group, len(r.picked))
+	for i := range r.result.Groups {
+		for _, c := range r.result.Groups[i].Clusters {
+			of[c] = &r.result.Groups[i]
 		}
 	}
 	for i := range r.result.Decisions {
-		if d := &r.result.Decisions[i]; d.Chosen {
-			d.Reason += of[d.Cluster]
+		d := &r.result.Decisions[i]
+		g := of[d.Cluster]
+		if !d.Chosen || g == nil {
+			continue
+		}
+		d.Group, d.GroupIndex = g.Name, g.Index
+		if len(r.result.Groups) > 1 {
+			d.Reason += strings.TrimSuffix("; group "+strconv.Itoa(g.Index)+" "+g.Name, " ")
 		}
 	}
 }

@@ -19,7 +19,7 @@ func (a *Application) RolloutInput(onHub *musterv1alpha1.Application, unreachabl
 		Owner: a.Owner(), Now: now, Live: a.Live(), OtherHolders: a.otherHolders, WantedBy: a.wantedBy,
 		Complete: !all, Faulty: faulty, Emptied: map[string]bool{}, Decisions: map[string]fleet.Decision{}, Unreachable: unreachable,
 		WhenUnreachable: spec.Sync.WhenUnreachable, Deletion: spec.Deletion.Cluster,
-		PlanDigest: a.Digest, MaxClusterPercent: int(musterv1alpha1.DefaultMaxClusterPercent),
+		Strategy: spec.Rollout, PlanDigest: a.Digest, MaxClusterPercent: int(musterv1alpha1.DefaultMaxClusterPercent),
 	}
 	if p := spec.DeletionGuard.MaxClusterPercent; p != nil {
 		in.MaxClusterPercent = int(*p)
@@ -27,6 +27,9 @@ func (a *Application) RolloutInput(onHub *musterv1alpha1.Application, unreachabl
 	if onHub != nil {
 		in.ApprovedPlan = onHub.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
 		in.Removals, in.GuardHolds = onHub.Status.RecentRemovals, onHub.Status.Held != nil
+		if r := onHub.Status.Rollout; r != nil {
+			in.RolloutStarted = r.StartedAt.Time
+		}
 	}
 	for _, c := range a.Clusters {
 		if c.Empty {

@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"cmp"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -27,6 +29,24 @@ type RolloutStrategy struct {
 	// ProgressivePerGroup changes one decision group after the other.
 	// +optional
 	ProgressivePerGroup *RolloutProgressivePerGroup `json:"progressivePerGroup,omitempty"`
+}
+
+// Default sets what the schema sets.
+func (s *RolloutStrategy) Default() {
+	s.Type = cmp.Or(s.Type, All)
+	var configs []*RolloutConfig
+	if s.All != nil {
+		configs = append(configs, &s.All.RolloutConfig)
+	}
+	if s.Progressive != nil {
+		configs = append(configs, &s.Progressive.RolloutConfig)
+	}
+	if s.ProgressivePerGroup != nil {
+		configs = append(configs, &s.ProgressivePerGroup.RolloutConfig)
+	}
+	for _, c := range configs {
+		c.ProgressDeadline = cmp.Or(c.ProgressDeadline, ProgressDeadlineNone)
+	}
 }
 
 // RolloutType names a rollout strategy.

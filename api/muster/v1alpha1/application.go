@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -56,6 +57,10 @@ type ApplicationSpec struct {
 	// Deletion says what becomes of the objects on clusters.
 	// +optional
 	Deletion Deletion `json:"deletion,omitempty"`
+	// Rollout says in which order a change reaches the clusters, in the shape of OCM's rolloutStrategy. Left out, it reaches all
+	// at once. Groups are the decision groups of the placement.
+	// +optional
+	Rollout *clusterv1alpha1.RolloutStrategy `json:"rollout,omitempty"`
 	// DeletionGuard bounds what one revision may take away without an approval.
 	// +optional
 	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
@@ -252,6 +257,9 @@ type ApplicationStatus struct {
 	// Held are deletions that wait for an approval.
 	// +optional
 	Held *Held `json:"held,omitempty"`
+	// Rollout is how far the change that goes on has come; absent when none does, and when spec.rollout is.
+	// +optional
+	Rollout *RolloutStatus `json:"rollout,omitempty"`
 	// RecentRemovals are what the application has lost within a day and without an approval: it counts against its deletion guard.
 	// +optional
 	RecentRemovals []Removal `json:"recentRemovals,omitempty"`
@@ -260,6 +268,32 @@ type ApplicationStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// RolloutStatus is how far a change has come over an application's clusters.
+type RolloutStatus struct {
+	// StartedAt is when the first cluster was about to change.
+	StartedAt metav1.Time `json:"startedAt"`
+	// Phase is Progressing, or Stopped when more clusters have failed than spec.rollout allows.
+	Phase string `json:"phase"`
+	// Group is the decision group that it is at, if it goes by groups.
+	// +optional
+	Group string `json:"group,omitempty"`
+	// Clusters of the application, and how many of them have the change.
+	Clusters int32 `json:"clusters"`
+	Updated  int32 `json:"updated"`
+	// InFlight is how many of those are not through yet, Waiting how many come later.
+	// +optional
+	InFlight int32 `json:"inFlight,omitempty"`
+	// +optional
+	Waiting int32 `json:"waiting,omitempty"`
+	// Failed names the first twenty clusters that failed or timed out.
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	Failed []string `json:"failed,omitempty"`
+	// Message says what it waits for.
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // Removal is what an application has lost at one time.

@@ -17,6 +17,9 @@ func (a *Application) Default() {
 	a.Spec.Deletion.Cluster = cmp.Or(a.Spec.Deletion.Cluster, DeletionDelete)
 	a.Spec.Deletion.Application = cmp.Or(a.Spec.Deletion.Application, DeletionDelete)
 	a.Spec.DeletionGuard.Default()
+	if r := a.Spec.Rollout; r != nil {
+		r.Default()
+	}
 }
 
 // Default sets what the CRD's schema sets.

@@ -68,8 +68,15 @@ func lagging(p *clusterv1beta1.Placement, d fleet.Decision) bool {
 // decisionsOf are the live decisions, which win, and our scheduler's reasons for the clusters that have works and were not chosen.
 func decisionsOf(p *clusterv1beta1.Placement, world *fleet.World, chosen []string) []fleet.Decision {
 	decisions := make([]fleet.Decision, 0, len(chosen))
+	groups := map[string]placement.Group{}
+	for _, g := range placement.ReadGroups(p, world.Decisions) {
+		for _, name := range g.Clusters {
+			groups[name] = g
+		}
+	}
 	for _, name := range chosen {
-		decisions = append(decisions, fleet.Decision{Cluster: name, Chosen: true, Step: placement.StepChosen})
+		g := groups[name]
+		decisions = append(decisions, fleet.Decision{Cluster: name, Chosen: true, Step: placement.StepChosen, Group: g.Name, GroupIndex: g.Index})
 	}
 	index := placement.NewIndex(world)
 	var result *placement.Result
