@@ -1,0 +1,180 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const byCanary = `
+  predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {tier: edge}}}}]
+  decisionStrategy: {groupStrategy: {decisionGroups: [{groupName: canary, groupClusterSelector: {labelSelector: {matchLabels: {site: c}}}}]}}`
+
+const canaryFirst = `  rollout: {type: Progressive, progressive: {maxConcurrency: 1, mandatoryDecisionGroups: [{groupName: canary}]}}`
+
+// TestRolloutGoesByStrategy: a change reaches the canary first, goes no further while the canary is not healthy, survives a
+// restart of the hub on its way, and reaches the others one at a time.
+func TestRolloutGoesByStrategy(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+clusterFile("three", "tier: edge, site: c")+
+		placementFile("shops", byCanary)+applicationFile("shop", "shops", "manifests/shop", "rolled", canaryFirst)+serverFile("1"))
+	f.deliver()
+	for _, name := range []string{"one", "two", "three"} {
+		f.join(name)
+	}
+	f.run("the first delivery goes by the strategy too", firstDelivery)
+	f.run("what does not become healthy on the canary stays there", stopsAtCanary)
+	f.run("the rollout goes on where it was when the hub starts over", goesOnAfterRestart)
+	f.run("what a cluster refuses stops the rollout, and the next commit goes on", stopsAndGoesOn)
+}
+
+// serverFile is a Deployment and a ConfigMap that say a version. Nothing runs Deployments here: the test says whether they do well.
+func serverFile(version string) string {
+	return configMapFile("manifests/shop/config.yaml", "shop", "version", `"`+version+`"`) + fmt.Sprintf(`-- manifests/shop/server.yaml --
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: server}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: server}}
+  template:
+    metadata: {labels: {app: server}}
+    spec: {containers: [{name: server, image: "example.com/server:%s"}]}
+`, version)
+}
+
+// runs says that the Deployment of a cluster is available at its generation, once it has a version.
+func (f *theFleet) runs(cluster, version string) {
+	f.t.Helper()
+	f.expectImage(cluster, version)
+	f.eventually(func() string {
+		var d appsv1.Deployment
+		if !f.on(cluster, &d, "rolled", "server") {
+			return "no Deployment"
+		}
+		d.Status = appsv1.DeploymentStatus{
+			ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1,
+			Conditions: []appsv1.DeploymentCondition{
+				{Type: appsv1.DeploymentAvailable, Status: corev1.ConditionTrue, Reason: "Test"},
+				{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "NewReplicaSetAvailable"},
+			},
+		}
+		c, err := client.New(f.spokes[cluster].Config(), client.Options{Scheme: Scheme()})
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if err := c.Status().Update(f.ctx, &d); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}
+
+func (f *theFleet) image(cluster string) string {
+	var d appsv1.Deployment
+	if !f.on(cluster, &d, "rolled", "server") {
+		return ""
+	}
+	_, version, _ := strings.Cut(d.Spec.Template.Spec.Containers[0].Image, ":")
+	return version
+}
+
+func (f *theFleet) expectImage(cluster, version string) {
+	f.t.Helper()
+	f.eventually(func() string {
+		if got := f.image(cluster); got != version {
+			return fmt.Sprintf("server on %s has version %q, want %q", cluster, got, version)
+		}
+		return ""
+	})
+}
+
+// expectRollout waits until the rollout is at a group with so many clusters updated, and says what it waits for.
+func (f *theFleet) expectRollout(phase string, updated int, parts ...string) {
+	f.t.Helper()
+	f.eventually(func() string {
+		r := f.application("retail/shop").Status.Rollout
+		if r == nil || r.Phase != phase || int(r.Updated) != updated {
+			return fmt.Sprintf("rollout is %+v, want %s with %d updated", r, phase, updated)
+		}
+		return has("message", r.Message, parts...)
+	})
+}
+
+func firstDelivery(f *theFleet) {
+	f.expectImage("three", "1")
+	f.expectRollout("Progressing", 1, "three", "canary")
+	for _, name := range []string{"one", "two"} {
+		if got := f.image(name); got != "" {
+			f.t.Errorf("%s has version %s before the canary is healthy", name, got)
+		}
+	}
+	f.runs("three", "1")
+	f.runs("one", "1")
+	f.runs("two", "1")
+	f.expectReady("retail/shop")
+	f.eventually(func() string {
+		if r := f.application("retail/shop").Status.Rollout; r != nil {
+			return fmt.Sprintf("the rollout does not end: %+v", r)
+		}
+		return ""
+	})
+}
+
+func stopsAtCanary(f *theFleet) {
+	works := f.uidsAndGenerations("one", "two")
+	f.push(serverFile("2"))
+	f.expectImage("three", "2")
+	f.expectRollout("Progressing", 1, "waits for three of group canary")
+	f.expectRow("retail/shop", "one", "Pending", "RolloutPending", "three")
+	if now := f.uidsAndGenerations("one", "two"); now != works {
+		f.t.Errorf("works of others changed while the canary is not healthy:\n was %s\n is %s", works, now)
+	}
+}
+
+func (f *theFleet) uidsAndGenerations(clusters ...string) string {
+	var text strings.Builder
+	for _, cluster := range clusters {
+		for _, w := range f.works(cluster) {
+			fmt.Fprintf(&text, "%s/%s %s %d; ", cluster, w.Name, w.UID, w.Generation)
+		}
+	}
+	return text.String()
+}
+
+func goesOnAfterRestart(f *theFleet) {
+	started := f.application("retail/shop").Status.Rollout.StartedAt
+	f.stop()
+	f.startHub()
+	f.runs("three", "2")
+	f.expectImage("one", "2")
+	if r := f.application("retail/shop").Status.Rollout; r == nil || !r.StartedAt.Equal(&started) {
+		f.t.Errorf("rollout is %+v, want the one that began at %v", r, started)
+	}
+	if got := f.image("two"); got != "1" {
+		f.t.Errorf("two has version %s while one is not healthy", got)
+	}
+	f.runs("one", "2")
+	f.runs("two", "2")
+	f.expectReady("retail/shop")
+}
+
+func stopsAndGoesOn(f *theFleet) {
+	f.push(configMapFile("manifests/shop/config.yaml", "shop", "version", `"3"`) + configMapFile("manifests/shop/refused.yaml", "NotAName", "a", "b"))
+	f.expectRollout("Stopped", 1, "three failed")
+	f.expectRow("retail/shop", "two", "Pending", "RolloutStopped")
+	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "Refused")
+	if got := f.data("one", "rolled", "shop", "version"); got != "2" {
+		f.t.Errorf("one has version %s of a rollout that has failed", got)
+	}
+	f.push(configMapFile("manifests/shop/refused.yaml", "a-name", "a", "b"))
+	for _, name := range []string{"three", "one", "two"} {
+		f.expectData(name, "rolled", "shop", "version", "3")
+	}
+	f.expectReady("retail/shop")
+}
