@@ -231,7 +231,18 @@ func (a *Application) targets(w *fleet.World) []target {
 	return list
 }
 
-// leaving: the cluster is being detached or deleted; what becomes of its works is decided there and not by a plan.
+// LeavingIn are the clusters of a world that are being detached or deleted.
+func LeavingIn(w *fleet.World) map[string]bool {
+	names := map[string]bool{}
+	for i := range w.Clusters {
+		if c := &w.Clusters[i]; leaving(c) {
+			names[c.Name] = true
+		}
+	}
+	return names
+}
+
+// leaving is true for a cluster that is being detached or deleted: no plan decides what becomes of its works.
 func leaving(c *clusterv1.ManagedCluster) bool {
 	return !c.DeletionTimestamp.IsZero() || c.Annotations[musterv1alpha1.DetachAnnotation] != ""
 }
@@ -354,31 +365,12 @@ func (a *Application) Live() []fleet.LiveWork {
 	return works
 }
 
-// Done lets go of what clusters get, when all of them have it: what is left says which, and how far they are.
-func (a *Application) Done() {
+// Release frees what only Changes needs: the live works, and what clusters get.
+func (a *Application) Release() {
+	a.live = nil
 	for i := range a.Clusters {
 		a.Clusters[i].content = nil
 	}
-}
-
-// Follow takes what the application's works on a cluster say now. It is false when more has become of them than what the cluster
-// reports: then the application has to be planned again.
-func (a *Application) Follow(cluster string, works []fleet.LiveWork) bool {
-	before := a.live[cluster]
-	if len(works) != len(before) {
-		return false
-	}
-	works = slices.Clone(works)
-	slices.SortFunc(works, func(x, y fleet.LiveWork) int { return compare(x.Name, y.Name) })
-	for i, lw := range works {
-		was := before[i]
-		if lw.Name != was.Name || lw.UID != was.UID || lw.Generation != was.Generation || lw.Deleting != was.Deleting ||
-			lw.OwnerDigest != was.OwnerDigest || lw.SpecDigest != was.SpecDigest || lw.MetaDigest != was.MetaDigest {
-			return false
-		}
-	}
-	a.live[cluster] = works
-	return true
 }
 
 // Changes from the live works to the planned ones; the works of a cluster that could not be planned are left out and stay.

@@ -5,10 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -104,73 +101,17 @@ func (r *Applications) contenders(lw *fleet.LiveWork) []reconcile.Request {
 	for _, object := range lw.Objects {
 		for _, other := range r.Works.Holding(lw.Cluster, object) {
 			if other.OwnerDigest != lw.OwnerDigest {
-				requests = append(requests, applicationOf(&other)...)
+				requests = append(requests, requestsOf(other.Owner)...)
 			}
 		}
 	}
 	return requests
 }
 
-// applicationOf is the application of a work.
-func applicationOf(lw *fleet.LiveWork) []reconcile.Request {
-	if !lw.Owner.IsApplication() {
+// requestsOf wake the application that is an owner.
+func requestsOf(owner fleet.Owner) []reconcile.Request {
+	if !owner.IsApplication() {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: lw.Owner.Namespace, Name: lw.Owner.Name}}}
-}
-
-// blocked remembers which applications wait for an object that another one has, or is to have, so that they are looked at again
-// when a work of that cluster changes.
-type blocked struct {
-	mu sync.Mutex
-	on map[string]map[string]bool // cluster -> applications
-}
-
-// note replaces what is known of one application.
-func (b *blocked) note(a *plan.Application) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.drop(a.Key())
-	waits := a.HandoverClusters()
-	for _, f := range a.Faults {
-		if f.Reason == fleet.ObjectClaimed {
-			waits = append(waits, f.Cluster)
-		}
-	}
-	for _, cluster := range waits {
-		if b.on == nil {
-			b.on = map[string]map[string]bool{}
-		}
-		if b.on[cluster] == nil {
-			b.on[cluster] = map[string]bool{}
-		}
-		b.on[cluster][a.Key()] = true
-	}
-}
-
-func (b *blocked) forget(application string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.drop(application)
-}
-
-func (b *blocked) drop(application string) {
-	for cluster, apps := range b.on {
-		delete(apps, application)
-		if len(apps) == 0 {
-			delete(b.on, cluster)
-		}
-	}
-}
-
-// requests of the applications that wait for something on a cluster.
-func (b *blocked) requests(cluster string) []reconcile.Request {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var requests []reconcile.Request
-	for _, key := range slices.Sorted(maps.Keys(b.on[cluster])) {
-		namespace, name, _ := strings.Cut(key, "/")
-		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
-	}
-	return requests
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}}}
 }
