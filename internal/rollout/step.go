@@ -130,6 +130,7 @@ func Next(changes work.Changes, in Input) Step {
 			continue
 		}
 		c.Change = d.orphanFirst(*c)
+		c.Drops = c.Action == work.Update && len(c.dropped) > 0
 		now = append(now, *c)
 	}
 	slices.SortStableFunc(now, func(a, b change) int {

@@ -18,8 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// claims makes a fault of every cluster on which an object that this application wants is another's: it is in another
-// application's work, or nobody has it yet and the delivered plan gives it to another one.
+// claims makes a fault of every cluster on which another owner has an object that this application wants: a work of the other
+// one holds it, or no work does and the delivered plan gives it to the other one.
 func (r *Applications) claims(ctx context.Context, a *plan.Application, delivered *plan.Plan, renames fleet.Renames) error {
 	var failed error
 	holder := func(cluster string, object fleet.ObjectKey) *fleet.LiveWork {
@@ -51,7 +51,7 @@ func (r *Applications) claims(ctx context.Context, a *plan.Application, delivere
 	return nil
 }
 
-// liveWith are the works on a cluster that hold an object; those of a renamed application count as of the one that has its place.
+// liveWith are the works on a cluster that hold an object, those of a renamed application as works of its present name.
 func (r *Applications) liveWith(cluster string, object fleet.ObjectKey, renames fleet.Renames) []fleet.LiveWork {
 	return renames.Works(r.Works.Holding(cluster, object))
 }
@@ -67,7 +67,7 @@ func (r *Applications) anotherWith(a *plan.Application, cluster string, object f
 }
 
 // holder is the live work that has the object on the cluster. When works of several applications hold it, which happens when
-// two take it in one moment, all of them find the same.
+// two are planned at the same time, all of them find the same one.
 func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Application, cluster string, object fleet.ObjectKey, renames fleet.Renames) (*fleet.LiveWork, error) {
 	works := r.Works.Holding(cluster, object)
 	if len(works) == 0 {
@@ -94,8 +94,8 @@ func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Applicatio
 	return work.NewClaims(live, created).Holder(cluster, object), nil
 }
 
-// contenders wakes the applications whose works hold an object of a work that has come or has changed: none of the two may
-// have seen the other's when it was planned.
+// contenders are the applications whose works hold an object of a work that is new or has changed: neither of the two plans may
+// have known the other's work.
 func (r *Applications) contenders(lw *fleet.LiveWork) []reconcile.Request {
 	var requests []reconcile.Request
 	for _, object := range lw.Objects {

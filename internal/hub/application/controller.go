@@ -70,7 +70,7 @@ func (r *Applications) Reconcile(ctx context.Context, app *musterv1alpha1.Applic
 	return resultOf(out, r.Now(), again, errors.Join(err, perr))
 }
 
-// sync takes what has happened into the last report, or plans where that is not enough, and then makes a step.
+// sync brings the last report up to date, or plans where that is not enough, and then makes a step.
 func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application) (*report, error) {
 	st, reported := r.states.begin(client.ObjectKeyFromObject(app))
 	out := st.report
@@ -117,7 +117,7 @@ func (r *Applications) setFinalizer(ctx context.Context, app *musterv1alpha1.App
 	return r.Client.Patch(ctx, app, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{}))
 }
 
-// publish is the only status write: a no-op if nothing changed, and at most one an interval. It says when to try again.
+// publish writes the status if it has changed, at most once an interval. It says when to try again.
 func (r *Applications) publish(ctx context.Context, app *musterv1alpha1.Application, status musterv1alpha1.ApplicationStatus) (time.Duration, error) {
 	st := r.states.get(client.ObjectKeyFromObject(app))
 	last := st.published

@@ -39,8 +39,8 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-// ofWork wakes the application of a work, the one that takes it over, those that wait for an object on its cluster, and, when
-// its objects may have changed, those that hold one of them too.
+// ofWork wakes the application of a work, the one that has its former name, those that wait for an object on its cluster, and,
+// when its objects may have changed, those that hold one of them too.
 func (r *Applications) ofWork(e hub.WorkEvent) []reconcile.Request {
 	lw, changed := e.Work(), e.PlanChanged()
 	own := append(requestsOf(lw.Owner), r.states.takingOver(lw.Owner)...)

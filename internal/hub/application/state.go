@@ -67,7 +67,7 @@ func (s *states) get(app types.NamespacedName) *state {
 	return s.of[app]
 }
 
-// begin takes what has happened to an application, for a reconciliation. What happens from now on is for the next one.
+// begin gives a reconciliation what has happened to an application. What happens from now on is for the next one.
 func (s *states) begin(app types.NamespacedName) (*state, map[string]bool) {
 	st := s.get(app)
 	s.mu.Lock()

@@ -82,8 +82,8 @@ func (r *Applications) begin(out *report) error {
 	return nil
 }
 
-// refresh takes what has happened on clusters into a report. It is false when that is more than its plan foresees: the
-// application has to be planned again.
+// refresh brings a report up to date with what has happened on clusters. It is false when that is more than the plan foresees:
+// the application has to be planned again.
 func (r *Applications) refresh(out *report, reported map[string]bool) bool {
 	maps.DeleteFunc(reported, func(cluster string, _ bool) bool { return out.leaving[cluster] })
 	for cluster, changed := range reported {
@@ -110,7 +110,7 @@ func (r *Applications) refresh(out *report, reported map[string]bool) bool {
 	return true
 }
 
-// refreshHolders takes the status of other owners' works on a cluster that hold what this application gives up.
+// refreshHolders reads the status of other owners' works on a cluster that hold what this application gives up.
 func (r *Applications) refreshHolders(out *report, cluster string) bool {
 	for i := range out.input.OtherHolders {
 		if lw := &out.input.OtherHolders[i]; lw.Cluster == cluster {
@@ -124,7 +124,7 @@ func (r *Applications) refreshHolders(out *report, cluster string) bool {
 	return true
 }
 
-// worksOn are the application's works on a cluster, those included that it takes over from its former names.
+// worksOn are the application's works on a cluster, those of its former names included.
 func (r *Applications) worksOn(out *report, cluster string) []fleet.LiveWork {
 	live := r.Works.On(cluster, out.planned.Owner())
 	for i := range out.former {

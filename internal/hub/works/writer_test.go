@@ -49,6 +49,9 @@ func TestWriteGainsBeforeLosses(t *testing.T) {
 	lost := work.Live(live("loses", "web"))
 	lost.UID = "losesweb"
 	loss := work.Change{Action: work.Delete, Cluster: "loses", Name: "web", Live: &lost}
+	dropping := work.Live(live("loses", "other"))
+	dropping.UID, dropping.OwnerDigest = "losesother", "me"
+	drop := work.Change{Action: work.Update, Drops: true, Cluster: "loses", Name: "other", Live: &dropping, Wanted: live("loses", "other")}
 	handedOver := loss
 	handedOver.Preconditions = []work.Precondition{{Name: "other", UID: "losesother", Generation: 2}}
 	outdated := loss
@@ -66,6 +69,8 @@ func TestWriteGainsBeforeLosses(t *testing.T) {
 		order   []string
 		refused []string
 	}{
+		"Drops":          {why: "an update that drops objects is a loss too, which no refusal elsewhere stops", now: []work.Change{loss, drop, gain}, refuse: true, order: []string{"create gains/web", "record", "patch loses/other"}, refused: []string{"gains"}},
+		"DropsStale":     {why: "the guard would not count it", now: []work.Change{drop, gain}, stale: true, order: []string{"create gains/web"}},
 		"Both":           {why: "the gain is made first", now: []work.Change{loss, gain}, order: []string{"create gains/web", "record", "delete loses/web"}},
 		"Refused":        {why: "who cannot gain must not lose", now: []work.Change{loss, gain}, refuse: true, order: []string{"create gains/web"}, refused: []string{"gains"}},
 		"Stale":          {why: "the guard would not count it", now: []work.Change{loss}, stale: true},
@@ -86,6 +91,10 @@ func TestWriteGainsBeforeLosses(t *testing.T) {
 							return apierrors.NewForbidden(schema.GroupResource{Resource: "manifestworks"}, o.GetName(), errors.New("no"))
 						}
 						return api.Create(ctx, o, opts...)
+					},
+					Patch: func(_ context.Context, _ client.WithWatch, o client.Object, _ client.Patch, _ ...client.PatchOption) error {
+						order = append(order, "patch "+o.GetNamespace()+"/"+o.GetName())
+						return nil
 					},
 					Delete: func(ctx context.Context, api client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
 						order = append(order, "delete "+o.GetNamespace()+"/"+o.GetName())
