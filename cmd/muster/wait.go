@@ -227,7 +227,8 @@ func progressOf(f hubFacts, a asked) progress {
 		p.add(app, l, away)
 	}
 	p.fallShort(faults, a, onHub)
-	if a.application != "" && applications == 0 && len(p.lacks()) == 0 {
+	explained := slices.ContainsFunc(faults, func(f shortcoming) bool { return f.about(a.application) })
+	if a.application != "" && applications == 0 && !explained {
 		p.Missing, p.undefined = append(p.Missing, a.application+": is not on the hub"), true
 	}
 	if applications > 0 && p.Clusters == 0 && len(p.lacks()) == 0 {
