@@ -41,7 +41,7 @@ func (d *Deliveries) At(ctx context.Context, repo *musterv1alpha1.FleetRepositor
 	if known := d.known(repo, revision); known != nil {
 		return known, nil
 	}
-	opened, err := d.Store.Opened(repo.Spec.URL, string(repo.UID), revision)
+	opened, err := d.Store.HasFetched(repo.Spec.URL, string(repo.UID), revision)
 	if err != nil {
 		return nil, fmt.Errorf("open %s at %s: %w", key, fleet.ShortRevision(revision), err)
 	}
