@@ -11,6 +11,8 @@ const (
 
 	// ApplicationAnnotation is namespace/name of the Application that a work belongs to.
 	ApplicationAnnotation = "muster.dev/application"
+	// OwnerAnnotation is kind/namespace/name of the owner of a work whose owner is no Application.
+	OwnerAnnotation = "muster.dev/owned-by"
 	// PartAnnotation is the number of the work among the application's works on the cluster, from 0.
 	PartAnnotation = "muster.dev/part"
 	// RevisionAnnotation is the commit at which the content of a work last changed.

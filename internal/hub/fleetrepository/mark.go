@@ -95,19 +95,22 @@ func (r *Repositories) completePlans(ctx context.Context, me *musterv1alpha1.Fle
 	return plans, nil
 }
 
-type setOn struct{ application, cluster, digest string }
+type setOn struct {
+	owner           fleet.Owner
+	cluster, digest string
+}
 
 // liveSets are the sets of works of which every work is there.
 func liveSets(works []fleet.LiveWork) map[setOn]bool {
 	counts, sets := map[setOn]int{}, map[setOn]bool{}
 	for i := range works {
 		lw := &works[i]
-		if lw.Application == "" || lw.Deleting {
+		if lw.Owner.IsZero() || lw.Deleting {
 			continue
 		}
-		at := setOn{lw.Application, lw.Cluster, lw.SetDigest}
-		counts[at]++
-		sets[at] = counts[at] >= lw.SetSize
+		set := setOn{lw.Owner, lw.Cluster, lw.SetDigest}
+		counts[set]++
+		sets[set] = counts[set] >= lw.SetSize
 	}
 	return sets
 }
@@ -119,7 +122,7 @@ func complete(plans []*plan.Plan, live map[setOn]bool, cluster string) bool {
 			if faulty, all := a.Faulty(); all || faulty[cluster] {
 				return false
 			}
-			if c := a.On(cluster); c != nil && !live[setOn{a.Key(), cluster, c.SetDigest}] {
+			if c := a.On(cluster); c != nil && !live[setOn{a.Owner(), cluster, c.SetDigest}] {
 				return false
 			}
 		}
