@@ -25,6 +25,7 @@ import (
 func (p *pass) publish(ctx context.Context) (time.Duration, error) {
 	old := p.lastStatus()
 	status := statusOf(p.work.Generation, p.targets, p.memory.objects, p.drifted, old)
+	p.setWaves(&status)
 	if equality.Semantic.DeepEqual(*old, status) {
 		return 0, nil
 	}
@@ -119,7 +120,7 @@ func statusOf(generation int64, targets []target, objects map[objectKey]*seen, d
 		set(&status.Conditions, c)
 	}
 	keepTypes(&status.Conditions, func(kind string) bool {
-		return kind == workv1.WorkApplied || kind == workv1.WorkAvailable || kind == workv1.WorkDeleting || ruled(status.ResourceStatus.Manifests, kind)
+		return kind == workv1.WorkApplied || kind == workv1.WorkAvailable || kind == workv1.WorkDeleting || kind == musterv1alpha1.ConditionWaves || ruled(status.ResourceStatus.Manifests, kind)
 	})
 	return status
 }
