@@ -132,6 +132,12 @@ func TestFoundationGoesFirst(t *testing.T) {
 			}
 		}
 	}()
+	tried := make(chan struct{}, 1000)
+	s.agent.At(func(step string) {
+		if step == "applied" {
+			tried <- struct{}{}
+		}
+	})
 	s.start()
 	namespace := s.target + "-new"
 	d := definition()
@@ -144,22 +150,11 @@ func TestFoundationGoesFirst(t *testing.T) {
 	inside["metadata"].(map[string]any)["namespace"] = namespace
 	set := ofApplication("0123456789", "one", 2)
 	s.put("a-objects", objects{thing, inside}, serverSide(false), mode("Correct"), set)
-	s.expectWorkSeen("a-objects")
+	<-tried
 	s.put("b-foundation", objects{d, {"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": namespace}}}, serverSide(false), mode("Correct"), set)
 	s.expectApplied("a-objects", "b-foundation")
 	cancel()
 	for failure := range failures {
 		t.Errorf("an error that passed was reported: %s", failure)
 	}
-}
-
-// expectWorkSeen waits until the agent has begun with a work.
-func (s *site) expectWorkSeen(name string) {
-	s.Helper()
-	s.eventually("finalizer of "+name, func() error {
-		if w := s.work(name); len(w.Finalizers) == 0 || s.record(name) == nil {
-			return fmt.Errorf("is not there")
-		}
-		return nil
-	})
 }
