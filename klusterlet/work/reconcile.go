@@ -83,7 +83,7 @@ type pass struct {
 	mode    string // what to do about drift
 	resync  bool   // everything is compared again
 	poll    bool   // objects without a watch are read again
-	held    bool   // an object that left the work waits for the work that gains it
+	left    pruned // objects that left the work and are not gone
 	waved   bool   // manifests of the work name waves
 	blocked *blocker
 }
@@ -172,7 +172,8 @@ func (p *pass) settle(ctx context.Context) error {
 	var err error
 	if len(rest) > 0 && p.absenceProven() {
 		if err = p.orphanObjects(ctx, p.work, p.record, rest); err == nil {
-			rest, p.held, err = p.prune(ctx, p.record, rest)
+			p.left = p.prune(ctx, p.record, rest)
+			rest, err = p.left.rest, p.left.err
 		}
 	}
 	return errors.Join(err, p.recordApplied(ctx, rest))
@@ -315,8 +316,13 @@ func (p *pass) next(status time.Duration) time.Duration {
 	if status > 0 {
 		sooner(p.now.Add(status))
 	}
-	if p.held || p.blocked != nil {
+	if p.left.waits || p.blocked != nil {
 		sooner(p.now.Add(time.Second))
+	}
+	if len(p.left.rest) > 0 {
+		sooner(p.now.Add(p.patience(request{name: p.work.Name})))
+	} else {
+		p.noPatience(request{name: p.work.Name})
 	}
 	return max(time.Until(next), time.Millisecond)
 }

@@ -79,6 +79,10 @@ const (
 	// applied and ready, False names the object that the next wave waits for.
 	ConditionWaves = "WavesReady"
 
+	// ConditionPruned is the condition type that our agent adds to a work while objects that left it are not gone: it is False, and
+	// names them with what keeps them.
+	ConditionPruned = "Pruned"
+
 	// ConditionDrift is the condition type that our agent adds to a manifest in a work's status: True means that a
 	// field is not, or was not, what Muster applied.
 	ConditionDrift = "Drift"
