@@ -179,7 +179,7 @@ type option func(*workv1.ManifestWork)
 
 func mode(m string) option {
 	return func(w *workv1.ManifestWork) {
-		w.Annotations = map[string]string{musterv1alpha1.DriftAnnotation: m}
+		metav1.SetMetaDataAnnotation(&w.ObjectMeta, musterv1alpha1.DriftAnnotation, m)
 	}
 }
 
@@ -240,7 +240,7 @@ func (s *site) put(name string, objects []map[string]any, options ...option) {
 		if live == nil {
 			return s.hub.Create(context.Background(), wanted.DeepCopy())
 		}
-		live.Spec, live.Annotations = wanted.Spec, wanted.Annotations
+		live.Spec, live.Annotations, live.Labels = wanted.Spec, wanted.Annotations, wanted.Labels
 		return s.hub.Update(context.Background(), live)
 	})
 }
