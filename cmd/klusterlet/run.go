@@ -174,7 +174,7 @@ func (o *Options) registration(spoke *rest.Config) (*registration.Agent, error) 
 		secret = client.ObjectKey{Namespace: namespace, Name: name}
 	}
 	return &registration.Agent{
-		Cluster: spoke, BootstrapKubeconfig: o.BootstrapKubeconfig, HubDir: o.HubDir, HubSecret: secret,
+		Version: version, Cluster: spoke, BootstrapKubeconfig: o.BootstrapKubeconfig, HubDir: o.HubDir, HubSecret: secret,
 		ClusterName: o.ClusterName, AgentName: o.AgentID, ExternalServerURLs: o.ExternalServerURLs,
 		ClusterAnnotations: o.ClusterAnnotations, CertificateSeconds: o.CertificateSeconds,
 		MaxCustomClaims: o.MaxCustomClaims, ReservedClaimSuffixes: o.ReservedClaimSuffixes,

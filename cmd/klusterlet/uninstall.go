@@ -43,7 +43,7 @@ func uninstallCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "kubeconfig of the managed cluster; left out, the cluster it runs in")
+	f.StringVar(&o.SpokeKubeconfig, "kubeconfig", "", "kubeconfig of the managed cluster; left out, the cluster it runs in")
 	f.StringVar(&workloads, "workloads", uninstall.Keep, "what becomes of the objects: "+uninstall.Keep+" or "+uninstall.Delete)
 	f.StringVar(&deployment, "deployment", "", "namespace/name of the agent's Deployment, which is scaled to zero first")
 	f.StringVar(&secret, "hub-kubeconfig-secret", "", "namespace/name of the Secret that mirrors the agent's connection to its hub")

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -17,8 +18,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/charts"
 	"github.com/muster-io/muster/internal/chart"
@@ -38,6 +41,7 @@ type realClusters struct {
 }
 
 func newRealClusters(t *testing.T) *realClusters {
+	ctrllog.SetLogger(logr.Discard())
 	r := &realClusters{
 		t: t, hub: test.ControlPlane(t, controlplane.Options{Name: "hub", Controllers: true}), cluster: test.ControlPlane(t, controlplane.Options{Name: "cluster", Controllers: true}),
 		hubProgram: test.Program(t, "hub"), klusterlet: test.Program(t, "klusterlet"),
@@ -120,6 +124,18 @@ func TestInstallAndJoin(t *testing.T) {
 		t.Errorf("a second muster hub install: exit code %d\n%s\n%s", code, out, errs)
 	}
 	t.Run("doctor finds nothing but that no repository is followed", func(t *testing.T) { r.healthy(t) })
+	t.Run("the pod of the hub that leads is labelled", func(t *testing.T) {
+		var pods corev1.PodList
+		if err := r.hubAPI.List(t.Context(), &pods, client.MatchingLabels{musterv1alpha1.LeaderLabel: "true"}); err != nil || len(pods.Items) != 1 {
+			t.Errorf("%d pods are labelled (%v), want one of two", len(pods.Items), err)
+		}
+	})
+	t.Run("versions of all parts are shown", func(t *testing.T) {
+		r.eventually(t, "the agent's version", func(context.Context) bool {
+			_, out, _ := r.muster("version")
+			return strings.Contains(out, "hub     ") && strings.Contains(out, "agents  unknown: 1 cluster (one)")
+		})
+	})
 	t.Run("a name that is taken is refused", func(t *testing.T) { r.taken(t) })
 	t.Run("a cluster joins under one name", func(t *testing.T) {
 		code, _, errs := r.muster("join", "two", "--install", "--cluster-kubeconfig", r.cluster.KubeconfigPath())
@@ -131,6 +147,12 @@ func TestInstallAndJoin(t *testing.T) {
 	t.Run("what keeps an agent from joining is named", func(t *testing.T) { r.givesUp(t) })
 	t.Run("an uninstall keeps the workloads and leaves no finalizer", func(t *testing.T) { r.uninstall(t, agent) })
 	hub.Stop()
+	t.Run("a hub that ends takes its label away", func(t *testing.T) {
+		var pods corev1.PodList
+		if err := r.hubAPI.List(t.Context(), &pods, client.MatchingLabels{musterv1alpha1.LeaderLabel: "true"}); err != nil || len(pods.Items) != 0 {
+			t.Errorf("%d pods are labelled (%v)", len(pods.Items), err)
+		}
+	})
 	t.Run("doctor says that the hub does not run", func(t *testing.T) {
 		var lease coordinationv1.Lease
 		if err := r.hubAPI.Get(t.Context(), hubapi.HeartbeatKey, &lease); err != nil {

@@ -76,14 +76,3 @@ func (c *cli) checkOutput(cmd *cobra.Command) error {
 	}
 	return nil
 }
-
-func versionCommand(c *cli) *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return c.print(map[string]string{"version": version}, func(p *printer) { p.line(version) })
-		},
-	}
-}

@@ -57,6 +57,7 @@ func Hub(ctx context.Context, config *rest.Config, now time.Time) []Finding {
 	)
 	findings = append(findings, h.requests(ctx)...)
 	findings = append(findings, h.clusters(ctx)...)
+	findings = append(findings, h.agents(ctx))
 	return append(findings, h.repositories(ctx)...)
 }
 
@@ -337,6 +338,36 @@ func (h *hubDoctor) clusters(ctx context.Context) []Finding {
 		return []Finding{ok(check, "%d, all of them available", len(list.Items))}
 	}
 	return findings
+}
+
+// agents are those whose version the hub does not support.
+func (h *hubDoctor) agents(ctx context.Context) Finding {
+	const check = "hub: agents"
+	lease, err := h.clients.CoordinationV1().Leases(hub.HeartbeatKey.Namespace).Get(ctx, hub.HeartbeatKey.Name, metav1.GetOptions{})
+	if err != nil {
+		return unknown(check, "the hub's version cannot be seen: %v", err)
+	}
+	version := lease.Annotations[musterv1alpha1.VersionAnnotation]
+	list, err := h.objects.Resource(clusterResource).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return unknown(check, "clusters cannot be listed: %v", err)
+	}
+	var bad []string
+	for i := range list.Items {
+		cluster := &clusterv1.ManagedCluster{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(list.Items[i].Object, cluster); err != nil {
+			continue
+		}
+		for _, claim := range cluster.Status.ClusterClaims {
+			if skew := Skew(version, claim.Value); claim.Name == musterv1alpha1.AgentVersionClaim && skew != "" {
+				bad = append(bad, cluster.Name+" has "+claim.Value+", "+skew)
+			}
+		}
+	}
+	if len(bad) > 0 {
+		return problem(check, upgradeAgent, "%s", some(bad))
+	}
+	return ok(check, "their versions are supported")
 }
 
 // Cluster says what a cluster that is not available lacks.

@@ -25,6 +25,9 @@ func Workload(check, install string, d *appsv1.Deployment, pods []corev1.Pod) Fi
 	if d.Status.ReadyReplicas > 0 && d.Status.ObservedGeneration >= d.Generation {
 		return ok(check, "%s runs (%d of %d ready)", name, d.Status.ReadyReplicas, d.Status.Replicas)
 	}
+	if running(pods) {
+		return unknown(check, "%s runs, and is not ready", name)
+	}
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
 			return problem(check, "kubectl -n "+d.Namespace+" describe deployment "+d.Name, "%s gets no pods: %s", name, c.Message)
@@ -32,6 +35,18 @@ func Workload(check, install string, d *appsv1.Deployment, pods []corev1.Pod) Fi
 	}
 	return problem(check, "kubectl -n "+d.Namespace+" describe pods -l app.kubernetes.io/instance="+d.Labels["app.kubernetes.io/instance"],
 		"no pod of %s is ready", name)
+}
+
+// running is true when a container of the pods runs.
+func running(pods []corev1.Pod) bool {
+	for i := range pods {
+		for _, s := range pods[i].Status.ContainerStatuses {
+			if s.State.Running != nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // podProblem is what keeps a pod from running, and what to do.

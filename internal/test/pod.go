@@ -76,7 +76,7 @@ func RunDeployment(t testing.TB, cp *controlplane.ControlPlane, namespace, name,
 		}
 		return nil
 	})
-	p := start(t, cp, namespace, pods[0].Spec, program)
+	p := start(t, cp, pods[0].ObjectMeta, pods[0].Spec, program)
 	report := func(state corev1.ContainerState, last corev1.ContainerState, ready corev1.ConditionStatus) {
 		for i := range pods {
 			pod := pods[i].DeepCopy()
@@ -109,12 +109,12 @@ func RunDeployment(t testing.TB, cp *controlplane.ControlPlane, namespace, name,
 // RunPod runs the first container of a pod until it exits, as a Job does, and returns what it wrote and how it ended.
 func RunPod(t testing.TB, cp *controlplane.ControlPlane, namespace string, spec corev1.PodSpec, program string) (string, error) {
 	t.Helper()
-	p := start(t, cp, namespace, spec, program)
+	p := start(t, cp, metav1.ObjectMeta{Namespace: namespace, Name: "pod"}, spec, program)
 	<-p.exited
 	return p.Output(), p.err
 }
 
-func start(t testing.TB, cp *controlplane.ControlPlane, namespace string, spec corev1.PodSpec, program string) *Pod {
+func start(t testing.TB, cp *controlplane.ControlPlane, pod metav1.ObjectMeta, spec corev1.PodSpec, program string) *Pod {
 	t.Helper()
 	clients, dir, container := clientset(t, cp), t.TempDir(), spec.Containers[0]
 	mounts := map[string]string{}
@@ -124,11 +124,11 @@ func start(t testing.TB, cp *controlplane.ControlPlane, namespace string, spec c
 			t.Fatalf("container %s mounts %s, and the pod has no such volume", container.Name, m.Name)
 		}
 		mounts[m.MountPath] = filepath.Join(dir, "volumes", m.Name)
-		if err := fill(t.Context(), clients, namespace, spec.Volumes[i], mounts[m.MountPath]); err != nil {
+		if err := fill(t.Context(), clients, pod.Namespace, spec.Volumes[i], mounts[m.MountPath]); err != nil {
 			t.Fatalf("mount %s: %v", m.Name, err)
 		}
 	}
-	args := []string{"--kubeconfig=" + accountKubeconfig(t, cp, clients, namespace, spec.ServiceAccountName, dir)}
+	args := []string{"--kubeconfig=" + accountKubeconfig(t, cp, clients, pod.Namespace, spec.ServiceAccountName, dir)}
 	for i, arg := range container.Args {
 		arg = inPlace(t, arg, mounts)
 		if i == 0 && !strings.HasPrefix(arg, "-") { // a subcommand comes first
@@ -139,6 +139,9 @@ func start(t testing.TB, cp *controlplane.ControlPlane, namespace string, spec c
 	}
 	p := &Pod{t: t, exited: make(chan struct{}), command: exec.Command(program, args...)}
 	for _, e := range container.Env {
+		if e.ValueFrom != nil && e.ValueFrom.FieldRef != nil {
+			e.Value = map[string]string{"metadata.name": pod.Name, "metadata.namespace": pod.Namespace}[e.ValueFrom.FieldRef.FieldPath]
+		}
 		p.command.Env = append(p.command.Env, e.Name+"="+e.Value)
 	}
 	p.command.Dir, p.command.Stdout, p.command.Stderr = dir, (*output)(p), (*output)(p)

@@ -47,6 +47,8 @@ type Agent struct {
 	ClusterAnnotations map[string]string
 	// CertificateSeconds is the life that is asked for; 0 leaves it to the hub.
 	CertificateSeconds int32
+	// Version of the agent, which the hub is told.
+	Version string
 	// MaxCustomClaims is how many claims are reported beside the reserved ones, by default 20.
 	MaxCustomClaims int
 	// ReservedClaimSuffixes make claims reserved whose names end so.

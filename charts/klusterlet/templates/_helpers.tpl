@@ -61,24 +61,6 @@ app.kubernetes.io/part-of: muster
 {{ toYaml $object }}
 {{- end -}}
 
-{{- define "muster.environment" -}}
-{{- if or .Values.proxy.httpsProxy .Values.proxy.httpProxy .Values.extraEnv -}}
-env:
-{{- with .Values.proxy.httpsProxy }}
-- {name: HTTPS_PROXY, value: {{ . | quote }}}
-{{- end }}
-{{- with .Values.proxy.httpProxy }}
-- {name: HTTP_PROXY, value: {{ . | quote }}}
-{{- end }}
-{{- if or .Values.proxy.httpsProxy .Values.proxy.httpProxy }}
-- {name: NO_PROXY, value: {{ .Values.proxy.noProxy | default "localhost,127.0.0.1,.svc,.cluster.local" | quote }}}
-{{- end }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
-{{- end }}
-{{- end -}}
-{{- end -}}
-
 {{/* Where pods run. Replicas are apart by default, where the nodes allow it. */}}
 {{- define "muster.scheduling" -}}
 {{- with .Values.nodeSelector -}}

@@ -62,8 +62,9 @@ app.kubernetes.io/part-of: muster
 {{- end -}}
 
 {{- define "muster.environment" -}}
-{{- if or .Values.proxy.httpsProxy .Values.proxy.httpProxy .Values.extraEnv -}}
 env:
+- {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+- {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
 {{- with .Values.proxy.httpsProxy }}
 - {name: HTTPS_PROXY, value: {{ . | quote }}}
 {{- end }}
@@ -77,6 +78,10 @@ env:
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
+
+{{/* Whether the hub follows repositories: only then it takes webhooks. */}}
+{{- define "muster.webhooks" -}}
+{{- if and .Values.webhook.enabled (or (has "*" .Values.controllers) (has "fleetrepository" .Values.controllers)) -}}true{{- end -}}
 {{- end -}}
 
 {{/* Where pods run. Replicas are apart by default, where the nodes allow it. */}}
