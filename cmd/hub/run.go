@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -41,7 +42,6 @@ import (
 	"github.com/muster-io/muster/internal/hub/placement"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
-	"github.com/muster-io/muster/internal/render"
 	"github.com/muster-io/muster/internal/source"
 )
 
@@ -70,6 +70,11 @@ type Options struct {
 	PlacementDebugAddress string
 	// RenderCache is the memory that renderings may take, in MiB.
 	RenderCache int64
+	// RenderWorkers is how many processes render at a time; 0 renders in this process, without bounds.
+	RenderWorkers int
+	// RenderTime, and RenderMemory and RenderOutput in MiB, are what rendering one application for one cluster may take.
+	RenderTime                 time.Duration
+	RenderMemory, RenderOutput int64
 	// Writers bounds the concurrent writes of works of one application.
 	Writers int
 	// StatusInterval is the least time between two status writes of one application.
@@ -102,6 +107,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.ProfilingAddress, "profiling-address", "", "address for Go's profiles at /debug/pprof/, such as 127.0.0.1:6060; anyone who reaches it may read them; left out, none")
 	f.StringVar(&o.PlacementDebugAddress, "placement-debug-address", "", "address for "+placement.DebugPath+"NAMESPACE/NAME over TLS, such as 127.0.0.1:9443; left out, none")
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
+	o.renderFlags(f)
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
 	f.DurationVar(&o.StatusInterval, "status-interval", time.Second, "least time between two status writes of one application")
 	f.DurationVar(&o.DecisionTimeout, "decision-timeout", 10*time.Second, "how long a commit waits for its placements to be decided as planned; then the live decisions win")
@@ -225,7 +231,10 @@ func newParts(mgr ctrl.Manager, o Options) (*parts, error) {
 		return nil, err
 	}
 	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
-	renderer := render.New(o.RenderCache << 20)
+	renderer, err := o.renderer(mgr)
+	if err != nil {
+		return nil, err
+	}
 	rendered.count(renderer)
 	return &parts{
 		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store}, planner: &plan.Planner{Renderer: renderer},
@@ -270,6 +279,7 @@ func newManager(cfg *rest.Config, o Options, selected []string) (ctrl.Manager, e
 		LeaderElectionNamespace:       cluster.SystemNamespace,
 		LeaderElectionReleaseOnCancel: true,
 		Controller:                    config.Controller{SkipNameValidation: &o.SeveralHubs},
+		Cache:                         cache.Options{DefaultTransform: hub.Trim},
 		// Secrets are read when they are needed and never kept. Works are read from their index.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &workv1.ManifestWork{}}}},
 	})
