@@ -50,14 +50,14 @@ type Summary struct {
 	DeletedObjects int `json:"deletedObjects"`
 	// RemovedDefinitions counts all kinds.
 	RemovedDefinitions int `json:"removedDefinitions"`
-	// Held counts what waits for an approval: clusters, protected objects and whole applications.
+	// Held counts what waits for an approval: clusters, objects and applications.
 	Held           int `json:"held"`
 	NewFaults      int `json:"newFaults"`
 	ResolvedFaults int `json:"resolvedFaults"`
 	NewWarnings    int `json:"newWarnings"`
 }
 
-// Deletions says whether anything is taken away.
+// Deletions is true when something is removed.
 func (s Summary) Deletions() bool {
 	return s.Lost+s.DeletedObjects+s.RemovedDefinitions > 0
 }
@@ -117,7 +117,7 @@ type ApplicationDifference struct {
 	// Before and After count clusters, those that could not be planned included.
 	Before int `json:"before"`
 	After  int `json:"after"`
-	// Digest of the head's part of the plan: what muster approve takes. Empty for a removed application.
+	// Digest of the head's part of the plan: the argument of muster approve. Empty for a removed application.
 	Digest string         `json:"digest,omitempty"`
 	Gained []ClusterGroup `json:"gained,omitempty"`
 	Lost   []ClusterGroup `json:"lost,omitempty"`
@@ -209,7 +209,7 @@ type comparer struct {
 	out        Difference
 }
 
-// gone says that the head, which was read whole, does not name an object any more. What it names and cannot use stays.
+// gone is true when the head, of which every file was read, does not name an object any more. What it names and cannot use stays.
 func (c *comparer) gone(key fleet.ObjectKey) bool {
 	return c.head.Definitions.AbsenceProven && !c.head.Definitions.Named[key.Identity()]
 }

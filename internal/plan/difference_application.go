@@ -68,18 +68,18 @@ func applicationKey(a *Application) fleet.ObjectKey {
 // application compares one; either side may be nil.
 func (c *comparer) application(base, head *Application) (ApplicationDifference, error) {
 	b, h := coverageOf(base), coverageOf(head)
-	at := head
+	named := head
 	d := ApplicationDifference{Edit: Changed, Before: b.count(), After: h.count()}
 	switch {
 	case base == nil:
 		d.Edit = Added
 	case head == nil:
-		d.Edit, at = Removed, base
+		d.Edit, named = Removed, base
 	case h.all:
 		d.After = d.Before // it stays where it is
 	}
-	d.Application, d.File, d.Line = at.Key(), at.File, at.Line
-	if base != nil && base.Key() != at.Key() {
+	d.Application, d.File, d.Line = named.Key(), named.File, named.Line
+	if base != nil && base.Key() != named.Key() {
 		d.MovedFrom = base.Key()
 	}
 	if head != nil {
@@ -259,11 +259,11 @@ func labelOf(w *fleet.World, group []string, all []Cluster) string {
 }
 
 func selectsExactly(w *fleet.World, key, value string, group []string, all []Cluster) bool {
-	at := 0
+	next := 0
 	for _, c := range all {
-		in := at < len(group) && group[at] == c.Name
+		in := next < len(group) && group[next] == c.Name
 		if in {
-			at++
+			next++
 		}
 		m := cluster(w, c.Name)
 		if has := m != nil && m.Labels[key] == value; has != in {

@@ -328,7 +328,7 @@ func (d *decider) guardHold() *GuardHold {
 		}
 	}
 	say(clusters, "leave %s", d.clusterTally())
-	say(emptied, "have no objects any more on %d clusters, for which its content is empty", len(emptied))
+	say(emptied, "lose all its objects on %d of %d clusters, for which its content is empty", len(emptied), d.lossGuard().clusters)
 	say(objects, "lose %s", d.lossGuard().objectTally())
 	say(protected, "lose %d protected objects, the first is %s", len(protected), first(protected))
 	items := slices.Concat(sortedKeys(clusters), sortedKeys(emptied), sortedKeys(objects), sortedKeys(protected))

@@ -16,6 +16,8 @@ type Rollout struct {
 	// Started is when it began. Record it before the changes of its first step are made: it tells the clusters of this rollout
 	// from those that changed earlier. Zero when no rollout goes on.
 	Started time.Time
+	// Invalid is set when a field of the strategy is not valid: nothing is selected.
+	Invalid error
 	// Clusters is how many there are, Updated how many of them have what is wanted.
 	Clusters, Updated int
 }
@@ -37,7 +39,7 @@ func (d *decider) limit(now []change, step *Step) []change {
 	}
 	groups := d.groups(pending)
 	selection, err := Select(*d.in.Strategy, groups, d.in.Now)
-	step.Rollout = &Rollout{Selection: selection, Started: d.in.RolloutStarted}
+	step.Rollout = &Rollout{Selection: selection, Invalid: err, Started: d.in.RolloutStarted}
 	for _, g := range groups {
 		step.Rollout.Clusters += len(g.Clusters)
 	}
@@ -54,7 +56,7 @@ func (d *decider) limit(now []change, step *Step) []change {
 		if _, selected := slices.BinarySearch(selection.Selected, c.Cluster); selected || !pending[c.Cluster] {
 			return false
 		}
-		held := Held{Change: c.Change, Reason: RolloutPending, Message: waitMessage(selection, err)}
+		held := Held{Change: c.Change, Reason: RolloutPending, Message: step.Rollout.Message()}
 		if selection.Stopped {
 			held.Reason = RolloutStopped
 		}
@@ -63,16 +65,17 @@ func (d *decider) limit(now []change, step *Step) []change {
 	})
 }
 
-// waitMessage says what a cluster waits for that the strategy does not select.
-func waitMessage(s Selection, err error) string {
+// Message says what the clusters wait for that are not selected.
+func (r *Rollout) Message() string {
+	s := &r.Selection
 	of := ""
 	if s.Group != "" {
 		of = " of group " + s.Group
 	}
 	failed := slices.Sorted(slices.Values(append(slices.Clone(s.Failed), s.TimedOut...)))
 	switch {
-	case err != nil:
-		return "spec.rollout: " + err.Error()
+	case r.Invalid != nil:
+		return "spec.rollout: " + r.Invalid.Error()
 	case s.Stopped:
 		return fmt.Sprintf("the rollout is stopped: %s failed%s; push a commit that corrects it", someOf(failed), of)
 	case s.Unproven:
@@ -80,7 +83,7 @@ func waitMessage(s Selection, err error) string {
 	case len(s.InFlight) > 0:
 		return fmt.Sprintf("the rollout waits for %s%s", someOf(s.InFlight), of)
 	}
-	return fmt.Sprintf("the rollout comes to it after %s%s", someOf(s.Selected), of)
+	return fmt.Sprintf("the rollout begins with %s%s", someOf(s.Selected), of)
 }
 
 // someOf names the first three.

@@ -434,14 +434,14 @@ func TestObjectGuard(t *testing.T) {
 			change: func(in *Input) { in.OtherHolders = others(in.Live) }},
 		"empty but for its namespace": {why: "nothing is left", live: on(3, ten()[:1]), wants: everywhere(object("Namespace", "shop")),
 			change: func(in *Input) { in.Emptied = map[string]bool{"edge-0": true, "edge-1": true, "edge-2": true} }, held: 3,
-			message: "would have no objects any more on 3 clusters, for which its content is empty"},
+			message: "would lose all its objects on 3 of 3 clusters, for which its content is empty"},
 		"empty on one of many": {why: "no share excuses content that is gone", live: on(20, ten()[:1]), wants: func(cluster int) []fleet.ObjectKey {
 			if cluster == 0 {
 				return nil
 			}
 			return ten()[:1]
 		}, change: func(in *Input) { in.Emptied = map[string]bool{"edge-0": true} }, held: 1,
-			message: "would have no objects any more on 1 clusters, for which its content is empty"},
+			message: "would lose all its objects on 1 of 20 clusters, for which its content is empty"},
 		"empty everywhere": {why: "it leaves all clusters, and says why", live: on(3, ten()[:1]), wants: everywhere(),
 			change: func(in *Input) { in.Emptied = map[string]bool{"edge-0": true, "edge-1": true, "edge-2": true} }, held: 3,
 			message: "would leave 3 of 3 clusters, since its content is empty"},

@@ -145,6 +145,7 @@ func Next(changes work.Changes, in Input) Step {
 	now = d.limit(now, &step)
 	for i := range now {
 		now[i].Change = d.orphanFirst(now[i])
+		now[i].Drops = now[i].Action == work.Update && len(now[i].dropped) > 0
 	}
 	slices.SortStableFunc(now, func(a, b change) int {
 		return cmp.Or(

@@ -270,6 +270,12 @@ type ApplicationStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
+// The phases of a rollout.
+const (
+	RolloutProgressing = "Progressing"
+	RolloutStopped     = "Stopped"
+)
+
 // RolloutStatus is how far a change has come over an application's clusters.
 type RolloutStatus struct {
 	// StartedAt is when the first cluster was about to change.
