@@ -8,7 +8,10 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 )
 
 const byCanary = `
@@ -22,11 +25,22 @@ const canaryFirst = `  rollout: {type: Progressive, progressive: {maxConcurrency
 func TestRolloutGoesByStrategy(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+clusterFile("three", "tier: edge, site: c")+
-		placementFile("shops", byCanary)+applicationFile("shop", "shops", "manifests/shop", "rolled", canaryFirst)+serverFile("1"))
+		placementFile("shops", byCanary))
 	f.deliver()
 	for _, name := range []string{"one", "two", "three"} {
 		f.join(name)
 	}
+	f.eventually(func() string { // else the first cluster that joins is the first one to be chosen
+		var p clusterv1beta1.Placement
+		if err := f.client.Get(f.ctx, types.NamespacedName{Namespace: "retail", Name: "shops"}, &p); err != nil {
+			return err.Error()
+		}
+		if p.Status.NumberOfSelectedClusters != 3 {
+			return fmt.Sprintf("%d clusters are chosen", p.Status.NumberOfSelectedClusters)
+		}
+		return ""
+	})
+	f.push(applicationFile("shop", "shops", "manifests/shop", "rolled", canaryFirst) + serverFile("1"))
 	f.run("the first delivery goes by the strategy too", firstDelivery)
 	f.run("what does not become healthy on the canary stays there", stopsAtCanary)
 	f.run("the rollout goes on where it was when the hub starts over", goesOnAfterRestart)
