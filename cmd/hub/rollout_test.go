@@ -179,14 +179,14 @@ func goesOnAfterRestart(f *theFleet) {
 }
 
 func stopsAndGoesOn(f *theFleet) {
-	f.push(configMapFile("manifests/shop/config.yaml", "shop", "version", `"3"`) + configMapFile("manifests/shop/refused.yaml", "NotAName", "a", "b"))
+	f.push(configMapFile("manifests/shop/config.yaml", "shop", "version", `"3"`) + configMapFile("manifests/shop/refused.yaml", "other", "no/key", "b")) // only an API server minds the key
 	f.expectRollout("Stopped", 1, "three failed")
 	f.expectRow("retail/shop", "two", "Pending", "RolloutStopped")
-	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "Refused")
+	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "RolloutStopped", "three failed of group canary")
 	if got := f.data("one", "rolled", "shop", "version"); got != "2" {
 		f.t.Errorf("one has version %s of a rollout that has failed", got)
 	}
-	f.push(configMapFile("manifests/shop/refused.yaml", "a-name", "a", "b"))
+	f.push(configMapFile("manifests/shop/refused.yaml", "other", "a", "b"))
 	for _, name := range []string{"three", "one", "two"} {
 		f.expectData(name, "rolled", "shop", "version", "3")
 	}
