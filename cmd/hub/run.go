@@ -117,6 +117,7 @@ type parts struct {
 	planner      *plan.Planner
 	repositories *fleetrepository.Repositories
 	presence     *hub.Presence
+	precedence   *hub.Precedence
 	works        *hub.Works
 }
 
@@ -132,7 +133,7 @@ func (p *parts) index() (*hub.Works, error) {
 // controllers are all there are, by the name that --controllers knows them by.
 var controllers = map[string]func(*parts) error{
 	"cluster": func(p *parts) error {
-		return cluster.Setup(p.mgr, cluster.Options{Presence: p.presence, MassSilence: &p.MassSilence})
+		return cluster.Setup(p.mgr, cluster.Options{Presence: p.presence, MassSilence: &p.MassSilence, Precedence: p.precedence})
 	},
 	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
@@ -191,6 +192,8 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
+	precedence := &hub.Precedence{}
+	config.Wrap(precedence.Wrap)
 	mgr, err := newManager(config, o, selected)
 	if err != nil {
 		return err
@@ -203,7 +206,7 @@ func Run(ctx context.Context, o Options) error {
 	rendered.count(renderer)
 	p := &parts{
 		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store}, planner: &plan.Planner{Renderer: renderer},
-		presence: &hub.Presence{},
+		presence: &hub.Presence{}, precedence: precedence,
 	}
 	for _, name := range selected {
 		if err := controllers[name](p); err != nil {

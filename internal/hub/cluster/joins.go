@@ -50,9 +50,9 @@ func setupJoins(mgr ctrl.Manager, o Options) error {
 
 // Reconcile answers what waits for an answer under one cluster's name.
 func (r *joins) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	pending, err := requestsOf(ctx, r.client, request.Name)
+	pending, err := requestsOf(ctx, r.client, client.MatchingFields{clusterIndex: request.Name})
 	if err != nil {
-		return reconcile.Result{}, err
+		return reconcile.Result{}, fmt.Errorf("list the signing requests of %s: %w", request.Name, err)
 	}
 	pending = slices.DeleteFunc(pending, func(csr certificatesv1.CertificateSigningRequest) bool { return !registration.Unanswered(&csr) })
 	cluster := &clusterv1.ManagedCluster{}
@@ -194,11 +194,11 @@ func approve(ctx context.Context, c client.Client, csr *certificatesv1.Certifica
 	})
 }
 
-// requestsOf are the signing requests of a cluster's agents.
-func requestsOf(ctx context.Context, c client.Reader, cluster string) ([]certificatesv1.CertificateSigningRequest, error) {
+// requestsOf are the signing requests of agents, of the cluster that the option selects.
+func requestsOf(ctx context.Context, c client.Reader, ofCluster client.ListOption) ([]certificatesv1.CertificateSigningRequest, error) {
 	var list certificatesv1.CertificateSigningRequestList
-	if err := c.List(ctx, &list, client.MatchingLabels{clusterv1.ClusterNameLabelKey: cluster}); err != nil {
-		return nil, fmt.Errorf("list the signing requests of %s: %w", cluster, err)
+	if err := c.List(ctx, &list, ofCluster); err != nil {
+		return nil, err
 	}
 	return slices.DeleteFunc(list.Items, func(csr certificatesv1.CertificateSigningRequest) bool {
 		return !registration.OfAgent(csr.Labels)
