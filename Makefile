@@ -127,12 +127,13 @@ lint: ## vet and golangci-lint (built from its module the first time, in minutes
 	@$(TOOL) golangci-lint run ./...
 
 .PHONY: generate
-generate: ## deepcopy functions and CRDs from api/
-	@echo "generating deepcopy functions and CRDs"
+generate: ## deepcopy functions and CRDs from api/, and the charts' copies of what the code says
+	@echo "generating deepcopy functions and CRDs, and the charts' files"
 	@$(TOOL) controller-gen object crd paths=./api/... output:crd:artifacts:config=api/crds
+	@$(GO) run charts/generate.go
 
 # What generate and tidy write.
-GENERATED := api go.mod go.sum controlplane/go.mod controlplane/go.sum tools/go.mod tools/go.sum
+GENERATED := api charts go.mod go.sum controlplane/go.mod controlplane/go.sum tools/go.mod tools/go.sum
 
 .PHONY: verify
 verify: generate ## generated files and modules are as committed

@@ -13,9 +13,10 @@ import (
 
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/hub"
 )
 
-// requests records what a hub asks of its API server; watches are no questions.
+// requests records what a hub asks of its API server, without watches and its heartbeat.
 type requests struct {
 	mu   sync.Mutex
 	all  []string // "GET /api/v1/…"
@@ -24,7 +25,7 @@ type requests struct {
 
 func (r *requests) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
-		if req.URL.Query().Get("watch") == "" {
+		if req.URL.Query().Get("watch") == "" && !strings.HasSuffix(req.URL.Path, "/leases/"+hub.HeartbeatKey.Name) {
 			r.mu.Lock()
 			made := req.Method + " " + req.URL.Path
 			r.all = append(r.all, made)

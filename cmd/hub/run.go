@@ -18,6 +18,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -34,12 +35,12 @@ import (
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/hub/application"
 	"github.com/muster-io/muster/internal/hub/cluster"
+	"github.com/muster-io/muster/internal/hub/event"
 	"github.com/muster-io/muster/internal/hub/fleetrepository"
 	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/hub/placement"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
-	"github.com/muster-io/muster/internal/render"
 	"github.com/muster-io/muster/internal/source"
 )
 
@@ -63,11 +64,16 @@ type Options struct {
 	// LeaderElection lets one at a time work of several hubs with the same controllers. The others are live and not ready.
 	LeaderElection bool
 	// Addresses to listen on; empty is not at all.
-	WebhookAddress, MetricsAddress, HealthAddress string
+	WebhookAddress, MetricsAddress, HealthAddress, ProfilingAddress string
 	// PlacementDebugAddress serves how placements are scheduled, over TLS; empty is not at all.
 	PlacementDebugAddress string
 	// RenderCache is the memory that renderings may take, in MiB.
 	RenderCache int64
+	// RenderWorkers is how many processes render at a time; 0 renders in this process, without bounds.
+	RenderWorkers int
+	// RenderTime, and RenderMemory and RenderOutput in MiB, are what rendering one application for one cluster may take.
+	RenderTime                 time.Duration
+	RenderMemory, RenderOutput int64
 	// Writers bounds the concurrent writes of works of one application.
 	Writers int
 	// StatusInterval is the least time between two status writes of one application.
@@ -97,8 +103,10 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.WebhookAddress, "webhook-address", "", "address for webhooks of Git hosts, such as :8444; left out, none")
 	f.StringVar(&o.MetricsAddress, "metrics-address", "", "address for metrics; left out, none")
 	f.StringVar(&o.HealthAddress, "health-address", "", "address for /healthz and /readyz; left out, none")
+	f.StringVar(&o.ProfilingAddress, "profiling-address", "", "address for Go's profiles at /debug/pprof/, such as 127.0.0.1:6060; anyone who reaches it may read them; left out, none")
 	f.StringVar(&o.PlacementDebugAddress, "placement-debug-address", "", "address for "+placement.DebugPath+"NAMESPACE/NAME over TLS, such as 127.0.0.1:9443; left out, none")
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
+	o.renderFlags(f)
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
 	f.DurationVar(&o.StatusInterval, "status-interval", time.Second, "least time between two status writes of one application")
 	f.DurationVar(&o.DecisionTimeout, "decision-timeout", 10*time.Second, "how long a commit waits for its placements to be decided as planned; then the live decisions win")
@@ -119,6 +127,7 @@ type parts struct {
 	presence     *hub.Presence
 	precedence   *hub.Precedence
 	works        *hub.Works
+	events       events.EventRecorder
 }
 
 // index gives the index of live works, which the controllers that plan share.
@@ -133,7 +142,8 @@ func (p *parts) index() (*hub.Works, error) {
 // controllers are all there are, by the name that --controllers knows them by.
 var controllers = map[string]func(*parts) error{
 	"cluster": func(p *parts) error {
-		return cluster.Setup(p.mgr, cluster.Options{Presence: p.presence, MassSilence: &p.MassSilence, Precedence: p.precedence})
+		options := cluster.Options{Events: p.events, Presence: p.presence, MassSilence: &p.MassSilence, Precedence: p.precedence}
+		return errors.Join(cluster.Setup(p.mgr, options), event.OfClusters(p.mgr, p.events))
 	},
 	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
@@ -146,17 +156,18 @@ var controllers = map[string]func(*parts) error{
 			Store: p.store, Deliveries: p.deliveries, Planner: p.planner,
 			HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Now: time.Now,
 		}
-		return p.repositories.Setup(p.mgr)
+		return errors.Join(p.repositories.Setup(p.mgr), event.OfRepositories(p.mgr, p.events))
 	},
 	"application": func(p *parts) error {
 		works, err := p.index()
 		if err != nil {
 			return err
 		}
-		return (&application.Applications{
+		applications := &application.Applications{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
 			HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Now: time.Now,
-		}).Setup(p.mgr)
+		}
+		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events))
 	},
 }
 
@@ -201,28 +212,37 @@ func Run(ctx context.Context, o Options) error {
 	if err := o.prepareElection(ctx, mgr); err != nil {
 		return err
 	}
-	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
-	renderer := render.New(o.RenderCache << 20)
-	rendered.count(renderer)
-	p := &parts{
-		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store}, planner: &plan.Planner{Renderer: renderer},
-		presence: &hub.Presence{}, precedence: precedence,
+	p, err := newParts(mgr, o)
+	if err != nil {
+		return err
 	}
+	p.precedence = precedence
 	for _, name := range selected {
 		if err := controllers[name](p); err != nil {
 			return fmt.Errorf("set up controller %s: %w", name, err)
 		}
 	}
-	if err := p.beat(selected); err != nil {
-		return err
-	}
-	if err := p.serveWebhooks(); err != nil {
-		return err
-	}
-	if err := p.servePlacementDebug(); err != nil {
+	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug()); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
+}
+
+func newParts(mgr ctrl.Manager, o Options) (*parts, error) {
+	recorder, err := event.NewRecorder(mgr, "muster-hub")
+	if err != nil {
+		return nil, err
+	}
+	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
+	renderer, err := o.renderer(mgr)
+	if err != nil {
+		return nil, err
+	}
+	rendered.count(renderer)
+	return &parts{
+		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store}, planner: &plan.Planner{Renderer: renderer},
+		presence: &hub.Presence{}, events: recorder,
+	}, nil
 }
 
 func (o *Options) config() (*rest.Config, error) {
@@ -256,6 +276,7 @@ func newManager(cfg *rest.Config, o Options, selected []string) (ctrl.Manager, e
 		Scheme:                        Scheme(),
 		Metrics:                       metricsserver.Options{BindAddress: address(o.MetricsAddress)},
 		HealthProbeBindAddress:        address(o.HealthAddress),
+		PprofBindAddress:              address(o.ProfilingAddress),
 		LeaderElection:                o.LeaderElection,
 		LeaderElectionID:              leaseName(selected),
 		LeaderElectionNamespace:       cluster.SystemNamespace,
@@ -296,7 +317,7 @@ func (p *parts) beat(controllers []string) error {
 	}
 	h := &hub.Heartbeat{
 		Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Holder: fmt.Sprintf("%s %d", host, os.Getpid()),
-		Period: p.HeartbeatPeriod, Now: time.Now,
+		Version: version, Period: p.HeartbeatPeriod, Now: time.Now,
 	}
 	if slices.Contains(controllers, "cluster") {
 		h.Presence = p.presence
@@ -305,6 +326,15 @@ func (p *parts) beat(controllers []string) error {
 		h.HubCluster = &p.HubCluster
 	}
 	return p.mgr.Add(h)
+}
+
+// labelLeader lets the Service for webhooks find the pod that leads.
+func (p *parts) labelLeader(ctx context.Context) error {
+	leader := &hub.Leader{Client: p.mgr.GetClient(), Pod: hub.PodOfThisProcess()}
+	if err := leader.Forget(ctx); err != nil {
+		return fmt.Errorf("take the label of the leader from pod %s: %w", leader.Pod, err)
+	}
+	return p.mgr.Add(leader)
 }
 
 // serveWebhooks listens to Git hosts, which announce that a repository changed. Only the leader does.

@@ -51,5 +51,7 @@ func command() *cobra.Command {
 		},
 	}
 	o.flags(cmd.Flags())
+	cmd.AddCommand(uninstallCommand())
+	cmd.CompletionOptions.DisableDefaultCmd = true
 	return cmd
 }

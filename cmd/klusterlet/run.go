@@ -2,22 +2,26 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
+	"sync/atomic"
 
-	"github.com/spf13/pflag"
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/muster-io/muster/api/crds"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -34,57 +38,10 @@ const (
 
 var roles = []string{roleRegistration, roleWork}
 
-// Options of a klusterlet.
-type Options struct {
-	Roles []string
-	// Kubeconfig of the managed cluster; empty is the cluster that it runs in.
-	Kubeconfig string
-	// BootstrapKubeconfig is how to reach the hub for the first time.
-	BootstrapKubeconfig string
-	// HubDir holds the hub's kubeconfig and the agent's certificate.
-	HubDir string
-	// HubSecret, as namespace/name, mirrors HubDir on the managed cluster.
-	HubSecret string
-	// ClusterName and AgentID; made up when empty.
-	ClusterName, AgentID string
-	// ExternalServerURLs of the managed cluster, told to the hub.
-	ExternalServerURLs []string
-	// ClusterAnnotations for the ManagedCluster, only those under agent.open-cluster-management.io.
-	ClusterAnnotations map[string]string
-	// Install puts the agent's CRDs on the managed cluster first.
-	Install bool
-	// HealthPeriod between reports about the cluster; SyncInterval between looks at objects that no watch reports;
-	// StatusInterval between status writes of one work; EvictionGrace for works that the hub no longer has.
-	HealthPeriod, SyncInterval, StatusInterval, EvictionGrace time.Duration
-	CertificateSeconds                                        int32
-	Verbosity                                                 int
-}
-
-func (o *Options) flags(f *pflag.FlagSet) {
-	f.StringSliceVar(&o.Roles, "roles", roles, "roles to run: "+strings.Join(roles, ", "))
-	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "kubeconfig of the managed cluster; left out, the cluster it runs in")
-	f.StringVar(&o.BootstrapKubeconfig, "bootstrap-kubeconfig", "", "kubeconfig of the hub for an identity that may join")
-	f.StringVar(&o.HubDir, "hub-kubeconfig-dir", "hub-kubeconfig", "folder for the hub's kubeconfig and the agent's certificate")
-	f.StringVar(&o.HubSecret, "hub-kubeconfig-secret", "", "namespace/name of a Secret on the managed cluster that mirrors that folder")
-	f.StringVar(&o.ClusterName, "cluster-name", "", "name of the cluster; left out, the one it joined with, else a new UUID")
-	f.StringVar(&o.AgentID, "agent-id", "", "name of the agent; left out, the one it joined with, else five characters")
-	f.StringSliceVar(&o.ExternalServerURLs, "spoke-external-server-urls", nil, "https URLs of the managed cluster that the hub is told")
-	f.StringToStringVar(&o.ClusterAnnotations, "cluster-annotations", nil, "annotations for the ManagedCluster, under agent.open-cluster-management.io")
-	f.BoolVar(&o.Install, "install", false, "put the agent's CRDs on the managed cluster first")
-	f.DurationVar(&o.HealthPeriod, "cluster-healthcheck-period", time.Minute, "time between two reports about the cluster")
-	f.DurationVar(&o.SyncInterval, "status-sync-interval", 10*time.Second, "time between two looks at objects that no watch reports")
-	f.DurationVar(&o.StatusInterval, "status-interval", 10*time.Second, "least time between two status writes of one work while nothing flips")
-	f.DurationVar(&o.EvictionGrace, "appliedmanifestwork-eviction-grace-period", time.Hour, "how long works that the hub no longer has stay applied")
-	f.Int32Var(&o.CertificateSeconds, "client-cert-expiration-seconds", 0, "life of the certificate that is asked for, at least 3600; 0 leaves it to the hub")
-	f.IntVarP(&o.Verbosity, "verbosity", "v", 0, "0 says what happened, 1 says more")
-}
-
 // Run runs the selected roles until the context ends.
 func Run(ctx context.Context, o Options) error {
-	for _, role := range o.Roles {
-		if !slices.Contains(roles, role) {
-			return fmt.Errorf("there is no role %q: --roles takes %s", role, strings.Join(roles, ", "))
-		}
+	if err := o.check(); err != nil {
+		return err
 	}
 	spoke, err := o.spoke()
 	if err != nil {
@@ -95,32 +52,109 @@ func Run(ctx context.Context, o Options) error {
 			return fmt.Errorf("install the agent's CRDs: %w", err)
 		}
 	}
+	mgr, err := o.newManager(ctx, spoke)
+	if err != nil {
+		return err
+	}
 	hub := o.joined
-	group, ctx := errgroup.WithContext(ctx)
 	if slices.Contains(o.Roles, roleRegistration) {
 		agent, err := o.registration(spoke)
 		if err != nil {
 			return err
 		}
 		hub = agent.WaitForHubConfig
-		group.Go(func() error { return agent.Run(ctx) })
+		if err := errors.Join(mgr.Add(manager.RunnableFunc(agent.Run)), ready(mgr, roleRegistration, agent.Joined)); err != nil {
+			return err
+		}
 	}
 	if slices.Contains(o.Roles, roleWork) {
-		group.Go(func() error { return o.work(ctx, spoke, hub) })
+		var serving atomic.Bool
+		run := func(ctx context.Context) error {
+			return o.work(ctx, spoke, hub, func() {
+				serving.Store(true)
+				if o.serving != nil {
+					o.serving()
+				}
+			})
+		}
+		if err := errors.Join(mgr.Add(manager.RunnableFunc(run)), ready(mgr, roleWork, serving.Load)); err != nil {
+			return err
+		}
 	}
-	return group.Wait()
+	return mgr.Start(ctx)
+}
+
+// newManager sets up what the roles run on. They run where the agent leads.
+func (o *Options) newManager(ctx context.Context, spoke *rest.Config) (ctrl.Manager, error) {
+	address := func(a string) string {
+		if a == "" {
+			return "0"
+		}
+		return a
+	}
+	mgr, err := ctrl.NewManager(spoke, manager.Options{
+		Scheme:                        registration.Scheme,
+		Metrics:                       metricsserver.Options{BindAddress: address(o.MetricsAddress)},
+		HealthProbeBindAddress:        address(o.HealthAddress),
+		LeaderElection:                o.LeaderElection,
+		LeaderElectionID:              o.leaseName(),
+		LeaderElectionNamespace:       o.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the agent: %w", err)
+	}
+	if o.LeaderElection {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: o.Namespace}}
+		err := mgr.GetAPIReader().Get(ctx, client.ObjectKeyFromObject(namespace), namespace)
+		if apierrors.IsNotFound(err) {
+			err = client.IgnoreAlreadyExists(mgr.GetClient().Create(ctx, namespace))
+		}
+		if err != nil && !apierrors.IsForbidden(err) {
+			return nil, fmt.Errorf("elect a leader: namespace %s: %w; create it, name another with --namespace, or run one agent with --leader-elect=false", namespace.Name, err)
+		}
+	}
+	return mgr, mgr.AddHealthzCheck("ping", healthz.Ping)
+}
+
+// leaseName is the same for the replicas of one agent, and differs between agents for two hubs on one cluster.
+func (o *Options) leaseName() string {
+	host := ""
+	for _, file := range []string{o.BootstrapKubeconfig, o.hubKubeconfig()} {
+		if config, err := clientcmd.BuildConfigFromFlags("", file); file != "" && err == nil {
+			host = config.Host
+			break
+		}
+	}
+	return "klusterlet-" + strings.Join(o.Roles, "-") + "-" + registration.HubHash(host)[:10]
+}
+
+// ready makes the agent ready when a role works. One that waits to lead is ready too: nobody sends it requests, and a rollout of
+// two replicas must come to its end.
+func ready(mgr ctrl.Manager, role string, works func() bool) error {
+	return mgr.AddReadyzCheck(role, func(*http.Request) error {
+		select {
+		case <-mgr.Elected(): // closed from the start without leader election
+		default:
+			return nil
+		}
+		if !works() {
+			return fmt.Errorf("role %s has not started yet", role)
+		}
+		return nil
+	})
 }
 
 func (o *Options) spoke() (*rest.Config, error) {
 	var config *rest.Config
 	var err error
-	if o.Kubeconfig != "" {
-		config, err = clientcmd.BuildConfigFromFlags("", o.Kubeconfig)
+	if o.SpokeKubeconfig != "" {
+		config, err = clientcmd.BuildConfigFromFlags("", o.SpokeKubeconfig)
 	} else {
 		config, err = rest.InClusterConfig()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reach the managed cluster: %w; name its kubeconfig with --kubeconfig", err)
+		return nil, fmt.Errorf("reach the managed cluster: %w; name its kubeconfig with --spoke-kubeconfig", err)
 	}
 	config.QPS = -1
 	config.UserAgent = "muster-klusterlet/" + version
@@ -140,18 +174,27 @@ func (o *Options) registration(spoke *rest.Config) (*registration.Agent, error) 
 		secret = client.ObjectKey{Namespace: namespace, Name: name}
 	}
 	return &registration.Agent{
-		Cluster: spoke, BootstrapKubeconfig: o.BootstrapKubeconfig, HubDir: o.HubDir, HubSecret: secret,
+		Version: version, Cluster: spoke, BootstrapKubeconfig: o.BootstrapKubeconfig, HubDir: o.HubDir, HubSecret: secret,
 		ClusterName: o.ClusterName, AgentName: o.AgentID, ExternalServerURLs: o.ExternalServerURLs,
 		ClusterAnnotations: o.ClusterAnnotations, CertificateSeconds: o.CertificateSeconds,
+		MaxCustomClaims: o.MaxCustomClaims, ReservedClaimSuffixes: o.ReservedClaimSuffixes,
 		Periods: registration.Periods{Health: o.HealthPeriod},
 	}, nil
 }
 
+func (o *Options) hubKubeconfig() string {
+	if o.HubKubeconfig != "" {
+		return o.HubKubeconfig
+	}
+	return filepath.Join(o.HubDir, "kubeconfig")
+}
+
 // joined reads the way to the hub that another registration agent has left in the folder.
 func (o *Options) joined(context.Context) (registration.HubConfig, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", filepath.Join(o.HubDir, "kubeconfig"))
+	config, err := clientcmd.BuildConfigFromFlags("", o.hubKubeconfig())
 	if err != nil {
-		return registration.HubConfig{}, fmt.Errorf("role %s alone wants the hub's kubeconfig in --hub-kubeconfig-dir: %w", roleWork, err)
+		return registration.HubConfig{}, fmt.Errorf("role %s without %s wants the hub's kubeconfig, in --hub-kubeconfig-dir or as --hub-kubeconfig: %w",
+			roleWork, roleRegistration, err)
 	}
 	name := func(given, file string) string {
 		if given != "" {
@@ -167,13 +210,13 @@ func (o *Options) joined(context.Context) (registration.HubConfig, error) {
 		Config: config, Cluster: name(o.ClusterName, "cluster-name"), Agent: name(o.AgentID, "agent-name"), Hash: registration.HubHash(config.Host),
 	}
 	if hub.Cluster == "" {
-		return hub, fmt.Errorf("role %s alone wants --cluster-name, or the file cluster-name in %s", roleWork, o.HubDir)
+		return hub, fmt.Errorf("role %s without %s wants --spoke-cluster-name, or the file cluster-name in %s", roleWork, roleRegistration, o.HubDir)
 	}
 	return hub, nil
 }
 
 // work applies works as soon as there is a way to the hub.
-func (o *Options) work(ctx context.Context, spoke *rest.Config, wait func(context.Context) (registration.HubConfig, error)) error {
+func (o *Options) work(ctx context.Context, spoke *rest.Config, wait func(context.Context) (registration.HubConfig, error), serving func()) error {
 	hub, err := wait(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -189,7 +232,9 @@ func (o *Options) work(ctx context.Context, spoke *rest.Config, wait func(contex
 	}
 	agent := &work.Agent{
 		Hub: hub.Config, Spoke: spoke, ClusterName: hub.Cluster, HubHash: hub.Hash, AgentID: o.AgentID,
-		StatusInterval: o.StatusInterval, SyncInterval: o.SyncInterval, EvictionGracePeriod: o.EvictionGrace, EvictionAllowed: allowed,
+		StatusInterval: o.StatusInterval, SyncInterval: o.SyncInterval, ResyncInterval: o.ResyncInterval,
+		EvictionGracePeriod: o.EvictionGrace, EvictionAllowed: allowed, RawFeedback: o.enabled(rawFeedback), Serving: serving,
+		MaxRawFeedback: o.MaxJSONRawLength, MaxFeedbackWatch: o.MaxFeedbackWatch,
 	}
 	return agent.Run(ctx)
 }

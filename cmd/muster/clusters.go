@@ -16,7 +16,6 @@ import (
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
-	"github.com/muster-io/muster/internal/embedded"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/work"
@@ -107,57 +106,6 @@ func acceptedLine(name string, a cluster.Acceptance) string {
 		return fmt.Sprintf("%s; its agent has not asked yet, and is let in by itself when it asks as %s", text, a.Identity)
 	}
 	return fmt.Sprintf("%s; its agent has not asked yet: muster accept %s again when it has", text, name)
-}
-
-func joinCommand(c *cli) *cobra.Command {
-	var file, managed string
-	cmd := &cobra.Command{
-		Use:   "join CLUSTER",
-		Short: "Write the kubeconfig with which a cluster's agent may join the hub, and say how to start the agent",
-		Long: "Makes the service account join-CLUSTER on the hub, which may do nothing but ask to join, and writes a kubeconfig with a\n" +
-			"token of it that is good for a day. A cluster that the fleet repository names with that identity is let in by itself:\n\n" +
-			"  metadata:\n    annotations: {muster.dev/join-identity: \"system:serviceaccount:muster-system:join-CLUSTER\"}\n\n" +
-			"The others wait for muster accept CLUSTER.",
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name := args[0]
-			if problem := fleet.WrongClusterName(name); problem != "" {
-				return fmt.Errorf("cluster name %q: %s", name, problem)
-			}
-			config, err := c.hubConfig()
-			if err != nil {
-				return err
-			}
-			if file == "" {
-				file = name + ".bootstrap.kubeconfig"
-			}
-			if err := embedded.Bootstrap(cmd.Context(), config, name, file); err != nil {
-				return fmt.Errorf("make the identity that %s joins with: %w", name, err)
-			}
-			start := []string{"klusterlet", "--install", "--cluster-name", name, "--bootstrap-kubeconfig", file, "--hub-kubeconfig-dir", name + ".hub"}
-			if managed != "" {
-				start = append(start, "--kubeconfig", managed)
-			}
-			answer := map[string]any{"cluster": name, "bootstrapKubeconfig": file, "identity": embedded.JoinIdentity(name), "command": start}
-			return c.print(answer, func(p *printer) {
-				p.linef("wrote %s: good for a day, for joining only, as %s", file, embedded.JoinIdentity(name))
-				p.line("start the agent where it reaches the cluster" + whenInside(managed) + ":")
-				p.line("  " + strings.Join(start, " "))
-				p.linef("then, unless the fleet repository names %s with this identity:", name)
-				p.linef("  muster accept %s", name)
-			})
-		},
-	}
-	cmd.Flags().StringVar(&file, "out", "", "file to write (default CLUSTER.bootstrap.kubeconfig)")
-	cmd.Flags().StringVar(&managed, "cluster-kubeconfig", "", "kubeconfig of the managed cluster, for the command that is printed")
-	return cmd
-}
-
-func whenInside(managed string) string {
-	if managed == "" {
-		return " (in a pod of it, or with --kubeconfig)"
-	}
-	return ""
 }
 
 func detachCommand(c *cli) *cobra.Command {

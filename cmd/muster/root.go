@@ -61,6 +61,7 @@ var commands = []func(*cli) *cobra.Command{
 	validateCommand, renderCommand, diffCommand, worldCommand,
 	statusCommand, driftCommand, whyCommand, waitCommand,
 	approveCommand, acceptCommand, joinCommand, detachCommand,
+	hubCommand, doctorCommand,
 	upCommand, downCommand, demoCommand, versionCommand,
 }
 
@@ -74,15 +75,4 @@ func (c *cli) checkOutput(cmd *cobra.Command) error {
 		return fmt.Errorf("output %q is not one of %s", c.output, strings.Join(formats, ", "))
 	}
 	return nil
-}
-
-func versionCommand(c *cli) *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return c.print(map[string]string{"version": version}, func(p *printer) { p.line(version) })
-		},
-	}
 }

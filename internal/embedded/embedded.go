@@ -293,8 +293,9 @@ func (f *Fleet) bootstrapFile(name string) string {
 // StartAgent starts a cluster's klusterlet, or starts it again.
 func (f *Fleet) StartAgent(name string) error {
 	args := []string{
-		"--kubeconfig", ClusterKubeconfig(f.Dir, name), "--bootstrap-kubeconfig", f.bootstrapFile(name),
-		"--hub-kubeconfig-dir", filepath.Join(f.Dir, "agents", name, "hub"), "--cluster-name", name, "--install",
+		"--spoke-kubeconfig", ClusterKubeconfig(f.Dir, name), "--bootstrap-kubeconfig", f.bootstrapFile(name),
+		"--hub-kubeconfig-dir", filepath.Join(f.Dir, "agents", name, "hub"), "--spoke-cluster-name", name, "--install",
+		"--leader-elect=false", // it is the only one, and need not wait for the Lease of one that died
 	}
 	if f.StatusInterval > 0 {
 		args = append(args, "--status-interval", f.StatusInterval.String())
@@ -318,29 +319,38 @@ func JoinIdentity(cluster string) string {
 // tokenSeconds is how long the token of a bootstrap kubeconfig is good.
 const tokenSeconds = 24 * 60 * 60
 
-// Bootstrap writes a kubeconfig with which an agent may join the hub under a cluster's name: that of the service account
-// join-<cluster>, with a token for a day.
-func Bootstrap(ctx context.Context, config *rest.Config, cluster, file string) error {
+// JoinToken makes the service account join-<cluster> on the hub, which may do nothing but ask to join, and gives a token of it
+// that is good for a day.
+func JoinToken(ctx context.Context, config *rest.Config, cluster string) (string, error) {
 	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return err
+		return "", err
 	}
 	account := "join-" + cluster
 	if err := serviceAccount(ctx, clients, account); err != nil {
-		return err
+		return "", err
 	}
 	if err := bind(ctx, clients, "muster-"+account, registration.BootstrapRole, account); err != nil {
-		return err
+		return "", err
 	}
 	seconds := int64(tokenSeconds)
 	token, err := clients.CoreV1().ServiceAccounts(SystemNamespace).CreateToken(ctx, account, &authenticationv1.TokenRequest{
 		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		return fmt.Errorf("make a token for %s: %w", account, err)
+		return "", fmt.Errorf("make a token for %s: %w", account, err)
+	}
+	return token.Status.Token, nil
+}
+
+// Bootstrap writes a kubeconfig with which an agent may join the hub under a cluster's name.
+func Bootstrap(ctx context.Context, config *rest.Config, cluster, file string) error {
+	token, err := JoinToken(ctx, config, cluster)
+	if err != nil {
+		return err
 	}
 	joining := rest.AnonymousClientConfig(config)
-	joining.BearerToken = token.Status.Token
+	joining.BearerToken = token
 	data, err := controlplane.Kubeconfig("hub", joining)
 	if err != nil {
 		return err

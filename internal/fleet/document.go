@@ -1,15 +1,11 @@
 package fleet
 
 import (
-	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/muster-io/muster/api/crds"
@@ -25,41 +21,62 @@ type document struct {
 	file  string
 	line  int
 	lines map[string]int
-	// indexed is what the paths in lines take.
-	indexed int
 	// twice is the path of a field that stands there twice.
 	twice  string
 	object map[string]any
-	err    error
+	err    *YAMLError
 }
 
 // parseFile reads the documents of a file that name themselves by apiVersion and kind. The documents before a syntax error
 // are returned with it.
 func parseFile(file string, data []byte) ([]document, error) {
 	var documents []document
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	for {
-		var node yaml.Node
-		err := decoder.Decode(&node)
-		if errors.Is(err, io.EOF) {
-			return documents, nil
+	for _, part := range splitYAML(endLine(string(data))) {
+		read, err := part.read()
+		if err == nil {
+			for _, y := range read {
+				d, err := newDocument(file, y)
+				if err != nil {
+					return documents, err
+				}
+				if d != nil {
+					documents = append(documents, *d)
+				}
+			}
+			continue
 		}
-		if err != nil {
-			return documents, err
-		}
-		if len(node.Content) == 0 || !namesItself(node.Content[0]) {
+		root := part.node()
+		if root != nil && !namesItself(root) {
 			continue // values and other data
 		}
-		d := document{file: file, line: node.Content[0].Line, lines: map[string]int{}}
-		if expands(&node) {
-			return documents, atLine(d.line, ErrExpands)
+		var problem *YAMLError
+		if root == nil || errors.Is(err, ErrExpands) || errors.Is(err, ErrDocument) || !errors.As(err, &problem) {
+			return documents, err
 		}
-		if d.index(node.Content[0], ""); d.indexed > maxIndexed {
-			return documents, atLine(d.line, errPaths)
-		}
-		d.decode(node.Content[0])
-		documents = append(documents, d)
+		documents = append(documents, document{file: file, line: part.Line, err: problem})
 	}
+	return documents, nil
+}
+
+// newDocument reads a document, nil if it does not name itself. Of a field that stands there twice the last one counts, so that
+// it is known which object the repository names, although it is not applied.
+func newDocument(file string, y YAML) (*document, error) {
+	var object any
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(y.JSON, &object); err != nil {
+		return nil, yamlError(y.Line, err)
+	}
+	table, _ := object.(map[string]any)
+	_, hasVersion := table["apiVersion"]
+	_, hasKind := table["kind"]
+	if !hasVersion && !hasKind {
+		return nil, nil // values and other data
+	}
+	d := &document{file: file, line: y.Line, object: table}
+	var err error
+	if d.lines, d.twice, err = y.Lines(); err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 func namesItself(node *yaml.Node) bool {
@@ -74,103 +91,9 @@ func namesItself(node *yaml.Node) bool {
 	return false
 }
 
-// maxIndexed is how much the paths of a document's fields may take: each repeats those that it is below.
-const maxIndexed = 32 << 20
-
-var errPaths = errors.New("the paths of its fields are far longer than it is: nest less, under shorter names")
-
-// atLine is an error in which lineIn finds the line.
-func atLine(line int, err error) error { return fmt.Errorf("line %d: %w", line, err) }
-
-// note keeps the line of a field, while there is room for it.
-func (d *document) note(name string, line int) bool {
-	d.indexed += len(name) + 64
-	d.lines[name] = line
-	return d.indexed <= maxIndexed
-}
-
-// index notes the line of every field, and the first field that stands there twice.
-func (d *document) index(node *yaml.Node, at string) {
-	switch node.Kind {
-	case yaml.AliasNode:
-		d.index(node.Alias, at)
-	case yaml.MappingNode:
-		seen := map[string]bool{}
-		for i := 0; i+1 < len(node.Content); i += 2 {
-			key := node.Content[i]
-			name := joinPath(at, key.Value)
-			if seen[key.Value] && d.twice == "" {
-				d.twice = name
-			}
-			seen[key.Value] = true
-			if !d.note(name, key.Line) {
-				return
-			}
-			d.index(node.Content[i+1], name)
-		}
-	case yaml.SequenceNode:
-		for i, item := range node.Content {
-			name := fmt.Sprintf("%s[%d]", at, i)
-			if !d.note(name, item.Line) {
-				return
-			}
-			d.index(item, name)
-		}
-	}
-}
-
-func joinPath(at, name string) string {
-	if at == "" {
-		return name
-	}
-	return at + "." + name
-}
-
-// decode turns the node into the plain values that JSON has. Of a field that stands there twice the last one counts here, so
-// that the object is known to be there although it is not taken.
-func (d *document) decode(node *yaml.Node) {
-	if d.twice != "" {
-		dropTwins(node, map[*yaml.Node]bool{})
-	}
-	var plain map[string]any
-	if d.err = node.Decode(&plain); d.err != nil {
-		return
-	}
-	data, err := json.Marshal(plain)
-	if err != nil {
-		d.err = err
-		return
-	}
-	d.err = kjson.UnmarshalCaseSensitivePreserveInts(data, &d.object)
-}
-
 // ambiguous: the fields that name the object stand there twice, so that it may be either.
 func (d *document) ambiguous() bool {
 	return d.twice == "apiVersion" || d.twice == "kind" || strings.HasPrefix(d.twice, "metadata")
-}
-
-// dropTwins removes the first of two equal keys, everywhere below a node.
-func dropTwins(node *yaml.Node, seen map[*yaml.Node]bool) {
-	if seen[node] {
-		return
-	}
-	seen[node] = true
-	if node.Kind == yaml.MappingNode {
-		last := map[string]int{}
-		for i := 0; i+1 < len(node.Content); i += 2 {
-			last[node.Content[i].Value] = i
-		}
-		var kept []*yaml.Node
-		for i := 0; i+1 < len(node.Content); i += 2 {
-			if last[node.Content[i].Value] == i {
-				kept = append(kept, node.Content[i], node.Content[i+1])
-			}
-		}
-		node.Content = kept
-	}
-	for _, child := range node.Content {
-		dropTwins(child, seen)
-	}
 }
 
 // sources are the folders and files that an Application names as its content, up to the first expression.
@@ -225,7 +148,9 @@ func (d *document) key() ObjectKey {
 func (d *document) definition() (Definition, int, error) {
 	out := Definition{File: d.file, Line: d.line, lines: d.lines}
 	if d.err != nil {
-		return out, 0, d.fault("", plainYAMLError(d.err))
+		f := d.fault("", d.err.Message)
+		f.Line = d.err.Line
+		return out, 0, f
 	}
 	out.Key = d.key()
 	if d.twice != "" {
@@ -324,34 +249,4 @@ func fieldIn(err error) string {
 	return ""
 }
 
-var (
-	fieldOfGo  = regexp.MustCompile(`Go struct field \w+\.(\S+) of type`)
-	lineInYAML = regexp.MustCompile(`line (\d+)`)
-)
-
-// lineIn is the line that a YAML error names, or 0.
-func lineIn(err error) int {
-	m := lineInYAML.FindStringSubmatch(err.Error())
-	if m == nil {
-		return 0
-	}
-	n, _ := strconv.Atoi(m[1])
-	if parserError.MatchString(err.Error()) {
-		n++ // the parser counts from 0, the scanner from 1
-	}
-	return n
-}
-
-var parserError = regexp.MustCompile(`did not find expected (<document start>|<stream-start>|'-' indicator|key|node content|',' or)`)
-
-// plainYAMLError is the error without the names of libraries and without values.
-func plainYAMLError(err error) string {
-	text := err.Error()
-	for _, prefix := range []string{"error converting YAML to JSON: ", "error unmarshaling JSON: ", "while decoding JSON: ", "json: ", "yaml: "} {
-		text = strings.TrimPrefix(text, prefix)
-	}
-	first, _, _ := strings.Cut(text, "\n")
-	first = lineInYAML.ReplaceAllString(first, "")
-	first = strings.TrimPrefix(first, ": ")
-	return cmp.Or(strings.TrimSpace(first), "does not parse")
-}
+var fieldOfGo = regexp.MustCompile(`Go struct field \w+\.(\S+) of type`)

@@ -22,14 +22,15 @@ const (
 
 var (
 	// ErrExpands is the error of YAML that becomes far larger than it is.
-	ErrExpands  = errors.New("its aliases make it far larger than it is, or a map of it has too many fields: write less of them")
-	errDocument = fmt.Errorf("a document is larger than %d MiB: split it", maxDocument>>20)
+	ErrExpands = errors.New("its aliases make it far larger than it is, or a map of it has too many fields: write less of them")
+	// ErrDocument is the error of a document that no API server takes.
+	ErrDocument = fmt.Errorf("a document is larger than %d MiB: split it", maxDocument>>20)
 )
 
 // DocumentFits tells whether one YAML document may be parsed.
 func DocumentFits(data []byte) error {
 	if len(data) > maxDocument {
-		return errDocument
+		return ErrDocument
 	}
 	return AliasesFit(data)
 }

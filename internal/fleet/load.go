@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
-	"sigs.k8s.io/yaml"
+	kjson "sigs.k8s.io/json"
 )
 
 // ConfigurationFile is the file at the root of a fleet repository that says where definitions are.
@@ -70,15 +70,11 @@ func (l *loader) roots() []string {
 	}
 	var config musterv1alpha1.FleetConfiguration
 	if err == nil {
-		if err = DocumentFits(data); err != nil {
-			err = atLine(1, err)
-		}
-	}
-	if err == nil {
-		err = yaml.UnmarshalStrict(data, &config)
+		err = readConfiguration(data, &config)
 	}
 	if err != nil {
-		l.absent(Fault{Reason: FileMalformed, ActionRequiredBy: User, File: ConfigurationFile, Line: lineIn(err), Message: plainYAMLError(err), Err: err})
+		f := Fault{Reason: FileMalformed, ActionRequiredBy: User, File: ConfigurationFile, Line: lineOf(err), Message: messageOf(err), Err: err}
+		l.absent(f)
 		return DefaultPaths
 	}
 	if config.Kind != "FleetConfiguration" || config.APIVersion != musterv1alpha1.GroupVersion.String() {
@@ -106,6 +102,55 @@ func (l *loader) roots() []string {
 	}
 	slices.Sort(roots)
 	return slices.Compact(roots)
+}
+
+// readConfiguration reads the one document of muster.yaml strictly.
+func readConfiguration(data []byte, config *musterv1alpha1.FleetConfiguration) error {
+	documents, err := ReadYAML(string(data))
+	if err != nil {
+		return err
+	}
+	if len(documents) != 1 {
+		return &YAMLError{Line: 1, Message: fmt.Sprintf("holds %d documents: one FleetConfiguration is wanted", len(documents))}
+	}
+	y := documents[0]
+	lines, twice, err := y.Lines()
+	if err != nil {
+		return err
+	}
+	if twice != "" {
+		return &YAMLError{Line: lines[twice], Message: fmt.Sprintf("field %q is there twice: keep one", twice)}
+	}
+	problems, err := kjson.UnmarshalStrict(y.JSON, config)
+	if err == nil && len(problems) > 0 {
+		err = problems[0]
+	}
+	if err == nil {
+		return nil
+	}
+	field := fieldIn(err)
+	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
+		field = m[1]
+	}
+	at := Definition{Line: y.Line, lines: lines}
+	return &YAMLError{Line: at.LineOf(field), Message: strings.TrimPrefix(err.Error(), "json: ")}
+}
+
+// lineOf is the line of an error about YAML, 0 for another error.
+func lineOf(err error) int {
+	var y *YAMLError
+	if errors.As(err, &y) {
+		return y.Line
+	}
+	return 0
+}
+
+func messageOf(err error) string {
+	var y *YAMLError
+	if errors.As(err, &y) {
+		return y.Message
+	}
+	return err.Error()
 }
 
 // walk reads the definition files below a folder, in the order of their names.
@@ -176,8 +221,8 @@ func (l *loader) read(file string) {
 	}
 	if err != nil {
 		l.faults = append(l.faults, Fault{
-			Reason: FileMalformed, ActionRequiredBy: User, File: file, Line: lineIn(err),
-			Message: plainYAMLError(err) + "; nothing is pruned until the file can be read", Err: err,
+			Reason: FileMalformed, ActionRequiredBy: User, File: file, Line: lineOf(err),
+			Message: messageOf(err) + "; nothing is pruned until the file can be read", Err: err,
 		})
 	}
 }

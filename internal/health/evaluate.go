@@ -46,18 +46,37 @@ var wellKnown = map[string]workv1.ConditionRule{
 //	ConditionRuleEvaluated       True      every expression is true; also with none
 //	ConditionRuleEvaluated       False     an expression is false
 //	ConditionRuleExpressionError False     an expression does not compile, fails, costs too much or is no bool
-//	ConditionRuleInvalid         Unknown   a type that does not exist, or WellKnownConditions for a kind without
+//	ConditionRuleInvalid         Unknown   a type that does not exist
+//
+// A rule WellKnownConditions for a kind or a condition that has none gives no condition: then the second result is false.
 //
 // The message is the rule's messageExpression, else its message, else "Manifest is <condition>". A message expression
 // that fails puts its error there and leaves the status.
-func Evaluate(rule workv1.ConditionRule, obj *unstructured.Unstructured) metav1.Condition {
-	rule, err := resolve(rule, obj)
-	if err != nil {
+func Evaluate(rule workv1.ConditionRule, obj *unstructured.Unstructured) (metav1.Condition, bool) {
+	switch rule.Type {
+	case workv1.CelConditionExpressionsType:
+		return evaluateRule(rule, obj), true
+	case workv1.WellKnownConditionsType:
+		known, ok := wellKnown[obj.GetAPIVersion()+"/"+obj.GetKind()]
+		if !ok || known.Condition != rule.Condition {
+			return metav1.Condition{}, false
+		}
+		if rule.Message != "" {
+			known.Message = rule.Message // the expression that is known for the kind still wins, as in OCM
+		}
+		if rule.MessageExpression != "" {
+			known.MessageExpression = rule.MessageExpression
+		}
+		return evaluateRule(known, obj), true
+	default:
 		return metav1.Condition{
 			Type: rule.Condition, Status: metav1.ConditionUnknown,
-			Reason: workv1.ReasonConditionRuleInvalid, Message: err.Error(),
-		}
+			Reason: workv1.ReasonConditionRuleInvalid, Message: "no such type of condition rule: " + string(rule.Type),
+		}, true
 	}
+}
+
+func evaluateRule(rule workv1.ConditionRule, obj *unstructured.Unstructured) metav1.Condition {
 	condition := metav1.Condition{Type: rule.Condition, Status: metav1.ConditionFalse, Reason: workv1.ReasonConditionRuleEvaluated}
 	holds, err := allTrue(rule.CelExpressions, obj)
 	if err != nil {
@@ -69,31 +88,6 @@ func Evaluate(rule workv1.ConditionRule, obj *unstructured.Unstructured) metav1.
 	}
 	condition.Message = messageOf(rule, obj, holds)
 	return condition
-}
-
-// resolve turns WellKnownConditions into CEL; what the rule itself says of condition and message wins.
-func resolve(rule workv1.ConditionRule, obj *unstructured.Unstructured) (workv1.ConditionRule, error) {
-	switch rule.Type {
-	case workv1.CelConditionExpressionsType:
-		return rule, nil
-	case workv1.WellKnownConditionsType:
-		known, ok := wellKnown[obj.GetAPIVersion()+"/"+obj.GetKind()]
-		if !ok {
-			return rule, fmt.Errorf("no conditions are known for %s %s", obj.GetAPIVersion(), obj.GetKind())
-		}
-		if rule.Condition != "" {
-			known.Condition = rule.Condition
-		}
-		if rule.Message != "" {
-			known.Message = rule.Message // the expression that is known for the kind still wins, as in OCM
-		}
-		if rule.MessageExpression != "" {
-			known.MessageExpression = rule.MessageExpression
-		}
-		return known, nil
-	default:
-		return rule, fmt.Errorf("no such type of condition rule: %s", rule.Type)
-	}
 }
 
 func allTrue(expressions []string, obj *unstructured.Unstructured) (bool, error) {

@@ -228,7 +228,7 @@ func TestRulesSayWhatOfSays(t *testing.T) {
 			obj := parse(t, row.object)
 			reported := []metav1.Condition{{Type: workv1.ManifestAvailable, Status: metav1.ConditionTrue}}
 			for _, rule := range Rules(keyOf(obj)) {
-				c := Evaluate(rule, obj)
+				c, _ := Evaluate(rule, obj)
 				if c.Reason != workv1.ReasonConditionRuleEvaluated {
 					t.Fatalf("%s: %s %s", c.Type, c.Reason, c.Message)
 				}
@@ -340,9 +340,10 @@ func TestEvaluate(t *testing.T) {
 		"well known job": {"a failed job is complete, too", workv1.ConditionRule{Condition: "Complete", Type: workv1.WellKnownConditionsType},
 			of("batch/v1", "Job", conditions(`{type: Failed, status: "True"}`)),
 			metav1.Condition{Type: "Complete", Status: "True", Reason: "ConditionRuleEvaluated", Message: "Job is finished"}},
-		"not well known": {"only Job and Pod are", workv1.ConditionRule{Condition: "Complete", Type: workv1.WellKnownConditionsType},
-			of("v1", "Service", ""),
-			metav1.Condition{Type: "Complete", Status: "Unknown", Reason: "ConditionRuleInvalid", Message: "no conditions are known for v1 Service"}},
+		"not a well known kind": {"only Job and Pod are", workv1.ConditionRule{Condition: "Complete", Type: workv1.WellKnownConditionsType},
+			of("v1", "Service", ""), metav1.Condition{}},
+		"not a well known condition": {"only Complete is", workv1.ConditionRule{Condition: "Ready", Type: workv1.WellKnownConditionsType},
+			pod, metav1.Condition{}},
 		"libraries": {"the libraries of OCM's agent are there", cel("Fine",
 			`quantity("1Ki").isGreaterThan(quantity("1")) && ip("10.0.0.1").family() == 4 && [1, 2].sum() == 3 && "a,b".split(",").size() == 2 && isSemver("1.2.3")`), pod,
 			metav1.Condition{Type: "Fine", Status: "True", Reason: "ConditionRuleEvaluated", Message: "Manifest is Fine"}},
@@ -350,7 +351,7 @@ func TestEvaluate(t *testing.T) {
 			metav1.Condition{Type: "Odd", Status: "False", Reason: "ConditionRuleEvaluated", Message: "Manifest is not Odd"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := Evaluate(row.rule, parse(t, row.object))
+			got, _ := Evaluate(row.rule, parse(t, row.object))
 			if diff := cmp.Diff(row.want, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", row.why, diff)
 			}
@@ -367,7 +368,7 @@ func TestEvaluateIsBounded(t *testing.T) {
 	obj := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"n": numbers}}}
 	rule := workv1.ConditionRule{Condition: "Slow", Type: workv1.CelConditionExpressionsType,
 		CelExpressions: []string{"object.spec.n.all(a, object.spec.n.all(b, object.spec.n.all(c, a + b + c >= 0)))"}}
-	got := Evaluate(rule, obj)
+	got, _ := Evaluate(rule, obj)
 	if got.Reason != workv1.ReasonConditionRuleExpressionError {
 		t.Errorf("got %s %q, want the cost limit to stop it", got.Reason, got.Message)
 	}

@@ -34,6 +34,8 @@ type Heartbeat struct {
 	Reader client.Reader
 	// Holder names the process.
 	Holder string
+	// Version of the hub.
+	Version string
 	// HubCluster is the managed cluster that is the hub itself, "" when none is: plans depend on it. A process that makes no
 	// plans does not know, and writes nothing.
 	HubCluster *string
@@ -90,7 +92,7 @@ func (h *Heartbeat) beat(ctx context.Context) error {
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &h.Holder, LeaseDurationSeconds: &seconds, RenewTime: &now},
 	}
 	before := bare(lease)
-	lease.Annotations = map[string]string{}
+	lease.Annotations = map[string]string{musterv1alpha1.VersionAnnotation: h.Version}
 	if h.HubCluster != nil {
 		lease.Annotations[musterv1alpha1.HubClusterAnnotation] = *h.HubCluster
 	}

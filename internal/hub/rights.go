@@ -56,6 +56,12 @@ func Rights() []client.Object {
 			registration.Rule("", "serviceaccounts", "impersonate"),
 			registration.Rule("", "secrets", "get"),
 		}},
+		&rbacv1.Role{ObjectMeta: inSystem(Account), Rules: []rbacv1.PolicyRule{
+			registration.Rule("", "pods", "patch"), // the label of the leader
+		}},
+		&rbacv1.RoleBinding{
+			ObjectMeta: inSystem(Account), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: Account}, Subjects: []rbacv1.Subject{account},
+		},
 		&rbacv1.RoleBinding{ObjectMeta: inSystem(RepositoryRole), RoleRef: clusterRole(RepositoryRole), Subjects: []rbacv1.Subject{account}},
 	}
 }

@@ -34,14 +34,14 @@ type Works struct {
 
 // The indexes of Works.
 const (
-	byApplication = "application"
-	byCluster     = "cluster"
+	byOwner   = "owner"
+	byCluster = "cluster"
 )
 
 var workIndexers = toolscache.Indexers{
-	byApplication: func(o any) ([]string, error) {
-		if app := o.(*indexedWork).Application; app != "" {
-			return []string{app}, nil
+	byOwner: func(o any) ([]string, error) {
+		if owner := o.(*indexedWork).Owner; !owner.IsZero() {
+			return []string{owner.String()}, nil
 		}
 		return nil, nil
 	},
@@ -133,12 +133,12 @@ func (w *Works) All() []fleet.LiveWork {
 	return liveWorks(stored, len(stored), nil)
 }
 
-// Of are the works of one application, namespace/name, in no order.
-func (w *Works) Of(application string) []fleet.LiveWork { return w.by(byApplication, application, nil) }
+// Of are the works of one owner, in no order.
+func (w *Works) Of(owner fleet.Owner) []fleet.LiveWork { return w.by(byOwner, owner.String(), nil) }
 
-// On are the works of one application on one cluster.
-func (w *Works) On(cluster, application string) []fleet.LiveWork {
-	return w.by(byCluster, cluster, func(lw *fleet.LiveWork) bool { return lw.Application == application })
+// On are the works of one owner on one cluster.
+func (w *Works) On(cluster string, owner fleet.Owner) []fleet.LiveWork {
+	return w.by(byCluster, cluster, func(lw *fleet.LiveWork) bool { return lw.Owner == owner })
 }
 
 // Holding are the works on a cluster that hold an object, under any version of its kind.

@@ -80,14 +80,12 @@ func BenchmarkHelmProcess(b *testing.B) {
 func sameObjects(b *testing.B, ours []string, theirs []byte) {
 	b.Helper()
 	var names []string
-	for _, doc := range splitDocuments("helm", string(bytes.TrimSpace(theirs))) {
-		found, err := readDocument(doc)
-		if err != nil {
-			b.Fatal(err)
-		}
-		for _, o := range found {
-			names = append(names, fmt.Sprintf("%s shop/%s", o.gvk.Kind, o.name))
-		}
+	found, err := readRendered("helm", string(theirs))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, o := range found {
+		names = append(names, fmt.Sprintf("%s shop/%s", o.gvk.Kind, o.name))
 	}
 	slices.Sort(names)
 	if diff := cmp.Diff(names, slices.Sorted(slices.Values(ours))); diff != "" {

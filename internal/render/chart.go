@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/muster-io/muster/internal/fleet"
 	"helm.sh/helm/v4/pkg/chart/loader/archive"
@@ -22,10 +23,11 @@ import (
 
 // loadedChart is a chart as it is in the repository, never changed: each render works on a copy.
 type loadedChart struct {
-	key   string
-	dir   string // folder, or .tgz file, in the tree
-	chart *chart.Chart
-	root  *chartPlace
+	key      string
+	defaults func() map[string]any // all values that it has of its own
+	dir      string                // folder, or .tgz file, in the tree
+	chart    *chart.Chart
+	root     *chartPlace
 	// usesCapabilities is true when a template, or a value that is rendered as one, could look at the cluster's version or APIs.
 	usesCapabilities bool
 	// orderRuns is how often it is rendered again to see whether it depends on the order of a Go map.
@@ -40,11 +42,15 @@ type chartPlace struct {
 	children map[string]*chartPlace
 }
 
-// loadChart loads the chart of a source, once per content.
-func (r *Renderer) loadChart(tree fleet.Tree, s source) (*loadedChart, error) {
-	key := digestOf("chart", s.path, s.hash)
-	return remember(r.memo, "chart", key, func() (*loadedChart, int64, error) {
-		c, err := readChart(tree, s.path)
+// loadChart loads the chart at a path, once per content.
+func (l *Local) loadChart(tree fleet.Tree, dir string) (*loadedChart, error) {
+	hash, err := tree.Hash(dir)
+	if err != nil {
+		return nil, unreadable(dir, err)
+	}
+	key := digestOf("chart", dir, hash)
+	return remember(l.memo, "chart", key, func() (*loadedChart, int64, error) {
+		c, err := readChart(tree, dir)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -56,7 +62,7 @@ func (r *Renderer) loadChart(tree fleet.Tree, s source) (*loadedChart, error) {
 func readChart(tree fleet.Tree, dir string) (*loadedChart, error) {
 	c := &loadedChart{dir: dir, root: &chartPlace{path: dir}}
 	var err error
-	if strings.HasSuffix(dir, ".tgz") {
+	if isArchive(dir) {
 		c.root.archive = true
 		err = c.loadArchive(tree)
 	} else {
@@ -73,6 +79,7 @@ func readChart(tree fleet.Tree, dir string) (*loadedChart, error) {
 	}
 	sortDependencies(c.chart)
 	placeAliases(c.chart, c.root)
+	c.defaults = sync.OnceValue(func() map[string]any { return defaultsOf(c.chart) })
 	eachChart(c.chart, func(sub *chart.Chart) {
 		c.orderRuns = max(c.orderRuns, orderRunsOf(sub))
 		for _, file := range slices.Concat(sub.Templates, sub.Files) {
@@ -378,9 +385,7 @@ func sortDependencies(c *chart.Chart) {
 	c.SetDependencies(subs...)
 }
 
-// defaults are the chart's own values with those of its subcharts below their names.
-func (c *loadedChart) defaults() map[string]any { return defaultsOf(c.chart) }
-
+// defaultsOf are a chart's own values with those of its subcharts below their names.
 func defaultsOf(c *chart.Chart) map[string]any {
 	values := map[string]any{}
 	for _, sub := range c.Dependencies() {
@@ -390,17 +395,10 @@ func defaultsOf(c *chart.Chart) map[string]any {
 	return values
 }
 
-// readFile reads a file of the chart, for values files with the prefix chart:.
-func (c *loadedChart) readFile(tree fleet.Tree, name string) ([]byte, error) {
-	if !c.root.archive {
-		file := path.Join(c.dir, name)
-		if file != c.dir && !strings.HasPrefix(file, strings.TrimSuffix(c.dir, ".")) {
-			return nil, fs.ErrNotExist
-		}
-		return tree.ReadFile(file)
-	}
+// packedFile reads a file of a chart that is an archive, for values files with the prefix chart:.
+func (c *loadedChart) packedFile(name string) ([]byte, error) {
 	for _, file := range c.chart.Raw {
-		if file.Name == path.Clean(name) {
+		if file.Name == name {
 			return file.Data, nil
 		}
 	}

@@ -20,7 +20,6 @@ import (
 // output is what one run of a chart's templates gave.
 type output struct {
 	files map[string]string // by template, as Helm says its name
-	used  *chart.Chart      // with the subcharts that are on
 	calls int               // of random and time functions
 	err   error
 }
@@ -33,16 +32,21 @@ func (o output) same(other output) bool {
 	return o.err == nil && other.err == nil && maps.Equal(o.files, other.files)
 }
 
-// execute runs the chart's templates in Helm's engine.
-func (h helmRun) execute(d *draws) output {
-	used, top, err := h.prepare()
+// again executes the chart once more.
+func (h helmRun) again(d *draws) output {
+	p, err := h.prepare()
 	if err != nil {
 		return output{err: err}
 	}
+	return execute(p, d)
+}
+
+// execute runs the chart's templates in Helm's engine.
+func execute(p prepared, d *draws) output {
 	functions := d.functions()
 	functions["required"], functions["fail"] = required, refuse
-	files, err := engine.Engine{CustomTemplateFuncs: functions}.Render(used, top)
-	return output{files, used, d.calls, err}
+	files, err := engine.Engine{CustomTemplateFuncs: functions}.Render(p.chart, p.top)
+	return output{files, d.calls, err}
 }
 
 // refusal is what a chart says with required or fail.
@@ -61,22 +65,22 @@ func required(message string, value any) (any, error) {
 func refuse(message string) (string, error) { return "", &refusal{message} }
 
 // render renders the chart such that no random value and no time reaches the output, or says which call would bring one there.
-func (h helmRun) render() (map[string]string, *chart.Chart, error) {
-	got := h.execute(&draws{})
+func (h helmRun) render(first prepared) (map[string]string, error) {
+	got := execute(first, &draws{})
 	if got.calls > 0 || got.hasAddress() {
-		if other := h.execute(&draws{second: all}); !got.same(other) {
-			return nil, nil, h.notDeterministic(got, other)
+		if other := h.again(&draws{second: all}); !got.same(other) {
+			return nil, h.notDeterministic(got, other)
 		}
 	}
 	for range h.chart.orderRuns {
-		if other := h.execute(&draws{}); !got.same(other) {
-			return nil, nil, h.differs(got, other, "puts files of one base name together with AsConfig or AsSecrets, and Helm takes any of them: name them apart")
+		if other := h.again(&draws{}); !got.same(other) {
+			return nil, h.differs(got, other, "puts files of one base name together with AsConfig or AsSecrets, and Helm takes any of them: name them apart")
 		}
 	}
 	if got.err != nil {
-		return nil, nil, h.templateFault(got.err)
+		return nil, h.templateFault(got.err)
 	}
-	return got.files, got.used, nil
+	return got.files, nil
 }
 
 // manyRuns are so many that two files, of which Helm takes one by chance, both show.
@@ -119,9 +123,9 @@ func (h helmRun) notDeterministic(got, other output) error {
 	}
 	// Without the calls the output is got; with all of them it is not. In between is the first that makes the difference.
 	call := 1 + sort.Search(got.calls-1, func(n int) bool {
-		return !got.same(h.execute(&draws{second: n + 1}))
+		return !got.same(h.again(&draws{second: n + 1}))
 	})
-	located := h.execute(&draws{second: call - 1, stop: call})
+	located := h.again(&draws{second: call - 1, stop: call})
 	var drawn *drawnError
 	if !errors.As(located.err, &drawn) {
 		return h.chart.invalid("", "gives another result every time")

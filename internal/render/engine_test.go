@@ -1,8 +1,9 @@
 package render
 
 import (
+	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -168,17 +169,26 @@ func TestEngineIsHelmsForCharts(t *testing.T) {
 	t.Run("subcharts with values", func(t *testing.T) {
 		compareEngines(t, files(subchartsCompared), "parent", "cache: {size: 9}\nglobal: {team: other, more: 1}\njobs: {shared: {depth: 1}}\nunused: {enabled: true}")
 	})
-	charts, err := filepath.Glob("../../examples/fleet-repo/charts/*")
-	if err != nil || len(charts) == 0 {
-		t.Fatalf("no example charts: %v", err)
+	found := 0
+	for _, pattern := range []string{"charts/*", "*/charts/*", "*/*/charts/*", "*/*/*/charts/*"} { // of the repository
+		charts, err := fs.Glob(repository, pattern+"/Chart.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range charts {
+			found++
+			t.Run(file, func(t *testing.T) {
+				compareTrees(t, fleet.TreeOf(repository), path.Dir(file), "replicas: 3\ndomain: example.com")
+			})
+		}
 	}
-	for _, dir := range charts {
-		name := filepath.Base(dir)
-		t.Run(name, func(t *testing.T) {
-			compareTrees(t, fleet.TreeOf(os.DirFS("../../examples/fleet-repo")), "charts/"+name, "replicas: 3\ndomain: example.com")
-		})
+	if found < 3 {
+		t.Errorf("%d charts of this repository were found", found)
 	}
 }
+
+// repository is this one.
+var repository = os.DirFS("../..")
 
 const subchartsCompared = `
 -- parent/Chart.yaml --
@@ -259,19 +269,19 @@ func compareTrees(t *testing.T, tree fleet.Tree, dir, values string) {
 		t.Fatal(err)
 	}
 	run := helmRun{
-		chart: c, values: &merged{values: table}, capabilities: capabilities,
+		local: NewLocal(1<<20, DefaultOutput), chart: c, values: &merged{values: table}, capabilities: capabilities,
 		release: common.ReleaseOptions{Name: "rel", Namespace: "ns", Revision: 1, IsInstall: true},
 	}
-	theirChart, theirValues, err := run.prepare()
+	theirs, err := run.prepare()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, theirs := engine.Engine{}.Render(theirChart, theirValues)
-	got := run.execute(&draws{})
-	if (theirs == nil) != (got.err == nil) {
-		t.Fatalf("Helm: %v\nours: %v", theirs, got.err)
+	want, problem := engine.Engine{}.Render(theirs.chart, theirs.top)
+	got := run.again(&draws{})
+	if (problem == nil) != (got.err == nil) {
+		t.Fatalf("Helm: %v\nours: %v", problem, got.err)
 	}
-	if theirs != nil {
+	if problem != nil {
 		return
 	}
 	if diff := cmp.Diff(want, got.files); diff != "" {

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -8,7 +9,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"sync"
 
 	"github.com/muster-io/muster/internal/fleet"
 	"helm.sh/helm/v4/pkg/chart/common"
@@ -24,8 +24,9 @@ import (
 // helmVersion is what charts see as .Capabilities.HelmVersion.
 const helmVersion = "v4.3.0"
 
-// helmRun is one render of one chart, without anything that differs between clusters that get the same.
+// helmRun is one render of one chart.
 type helmRun struct {
+	local        *Local
 	chart        *loadedChart
 	values       *merged
 	release      common.ReleaseOptions
@@ -33,70 +34,55 @@ type helmRun struct {
 	hooks        musterv1alpha1.HookPolicy
 }
 
-// helmJob prepares the render of a chart: loads it, merges and checks the values, and finds out which facts it uses.
-func (r *Renderer) helmJob(in Input, resolved *Resolved, s source) (job, error) {
-	c, err := r.loadChart(in.Tree, s)
+// helm renders a chart: loads it, merges and checks the values, executes the templates and reads what they give.
+func (l *Local) helm(job Job, host Host) (*Rendered, error) {
+	c, err := l.loadChart(host, job.Path)
 	if err != nil {
-		return job{}, err
+		return nil, err
 	}
-	layers, err := r.layersOf(in, resolved, c)
+	values, err := l.mergeLayers(c, job.Layers)
 	if err != nil {
-		return job{}, err
+		return nil, err
 	}
-	values, err := r.mergeLayers(c, layers)
-	if err != nil {
-		return job{}, err
+	apis := kubernetesAPIs() // the same for all, so that nothing of one cluster can reach another
+	wants := c.chart.Metadata.KubeVersion
+	if wants != "" || c.usesCapabilities || usesCapabilities(job.Layers) {
+		apis = host.APIs()
 	}
-	apis := in.apis()
-	if wants := c.chart.Metadata.KubeVersion; wants != "" && !chartutil.IsCompatibleRange(wants, apis.KubernetesVersion) {
-		return job{}, c.invalid("Chart.yaml", fmt.Sprintf("the chart wants Kubernetes %s and the cluster has %s", wants, apis.KubernetesVersion))
+	if wants != "" && !chartutil.IsCompatibleRange(wants, apis.KubernetesVersion) {
+		return nil, c.invalid("Chart.yaml", fmt.Sprintf("the chart wants Kubernetes %s and the cluster has %s", wants, apis.KubernetesVersion))
 	}
-	run := helmRun{chart: c, values: values, hooks: musterv1alpha1.HooksRefuse, release: common.ReleaseOptions{
-		Name: in.Application.Name, Namespace: namespaceOf(resolved.Application), Revision: 1, IsInstall: true,
+	run := helmRun{local: l, chart: c, values: values, hooks: job.Hooks, release: common.ReleaseOptions{
+		Name: job.Release, Namespace: job.Namespace, Revision: 1, IsInstall: true,
 	}}
-	if helm := resolved.Application.Spec.Helm; helm != nil {
-		if helm.ReleaseName != "" {
-			run.release.Name = helm.ReleaseName
-		}
-		if helm.Hooks != "" {
-			run.hooks = helm.Hooks
-		}
+	if run.capabilities, err = l.capabilitiesOf(apis); err != nil {
+		return nil, err
 	}
-	facts := ""
-	if c.usesCapabilities || values.usesCapabilities {
-		facts = apis.Digest
-	} else {
-		apis = kubernetesAPIs() // the same for all, so that nothing of one cluster can reach another
+	first, err := run.prepare()
+	if err != nil {
+		return nil, err
 	}
-	if run.capabilities, err = capabilitiesOf(apis); err != nil {
-		return job{}, err
+	if err := run.checkSchema(first); err != nil {
+		return nil, err
 	}
-	// The schema's fault names the layer of a value: it belongs to the layers and not to the values.
-	if _, err := remember(r.memo, "schema", values.key, func() (bool, int64, error) { return true, 0, run.checkSchema() }); err != nil {
-		return job{}, err
+	objects, err := run.objects(first)
+	if err != nil {
+		return nil, err
 	}
-	return job{
-		key:    digestOf("helm", c.key, values.digest, run.release.Name, run.release.Namespace, string(run.hooks), facts),
-		run:    run.objects,
-		values: values.from,
-	}, nil
+	return &Rendered{Objects: objects, Values: values.from(c.defaults())}, nil
 }
 
-func (in Input) apis() *fleet.APIs {
-	if in.APIs == nil {
-		return kubernetesAPIs()
-	}
-	return in.APIs
+// usesCapabilities tells whether a value names .Capabilities: tpl may render it.
+func usesCapabilities(layers []Layer) bool {
+	return slices.ContainsFunc(layers, func(l Layer) bool { return bytes.Contains(l.Data, []byte("Capabilities")) })
 }
 
-// kubernetesAPIs are the kinds of the oldest Kubernetes that is supported.
-var kubernetesAPIs = sync.OnceValue(func() *fleet.APIs { return fleet.NewAPIs("", nil) })
-
-func namespaceOf(app *musterv1alpha1.Application) string {
-	if app.Spec.Destination.Namespace != "" {
-		return app.Spec.Destination.Namespace
-	}
-	return app.Namespace
+// capabilitiesOf tells a chart what the cluster is.
+func (l *Local) capabilitiesOf(apis *fleet.APIs) (*common.Capabilities, error) {
+	return remember(l.memo, "capabilities", apis.Digest, func() (*common.Capabilities, int64, error) {
+		c, err := capabilitiesOf(apis)
+		return c, int64(100 * len(apis.Resources())), err
+	})
 }
 
 // capabilitiesOf tells a chart what the cluster is: its version, and each version and kind that it serves.
@@ -125,12 +111,12 @@ func capabilitiesOf(apis *fleet.APIs) (*common.Capabilities, error) {
 }
 
 // objects renders the chart and reads the objects: CRDs first, then the templates' in Helm's order of installation.
-func (h helmRun) objects() ([]object, error) {
-	files, used, err := h.render()
+func (h helmRun) objects(first prepared) ([]Object, error) {
+	files, err := h.render(first)
 	if err != nil {
 		return nil, err
 	}
-	objects, err := h.crds(used)
+	objects, err := h.crds(first.chart)
 	if err != nil {
 		return nil, err
 	}
@@ -141,23 +127,30 @@ func (h helmRun) objects() ([]object, error) {
 	return append(objects, templates...), nil
 }
 
+// prepared are a copy of the chart, in which the subcharts are settled, and what its templates see. Executing them changes both.
+type prepared struct {
+	chart *chart.Chart
+	top   common.Values
+}
+
 // prepare copies the chart and settles which subcharts are on.
-func (h helmRun) prepare() (*chart.Chart, common.Values, error) {
-	copied := copyChart(h.chart.chart)
+func (h helmRun) prepare() (prepared, error) {
+	p := prepared{chart: copyChart(h.chart.chart)}
 	values, _ := cloneValue(h.values.values).(map[string]any)
-	if err := chartutil.ProcessDependencies(copied, values); err != nil {
-		return nil, nil, h.chart.invalid("Chart.yaml", "the dependencies' conditions and imports cannot be processed: "+withoutQuotes(err.Error()))
+	if err := chartutil.ProcessDependencies(p.chart, values); err != nil {
+		return p, h.chart.invalid("Chart.yaml", "the dependencies' conditions and imports cannot be processed: "+withoutQuotes(err.Error()))
 	}
-	top, err := commonutil.ToRenderValuesWithSchemaValidation(copied, values, h.release, h.capabilities.Copy(), true) // a copy: its address differs between runs
-	if err != nil {
-		return nil, nil, h.chart.invalid("values.yaml", "the values do not fit the chart: a subchart's values must be a map")
+	capabilities := h.capabilities.Copy() // so that its address differs between runs
+	var err error
+	if p.top, err = commonutil.ToRenderValuesWithSchemaValidation(p.chart, values, h.release, capabilities, true); err != nil {
+		return p, h.chart.invalid("values.yaml", "the values do not fit the chart: a subchart's values must be a map")
 	}
-	return copied, top, nil
+	return p, nil
 }
 
 // manifests reads the rendered files, leaves out NOTES and partials, and deals with hooks.
-func (h helmRun) manifests(files map[string]string) ([]object, error) {
-	var objects []object
+func (h helmRun) manifests(files map[string]string) ([]Object, error) {
+	var objects []Object
 	var hooks []string
 	firstHook := ""
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -166,17 +159,17 @@ func (h helmRun) manifests(files map[string]string) ([]object, error) {
 		}
 		file, _ := h.chart.locate(name)
 		for _, doc := range documentsOf(files[name]) {
-			found, err := readDocument(document{file: file, text: doc})
+			found, err := h.local.document(readRendered, "template", file, doc+"\n") // as Helm writes it into a release
 			if err != nil {
 				return nil, err
 			}
 			for _, o := range found {
-				switch hook := o.hook(); {
+				switch hook := o.hook; {
 				case hook == "":
 					objects = append(objects, o)
 				case !testHook(hook):
 					firstHook = cmp.Or(firstHook, file)
-					hooks = append(hooks, fmt.Sprintf("%s (%s, %s)", o.label(), hook, file))
+					hooks = append(hooks, fmt.Sprintf("%s (%s, %s)", o.object().label(), hook, file))
 				}
 			}
 		}
@@ -187,8 +180,20 @@ func (h helmRun) manifests(files map[string]string) ([]object, error) {
 			Message: "the chart has hooks, which nothing runs on a cluster that pulls: " + strings.Join(hooks, "; ") +
 				". Set spec.helm.hooks: Ignore to deliver it without them"}
 	}
-	slices.SortStableFunc(objects, func(a, b object) int { return installRank(a.gvk.Kind) - installRank(b.gvk.Kind) })
+	slices.SortStableFunc(objects, func(a, b Object) int { return installRank(a.GVK.Kind) - installRank(b.GVK.Kind) })
 	return objects, nil
+}
+
+// document reads a text, once for all renders that have it: clusters share most of what a chart gives.
+func (l *Local) document(read func(file, text string) ([]object, error), how, file, text string) ([]Object, error) {
+	return remember(l.memo, "document", digestOf(how, file, text), func() ([]Object, int64, error) {
+		found, err := read(file, text)
+		if err != nil {
+			return nil, 0, err
+		}
+		objects, err := writeAll(found)
+		return objects, int64(2 * len(text)), err
+	})
 }
 
 // documentsOf splits a rendered file as Helm does.
@@ -236,19 +241,17 @@ func testHook(events string) bool {
 }
 
 // crds reads the crds/ folders of the chart and of the subcharts that are on. Their files are not templates.
-func (h helmRun) crds(used *chart.Chart) ([]object, error) {
+func (h helmRun) crds(used *chart.Chart) ([]Object, error) {
 	crds := used.CRDObjects()
 	slices.SortFunc(crds, func(a, b chart.CRD) int { return strings.Compare(a.Filename, b.Filename) })
-	var objects []object
+	var objects []Object
 	for _, crd := range crds {
 		file, _ := h.chart.locate(crd.Filename)
-		for _, doc := range splitDocuments(file, string(crd.File.Data)) {
-			found, err := readDocument(doc)
-			if err != nil {
-				return nil, err
-			}
-			objects = append(objects, found...)
+		found, err := h.local.document(readCRDs, "crds", file, string(crd.File.Data))
+		if err != nil {
+			return nil, err
 		}
+		objects = append(objects, found...)
 	}
 	return objects, nil
 }

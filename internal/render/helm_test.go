@@ -194,7 +194,7 @@ func TestHelmFaults(t *testing.T) {
 			"leaves the repository", "", "a path must not leave the fleet"},
 		"values file broken": {cm, `{valuesFiles: [v.yaml]}`, "-- applications/shop/web/v.yaml --\na: 1\nb: hunter2: c\n", fleet.RenderFailed, "applications/shop/web/v.yaml:2",
 			"not valid YAML", "hunter2", "file and line"},
-		"values file with a loose anchor": {cm, `{valuesFiles: [v.yaml]}`, "-- applications/shop/web/v.yaml --\na: *hunter2\n", fleet.RenderFailed, "applications/shop/web/v.yaml",
+		"values file with a loose anchor": {cm, `{valuesFiles: [v.yaml]}`, "-- applications/shop/web/v.yaml --\na: *hunter2\n", fleet.RenderFailed, "applications/shop/web/v.yaml:1",
 			"not valid YAML", "hunter2", "a password that begins with a star"},
 		"chart values broken": {cm, `{}`, "-- chart/values.yaml --\na: 1\nb: [\n", fleet.RenderFailed, "chart/values.yaml:2", "does not load", "", "file and line"},
 		"hooks": {"apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate, annotations: {helm.sh/hook: 'pre-upgrade,pre-install'}}\n", `{}`, "", fleet.HookRefused, "chart/templates/x.yaml",

@@ -2,7 +2,6 @@ package render
 
 import (
 	"fmt"
-	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -10,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/muster-io/muster/internal/fleet"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/types"
@@ -20,86 +18,13 @@ import (
 // kustomizing is held while Kustomize runs: it keeps the OpenAPI schema of the build in a global.
 var kustomizing sync.Mutex
 
-// maxCopied is how much the copy operations of one JSON patch may add: each may copy what the one before it made.
-const maxCopied = 16 << 20
-
-func init() { jsonpatch.AccumulatedCopySizeLimit = maxCopied } // Kustomize has no other way to say it
-
-// maxReadings is how many versions of an overlay are remembered side by side, such as base and head of a change.
-const maxReadings = 4
-
-// reading is what one run of an overlay looked at, and how each looked: the run depends on nothing else.
-type reading map[string]string
-
-// keyed is a reading with its key.
-type keyed struct {
-	reading
-	key string
-}
-
-func (r reading) holds(tree fleet.Tree) bool {
-	for name, saw := range r {
-		if look(tree, name, saw[:1]) != saw {
-			return false
-		}
-	}
-	return true
-}
-
-func (r reading) digest() string {
-	parts := make([]string, 0, 2*len(r))
-	for _, name := range slices.Sorted(maps.Keys(r)) {
-		parts = append(parts, name, r[name])
-	}
-	return digestOf(parts...)
-}
-
-// kustomizeJob prepares the run of an overlay. Its key is what the run reads: that of an earlier run, when this tree has all
-// of it as it was.
-func (r *Renderer) kustomizeJob(in Input, s source) job {
-	var readings []keyed
-	if remembered, ok := r.memo.get("reading:" + s.path); ok {
-		readings = remembered.value.([]keyed)
-	}
-	for _, earlier := range readings {
-		if earlier.holds(in.Tree) {
-			return r.overlayJob(in.Tree, s.path, earlier.key)
-		}
-	}
-	// Only a run tells what an overlay reads, and so which other runs are the same: the first run is made here, once for
-	// all who ask for it at the same time.
-	root, err := in.Tree.Hash(".")
-	if err != nil {
-		root = s.hash
-	}
-	found, _, _ := r.memo.flight.Do(digestOf("reading", s.path, root), func() (any, error) {
-		files := newTreeFiles(in.Tree)
-		objects, err := kustomize(files, s.path)
-		saw := keyed{files.saw, files.saw.digest()}
-		r.keepReading(s.path, saw, readings)
-		return job{key: digestOf("kustomize", s.path, saw.key), run: func() ([]object, error) { return objects, err }}, nil
-	})
-	return found.(job)
-}
-
-func (r *Renderer) keepReading(dir string, saw keyed, earlier []keyed) {
-	kept := append([]keyed{saw}, earlier...)
-	kept = kept[:min(len(kept), maxReadings)]
-	r.memo.put(&entry{key: "reading:" + dir, value: kept, size: int64(len(kept)*(len(saw.reading)+1)*160) + entryOverhead})
-}
-
-func (r *Renderer) overlayJob(tree fleet.Tree, dir, key string) job {
-	return job{key: digestOf("kustomize", dir, key), run: func() ([]object, error) { return kustomize(newTreeFiles(tree), dir) }}
-}
-
 // kustomize runs an overlay on a view of the tree: nothing is fetched, executed or read from a disk.
-func kustomize(files *treeFiles, dir string) (objects []object, err error) {
+func kustomize(files *treeFiles, dir string) (objects []Object, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			objects, err = nil, fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: dir, Message: "the overlay does not render: Kustomize gave up"}
 		}
 	}()
-	files.overlay = dir
 	resources, err := runKustomize(files, dir)
 	if files.refused != nil {
 		return nil, files.refused
@@ -107,15 +32,11 @@ func kustomize(files *treeFiles, dir string) (objects []object, err error) {
 	if err != nil {
 		return nil, files.fault(dir, err)
 	}
-	var total int64
 	for _, resource := range resources.Resources() {
 		file := originOf(dir, resource.GetAnnotations()[originAnnotation])
 		data, err := resource.MarshalJSON()
 		if err != nil {
 			return nil, object{file: file}.invalid("cannot be written as JSON")
-		}
-		if total += int64(len(data)); total > maxRendered {
-			return nil, tooMuch(dir)
 		}
 		found, err := readJSON(file, 0, data)
 		if err != nil {
@@ -126,7 +47,11 @@ func kustomize(files *treeFiles, dir string) (objects []object, err error) {
 				dropAnnotation(found[i].value, originAnnotation)
 			}
 		}
-		objects = append(objects, found...)
+		written, err := writeAll(found)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, written...)
 	}
 	return objects, nil
 }
@@ -180,7 +105,7 @@ var complaints = []complaint{
 	{regexp.MustCompile(`invalid literal source`), "a literal of a generator is not key=value"},
 	{regexp.MustCompile(`invalid utf8 bytes`), "an env file of a generator is not UTF-8"},
 	{regexp.MustCompile(`(?s)loading KV pairs: .*file does not exist`), "a file of a generator is not there"},
-	{regexp.MustCompile(`file sources?: `), "a file of a generator is not name, or key=name"},
+	{regexp.MustCompile(`file sources?: `), "a file of a generator is neither name nor key=name, or is a folder"},
 	{regexp.MustCompile(`illegally repeats the key`), "a generator repeats a key"},
 	{regexp.MustCompile(`cycle (?:detected|not allowed)|cycle: candidate root`), "the overlays lead back to themselves"},
 	{regexp.MustCompile(`may not add resource with an already registered id: ([\w./~:\[\]-]{1,200})`), "two resources are $1"},
@@ -206,6 +131,9 @@ var complaints = []complaint{
 
 // fault says what Kustomize refuses, and names the file that its error speaks of.
 func (t *treeFiles) fault(dir string, err error) error {
+	if len(t.absent) > 0 {
+		return t.absent[0]
+	}
 	text := err.Error()
 	file := dir
 	for _, name := range kustomizationFiles {

@@ -90,7 +90,7 @@ func TestKustomizeFaults(t *testing.T) {
 		"function": {"-- o/kustomization.yaml --\ngenerators: [g.yaml]\n-- o/g.yaml --\napiVersion: example.com/v1\nkind: Fn\nmetadata: {name: a, annotations: {config.kubernetes.io/function: 'exec: {path: ./x}'}}\n",
 			"o/kustomization.yaml", "external plugins disabled", "nothing is executed"},
 		"outside":      {"-- o/kustomization.yaml --\nresources: [../../etc]\n", "o/kustomization.yaml:1", "leaves the repository", "the tree is the restriction"},
-		"missing file": {"-- o/kustomization.yaml --\nresources: [none.yaml]\n", "o/kustomization.yaml", "none.yaml", "the entry is named"},
+		"missing file": {"-- o/kustomization.yaml --\nresources: [none.yaml]\n", "o/kustomization.yaml:1", "none.yaml", "the entry is named"},
 		"broken file":  {"-- o/kustomization.yaml --\nresources: [x.yaml]\n-- o/x.yaml --\na: [\n", "o/x.yaml", "does not render", "the file is named"},
 		"bad patch": {"-- o/kustomization.yaml --\nresources: [x.yaml]\npatches: [{path: p.yaml}]\n-- o/x.yaml --\n" + configMap + "-- o/p.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: none}\nstringData: {p: hunter2}\n",
 			"o/kustomization.yaml", "does not render", "no value is quoted"},
@@ -121,8 +121,7 @@ func TestKustomizeQuotesNothing(t *testing.T) {
 	kustomization := func(text string) string { return "-- o/kustomization.yaml --\n" + text + "\n" }
 	for name, test := range map[string]struct{ archive, says string }{
 		"literal":       {kustomization(`secretGenerator: [{name: s, literals: ['pw:hunter2']}]`), "a literal of a generator is not key=value"},
-		"file":          {kustomization(`secretGenerator: [{name: s, files: ['a=b=hunter2']}]`), "a file of a generator is not name, or key=name"},
-		"missing file":  {kustomization(`secretGenerator: [{name: s, files: [hunter2]}]`), "a file of a generator is not there"},
+		"file":          {kustomization(`secretGenerator: [{name: s, files: ['a=b=hunter2']}]`), "a file of a generator is neither name nor key=name"},
 		"env file":      {kustomization(`secretGenerator: [{name: s, envs: [e]}]`) + "-- o/e --\nA=hunter2\xff\n", "not UTF-8"},
 		"twice":         {kustomization(`secretGenerator: [{name: s, literals: [a=hunter2, a=hunter2]}]`), "repeats a key"},
 		"index":         {kustomization("resources: [s.yaml]\nreplacements: [{source: {kind: Secret, fieldPath: stringData.password, options: {delimiter: x, index: 9}}, targets: [{select: {kind: Secret}, fieldPaths: [data.a]}]}]") + secret, "options.index of a replacement is out of bounds"},
@@ -171,39 +170,6 @@ func TestKustomizeLinksInACircle(t *testing.T) {
 	in.Tree = circleTree{files("-- o/kustomization.yaml --\nresources: [self]\n-- o/self@ --\n../o\n")}
 	if f := faultOf(t, in); f.Reason != fleet.RenderFailed || f.Position() != "o/kustomization.yaml" {
 		t.Errorf("it must end: %v", f)
-	}
-}
-
-// TestOverlaysAreBounded has overlays that name each other twice, and a patch that copies what it copied.
-func TestOverlaysAreBounded(t *testing.T) {
-	doubling := "-- o0/kustomization.yaml --\nresources: [a.yaml]\n-- o0/a.yaml --\n" + configMap
-	for i := range 30 {
-		doubling += fmt.Sprintf("-- o%[2]d/kustomization.yaml --\nresources: [u, v]\n"+
-			"-- o%[2]d/u/kustomization.yaml --\nresources: [../../o%[1]d]\nnameSuffix: -u\n"+
-			"-- o%[2]d/v/kustomization.yaml --\nresources: [../../o%[1]d]\nnameSuffix: -v\n", i, i+1)
-	}
-	copying := "-- o/kustomization.yaml --\nresources: [a.yaml]\npatches:\n- target: {kind: ConfigMap}\n  patch: |-\n"
-	for i := range 40 {
-		copying += fmt.Sprintf("    - {op: copy, from: /data, path: /data/x%d}\n", i)
-	}
-	copying += "-- o/a.yaml --\n" + configMap + "data: {a: b}\n"
-	entries := "-- o/kustomization.yaml --\nconfigMapGenerator:\n"
-	for i := range maxOverlayDocuments / 2 {
-		entries += fmt.Sprintf("- {name: a%d, literals: [a=b]}\n", i)
-	}
-	entries += "patches:\n" + strings.Repeat("- {target: {name: none}, patch: '[{op: remove, path: /data}]'}\n", maxOverlayDocuments/2)
-	tests := map[string]struct{ archive, path, says string }{
-		"doubling": {doubling, "o30", "the overlay reads more than"},
-		"entries":  {entries, "o", "the overlay reads more than"},
-		"copying":  {copying, "o", "does not render"},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			f := faultOf(t, input(t, test.archive, "{source: {path: "+test.path+"}}"))
-			if f.Reason != fleet.RenderFailed || !strings.Contains(f.Message, test.says) {
-				t.Errorf("got %s %s %q", f.Reason, f.Position(), f.Message)
-			}
-		})
 	}
 }
 

@@ -50,7 +50,9 @@ func remember[T any](m *memo, kind, key string, compute func() (T, int64, error)
 		value, size, err := compute()
 		e := &entry{key: key, value: value, fault: err, size: size + entryOverhead}
 		if f, isFault := fleet.AsFault(err); err == nil || isFault && f.ActionRequiredBy == fleet.User {
+			m.mu.Lock()
 			m.put(e)
+			m.mu.Unlock()
 		}
 		return e, nil
 	})
@@ -70,9 +72,8 @@ func (m *memo) get(key string) (*entry, bool) {
 	return element.Value.(*entry), true
 }
 
+// put keeps an entry; the caller holds the lock.
 func (m *memo) put(e *entry) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if old, ok := m.entries[e.key]; ok {
 		m.remove(old)
 	}
@@ -84,6 +85,18 @@ func (m *memo) put(e *entry) {
 	for m.size > m.max {
 		m.remove(m.recent.Back())
 	}
+}
+
+// update replaces the value of a key by what follows from the one that is remembered, which is nil if there is none.
+func (m *memo) update(key string, next func(earlier any) (value any, size int64)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var earlier any
+	if element, ok := m.entries[key]; ok {
+		earlier = element.Value.(*entry).value
+	}
+	value, size := next(earlier)
+	m.put(&entry{key: key, value: value, size: size})
 }
 
 func (m *memo) remove(element *list.Element) {

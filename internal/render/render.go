@@ -1,13 +1,16 @@
 package render
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -33,8 +36,9 @@ type Input struct {
 	LineOf func(field string) int
 }
 
-// Renderer renders applications and remembers what it rendered. It is safe for concurrent use; make one with New.
+// Renderer renders applications and remembers what it rendered. It is safe for concurrent use; make one with New or NewWith.
 type Renderer struct {
+	engine  Engine
 	memo    *memo
 	renders atomic.Int64
 	calls   atomic.Int64
@@ -48,8 +52,16 @@ type Stats struct {
 	Hits int64
 }
 
-// New makes a Renderer that remembers at most about maxBytes of charts and manifests.
-func New(maxBytes int64) *Renderer { return &Renderer{memo: newMemo(maxBytes)} }
+// New makes a Renderer that renders in this process and remembers at most about maxBytes of charts and manifests.
+func New(maxBytes int64) *Renderer {
+	shared := newMemo(maxBytes)
+	return &Renderer{engine: &Local{memo: shared, maxOutput: DefaultOutput}, memo: shared}
+}
+
+// NewWith makes a Renderer that renders with an engine and remembers at most about maxBytes of manifests.
+func NewWith(engine Engine, maxBytes int64) *Renderer {
+	return &Renderer{engine: engine, memo: newMemo(maxBytes)}
+}
 
 // Stats so far.
 func (r *Renderer) Stats() Stats {
@@ -72,88 +84,159 @@ func (r *Renderer) RenderResolved(ctx context.Context, in Input, resolved *Resol
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("render %s: %w", nameOf(in.Application), err)
 	}
-	content, err := r.render(in, resolved)
+	content, err := r.render(ctx, in, resolved)
 	if err != nil {
 		return nil, in.fault(err)
 	}
 	return content, nil
 }
 
-func (r *Renderer) render(in Input, resolved *Resolved) (*fleet.Content, error) {
+func (r *Renderer) render(ctx context.Context, in Input, resolved *Resolved) (*fleet.Content, error) {
 	s, err := sourceOf(in, resolved)
 	if err != nil {
 		return nil, err
 	}
-	job, err := r.jobFor(in, resolved, s)
+	job, err := jobOf(in, resolved, s)
 	if err != nil {
 		return nil, err
 	}
 	r.calls.Add(1)
-	out, err := remember(r.memo, "rendered", job.key, func() (*rendered, int64, error) {
-		r.renders.Add(1)
-		objects, err := job.run()
-		if err != nil {
-			return nil, 0, err
-		}
-		if len(objects) > maxObjects {
-			return nil, 0, tooMuch(s.path)
-		}
-		return newRendered(objects), sizeOf(objects), nil
-	})
-	if err != nil {
-		return nil, err
+	out := r.result(ctx, job, in, s)
+	if out.err != nil {
+		return nil, out.err
 	}
-	content, err := r.finish(in, resolved, job.key, out)
-	if err != nil || job.values == nil {
+	content, err := r.finish(in, resolved, out)
+	if err != nil || out.rendered.Values == nil {
 		return content, err
 	}
-	return &fleet.Content{Manifests: content.Manifests, Digest: content.Digest, Values: job.values}, nil
+	return &fleet.Content{Manifests: content.Manifests, Digest: content.Digest, Values: out.rendered.Values}, nil
 }
 
-// What one application may bring to one cluster, far above what a hub keeps for one.
-const (
-	maxRendered = 32 << 20
-	maxObjects  = 10_000
-)
-
-func tooMuch(file string) fleet.Fault {
-	return fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file,
-		Message: fmt.Sprintf("renders more than %d objects or %s: make several applications of it", maxObjects, size(maxRendered))}
+// result is what one run of an engine gave, and what that depended on.
+type result struct {
+	key      string // equal keys, equal results
+	reading  reading
+	apis     string // the digest of the cluster's APIs, where the run asked for them
+	rendered *Rendered
+	err      error
 }
 
-// job is one run of an engine, not yet begun. Jobs with equal keys give equal objects.
-type job struct {
-	key    string
-	run    func() ([]object, error)
-	values map[string]string
-}
-
-func (r *Renderer) jobFor(in Input, resolved *Resolved, s source) (job, error) {
-	switch s.kind {
-	case helmChart:
-		return r.helmJob(in, resolved, s)
-	case kustomization:
-		return r.kustomizeJob(in, s), nil
-	default:
-		return job{
-			key: digestOf("yaml", s.path, s.hash),
-			run: func() ([]object, error) { return readManifests(in.Tree, s.path) },
-		}, nil
+// result gives the result of a job: a remembered one, if this tree and this cluster look as they looked to it, or that of a run.
+// Only a run tells what it reads, and so which other runs are the same: those who ask for one job at the same time wait for one run.
+func (r *Renderer) result(ctx context.Context, job Job, in Input, s source) *result {
+	id := job.digest()
+	shared := digestOf(id, s.hash)
+	for range 3 {
+		if out := r.recall(id, newView(in, s)); out != nil {
+			return out
+		}
+		found, _, _ := r.memo.flight.Do(shared, func() (any, error) { return r.run(ctx, id, job, newView(in, s)), nil })
+		out := found.(*result)
+		v := newView(in, s)
+		if out.isAs(v) && !cancelled(out.err) {
+			return out
+		}
+		shared = digestOf(id, s.hash, in.apis().Digest, v.as(out.reading).digest()) // those who see the same share again
 	}
+	return r.run(ctx, id, job, newView(in, s))
 }
 
-// contentKind is what a source holds.
-type contentKind int
+func cancelled(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
 
-const (
-	plainYAML contentKind = iota
-	helmChart
-	kustomization
-)
+// isAs tells whether a result holds for what a view sees.
+func (out *result) isAs(v *view) bool {
+	return (out.apis == "" || out.apis == v.apis.Digest) && maps.Equal(out.reading, v.as(out.reading))
+}
+
+func (r *Renderer) run(ctx context.Context, id string, job Job, v *view) *result {
+	r.renders.Add(1)
+	out := &result{}
+	out.rendered, out.err = r.engine.Render(ctx, job, v)
+	out.reading = v.saw
+	if v.usesAPIs {
+		out.apis = v.apis.Digest
+	}
+	out.key = digestOf(id, out.reading.digest(), out.apis)
+	// A fault that only an author can resolve is as much a result as manifests; other errors are not remembered.
+	if f, isFault := fleet.AsFault(out.err); out.err == nil || isFault && f.ActionRequiredBy == fleet.User {
+		r.keep(id, out)
+	}
+	return out
+}
+
+// maxVersions is how many results of one job are remembered side by side: of base and head of a change, for several sets of APIs.
+const maxVersions = 16
+
+// recall finds a remembered result that holds for a view.
+func (r *Renderer) recall(id string, v *view) *result {
+	remembered, ok := r.memo.get("results:" + id)
+	if !ok {
+		return nil
+	}
+	for _, out := range remembered.value.([]*result) {
+		if out.isAs(v) {
+			return out
+		}
+	}
+	return nil
+}
+
+func (r *Renderer) keep(id string, out *result) {
+	r.memo.update("results:"+id, func(earlier any) (any, int64) {
+		results, _ := earlier.([]*result)
+		results = append([]*result{out}, slices.DeleteFunc(slices.Clone(results), func(o *result) bool { return o.key == out.key })...)
+		results = results[:min(len(results), maxVersions)]
+		var size int64
+		for _, result := range results {
+			size += result.size()
+		}
+		return results, size
+	})
+}
+
+func (out *result) size() int64 {
+	size := int64(entryOverhead + 160*len(out.reading))
+	if out.rendered != nil {
+		size += out.rendered.size()
+	}
+	return size
+}
+
+// jobOf says what to render.
+func jobOf(in Input, resolved *Resolved, s source) (Job, error) {
+	job := Job{Kind: s.kind, Path: s.path}
+	if s.kind != HelmChart {
+		return job, nil
+	}
+	job.Release, job.Namespace, job.Hooks = in.Application.Name, namespaceOf(resolved.Application), musterv1alpha1.HooksRefuse
+	if helm := resolved.Application.Spec.Helm; helm != nil {
+		job.Release = cmp.Or(helm.ReleaseName, job.Release)
+		job.Hooks = cmp.Or(helm.Hooks, job.Hooks)
+	}
+	var err error
+	job.Layers, err = layersOf(in, resolved, s)
+	return job, err
+}
+
+func (in Input) apis() *fleet.APIs {
+	if in.APIs == nil {
+		return kubernetesAPIs()
+	}
+	return in.APIs
+}
+
+// kubernetesAPIs are the kinds of the oldest Kubernetes that is supported.
+var kubernetesAPIs = sync.OnceValue(func() *fleet.APIs { return fleet.NewAPIs("", nil) })
+
+func namespaceOf(app *musterv1alpha1.Application) string {
+	return cmp.Or(app.Spec.Destination.Namespace, app.Namespace)
+}
 
 // source is the content of an application: what it is, where it is, and the hash of that place.
 type source struct {
-	kind contentKind
+	kind ContentKind
 	path string
 	hash string
 }
@@ -187,24 +270,24 @@ func sourceOf(in Input, resolved *Resolved) (source, error) {
 	}
 	kind := detect(in.Tree, dir)
 	switch {
-	case spec.Helm != nil && kind != helmChart:
+	case spec.Helm != nil && kind != HelmChart:
 		return source{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("spec.helm is set and %s has no Chart.yaml", dir))
 	case spec.Kustomize != nil && !hasAny(in.Tree, dir, kustomizationFiles...):
 		return source{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("spec.kustomize is set and %s has no kustomization.yaml", dir))
 	case spec.Kustomize != nil:
-		kind = kustomization
+		kind = Kustomization
 	}
 	return source{kind: kind, path: dir, hash: hash}, nil
 }
 
-func detect(tree fleet.Tree, dir string) contentKind {
+func detect(tree fleet.Tree, dir string) ContentKind {
 	switch {
 	case strings.HasSuffix(dir, ".tgz"), hasAny(tree, dir, "Chart.yaml"):
-		return helmChart
+		return HelmChart
 	case hasAny(tree, dir, kustomizationFiles...):
-		return kustomization
+		return Kustomization
 	}
-	return plainYAML
+	return PlainYAML
 }
 
 func hasAny(tree fleet.Tree, dir string, names ...string) bool {
@@ -237,6 +320,9 @@ func (in Input) lineOf(field string) int {
 
 // fault completes an error with whom it concerns.
 func (in Input) fault(err error) error {
+	if cancelled(err) {
+		return fmt.Errorf("render %s: %w", nameOf(in.Application), err)
+	}
 	f, ok := fleet.AsFault(fleet.Reject(fleet.RenderFailed, err))
 	if !ok {
 		return err

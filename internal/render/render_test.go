@@ -223,7 +223,7 @@ func TestFaults(t *testing.T) {
 			"-- a/x.yaml --\n" + configMap + "---\na: b\nc: [\n", `{source: {path: a}}`, fleet.ManifestInvalid, "a/x.yaml:6", "not valid YAML", "lines count from the file's beginning",
 		},
 		"key twice": {
-			"-- a/x.yaml --\n" + configMap + "data: {a: b}\ndata: {c: d}\n", `{source: {path: a}}`, fleet.ManifestInvalid, "a/x.yaml:5", "key … already set", "one of the two would be lost silently",
+			"-- a/x.yaml --\n" + configMap + "data: {a: b}\ndata: {c: d}\n", `{source: {path: a}}`, fleet.ManifestInvalid, "a/x.yaml:5", "field \"data\" is there twice", "one of the two would be lost silently",
 		},
 		"no kind": {
 			"-- a/x.yaml --\napiVersion: v1\nmetadata: {name: a}\n", `{source: {path: a}}`, fleet.ManifestInvalid, "a/x.yaml:1", "kind is missing", "it can be no object",

@@ -17,26 +17,15 @@ import (
 
 // checkSchema holds the values against values.schema.json of the chart and of its subcharts that are on. Helm's own check
 // would fetch schemas by URL and quote values.
-func (h helmRun) checkSchema() error {
-	if !hasSchema(h.chart.chart) {
-		return nil
-	}
-	copied, top, err := h.prepare()
-	if err != nil {
-		return err
-	}
-	values, _ := top["Values"].(common.Values)
-	return h.checkChart(copied, values, "")
-}
-
-func hasSchema(c *chart.Chart) bool {
-	return c.Schema != nil || slices.ContainsFunc(c.Dependencies(), hasSchema)
+func (h helmRun) checkSchema(p prepared) error {
+	values, _ := p.top["Values"].(common.Values)
+	return h.checkChart(p.chart, values, "")
 }
 
 func (h helmRun) checkChart(c *chart.Chart, values map[string]any, prefix string) error {
 	file, _ := h.chart.locate(c.ChartFullPath() + "/values.schema.json")
 	if c.Schema != nil {
-		problems, err := violations(c.Schema, values)
+		problems, err := h.violations(c, values)
 		if err != nil {
 			return fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Message: "the schema is not usable: " + err.Error(), Err: err}
 		}
@@ -69,11 +58,9 @@ func (h helmRun) schemaFault(schema, prefix string, problems []violation) fleet.
 	}
 	f.Message = fmt.Sprintf("the values do not fit %s: %s", schema, strings.Join(texts, "; "))
 	for _, problem := range problems {
-		for p := prefix + strings.Join(problem.at, "."); p != ""; p = parent(p) {
-			if at, ok := h.values.places[p]; ok && at.file != "" {
-				f.File, f.Line = at.file, at.line
-				return f
-			}
+		if place, ok := h.values.place(prefix + strings.Join(problem.at, ".")); ok {
+			f.File, f.Line = place.File, place.Line
+			break
 		}
 	}
 	return f
@@ -99,22 +86,30 @@ func (sealed) Load(url string) (any, error) {
 
 const schemaURL = "file:///values.schema.json"
 
-func violations(schema []byte, values map[string]any) (found []violation, err error) {
+// compiledSchema compiles the schema of a chart, once.
+func (h helmRun) compiledSchema(c *chart.Chart) (*jsonschema.Schema, error) {
+	return remember(h.local.memo, "schema", digestOf(h.chart.key, c.ChartFullPath()), func() (*jsonschema.Schema, int64, error) {
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(c.Schema))
+		if err != nil {
+			return nil, 0, err
+		}
+		compiler := jsonschema.NewCompiler()
+		compiler.UseLoader(sealed{})
+		if err := compiler.AddResource(schemaURL, doc); err != nil {
+			return nil, 0, err
+		}
+		compiled, err := compiler.Compile(schemaURL)
+		return compiled, int64(20 * len(c.Schema)), err
+	})
+}
+
+func (h helmRun) violations(c *chart.Chart, values map[string]any) (found []violation, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("it cannot be evaluated: %v", r)
 		}
 	}()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
-	if err != nil {
-		return nil, err
-	}
-	compiler := jsonschema.NewCompiler()
-	compiler.UseLoader(sealed{})
-	if err := compiler.AddResource(schemaURL, doc); err != nil {
-		return nil, err
-	}
-	compiled, err := compiler.Compile(schemaURL)
+	compiled, err := h.compiledSchema(c)
 	if err != nil {
 		return nil, err
 	}

@@ -21,54 +21,21 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/kio"
 )
 
-// treeFiles shows a Tree to Kustomize as a file system of its own, rooted at the fleet, and writes down what was looked at.
+// treeFiles shows a Tree to Kustomize as a file system of its own, rooted at the fleet.
 // It is the only way in: what would lead out of the tree is refused when the kustomization that names it is read.
 type treeFiles struct {
 	tree    fleet.Tree
 	overlay string
-	saw     reading
 	order   []string // files read, in order
 	refused error    // the first thing that would have left the tree
 	// addedOrigins is true when the origin annotations were asked for here and not by the author.
 	addedOrigins bool
-	// bytes and documents that were read so far.
-	bytes, documents int64
+	// absent are what kustomizations name and the tree does not hold, in order; verbatim the files that generators take as they are.
+	absent   []fleet.Fault
+	verbatim map[string]bool
 }
 
 var _ filesys.FileSystem = (*treeFiles)(nil)
-
-func newTreeFiles(tree fleet.Tree) *treeFiles { return &treeFiles{tree: tree, saw: reading{}} }
-
-// How something is looked at: whether it is there, what the file says, what the folder holds.
-const (
-	lookExists = "e"
-	lookFile   = "f"
-	lookFolder = "d"
-)
-
-// look gives how a name in a tree looks: the way of looking, then what was seen.
-func look(tree fleet.Tree, name, how string) string {
-	if how == lookExists {
-		info, err := fs.Stat(tree, name)
-		if err != nil {
-			return how + " missing"
-		}
-		return fmt.Sprintf("%s %v", how, info.IsDir())
-	}
-	hash, err := tree.Hash(name)
-	if err != nil {
-		return how + " missing"
-	}
-	return how + " " + hash
-}
-
-// note records a look. Each name is recorded once per way of looking, the strongest wins.
-func (t *treeFiles) note(name, how string) {
-	if saw, ok := t.saw[name]; ok && (saw[:1] == how || how == lookExists) {
-		return
-	}
-	t.saw[name] = look(t.tree, name, how)
-}
 
 // maxDepth of a path bounds links that lead in a circle.
 const maxDepth = 64
@@ -89,7 +56,6 @@ func (t *treeFiles) stat(p string) (fs.FileInfo, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	t.note(name, lookExists)
 	info, err := fs.Stat(t.tree, name)
 	return info, name, err
 }
@@ -128,14 +94,13 @@ func (t *treeFiles) ReadFile(p string) ([]byte, error) {
 	if t.IsDir(p) { // a base is tried as a file first
 		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("is a folder")}
 	}
-	t.note(name, lookFile)
 	data, err := t.tree.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
 	t.order = append(t.order, name)
-	if err := t.count(name, data); err != nil {
-		return nil, err
+	if !t.verbatim[name] {
+		data = separated(data)
 	}
 	if slices.Contains(kustomizationFiles, path.Base(name)) {
 		return t.examine(name, data)
@@ -143,32 +108,21 @@ func (t *treeFiles) ReadFile(p string) ([]byte, error) {
 	return data, t.examineConfigs(name, data, func(text string) int { return lineOf(data, text) })
 }
 
-// Kustomize reads a base each time that an overlay names it, and makes its objects anew: overlays that name each other twice
-// double what comes out at each step, so that what is read bounds what is made.
-const (
-	maxOverlayBytes     = 64 << 20
-	maxOverlayDocuments = 2000 // and entries of kustomizations; Kustomize compares each object with each
-)
-
-// count counts what is read.
-func (t *treeFiles) count(name string, data []byte) error {
-	t.bytes += int64(len(data))
-	t.documents += 1 + int64(bytes.Count(data, []byte("\n---")))
-	if err := t.bounded(name); err != nil {
-		return err
+// separated puts separators between JSON objects that follow each other: Kustomize reads the first of them only, and kubectl all.
+func separated(data []byte) []byte {
+	if first := bytes.TrimLeft(data, " \t\r\n"); len(first) == 0 || first[0] != '{' {
+		return data
 	}
-	if err := fleet.DocumentsFit(data); err != nil {
-		return t.refuseAs(fleet.ContentRefused, name, 0, err.Error())
+	documents, err := fleet.ReadYAML(string(data))
+	if err != nil || len(documents) < 2 {
+		return data
 	}
-	return nil
-}
-
-// bounded refuses an overlay of which too much has been counted.
-func (t *treeFiles) bounded(name string) error {
-	if t.bytes > maxOverlayBytes || t.documents > maxOverlayDocuments {
-		return t.refuse(name, 0, fmt.Sprintf("the overlay reads more than %s or %d documents: look for bases that are named again and again", size(maxOverlayBytes), maxOverlayDocuments))
+	var out bytes.Buffer
+	for _, y := range documents {
+		out.Write(y.JSON)
+		out.WriteString("\n---\n")
 	}
-	return nil
+	return out.Bytes()
 }
 
 // ReadDir lists a folder.
@@ -177,7 +131,6 @@ func (t *treeFiles) ReadDir(p string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.note(name, lookFolder)
 	entries, err := t.tree.ReadDir(name)
 	names := make([]string, len(entries))
 	for i, entry := range entries {
@@ -192,7 +145,6 @@ func (t *treeFiles) Glob(pattern string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.note(path.Dir(name), lookFolder)
 	return fs.Glob(t.tree, name)
 }
 
@@ -202,7 +154,6 @@ func (t *treeFiles) Walk(p string, visit filepath.WalkFunc) error {
 	if err != nil {
 		return err
 	}
-	t.note(name, lookFolder)
 	return fs.WalkDir(t.tree, name, func(below string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return visit("/"+below, nil, err)
@@ -246,6 +197,9 @@ var loading = map[string][]string{
 	"configMapGenerator": {"files", "envs", "env"}, "secretGenerator": {"files", "envs", "env"},
 }
 
+// building are the fields whose folders are overlays.
+var building = []string{"resources", "bases", "components"}
+
 // configuring are the fields through which it reads the configuration of plug-ins.
 var configuring = []string{"generators", "transformers", "validators"}
 
@@ -263,17 +217,6 @@ func (t *treeFiles) examine(file string, data []byte) ([]byte, error) {
 	var fields map[string]any
 	if err := json.Unmarshal(plain, &fields); err != nil {
 		return nil, t.refuse(file, 0, "the kustomization cannot be read as JSON")
-	}
-	for _, value := range fields {
-		if list, ok := value.([]any); ok {
-			t.documents += int64(len(list))
-		}
-	}
-	if err := t.bounded(file); err != nil {
-		return nil, err
-	}
-	if err := t.examineTexts(file, fields); err != nil {
-		return nil, err
 	}
 	for _, name := range []string{"helmCharts", "helmChartInflationGenerator"} {
 		if fields[name] != nil {
@@ -299,16 +242,6 @@ func inBlocks(data []byte) bool {
 	var doc yamlv3.Node
 	err := yamlv3.Unmarshal(data, &doc)
 	return err == nil && len(doc.Content) == 1 && doc.Content[0].Style&yamlv3.FlowStyle == 0 && doc.Content[0].Column == 1
-}
-
-// examineTexts refuses texts that Kustomize parses, such as patches that are written inline, when they expand too far.
-func (t *treeFiles) examineTexts(file string, value any) error {
-	for _, text := range textsOf(value) {
-		if err := fleet.DocumentsFit([]byte(text)); err != nil {
-			return t.refuseAs(fleet.ContentRefused, file, 0, err.Error())
-		}
-	}
-	return nil
 }
 
 // textsOf are all the texts in a value.
@@ -374,7 +307,36 @@ func (t *treeFiles) examineEntry(file, field, entry string, data []byte) error {
 	if clean == ".." || strings.HasPrefix(clean, "../") {
 		return t.refuse(file, lineOf(data, entry), entry+" leaves the repository")
 	}
+	if strings.HasSuffix(field, "Generator") {
+		if t.verbatim == nil {
+			t.verbatim = map[string]bool{}
+		}
+		t.verbatim[clean] = true
+	}
+	t.noteAbsent(file, field, entry, data)
 	return nil
+}
+
+// noteAbsent notes what a kustomization names and the tree does not hold: Kustomize's own errors name other things. What may be
+// written inline is no path.
+func (t *treeFiles) noteAbsent(file, field, entry string, data []byte) {
+	if strings.ContainsAny(entry, "{}=") || strings.Contains(entry, ": ") {
+		return
+	}
+	wanted := path.Join(path.Dir(file), entry)
+	if strings.Count(wanted, "/") >= maxDepth {
+		return // a circle of links
+	}
+	message := ""
+	if info, _, err := t.stat(wanted); err != nil {
+		message = fmt.Sprintf("%s names %s, and %s is not in the repository: correct the name or add it", field, entry, wanted)
+	} else if info.IsDir() && slices.Contains(building, field) &&
+		!slices.ContainsFunc(kustomizationFiles, func(name string) bool { return t.Exists(path.Join(wanted, name)) }) {
+		message = fmt.Sprintf("%s names the folder %s, and %s holds no kustomization.yaml: name its files, or add one", field, entry, wanted)
+	}
+	if message != "" {
+		t.absent = append(t.absent, fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Line: lineOf(data, entry), Message: message})
+	}
 }
 
 // examineConfigs refuses remote files in the configuration of built-in plug-ins. It reads it as Kustomize reads resources.
@@ -397,9 +359,6 @@ func (t *treeFiles) examineConfigs(file string, data []byte, line func(text stri
 		var value any
 		if err := json.Unmarshal(plain, &value); err != nil {
 			return nil
-		}
-		if err := t.examineTexts(file, value); err != nil {
-			return err
 		}
 		for _, text := range textsOf(value) {
 			_, after, _ := strings.Cut(text, "=")
@@ -444,12 +403,8 @@ func lineBelow(n *yamlv3.Node, text string) int {
 
 // refuse stops the run: Kustomize sees an error, the author the fault.
 func (t *treeFiles) refuse(file string, line int, message string) error {
-	return t.refuseAs(fleet.RenderFailed, file, line, message)
-}
-
-func (t *treeFiles) refuseAs(reason fleet.Reason, file string, line int, message string) error {
 	if t.refused == nil {
-		t.refused = fleet.Fault{Reason: reason, ActionRequiredBy: fleet.User, File: file, Line: line, Message: message}
+		t.refused = fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Line: line, Message: message}
 	}
 	return errors.New("refused")
 }

@@ -1,19 +1,14 @@
 package render
 
 import (
+	"encoding/json"
 	"errors"
-	"fmt"
-	"io/fs"
 	"maps"
 	"path"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/muster-io/muster/internal/fleet"
-	yamlv3 "go.yaml.in/yaml/v3"
-	"sigs.k8s.io/yaml"
 )
 
 // valuesFile is one parsed file of values.
@@ -22,68 +17,108 @@ type valuesFile struct {
 	lines  map[string]int // dotted path -> line
 }
 
-// layer is a source of values: the chart's own, a file, or the application's inline values.
-type layer struct {
-	key    string // equal keys, equal values and places
-	values map[string]any
-	place  func(path string) place
-}
-
-// place is where a value was set: as people say it, and the file and line of the repository; no file for the chart's own.
-type place struct {
-	name string
-	file string
-	line int
-}
-
 // merged are the values that a chart gets from its user, and which layer set each.
 type merged struct {
 	values map[string]any
-	digest string // of the values alone
-	key    string // of the layers
-	places map[string]place
-	from   map[string]string // the names of the places
-	// usesCapabilities is true when a value names .Capabilities: tpl may render it.
-	usesCapabilities bool
+	places map[string]any // as deep as values, a Place instead of each leaf
 }
 
-// mergeLayers merges layers in order, later ones win. The chart's own values are named and not merged: Helm does that.
-func (r *Renderer) mergeLayers(c *loadedChart, layers []layer) (*merged, error) {
-	keys := []string{c.key}
-	for _, l := range layers {
-		keys = append(keys, l.key)
-	}
-	key := digestOf(keys...)
-	return remember(r.memo, "values", key, func() (*merged, int64, error) {
-		m := &merged{key: key, values: map[string]any{}, places: map[string]place{}, from: map[string]string{}}
-		for p := range flatten(c.defaults(), "") {
-			m.places[p] = place{name: "chart default"}
-		}
-		for _, l := range layers {
-			for p := range flatten(l.values, "") {
-				dropBelow(m.places, p)
-				dropAbove(m.places, p)
-				m.places[p] = l.place(p)
-			}
-			mergeValues(m.values, l.values, "", func(string, bool) {})
-		}
-		for p, at := range m.places {
-			m.from[p] = at.name
-		}
-		raw, err := fleet.CanonicalJSON(m.values)
+// mergeLayers merges layers in order, later ones win. The chart's own values are not merged: Helm does that.
+func (l *Local) mergeLayers(c *loadedChart, layers []Layer) (*merged, error) {
+	m := &merged{values: map[string]any{}, places: map[string]any{}}
+	for _, layer := range layers {
+		file, err := l.valuesOf(c, layer)
 		if err != nil {
-			return nil, 0, fmt.Errorf("values: %w", err)
+			return nil, err
 		}
-		m.digest = digestOf(string(raw))
-		m.usesCapabilities = strings.Contains(string(raw), "Capabilities")
-		return m, int64(len(raw)*4 + len(m.from)*256), nil
+		mergeValues(m.values, file.values, "", func(string, bool) {})
+		mergePlaces(m.places, file.values, "", func(p string) Place {
+			if place, ok := layer.Places[p]; ok {
+				return place
+			}
+			line := file.line(p)
+			return Place{Name: position(path.Clean(layer.Name), line), File: layer.File, Line: line}
+		})
+	}
+	return m, nil
+}
+
+// valuesOf parses a layer, once for all who have it. A file that is not in its archive, and need not be, has no values.
+func (l *Local) valuesOf(c *loadedChart, layer Layer) (*valuesFile, error) {
+	data := layer.Data
+	if layer.Packed != "" {
+		var err error
+		if data, err = c.packedFile(layer.Packed); err != nil {
+			if layer.Missing != nil {
+				return nil, *layer.Missing
+			}
+			return &valuesFile{}, nil
+		}
+	}
+	return remember(l.memo, "values file", digestOf(layer.File, string(data)), func() (*valuesFile, int64, error) {
+		parsed, err := parseValues(layer.File, data)
+		return parsed, int64(len(data) * 6), err
 	})
 }
 
-// dropAbove removes the parents of a path: a map has replaced them.
-func dropAbove(m map[string]place, path string) {
-	for p := parent(path); p != ""; p = parent(p) {
-		delete(m, p)
+// mergePlaces follows mergeValues.
+func mergePlaces(dst, src map[string]any, prefix string, placeOf func(path string) Place) {
+	for key, value := range src {
+		table, isTable := value.(map[string]any)
+		below, hasTable := dst[key].(map[string]any)
+		switch {
+		case isTable && hasTable:
+		case isTable && len(table) > 0:
+			below = map[string]any{}
+			dst[key] = below
+		default:
+			dst[key] = placeOf(prefix + key)
+			continue
+		}
+		mergePlaces(below, table, prefix+key+".", placeOf)
+	}
+}
+
+// place finds where the value of a path was set, or the nearest one above it.
+func (m *merged) place(p string) (Place, bool) {
+	var at any = m.places
+	for key := range strings.SplitSeq(p, ".") {
+		table, ok := at.(map[string]any)
+		if !ok {
+			break
+		}
+		at = table[key]
+	}
+	place, ok := at.(Place)
+	return place, ok
+}
+
+// from names the layer of each value by dotted path, those of the chart's own among them.
+func (m *merged) from(defaults map[string]any) map[string]string {
+	names := map[string]string{}
+	noteNames(names, m.places, defaults, "")
+	return names
+}
+
+func noteNames(names map[string]string, places, defaults map[string]any, prefix string) {
+	for key, at := range places {
+		switch at := at.(type) {
+		case Place:
+			names[prefix+key] = at.Name
+		case map[string]any:
+			below, _ := defaults[key].(map[string]any)
+			noteNames(names, at, below, prefix+key+".")
+		}
+	}
+	for key, value := range defaults {
+		if _, ok := places[key]; ok {
+			continue
+		}
+		if table, ok := value.(map[string]any); ok && len(table) > 0 {
+			noteNames(names, nil, table, prefix+key+".")
+			continue
+		}
+		names[prefix+key] = "chart default"
 	}
 }
 
@@ -98,89 +133,6 @@ func flatten(values map[string]any, prefix string) map[string]any {
 	return leaves
 }
 
-// layersOf reads the layers of an application over its chart: the values files in order, then the inline values.
-func (r *Renderer) layersOf(in Input, resolved *Resolved, c *loadedChart) ([]layer, error) {
-	var layers []layer
-	helm := resolved.Application.Spec.Helm
-	if helm == nil {
-		return nil, nil
-	}
-	for i, file := range helm.ValuesFiles {
-		field := resolved.fieldOf(fmt.Sprintf("helm.valuesFiles[%d]", i))
-		l, err := r.fileLayer(in, file.Path, field, c)
-		if errors.Is(err, fs.ErrNotExist) && file.Optional {
-			continue
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, in.at(fleet.ContentMissing, field, fmt.Sprintf("values file %s is not in the repository: add it, or mark it optional", file.Path))
-		}
-		if err != nil {
-			return nil, err
-		}
-		layers = append(layers, l)
-	}
-	if len(resolved.values) == 0 {
-		return layers, nil
-	}
-	parts := []string{"inline", string(helm.Values.Raw)}
-	placeOf := func(p string) place {
-		return place{name: resolved.layerOf(p), file: in.File, line: in.lineOf(resolved.fieldOf("helm.values." + p))}
-	}
-	for _, p := range slices.Sorted(maps.Keys(flatten(resolved.values, ""))) {
-		at := placeOf(p)
-		parts = append(parts, p, at.name, position(at.file, at.line))
-	}
-	return append(layers, layer{key: digestOf(parts...), values: resolved.values, place: placeOf}), nil
-}
-
-// layerOf names the layer of an inline value; what an expression made below a leaf belongs to the leaf.
-func (r *Resolved) layerOf(path string) string {
-	for p := path; p != ""; p = parent(p) {
-		if name, ok := r.Layers[p]; ok {
-			return name
-		}
-	}
-	return "inline"
-}
-
-// chartPrefix of a values file makes it relative to the chart.
-const chartPrefix = "chart:"
-
-func (r *Renderer) fileLayer(in Input, name, field string, c *loadedChart) (layer, error) {
-	shown := name
-	var file string
-	var data []byte
-	var err error
-	if below, ok := strings.CutPrefix(name, chartPrefix); ok {
-		file = path.Join(c.dir, below)
-		data, err = c.readFile(in.Tree, strings.TrimSpace(below))
-	} else {
-		if file, err = inTree(path.Join(path.Dir(in.File), name)); err != nil {
-			return layer{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("values file %s leaves the repository", name))
-		}
-		data, err = in.Tree.ReadFile(file)
-	}
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return layer{}, err
-		}
-		return layer{}, unreadable(file, err)
-	}
-	key := digestOf(file, shown, string(data))
-	parsed, err := remember(r.memo, "values file", key, func() (*valuesFile, int64, error) {
-		parsed, err := parseValues(file, data)
-		return parsed, int64(len(data) * 6), err
-	})
-	if err != nil {
-		return layer{}, err
-	}
-	placeOf := func(p string) place {
-		line := parsed.line(p)
-		return place{name: position(path.Clean(shown), line), file: file, line: line}
-	}
-	return layer{key: key, values: parsed.values, place: placeOf}, nil
-}
-
 func (f *valuesFile) line(path string) int {
 	for p := path; p != ""; p = parent(p) {
 		if line, ok := f.lines[p]; ok {
@@ -190,54 +142,43 @@ func (f *valuesFile) line(path string) int {
 	return 0
 }
 
-// parseValues reads values as Helm does, and remembers the lines.
+// parseValues reads a file of values and remembers its lines. Its documents are merged, later ones win, as in Helm.
 func parseValues(file string, data []byte) (*valuesFile, error) {
+	documents, err := fleet.ReadYAML(string(data))
+	if err != nil {
+		return nil, yamlFault(fleet.RenderFailed, file, err)
+	}
 	f := &valuesFile{values: map[string]any{}, lines: map[string]int{}}
-	if err := fleet.DocumentFits(data); err != nil {
-		return nil, fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: file, Message: err.Error()}
-	}
-	if err := yaml.Unmarshal(data, &f.values); err != nil {
-		return nil, yamlFault(fleet.RenderFailed, file, 0, err)
-	}
-	var doc yamlv3.Node
-	if err := yamlv3.Unmarshal(data, &doc); err == nil && len(doc.Content) == 1 {
-		f.index(doc.Content[0], "")
+	for _, y := range documents {
+		var values map[string]any
+		if err := json.Unmarshal(y.JSON, &values); err != nil {
+			return nil, fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Line: y.Line, Message: "values must be a map"}
+		}
+		lines, _, err := y.Lines()
+		if err != nil {
+			return nil, yamlFault(fleet.RenderFailed, file, err)
+		}
+		mergeValues(f.values, values, "", func(string, bool) {})
+		maps.Copy(f.lines, lines)
 	}
 	return f, nil
 }
 
-func (f *valuesFile) index(n *yamlv3.Node, prefix string) {
-	if n.Kind != yamlv3.MappingNode {
-		return
+// yamlFault is the fault of a text that is not YAML; another fault stays as it is.
+func yamlFault(reason fleet.Reason, file string, err error) error {
+	var y *fleet.YAMLError
+	if !errors.As(err, &y) {
+		return err
 	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		p := prefix + n.Content[i].Value
-		f.lines[p] = n.Content[i].Line
-		f.index(n.Content[i+1], p+".")
+	f := fleet.Fault{Reason: reason, ActionRequiredBy: fleet.User, File: file, Line: y.Line, Message: "not valid YAML: " + y.Message, Err: err}
+	if errors.Is(err, fleet.ErrExpands) || errors.Is(err, fleet.ErrDocument) {
+		f.Reason, f.Message = fleet.ContentRefused, y.Message
 	}
+	return f
 }
 
-// yamlFault is the fault of YAML that does not parse. firstLine is the line of the file at which the YAML begins, from 1; 0
-// when the YAML is a whole file.
-func yamlFault(reason fleet.Reason, file string, firstLine int, err error) fleet.Fault {
-	message := err.Error()
-	for _, prefix := range []string{"error converting YAML to JSON: ", "error unmarshaling JSON: while decoding JSON: ", "yaml: ", "unmarshal errors:\n  "} {
-		message = strings.TrimPrefix(message, prefix)
-	}
-	message, _, _ = strings.Cut(message, "\n")
-	line := 0
-	if at := yamlLine.FindStringSubmatch(message); at != nil {
-		line, _ = strconv.Atoi(at[1])
-		line += max(firstLine-1, 0)
-		message = yamlLine.ReplaceAllString(message, "")
-	}
-	return fleet.Fault{Reason: reason, ActionRequiredBy: fleet.User, File: file, Line: line, Message: "not valid YAML: " + withoutQuotes(message)}
-}
-
-var (
-	yamlLine = regexp.MustCompile(`^line (\d+): `)
-	quoted   = regexp.MustCompile("`[^`]*`|\"[^\"]*\"|anchor '[^']*'")
-)
+// quoted is what parsers quote.
+var quoted = regexp.MustCompile("`[^`]*`|\"[^\"]*\"|anchor '[^']*'")
 
 // withoutQuotes takes what a parser quotes out of its message: faults never quote values.
 func withoutQuotes(message string) string { return quoted.ReplaceAllString(message, "…") }

@@ -12,7 +12,7 @@ import (
 var manifestExtensions = []string{".yaml", ".yml", ".json"}
 
 // readManifests reads plain manifests: one file, or the files of a folder and of those below it, sorted.
-func readManifests(tree fleet.Tree, name string) ([]object, error) {
+func readManifests(tree fleet.Tree, name string) ([]Object, error) {
 	info, err := fs.Stat(tree, name)
 	if err != nil {
 		return nil, unreadable(name, err)
@@ -28,15 +28,8 @@ func readManifests(tree fleet.Tree, name string) ([]object, error) {
 		return nil, fleet.Fault{Reason: fleet.ContentMissing, ActionRequiredBy: fleet.User, File: name,
 			Message: "the folder holds neither a chart, nor an overlay, nor manifests (*.yaml, *.yml, *.json)"}
 	}
-	var objects []object
-	var total int64
+	var objects []Object
 	for _, file := range files {
-		if info, err := fs.Stat(tree, file); err == nil {
-			total += info.Size()
-		}
-		if total > maxRendered {
-			return nil, tooMuch(name)
-		}
 		found, err := readManifestFile(tree, file)
 		if err != nil {
 			return nil, err
@@ -80,19 +73,14 @@ func manifestFiles(tree fleet.Tree, dir string, links int) ([]string, error) {
 	return files, nil
 }
 
-func readManifestFile(tree fleet.Tree, file string) ([]object, error) {
+func readManifestFile(tree fleet.Tree, file string) ([]Object, error) {
 	data, err := tree.ReadFile(file)
 	if err != nil {
 		return nil, unreadable(file, err)
 	}
-	var objects []object
-	for _, doc := range splitDocuments(file, string(data)) {
-		doc.strict = true
-		found, err := readDocument(doc)
-		if err != nil {
-			return nil, err
-		}
-		objects = append(objects, found...)
+	objects, err := readFile(file, string(data))
+	if err != nil {
+		return nil, err
 	}
-	return objects, nil
+	return writeAll(objects)
 }

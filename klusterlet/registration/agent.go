@@ -47,6 +47,8 @@ type Agent struct {
 	ClusterAnnotations map[string]string
 	// CertificateSeconds is the life that is asked for; 0 leaves it to the hub.
 	CertificateSeconds int32
+	// Version of the agent, which the hub is told.
+	Version string
 	// MaxCustomClaims is how many claims are reported beside the reserved ones, by default 20.
 	MaxCustomClaims int
 	// ReservedClaimSuffixes make claims reserved whose names end so.
@@ -152,6 +154,17 @@ func (a *Agent) publish() {
 	case <-a.ready:
 	default:
 		close(a.ready)
+	}
+}
+
+// Joined says that the agent holds a certificate of the hub.
+func (a *Agent) Joined() bool {
+	a.init()
+	select {
+	case <-a.ready:
+		return true
+	default:
+		return false
 	}
 }
 

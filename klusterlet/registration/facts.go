@@ -143,6 +143,7 @@ func (s *session) claims(ctx context.Context, version string, nodes []corev1.Nod
 		return nil, err
 	}
 	openShift := slices.ContainsFunc(set.Resources, func(r musterv1alpha1.APIResource) bool { return r.Group == "config.openshift.io" })
+	computed[musterv1alpha1.AgentVersionClaim] = s.Version
 	computed["kubeversion.open-cluster-management.io"] = version
 	computed["product.open-cluster-management.io"] = product(version, openShift)
 	computed["platform.open-cluster-management.io"] = platform(nodes)
@@ -163,14 +164,14 @@ const spokeOnly = "open-cluster-management.io/spoke-only"
 
 // mergeClaims orders the claims as OCM does: reserved ones first, in their order, then those with a reserved suffix, then
 // custom ones by name, of which at most max are kept. A declared claim goes before a computed one, but for the digest
-// of the APIs, which is the agent's to say.
+// of the APIs and the version of the agent, which are the agent's to say.
 func mergeClaims(declared []clusterv1alpha1.ClusterClaim, computed map[string]string, most int, suffixes []string) (claims []clusterv1.ManagedClusterClaim, dropped int) {
 	values := map[string]string{}
 	for name, value := range computed {
 		values[name] = value
 	}
 	for _, c := range declared {
-		if _, local := c.Labels[spokeOnly]; local || c.Name == musterv1alpha1.APISetClaim {
+		if _, local := c.Labels[spokeOnly]; local || c.Name == musterv1alpha1.APISetClaim || c.Name == musterv1alpha1.AgentVersionClaim {
 			continue
 		}
 		values[c.Name] = c.Spec.Value
@@ -179,7 +180,7 @@ func mergeClaims(declared []clusterv1alpha1.ClusterClaim, computed map[string]st
 		if i := slices.Index(clusterv1alpha1.ReservedClusterClaimNames[:], name); i >= 0 {
 			return i
 		}
-		reserved := name == musterv1alpha1.APISetClaim ||
+		reserved := name == musterv1alpha1.APISetClaim || name == musterv1alpha1.AgentVersionClaim ||
 			slices.ContainsFunc(suffixes, func(suffix string) bool { return strings.HasSuffix(name, suffix) })
 		if reserved {
 			return len(clusterv1alpha1.ReservedClusterClaimNames)

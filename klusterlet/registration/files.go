@@ -36,12 +36,13 @@ type files struct {
 	cluster client.Client
 }
 
-// open makes the directory, and fills it from the Secret where it has no certificate of its own.
+// open makes the directory, and fills it from the Secret where that has a certificate that lasts longer: another replica of the
+// agent may have renewed it.
 func (f *files) open(ctx context.Context) error {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return fmt.Errorf("make the hub's directory: %w", err)
 	}
-	if f.secret.Name == "" || f.get(certificateFile) != nil {
+	if f.secret.Name == "" {
 		return nil
 	}
 	var secret corev1.Secret
@@ -57,6 +58,14 @@ func (f *files) open(ctx context.Context) error {
 		if data, ok := secret.Data[name]; ok {
 			known[name] = data
 		}
+	}
+	own, err := certificateOf(f.get(certificateFile), f.get(keyFile))
+	if err != nil {
+		return f.write(known)
+	}
+	mirrored, err := certificateOf(known[certificateFile], known[keyFile])
+	if err != nil || !mirrored.NotAfter.After(own.NotAfter) {
+		return nil
 	}
 	return f.write(known)
 }

@@ -53,8 +53,13 @@ type Agent struct {
 	EvictionGracePeriod time.Duration
 	// EvictionAllowed says whether a work that is missing on the hub is proof that it is gone. Nil is OCM's rule: it is.
 	EvictionAllowed func(context.Context) (bool, error)
-	// RawFeedback reports maps and lists as JSON, as OCM's gate RawFeedbackJsonString does.
-	RawFeedback bool
+	// RawFeedback reports maps and lists as JSON, as OCM's gate RawFeedbackJsonString does, of MaxRawFeedback bytes at most: 1024.
+	RawFeedback    bool
+	MaxRawFeedback int
+	// MaxFeedbackWatch is how many resources are watched for rules with feedbackScrapeType Watch: 50. Beyond it, objects are polled.
+	MaxFeedbackWatch int
+	// Serving is called when the agent has read its works and begins to apply them. It may be nil.
+	Serving func()
 
 	hook func(step string) // called at the steps that a test stops the agent at
 }
@@ -123,8 +128,9 @@ func (a *Agent) engine() (*engine, error) {
 	e := &engine{Agent: *a, memory: map[string]*memory{}, waits: map[request]int{}, claims: newClaims()}
 	e.setDefaults()
 	e.slots = make(chan struct{}, e.Writers)
-	e.queue = workqueue.NewTypedRateLimitingQueue(
-		workqueue.NewTypedItemExponentialFailureRateLimiter[request](200*time.Millisecond, e.RetryDelay))
+	e.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[request](200*time.Millisecond, e.RetryDelay),
+		workqueue.TypedRateLimitingQueueConfig[request]{Name: "manifestworks"})
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), workv1.AddToScheme(scheme)); err != nil {
 		return nil, err
@@ -136,7 +142,7 @@ func (e *engine) setDefaults() {
 	if e.AgentID == "" {
 		e.AgentID = e.HubHash
 	}
-	for value, standard := range map[*int]int{&e.Workers: 10, &e.Writers: 16} {
+	for value, standard := range map[*int]int{&e.Workers: 10, &e.Writers: 16, &e.MaxRawFeedback: 1024, &e.MaxFeedbackWatch: 50} {
 		if *value <= 0 {
 			*value = standard
 		}
@@ -187,7 +193,7 @@ func (e *engine) connectSpoke(scheme *runtime.Scheme) error {
 	e.discovery, errs[5] = discovery.NewDiscoveryClientForConfigAndClient(config, web)
 	var metadatas metadata.Interface
 	metadatas, errs[4] = metadata.NewForConfigAndClient(metadata.ConfigFor(config), web)
-	e.watches = newWatches(metadatas, func(work string) { e.queue.Add(request{name: work}) })
+	e.watches = newWatches(metadatas, e.MaxFeedbackWatch, func(work string) { e.queue.Add(request{name: work}) })
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
@@ -244,10 +250,14 @@ func (e *engine) workSeen(before, after any) {
 	switch {
 	case work == nil && old != nil:
 		work = old
+		worksKnown.Dec()
 		e.wake(e.claims.drop(old.Name))
 	case work != nil && old != nil && unchanged(old, work):
 		return
 	case work != nil:
+		if old == nil {
+			worksKnown.Inc()
+		}
 		e.wake(e.claims.set(work))
 	default:
 		return
@@ -304,6 +314,9 @@ func (e *engine) wake(works []string) {
 func (e *engine) serve(ctx context.Context) {
 	defer e.watches.stop()
 	e.watches.start(ctx)
+	if e.Serving != nil {
+		e.Serving()
+	}
 	var workers sync.WaitGroup
 	for range e.Workers {
 		workers.Go(func() {

@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/muster-io/muster/internal/drift"
+
 	workv1 "github.com/muster-io/muster/api/work/v1"
 )
 
@@ -100,9 +102,10 @@ func (p *pass) applyOne(ctx context.Context, t target, s *seen, n need) {
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:
+		applies.WithLabelValues("applied").Inc()
 		p.wrote(t, s, live, n)
 	case isDenied(err):
-		s.deny(p.work.Generation, err, p.now)
+		p.deny(ctx, t, s, err)
 	case errors.Is(err, errIgnoreFields):
 		s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestSSAIgnoreFieldError, p.memory.nextResync)
 	case t.strategy() == workv1.UpdateStrategyTypeServerSideApply && apierrors.IsConflict(err):
@@ -154,6 +157,7 @@ func (p *pass) wrote(t target, s *seen, live *unstructured.Unstructured, n need)
 	report := p.drifted(t, s)
 	if report.Active() && n != adopt {
 		s.healed(p.now)
+		corrections.Inc()
 		report = report.Heal()
 	}
 	p.note(t, s, live)
@@ -170,6 +174,9 @@ func (s *seen) succeed(t target) {
 
 // fail notes why an apply failed, and when it is tried again. A new generation of the work is tried at once.
 func (s *seen) fail(generation int64, err error, reason string, retryAt time.Time) {
+	if !isDenied(err) {
+		applies.WithLabelValues("failed").Inc()
+	}
 	if s.failedAt != generation {
 		s.failures = 0
 	}
@@ -178,11 +185,16 @@ func (s *seen) fail(generation int64, err error, reason string, retryAt time.Tim
 	s.failures++
 }
 
-// deny notes that the executor may not do it. What it may not apply is not read for it either: what was known of the
-// object is forgotten.
-func (s *seen) deny(generation int64, err error, now time.Time) {
-	s.fail(generation, err, workv1.ReasonAppliedManifestFailed, now.Add(deniedDelay))
-	s.state, s.problem, s.feedback, s.feedErr, s.rules = unknown, err, nil, nil, nil
+// deny notes that the executor may not do it. Of what it may not apply nothing is told but that it is not there, as OCM does: what
+// was known of the object is forgotten.
+func (p *pass) deny(ctx context.Context, t target, s *seen, err error) {
+	applies.WithLabelValues("denied").Inc()
+	s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, p.now.Add(deniedDelay))
+	s.state, s.problem = unknown, err
+	if live, problem := p.get(ctx, t); live == nil && problem == nil {
+		s.state, s.problem = absent, nil
+	}
+	s.feedback, s.feedErr, s.rules, s.drift, s.stale = nil, nil, nil, drift.Report{}, false
 }
 
 // write makes one object what its manifest says, and gives the live object.

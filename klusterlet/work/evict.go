@@ -20,6 +20,7 @@ const forever = 100 * 365 * 24 * time.Hour
 //
 //	its work is on this hub                                          no clock
 //	another hub's, and this hub has a work of the name, applied      deleted: the objects are the new record's
+//	no work, and the grace period is for ever                        no clock
 //	no work, and a missing work proves nothing yet                   no clock
 //	no work                                                          deleted after the grace period
 func (e *engine) evict(ctx context.Context, record *workv1.AppliedManifestWork) (time.Duration, error) {
@@ -39,7 +40,7 @@ func (e *engine) evict(ctx context.Context, record *workv1.AppliedManifestWork) 
 		}
 		return 0, e.deleteRecord(ctx, record, "taken over from another hub")
 	case e.EvictionGracePeriod >= forever:
-		return 0, nil
+		return 0, e.setClock(ctx, record, nil)
 	}
 	if e.EvictionAllowed != nil {
 		allowed, err := e.EvictionAllowed(ctx)

@@ -35,11 +35,9 @@ var wellKnown = map[string][]workv1.JsonPath{
 	},
 }
 
-const maxRaw = 1024 // bytes of a value that is a map or list
-
 // feedbackOf reads the values that rules ask for. What is not there yet is left out; what cannot be read is an error,
 // and the other values are still there.
-func feedbackOf(object map[string]any, group, version, kind string, rules []workv1.FeedbackRule, raw bool) ([]workv1.FeedbackValue, error) {
+func feedbackOf(object map[string]any, group, version, kind string, rules []workv1.FeedbackRule, raw rawValues) ([]workv1.FeedbackValue, error) {
 	var (
 		values []workv1.FeedbackValue
 		errs   []error
@@ -71,7 +69,7 @@ func feedbackOf(object map[string]any, group, version, kind string, rules []work
 	return values, errors.Join(errs...)
 }
 
-func valueAt(object map[string]any, version string, path workv1.JsonPath, raw bool) (workv1.FieldValue, bool, error) {
+func valueAt(object map[string]any, version string, path workv1.JsonPath, raw rawValues) (workv1.FieldValue, bool, error) {
 	if path.Version != "" && path.Version != version {
 		return workv1.FieldValue{}, false, fmt.Errorf("the path is for version %s and the manifest is of %s", path.Version, version)
 	}
@@ -93,16 +91,30 @@ func valueAt(object map[string]any, version string, path workv1.JsonPath, raw bo
 	if len(results) == 0 || len(results[0]) == 0 {
 		return workv1.FieldValue{}, false, nil
 	}
-	if len(results) > 1 || len(results[0]) > 1 {
+	var found []any
+	for _, result := range results[0] {
+		if result.IsValid() && result.CanInterface() {
+			found = append(found, result.Interface())
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return workv1.FieldValue{}, false, nil
+	case len(found) == 1:
+		return fieldValue(found[0], raw)
+	case !raw.allowed:
 		return workv1.FieldValue{}, false, errors.New("the path gives several values")
 	}
-	if !results[0][0].IsValid() || !results[0][0].CanInterface() {
-		return workv1.FieldValue{}, false, nil
-	}
-	return fieldValue(results[0][0].Interface(), raw)
+	return fieldValue(found, raw)
 }
 
-func fieldValue(v any, raw bool) (workv1.FieldValue, bool, error) {
+// rawValues says whether a value that is a map or list may be reported, and how long its JSON may be, in bytes.
+type rawValues struct {
+	allowed bool
+	longest int
+}
+
+func fieldValue(v any, raw rawValues) (workv1.FieldValue, bool, error) {
 	switch v := v.(type) {
 	case nil:
 		return workv1.FieldValue{}, false, nil
@@ -113,7 +125,7 @@ func fieldValue(v any, raw bool) (workv1.FieldValue, bool, error) {
 	case bool:
 		return workv1.FieldValue{Type: workv1.Boolean, Boolean: &v}, true, nil
 	}
-	if !raw {
+	if !raw.allowed {
 		return workv1.FieldValue{}, false, fmt.Errorf("a value of type %T cannot be reported", v)
 	}
 	var b bytes.Buffer
@@ -121,8 +133,8 @@ func fieldValue(v any, raw bool) (workv1.FieldValue, bool, error) {
 		return workv1.FieldValue{}, false, fmt.Errorf("encode: %w", err)
 	}
 	text := strings.TrimSpace(b.String())
-	if len(text) > maxRaw {
-		return workv1.FieldValue{}, false, fmt.Errorf("the value has %d bytes, more than %d", len(text), maxRaw)
+	if len(text) > raw.longest {
+		return workv1.FieldValue{}, false, fmt.Errorf("the value has %d bytes, more than %d", len(text), raw.longest)
 	}
 	return workv1.FieldValue{Type: workv1.JsonRaw, JsonRaw: &text}, true, nil
 }

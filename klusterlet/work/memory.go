@@ -38,6 +38,10 @@ type seen struct {
 	retryAt  time.Time
 	failedAt int64 // generation of the work that failed
 
+	finished  bool // a Job that Kubernetes removes after its end has come to it
+	running   bool // such a Job was last seen before its end
+	collected bool // such a Job is gone, as it should be
+
 	state    availability
 	problem  error // why the object could not be read
 	feedback []workv1.FeedbackValue

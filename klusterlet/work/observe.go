@@ -57,6 +57,12 @@ func (p *pass) look(ctx context.Context, t target, s *seen) need {
 	if !p.due(t, s) {
 		return nothing
 	}
+	if p.work.Spec.Executor != nil && (p.resync || s.stale) { // rights that were revoked show on what did not change, too
+		if err := p.authorize(ctx, t, applyVerbs(t)...); isDenied(err) {
+			p.deny(ctx, t, s, err)
+			return nothing
+		}
+	}
 	return p.inspect(ctx, t, s)
 }
 
@@ -69,7 +75,7 @@ func (p *pass) onlyRead(ctx context.Context, t target, s *seen) {
 		err := p.authorize(ctx, t, "get")
 		switch {
 		case isDenied(err):
-			s.deny(p.work.Generation, err, p.now)
+			p.deny(ctx, t, s, err)
 			return
 		case err != nil:
 			s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, p.now.Add(firstRetry))
@@ -145,6 +151,10 @@ func (p *pass) missing(t target, s *seen) need {
 	if p.mode == modeIgnore || (p.mode == modeOCM && !p.resync && !p.watches.covers(t)) {
 		return nothing
 	}
+	if s.collected {
+		s.drift, s.checked = p.drifted(t, s), true
+		return nothing
+	}
 	return p.found(s, []drift.Record{drift.Deleted(t.object.Object, p.now)})
 }
 
@@ -190,6 +200,9 @@ func (p *pass) confirm(ctx context.Context, t target, s *seen, live *unstructure
 
 // found takes drift down, and says whether it is undone now. Somebody who insists is answered more and more slowly.
 func (p *pass) found(s *seen, records []drift.Record) need {
+	if !s.drift.Active() {
+		driftsFound.Inc()
+	}
 	s.drift, s.checked = drift.NewReport(records), true
 	if !p.corrects() || p.now.Before(s.mayHeal()) {
 		return nothing
@@ -244,6 +257,7 @@ func (p *pass) read(ctx context.Context, t target, s *seen) *unstructured.Unstru
 	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
 		s.stale, s.problem, s.rv, s.facts, s.shared, s.asked = false, nil, "deleted", facts{}, false, t.asked
 		s.state, s.feedback, s.rules, s.feedErr = absent, nil, nil, nil
+		s.collected = s.hash == t.hash && p.collectedJob(t, s)
 		return nil
 	case err != nil:
 		s.state, s.problem = unknown, fmt.Errorf("read %s: %w", t, err)
@@ -256,11 +270,15 @@ func (p *pass) read(ctx context.Context, t target, s *seen) *unstructured.Unstru
 // note remembers what a live object says. Rules see what may leave the cluster, since their answers do.
 func (p *pass) note(t target, s *seen, live *unstructured.Unstructured) {
 	s.stale, s.problem, s.rv, s.state, s.asked = false, nil, live.GetResourceVersion(), present, t.asked
+	p.noteJob(t, s, live)
 	public := &unstructured.Unstructured{Object: drift.Public(live.Object)}
-	s.feedback, s.feedErr = feedbackOf(public.Object, t.meta.Group, t.meta.Version, t.meta.Kind, t.config.FeedbackRules, p.RawFeedback)
+	s.feedback, s.feedErr = feedbackOf(public.Object, t.meta.Group, t.meta.Version, t.meta.Kind, t.config.FeedbackRules,
+		rawValues{p.RawFeedback, p.MaxRawFeedback})
 	s.rules = s.rules[:0:0]
 	for _, rule := range t.config.ConditionRules {
-		s.rules = append(s.rules, health.Evaluate(rule, public))
+		if condition, known := health.Evaluate(rule, public); known {
+			s.rules = append(s.rules, condition)
+		}
 	}
 }
 

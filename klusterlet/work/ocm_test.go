@@ -1,9 +1,12 @@
 package work_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	workv1 "github.com/muster-io/muster/api/work/v1"
@@ -118,4 +121,182 @@ func TestHashOfIgnoredFields(t *testing.T) {
 			}
 		})
 	}
+}
+
+// grant gives or takes the rights that an executor needs for config maps in the namespace of the objects.
+func (s *site) grant(account string, granted bool) {
+	s.Helper()
+	meta := map[string]any{"namespace": s.target, "name": account}
+	role := map[string]any{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta,
+		"rules": []any{map[string]any{"apiGroups": []any{""}, "resources": []any{"configmaps"}, "verbs": []any{"get", "create", "update", "patch", "delete"}}}}
+	binding := map[string]any{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": meta,
+		"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
+		"subjects": []any{map[string]any{"kind": "ServiceAccount", "name": account, "namespace": s.target}}}
+	for _, o := range (objects{role, binding}) {
+		var err error
+		if granted {
+			err = s.spoke.Create(context.Background(), &unstructured.Unstructured{Object: o})
+		} else {
+			err = s.spoke.Delete(context.Background(), &unstructured.Unstructured{Object: o})
+		}
+		if err != nil {
+			s.Fatal(err)
+		}
+	}
+}
+
+// TestDenied: an object that the executor may not apply is told to be absent where it is, and rights that are revoked show on a
+// manifest that did not change.
+func TestDenied(t *testing.T) {
+	for name, how := range map[string][]option{
+		"planned": {serverSide(false), mode("Correct")},
+		"of OCM":  {strategy(workv1.UpdateStrategyTypeUpdate)},
+		"read":    {strategy(workv1.UpdateStrategyTypeReadOnly)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.agent.ResyncInterval = time.Second
+			s.start()
+			c := s.configMap("c", nil)
+			how = append(how, executor(s.target, "deployer"))
+			s.put("web", objects{c}, how...)
+			s.expectManifest("web", 0, workv1.ManifestApplied, says("False", workv1.ReasonAppliedManifestFailed, "deployer"))
+			s.expectManifest("web", 0, workv1.ManifestAvailable, says("False", workv1.ReasonResourceNotAvailable))
+			s.expectWork("web", workv1.WorkAvailable, metav1.ConditionFalse)
+			if name == "read" {
+				return
+			}
+			s.grant("deployer", true)
+			s.expectApplied("web")
+			s.grant("deployer", false)
+			s.expectManifest("web", 0, workv1.ManifestApplied, says("False", workv1.ReasonAppliedManifestFailed, "deployer"))
+		})
+	}
+}
+
+// TestWellKnownConditions: a rule for a condition that is not well known of the kind gives no condition.
+func TestWellKnownConditions(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	job := s.job("done")
+	s.put("web", objects{job, s.configMap("c", nil)}, configFor("batch", "jobs", workv1.ManifestConfigOption{ConditionRules: []workv1.ConditionRule{
+		{Type: workv1.WellKnownConditionsType, Condition: "Complete"}, {Type: workv1.WellKnownConditionsType, Condition: "Ready"}}}))
+	s.expectManifest("web", 0, "Complete", says("False", workv1.ReasonConditionRuleEvaluated))
+	if c := condition(s.work("web"), 0, "Ready"); c != nil {
+		t.Errorf("condition %v", c)
+	}
+}
+
+func (s *site) job(name string) map[string]any {
+	o := s.configMap(name, nil)
+	delete(o, "data")
+	o["apiVersion"], o["kind"] = "batch/v1", "Job"
+	o["spec"] = map[string]any{"template": map[string]any{"spec": map[string]any{"restartPolicy": "Never",
+		"containers": []any{map[string]any{"name": "job", "image": "job:1"}}}}}
+	return o
+}
+
+// configFor puts the configuration of one resource before what there is.
+func configFor(group, resource string, c workv1.ManifestConfigOption) option {
+	return func(w *workv1.ManifestWork) {
+		c.ResourceIdentifier = workv1.ResourceIdentifier{Group: group, Resource: resource, Namespace: "*", Name: "*"}
+		w.Spec.ManifestConfigs = append([]workv1.ManifestConfigOption{c}, w.Spec.ManifestConfigs...)
+	}
+}
+
+// TestFeedbackIsWatched: a value of an object with feedbackScrapeType Watch is told although nothing is polled, as many watches as
+// there may be; StatusFeedbackSynced moves with the values; a list is told as JSON.
+func TestFeedbackIsWatched(t *testing.T) {
+	s := newSite(t)
+	s.agent.SyncInterval, s.agent.MaxFeedbackWatch, s.agent.RawFeedback = time.Hour, 1, true
+	s.start()
+	unlabelled := func(kind, name string) map[string]any {
+		o := s.configMap(name, map[string]any{"k": "1"})
+		delete(o["metadata"].(map[string]any), "labels")
+		if o["kind"] = kind; kind == "ServiceAccount" {
+			delete(o, "data")
+			o["secrets"] = []any{map[string]any{"name": "one"}}
+		}
+		return o
+	}
+	rule := func(name, path string) workv1.ManifestConfigOption {
+		return workv1.ManifestConfigOption{FeedbackScrapeType: workv1.FeedbackWatchType, FeedbackRules: []workv1.FeedbackRule{
+			{Type: workv1.JSONPathsType, JsonPaths: []workv1.JsonPath{{Name: name, Path: path}}}}}
+	}
+	c, account := unlabelled("ConfigMap", "c"), unlabelled("ServiceAccount", "c")
+	s.put("web", objects{c, account}, configFor("", "configmaps", rule("k", ".data.k")), configFor("", "serviceaccounts", rule("secrets", ".secrets")))
+	value := func(ordinal int, want string) metav1.Time {
+		var moved metav1.Time
+		s.expectManifest("web", ordinal, workv1.ManifestStatusFeedbackSynced, func(c metav1.Condition, m workv1.ManifestCondition) error {
+			for _, v := range m.StatusFeedbacks.Values {
+				if v.Value.String != nil && *v.Value.String == want || v.Value.JsonRaw != nil && *v.Value.JsonRaw == want {
+					moved = c.LastTransitionTime
+					return says("True", workv1.ReasonStatusFeedbackSynced)(c, m)
+				}
+			}
+			return fmt.Errorf("values %v", m.StatusFeedbacks.Values)
+		})
+		return moved
+	}
+	first := value(0, "1")
+	value(1, `[{"name":"one"}]`)
+	time.Sleep(time.Until(first.Add(1100 * time.Millisecond))) // transition times have seconds
+	s.edit(c, "2", "data", "k")
+	if second := value(0, "2"); !second.After(first.Time) {
+		t.Errorf("StatusFeedbackSynced was %v and is %v", first, second)
+	}
+	s.edit(account, []any{map[string]any{"name": "two"}}, "secrets")
+	s.put("other", objects{s.configMap("another", nil)}) // something that the agent does afterwards
+	s.expectApplied("other")
+	value(1, `[{"name":"one"}]`)
+}
+
+// TestDeletionProgress: while a work is being removed, the objects that are gone leave its AppliedManifestWork.
+func TestDeletionProgress(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	a, b := s.configMap("a", nil), s.configMap("b", nil)
+	b["metadata"].(map[string]any)["finalizers"] = []any{"example.com/stays"}
+	s.put("web", objects{a, b}, serverSide(false))
+	s.expectApplied("web")
+	s.deleteWork("web")
+	s.eventually("only what is there is listed", func() error {
+		list := s.record("web").Status.AppliedResources
+		if len(list) != 1 || list[0].Name != "b" {
+			return fmt.Errorf("%v", list)
+		}
+		return nil
+	})
+	s.edit(b, []any{}, "metadata", "finalizers")
+	s.expectWorkGone("web")
+}
+
+// TestEvictionEndsWithALongerGrace: an agent that starts with a grace period that is for ever clears an eviction that has begun.
+func TestEvictionEndsWithALongerGrace(t *testing.T) {
+	s := newSite(t)
+	s.agent.EvictionGracePeriod = time.Hour
+	s.start()
+	s.put("web", objects{s.configMap("c", nil)})
+	s.expectApplied("web")
+	s.stop()
+	w := s.work("web")
+	w.Finalizers = nil
+	if err := s.hub.Update(context.Background(), w); err != nil {
+		t.Fatal(err)
+	}
+	s.deleteWork("web")
+	evicting := func(want bool) {
+		s.eventually("eviction", func() error {
+			if r := s.record("web"); (r.Status.EvictionStartTime != nil) != want {
+				return fmt.Errorf("start %v", r.Status.EvictionStartTime)
+			}
+			return nil
+		})
+	}
+	s.start()
+	evicting(true)
+	s.stop()
+	s.agent.EvictionGracePeriod = 100 * 365 * 24 * time.Hour
+	s.start()
+	evicting(false)
 }

@@ -81,6 +81,7 @@ func (e *engine) letGo(ctx context.Context, record *workv1.AppliedManifestWork, 
 		return dying, nil
 	}
 	logr.FromContextOrDiscard(ctx).Info("Delete", "object", live.GetKind()+" "+nameIn(entry))
+	deletions.Inc()
 	uid, version, background := live.GetUID(), live.GetResourceVersion(), metav1.DeletePropagationBackground
 	resource := e.resource(gvr, entry.Namespace)
 	err = resource.Delete(ctx, entry.Name, metav1.DeleteOptions{PropagationPolicy: &background,
@@ -384,6 +385,9 @@ func (e *engine) reconcileRecord(ctx context.Context, name string) (time.Duratio
 		return e.evict(ctx, record)
 	}
 	rest, _, err := e.prune(ctx, record, record.Status.AppliedResources)
+	if rerr := e.keepEntries(ctx, record, rest); rerr != nil {
+		return 0, rerr
+	}
 	if err != nil || len(rest) > 0 {
 		logr.FromContextOrDiscard(ctx).V(1).Info("Wait for objects to go", "objects", len(rest), "reason", fmt.Sprint(err))
 		return e.patience(request{record: true, name: name}), nil
@@ -399,6 +403,19 @@ func (e *engine) reconcileRecord(ctx context.Context, name string) (time.Duratio
 		return 0, fmt.Errorf("remove the finalizer from the AppliedManifestWork: %w", err)
 	}
 	return 0, nil
+}
+
+// keepEntries writes down which objects of a record are still there: those that are gone leave its status as they go.
+func (e *engine) keepEntries(ctx context.Context, record *workv1.AppliedManifestWork, rest []workv1.AppliedManifestResourceMeta) error {
+	if len(rest) == len(record.Status.AppliedResources) {
+		return nil
+	}
+	before := record.DeepCopy()
+	record.Status.AppliedResources = rest
+	if err := e.spoke.Status().Patch(ctx, record, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("write down what is left of AppliedManifestWork %s: %w", record.Name, err)
+	}
+	return nil
 }
 
 // patience grows from 50 ms to the retry delay for something that takes its time without being wrong.

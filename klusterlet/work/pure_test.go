@@ -182,11 +182,14 @@ func TestFeedback(t *testing.T) {
 		"filter":     {rules: paths(`.status.conditions[?(@.type=="Ready")].status`), want: `.status.conditions[?(@.type=="Ready")].status="True"`},
 		"list":       {rules: paths(".status.list", ".status.ok"), want: ".status.ok=true", fails: true, why: "the others are still told"},
 		"raw":        {rules: paths(".status.list"), raw: true, want: `.status.list="[\"a\"]"`},
-		"absent":     {rules: paths(".status.nothing"), want: ""},
-		"bad path":   {rules: paths(".status[", ".status.ok"), want: ".status.ok=true", fails: true},
-		"version":    {rules: []workv1.FeedbackRule{{Type: workv1.JSONPathsType, JsonPaths: []workv1.JsonPath{{Name: "x", Version: "v2", Path: ".status.ok"}}}}, fails: true},
+		"raw values": {rules: paths(".status.list[*]"), raw: true, want: `.status.list[*]="a"`},
+		"raw, several values": {rules: paths(".status.conditions[*]['type','status']"), raw: true,
+			want: `.status.conditions[*]['type','status']="[\"Ready\",\"True\"]"`, why: "several values are one list"},
+		"absent":   {rules: paths(".status.nothing"), want: ""},
+		"bad path": {rules: paths(".status[", ".status.ok"), want: ".status.ok=true", fails: true},
+		"version":  {rules: []workv1.FeedbackRule{{Type: workv1.JSONPathsType, JsonPaths: []workv1.JsonPath{{Name: "x", Version: "v2", Path: ".status.ok"}}}}, fails: true},
 	} {
-		values, err := feedbackOf(object, "apps", "v1", "Deployment", row.rules, row.raw)
+		values, err := feedbackOf(object, "apps", "v1", "Deployment", row.rules, rawValues{row.raw, 1024})
 		var told []string
 		for _, v := range values {
 			var x any

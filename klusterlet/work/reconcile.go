@@ -207,12 +207,12 @@ func (p *pass) leftover() []workv1.AppliedManifestResourceMeta {
 }
 
 // applied says that the manifest as it is now was applied: by this process, or by one before it, which then said so
-// in the record and in the status. Where drift is left the record alone suffices: the status speaks of the generation.
+// in the record and in the status. Where the record holds a mark of the manifest it suffices: the status speaks of the generation.
 func (p *pass) applied(t target, s *seen) bool {
 	if s.hash != "" || s.failure != nil {
 		return s.hash == t.hash
 	}
-	if (p.corrects() || !p.marked(t)) && !p.saidApplied(t) {
+	if !p.marked(t) && !p.saidApplied(t) {
 		return false
 	}
 	return slices.ContainsFunc(p.record.Status.AppliedResources, func(r workv1.AppliedManifestResourceMeta) bool {

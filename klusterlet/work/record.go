@@ -16,8 +16,9 @@ import (
 	workv1 "github.com/muster-io/muster/api/work/v1"
 )
 
-// appliedAnnotation of an AppliedManifestWork holds the marks of the manifests that were applied last, where drift is left:
-// what a restarted agent would else apply again, over what people changed, because another manifest of the work is new.
+// appliedAnnotation of an AppliedManifestWork holds the marks of the manifests that were applied last, where drift is left, and of
+// Jobs that have finished and will be removed: what a restarted agent would else apply again, over what people changed, because
+// another manifest of the work is new.
 const appliedAnnotation = "muster.dev/applied"
 
 // recordName is the name of the AppliedManifestWork of a work.
@@ -147,17 +148,16 @@ func (p *pass) unmark(ctx context.Context) error {
 	return p.setMarks(ctx, slices.DeleteFunc(p.marks(), func(mark string) bool { return !slices.Contains(now, mark) }))
 }
 
-// marksNow are those of the manifests that are applied as they are now; none where drift is corrected, and nobody asks.
+// marksNow are those of the manifests that are applied as they are now. Where drift is corrected only those of Jobs that have
+// finished are needed: they do not run again.
 func (p *pass) marksNow() []string {
-	if p.corrects() {
-		return nil
-	}
 	var marks []string
 	for _, t := range p.targets {
-		if t.err != nil || t.strategy() == workv1.UpdateStrategyTypeReadOnly || p.complete(t) {
+		s := p.memory.about(t.key())
+		if t.err != nil || t.strategy() == workv1.UpdateStrategyTypeReadOnly || p.complete(t) || (p.corrects() && !s.finished && !s.collected) {
 			continue
 		}
-		if p.applied(t, p.memory.about(t.key())) {
+		if p.applied(t, s) {
 			marks = append(marks, t.mark())
 		}
 	}

@@ -39,6 +39,7 @@ func (e *engine) writeStatus(ctx context.Context, work *workv1.ManifestWork, m *
 	if err != nil {
 		return fmt.Errorf("encode the status of the work: %w", err)
 	}
+	statusWrites.Inc()
 	err = e.hub.Status().Patch(ctx, work.DeepCopy(), client.RawPatch(types.MergePatchType, body))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("report the status of the work: %w", err)
@@ -101,12 +102,10 @@ func statusOf(generation int64, targets []target, objects map[objectKey]*seen, d
 		before := manifestIn(old, t.meta)
 		if before != nil {
 			m.Conditions = slices.Clone(before.Conditions)
+			m.StatusFeedbacks = *before.StatusFeedbacks.DeepCopy()
 		}
 		if s.pending(t, generation) {
 			waits = true
-			if before != nil {
-				m.StatusFeedbacks = *before.StatusFeedbacks.DeepCopy()
-			}
 		} else {
 			m = manifestStatus(generation, t, s, drifted(t, s), m)
 		}
@@ -135,7 +134,12 @@ func (s *seen) pending(t target, generation int64) bool {
 
 // manifestStatus is the status of one manifest. m brings the conditions that it had.
 func manifestStatus(generation int64, t target, s *seen, report drift.Report, m workv1.ManifestCondition) workv1.ManifestCondition {
-	conditions := append([]metav1.Condition{appliedCondition(s), availableCondition(t, s), feedbackCondition(s)}, s.rules...)
+	rules := s.rules
+	if s.collected {
+		rules = collectedRules(t, m.Conditions)
+	}
+	conditions := append([]metav1.Condition{appliedCondition(s), availableCondition(t, s), feedbackCondition(t, s)}, rules...)
+	before := m.StatusFeedbacks.Values
 	m.StatusFeedbacks.Values = slices.Clone(s.feedback)
 	if !report.Empty() {
 		condition, value := drift.Format(report, generation)
@@ -148,6 +152,9 @@ func manifestStatus(generation int64, t target, s *seen, report drift.Report, m 
 		c.ObservedGeneration = generation
 		set(&m.Conditions, c)
 		wanted[c.Type] = true
+	}
+	if !equality.Semantic.DeepEqual(before, m.StatusFeedbacks.Values) { // OCM counts new values as a transition
+		meta.FindStatusCondition(m.Conditions, workv1.ManifestStatusFeedbackSynced).LastTransitionTime = metav1.Now()
 	}
 	keepTypes(&m.Conditions, func(kind string) bool {
 		// A rule of an object that cannot be read at the moment keeps its last answer.
@@ -189,6 +196,8 @@ func availableCondition(t target, s *seen) metav1.Condition {
 		c.Reason, c.Message = workv1.ReasonFetchingResourceFailed, cut("Failed to fetch resource: "+s.problem.Error())
 	case s.state == present:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, workv1.ReasonResourceAvailable, "Resource is available"
+	case s.collected: // what it was there for is done
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, workv1.ReasonResourceAvailable, messageCollected
 	case s.state == absent:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, workv1.ReasonResourceNotAvailable, "Resource is not available"
 	default:
@@ -197,14 +206,14 @@ func availableCondition(t target, s *seen) metav1.Condition {
 	return c
 }
 
-func feedbackCondition(s *seen) metav1.Condition {
+func feedbackCondition(t target, s *seen) metav1.Condition {
 	c := metav1.Condition{Type: workv1.ManifestStatusFeedbackSynced, Status: metav1.ConditionTrue,
 		Reason: workv1.ReasonNoStatusFeedbackSynced}
 	switch {
 	case s.feedErr != nil:
 		c.Status, c.Reason = metav1.ConditionFalse, workv1.ReasonStatusFeedbackSyncFailed
 		c.Message = cut("Sync status feedback failed with error " + s.feedErr.Error())
-	case len(s.feedback) > 0:
+	case s.state == present && len(t.config.FeedbackRules) > 0 && !isDenied(s.failure):
 		c.Reason = workv1.ReasonStatusFeedbackSynced
 	}
 	return c

@@ -11,20 +11,41 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
 )
 
-// watches keeps one metadata watch per resource of which a work has a labelled object, and remembers which objects
-// changed since their work was last looked at.
+// watches keeps one metadata watch per resource of which a work has a labelled object, and one per resource and namespace of which
+// a work has objects whose feedback is to be watched. It remembers which objects changed since their work was last looked at.
 type watches struct {
-	client metadata.Interface
-	notify func(work string)
+	client      metadata.Interface
+	maxFeedback int // watches that are for feedback only
+	notify      func(work string)
 
 	mu      sync.Mutex
 	ctx     context.Context // of the running agent; nil before
-	running map[schema.GroupResource]*watch
+	running map[watchKey]*watch
 	wanted  map[string]map[objectKey]schema.GroupVersionResource // by work
 	works   map[objectKey]map[string]bool
 	changed map[string]map[objectKey]string // by work: the resourceVersion that was reported
+}
+
+// watchKey names a watch: of the labelled objects of a resource, or for feedback of all objects of a resource in a namespace.
+type watchKey struct {
+	resource  schema.GroupResource
+	feedback  bool
+	namespace string // empty for cluster-scoped objects, and for labelled ones of every namespace
+}
+
+// watchFor says which watch reports changes of an object, if there is to be one.
+func watchFor(t target) (watchKey, bool) {
+	resource := t.key().groupResource()
+	switch {
+	case t.labelled():
+		return watchKey{resource: resource}, true
+	case t.config.FeedbackScrapeType == workv1.FeedbackWatchType && len(t.config.FeedbackRules) > 0:
+		return watchKey{resource: resource, feedback: true, namespace: t.meta.Namespace}, true
+	}
+	return watchKey{}, false
 }
 
 type watch struct {
@@ -33,8 +54,8 @@ type watch struct {
 	users    map[string]bool
 }
 
-func newWatches(client metadata.Interface, notify func(string)) *watches {
-	return &watches{client: client, notify: notify, running: map[schema.GroupResource]*watch{},
+func newWatches(client metadata.Interface, maxFeedback int, notify func(string)) *watches {
+	return &watches{client: client, maxFeedback: maxFeedback, notify: notify, running: map[watchKey]*watch{},
 		wanted: map[string]map[objectKey]schema.GroupVersionResource{}, works: map[objectKey]map[string]bool{},
 		changed: map[string]map[objectKey]string{}}
 }
@@ -53,7 +74,7 @@ func (w *watches) stop() {
 	}
 }
 
-// want says which labelled objects a work has. Watches that nobody wants any more end.
+// want says which objects a work has that are to be watched. Watches that nobody wants any more end.
 func (w *watches) want(work string, targets []target) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -63,42 +84,50 @@ func (w *watches) want(work string, targets []target) {
 			delete(w.works, key)
 		}
 	}
-	keys, resources := map[objectKey]schema.GroupVersionResource{}, map[schema.GroupResource]bool{}
+	keys, needed := map[objectKey]schema.GroupVersionResource{}, map[watchKey]bool{}
 	for _, t := range targets {
-		if t.err != nil || !t.labelled() {
+		watched, ok := watchFor(t)
+		if t.err != nil || !ok || !w.run(watched, t.gvr(), work) {
 			continue
 		}
 		key := t.key()
-		keys[key], resources[key.groupResource()] = t.gvr(), true
+		keys[key], needed[watched] = t.gvr(), true
 		if w.works[key] == nil {
 			w.works[key] = map[string]bool{}
 		}
 		w.works[key][work] = true
-		w.run(t.gvr(), work)
 	}
 	w.wanted[work] = keys
 	if len(keys) == 0 {
 		delete(w.wanted, work)
 	}
-	for resource, running := range w.running {
-		if !resources[resource] {
+	for key, running := range w.running {
+		if !needed[key] {
 			delete(running.users, work)
 		}
 		if len(running.users) == 0 {
 			running.cancel()
-			delete(w.running, resource)
+			delete(w.running, key)
 		}
 	}
 }
 
-func (w *watches) run(gvr schema.GroupVersionResource, work string) {
-	if running, ok := w.running[gvr.GroupResource()]; ok {
+// run makes a work a user of a watch, which is started if need be. It is false when there are too many for feedback.
+func (w *watches) run(key watchKey, gvr schema.GroupVersionResource, work string) bool {
+	if running, ok := w.running[key]; ok {
 		running.users[work] = true
-		return
+		return true
+	}
+	if key.feedback && w.forFeedback() >= w.maxFeedback {
+		return false
 	}
 	ctx, cancel := context.WithCancel(w.ctx)
-	informer := metadatainformer.NewFilteredMetadataInformer(w.client, gvr, metav1.NamespaceAll, 0, cache.Indexers{},
-		func(o *metav1.ListOptions) { o.LabelSelector = musterv1alpha1.HubLabel }).Informer()
+	selector := musterv1alpha1.HubLabel
+	if key.feedback {
+		selector = ""
+	}
+	informer := metadatainformer.NewFilteredMetadataInformer(w.client, gvr, key.namespace, 0, cache.Indexers{},
+		func(o *metav1.ListOptions) { o.LabelSelector = selector }).Informer()
 	// The store needs to know what there is, no more: objects are read when they change.
 	_ = informer.SetTransform(func(o any) (any, error) { // fails only on an informer that runs
 		if m, ok := o.(*metav1.PartialObjectMetadata); ok {
@@ -116,8 +145,19 @@ func (w *watches) run(gvr schema.GroupVersionResource, work string) {
 		},
 		DeleteFunc: func(o any) { see(o, true) },
 	})
-	w.running[gvr.GroupResource()] = &watch{informer: informer, cancel: cancel, users: map[string]bool{work: true}}
+	w.running[key] = &watch{informer: informer, cancel: cancel, users: map[string]bool{work: true}}
 	go informer.RunWithContext(ctx)
+	return true
+}
+
+func (w *watches) forFeedback() int {
+	count := 0
+	for key := range w.running {
+		if key.feedback {
+			count++
+		}
+	}
+	return count
 }
 
 // see remembers a change and tells the works of the object.
@@ -151,13 +191,14 @@ func (w *watches) take(work string) map[objectKey]string {
 	return changed
 }
 
-// covers says that changes of a labelled object are reported.
+// covers says that changes of an object are reported.
 func (w *watches) covers(t target) bool {
-	if !t.labelled() {
+	key, wanted := watchFor(t)
+	if !wanted {
 		return false
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	running, ok := w.running[t.key().groupResource()]
+	running, ok := w.running[key]
 	return ok && running.informer.HasSynced()
 }

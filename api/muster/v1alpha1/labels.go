@@ -11,6 +11,8 @@ const (
 
 	// ApplicationAnnotation is namespace/name of the Application that a work belongs to.
 	ApplicationAnnotation = "muster.dev/application"
+	// OwnerAnnotation is kind/namespace/name of the owner of a work whose owner is no Application.
+	OwnerAnnotation = "muster.dev/owned-by"
 	// PartAnnotation is the number of the work among the application's works on the cluster, from 0.
 	PartAnnotation = "muster.dev/part"
 	// RevisionAnnotation is the commit at which the content of a work last changed.
@@ -63,6 +65,13 @@ const (
 	// DetachAnnotation on a ManagedCluster says that it is leaving the hub, and what becomes of its workloads:
 	// DetachKeepWorkloads or DetachClean. Nothing is planned for it any more.
 	DetachAnnotation = "muster.dev/detach"
+
+	// LeaderLabel is on the pod of the hub that leads.
+	LeaderLabel = "muster.dev/leader"
+	// VersionAnnotation of the hub's heartbeat Lease is the version of the hub.
+	VersionAnnotation = "muster.dev/version"
+	// AgentVersionClaim is the name of the cluster claim whose value is the version of the cluster's agent.
+	AgentVersionClaim = "agentversion.muster.dev"
 
 	// APISetClaim is the name of the cluster claim whose value is the digest of the APISet that the cluster serves.
 	APISetClaim = "apis.muster.dev"

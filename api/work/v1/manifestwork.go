@@ -74,7 +74,7 @@ const (
 	ReasonAppliedManifestSSAIgnoreFieldError = "AppliedManifestSSAIgnoreFieldError"
 	ReasonResourceAvailable                  = "ResourceAvailable"
 	ReasonResourceNotAvailable               = "ResourceNotAvailable"
-	ReasonIncompleteResourceMeta             = "IncompleteResourceMeta"
+	ReasonIncompleteResourceMeta             = "IncompletedResourceMeta"
 	ReasonFetchingResourceFailed             = "FetchingResourceFailed"
 	ReasonStatusFeedbackSynced               = "StatusFeedbackSynced"
 	ReasonNoStatusFeedbackSynced             = "NoStatusFeedbackSynced"

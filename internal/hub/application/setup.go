@@ -2,14 +2,12 @@ package application
 
 import (
 	"context"
-	"reflect"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/hub"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -46,7 +44,7 @@ func (r *Applications) ofWork(e hub.WorkEvent) []reconcile.Request {
 	lw := e.Work()
 	own := applicationOf(lw)
 	r.followed.reports(own, lw.Cluster)
-	others := append(r.blocked.requests(lw.Cluster), r.renamed.requests(lw.Application)...)
+	others := append(r.blocked.requests(lw.Cluster), r.renamed.requests(lw.Owner.String())...)
 	if e.SpecChanged() {
 		others = append(others, r.contenders(lw)...)
 	}
@@ -146,15 +144,7 @@ func clusterFactsChanged() predicate.Predicate {
 			if !ok1 || !ok2 {
 				return true
 			}
-			available := func(c *clusterv1.ManagedCluster) bool {
-				return meta.IsStatusConditionTrue(c.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
-			}
-			return before.Generation != after.Generation ||
-				!reflect.DeepEqual(before.Labels, after.Labels) ||
-				!reflect.DeepEqual(before.Status.ClusterClaims, after.Status.ClusterClaims) ||
-				before.Status.Version != after.Status.Version ||
-				before.Annotations[musterv1alpha1.DetachAnnotation] != after.Annotations[musterv1alpha1.DetachAnnotation] ||
-				available(before) != available(after)
+			return hub.ClusterChanged(before, after)
 		},
 	}
 }

@@ -55,6 +55,8 @@ func copyRights(live, wanted client.Object) bool {
 	switch w := wanted.(type) {
 	case *rbacv1.ClusterRole:
 		live.(*rbacv1.ClusterRole).Rules = w.Rules
+	case *rbacv1.Role:
+		live.(*rbacv1.Role).Rules = w.Rules
 	case *rbacv1.ClusterRoleBinding:
 		l := live.(*rbacv1.ClusterRoleBinding)
 		l.Subjects = w.Subjects

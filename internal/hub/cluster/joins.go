@@ -42,7 +42,7 @@ type joinQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 const updateDelay = 500 * time.Millisecond
 
 func setupJoins(mgr ctrl.Manager, o Options) error {
-	r := &joins{client: mgr.GetClient(), live: mgr.GetAPIReader(), events: mgr.GetEventRecorder("muster-join")}
+	r := &joins{client: mgr.GetClient(), live: mgr.GetAPIReader(), events: o.Events}
 	named := func(o client.Object) reconcile.Request {
 		return reconcile.Request{NamespacedName: client.ObjectKey{Name: o.GetName()}}
 	}

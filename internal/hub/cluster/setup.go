@@ -20,6 +20,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -41,6 +42,8 @@ type Options struct {
 	Concurrency int
 	// Precedence makes the writes that accept clusters wait for deliveries; nil is none.
 	Precedence *hub.Precedence
+	// Events about signing requests, by default the manager's.
+	Events events.EventRecorder
 	// Presence says since when the hub can hear clusters. Default: since the controllers were set up.
 	Presence *hub.Presence
 	// MassSilence says how many clusters fall silent together when none of them is called silent. Default: DefaultMassSilence.
@@ -85,6 +88,9 @@ func (o Options) withDefaults() Options {
 // work v1 and of muster.dev.
 func Setup(mgr ctrl.Manager, o Options) error {
 	o = o.withDefaults()
+	if o.Events == nil {
+		o.Events = mgr.GetEventRecorder("muster-cluster")
+	}
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &certificatesv1.CertificateSigningRequest{}, clusterIndex, agentOf); err != nil {
 		return fmt.Errorf("index signing requests by cluster: %w", err)
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
-	"github.com/muster-io/muster/internal/work"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -169,7 +168,7 @@ const ReleasedFromAnnotation = "muster.dev/released-from"
 
 // Owner is the value of label muster.dev/owner on what a repository applies.
 func Owner(repo client.Object) string {
-	return work.Owner("FleetRepository", repo.GetNamespace(), repo.GetName())
+	return fleet.Owner{Kind: "FleetRepository", Namespace: repo.GetNamespace(), Name: repo.GetName()}.Digest()
 }
 
 // stamped is the definition as written, with the marks that say whose it is.

@@ -54,12 +54,12 @@ type Repositories struct {
 	applied cache.Cache // metadata of what repositories applied
 	changes hub.Changes
 
-	mu       sync.Mutex
-	settled  map[types.NamespacedName]settled
-	fetched  map[types.NamespacedName]fetch
-	written  map[types.NamespacedName]*writes
-	triggers map[types.NamespacedName]bool
-	wake     wakeUp
+	mu        sync.Mutex
+	converged map[types.NamespacedName]converged
+	fetched   map[types.NamespacedName]fetch
+	written   map[types.NamespacedName]*writes
+	triggers  map[types.NamespacedName]bool
+	wake      wakeUp
 }
 
 // report is how far a reconciliation came.
@@ -76,6 +76,7 @@ type report struct {
 	taken     map[fleet.ObjectKey]bool // definitions that are on the hub as they are written
 	differs   []string                 // placements whose live decisions are not those of the plan
 	moving    []string                 // applications that were renamed, and whose works are not all taken over
+	leaving   []string                 // applications that left the repository and are still on clusters
 	going     int                      // definitions that left the repository and are being deleted
 	refused   bool                     // the hub has not taken a definition, or not let it go: it is tried again
 	again     time.Duration
@@ -121,10 +122,10 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	if revision == "" {
 		return out, nil // nothing was ever fetched: the report has the fault
 	}
-	from := r.basisOf(repo, revision)
-	if same := r.unchanged(repo, from, out); same != nil {
-		return same, nil
+	if same, err := r.unchanged(ctx, repo, revision, out); same != nil {
+		return same, err
 	}
+	from := r.changes.Begin(client.ObjectKeyFromObject(repo))
 	delivery, err := r.read(ctx, repo, revision, out)
 	if err != nil || out.waiting != "" {
 		return out, err
@@ -180,7 +181,7 @@ func (r *Repositories) deliver(ctx context.Context, repo *musterv1alpha1.FleetRe
 	}
 	r.Deliveries.Remember(repo, out.delivery)
 	out.delivered = true
-	return r.mark(ctx, repo, world, out)
+	return r.mark(ctx, repo, out)
 }
 
 // finalize releases what the repository applied: its objects stay, as nobody's.
@@ -204,11 +205,12 @@ func (r *Repositories) finalize(ctx context.Context, repo *musterv1alpha1.FleetR
 
 func (r *Repositories) forget(key types.NamespacedName) {
 	r.Deliveries.Forget(key)
+	r.changes.Forget(key)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.fetched, key)
 	delete(r.written, key)
-	delete(r.settled, key)
+	delete(r.converged, key)
 	delete(r.triggers, key)
 }
 

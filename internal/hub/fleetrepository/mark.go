@@ -3,6 +3,7 @@ package fleetrepository
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -16,8 +17,8 @@ import (
 
 // mark notes on the namespace of a cluster that the hub has once held all works that the cluster is to have. Only then does
 // a work that is missing say that it is gone: before, the hub may be one that is being rebuilt from Git. The mark stays.
-func (r *Repositories) mark(ctx context.Context, repo *musterv1alpha1.FleetRepository, world *fleet.World, out *report) error {
-	unmarked, err := r.unmarked(ctx, world)
+func (r *Repositories) mark(ctx context.Context, repo *musterv1alpha1.FleetRepository, out *report) error {
+	unmarked, err := r.unmarked(ctx)
 	if err != nil || len(unmarked) == 0 {
 		return err
 	}
@@ -25,7 +26,7 @@ func (r *Repositories) mark(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	if err != nil || plans == nil {
 		return err
 	}
-	live := liveSets(world)
+	live := liveSets(r.Works.All())
 	for _, name := range unmarked {
 		if !complete(plans, live, name) {
 			continue
@@ -42,21 +43,27 @@ func (r *Repositories) mark(ctx context.Context, repo *musterv1alpha1.FleetRepos
 }
 
 // unmarked are the clusters whose namespace has no mark, sorted. One that is leaving loses its mark and gets no other.
-func (r *Repositories) unmarked(ctx context.Context, world *fleet.World) ([]string, error) {
+func (r *Repositories) unmarked(ctx context.Context) ([]string, error) {
 	var namespaces corev1.NamespaceList
-	if err := r.Client.List(ctx, &namespaces, client.HasLabels{clusterv1.ClusterNameLabelKey}); err != nil {
+	if err := r.Client.List(ctx, &namespaces, client.HasLabels{clusterv1.ClusterNameLabelKey}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list the namespaces of clusters: %w", err)
 	}
-	without := map[string]bool{}
-	for i := range namespaces.Items {
-		without[namespaces.Items[i].Name] = namespaces.Items[i].Annotations[musterv1alpha1.FirstPlanAnnotation] == ""
-	}
 	var names []string
-	for i := range world.Clusters {
-		if c := &world.Clusters[i]; without[c.Name] && c.DeletionTimestamp.IsZero() {
-			names = append(names, c.Name)
+	for i := range namespaces.Items {
+		name := namespaces.Items[i].Name
+		if namespaces.Items[i].Annotations[musterv1alpha1.FirstPlanAnnotation] != "" {
+			continue
+		}
+		var c clusterv1.ManagedCluster
+		err := r.Client.Get(ctx, types.NamespacedName{Name: name}, &c, client.UnsafeDisableDeepCopy)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("look up the cluster of a namespace: %w", err)
+		}
+		if err == nil && c.DeletionTimestamp.IsZero() {
+			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	return names, nil
 }
 
@@ -88,19 +95,22 @@ func (r *Repositories) completePlans(ctx context.Context, me *musterv1alpha1.Fle
 	return plans, nil
 }
 
-type setOn struct{ application, cluster, digest string }
+type setOn struct {
+	owner           fleet.Owner
+	cluster, digest string
+}
 
 // liveSets are the sets of works of which every work is there.
-func liveSets(world *fleet.World) map[setOn]bool {
+func liveSets(works []fleet.LiveWork) map[setOn]bool {
 	counts, sets := map[setOn]int{}, map[setOn]bool{}
-	for i := range world.Works {
-		lw := &world.Works[i]
-		if lw.Application == "" || lw.Deleting {
+	for i := range works {
+		lw := &works[i]
+		if lw.Owner.IsZero() || lw.Deleting {
 			continue
 		}
-		at := setOn{lw.Application, lw.Cluster, lw.SetDigest}
-		counts[at]++
-		sets[at] = counts[at] >= lw.SetSize
+		set := setOn{lw.Owner, lw.Cluster, lw.SetDigest}
+		counts[set]++
+		sets[set] = counts[set] >= lw.SetSize
 	}
 	return sets
 }
@@ -112,7 +122,7 @@ func complete(plans []*plan.Plan, live map[setOn]bool, cluster string) bool {
 			if faulty, all := a.Faulty(); all || faulty[cluster] {
 				return false
 			}
-			if c := a.On(cluster); c != nil && !live[setOn{a.Key(), cluster, c.SetDigest}] {
+			if c := a.On(cluster); c != nil && !live[setOn{a.Owner(), cluster, c.SetDigest}] {
 				return false
 			}
 		}

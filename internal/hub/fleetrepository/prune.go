@@ -45,7 +45,10 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 			continue
 		}
 		key := o.key.Namespace + "/" + o.key.Name
-		if now := out.plan.Moves[key]; o.key.Kind == "Application" && now != "" && running[key] > 0 {
+		if o.key.Kind == "Application" {
+			out.leaving = append(out.leaving, key)
+		}
+		if now := out.plan.Renames[key]; o.key.Kind == "Application" && now != "" && running[key] > 0 {
 			out.moving = append(out.moving, fmt.Sprintf("%s to %s", key, now))
 			continue
 		}
@@ -99,10 +102,11 @@ func shortPlan(digest string) string { return digest[:min(len(digest), 12)] }
 func runningOn(world *fleet.World) map[string]int {
 	clusters := map[string]map[string]bool{}
 	for _, lw := range world.Works {
-		if clusters[lw.Application] == nil {
-			clusters[lw.Application] = map[string]bool{}
+		key := lw.Owner.String()
+		if clusters[key] == nil {
+			clusters[key] = map[string]bool{}
 		}
-		clusters[lw.Application][lw.Cluster] = true
+		clusters[key][lw.Cluster] = true
 	}
 	counts := map[string]int{}
 	for app, on := range clusters {

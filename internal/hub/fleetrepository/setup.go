@@ -89,14 +89,14 @@ func (r *Repositories) collectAtStart(ctx context.Context) error {
 	return nil
 }
 
-// touched wakes the repository of an object that is not what it was, or of a placement that is decided. It is counted first: who
-// wakes must not find the world as it was, and the handler that counts all changes may be told later.
+// touched wakes the repository of an object that is not what it was, or of a placement that is decided. Increment the counter
+// before enqueueing, so that the reconciliation is not skipped: the handler that counts all changes may be called later.
 func (r *Repositories) touched(_ context.Context, o client.Object) []reconcile.Request {
 	key, ok := hub.RepositoryOf(o)
 	if !ok {
 		return nil
 	}
-	r.changes.Add()
+	r.changes.Add(key)
 	return []reconcile.Request{{NamespacedName: key}}
 }
 

@@ -1,53 +1,71 @@
 package fleetrepository
 
 import (
+	"context"
+
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/hub"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// basis is all that the outcome of a pass depends on.
+// basis is all that the outcome of a reconciliation depends on.
 type basis struct {
 	revision   string
 	generation int64  // of the repository
 	approved   string // plan
-	changes    uint64 // of the world, from before it was read
+	changes    uint64 // of what the plan reads, from before it was read
 }
 
-// settled is the report of a pass that left nothing to do. While its basis stays, so does the report.
-type settled struct {
+// converged is the report of a reconciliation that left nothing to do. While its basis stays, so does the report.
+type converged struct {
 	basis
+	marks  uint64 // the changes that the marks depend on, from before they were read
 	report *report
 }
 
-func (r *Repositories) basisOf(repo *musterv1alpha1.FleetRepository, revision string) basis {
-	return basis{revision, repo.Generation, repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation], r.changes.Count()}
+func basisOf(repo *musterv1alpha1.FleetRepository, revision string, count hub.Count) basis {
+	return basis{revision, repo.Generation, repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation], count.Plan}
 }
 
-// unchanged gives the report of the last pass, with what was fetched now, if another pass would come to the same; else nil.
-func (r *Repositories) unchanged(repo *musterv1alpha1.FleetRepository, from basis, now *report) *report {
+// unchanged gives the report of the last reconciliation, with what was fetched now, if another one would come to the same; else
+// nil. Clusters may still have to be marked.
+func (r *Repositories) unchanged(ctx context.Context, repo *musterv1alpha1.FleetRepository, revision string, now *report) (*report, error) {
+	key := client.ObjectKeyFromObject(repo)
+	count := r.changes.Count(key)
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	last, ok := r.settled[client.ObjectKeyFromObject(repo)]
-	if !ok || last.basis != from {
-		return nil
+	last, ok := r.converged[key]
+	r.mu.Unlock()
+	if !ok || last.basis != basisOf(repo, revision, count) {
+		return nil, nil
 	}
 	out := *last.report
 	out.fetched, out.rewritten, out.fetchErr, out.again = now.fetched, now.rewritten, now.fetchErr, now.again
-	return &out
-}
-
-// remember keeps the report of a pass that left nothing to do.
-func (r *Repositories) remember(repo *musterv1alpha1.FleetRepository, from basis, out *report) {
+	if last.marks == count.Marks {
+		return &out, nil
+	}
+	if err := r.mark(ctx, repo, &out); err != nil {
+		return &out, err
+	}
+	last.marks = count.Marks
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.converged[key] = last
+	return &out, nil
+}
+
+// remember keeps the report of a reconciliation that left nothing to do, and what its plan reads.
+func (r *Repositories) remember(repo *musterv1alpha1.FleetRepository, from hub.Count, out *report) {
 	key := client.ObjectKeyFromObject(repo)
+	r.changes.Settle(key, hub.ReadsOf(out.plan, out.leaving))
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if !out.delivered || out.refused || out.going > 0 {
-		delete(r.settled, key)
+		delete(r.converged, key)
 		return
 	}
-	if r.settled == nil {
-		r.settled = map[types.NamespacedName]settled{}
+	if r.converged == nil {
+		r.converged = map[types.NamespacedName]converged{}
 	}
-	r.settled[key] = settled{from, out}
+	r.converged[key] = converged{basisOf(repo, out.delivery.Snapshot.Revision, from), from.Marks, out}
 }

@@ -5,6 +5,9 @@ import (
 
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/plan"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -16,17 +19,25 @@ func TestWhoWakesLooksAgain(t *testing.T) {
 	for _, o := range []client.Object{&clusterv1beta1.Placement{ObjectMeta: mine}, &metav1.PartialObjectMetadata{ObjectMeta: mine}} {
 		r := &Repositories{}
 		repo := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}}
-		r.remember(repo, r.basisOf(repo, "one"), &report{delivered: true})
-		if woken := r.touched(t.Context(), o); len(woken) != 1 || woken[0].NamespacedName != client.ObjectKeyFromObject(repo) {
+		key := client.ObjectKeyFromObject(repo)
+		r.remember(repo, r.changes.Begin(key), delivered(report{delivered: true}))
+		if woken := r.touched(t.Context(), o); len(woken) != 1 || woken[0].NamespacedName != key {
 			t.Errorf("%T: woken is %v", o, woken)
 		}
-		if r.unchanged(repo, r.basisOf(repo, "one"), &report{}) != nil {
+		if same, _ := r.unchanged(t.Context(), repo, "one", &report{}); same != nil {
 			t.Errorf("%T: the repository finds the world as it was", o)
 		}
 	}
 }
 
-// TestUnchanged: a pass that left nothing to do stands for the next as long as nothing that it depends on has changed.
+// delivered is a report of an empty plan at commit one.
+func delivered(out report) *report {
+	out.plan = &plan.Plan{Definitions: &fleet.Definitions{}, World: &fleet.World{}}
+	out.delivery = &hub.Delivery{Snapshot: fleet.Snapshot{Revision: "one"}, Definitions: out.plan.Definitions, Plan: out.plan}
+	return &out
+}
+
+// TestUnchanged: a reconciliation that left nothing to do stands for the next as long as nothing that it depends on has changed.
 func TestUnchanged(t *testing.T) {
 	for name, row := range map[string]struct {
 		out    report
@@ -40,7 +51,10 @@ func TestUnchanged(t *testing.T) {
 			repo.Annotations = map[string]string{musterv1alpha1.ApprovedPlanAnnotation: "plan"}
 			return "one"
 		}, true},
-		"world":      {report{delivered: true}, func(r *Repositories, _ *musterv1alpha1.FleetRepository) string { r.changes.Add(); return "one" }, true},
+		"world": {report{delivered: true}, func(r *Repositories, repo *musterv1alpha1.FleetRepository) string {
+			r.changes.Add(client.ObjectKeyFromObject(repo))
+			return "one"
+		}, true},
 		"waiting":    {report{}, nil, true},
 		"refused":    {report{delivered: true, refused: true}, nil, true},
 		"on its way": {report{delivered: true, going: 1}, nil, true},
@@ -48,12 +62,15 @@ func TestUnchanged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := &Repositories{}
 			repo := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet", Generation: 1}}
-			r.remember(repo, r.basisOf(repo, "one"), &row.out)
+			r.remember(repo, r.changes.Begin(client.ObjectKeyFromObject(repo)), delivered(row.out))
 			revision := "one"
 			if row.change != nil {
 				revision = row.change(r, repo)
 			}
-			same := r.unchanged(repo, r.basisOf(repo, revision), &report{fetched: revision, again: 7})
+			same, err := r.unchanged(t.Context(), repo, revision, &report{fetched: revision, again: 7})
+			if err != nil {
+				t.Fatal(err)
+			}
 			if (same == nil) != row.again {
 				t.Fatalf("looks again: %v, want %v", same == nil, row.again)
 			}

@@ -26,6 +26,7 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub/event"
 	"github.com/muster-io/muster/internal/placement"
 	"github.com/muster-io/muster/internal/test"
 )
@@ -195,7 +196,7 @@ func (f *benchFleet) measureHub(b *testing.B, namespace string) time.Duration {
 		Scheme: f.scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &skip},
 	})
 	must(b, err)
-	events, err := recorder(mgr)
+	events, err := event.NewRecorder(mgr, "muster-placement")
 	must(b, err)
 	placements := &Placements{Client: mgr.GetClient(), Events: events, Now: time.Now, Concurrency: benchWriters, Name: "placement"}
 	must(b, placements.SetupWithManager(mgr))

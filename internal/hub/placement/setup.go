@@ -31,6 +31,7 @@ import (
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	"github.com/muster-io/muster/internal/hub/event"
 	"github.com/muster-io/muster/internal/placement"
 )
 
@@ -70,7 +71,7 @@ type Placements struct {
 
 // Setup adds the controller to a manager whose scheme knows cluster v1, v1alpha1, v1beta1 and v1beta2.
 func Setup(mgr ctrl.Manager) error {
-	events, err := recorder(mgr)
+	events, err := event.NewRecorder(mgr, "muster-placement")
 	if err != nil {
 		return err
 	}

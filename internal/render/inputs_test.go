@@ -1,0 +1,287 @@
+package render
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+	"helm.sh/helm/v4/pkg/chart/common"
+	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/engine"
+	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
+	kyaml "k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+// TestTextsOfTemplates holds what is read of a template's output against Helm's own way: its engine, its output of a release, and
+// the decoder of its client.
+func TestTextsOfTemplates(t *testing.T) {
+	const head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata:\n"
+	named := func(name string) string { return fmt.Sprintf(head, name) }
+	for name, template := range map[string]string{
+		"block at the end":     "{{- if true }}\n" + named("a") + "  x: |\n    host ssh-rsa AAAA\n{{- end }}\n",
+		"no newline":           named("a") + "  x: |\n    y",
+		"kept newlines":        named("a") + "  x: |+\n    y\n\n\n",
+		"kept, then another":   named("a") + "  x: |+\n    y\n\n\n---\n" + named("b") + "  x: |+\n    z\n",
+		"stripped newline":     named("a") + "  x: |-\n    y\n",
+		"folded":               named("a") + "  x: >\n    y\n    z",
+		"range":                "{{ range $i := until 3 }}\n---\n" + named("a{{ $i }}") + "  x: |\n    line {{ $i }}\n{{- end }}",
+		"range with dashes":    "{{- range $i := until 3 -}}\n" + named("a{{ $i }}") + "  x: |\n    line {{ $i }}\n---\n{{ end -}}",
+		"toYaml":               named("a") + "{{ dict \"x\" \"a\\nb\\n\" | toYaml | indent 2 }}",
+		"nindent of a file":    named("a") + "  x: |-\n    {{- .Files.Get \"f.txt\" | nindent 4 }}",
+		"yes, dates and octal": named("a") + "  x: \"{{ .Values.x }}\"\nimmutable: yes\n",
+		"merge":                "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  labels: &l {p: \"1\", q: \"1\"}\n  annotations: {<<: *l, p: \"2\"}\n",
+		"the same key twice":   named("a") + "  x: \"1\"\n  x: \"2\"\n",
+		"JSON":                 `{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"x": "y\n"}}`,
+		"comments":             "# a\n---\n# b\n" + named("a") + "  x: y\n---\n# c\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			const archive = "-- chart/Chart.yaml --\napiVersion: v2\nname: web\nversion: 1.0.0\n-- chart/f.txt --\na\nb\n\n-- chart/values.yaml --\nx: 0777\n"
+			in := inputWith(t, archive, "chart/templates/x.yaml", template, `{source: {path: chart}}`)
+			content := mustRender(t, New(1<<20), in)
+			var got []any
+			for _, m := range content.Manifests {
+				got = append(got, withoutNamespace(t, m.JSON))
+			}
+			if diff := cmp.Diff(helmReads(t, in), got); diff != "" {
+				t.Errorf("Helm (-) and ours (+):\n%s", diff)
+			}
+		})
+	}
+}
+
+// inputWith is an input with one file more, byte for byte: an archive ends each file with a newline.
+func inputWith(t *testing.T, archive, name, text, spec string) Input {
+	t.Helper()
+	in, tree := input(t, archive, spec), files(archive)
+	tree[name] = &fstest.MapFile{Data: []byte(text)}
+	in.Tree = fleet.TreeOf(tree)
+	return in
+}
+
+// helmReads are the objects of the chart in chart/ as Helm makes them.
+func helmReads(t *testing.T, in Input) []any {
+	t.Helper()
+	c, err := NewLocal(1<<20, 1<<20).loadChart(in.Tree, "chart")
+	if err != nil {
+		t.Fatal(err)
+	}
+	values, err := commonutil.ToRenderValues(c.chart, map[string]any{}, common.ReleaseOptions{Name: "web", Namespace: "shop"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := engine.Render(c.chart, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, manifests, err := releaseutil.SortManifests(files, nil, releaseutil.InstallOrder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var output bytes.Buffer
+	for _, m := range manifests {
+		fmt.Fprintf(&output, "---\n# Source: %s\n%s\n", m.Name, m.Content)
+	}
+	var objects []any
+	for decoder := kyaml.NewYAMLOrJSONDecoder(&output, 4096); ; {
+		var object map[string]any
+		err := decoder.Decode(&object)
+		if errors.Is(err, io.EOF) {
+			return objects
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if object != nil {
+			objects = append(objects, any(object))
+		}
+	}
+}
+
+func withoutNamespace(t *testing.T, data []byte) any {
+	t.Helper()
+	var object map[string]any
+	if err := json.Unmarshal(data, &object); err != nil {
+		t.Fatal(err)
+	}
+	delete(object["metadata"].(map[string]any), "namespace")
+	return object
+}
+
+// TestValuesAreReadAlike holds that a value is the same in a file, inline in the application, and in an override, and the one that
+// Helm reads.
+func TestValuesAreReadAlike(t *testing.T) {
+	for _, value := range []string{
+		"2024-01-01", "2024-01-01T10:00:00Z", "yes", "No", "on", "y", `"yes"`, "0777", "0o777", "0x1F", "1_000", "1.10", "12345678", "12345678901234567890",
+		"1e3", "12e03", ".5", "~", "null", "[a, yes, 2024-01-01]", "{yes: no, 1: 0777, 2024-01-01: x}", "'0777'", "1:30", "0b11", "{<<: {p: 1, q: 1}, p: 2}",
+	} {
+		t.Run(value, func(t *testing.T) {
+			helms, err := loader.LoadValues(strings.NewReader("v: " + value))
+			if err != nil {
+				t.Fatal(err)
+			}
+			file, err := parseValues("v.yaml", []byte("v: "+value))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(helms, file.values); diff != "" {
+				t.Errorf("Helm (-) and a values file (+):\n%s", diff)
+			}
+			const application = "-- applications/shop/web/application.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: web, namespace: shop}\n" +
+				"spec:\n  placementRef: {name: all}\n  source: {path: chart}\n  helm: {values: {v: %[1]s}}\n  overrides: [{name: o, clusterSelector: {}, helm: {values: {w: %[1]s}}}]\n"
+			defs, err := fleet.Load(t.Context(), fleet.TreeOf(files(fmt.Sprintf(application, value))))
+			if err != nil || len(defs.Faults) > 0 {
+				t.Fatal(err, defs.Faults)
+			}
+			in := input(t, "", "{source: {path: chart}}")
+			in.Application = defs.Applications()[0]
+			resolved, err := Resolve(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(map[string]any{"v": helms["v"], "w": helms["v"]}, resolved.values); diff != "" {
+				t.Errorf("Helm (-) and the application's inline values (+):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestValuesFiles(t *testing.T) {
+	for name, row := range map[string]struct {
+		text string
+		line int // of the fault
+		says string
+		why  string
+	}{
+		"empty":           {"", 0, "", "as Helm takes it"},
+		"comments":        {"# a: b\n---\n# c\n", 0, "", "as Helm takes it"},
+		"separator":       {"---\na: b\n---\n", 0, "", "an empty document is none"},
+		"two documents":   {"a: b\nc: {d: e}\n---\nc: {f: g}\na: null\n", 0, "", "Helm merges them"},
+		"a list":          {"- a\n", 1, "values must be a map", "nothing can be merged"},
+		"no last newline": {"a: |\n  x", 0, "", "as Helm reads it"},
+	} {
+		file, err := parseValues("v.yaml", []byte(row.text))
+		if row.says == "" {
+			helms, helmErr := loader.LoadValues(strings.NewReader(row.text))
+			if err != nil || helmErr != nil {
+				t.Errorf("%s: %s: %v, %v", name, row.why, err, helmErr)
+			} else if diff := cmp.Diff(helms, file.values); diff != "" {
+				t.Errorf("%s: %s (-helm +ours):\n%s", name, row.why, diff)
+			}
+			continue
+		}
+		if f, ok := fleet.AsFault(err); !ok || f.Line != row.line || !strings.Contains(f.Message, row.says) {
+			t.Errorf("%s: %s: %v", name, row.why, err)
+		}
+	}
+}
+
+// TestManifestsOfAllRenderers holds that JSON streams, merges and YAML 1.1 mean the same wherever they stand.
+func TestManifestsOfAllRenderers(t *testing.T) {
+	texts := map[string]struct {
+		file, text string
+		want       []string // name, and data
+	}{
+		"JSON stream": {"a.json", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}` + "\n" + `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b"}}` + "\n", []string{"a null", "b null"}},
+		"one line":    {"a.yaml", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b"}}` + "\n", []string{"a null", "b null"}},
+		"three":       {"a.json", strings.Repeat(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"NAME"}}`+"\n", 3), []string{"n0 null", "n1 null", "n2 null"}},
+		"merge":       {"a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  labels: &l {p: \"1\", q: \"1\"}\ndata:\n  <<: *l\n  p: \"2\"\n", []string{`a {"p":"2","q":"1"}`}},
+		"merges":      {"a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  labels: &l {p: \"1\", q: \"1\"}\n  annotations: &m {q: \"2\", r: \"2\"}\ndata:\n  <<: [*l, *m]\n  p: \"3\"\n", []string{`a {"p":"3","q":"1","r":"2"}`}},
+		"last line":   {"a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  x: |+\n    y\n\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndata:\n  x: |\n    z", []string{`a {"x":"y\n\n"}`, `b {"x":"z\n"}`}},
+	}
+	const chart = "-- m/Chart.yaml --\napiVersion: v2\nname: web\nversion: 1.0.0\n"
+	places := map[string]struct{ before, folder string }{
+		"folder":    {"", "m/"},
+		"kustomize": {"-- m/kustomization.yaml --\nresources: [%s]\n", "m/"},
+		"crds":      {chart, "m/crds/"},
+		"template":  {chart, "m/templates/"},
+	}
+	for name, test := range texts {
+		for where, place := range places {
+			t.Run(name+"/"+where, func(t *testing.T) {
+				text := test.text
+				for i := 0; strings.Contains(text, "NAME"); i++ {
+					text = strings.Replace(text, "NAME", fmt.Sprintf("n%d", i), 1)
+				}
+				before := place.before
+				if strings.Contains(before, "%") {
+					before = fmt.Sprintf(before, test.file)
+				}
+				content := mustRender(t, New(1<<20), inputWith(t, before, place.folder+test.file, text, `{source: {path: m}}`))
+				var got []string
+				for _, m := range content.Manifests {
+					var object struct{ Data json.RawMessage }
+					if err := json.Unmarshal(m.JSON, &object); err != nil {
+						t.Fatal(err)
+					}
+					if object.Data == nil {
+						object.Data = json.RawMessage("null")
+					}
+					got = append(got, m.Key.Name+" "+string(object.Data))
+				}
+				want := slices.Clone(test.want)
+				if where == "template" && name == "last line" {
+					want[0] = `a {"x":"y\n\n\n"}` // Helm adds a newline
+				}
+				if where == "kustomize" && name == "last line" {
+					want[1] = `b {"x":"z"}` // Kustomize ends no document
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// TestKustomizeTakesFilesVerbatim holds that a generator's file is what the file says, whatever it looks like.
+func TestKustomizeTakesFilesVerbatim(t *testing.T) {
+	const text = "{\"a\": 1}\n{\"b\": 2}\n"
+	in := inputWith(t, "-- m/kustomization.yaml --\nconfigMapGenerator:\n- name: a\n  files: [x.json, y=x.json]\n", "m/x.json", text, `{source: {path: m}}`)
+	var object struct{ Data map[string]string }
+	if err := json.Unmarshal(mustRender(t, New(1<<20), in).Manifests[0].JSON, &object); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"x.json": text, "y": text}, object.Data); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestWhatAnOverlayMisses holds that whatever an overlay names and the repository does not hold is named, with where it was looked
+// for.
+func TestWhatAnOverlayMisses(t *testing.T) {
+	for name, row := range map[string]struct{ overlay, at, says string }{
+		"file of a key":    {"secretGenerator:\n- name: k\n  files: [kubeconfig=not-there]\n", "m/kustomization.yaml:3", "secretGenerator names not-there, and m/not-there is not in the repository"},
+		"file":             {"configMapGenerator:\n- name: k\n  files:\n  - a.yaml\n  - ../shared/app.conf\n", "m/kustomization.yaml:5", "configMapGenerator names ../shared/app.conf, and shared/app.conf is not in the repository"},
+		"env file":         {"configMapGenerator:\n- name: k\n  envs: [app.env]\n", "m/kustomization.yaml:3", "configMapGenerator names app.env, and m/app.env is not in the repository"},
+		"old env file":     {"configMapGenerator:\n- name: k\n  env: app.env\n", "m/kustomization.yaml:3", "names app.env, and m/app.env is not in the repository"},
+		"resource":         {"resources:\n- a.yaml\n- b.yaml\n", "m/kustomization.yaml:3", "resources names b.yaml, and m/b.yaml is not in the repository"},
+		"folder":           {"resources: [../base]\n", "m/kustomization.yaml:1", "resources names ../base, and base is not in the repository"},
+		"empty folder":     {"resources: [sub]\n", "m/kustomization.yaml:1", "resources names the folder sub, and m/sub holds no kustomization.yaml"},
+		"component":        {"components: [../components/tls]\n", "m/kustomization.yaml:1", "components names ../components/tls, and components/tls is not in the repository"},
+		"patch":            {"resources: [a.yaml]\npatches: [{path: p.yaml}]\n", "m/kustomization.yaml:2", "patches names p.yaml, and m/p.yaml is not in the repository"},
+		"strategic merge":  {"resources: [a.yaml]\npatchesStrategicMerge: [p.yaml]\n", "m/kustomization.yaml:2", "patchesStrategicMerge names p.yaml, and m/p.yaml is not in the repository"},
+		"JSON patch":       {"resources: [a.yaml]\npatchesJson6902:\n- target: {version: v1, kind: ConfigMap, name: web}\n  path: p.json\n", "m/kustomization.yaml:4", "names p.json, and m/p.json is not in the repository"},
+		"replacement":      {"resources: [a.yaml]\nreplacements: [{path: r.yaml}]\n", "m/kustomization.yaml:2", "replacements names r.yaml, and m/r.yaml is not in the repository"},
+		"transformer":      {"resources: [a.yaml]\ntransformers: [t.yaml]\n", "m/kustomization.yaml:2", "transformers names t.yaml, and m/t.yaml is not in the repository"},
+		"configuration":    {"resources: [a.yaml]\nconfigurations: [c.yaml]\n", "m/kustomization.yaml:2", "configurations names c.yaml, and m/c.yaml is not in the repository"},
+		"of a base":        {"resources: [broken]\n", "m/broken/kustomization.yaml:1", "resources names x.yaml, and m/broken/x.yaml is not in the repository"},
+		"of two the first": {"resources: [x.yaml, y.yaml]\n", "m/kustomization.yaml:1", "resources names x.yaml"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := faultOf(t, input(t, "-- m/a.yaml --\n"+configMap+"-- m/sub/a.yaml --\n"+configMap+"-- m/broken/kustomization.yaml --\nresources: [x.yaml]\n-- m/kustomization.yaml --\n"+row.overlay, "{source: {path: m}}"))
+			if f.Reason != fleet.RenderFailed || f.Position() != row.at || !strings.Contains(f.Message, row.says) {
+				t.Errorf("got %s %s %q", f.Reason, f.Position(), f.Message)
+			}
+		})
+	}
+}

@@ -1,0 +1,88 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+// layersOf reads the layers of an application over its chart: the values files in order, then the inline values.
+func layersOf(in Input, resolved *Resolved, s source) ([]Layer, error) {
+	helm := resolved.Application.Spec.Helm
+	if helm == nil {
+		return nil, nil
+	}
+	var layers []Layer
+	for i, file := range helm.ValuesFiles {
+		field := resolved.fieldOf(fmt.Sprintf("helm.valuesFiles[%d]", i))
+		missing := in.at(fleet.ContentMissing, field, fmt.Sprintf("values file %s is not in the repository: add it, or mark it optional", file.Path))
+		l, err := in.fileLayer(file.Path, field, s)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && file.Optional:
+			continue
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, missing
+		case err != nil:
+			return nil, err
+		}
+		if l.Packed != "" && !file.Optional {
+			l.Missing = &missing
+		}
+		layers = append(layers, l)
+	}
+	if len(resolved.values) == 0 {
+		return layers, nil
+	}
+	inline := Layer{File: in.File, Data: helm.Values.Raw, Places: map[string]Place{}}
+	for _, p := range slices.Sorted(maps.Keys(flatten(resolved.values, ""))) {
+		inline.Places[p] = Place{Name: resolved.layerOf(p), File: in.File, Line: in.lineOf(resolved.fieldOf("helm.values." + p))}
+	}
+	return append(layers, inline), nil
+}
+
+// layerOf names the layer of an inline value; what an expression made below a leaf belongs to the leaf.
+func (r *Resolved) layerOf(path string) string {
+	for p := path; p != ""; p = parent(p) {
+		if name, ok := r.Layers[p]; ok {
+			return name
+		}
+	}
+	return "inline"
+}
+
+// chartPrefix of a values file makes it relative to the chart.
+const chartPrefix = "chart:"
+
+// fileLayer reads a values file. One that is inside of an archive is left to the engine, which opens archives.
+func (in Input) fileLayer(name, field string, s source) (Layer, error) {
+	l := Layer{Name: name}
+	if below, ok := strings.CutPrefix(name, chartPrefix); ok {
+		below = path.Clean(strings.TrimSpace(below))
+		l.File = path.Join(s.path, below)
+		if isArchive(s.path) {
+			l.File, l.Packed = s.path, below
+			return l, nil
+		}
+		if l.File != s.path && !strings.HasPrefix(l.File, strings.TrimSuffix(s.path, ".")) {
+			return l, fs.ErrNotExist
+		}
+	} else {
+		var err error
+		if l.File, err = inTree(path.Join(path.Dir(in.File), name)); err != nil {
+			return l, in.at(fleet.ContentMissing, field, fmt.Sprintf("values file %s leaves the repository", name))
+		}
+	}
+	var err error
+	if l.Data, err = in.Tree.ReadFile(l.File); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err = unreadable(l.File, err)
+	}
+	return l, err
+}
+
+func isArchive(name string) bool { return strings.HasSuffix(name, ".tgz") }

@@ -1,0 +1,207 @@
+package hollow_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/test/hollow"
+)
+
+// bareInformer names, in the environment, the kubeconfig with which this program is nothing but an informer of works and
+// clusters.
+const bareInformer = "MUSTER_BARE_INFORMER"
+
+// runBareInformer holds the works and the clusters of a hub, and says on its output, a file, when it has them.
+func runBareInformer(kubeconfig string) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	err := func() error {
+		config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+		if err != nil {
+			return err
+		}
+		config.QPS = -1
+		scheme := runtime.NewScheme()
+		if err := clusterv1.AddToScheme(scheme); err != nil {
+			return err
+		}
+		if err := workv1.AddToScheme(scheme); err != nil {
+			return err
+		}
+		informers, err := cache.New(config, cache.Options{Scheme: scheme})
+		if err != nil {
+			return err
+		}
+		for _, o := range []client.Object{&workv1.ManifestWork{}, &clusterv1.ManagedCluster{}} {
+			if _, err := informers.GetInformer(ctx, o, cache.BlockUntilSynced(false)); err != nil {
+				return err
+			}
+		}
+		go func() {
+			if informers.WaitForCacheSync(ctx) {
+				_ = os.WriteFile(kubeconfig+".synced", nil, 0o600) // who waits for it waits for ever
+			}
+		}()
+		return informers.Start(ctx)
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// startBareInformer starts this program as a bare informer, and returns when it has all objects.
+func (b *bench) startBareInformer() (p *hollow.Process, took time.Duration) {
+	b.Helper()
+	kubeconfig := filepath.Join(b.TempDir(), "kubeconfig")
+	text, err := os.ReadFile(b.kubeconfig())
+	must(b, err)
+	must(b, os.WriteFile(kubeconfig, text, 0o600))
+	began := time.Now()
+	program, err := os.Executable()
+	must(b, err)
+	p, err = hollow.Start("env", bareInformer+"="+kubeconfig, program)
+	must(b, err)
+	b.wait(20*time.Millisecond, func() string {
+		if _, err := os.Stat(kubeconfig + ".synced"); err != nil {
+			return "the bare informer has not listed all"
+		}
+		return ""
+	})
+	return p, time.Since(began)
+}
+
+// writers is how many writes a bare client makes at once: as many as the hub by default.
+const writers = 16
+
+// bareClient writes works and counts the answers, with nothing in between.
+type bareClient struct {
+	b     *bench
+	works []workv1.ManifestWork
+
+	mu      sync.Mutex
+	healthy map[types.NamespacedName]int64 // the generation that a work is healthy at
+	changed chan struct{}
+}
+
+// newBareClient reads the works that are there, and begins to follow them.
+func (b *bench) newBareClient(ctx context.Context) *bareClient {
+	b.Helper()
+	c := &bareClient{b: b, healthy: map[types.NamespacedName]int64{}, changed: make(chan struct{}, 1)}
+	list := &workv1.ManifestWorkList{}
+	must(b, b.client.List(ctx, list))
+	c.works = list.Items
+	informers, err := cache.New(b.config, cache.Options{Scheme: b.client.Scheme()})
+	must(b, err)
+	informer, err := informers.GetInformer(ctx, &workv1.ManifestWork{}, cache.BlockUntilSynced(false))
+	must(b, err)
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{AddFunc: c.note, UpdateFunc: func(_, after any) { c.note(after) }})
+	must(b, err)
+	go func() { _ = informers.Start(ctx) }() // it ends with the context
+	informers.WaitForCacheSync(ctx)
+	return c
+}
+
+func (c *bareClient) note(o any) {
+	w := o.(*workv1.ManifestWork)
+	applied := meta.FindStatusCondition(w.Status.Conditions, workv1.WorkApplied)
+	if applied == nil || applied.ObservedGeneration != w.Generation {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.healthy[client.ObjectKeyFromObject(w)] = w.Generation
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+// replace writes all works with one line changed, and returns when all are answered and counted.
+func (c *bareClient) replace(before, after string) time.Duration {
+	c.b.Helper()
+	began := time.Now()
+	var group errgroup.Group
+	group.SetLimit(writers)
+	for i := range c.works {
+		group.Go(func() error {
+			w := &c.works[i]
+			for n := range w.Spec.Workload.Manifests {
+				raw := string(w.Spec.Workload.Manifests[n].Raw)
+				w.Spec.Workload.Manifests[n].Raw = []byte(strings.Replace(raw, before, after, 1))
+			}
+			patch, err := client.MergeFrom(&workv1.ManifestWork{}).Data(&workv1.ManifestWork{Spec: w.Spec})
+			if err != nil {
+				return err
+			}
+			target := &workv1.ManifestWork{}
+			target.Namespace, target.Name = w.Namespace, w.Name
+			if err := c.b.client.Patch(c.b.ctx, target, client.RawPatch(types.MergePatchType, patch)); err != nil {
+				return err
+			}
+			w.Generation = target.Generation
+			return nil
+		})
+	}
+	must(c.b, group.Wait())
+	for !c.allHealthy() {
+		select {
+		case <-c.changed:
+		case <-c.b.ctx.Done():
+			c.b.Fatal("the works are not answered")
+		}
+	}
+	return time.Since(began)
+}
+
+func (c *bareClient) allHealthy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.works {
+		if c.healthy[client.ObjectKeyFromObject(&c.works[i])] < c.works[i].Generation {
+			return false
+		}
+	}
+	return true
+}
+
+// recreate deletes all works, and creates them anew: the time is that of the second.
+func (b *bench) recreate(ctx context.Context) time.Duration {
+	b.Helper()
+	list := &workv1.ManifestWorkList{}
+	must(b, b.client.List(ctx, list))
+	each := func(do func(*workv1.ManifestWork) error) {
+		var group errgroup.Group
+		group.SetLimit(writers)
+		for i := range list.Items {
+			group.Go(func() error { return do(&list.Items[i]) })
+		}
+		must(b, group.Wait())
+	}
+	each(func(w *workv1.ManifestWork) error { return b.client.Delete(ctx, w) })
+	began := time.Now()
+	each(func(w *workv1.ManifestWork) error {
+		fresh := &workv1.ManifestWork{Spec: w.Spec}
+		fresh.Namespace, fresh.Name, fresh.Labels, fresh.Annotations = w.Namespace, w.Name, w.Labels, w.Annotations
+		return b.client.Create(ctx, fresh)
+	})
+	return time.Since(began)
+}
