@@ -76,6 +76,7 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		status.Clusters = worst(rows)
 		status.Held = heldOf(out)
 		status.RecentRemovals = out.removals
+		status.SettledClusters = int32(out.step.Settled)
 		if out.step.Approved {
 			status.RecentRemovals = nil
 		}
