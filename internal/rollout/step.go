@@ -70,6 +70,8 @@ type Step struct {
 	// Removal is what the changes for now remove without an approval and what is not on record yet; nil when that is nothing.
 	// Record it before the losses are made.
 	Removal *musterv1alpha1.Removal
+	// Swapped are the clusters that the scheduler has replaced and that the owner is still on, sorted.
+	Swapped []string
 	// Settled is how many clusters the owner is settled on now.
 	Settled int
 	// NextLook is when time alone may change the step; zero when only a change of something else does.
@@ -149,6 +151,9 @@ func Next(changes work.Changes, in Input) Step {
 	step.Guard = d.guardHold()
 	step.Removal = d.removal(now)
 	step.Settled = d.settled(&step)
+	if d.exchange != nil {
+		step.Swapped = d.exchange.replaced
+	}
 	step.NextLook = step.nextExpiry()
 	for _, h := range step.Held {
 		if !h.Until.IsZero() && (step.NextLook.IsZero() || h.Until.Before(step.NextLook)) {
