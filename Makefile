@@ -39,7 +39,7 @@ endef
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1 /p' Makefile | while read -r target what; do printf '  %-13s %s\n' "$$target" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r target what; do printf '  %-13s %s\n' "$$target" "$$what"; done
 
 # ---- build
 
@@ -148,6 +148,16 @@ bench: $(TEST_ASSETS) $(RIVALS) ## ratios against a floor measured in the same r
 	@echo "measuring (several minutes)"
 	@PATH="$(CURDIR)/bin/rivals:$$PATH" $(WITH_TEST_ASSETS) $(GO) test -p 1 -run '^$$' -bench . -timeout 60m \
 		$$(git grep -l --untracked '^func Benchmark' -- '*_test.go' | sed 's|/[^/]*$$||; s|^|./|' | sort -u)
+
+# The size of the fleet of hollow clusters that a hub is measured with; the benchmarks have defaults of their own.
+CLUSTERS ?=
+APPLICATIONS ?=
+export CLUSTERS APPLICATIONS
+
+.PHONY: bench-fleet
+bench-fleet: $(TEST_ASSETS) ## a hub with CLUSTERS hollow clusters: the time of a change, memory
+	@echo "measuring a hub with hollow clusters (minutes)"
+	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkFleet$$' -benchtime 1x -timeout 60m ./internal/test/hollow
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (20s)

@@ -28,6 +28,7 @@ var table = map[string]struct {
 	"internal/source":       {[]string{"internal/fleet"}, "Git becomes a snapshot and nothing more"},
 	"internal/expression":   {[]string{"api"}, "the CEL of placements and applications"},
 	"internal/render":       {[]string{"api", "internal/expression", "internal/fleet"}, "content and one cluster become manifests"},
+	"internal/renderworker": {[]string{"api", "internal/fleet", "internal/render"}, "runs what render does in processes"},
 	"internal/placement":    {[]string{"api", "internal/expression", "internal/fleet", "internal/health"}, "decides in values"},
 	"internal/work":         {[]string{"api", "internal/fleet", "internal/health"}, "decides in values"},
 	"internal/rollout":      {[]string{"api", "internal/fleet", "internal/health", "internal/work"}, "filters the changes that work finds"},

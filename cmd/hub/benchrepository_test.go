@@ -14,7 +14,7 @@ import (
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
-	"github.com/muster-io/muster/internal/work"
+	"github.com/muster-io/muster/internal/fleet"
 )
 
 // The size of the fleet of BenchmarkRepository.
@@ -88,7 +88,7 @@ func BenchmarkRepository(b *testing.B) {
 func (f *theFleet) reportOneByOne(name string, n int) {
 	f.t.Helper()
 	var list workv1.ManifestWorkList
-	if err := f.client.List(f.ctx, &list, client.MatchingLabels{musterv1alpha1.OwnerLabel: work.Owner("Application", "retail", name)}); err != nil {
+	if err := f.client.List(f.ctx, &list, client.MatchingLabels{musterv1alpha1.OwnerLabel: fleet.ApplicationOwner("retail", name).Digest()}); err != nil {
 		f.t.Fatal(err)
 	}
 	for i := range n {

@@ -80,7 +80,7 @@ func (f *theFleet) holdersOf(cluster, name string) []string {
 	for _, w := range f.works(cluster) {
 		lw := hub.LiveWork(&w)
 		if slices.ContainsFunc(lw.Objects, func(o fleet.ObjectKey) bool { return o.Kind == "ConfigMap" && o.Name == name }) {
-			holders = append(holders, lw.Application)
+			holders = append(holders, lw.Owner.String())
 		}
 	}
 	slices.Sort(holders)
@@ -175,7 +175,7 @@ func movesToTheFaulty(f *theFleet) {
 		}
 		return ""
 	})
-	f.expectRow("retail/a-first", "one", "Pending", "MovePending", "ConfigMap claims/kept moves to application retail/b-second")
+	f.expectRow("retail/a-first", "one", "Pending", "HandoverPending", "ConfigMap claims/kept moves to application retail/b-second")
 	f.expectHolder("one", "kept", "retail/a-first")
 	f.push("-- manifests/b/taken.yaml --\n" + deleted)
 	f.expectReady("retail/a-first")
@@ -197,7 +197,7 @@ func exchange(f *theFleet) {
 		configMapFile("manifests/a/second.yaml", "second", "color", "red") + configMapFile("manifests/b/more.yaml", "more", "color", "red"))
 	f.expectRow("retail/a-first", "one", "Faulty", "ObjectClaimed", "ConfigMap claims/second")
 	f.expectRow("retail/b-second", "one", "Faulty", "ObjectClaimed", "ConfigMap claims/more")
-	f.expectFault("ObjectClaimed", "which gives objects in return: move them in one direction first")
+	f.expectFault("ObjectClaimed", "which gives objects in return: hand them over in one direction first")
 	f.push("-- manifests/a/second.yaml --\n" + deleted + configMapFile("manifests/a/another.yaml", "another", "color", "red") +
 		configMapFile("manifests/b/own.yaml", "second", "color", "red"))
 	f.expectReady("retail/a-first")

@@ -32,12 +32,13 @@ import (
 	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/hub/install"
+	"github.com/muster-io/muster/internal/renderworker"
 	"github.com/muster-io/muster/internal/test"
 	agent "github.com/muster-io/muster/klusterlet/work"
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asHub) != "" {
+	if len(os.Args) > 1 && os.Args[1] == renderworker.Subcommand || os.Getenv(asHub) != "" {
 		main()
 		return
 	}

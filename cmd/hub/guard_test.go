@@ -249,7 +249,7 @@ func TestSmallCommitsAreHeld(t *testing.T) {
 	f.stop()
 	f.startHub()
 	f.push(clusterFile(name(2), "tier: none"))
-	held := f.expectHeld("retail/shop", 1, "would leave 3 of 20 clusters, 2 of them lately and without an approval", name(2))
+	held := f.expectHeld("retail/shop", 1, "would leave 3 of 20 clusters, 2 of them within the last day and without an approval", name(2))
 	expectWorks(18)
 	f.approve(f.application("retail/shop"), held)
 	expectWorks(17)

@@ -16,6 +16,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/muster-io/muster/internal/renderworker"
 )
 
 // version is set by the linker.
@@ -45,5 +47,9 @@ func command() *cobra.Command {
 		},
 	}
 	o.flags(cmd.Flags())
+	cmd.AddCommand(&cobra.Command{
+		Use: renderworker.Subcommand, Short: "Render for a hub that started this process", Hidden: true, DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error { return renderworker.Main(args) },
+	})
 	return cmd
 }

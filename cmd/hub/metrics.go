@@ -7,6 +7,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/renderworker"
 )
 
 // renderings are the renderers of this process. The renderer counts; the metrics endpoint only reads it out.
@@ -18,6 +19,7 @@ type renderings struct {
 var rendered renderings
 
 func init() {
+	metrics.Registry.MustRegister(renderworker.Metrics()...)
 	metrics.Registry.MustRegister(
 		rendered.counter("renders_total", "How often an engine ran: once per distinct input.",
 			func(s render.Stats) int64 { return s.Renders }),

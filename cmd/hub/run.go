@@ -18,7 +18,9 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -34,12 +36,12 @@ import (
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/hub/application"
 	"github.com/muster-io/muster/internal/hub/cluster"
+	"github.com/muster-io/muster/internal/hub/event"
 	"github.com/muster-io/muster/internal/hub/fleetrepository"
 	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/hub/placement"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
-	"github.com/muster-io/muster/internal/render"
 	"github.com/muster-io/muster/internal/source"
 )
 
@@ -68,6 +70,11 @@ type Options struct {
 	PlacementDebugAddress string
 	// RenderCache is the memory that renderings may take, in MiB.
 	RenderCache int64
+	// RenderWorkers is how many processes render at a time; 0 renders in this process, without bounds.
+	RenderWorkers int
+	// RenderTime, and RenderMemory and RenderOutput in MiB, are what rendering one application for one cluster may take.
+	RenderTime                 time.Duration
+	RenderMemory, RenderOutput int64
 	// Writers bounds the concurrent writes of works of one application.
 	Writers int
 	// StatusInterval is the least time between two status writes of one application.
@@ -100,6 +107,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.ProfilingAddress, "profiling-address", "", "address for Go's profiles at /debug/pprof/, such as 127.0.0.1:6060; anyone who reaches it may read them; left out, none")
 	f.StringVar(&o.PlacementDebugAddress, "placement-debug-address", "", "address for "+placement.DebugPath+"NAMESPACE/NAME over TLS, such as 127.0.0.1:9443; left out, none")
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
+	o.renderFlags(f)
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
 	f.DurationVar(&o.StatusInterval, "status-interval", time.Second, "least time between two status writes of one application")
 	f.DurationVar(&o.DecisionTimeout, "decision-timeout", 10*time.Second, "how long a commit waits for its placements to be decided as planned; then the live decisions win")
@@ -119,6 +127,7 @@ type parts struct {
 	repositories *fleetrepository.Repositories
 	presence     *hub.Presence
 	works        *hub.Works
+	events       events.EventRecorder
 }
 
 // index gives the index of live works, which the controllers that plan share.
@@ -133,7 +142,8 @@ func (p *parts) index() (*hub.Works, error) {
 // controllers are all there are, by the name that --controllers knows them by.
 var controllers = map[string]func(*parts) error{
 	"cluster": func(p *parts) error {
-		return cluster.Setup(p.mgr, cluster.Options{Presence: p.presence, MassSilence: &p.MassSilence})
+		options := cluster.Options{Events: p.events, Presence: p.presence, MassSilence: &p.MassSilence}
+		return errors.Join(cluster.Setup(p.mgr, options), event.OfClusters(p.mgr, p.events))
 	},
 	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
@@ -146,17 +156,18 @@ var controllers = map[string]func(*parts) error{
 			Store: p.store, Deliveries: p.deliveries, Planner: p.planner,
 			HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Now: time.Now,
 		}
-		return p.repositories.Setup(p.mgr)
+		return errors.Join(p.repositories.Setup(p.mgr), event.OfRepositories(p.mgr, p.events))
 	},
 	"application": func(p *parts) error {
 		works, err := p.index()
 		if err != nil {
 			return err
 		}
-		return (&application.Applications{
+		applications := &application.Applications{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
 			HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Now: time.Now,
-		}).Setup(p.mgr)
+		}
+		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events))
 	},
 }
 
@@ -199,31 +210,36 @@ func Run(ctx context.Context, o Options) error {
 	if err := o.prepareElection(ctx, mgr); err != nil {
 		return err
 	}
-	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
-	renderer := render.New(o.RenderCache << 20)
-	rendered.count(renderer)
-	p := &parts{
-		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store}, planner: &plan.Planner{Renderer: renderer},
-		presence: &hub.Presence{},
+	p, err := newParts(mgr, o)
+	if err != nil {
+		return err
 	}
 	for _, name := range selected {
 		if err := controllers[name](p); err != nil {
 			return fmt.Errorf("set up controller %s: %w", name, err)
 		}
 	}
-	if err := p.beat(selected); err != nil {
-		return err
-	}
-	if err := p.labelLeader(ctx); err != nil {
-		return err
-	}
-	if err := p.serveWebhooks(); err != nil {
-		return err
-	}
-	if err := p.servePlacementDebug(); err != nil {
+	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug()); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
+}
+
+func newParts(mgr ctrl.Manager, o Options) (*parts, error) {
+	recorder, err := event.NewRecorder(mgr, "muster-hub")
+	if err != nil {
+		return nil, err
+	}
+	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
+	renderer, err := o.renderer(mgr)
+	if err != nil {
+		return nil, err
+	}
+	rendered.count(renderer)
+	return &parts{
+		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store}, planner: &plan.Planner{Renderer: renderer},
+		presence: &hub.Presence{}, events: recorder,
+	}, nil
 }
 
 func (o *Options) config() (*rest.Config, error) {
@@ -263,6 +279,7 @@ func newManager(cfg *rest.Config, o Options, selected []string) (ctrl.Manager, e
 		LeaderElectionNamespace:       cluster.SystemNamespace,
 		LeaderElectionReleaseOnCancel: true,
 		Controller:                    config.Controller{SkipNameValidation: &o.SeveralHubs},
+		Cache:                         cache.Options{DefaultTransform: hub.Trim},
 		// Secrets are read when they are needed and never kept. Works are read from their index.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &workv1.ManifestWork{}}}},
 	})

@@ -13,7 +13,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/drift"
-	"github.com/muster-io/muster/internal/work"
+	"github.com/muster-io/muster/internal/fleet"
 )
 
 // driftRow is one field that drifted on one cluster.
@@ -75,7 +75,7 @@ func gatherDrift(ctx context.Context, hub client.Client, args []string, cluster 
 }
 
 func ownedBy(app *musterv1alpha1.Application) client.MatchingLabels {
-	return client.MatchingLabels{musterv1alpha1.OwnerLabel: work.Owner("Application", app.Namespace, app.Name)}
+	return client.MatchingLabels{musterv1alpha1.OwnerLabel: fleet.OwnerOf(app).Digest()}
 }
 
 // driftOf are the records of one application.

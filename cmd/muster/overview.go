@@ -433,7 +433,7 @@ func printCluster(p *printer, v clusterView, now time.Time) {
 			applied = "yes"
 		}
 		rows = append(rows, []string{
-			orNone(w.Application), w.Name, fleet.ShortRevision(w.Revision), fmt.Sprint(len(w.Objects)), applied, string(w.Status.Health), p.cut(problem, 100),
+			orNone(w.Owner.String()), w.Name, fleet.ShortRevision(w.Revision), fmt.Sprint(len(w.Objects)), applied, string(w.Status.Health), p.cut(problem, 100),
 		})
 	}
 	p.table(rows)

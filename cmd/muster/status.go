@@ -296,7 +296,7 @@ func (c *cli) clusterStatus(ctx context.Context, reader client.Client, name stri
 		v.Works = append(v.Works, hub.LiveWork(&works.Items[i]))
 	}
 	slices.SortStableFunc(v.Works, func(a, b fleet.LiveWork) int {
-		return cmp.Or(cmp.Compare(workRank(a), workRank(b)), cmp.Compare(a.Application, b.Application), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(workRank(a), workRank(b)), cmp.Compare(a.Owner.String(), b.Owner.String()), cmp.Compare(a.Name, b.Name))
 	})
 	well := v.Hub.current() && v.State == clusterAvailable && !slices.ContainsFunc(v.Works, func(w fleet.LiveWork) bool { return workRank(w) < doneWell })
 	return answer{v, func(p *printer) { printCluster(p, v, c.now()) }, well}, nil

@@ -297,7 +297,7 @@ func (k *knowledge) application(a *musterv1alpha1.Application, cluster string) (
 		}
 	}
 	for _, lw := range k.world.Works {
-		if lw.Application == key && lw.Cluster == cluster {
+		if lw.Owner.String() == key && lw.Cluster == cluster {
 			r.Works = append(r.Works, lw)
 		}
 	}
@@ -341,7 +341,7 @@ func (k *knowledge) waits(a *musterv1alpha1.Application, cluster string) []strin
 		}
 	}
 	for _, w := range k.world.Works {
-		if w.Application == a.Namespace+"/"+a.Name && w.Cluster == cluster && !w.Status.Observed {
+		if w.Owner == fleet.OwnerOf(a) && w.Cluster == cluster && !w.Status.Observed {
 			waits = append(waits, fmt.Sprintf("the agent has not reported on work %s as it is now", w.Name))
 		}
 	}

@@ -156,7 +156,7 @@ func TestWaits(t *testing.T) {
 		}, "the application is not planned: waits for commit bbbbbbb"},
 		"unseen": {"the hub has not come to it", func(_ *knowledge, a *musterv1alpha1.Application) { a.Generation = 2 }, "has not seen the application as it is now"},
 		"pending work": {"the agent has not come to it", func(k *knowledge, _ *musterv1alpha1.Application) {
-			k.world.Works = []fleet.LiveWork{{Name: "web-1", Application: "retail/web", Cluster: "a"}}
+			k.world.Works = []fleet.LiveWork{{Name: "web-1", Owner: fleet.ApplicationOwner("retail", "web"), Cluster: "a"}}
 		}, "the agent has not reported on work web-1"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -48,14 +48,15 @@ const (
 	ManifestTooLarge   Reason = "ManifestTooLarge"   // one manifest over the limit of a work
 	ObjectClaimed      Reason = "ObjectClaimed"      // another application has the object on this cluster
 	WorkForeign        Reason = "WorkForeign"        // a work of the planned name exists and is not ours
-	MoveInvalid        Reason = "MoveInvalid"        // muster.dev/moved-from names an application that has not moved
+	RenameInvalid      Reason = "RenameInvalid"      // muster.dev/moved-from names an application that was not renamed
 	HubProtected       Reason = "HubProtected"       // an object that tenants may not deliver to the hub's own cluster
 
 	// Found on a cluster.
 	ApplyFailed Reason = "ApplyFailed" // the cluster refused an object
 
 	// Found while planning, and no reason not to deliver: warnings.
-	IgnoreUnmatched Reason = "IgnoreUnmatched" // a rule of spec.sync.ignore that no rendered object is meant by
+	IgnoreUnmatched Reason = "IgnoreUnmatched" // a rule of spec.sync.ignore that is about no rendered object
+	ContentEmpty    Reason = "ContentEmpty"    // content without an object for some cluster
 )
 
 // Actor is who has to act so that a fault goes away.

@@ -42,10 +42,12 @@ type World struct {
 // LiveWork is what the hub remembers of a ManifestWork: everything that a plan, a diff, a guard or a status needs, and no
 // manifests.
 type LiveWork struct {
-	Cluster     string `json:"cluster"` // the namespace
-	Name        string `json:"name"`
-	Application string `json:"application,omitempty"` // namespace/name; empty for a foreign work
-	Owner       string `json:"owner,omitempty"`       // label muster.dev/owner
+	Cluster string `json:"cluster"` // the namespace
+	Name    string `json:"name"`
+	// Owner that the work names in its annotations; zero for a work that is not ours.
+	Owner Owner `json:"owner,omitzero"`
+	// OwnerDigest is the label muster.dev/owner.
+	OwnerDigest string `json:"ownerDigest,omitempty"`
 	Part        int    `json:"part"`
 	Revision    string `json:"revision,omitempty"`
 	UID         string `json:"uid,omitempty"`

@@ -94,7 +94,7 @@ func TestChangesAreCountedWhereTheyAreRead(t *testing.T) {
 	}
 	own := wantedWork(t, plans[retail])
 	foreign := func(objects ...fleet.ObjectKey) WorkEvent {
-		return WorkEvent{After: &fleet.LiveWork{Cluster: "edge-1", Name: "theirs", Application: "other/app", Objects: objects}}
+		return WorkEvent{After: &fleet.LiveWork{Cluster: "edge-1", Name: "theirs", Owner: fleet.ApplicationOwner("other", "app"), Objects: objects}}
 	}
 	inNamespace := metav1.ObjectMeta{Namespace: "retail", Name: "x"}
 	for name, row := range map[string]struct {

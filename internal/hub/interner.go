@@ -23,7 +23,7 @@ func newInterner() interner { return interner{lists: lru.New(internedLists)} }
 // work replaces what a work holds by what others hold already.
 func (i interner) work(lw *fleet.LiveWork) {
 	for _, s := range []*string{
-		&lw.Cluster, &lw.Name, &lw.Application, &lw.Owner, &lw.Revision, &lw.SpecDigest, &lw.MetaDigest, &lw.SetDigest,
+		&lw.Cluster, &lw.Name, &lw.Owner.Kind, &lw.Owner.Namespace, &lw.Owner.Name, &lw.OwnerDigest, &lw.Revision, &lw.SpecDigest, &lw.MetaDigest, &lw.SetDigest,
 	} {
 		*s = unique.Make(*s).Value()
 	}

@@ -65,7 +65,7 @@ func observe(ctx context.Context, reader client.Reader, works []fleet.LiveWork, 
 // ObserveApplication reads the part of the world that one application is planned in: its placement's, its own works, and
 // every cluster. What it returns shares memory with the cache and must not be changed.
 func (w *Works) ObserveApplication(ctx context.Context, cache client.Reader, app *musterv1alpha1.Application, now time.Time) (*fleet.World, error) {
-	world := &fleet.World{Time: now, Applications: []musterv1alpha1.Application{*app}, Works: w.Of(app.Namespace + "/" + app.Name)}
+	world := &fleet.World{Time: now, Applications: []musterv1alpha1.Application{*app}, Works: w.Of(fleet.OwnerOf(app))}
 	var (
 		clusters   clusterv1.ManagedClusterList
 		sets       clusterv1beta2.ManagedClusterSetList
@@ -101,7 +101,7 @@ func (w *Works) ObserveApplication(ctx context.Context, cache client.Reader, app
 	return world, nil
 }
 
-// noteAccount takes down what applications of a namespace run as on clusters.
+// noteAccount notes the account that the applications of a namespace run as on clusters.
 func noteAccount(w *fleet.World, namespace *corev1.Namespace) {
 	account := fleet.DefaultAccount(namespace.Name, namespace.Annotations)
 	if account == "" {

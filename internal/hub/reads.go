@@ -9,7 +9,6 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/placement"
 	"github.com/muster-io/muster/internal/plan"
-	"github.com/muster-io/muster/internal/work"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -108,10 +107,11 @@ func (r *Reads) score(cluster string, interested func(placement.Interest) bool) 
 // work says whether a change of a work can change the plan or its delivery.
 func (r *Reads) work(e WorkEvent) bool {
 	lw := e.Work()
-	if r.leaving[lw.Application] || r.plan.Moves[lw.Application] != "" {
+	owner := lw.Owner.String()
+	if r.leaving[owner] || r.plan.Renames[owner] != "" {
 		return true
 	}
-	if a := r.plan.Find(lw.Application); a != nil {
+	if a := r.plan.Find(owner); a != nil {
 		return !r.settled || !asPlanned(a, e)
 	}
 	if !r.clusters[lw.Cluster] {
@@ -136,7 +136,7 @@ func asPlanned(a *plan.Application, e WorkEvent) bool {
 		return false
 	}
 	edited := e.Before != nil && e.Before.SetDigest == e.After.SetDigest && e.Before.SpecDigest != e.After.SpecDigest
-	return !edited && e.After.Owner == work.Owner("Application", a.Application.Namespace, a.Application.Name)
+	return !edited && e.After.OwnerDigest == a.Owner().Digest()
 }
 
 // ClusterChanged says whether a cluster changed in anything that plans and statuses of applications read. What it reports of

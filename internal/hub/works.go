@@ -34,14 +34,14 @@ type Works struct {
 
 // The indexes of Works.
 const (
-	byApplication = "application"
-	byCluster     = "cluster"
+	byOwner   = "owner"
+	byCluster = "cluster"
 )
 
 var workIndexers = toolscache.Indexers{
-	byApplication: func(o any) ([]string, error) {
-		if app := o.(*indexedWork).Application; app != "" {
-			return []string{app}, nil
+	byOwner: func(o any) ([]string, error) {
+		if owner := o.(*indexedWork).Owner; !owner.IsZero() {
+			return []string{owner.String()}, nil
 		}
 		return nil, nil
 	},
@@ -133,12 +133,12 @@ func (w *Works) All() []fleet.LiveWork {
 	return liveWorks(stored, len(stored), nil)
 }
 
-// Of are the works of one application, namespace/name, in no order.
-func (w *Works) Of(application string) []fleet.LiveWork { return w.by(byApplication, application, nil) }
+// Of are the works of one owner, in no order.
+func (w *Works) Of(owner fleet.Owner) []fleet.LiveWork { return w.by(byOwner, owner.String(), nil) }
 
-// On are the works of one application on one cluster.
-func (w *Works) On(cluster, application string) []fleet.LiveWork {
-	return w.by(byCluster, cluster, func(lw *fleet.LiveWork) bool { return lw.Application == application })
+// On are the works of one owner on one cluster.
+func (w *Works) On(cluster string, owner fleet.Owner) []fleet.LiveWork {
+	return w.by(byCluster, cluster, func(lw *fleet.LiveWork) bool { return lw.Owner == owner })
 }
 
 // Holding are the works on a cluster that hold an object, under any version of its kind.
@@ -157,7 +157,7 @@ func (w *Works) by(index, value string, test func(*fleet.LiveWork) bool) []fleet
 	}
 	size := len(stored)
 	if test != nil {
-		size = 0 // few pass
+		size = 0 // the test is true of few
 	}
 	return liveWorks(stored, size, test)
 }
@@ -201,8 +201,8 @@ func (e WorkEvent) PlanChanged() bool {
 	return !reflect.DeepEqual(before, after)
 }
 
-// Handle calls a function for each change of a work, after the index has it. It says when the function has been called for all
-// works that were there.
+// Handle calls a function for each change of a work, after the index has stored it. HasSynced is true once the function was
+// called for every work that existed at the start.
 func (w *Works) Handle(handle func(WorkEvent)) (hasSynced func() bool, err error) {
 	if w.informer == nil {
 		return nil, errors.New("watch works: nothing fills this index")
@@ -210,7 +210,7 @@ func (w *Works) Handle(handle func(WorkEvent)) (hasSynced func() bool, err error
 	handler, err := w.informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) { handle(WorkEvent{After: facts(o)}) },
 		UpdateFunc: func(before, after any) {
-			if before.(*indexedWork).resourceVersion != after.(*indexedWork).resourceVersion { // else it is told again
+			if before.(*indexedWork).resourceVersion != after.(*indexedWork).resourceVersion { // else the informer repeats what is known
 				handle(WorkEvent{Before: facts(before), After: facts(after)})
 			}
 		},

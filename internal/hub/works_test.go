@@ -61,9 +61,9 @@ func TestWorksAreFound(t *testing.T) {
 		want  []string
 	}{
 		"all":                          {works.All(), []string{"edge-1/shop-0", "edge-1/theirs", "edge-1/till-0", "edge-2/shop-0"}},
-		"of an application":            {works.Of("retail/shop"), []string{"edge-1/shop-0", "edge-2/shop-0"}},
-		"of nothing":                   {works.Of(""), nil},
-		"on a cluster":                 {works.On("edge-1", "retail/till"), []string{"edge-1/till-0"}},
+		"of an application":            {works.Of(fleet.ApplicationOwner("retail", "shop")), []string{"edge-1/shop-0", "edge-2/shop-0"}},
+		"of nothing":                   {works.Of(fleet.Owner{}), nil},
+		"on a cluster":                 {works.On("edge-1", fleet.ApplicationOwner("retail", "till")), []string{"edge-1/till-0"}},
 		"of another object":            {works.Holding("edge-2", fleet.ObjectKey{Kind: "ConfigMap", Name: "till"}), nil},
 		"of an object at any version":  {works.Holding("edge-1", shop), []string{"edge-1/shop-0"}},
 		"of the same on another place": {works.Holding("edge-2", shop), []string{"edge-2/shop-0"}},
@@ -151,7 +151,7 @@ func TestWorksFollowTheAPIServer(t *testing.T) {
 	if !toolscache.WaitForCacheSync(t.Context().Done(), hasSynced) {
 		t.Fatal("the works are not listed")
 	}
-	if e := <-events; e.Before != nil || e.After.Name != "shop-0" || len(works.Of("retail/shop")) != 1 {
+	if e := <-events; e.Before != nil || e.After.Name != "shop-0" || len(works.Of(fleet.ApplicationOwner("retail", "shop"))) != 1 {
 		t.Errorf("listed: %+v", e)
 	}
 	w := workOf("edge-1", "shop", nil)

@@ -102,7 +102,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 			out.Faults = append(out.Faults, *faults[i])
 		}
 	}
-	out.Warnings = out.unmatchedRules(job)
+	out.Warnings = append(out.emptyContent(), out.unmatchedRules(job)...)
 	return out, nil
 }
 
@@ -156,6 +156,9 @@ func (a *Application) unmatchedRules(job Job) []fleet.Fault {
 		return nil
 	}
 	var warnings []fleet.Fault
+	if !slices.ContainsFunc(a.Clusters, func(c Cluster) bool { return !c.Empty }) {
+		return nil // that says it all
+	}
 	for i, rule := range a.Application.Spec.Sync.Ignore {
 		matches := func(c Cluster) bool {
 			return slices.ContainsFunc(c.content.heads, func(m fleet.Manifest) bool { return work.Ignores(rule, m.Key) })
@@ -173,6 +176,25 @@ func (a *Application) unmatchedRules(job Job) []fleet.Fault {
 		warnings = append(warnings, w)
 	}
 	return warnings
+}
+
+// emptyContent is a warning about clusters for which the content has no objects. Where the application runs already, the
+// deletion guard holds it.
+func (a *Application) emptyContent() []fleet.Fault {
+	var empty []string
+	for _, c := range a.Clusters {
+		if c.Empty {
+			empty = append(empty, c.Name)
+		}
+	}
+	if len(empty) == 0 {
+		return nil
+	}
+	return []fleet.Fault{{
+		Reason: fleet.ContentEmpty, ActionRequiredBy: fleet.User, Application: a.Key(), File: a.File, Line: a.Line,
+		Message: fmt.Sprintf("the content has no objects for %d of %d clusters, the first is %s: where it had some they would be deleted, which is held for an approval; correct the content, or the values that switch it off",
+			len(empty), len(a.Clusters), empty[0]),
+	}}
 }
 
 func ruleText(rule musterv1alpha1.IgnoreRule) string {
@@ -238,7 +260,7 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 	if err := spareTheHub(job.World, t.cluster, job.Application.Namespace, content); err != nil {
 		return nil, err
 	}
-	c := &Cluster{Name: t.cluster.Name, Application: contents.application(resolved.Application), Overrides: resolved.Overrides, Kept: t.kept}
+	c := &Cluster{Name: t.cluster.Name, Options: optionsOf(resolved.Application), Overrides: resolved.Overrides, Kept: t.kept, Empty: len(content.Manifests) == 0}
 	set, err := a.works(*c, content)
 	if err != nil {
 		return nil, err
@@ -248,6 +270,14 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 	}
 	c.SetDigest = set.Digest
 	return c, nil
+}
+
+// optionsOf are what an application, with a cluster's overrides applied, says about how its objects are applied.
+func optionsOf(app *musterv1alpha1.Application) work.Options {
+	return work.Options{
+		Namespace: cmp.Or(app.Spec.Destination.Namespace, app.Namespace), CreateNamespace: app.Spec.Destination.CreateNamespace,
+		ServiceAccount: app.Spec.ServiceAccountName, Ignore: app.Spec.Sync.Ignore, Drift: app.Spec.Sync.Drift,
+	}
 }
 
 // RootNamespace is the namespace of the root repository, whose applications may carry Muster's and OCM's own kinds to the hub.
@@ -288,10 +318,10 @@ func clusterFault(err error, job Job, cluster string) *fleet.Fault {
 
 // liveByCluster are the application's works on each cluster, its own before those that it takes over from its old name.
 func liveByCluster(w *fleet.World, app *musterv1alpha1.Application) map[string][]fleet.LiveWork {
-	key := app.Namespace + "/" + app.Name
+	owner := fleet.OwnerOf(app)
 	live := map[string][]fleet.LiveWork{}
 	for _, lw := range w.Works {
-		if lw.Application == key {
+		if lw.Owner == owner {
 			live[lw.Cluster] = append(live[lw.Cluster], lw)
 		}
 	}
@@ -300,16 +330,16 @@ func liveByCluster(w *fleet.World, app *musterv1alpha1.Application) map[string][
 			delete(live, name)
 		}
 	}
-	owner := work.Owner("Application", app.Namespace, app.Name)
+	digest := owner.Digest()
 	for _, works := range live {
-		slices.SortStableFunc(works, func(a, b fleet.LiveWork) int { return cmp.Compare(takenOver(a, owner), takenOver(b, owner)) })
+		slices.SortStableFunc(works, func(a, b fleet.LiveWork) int { return cmp.Compare(takenOver(a, digest), takenOver(b, digest)) })
 	}
 	return live
 }
 
-// takenOver is 1 for a work that has another owner.
-func takenOver(lw fleet.LiveWork, owner string) int {
-	if lw.Owner == owner {
+// takenOver is 1 for a work that has the label of another owner.
+func takenOver(lw fleet.LiveWork, digest string) int {
+	if lw.OwnerDigest == digest {
 		return 0
 	}
 	return 1
@@ -327,7 +357,7 @@ func (a *Application) Live() []fleet.LiveWork {
 // Done lets go of what clusters get, when all of them have it: what is left says which, and how far they are.
 func (a *Application) Done() {
 	for i := range a.Clusters {
-		a.Clusters[i].content, a.Clusters[i].Application = nil, nil
+		a.Clusters[i].content = nil
 	}
 }
 
@@ -343,7 +373,7 @@ func (a *Application) Follow(cluster string, works []fleet.LiveWork) bool {
 	for i, lw := range works {
 		was := before[i]
 		if lw.Name != was.Name || lw.UID != was.UID || lw.Generation != was.Generation || lw.Deleting != was.Deleting ||
-			lw.Owner != was.Owner || lw.SpecDigest != was.SpecDigest || lw.MetaDigest != was.MetaDigest {
+			lw.OwnerDigest != was.OwnerDigest || lw.SpecDigest != was.SpecDigest || lw.MetaDigest != was.MetaDigest {
 			return false
 		}
 	}

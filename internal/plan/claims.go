@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
@@ -42,30 +43,36 @@ func (p *Plan) settleClaims() {
 	claimants := map[string][]work.Claimant{}
 	for _, a := range p.Applications {
 		for _, c := range a.Clusters {
-			claimants[c.Name] = append(claimants[c.Name], work.Claimant{Application: a.Key(), Objects: claimedObjects(c)})
+			claimants[c.Name] = append(claimants[c.Name], work.Claimant{Owner: a.Owner(), Objects: claimedObjects(c)})
 		}
 	}
-	claims := work.NewClaims(p.World.Works, p.World.Applications)
-	moving := p.handovers(claims)
-	circles := moving.circles()
-	faults := resolve(claims, claimants, moving)
-	// Who has a fault keeps its works, and so gives nothing: who was to get it has a fault as well then, and may have been to give.
+	created := map[fleet.Owner]time.Time{}
+	for i := range p.World.Applications {
+		app := &p.World.Applications[i]
+		created[fleet.OwnerOf(app)] = app.CreationTimestamp.Time
+	}
+	claims := work.NewClaims(p.World.Works, created)
+	handovers := p.handovers(claims)
+	circles := handovers.circles()
+	faults := resolve(claims, claimants, handovers)
+	// An application with a fault keeps its works, and so hands nothing over. The application that was to get the object then
+	// has a fault as well, and may itself have been about to hand something over.
 	for {
-		given := slices.DeleteFunc(slices.Clone(moving), func(h handover) bool { _, stays := faults[h.from][h.cluster]; return stays })
-		if len(given) == len(moving) {
+		possible := slices.DeleteFunc(slices.Clone(handovers), func(h handover) bool { _, stays := faults[ownerOn{h.from, h.cluster}]; return stays })
+		if len(possible) == len(handovers) {
 			break
 		}
-		moving, claims = given, work.NewClaims(p.World.Works, p.World.Applications)
-		faults = resolve(claims, claimants, moving)
+		handovers, claims = possible, work.NewClaims(p.World.Works, created)
+		faults = resolve(claims, claimants, handovers)
 	}
-	for _, f := range circles { // they say more than that another one has the object
-		if _, ok := faults[f.Application][f.Cluster]; ok {
-			faults[f.Application][f.Cluster] = f
+	for key, f := range circles { // they say more than that another owner has the object
+		if _, ok := faults[key]; ok {
+			faults[key] = f
 		}
 	}
 	for _, a := range p.Applications {
 		a.refuse(claims.Holder, func(c Cluster) *fleet.Fault {
-			if f, ok := faults[a.Key()][c.Name]; ok {
+			if f, ok := faults[ownerOn{a.Owner(), c.Name}]; ok {
 				return &f
 			}
 			return nil
@@ -73,26 +80,23 @@ func (p *Plan) settleClaims() {
 	}
 }
 
-// resolve says, by application and cluster, which claimants cannot have what they want once the objects in moving are let go.
-func resolve(claims *work.Claims, claimants map[string][]work.Claimant, moving handovers) map[string]map[string]fleet.Fault {
-	for _, h := range moving {
+type ownerOn struct {
+	owner   fleet.Owner
+	cluster string
+}
+
+// resolve says which claimants cannot have what they want on a cluster once the objects in handovers are given up.
+func resolve(claims *work.Claims, claimants map[string][]work.Claimant, handovers handovers) map[ownerOn]fleet.Fault {
+	for _, h := range handovers {
 		claims.Release(h.cluster, h.object)
 	}
-	faults := map[string]map[string]fleet.Fault{}
-	note := func(f fleet.Fault) {
-		if faults[f.Application] == nil {
-			faults[f.Application] = map[string]fleet.Fault{}
-		}
-		faults[f.Application][f.Cluster] = f
-	}
+	faults := map[ownerOn]fleet.Fault{}
 	for cluster, list := range claimants {
-		for _, f := range claims.Resolve(cluster, list) {
-			note(f)
+		for owner, f := range claims.Resolve(cluster, list) {
+			faults[ownerOn{owner, cluster}] = f
 		}
 	}
-	for _, f := range moving.circles() {
-		note(f)
-	}
+	maps.Copy(faults, handovers.circles())
 	return faults
 }
 
@@ -100,8 +104,8 @@ func resolve(claims *work.Claims, claimants map[string][]work.Claimant, moving h
 type handover struct {
 	cluster  string
 	object   fleet.ObjectKey
-	from, to string
-	begun    bool // the object is in a work of the gaining application already: nothing has to come before it
+	from, to fleet.Owner
+	begun    bool // the object is in a work of the gaining application already, so that nothing has to come before
 }
 
 type handovers []handover
@@ -113,50 +117,52 @@ func (p *Plan) handovers(claims *work.Claims) handovers {
 		for _, c := range a.Clusters {
 			for _, o := range claimedObjects(c) {
 				lw := claims.Holder(c.Name, o)
-				if lw == nil || lw.Application == a.Key() || !p.Yields(lw.Application, c.Name, o) {
+				if lw == nil || lw.Owner == a.Owner() || !p.GivesUp(lw.Owner, c.Name, o) {
 					continue
 				}
-				list = append(list, handover{c.Name, o.Identity(), lw.Application, a.Key(), a.holds(c.Name)[o.Identity()]})
+				list = append(list, handover{c.Name, o.Identity(), lw.Owner, a.Owner(), a.holds(c.Name)[o.Identity()]})
 			}
 		}
 	}
 	return list
 }
 
-// circles are faults of applications that give each other objects on a cluster: each would wait for the other, since what
-// gives an object away changes only when the other one has it.
-func (l handovers) circles() []fleet.Fault {
-	to := map[[2]string][]handover{} // by cluster and giver
+// circles are faults of owners that hand objects to each other on a cluster: each would wait for the other, since the work
+// that gives an object up changes only when the other owner's work has it.
+func (l handovers) circles() map[ownerOn]fleet.Fault {
+	given := map[ownerOn][]handover{}
 	for _, h := range l {
 		if h.begun {
 			continue
 		}
-		to[[2]string{h.cluster, h.from}] = append(to[[2]string{h.cluster, h.from}], h)
+		giver := ownerOn{h.from, h.cluster}
+		given[giver] = append(given[giver], h)
 	}
-	var faults []fleet.Fault
-	for giver, first := range to {
-		reached, next := map[string]bool{}, slices.Clone(first)
-		for len(next) > 0 && !reached[giver[1]] {
+	faults := map[ownerOn]fleet.Fault{}
+	for giver, first := range given {
+		reached, next := map[fleet.Owner]bool{}, slices.Clone(first)
+		for len(next) > 0 && !reached[giver.owner] {
 			h := next[0]
 			if next = next[1:]; !reached[h.to] {
 				reached[h.to] = true
-				next = append(next, to[[2]string{h.cluster, h.to}]...)
+				next = append(next, given[ownerOn{h.to, h.cluster}]...)
 			}
 		}
-		if reached[giver[1]] {
+		if reached[giver.owner] {
 			h := first[0]
-			faults = append(faults, fleet.Fault{
-				Reason: fleet.ObjectClaimed, ActionRequiredBy: fleet.User, Application: h.from, Cluster: h.cluster, Object: h.object.String(),
-				Message: fmt.Sprintf("goes to application %s, which gives objects in return: move them in one direction first, and back in the next commit", h.to),
-			})
+			faults[giver] = fleet.Fault{
+				Reason: fleet.ObjectClaimed, ActionRequiredBy: fleet.User, Application: h.from.String(), Cluster: h.cluster, Object: h.object.String(),
+				Message: fmt.Sprintf("goes to %s, which gives objects in return: hand them over in one direction first, and back in the next commit", h.to.WithKind()),
+			}
 		}
 	}
 	return faults
 }
 
-// Yields says that an application of the plan, which was planned for the cluster or is not meant for it, does not want an object.
-func (p *Plan) Yields(application, cluster string, object fleet.ObjectKey) bool {
-	a := p.Find(application)
+// GivesUp is true when an owner is an application of the plan that does not want an object on a cluster: it was planned there
+// without the object, or does not belong there.
+func (p *Plan) GivesUp(owner fleet.Owner, cluster string, object fleet.ObjectKey) bool {
+	a := p.Find(owner.String())
 	if a == nil {
 		return false
 	}
@@ -166,7 +172,7 @@ func (p *Plan) Yields(application, cluster string, object fleet.ObjectKey) bool 
 	return !a.wants(cluster, object)
 }
 
-// wants says that the commit asks for an object in an application's content on a cluster, also where it was refused.
+// wants is true when the application's content has an object on a cluster, even if claims refused it.
 func (a *Application) wants(cluster string, object fleet.ObjectKey) bool {
 	c := a.On(cluster)
 	return isAmong(object, a.refused[cluster]) || c != nil && isAmong(object, claimedObjects(*c))
@@ -176,14 +182,14 @@ func isAmong(object fleet.ObjectKey, keys []fleet.ObjectKey) bool {
 	return slices.ContainsFunc(keys, func(k fleet.ObjectKey) bool { return k.Identity() == object.Identity() })
 }
 
-// Wanted is another application of the plan whose content has the object on the cluster, or "".
-func (p *Plan) Wanted(cluster string, object fleet.ObjectKey, except string) string {
+// Wanted is another owner of the plan whose content has the object on the cluster, or the zero Owner.
+func (p *Plan) Wanted(cluster string, object fleet.ObjectKey, except fleet.Owner) fleet.Owner {
 	for _, a := range p.Applications {
-		if a.Key() != except && a.wants(cluster, object) {
-			return a.Key()
+		if owner := a.Owner(); owner != except && a.wants(cluster, object) {
+			return owner
 		}
 	}
-	return ""
+	return fleet.Owner{}
 }
 
 // Objects are those that the plan's applications want on some cluster, or have there.
@@ -215,30 +221,30 @@ func (p *Plan) Objects() map[fleet.ObjectKey]bool {
 	return objects
 }
 
-// Settled says that nothing is wrong with the plan and that no object goes from one of its applications to another: works that
+// Settled is true when nothing is wrong with the plan and no object goes from one of its applications to another: works that
 // become what it says do not change it.
 func (p *Plan) Settled() bool {
-	return len(p.Faults) == 0 && len(p.Moves) == 0 && !slices.ContainsFunc(p.Applications, func(a *Application) bool {
-		return len(a.awaited)+len(a.elsewhere)+len(a.refused) > 0
+	return len(p.Faults) == 0 && len(p.Renames) == 0 && !slices.ContainsFunc(p.Applications, func(a *Application) bool {
+		return len(a.wantedBy)+len(a.otherHolders)+len(a.refused) > 0
 	})
 }
 
-// leave says of every application what becomes of the objects that it lets go.
-func (p *Plan) leave() {
-	at := map[objectOn][]fleet.LiveWork{} // made when it is needed
-	works := func(cluster string, object fleet.ObjectKey) []fleet.LiveWork {
-		if len(at) == 0 {
+// noteHandovers says of every application what becomes of the objects that it gives up.
+func (p *Plan) noteHandovers() {
+	holders := map[objectOn][]fleet.LiveWork{} // filled at the first question
+	holding := func(cluster string, object fleet.ObjectKey) []fleet.LiveWork {
+		if len(holders) == 0 {
 			for _, lw := range p.World.Works {
 				for _, o := range lw.Objects {
 					key := objectOn{lw.Cluster, o.Identity()}
-					at[key] = append(at[key], lw)
+					holders[key] = append(holders[key], lw)
 				}
 			}
 		}
-		return at[objectOn{cluster, object.Identity()}]
+		return holders[objectOn{cluster, object.Identity()}]
 	}
 	for _, a := range p.Applications {
-		a.Leave(func(cluster string, object fleet.ObjectKey) string { return p.Wanted(cluster, object, a.Key()) }, works)
+		a.NoteHandovers(func(cluster string, object fleet.ObjectKey) fleet.Owner { return p.Wanted(cluster, object, a.Owner()) }, holding)
 	}
 }
 
@@ -247,10 +253,10 @@ type objectOn struct {
 	object  fleet.ObjectKey
 }
 
-// Leave notes what becomes of objects in the application's live works that it does not want any more: which application of the
-// commit wants them, and which of its works have them.
-func (a *Application) Leave(wanted func(cluster string, object fleet.ObjectKey) string, works func(cluster string, object fleet.ObjectKey) []fleet.LiveWork) {
-	a.awaited = map[string]map[fleet.ObjectKey]string{}
+// NoteHandovers notes what becomes of objects in the application's live works that it does not want any more: wanted says
+// which owner wants an object, and holding which works have it.
+func (a *Application) NoteHandovers(wanted func(cluster string, object fleet.ObjectKey) fleet.Owner, holding func(cluster string, object fleet.ObjectKey) []fleet.LiveWork) {
+	a.wantedBy = map[string]map[fleet.ObjectKey]fleet.Owner{}
 	faulty, all := a.Faulty()
 	if all {
 		return // its works stay
@@ -260,30 +266,30 @@ func (a *Application) Leave(wanted func(cluster string, object fleet.ObjectKey) 
 		if faulty[cluster] {
 			continue
 		}
-		for o := range a.leaves(cluster) {
+		for o := range a.givenUp(cluster) {
 			gainer := wanted(cluster, o)
-			if gainer == "" {
+			if gainer.IsZero() {
 				continue
 			}
-			if a.awaited[cluster] == nil {
-				a.awaited[cluster] = map[fleet.ObjectKey]string{}
+			if a.wantedBy[cluster] == nil {
+				a.wantedBy[cluster] = map[fleet.ObjectKey]fleet.Owner{}
 			}
-			a.awaited[cluster][o] = gainer
-			for _, other := range works(cluster, o) {
-				if at := cluster + "/" + other.Name; other.Application == gainer && !noted[at] {
-					noted[at] = true
-					a.elsewhere = append(a.elsewhere, other)
+			a.wantedBy[cluster][o] = gainer
+			for _, other := range holding(cluster, o) {
+				if key := cluster + "/" + other.Name; other.Owner == gainer && !noted[key] {
+					noted[key] = true
+					a.otherHolders = append(a.otherHolders, other)
 				}
 			}
 		}
 	}
 }
 
-// Awaiting are the clusters on which another application is to have what this one lets go, sorted.
-func (a *Application) Awaiting() []string { return slices.Sorted(maps.Keys(a.awaited)) }
+// HandoverClusters are the clusters on which another owner is to have what this application gives up, sorted.
+func (a *Application) HandoverClusters() []string { return slices.Sorted(maps.Keys(a.wantedBy)) }
 
-// leaves are the objects of the application's live works on a cluster that are not in its content.
-func (a *Application) leaves(cluster string) map[fleet.ObjectKey]bool {
+// givenUp are the objects of the application's live works on a cluster that are not in its content.
+func (a *Application) givenUp(cluster string) map[fleet.ObjectKey]bool {
 	left := a.holds(cluster)
 	if c := a.On(cluster); c != nil {
 		for _, m := range c.content.heads {
@@ -309,27 +315,25 @@ func claimedObjects(c Cluster) []fleet.ObjectKey {
 
 // shares is true for the namespace that createNamespace asks for.
 func (c Cluster) shares(key fleet.ObjectKey) bool {
-	destination := c.Application.Spec.Destination
-	return destination.CreateNamespace && key.Group == "" && key.Kind == "Namespace" &&
-		key.Name == cmp.Or(destination.Namespace, c.Application.Namespace)
+	return c.Options.CreateNamespace && key.Group == "" && key.Kind == "Namespace" && key.Name == c.Options.Namespace
 }
 
-// Claimed is another application of the plan that has been given the object on the cluster, or "".
-func (p *Plan) Claimed(cluster string, object fleet.ObjectKey, except string) string {
+// Claimed is another owner of the plan that gets the object on the cluster, or the zero Owner.
+func (p *Plan) Claimed(cluster string, object fleet.ObjectKey, except fleet.Owner) fleet.Owner {
 	for _, a := range p.Applications {
-		if a.Key() == except {
+		if a.Owner() == except {
 			continue
 		}
 		c := a.On(cluster)
 		if c != nil && isAmong(object, claimedObjects(*c)) {
-			return a.Key()
+			return a.Owner()
 		}
 	}
-	return ""
+	return fleet.Owner{}
 }
 
-// refuse takes the clusters out for which there is a fault: their works stay as they are. But where the application and the
-// holder both have an object, as when two took it in the same moment, this one gives it up: the cluster stays planned, with
+// refuse removes the clusters for which there is a fault: their works stay as they are. But where the application and the
+// holder both have an object, as when two applied it in the same moment, this one gives it up: the cluster stays planned, with
 // what the application has there and nobody else holds.
 func (a *Application) refuse(holder func(cluster string, object fleet.ObjectKey) *fleet.LiveWork, fault func(Cluster) *fleet.Fault) {
 	var clusters []Cluster
@@ -352,24 +356,24 @@ func (a *Application) refuse(holder func(cluster string, object fleet.ObjectKey)
 	a.Clusters = clusters
 }
 
-// giveUp leaves out of a cluster's content what others hold there as well. It is false when the application holds nothing that is
-// another's, and when the content has other objects than the live works: what is new would not come, since an application with
-// a fault gets nothing more, and what it was to replace would be gone.
+// giveUp removes from a cluster's content what others hold there as well. It is false when the application holds nothing that
+// belongs to another one, and when the content has other objects than the live works: an application with a fault gets no new
+// objects, and those that the new ones were to replace would be deleted.
 func (a *Application) giveUp(c Cluster, holder func(string, fleet.ObjectKey) *fleet.LiveWork) (Cluster, bool) {
-	whole, err := c.Content()
+	complete, err := c.Content()
 	if err != nil {
 		return c, false // never: it was kept by this process
 	}
 	mine := a.holds(c.Name)
-	content := fleet.Content{Values: whole.Values}
+	content := fleet.Content{Values: complete.Values}
 	var others []fleet.LiveWork
-	for _, m := range whole.Manifests {
+	for _, m := range complete.Manifests {
 		if !mine[m.Key.Identity()] {
 			return c, false
 		}
 		delete(mine, m.Key.Identity())
 		if !c.shares(m.Key) {
-			if other := holder(c.Name, m.Key); other != nil && other.Application != a.Key() {
+			if other := holder(c.Name, m.Key); other != nil && other.Owner != a.Owner() {
 				others = append(others, *other)
 				continue
 			}
@@ -381,7 +385,7 @@ func (a *Application) giveUp(c Cluster, holder func(string, fleet.ObjectKey) *fl
 	}
 	set, err := a.works(c, &content)
 	if err != nil {
-		return c, false // never: all of it has fitted
+		return c, false // never: the complete content fits
 	}
 	contents := newStore()
 	defer contents.done()
@@ -389,7 +393,7 @@ func (a *Application) giveUp(c Cluster, holder func(string, fleet.ObjectKey) *fl
 		return c, false
 	}
 	c.SetDigest = set.Digest
-	a.elsewhere = append(a.elsewhere, others...)
+	a.otherHolders = append(a.otherHolders, others...)
 	return c, true
 }
 
@@ -404,21 +408,21 @@ func (a *Application) holds(cluster string) map[fleet.ObjectKey]bool {
 	return mine
 }
 
-// Claim makes a fault of every cluster on which another application has one of the objects: it is in that one's live work, or
-// nobody holds it and it is planned for that one.
-// But what its holder lets go of in the same commit, which the plan then gives to this application, is no fault.
-func (a *Application) Claim(holder func(cluster string, object fleet.ObjectKey) *fleet.LiveWork, planned func(cluster string, object fleet.ObjectKey) string,
-	yields func(application, cluster string, object fleet.ObjectKey) bool) {
+// Claim makes a fault of every cluster on which another owner has one of the objects: a live work of that one holds it, or
+// no work holds it and the plan gives it to that one. An object that its holder gives up in the same commit, and that the plan
+// then gives to this application, is no fault.
+func (a *Application) Claim(holder func(cluster string, object fleet.ObjectKey) *fleet.LiveWork, planned func(cluster string, object fleet.ObjectKey) fleet.Owner,
+	givesUp func(owner fleet.Owner, cluster string, object fleet.ObjectKey) bool) {
 	a.refuse(holder, func(c Cluster) *fleet.Fault {
 		for _, o := range claimedObjects(c) {
-			other := ""
-			if lw := holder(c.Name, o); lw != nil && !(lw.Application != a.Key() && yields(lw.Application, c.Name, o)) {
-				other = lw.Application
+			var other fleet.Owner
+			if lw := holder(c.Name, o); lw != nil && (lw.Owner == a.Owner() || !givesUp(lw.Owner, c.Name, o)) {
+				other = lw.Owner
 			} else {
 				other = planned(c.Name, o)
 			}
-			if other != "" && other != a.Key() {
-				f := work.Claimed(c.Name, a.Key(), other, o)
+			if !other.IsZero() && other != a.Owner() {
+				f := work.Claimed(c.Name, a.Owner(), other, o)
 				return &f
 			}
 		}

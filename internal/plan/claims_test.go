@@ -76,7 +76,7 @@ func TestTwoHoldOneObject(t *testing.T) {
 			p := buildText(t, contested+first+second, w)
 			expectClaimed(t, p)
 			changes := writes(t, p, p.Find("retail/second"))
-			if len(changes) != 1 || changes[0].Action != row.want || len(changes[0].Witnesses) != 1 {
+			if len(changes) != 1 || changes[0].Action != row.want || len(changes[0].Preconditions) != 1 {
 				t.Fatalf("%s: have %+v, want one %s with a witness", row.why, changes, row.want)
 			}
 			if n := len(writes(t, p, p.Find("retail/first"))); n > 0 {
@@ -140,7 +140,7 @@ func writes(t *testing.T, p *plan.Plan, a *plan.Application) work.Changes {
 	if err != nil {
 		t.Fatal(err)
 	}
-	step := rollout.Next(changes, a.RolloutInput(p.World))
+	step := rollout.Next(changes, a.ReviewInput(p.World))
 	for _, h := range step.Held {
 		t.Errorf("%s is held: %s", h.Change.Action, h.Message)
 	}
@@ -179,15 +179,15 @@ func TestOneRolloutInput(t *testing.T) {
 	}}
 	onHub.Status.RecentRemovals = []musterv1alpha1.Removal{
 		{At: metav1.NewTime(w.Time.Add(-rollout.Window)), Clusters: []string{"long-ago"}},
-		{At: metav1.NewTime(w.Time.Add(-time.Hour)), Clusters: []string{"lately"}},
+		{At: metav1.NewTime(w.Time.Add(-time.Hour)), Clusters: []string{"recent"}},
 	}
 	w.Applications = []musterv1alpha1.Application{onHub}
 	p := buildText(t, contested+claimant("first", ""), w)
-	in := p.Find("retail/first").RolloutInput(p.World)
+	in := p.Find("retail/first").ReviewInput(p.World)
 	if in.ApprovedPlan != "approved" || in.MaxClusterPercent != 10 {
 		t.Errorf("approved %q, guarded at %d percent", in.ApprovedPlan, in.MaxClusterPercent)
 	}
-	if diff := cmp.Diff(onHub.Status.RecentRemovals[1:], in.RecentRemovals); diff != "" {
+	if diff := cmp.Diff(onHub.Status.RecentRemovals[1:], rollout.Next(nil, in).Counted); diff != "" {
 		t.Errorf("(-want +have):\n%s", diff)
 	}
 }

@@ -149,7 +149,7 @@ type ObjectChange struct {
 	Stays bool `json:"stays,omitempty"`
 	// MovesTo is the application, namespace/name, that the object goes to when it leaves this one.
 	MovesTo string `json:"movesTo,omitempty"`
-	// From and To are works, when the object moves from one to another.
+	// From and To are works, when the object goes from one to another.
 	From   string        `json:"from,omitempty"`
 	To     string        `json:"to,omitempty"`
 	Fields []FieldChange `json:"fields,omitempty"` // of a changed one
@@ -245,7 +245,7 @@ func (c *comparer) sum() {
 	keys := map[string]bool{}
 	for _, p := range []*Plan{c.base, c.head} {
 		for _, a := range p.Applications {
-			keys[cmp.Or(c.head.Moves[a.Key()], a.Key())] = true
+			keys[cmp.Or(c.head.Renames[a.Key()], a.Key())] = true
 		}
 	}
 	s.Applications, s.ChangedApplications = len(keys), len(c.out.Applications)

@@ -17,11 +17,11 @@ func (c *comparer) applications() error {
 	base, head := applicationsByKey(c.base), applicationsByKey(c.head)
 	for _, key := range keysOfBoth(base, head, compare) {
 		b, h := base[key], head[key]
-		if head[c.head.Moves[key]] != nil {
+		if head[c.head.Renames[key]] != nil {
 			continue // it is told where it has moved
 		}
 		if b == nil {
-			b = before(c.head.Moves, key, base)
+			b = before(c.head.Renames, key, base)
 		}
 		if h == nil && !c.gone(applicationKey(b)) {
 			continue // it is named and cannot be used, or a file could not be read: the faults tell, and its works stay
@@ -41,8 +41,8 @@ func (c *comparer) applications() error {
 }
 
 // before is what an application was called in the base, if the head renames it; of several names, the first.
-func before(moves fleet.Moves, key string, base map[string]*Application) *Application {
-	for _, old := range moves.Into(key) {
+func before(renames fleet.Renames, key string, base map[string]*Application) *Application {
+	for _, old := range renames.FormerNames(key) {
 		if base[old] != nil {
 			return base[old]
 		}
@@ -193,7 +193,7 @@ func (c *comparer) changes(base, head *Application, b, h coverage) ([]ChangeGrou
 		if from == nil {
 			continue
 		}
-		p := pairOf(*from, to, head.awaited[to.Name])
+		p := pairOf(*from, to, head.wantedBy[to.Name])
 		if p.same() {
 			continue
 		}
@@ -280,16 +280,16 @@ type pair struct {
 	moving                           string // objects that other applications gain
 }
 
-func pairOf(b, h Cluster, awaited map[fleet.ObjectKey]string) pair {
-	moving := make([]string, 0, len(awaited))
-	for o, gainer := range awaited {
-		moving = append(moving, o.String()+" "+gainer)
+func pairOf(b, h Cluster, wantedBy map[fleet.ObjectKey]fleet.Owner) pair {
+	moving := make([]string, 0, len(wantedBy))
+	for o, gainer := range wantedBy {
+		moving = append(moving, o.String()+" "+gainer.String())
 	}
 	slices.Sort(moving)
 	return pair{
 		moving: strings.Join(moving, "\n"),
 		base:   b.SetDigest, head: h.SetDigest,
-		driftBase: string(b.Application.Spec.Sync.Drift), driftHead: string(h.Application.Spec.Sync.Drift),
+		driftBase: string(b.Options.Drift), driftHead: string(h.Options.Drift),
 		values: h.content,
 	}
 }

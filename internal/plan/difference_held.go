@@ -23,10 +23,10 @@ func (c *comparer) hold(base, head *Application) error {
 	if err != nil {
 		return err
 	}
-	step := rollout.Next(changes, head.RolloutInput(c.head.World))
+	step := rollout.Next(changes, head.ReviewInput(c.head.World))
 	byReason := map[rollout.HeldReason]*Hold{}
 	for _, h := range step.Held {
-		if h.Reason == rollout.MovePending || h.Reason == rollout.WorkDeleting {
+		if h.Reason == rollout.HandoverPending || h.Reason == rollout.WorkDeleting {
 			continue // they resolve themselves
 		}
 		hold := byReason[h.Reason]
@@ -56,7 +56,7 @@ func (c *comparer) hold(base, head *Application) error {
 func (c *comparer) holdRemoved(base *Application) {
 	var on []string
 	for _, lw := range c.head.World.Works {
-		if lw.Application == base.Key() && !slices.Contains(on, lw.Cluster) {
+		if lw.Owner == base.Owner() && !slices.Contains(on, lw.Cluster) {
 			on = append(on, lw.Cluster)
 		}
 	}
@@ -74,8 +74,8 @@ func (c *comparer) holdRemoved(base *Application) {
 // unchanged stands for the works of a cluster on which nothing can be lost.
 var unchanged = &workv1.ManifestWork{}
 
-// losses are the changes from the live works, with those on clusters where nothing can be lost told by a stand-in, so that
-// the works of a large fleet need not be made at once.
+// losses are the changes from the live works. A stand-in is there for clusters on which nothing can be lost, so that the works
+// of a large fleet need not be made at once.
 func (a *Application) losses() (work.Changes, error) {
 	var changes work.Changes
 	for _, c := range a.Clusters {
@@ -99,7 +99,7 @@ func (a *Application) losses() (work.Changes, error) {
 // settled says that the live works are the whole set of this digest.
 func settled(live []fleet.LiveWork, set string) bool {
 	return !slices.ContainsFunc(live, func(lw fleet.LiveWork) bool {
-		return lw.SetDigest != set || lw.SetSize != len(live) || lw.Deleting || lw.Owner == ""
+		return lw.SetDigest != set || lw.SetSize != len(live) || lw.Deleting || lw.OwnerDigest == ""
 	})
 }
 
@@ -110,11 +110,11 @@ func Delivered(w fleet.World, p *Plan, next *fleet.Definitions) fleet.World {
 	sets := map[string][]fleet.LiveWork{}
 	objects := map[string][]fleet.ObjectKey{} // shared by the works that hold the same
 	for a, set := range p.Works() {
-		at := a.Key() + " " + set.Digest
-		if _, ok := sets[at]; !ok {
-			sets[at] = applied(set, objects)
+		key := a.Key() + " " + set.Digest
+		if _, ok := sets[key]; !ok {
+			sets[key] = applied(set, objects)
 		}
-		for _, lw := range sets[at] {
+		for _, lw := range sets[key] {
 			lw.Cluster = set.Cluster
 			out.Works = append(out.Works, lw)
 		}
@@ -144,7 +144,6 @@ func applied(set work.Set, objects map[string][]fleet.ObjectKey) []fleet.LiveWor
 			objects[names] = lw.Objects
 		}
 		lw.Objects = objects[names]
-		lw.Application = w.Annotations[musterv1alpha1.ApplicationAnnotation]
 		lw.Status = fleet.WorkStatus{Observed: true, Applied: true, Health: fleet.HealthUnknown}
 		lw.Status.AppliedObjects = make([]bool, len(lw.Objects))
 		for i := range lw.Status.AppliedObjects {

@@ -43,7 +43,7 @@ func (c *comparer) change(base *Application, b Cluster, head *Application, h Clu
 	}
 	made := &change{}
 	for _, key := range keysOfBoth(before, after, compareKeys) {
-		if err := c.object(made, before[key], after[key], head.awaited[h.Name][key], h.content.values); err != nil {
+		if err := c.object(made, before[key], after[key], head.wantedBy[h.Name][key], h.content.values); err != nil {
 			return nil, err
 		}
 	}
@@ -53,24 +53,24 @@ func (c *comparer) change(base *Application, b Cluster, head *Application, h Clu
 	return made, made.seal()
 }
 
-// calledAs is a set as it were if its application had always had the name of another one: without what follows from the name
+// calledAs is a set as it would be if its application had always had its present name: without what follows from the name
 // alone, which are the works' names, the label on every object and the field manager.
 func calledAs(now, before *Application, set work.Set) work.Set {
-	a, b := now.Application, before.Application
-	label := func(app *musterv1alpha1.Application) []byte {
-		return fmt.Appendf(nil, "%q:%q", musterv1alpha1.HubLabel, work.Owner("Application", app.Namespace, app.Name))
+	a, b := now.Owner(), before.Owner()
+	label := func(owner fleet.Owner) []byte {
+		return fmt.Appendf(nil, "%q:%q", musterv1alpha1.HubLabel, owner.Digest())
 	}
 	works := make([]*workv1.ManifestWork, 0, len(set.Works))
 	for _, w := range set.Works {
 		w = w.DeepCopy()
 		part, _ := strconv.Atoi(w.Annotations[musterv1alpha1.PartAnnotation]) // written by work.Wanted
-		w.Name = work.Name(a.Namespace, a.Name, part)
+		w.Name = work.Name(a, part)
 		for i := range w.Spec.Workload.Manifests {
 			m := &w.Spec.Workload.Manifests[i]
 			m.Raw = bytes.Replace(m.Raw, label(b), label(a), 1)
 		}
 		for i := range w.Spec.ManifestConfigs {
-			w.Spec.ManifestConfigs[i].UpdateStrategy.ServerSideApply.FieldManager = work.FieldManager(a.Namespace, a.Name)
+			w.Spec.ManifestConfigs[i].UpdateStrategy.ServerSideApply.FieldManager = work.FieldManager(a)
 		}
 		works = append(works, w)
 	}
@@ -156,13 +156,13 @@ func orphaned(o *workv1.DeleteOption, key fleet.ObjectKey) bool {
 }
 
 // object adds what becomes of one object; either side may be nil. Gainer is the application that it goes to when it leaves this one.
-func (c *comparer) object(made *change, before, after *placedObject, gainer string, values map[string]string) error {
+func (c *comparer) object(made *change, before, after *placedObject, gainer fleet.Owner, values map[string]string) error {
 	switch {
 	case before == nil:
 		made.objects = append(made.objects, ObjectChange{Object: after.key, Edit: Added})
 		return nil
-	case after == nil && gainer != "":
-		made.objects = append(made.objects, ObjectChange{Object: before.key, Edit: Moved, MovesTo: gainer})
+	case after == nil && !gainer.IsZero():
+		made.objects = append(made.objects, ObjectChange{Object: before.key, Edit: Moved, MovesTo: gainer.String()})
 		return nil
 	case after == nil:
 		made.objects = append(made.objects, ObjectChange{Object: before.key, Edit: Removed, Stays: before.stays})

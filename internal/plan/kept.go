@@ -47,25 +47,17 @@ func (k *kept) open() (*fleet.Content, error) {
 
 // store keeps the contents of one application. It is safe for concurrent use.
 type store struct {
-	mutex        sync.Mutex
-	writer       *flate.Writer
-	dictionary   []byte // the manifests of the first content
-	contents     map[string]*kept
-	heads        map[string][]fleet.Manifest
-	values       map[string]map[string]string
-	applications map[applicationFacts]*musterv1alpha1.Application
-}
-
-// applicationFacts are what of an application can be another for each cluster once its content is rendered.
-type applicationFacts struct {
-	destination musterv1alpha1.Destination
-	account     string
+	mutex      sync.Mutex
+	writer     *flate.Writer
+	dictionary []byte // the manifests of the first content
+	contents   map[string]*kept
+	heads      map[string][]fleet.Manifest
+	values     map[string]map[string]string
 }
 
 func newStore() *store {
 	return &store{
 		contents: map[string]*kept{}, heads: map[string][]fleet.Manifest{}, values: map[string]map[string]string{},
-		applications: map[applicationFacts]*musterv1alpha1.Application{},
 	}
 }
 
@@ -143,21 +135,7 @@ func (s *store) compress(content *fleet.Content) ([]byte, error) {
 	return bytes.Clone(out.Bytes()), nil
 }
 
-// application is one for all clusters that have the same one, once rendered: without what was rendered.
-func (s *store) application(resolved *musterv1alpha1.Application) *musterv1alpha1.Application {
-	facts := applicationFacts{resolved.Spec.Destination, resolved.Spec.ServiceAccountName}
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	if known, ok := s.applications[facts]; ok {
-		return known
-	}
-	app := *resolved
-	app.Spec.Helm, app.Spec.Kustomize, app.Spec.Overrides = nil, nil, nil
-	s.applications[facts] = &app
-	return &app
-}
-
-// done lets go of what only keeping needs.
+// done frees what only keeping needs.
 func (s *store) done() {
-	s.writer, s.contents, s.heads, s.values, s.applications = nil, nil, nil, nil, nil
+	s.writer, s.contents, s.heads, s.values = nil, nil, nil, nil
 }

@@ -20,7 +20,7 @@ const FieldManager = "muster-fleet"
 // Overlay is the world as a snapshot changes it: what the snapshot defines replaces what the hub has, status and history
 // stay the hub's, what came from the same repository and is no longer defined is gone, if that is proven, and the works of an
 // application that the snapshot renames are those of the one that has its place. Everything in it is sorted.
-func Overlay(w fleet.World, repository string, defs *fleet.Definitions, moves fleet.Moves) *fleet.World {
+func Overlay(w fleet.World, repository string, defs *fleet.Definitions, renames fleet.Renames) *fleet.World {
 	out := w
 	gone := func(o fleet.Object, group, kind string) bool {
 		key := fleet.ObjectKey{Group: group, Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}
@@ -36,9 +36,9 @@ func Overlay(w fleet.World, repository string, defs *fleet.Definitions, moves fl
 	out.Applications = merge(w.Applications, defs.Applications(), gone, "muster.dev", "Application",
 		overlayApplication)
 	for i := range out.Applications {
-		out.Applications[i].Status.RecentRemovals = moves.RecentRemovals(&out.Applications[i], w.Applications)
+		out.Applications[i].Status.RecentRemovals = renames.RecentRemovals(&out.Applications[i], w.Applications)
 	}
-	out.Works = moves.Works(w.Works)
+	out.Works = renames.Works(w.Works)
 	out.Accounts = overlayAccounts(w.Accounts, defs)
 	// A cluster whose file is gone is released and never removed by a commit.
 	never := func(fleet.Object, string, string) bool { return false }

@@ -33,8 +33,8 @@ type Plan struct {
 	Digest string
 	// Definitions that the snapshot holds.
 	Definitions *fleet.Definitions
-	// Moves are the applications that the snapshot renames.
-	Moves fleet.Moves
+	// Renames are the applications that the snapshot renames.
+	Renames fleet.Renames
 	// World as the snapshot changes it.
 	World *fleet.World
 	// Placements that the snapshot defines, sorted by namespace and name.
@@ -75,25 +75,27 @@ type Application struct {
 
 	revision string
 	live     map[string][]fleet.LiveWork
-	// elsewhere are live works of other applications that hold what this one gives up.
-	elsewhere []fleet.LiveWork
+	// otherHolders are live works of other owners that hold what this application gives up.
+	otherHolders []fleet.LiveWork
 	// refused are the objects of contents that claims have refused, by cluster.
 	refused map[string][]fleet.ObjectKey
-	// awaited are, by cluster, objects of live works that this application lets go and that another one of the commit wants.
-	awaited map[string]map[fleet.ObjectKey]string
+	// wantedBy are, by cluster, objects of live works that this application gives up, and the owner that wants each.
+	wantedBy map[string]map[fleet.ObjectKey]fleet.Owner
 }
 
 // Cluster is one application on one cluster.
 type Cluster struct {
 	Name string
-	// Application with the cluster's overrides and expressions worked in, without what its content is rendered from.
-	Application *musterv1alpha1.Application
+	// Options with the cluster's overrides and expressions applied.
+	Options work.Options
 	// Overrides that apply, by name.
 	Overrides []string
 	// SetDigest of the works.
 	SetDigest string
 	// Kept is true for a cluster that its placement dropped only because it cannot be reached.
 	Kept bool
+	// Empty is true when the content for the cluster has no objects.
+	Empty bool
 
 	content *kept
 }
@@ -103,6 +105,9 @@ func (c *Cluster) Content() (*fleet.Content, error) { return c.content.open() }
 
 // Key is namespace/name.
 func (a *Application) Key() string { return a.Application.Namespace + "/" + a.Application.Name }
+
+// Owner of the works.
+func (a *Application) Owner() fleet.Owner { return fleet.OwnerOf(a.Application) }
 
 // Faulty are the clusters that could not be planned: their works stay as they are. The second result is true when no
 // cluster could. A cluster on which the application only gives something up has a fault and is planned.
@@ -139,11 +144,12 @@ func (a *Application) Works(c Cluster) (work.Set, error) {
 
 func (a *Application) works(c Cluster, content *fleet.Content) (work.Set, error) {
 	return work.Wanted(work.Input{
-		Application: c.Application,
-		Cluster:     c.Name,
-		Content:     content,
-		Revision:    a.revision,
-		Live:        a.live[c.Name],
+		Owner:    a.Owner(),
+		Options:  c.Options,
+		Cluster:  c.Name,
+		Content:  content,
+		Revision: a.revision,
+		Live:     a.live[c.Name],
 	})
 }
 
@@ -186,9 +192,9 @@ func (p *Planner) Build(ctx context.Context, s fleet.Snapshot, w fleet.World) (*
 
 // Loaded is Build for a snapshot whose definitions have been loaded.
 func (p *Planner) Loaded(ctx context.Context, s fleet.Snapshot, defs *fleet.Definitions, w fleet.World) (*Plan, error) {
-	moves := defs.Moves(s.Repository, w.Applications)
+	renames := defs.Renames(s.Repository, w.Applications)
 	out := &Plan{
-		Repository: s.Repository, Revision: s.Revision, Definitions: defs, Moves: moves, World: Overlay(w, s.Repository, defs, moves),
+		Repository: s.Repository, Revision: s.Revision, Definitions: defs, Renames: renames, World: Overlay(w, s.Repository, defs, renames),
 		Faults: slices.Clone(defs.Faults), CRDs: map[string][]musterv1alpha1.APIResource{},
 	}
 	results := out.schedule()
@@ -196,7 +202,7 @@ func (p *Planner) Loaded(ctx context.Context, s fleet.Snapshot, defs *fleet.Defi
 		return nil, err
 	}
 	out.settleClaims()
-	out.leave()
+	out.noteHandovers()
 	out.digest()
 	out.remedies()
 	fleet.SortFaults(out.Faults)
@@ -251,8 +257,7 @@ func placementFaults(d *fleet.Definition, o *clusterv1beta1.Placement, result *p
 		return set == clusterv1beta2.DefaultClusterSet || set == "global" // the hub makes these
 	})
 	if len(missing) > 0 {
-		at := slices.Index(o.Spec.ClusterSets, missing[0])
-		wrong(fmt.Sprintf("spec.clusterSets[%d]", at),
+		wrong(fmt.Sprintf("spec.clusterSets[%d]", slices.Index(o.Spec.ClusterSets, missing[0])),
 			fmt.Sprintf("cluster set %s does not exist: define it, or correct the name", strings.Join(missing, ", ")))
 	}
 	if field, problem := result.Problem(); problem != "" {
@@ -284,7 +289,7 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 			job.Fault = missingPlacement(app, d)
 		}
 		if job.Fault == nil {
-			job.Fault = out.Definitions.MoveFault(d)
+			job.Fault = out.Definitions.RenameFault(d)
 		}
 		jobs[app.Namespace+"/"+app.Name] = job
 		planned, err := p.Application(ctx, job)

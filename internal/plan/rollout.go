@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"time"
+
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
@@ -8,49 +10,62 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 )
 
-// defaultMaxClusterPercent is the guard of an application whose defaults no API server has filled in.
-const defaultMaxClusterPercent = 10
-
 // RolloutInput is what decides which changes of an application may be made now, for the hub that makes them and for a review
-// that says what the hub would do. The world knows the application as the hub has it: what was approved, and what it has lost.
-func (a *Application) RolloutInput(w *fleet.World) rollout.Input {
+// that says what the hub would do. OnHub is the application as the hub has it, with its approval and its removals, or nil.
+func (a *Application) RolloutInput(onHub *musterv1alpha1.Application, unreachable map[string]bool, now time.Time) rollout.Input {
 	faulty, all := a.Faulty()
 	spec := a.Application.Spec
 	in := rollout.Input{
-		Application: a.Key(), Live: a.Live(), Elsewhere: a.elsewhere, Awaited: a.awaited, Complete: !all, Faulty: faulty,
-		Decisions: map[string]fleet.Decision{}, Unreachable: map[string]bool{},
+		Owner: a.Owner(), Now: now, Live: a.Live(), OtherHolders: a.otherHolders, WantedBy: a.wantedBy,
+		Complete: !all, Faulty: faulty, Emptied: map[string]bool{}, Decisions: map[string]fleet.Decision{}, Unreachable: unreachable,
 		WhenUnreachable: spec.Sync.WhenUnreachable, Deletion: spec.Deletion.Cluster,
-		PlanDigest: a.Digest, MaxClusterPercent: defaultMaxClusterPercent,
+		PlanDigest: a.Digest, MaxClusterPercent: int(musterv1alpha1.DefaultMaxClusterPercent),
 	}
 	if p := spec.DeletionGuard.MaxClusterPercent; p != nil {
 		in.MaxClusterPercent = int(*p)
 	}
-	if live := a.onHub(w); live != nil {
-		in.ApprovedPlan = live.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
-		in.RecentRemovals = rollout.Lately(&live.Status, w.Time)
+	if onHub != nil {
+		in.ApprovedPlan = onHub.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
+		in.Removals, in.GuardHolds = onHub.Status.RecentRemovals, onHub.Status.Held != nil
+	}
+	for _, c := range a.Clusters {
+		if c.Empty {
+			in.Emptied[c.Name] = true
+		}
 	}
 	for _, d := range a.Decisions {
 		in.Decisions[d.Cluster] = d
 	}
-	for i := range w.Clusters {
-		if c := &w.Clusters[i]; !w.FromRepository && Unreachable(c) { // a repository does not know who answers
-			in.Unreachable[c.Name] = true
-		}
-	}
 	return in
+}
+
+// ReviewInput is RolloutInput as a world knows it.
+func (a *Application) ReviewInput(w *fleet.World) rollout.Input {
+	return a.RolloutInput(a.onHub(w), UnreachableIn(w), w.Time)
 }
 
 // onHub is the application as the world has it, or nil.
 func (a *Application) onHub(w *fleet.World) *musterv1alpha1.Application {
 	for i := range w.Applications {
-		if o := &w.Applications[i]; o.Namespace == a.Application.Namespace && o.Name == a.Application.Name {
+		if o := &w.Applications[i]; fleet.OwnerOf(o) == a.Owner() {
 			return o
 		}
 	}
 	return nil
 }
 
-// Unreachable says that the cluster does not answer: it never joined, or has fallen silent.
+// UnreachableIn are the clusters of a world that do not answer. A repository does not know of any.
+func UnreachableIn(w *fleet.World) map[string]bool {
+	unreachable := map[string]bool{}
+	for i := range w.Clusters {
+		if c := &w.Clusters[i]; !w.FromRepository && Unreachable(c) {
+			unreachable[c.Name] = true
+		}
+	}
+	return unreachable
+}
+
+// Unreachable is true for a cluster that does not answer: it never joined, or its lease has expired.
 func Unreachable(c *clusterv1.ManagedCluster) bool {
 	return !meta.IsStatusConditionTrue(c.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
 }

@@ -320,6 +320,9 @@ func (in Input) lineOf(field string) int {
 
 // fault completes an error with whom it concerns.
 func (in Input) fault(err error) error {
+	if cancelled(err) {
+		return fmt.Errorf("render %s: %w", nameOf(in.Application), err)
+	}
 	f, ok := fleet.AsFault(fleet.Reject(fleet.RenderFailed, err))
 	if !ok {
 		return err

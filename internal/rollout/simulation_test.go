@@ -19,7 +19,7 @@ import (
 
 // The sentence of the simulation: no object on a cluster is deleted that any complete plan still holds.
 //
-// A hub with one cluster and an agent take turns at random. The hub reads every work as it was at some earlier moment, each
+// A hub with one cluster and an agent act at random. The hub reads every work as it was at some earlier moment, each
 // at another, and makes a random choice of what Next allows in a random order, under the preconditions that work.Change
 // names. The agent takes works one by one, fails now and then, prunes after every apply of a work succeeded, and deletes an
 // object only when no other work of its own still holds it. Objects that a plan drops never come back, so that a
@@ -33,12 +33,12 @@ type simulation struct {
 	next   int
 	uids   int
 
-	works   map[string]*workv1.ManifestWork
-	history map[string][]*fleet.LiveWork // by work; nil while it does not exist
-	cluster map[string]bool
-	applied map[string]map[string]bool // work -> objects, as AppliedManifestWork has them
-	deletes int
-	moves   int
+	works     map[string]*workv1.ManifestWork
+	history   map[string][]*fleet.LiveWork // by work; nil while it does not exist
+	cluster   map[string]bool
+	applied   map[string]map[string]bool // work -> objects, as AppliedManifestWork has them
+	deletes   int
+	handovers int
 }
 
 func newSimulation(t *testing.T, seed uint64, wanted func(*simulation, []fleet.LiveWork) []*workv1.ManifestWork) *simulation {
@@ -62,8 +62,8 @@ func (s *simulation) run(steps int) {
 	}
 }
 
-// settle stops the changes and lets hub and agent finish, with fresh reads.
-func (s *simulation) settle() {
+// converge stops the changes and lets hub and agent finish, with fresh reads.
+func (s *simulation) converge() {
 	for range 100 {
 		changes := work.Diff(s.read(1), s.wanted(s, s.read(1)))
 		rests := !slices.ContainsFunc(changes, func(c work.Change) bool { return c.Action != work.Keep })
@@ -86,7 +86,7 @@ func (s *simulation) settle() {
 }
 
 func (s *simulation) changePlan() {
-	for _, name := range sortedKeys(s.plan) {
+	for _, name := range namesIn(s.plan) {
 		switch s.random.IntN(6) {
 		case 0:
 			if len(s.plan) > 1 {
@@ -107,7 +107,7 @@ func (s *simulation) size() int { return 1 << (9 + s.random.IntN(10)) }
 // read gives each work as it was at one of the last moments.
 func (s *simulation) read(depth int) []fleet.LiveWork {
 	var live []fleet.LiveWork
-	for _, name := range sortedKeys(s.history) {
+	for _, name := range namesIn(s.history) {
 		versions := s.history[name]
 		back := s.random.IntN(min(depth, len(versions)))
 		if lw := versions[len(versions)-1-back]; lw != nil {
@@ -120,7 +120,7 @@ func (s *simulation) read(depth int) []fleet.LiveWork {
 // hub plans, decides and writes.
 func (s *simulation) hub(live []fleet.LiveWork, partly bool) {
 	changes := work.Diff(live, s.wanted(s, live))
-	step := Next(changes, Input{Application: "retail/web", Live: live, Complete: true, MaxClusterPercent: 100})
+	step := Next(changes, Input{Owner: web, Live: live, Complete: true, MaxClusterPercent: 100})
 	if partly {
 		s.random.Shuffle(len(step.Now), func(i, j int) { step.Now[i], step.Now[j] = step.Now[j], step.Now[i] })
 		step.Now = step.Now[:s.random.IntN(len(step.Now)+1)]
@@ -146,9 +146,9 @@ func (s *simulation) write(c work.Change) {
 	if !is(real, c.Live.UID, c.Live.Generation) {
 		return
 	}
-	for _, witness := range c.Witnesses {
-		s.moves++
-		if !is(s.works[witness.Name], witness.UID, witness.Generation) {
+	for _, p := range c.Preconditions {
+		s.handovers++
+		if !is(s.works[p.Name], p.UID, p.Generation) {
 			return
 		}
 	}
@@ -179,7 +179,7 @@ func (s *simulation) record(name string) {
 
 // agent takes one work: apply, prune, report.
 func (s *simulation) agent(mayFail bool) {
-	names := sortedKeys(s.works)
+	names := namesIn(s.works)
 	if len(names) == 0 {
 		return
 	}
@@ -215,12 +215,12 @@ func (s *simulation) agent(mayFail bool) {
 }
 
 func (s *simulation) prune(name string, keep map[string]bool) {
-	for _, key := range sortedKeys(s.applied[name]) {
+	for _, key := range namesIn(s.applied[name]) {
 		if keep[key] {
 			continue
 		}
 		delete(s.applied[name], key)
-		elsewhere := slices.ContainsFunc(sortedKeys(s.applied), func(other string) bool { return s.applied[other][key] })
+		elsewhere := slices.ContainsFunc(namesIn(s.applied), func(other string) bool { return s.applied[other][key] })
 		if elsewhere {
 			continue
 		}
@@ -262,7 +262,7 @@ func report(w *workv1.ManifestWork, done []bool) {
 	}
 }
 
-func sortedKeys[V any](m map[string]V) []string {
+func namesIn[V any](m map[string]V) []string {
 	var keys []string
 	for k := range m {
 		keys = append(keys, k)
@@ -279,15 +279,15 @@ func configMap(name string, size int) fleet.Manifest {
 	}
 }
 
-var web = &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "web"}}
+var web = fleet.ApplicationOwner("retail", "web")
 
 // planned asks work.Wanted, with objects large enough that parts overflow.
 func planned(s *simulation, live []fleet.LiveWork) []*workv1.ManifestWork {
 	content := &fleet.Content{Digest: fmt.Sprint(s.plan)} // maps print sorted
-	for _, name := range sortedKeys(s.plan) {
+	for _, name := range namesIn(s.plan) {
 		content.Manifests = append(content.Manifests, configMap(name, s.plan[name]))
 	}
-	set, err := work.Wanted(work.Input{Application: web, Cluster: "edge-1", Content: content, Revision: "one", Live: live})
+	set, err := work.Wanted(work.Input{Owner: web, Cluster: "edge-1", Content: content, Revision: "one", Live: live})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -297,7 +297,7 @@ func planned(s *simulation, live []fleet.LiveWork) []*workv1.ManifestWork {
 // shuffled puts every object into any work at all, another one for every size: no split is so bad.
 func shuffled(s *simulation, _ []fleet.LiveWork) []*workv1.ManifestWork {
 	parts := map[int][]fleet.ObjectKey{}
-	for _, name := range sortedKeys(s.plan) {
+	for _, name := range namesIn(s.plan) {
 		part := s.plan[name] % 97 % 4
 		parts[part] = append(parts[part], configMap(name, 0).Key)
 	}
@@ -307,8 +307,8 @@ func shuffled(s *simulation, _ []fleet.LiveWork) []*workv1.ManifestWork {
 			continue
 		}
 		w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{
-			Namespace: "edge-1", Name: work.Name("retail", "web", part),
-			Labels:      map[string]string{musterv1alpha1.OwnerLabel: work.Owner("Application", "retail", "web")},
+			Namespace: "edge-1", Name: work.Name(web, part),
+			Labels:      map[string]string{musterv1alpha1.OwnerLabel: web.Digest()},
 			Annotations: map[string]string{musterv1alpha1.ObjectsAnnotation: work.FormatObjects(parts[part])},
 		}}
 		for _, key := range parts[part] {
@@ -321,27 +321,27 @@ func shuffled(s *simulation, _ []fleet.LiveWork) []*workv1.ManifestWork {
 }
 
 func TestNothingWantedIsDeleted(t *testing.T) {
-	moves, deletes := 0, 0
+	handovers, deletes := 0, 0
 	for seed := range uint64(12) {
 		s := newSimulation(t, seed, planned)
 		s.run(100)
-		s.settle()
-		moves, deletes = moves+s.moves, deletes+s.deletes
+		s.converge()
+		handovers, deletes = handovers+s.handovers, deletes+s.deletes
 	}
-	t.Logf("%d moves, %d deletions", moves, deletes)
-	if moves == 0 || deletes == 0 {
-		t.Errorf("%d moves and %d deletions: the simulation tries nothing", moves, deletes)
+	t.Logf("%d handovers, %d deletions", handovers, deletes)
+	if handovers == 0 || deletes == 0 {
+		t.Errorf("%d handovers and %d deletions: the simulation tries nothing", handovers, deletes)
 	}
 }
 
 func TestNothingWantedIsDeletedUnderAnySplit(t *testing.T) {
-	moves := 0
+	handovers := 0
 	for seed := range uint64(80) {
 		s := newSimulation(t, seed, shuffled)
 		s.run(200)
-		moves += s.moves
+		handovers += s.handovers
 	}
-	if moves == 0 {
-		t.Error("no moves: the simulation tries nothing")
+	if handovers == 0 {
+		t.Error("no handovers: the simulation tries nothing")
 	}
 }

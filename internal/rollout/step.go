@@ -3,47 +3,55 @@ package rollout
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"time"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/work"
 )
 
-// Input is what a step is decided on, for one application.
+// Input is what a step is decided on, for one owner.
 type Input struct {
-	// Application as namespace/name.
-	Application string
-	// Live works of the application on all clusters.
+	Owner fleet.Owner
+	Now   time.Time
+	// Live works of the owner on all clusters, with what the clusters report. A cluster of which there is no change keeps its
+	// works.
 	Live []fleet.LiveWork
-	// Complete is true when the plan is known to hold everything that it should: only then does absence mean anything.
+
+	// Complete is true when the plan holds everything that it should: only then does absence mean anything.
 	Complete bool
 	// Faulty clusters could not be planned: their works stay.
 	Faulty map[string]bool
+	// Emptied clusters are planned, and the owner has no content for them.
+	Emptied map[string]bool
 	// Decisions of the placement by cluster, as far as there are any.
 	Decisions map[string]fleet.Decision
+	// OtherHolders are live works of other owners that hold objects which this one gives up.
+	OtherHolders []fleet.LiveWork
+	// WantedBy are, by cluster, objects that this owner gives up and the owner that wants them, or UnknownOwner.
+	WantedBy map[string]map[fleet.ObjectKey]fleet.Owner
+
 	// Unreachable clusters do not answer.
 	Unreachable map[string]bool
-	// WhenUnreachable is the application's policy; empty is Keep.
+	// WhenUnreachable is the owner's policy; empty is Keep.
 	WhenUnreachable musterv1alpha1.UnreachablePolicy
-	// Deletion says what becomes of the objects on a cluster that the application leaves; empty is Delete.
+	// Deletion says what becomes of the objects on a cluster that the owner leaves; empty is Delete.
 	Deletion musterv1alpha1.DeletionPolicy
 
 	// PlanDigest is the plan that the changes lead to, ApprovedPlan the one that a person approved.
 	PlanDigest   string
 	ApprovedPlan string
-	// MaxClusterPercent is the share of its clusters that the application may lose without an approval.
+	// MaxClusterPercent is the share of its clusters, or of its objects, that the owner may lose without an approval.
 	MaxClusterPercent int
-	// RecentRemovals that count against the guard: see Lately.
-	RecentRemovals []musterv1alpha1.Removal
-	// Elsewhere are live works of other applications that hold objects which this one lets go.
-	Elsewhere []fleet.LiveWork
-	// Awaited are, by cluster, objects that this application lets go and the application that wants them, or NotKnown.
-	Awaited map[string]map[fleet.ObjectKey]string
+	// Removals are on record from earlier steps. GuardHolds is true when the step before this one waited for an approval.
+	Removals   []musterv1alpha1.Removal
+	GuardHolds bool
 }
 
-// NotKnown stands for the application that may want an object, before that is known.
-const NotKnown = "?"
+// UnknownOwner stands for the owner that may want an object, as long as that is not known.
+var UnknownOwner = fleet.Owner{Kind: "Unknown"}
 
 // Step is what may be done now, and what may not.
 type Step struct {
@@ -53,11 +61,15 @@ type Step struct {
 	Held []Held
 	// Guard is set when an approval is needed.
 	Guard *GuardHold
-	// Leaves are the clusters that the changes for now take the application from without an approval, and that are not among
-	// the losses yet, sorted.
-	Leaves []string
 	// Approved is true when a person has approved the plan.
 	Approved bool
+	// Counted are the removals on record that count against the guard.
+	Counted []musterv1alpha1.Removal
+	// Removal is what the changes for now remove without an approval and what is not on record yet; nil when that is nothing.
+	// Record it before the losses are made.
+	Removal *musterv1alpha1.Removal
+	// NextLook is when time alone may change the step; zero when only a change of something else does.
+	NextLook time.Time
 }
 
 // Held is a change that is not made yet, and why.
@@ -65,6 +77,8 @@ type Held struct {
 	Change  work.Change
 	Reason  HeldReason
 	Message string
+	// Until is when time alone may end the wait; zero when something else has to change.
+	Until time.Time
 }
 
 // HeldReason is a word for programs.
@@ -75,49 +89,86 @@ const (
 	AbsenceUnproven    HeldReason = "AbsenceUnproven"    // the plan is not complete, or has a fault on this cluster
 	ClusterUnreachable HeldReason = "ClusterUnreachable" // the cluster cannot hear it, or was dropped only because of that
 	ApprovalNeeded     HeldReason = "ApprovalNeeded"     // the deletion guard
-	MovePending        HeldReason = "MovePending"        // an object is moving to another work and is not there yet
+	HandoverPending    HeldReason = "HandoverPending"    // another work is to have an object and does not have it yet
 	WorkDeleting       HeldReason = "WorkDeleting"       // the work of the same name is still being deleted
-	WorkForeign        HeldReason = "WorkForeign"        // somebody else's work has the name
+	WorkForeign        HeldReason = "WorkForeign"        // a work that is not ours has the name
 )
 
-// Next decides. The checks are made in this order for every change; the first that objects holds it:
-//
-//	Refuse                       never made
-//	Create                       the old work of the name is gone
-//	Update that drops nothing    made
-//	Update that drops, Delete    absenceProven, reachable, guard, moved
-//
-// A Delete that is to leave its objects on the cluster is made in two steps, the first of which is an Orphan.
+// objection is why a change waits; the zero value is no objection.
+type objection struct {
+	Reason  HeldReason
+	Message string
+	Until   time.Time
+}
+
+// checks is the list that every change passes, whatever its action; the first objection holds it. A check that is not about a
+// change lets it pass. A new reason to hold changes, such as a window, a hold or a step of a strategy, is one more entry.
+func (d *decider) checks() []func(*change) objection {
+	return []func(*change) objection{
+		d.ownName,       // a work that is not ours is never overwritten
+		d.nameFree,      // a name is free when the work that had it is gone
+		d.absenceProven, // what a plan could not see is not gone
+		d.reachable,     // unreachable is not deselected
+		d.approved,      // the deletion guard
+		d.handedOver,    // gains before losses
+	}
+}
+
+// Next decides which of the changes may be made now. A Delete that is to leave its objects on the cluster takes two steps, the
+// first of which is an Orphan.
 func Next(changes work.Changes, in Input) Step {
 	d := deciderOf(changes, in)
-	var step Step
-	for _, change := range changes {
-		if change.Action == work.Keep {
+	step := Step{Approved: d.isApproved(), Counted: in.countedRemovals()}
+	var now []change
+	for i := range d.changes {
+		c := &d.changes[i]
+		if c.Action == work.Keep {
 			continue
 		}
-		reason, message := d.objection(&change)
-		if reason != "" {
-			step.Held = append(step.Held, Held{Change: change, Reason: reason, Message: message})
+		if o := d.objection(c); o.Reason != "" {
+			step.Held = append(step.Held, Held{Change: c.Change, Reason: o.Reason, Message: o.Message, Until: o.Until})
 			continue
 		}
-		step.Now = append(step.Now, d.orphanFirst(change))
+		c.Change = d.orphanFirst(*c)
+		now = append(now, *c)
 	}
-	slices.SortStableFunc(step.Now, func(a, b work.Change) int {
+	slices.SortStableFunc(now, func(a, b change) int {
 		return cmp.Or(
-			cmp.Compare(phase(a), phase(b)), cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name),
+			cmp.Compare(a.phase(), b.phase()), cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name),
 		)
 	})
-	step.Guard = d.guard.hold(step.Held, in)
-	step.Leaves, step.Approved = d.guard.leaves(step.Now), d.guard.approved
+	for _, c := range now {
+		step.Now = append(step.Now, c.Change)
+	}
+	step.Guard = d.guardHold()
+	step.Removal = d.removal(now)
+	step.NextLook = step.nextExpiry()
+	for _, h := range step.Held {
+		if !h.Until.IsZero() && (step.NextLook.IsZero() || h.Until.Before(step.NextLook)) {
+			step.NextLook = h.Until
+		}
+	}
 	return step
 }
 
+// change is a work.Change with the objects that it is about.
+type change struct {
+	work.Change
+	wanted  []fleet.ObjectKey // in the wanted work
+	dropped []fleet.ObjectKey // in the live work and not in the wanted one
+	lost    []fleet.ObjectKey // dropped, and deleted on the cluster; known once the guard is asked
+	guarded bool              // the guard holds it
+}
+
+// isDeletion is true for a change after which the work is gone, or about to go.
+func (c *change) isDeletion() bool { return c.Action == work.Delete || c.Action == work.Orphan }
+
 // phase orders the changes of a step: gains come before losses, on one cluster as among clusters.
-func phase(c work.Change) int {
+func (c *change) phase() int {
 	switch {
 	case c.Action == work.Create:
 		return 0
-	case c.Action == work.Update && len(dropped(c)) == 0:
+	case c.Action == work.Update && len(c.dropped) == 0:
 		return 1
 	case c.Action == work.Update:
 		return 2
@@ -127,88 +178,132 @@ func phase(c work.Change) int {
 	return 4
 }
 
-// decider is a step in the making: the input, arranged for the questions.
+// decider is a step in the making: the input, arranged for the checks.
 type decider struct {
-	in Input
-	// wantedOn are the clusters that have works in the plan.
+	in      Input
+	changes []change
+	// wantedOn are the clusters of the changes that have works in the plan, or not.
 	wantedOn map[string]bool
 	holders  holders
-	guard    guard
+	loss     *guard // made for the first change that loses something
 }
 
 func deciderOf(changes work.Changes, in Input) *decider {
-	d := &decider{in: in, wantedOn: map[string]bool{}, holders: holdersOf(changes, in.Elsewhere)}
-	for _, c := range changes {
-		if c.Wanted != nil {
-			d.wantedOn[c.Cluster] = true
-		}
+	d := &decider{in: in, changes: make([]change, len(changes)), wantedOn: map[string]bool{}}
+	parsed := map[string][]fleet.ObjectKey{} // most clusters want the same objects
+	for i, c := range changes {
+		d.wantedOn[c.Cluster] = d.wantedOn[c.Cluster] || c.Wanted != nil
+		d.changes[i] = change{Change: c, wanted: wantedObjects(c, parsed)}
+		d.changes[i].dropped = droppedObjects(c, d.changes[i].wanted)
 	}
-	d.guard = d.guardOf(changes)
+	d.holders = d.holdersOf(d.changes)
 	return d
 }
 
-// objection is the first reason against a change. It notes the witnesses that the change needs.
-func (d *decider) objection(c *work.Change) (HeldReason, string) {
-	switch {
-	case c.Action == work.Refuse:
-		return WorkForeign, c.Fault.Message
-	case c.Action == work.Create && c.Live != nil:
-		return WorkDeleting, fmt.Sprintf("work %s is still being deleted and comes back after", c.Name)
-	case c.Action == work.Create:
-		return "", ""
+func wantedObjects(c work.Change, parsed map[string][]fleet.ObjectKey) []fleet.ObjectKey {
+	if c.Wanted == nil {
+		return nil
 	}
-	gone := dropped(*c)
-	if c.Action == work.Update && len(gone) == 0 {
-		return "", ""
-	}
-	for _, check := range []func(*work.Change, []fleet.ObjectKey) (HeldReason, string){
-		d.absenceProven, // what a plan could not see is not gone
-		d.reachable,     // unreachable is not deselected
-		d.approved,      // the deletion guard
-		d.moved,         // gains before losses
-	} {
-		if reason, message := check(c, gone); reason != "" {
-			return reason, message
+	text := c.Wanted.Annotations[musterv1alpha1.ObjectsAnnotation]
+	keys, ok := parsed[text]
+	if !ok {
+		var err error
+		if keys, err = work.ParseObjects(text); err != nil {
+			panic(fmt.Sprintf("objects of planned work %s: %v", c.Name, err)) // package work wrote it
 		}
+		parsed[text] = keys
 	}
-	return "", ""
+	return keys
 }
 
-// absenceProven holds what takes objects away while the plan cannot vouch for their absence: on a cluster with a fault
-// anything, and elsewhere whole works as long as the plan is not complete.
-func (d *decider) absenceProven(c *work.Change, _ []fleet.ObjectKey) (HeldReason, string) {
-	switch {
-	case d.in.Faulty[c.Cluster]:
-		return AbsenceUnproven, fmt.Sprintf("%s could not be planned: its last good works stay", c.Cluster)
-	case c.Action == work.Delete && !d.in.Complete:
-		return AbsenceUnproven, "the plan is not complete: nothing is deleted until it is"
+// droppedObjects are those that a change removes from its work.
+func droppedObjects(c work.Change, wanted []fleet.ObjectKey) []fleet.ObjectKey {
+	if c.Live == nil || c.Action == work.Keep {
+		return nil
 	}
-	return "", ""
+	stays := make(map[fleet.ObjectKey]bool, len(wanted))
+	for _, key := range wanted {
+		stays[key.Identity()] = true
+	}
+	var dropped []fleet.ObjectKey
+	for _, key := range c.Live.Objects {
+		if !stays[key.Identity()] {
+			dropped = append(dropped, key)
+		}
+	}
+	return dropped
+}
+
+// objection is the first one against a change. The checks note the preconditions that the change needs.
+func (d *decider) objection(c *change) objection {
+	for _, check := range d.checks() {
+		if o := check(c); o.Reason != "" {
+			return o
+		}
+	}
+	return objection{}
+}
+
+// ownName holds what would overwrite a work that is not the owner's.
+func (d *decider) ownName(c *change) objection {
+	if c.Action != work.Refuse {
+		return objection{}
+	}
+	return objection{Reason: WorkForeign, Message: c.Fault.Message}
+}
+
+// nameFree holds the creation of a work while the old one of its name is being deleted.
+func (d *decider) nameFree(c *change) objection {
+	if c.Action != work.Create || c.Live == nil {
+		return objection{}
+	}
+	return objection{Reason: WorkDeleting, Message: fmt.Sprintf("work %s is still being deleted and comes back after", c.Name)}
+}
+
+// loses is true for a change that removes objects from a work, or the work itself.
+func (c *change) loses() bool {
+	return c.Action == work.Delete || c.Action == work.Update && len(c.dropped) > 0
+}
+
+// absenceProven holds what removes objects while their absence from the plan proves nothing: on a cluster with a fault every
+// loss, and elsewhere the deletion of a work as long as the plan is not complete.
+func (d *decider) absenceProven(c *change) objection {
+	switch {
+	case !c.loses():
+		return objection{}
+	case d.in.Faulty[c.Cluster]:
+		return objection{Reason: AbsenceUnproven, Message: fmt.Sprintf("%s could not be planned: its last good works stay", c.Cluster)}
+	case c.Action == work.Delete && !d.in.Complete:
+		return objection{Reason: AbsenceUnproven, Message: "the plan is not complete: nothing is deleted until it is"}
+	}
+	return objection{}
 }
 
 // reachable holds the deletion of a work on a cluster that cannot hear it, and on one that was dropped only because it did
-// not answer, unless the application wants to be rescheduled.
-func (d *decider) reachable(c *work.Change, _ []fleet.ObjectKey) (HeldReason, string) {
+// not answer, unless the owner wants to be rescheduled.
+func (d *decider) reachable(c *change) objection {
 	if c.Action != work.Delete {
-		return "", "" // an update waits on the hub until the cluster is back
+		return objection{} // an update waits on the hub until the cluster is back
 	}
 	if d.in.Unreachable[c.Cluster] {
-		return ClusterUnreachable, fmt.Sprintf("%s does not answer: its works stay until it is back", c.Cluster)
+		return objection{Reason: ClusterUnreachable, Message: fmt.Sprintf("%s does not answer: its works stay until it is back", c.Cluster)}
 	}
 	decision := d.in.Decisions[c.Cluster]
 	dropped := !d.wantedOn[c.Cluster] && !decision.Chosen && decision.Unreachable
 	if dropped && d.in.WhenUnreachable != musterv1alpha1.UnreachableReschedule {
-		return ClusterUnreachable, fmt.Sprintf("%s was dropped only because it did not answer: its works stay", c.Cluster)
+		return objection{Reason: ClusterUnreachable, Message: fmt.Sprintf("%s was dropped only because it did not answer: its works stay", c.Cluster)}
 	}
-	return "", ""
+	return objection{}
 }
 
 // orphanFirst turns a Delete that is to leave its objects into the Orphan that comes before it. An emptied part of a
-// cluster that keeps the application is deleted as it is: its objects are no longer wanted, or have moved.
-func (d *decider) orphanFirst(c work.Change) work.Change {
+// cluster that keeps the owner is deleted as it is: its objects are no longer wanted, or another part has them.
+func (d *decider) orphanFirst(c change) work.Change {
 	leaves := c.Action == work.Delete && !d.wantedOn[c.Cluster]
 	if leaves && d.in.Deletion == musterv1alpha1.DeletionOrphan && !c.Live.Orphan {
 		c.Action = work.Orphan
 	}
-	return c
+	return c.Change
 }
+
+func sortedKeys(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }

@@ -15,9 +15,8 @@ func BenchmarkWanted(b *testing.B) {
 			manifest(key("apps", "Deployment", "deployments", "shop", fmt.Sprintf("web-%d", i)), 2000),
 			manifest(configMap(fmt.Sprintf("settings-%d", i)), 1000))
 	}
-	app := application()
 	for i := 0; b.Loop(); i++ {
-		if _, err := Wanted(Input{Application: app, Cluster: fmt.Sprintf("edge-%d", i%1000), Content: c, Revision: "one"}); err != nil {
+		if _, err := Wanted(Input{Owner: storefront, Cluster: fmt.Sprintf("edge-%d", i%1000), Content: c, Revision: "one"}); err != nil {
 			b.Fatal(err)
 		}
 	}

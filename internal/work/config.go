@@ -14,9 +14,9 @@ import (
 // configOf says how an object is applied and watched. Every default of the API is written out: the spec that comes back
 // from an API server must be the one that was planned.
 //
-// Fields are taken over by force: that Git has the last word about the fields it sets is why they are in Git. Fields that
-// others may own are named in spec.sync.ignore; they are applied only when the object does not exist yet.
-func configOf(app *musterv1alpha1.Application, key fleet.ObjectKey) workv1.ManifestConfigOption {
+// Fields are applied by force: Git has the last word about the fields that it sets. Fields that others may own are named
+// in spec.sync.ignore; they are applied only when the object does not exist yet.
+func configOf(owner fleet.Owner, options Options, key fleet.ObjectKey) workv1.ManifestConfigOption {
 	return workv1.ManifestConfigOption{
 		ResourceIdentifier: workv1.ResourceIdentifier{
 			Group: key.Group, Resource: key.Resource, Namespace: key.Namespace, Name: key.Name,
@@ -28,14 +28,14 @@ func configOf(app *musterv1alpha1.Application, key fleet.ObjectKey) workv1.Manif
 			Type: workv1.UpdateStrategyTypeServerSideApply,
 			ServerSideApply: &workv1.ServerSideApplyConfig{
 				Force:        true,
-				FieldManager: FieldManager(app.Namespace, app.Name),
-				IgnoreFields: ignoredFields(app.Spec.Sync.Ignore, key),
+				FieldManager: FieldManager(owner),
+				IgnoreFields: ignoredFields(options.Ignore, key),
 			},
 		},
 	}
 }
 
-// Ignores says whether a rule means an object.
+// Ignores says whether a rule is about an object.
 func Ignores(r musterv1alpha1.IgnoreRule, key fleet.ObjectKey) bool {
 	return r.Kind == key.Kind && (r.Group == "" || r.Group == key.Group) && (r.Name == "" || r.Name == key.Name)
 }
@@ -56,8 +56,8 @@ func ignoredFields(rules []musterv1alpha1.IgnoreRule, key fleet.ObjectKey) []wor
 	}}
 }
 
-// deleteOptionOf lets the objects of a work go with it, but definitions and the namespace that createNamespace made. What
-// earlier works of the part kept stays kept: a cluster that was offline meanwhile sees only the newest rules.
+// deleteOptionOf says that the objects of a work are deleted with it, except definitions and the namespace of createNamespace.
+// What earlier works of the part kept stays kept: a cluster that was offline meanwhile sees only the newest rules.
 func deleteOptionOf(manifests []fleet.Manifest, shared map[fleet.ObjectKey]bool, before []fleet.ObjectKey) *workv1.DeleteOption {
 	var rules []workv1.OrphaningRule
 	for _, m := range manifests {
@@ -85,16 +85,16 @@ func orphaningRule(key fleet.ObjectKey) workv1.OrphaningRule {
 	return workv1.OrphaningRule{Group: key.Group, Resource: key.Resource, Namespace: key.Namespace, Name: key.Name}
 }
 
-// executorOf makes the application's service account, namespace/name or a name in the destination namespace, the identity
-// that applies on the cluster; nil, the agent itself, when it names none.
-func executorOf(app *musterv1alpha1.Application) *workv1.ManifestWorkExecutor {
-	account := app.Spec.ServiceAccountName
+// executorOf is the identity that applies on the cluster: the service account, which is namespace/name or a name in the
+// destination namespace, or nil for the agent itself.
+func executorOf(options Options) *workv1.ManifestWorkExecutor {
+	account := options.ServiceAccount
 	if account == "" {
 		return nil
 	}
 	namespace, name, ok := strings.Cut(account, "/")
 	if !ok {
-		namespace, name = destinationNamespace(app), account
+		namespace, name = options.Namespace, account
 	}
 	return &workv1.ManifestWorkExecutor{Subject: workv1.ManifestWorkExecutorSubject{
 		Type:           workv1.ExecutorSubjectTypeServiceAccount,

@@ -25,26 +25,27 @@ const (
 
 // Change is one work and what becomes of it.
 //
-// Whoever makes it holds two promises, so that a stale read does no harm: an Update, Orphan or Delete is made only while
-// the work has Live.UID and is at Live.Generation, and only while every work in Witnesses has the UID and generation named there and is not
-// being deleted, read from the API server and not from a cache. A Create that meets an existing work is no update.
+// The writer of a change keeps two promises, so that a stale read does no harm. It makes an Update, Orphan or Delete only while
+// the work has Live.UID and is at Live.Generation. And it makes the change only while every work in Preconditions has the UID
+// and the generation named there and is not being deleted, as the API server says and not a cache. A Create that meets an
+// existing work is no update.
 type Change struct {
-	Action      Action
-	Cluster     string
-	Name        string
-	Application string
+	Action  Action
+	Cluster string
+	Name    string
+	Owner   fleet.Owner
 	// Live is the work as it is; nil for most of Create. A Create with a Live waits for that one to be gone.
 	Live *fleet.LiveWork
 	// Wanted is the final object; nil for Delete and Orphan.
 	Wanted *workv1.ManifestWork
-	// Witnesses hold the objects that this change takes out of its work because they have moved.
-	Witnesses []Witness
+	// Preconditions are the works that hold the objects which this change takes out of its work and which are to stay.
+	Preconditions []Precondition
 	// Fault of a Refuse.
 	Fault *fleet.Fault
 }
 
-// Witness is a work of the same cluster at a generation.
-type Witness struct {
+// Precondition is a work of the same cluster at a generation.
+type Precondition struct {
 	Name       string
 	UID        string
 	Generation int64
@@ -64,27 +65,27 @@ func (c Changes) Faults() []fleet.Fault {
 	return faults
 }
 
-type place struct{ cluster, name string }
+type workKey struct{ cluster, name string }
 
-// Diff compares what is live with what is wanted. A live work without our owner is never overwritten or deleted: if its
-// name is wanted, the change is refused with the fault WorkForeign, else there is none. One that has no owner at all, the
-// wanted name and the application's annotation is ours, and gets its label back.
+// Diff compares the live works of an owner with the wanted ones. A work that has another owner label, or none, is never
+// overwritten or deleted: if its name is wanted, the change is refused with the fault WorkForeign, else there is no change.
+// A work that lost its owner label, and whose name and annotation are the owner's, gets its label back.
 func Diff(live []fleet.LiveWork, wanted []*workv1.ManifestWork) Changes {
-	at := make(map[place]*fleet.LiveWork, len(live))
+	unwanted := make(map[workKey]*fleet.LiveWork, len(live))
 	for i := range live {
-		at[place{live[i].Cluster, live[i].Name}] = &live[i]
+		unwanted[workKey{live[i].Cluster, live[i].Name}] = &live[i]
 	}
 	changes := make(Changes, 0, len(wanted))
 	for _, w := range wanted {
-		where := place{w.Namespace, w.Name}
-		changes = append(changes, compareWork(at[where], w))
-		delete(at, where)
+		key := workKey{w.Namespace, w.Name}
+		changes = append(changes, compareWork(unwanted[key], w))
+		delete(unwanted, key)
 	}
-	for _, lw := range at {
-		if lw.Owner == "" {
+	for _, lw := range unwanted {
+		if lw.OwnerDigest == "" {
 			continue
 		}
-		change := Change{Action: Delete, Cluster: lw.Cluster, Name: lw.Name, Application: lw.Application, Live: lw}
+		change := Change{Action: Delete, Cluster: lw.Cluster, Name: lw.Name, Owner: lw.Owner, Live: lw}
 		if lw.Deleting {
 			change.Action = Keep
 		}
@@ -99,12 +100,12 @@ func Diff(live []fleet.LiveWork, wanted []*workv1.ManifestWork) Changes {
 func compareWork(live *fleet.LiveWork, wanted *workv1.ManifestWork) Change {
 	change := Change{
 		Action: Update, Cluster: wanted.Namespace, Name: wanted.Name,
-		Application: wanted.Annotations[musterv1alpha1.ApplicationAnnotation], Live: live, Wanted: wanted,
+		Owner: OwnerOf(wanted.Annotations), Live: live, Wanted: wanted,
 	}
 	switch {
 	case live == nil:
 		change.Action = Create
-	case live.Owner != wanted.Labels[musterv1alpha1.OwnerLabel] && !lostOwner(live, change.Application):
+	case live.OwnerDigest != wanted.Labels[musterv1alpha1.OwnerLabel] && !lostLabel(live, change.Owner):
 		change.Action, change.Fault = Refuse, foreign(change)
 	case live.Deleting:
 		change.Action = Create
@@ -114,12 +115,12 @@ func compareWork(live *fleet.LiveWork, wanted *workv1.ManifestWork) Change {
 	return change
 }
 
-// lostOwner: a work that says whose it is and has no owner lost the label, and is marked again.
-func lostOwner(live *fleet.LiveWork, application string) bool {
-	return live.Owner == "" && live.Application != "" && live.Application == application
+// lostLabel is true for a work that names the owner in its annotation and has no owner label.
+func lostLabel(live *fleet.LiveWork, owner fleet.Owner) bool {
+	return live.OwnerDigest == "" && !owner.IsZero() && live.Owner == owner
 }
 
-// digestOf a planned work is noted on it; computing it again would read every manifest.
+// digestOf a planned work is in its annotation: to compute it again would read every manifest.
 func digestOf(w *workv1.ManifestWork) string {
 	if digest := w.Annotations[musterv1alpha1.ContentDigestAnnotation]; digest != "" {
 		return digest
@@ -129,11 +130,19 @@ func digestOf(w *workv1.ManifestWork) string {
 
 func foreign(change Change) *fleet.Fault {
 	return &fleet.Fault{
-		Reason: fleet.WorkForeign, ActionRequiredBy: fleet.User, Application: change.Application, Cluster: change.Cluster,
+		Reason: fleet.WorkForeign, ActionRequiredBy: fleet.User, Application: change.Owner.String(), Cluster: change.Cluster,
 		Object: "ManifestWork " + change.Cluster + "/" + change.Name,
-		Message: fmt.Sprintf("exists and was not made for this application: delete it, or give it the label %s=%s to hand it over",
-			musterv1alpha1.OwnerLabel, change.Wanted.Labels[musterv1alpha1.OwnerLabel]),
+		Message: fmt.Sprintf("exists and was not made for this %s: delete it, or give it the label %s=%s to hand it over",
+			kindOf(change.Owner), musterv1alpha1.OwnerLabel, change.Wanted.Labels[musterv1alpha1.OwnerLabel]),
 	}
+}
+
+// kindOf an owner, as a sentence has it.
+func kindOf(owner fleet.Owner) string {
+	if owner.IsApplication() || owner.IsZero() {
+		return "application"
+	}
+	return owner.Kind
 }
 
 // OrphanPatch makes a work, as it must be before it is deleted, leave its objects on the cluster: a JSON merge patch, since a hub

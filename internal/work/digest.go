@@ -66,6 +66,7 @@ func encode(value any) ([]byte, error) {
 // ownAnnotations are those that a planned work carries. Others on it are not ours and do not count.
 var ownAnnotations = []string{
 	musterv1alpha1.ApplicationAnnotation,
+	musterv1alpha1.OwnerAnnotation,
 	musterv1alpha1.PartAnnotation,
 	musterv1alpha1.RevisionAnnotation,
 	musterv1alpha1.SetDigestAnnotation,

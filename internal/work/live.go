@@ -39,8 +39,8 @@ func Live(obj *workv1.ManifestWork) fleet.LiveWork {
 	live := fleet.LiveWork{
 		Cluster:     obj.Namespace,
 		Name:        obj.Name,
-		Application: annotation(musterv1alpha1.ApplicationAnnotation),
-		Owner:       obj.Labels[musterv1alpha1.OwnerLabel],
+		Owner:       OwnerOf(obj.Annotations),
+		OwnerDigest: obj.Labels[musterv1alpha1.OwnerLabel],
 		Part:        number(musterv1alpha1.PartAnnotation),
 		Revision:    annotation(musterv1alpha1.RevisionAnnotation),
 		UID:         string(obj.UID),
@@ -132,8 +132,8 @@ func reportsByOrdinal(obj *workv1.ManifestWork, objects []fleet.ObjectKey) []*wo
 		if m.Ordinal < 0 || int(m.Ordinal) >= len(objects) {
 			continue
 		}
-		at := objects[m.Ordinal]
-		if m.Group == at.Group && m.Kind == at.Kind && m.Namespace == at.Namespace && m.Name == at.Name {
+		key := objects[m.Ordinal]
+		if m.Group == key.Group && m.Kind == key.Kind && m.Namespace == key.Namespace && m.Name == key.Name {
 			reports[m.Ordinal] = &manifests[i]
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -124,69 +123,72 @@ func TestLiveOfAForeignWork(t *testing.T) {
 	w.Spec.Workload.Manifests = []workv1.Manifest{{}, {}}
 	w.Spec.Workload.Manifests[1].Raw = []byte(`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"x"}}`)
 	got := Live(w)
-	if got.Application != "" || got.Owner != "" || len(got.Objects) != 2 || got.Objects[1].Kind != "Deployment" {
+	if !got.Owner.IsZero() || got.OwnerDigest != "" || len(got.Objects) != 2 || got.Objects[1].Kind != "Deployment" {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestClaims(t *testing.T) {
-	born := func(name string, hour int) musterv1alpha1.Application {
-		return musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{
-			Namespace: "retail", Name: name, CreationTimestamp: metav1.NewTime(noon.Add(time.Duration(hour) * time.Hour))}}
+	owner := func(name string) fleet.Owner { return fleet.ApplicationOwner("retail", name) }
+	born := func(hours map[string]int) map[fleet.Owner]time.Time {
+		created := map[fleet.Owner]time.Time{}
+		for name, hour := range hours {
+			created[owner(name)] = noon.Add(time.Duration(hour) * time.Hour)
+		}
+		return created
 	}
-	held := func(app string, keys ...fleet.ObjectKey) fleet.LiveWork {
-		return fleet.LiveWork{Cluster: "edge-1", Application: app, Objects: keys}
+	held := func(name string, keys ...fleet.ObjectKey) fleet.LiveWork {
+		return fleet.LiveWork{Cluster: "edge-1", Owner: owner(name), Objects: keys}
 	}
 	a, b := configMap("a"), configMap("b")
 	for name, row := range map[string]struct {
 		why       string
 		live      []fleet.LiveWork
-		apps      []musterv1alpha1.Application
+		created   map[fleet.Owner]time.Time
 		claimants []Claimant
 		want      map[string]string
 	}{
-		"live wins over age": {"the first owner keeps it", []fleet.LiveWork{held("retail/young", a)},
-			[]musterv1alpha1.Application{born("old", 0), born("young", 5)},
-			[]Claimant{{"retail/old", []fleet.ObjectKey{a}}, {"retail/young", []fleet.ObjectKey{a}}}, map[string]string{"retail/old": "retail/young"}},
-		"age among two that hold it": {"two may take it in one moment: the younger gives it up", []fleet.LiveWork{held("retail/a-young", a), held("retail/old", a)},
-			[]musterv1alpha1.Application{born("a-young", 5), born("old", 0)},
-			[]Claimant{{"retail/a-young", []fleet.ObjectKey{a}}, {"retail/old", []fleet.ObjectKey{a}}}, map[string]string{"retail/a-young": "retail/old"}},
+		"live wins over age": {"the first owner keeps it", []fleet.LiveWork{held("young", a)},
+			born(map[string]int{"old": 0, "young": 5}),
+			[]Claimant{{owner("old"), []fleet.ObjectKey{a}}, {owner("young"), []fleet.ObjectKey{a}}}, map[string]string{"retail/old": "retail/young"}},
+		"age among two that hold it": {"two may take it in one moment: the younger gives it up", []fleet.LiveWork{held("a-young", a), held("old", a)},
+			born(map[string]int{"a-young": 5, "old": 0}),
+			[]Claimant{{owner("a-young"), []fleet.ObjectKey{a}}, {owner("old"), []fleet.ObjectKey{a}}}, map[string]string{"retail/a-young": "retail/old"}},
 		"age among new ones": {"the older one was first", nil,
-			[]musterv1alpha1.Application{born("a-young", 5), born("old", 0)},
-			[]Claimant{{"retail/a-young", []fleet.ObjectKey{a}}, {"retail/old", []fleet.ObjectKey{a}}}, map[string]string{"retail/a-young": "retail/old"}},
+			born(map[string]int{"a-young": 5, "old": 0}),
+			[]Claimant{{owner("a-young"), []fleet.ObjectKey{a}}, {owner("old"), []fleet.ObjectKey{a}}}, map[string]string{"retail/a-young": "retail/old"}},
 		"name among twins": {"somebody has to be first", nil, nil,
-			[]Claimant{{"retail/y", []fleet.ObjectKey{a}}, {"retail/x", []fleet.ObjectKey{a}}}, map[string]string{"retail/y": "retail/x"}},
+			[]Claimant{{owner("y"), []fleet.ObjectKey{a}}, {owner("x"), []fleet.ObjectKey{a}}}, map[string]string{"retail/y": "retail/x"}},
 		"the unborn come last": {"a hub's application is older than one that no hub has", nil,
-			[]musterv1alpha1.Application{born("z", 0)},
-			[]Claimant{{"retail/a", []fleet.ObjectKey{a}}, {"retail/z", []fleet.ObjectKey{a}}}, map[string]string{"retail/a": "retail/z"}},
-		"a loser takes nothing": {"what it wanted besides is free for others", []fleet.LiveWork{held("retail/x", a)}, nil,
-			[]Claimant{{"retail/y", []fleet.ObjectKey{a, b}}, {"retail/z", []fleet.ObjectKey{b}}}, map[string]string{"retail/y": "retail/x"}},
-		"another version": {"the same object under any version", []fleet.LiveWork{held("retail/x", a)}, nil,
-			[]Claimant{{"retail/y", []fleet.ObjectKey{{Version: "v9", Kind: "ConfigMap", Namespace: "shop", Name: "a"}}}}, map[string]string{"retail/y": "retail/x"}},
-		"another cluster": {"there it is another object", []fleet.LiveWork{{Cluster: "edge-2", Application: "retail/x", Objects: []fleet.ObjectKey{a}}}, nil,
-			[]Claimant{{"retail/y", []fleet.ObjectKey{a}}}, map[string]string{}},
+			born(map[string]int{"z": 0}),
+			[]Claimant{{owner("a"), []fleet.ObjectKey{a}}, {owner("z"), []fleet.ObjectKey{a}}}, map[string]string{"retail/a": "retail/z"}},
+		"a loser takes nothing": {"what it wanted besides is free for others", []fleet.LiveWork{held("x", a)}, nil,
+			[]Claimant{{owner("y"), []fleet.ObjectKey{a, b}}, {owner("z"), []fleet.ObjectKey{b}}}, map[string]string{"retail/y": "retail/x"}},
+		"another version": {"the same object under any version", []fleet.LiveWork{held("x", a)}, nil,
+			[]Claimant{{owner("y"), []fleet.ObjectKey{{Version: "v9", Kind: "ConfigMap", Namespace: "shop", Name: "a"}}}}, map[string]string{"retail/y": "retail/x"}},
+		"another cluster": {"there it is another object", []fleet.LiveWork{{Cluster: "edge-2", Owner: owner("x"), Objects: []fleet.ObjectKey{a}}}, nil,
+			[]Claimant{{owner("y"), []fleet.ObjectKey{a}}}, map[string]string{}},
 		"shared namespace": {"createNamespace's is nobody's",
-			[]fleet.LiveWork{{Cluster: "edge-1", Application: "retail/x",
+			[]fleet.LiveWork{{Cluster: "edge-1", Owner: owner("x"),
 				Objects: []fleet.ObjectKey{key("", "Namespace", "namespaces", "", "shop")},
 				Kept:    []fleet.ObjectKey{{Resource: "namespaces", Name: "shop"}}}}, nil,
-			[]Claimant{{"retail/y", []fleet.ObjectKey{key("", "Namespace", "namespaces", "", "shop")}}}, map[string]string{}},
-		"a chart's namespace": {"an object like any other", []fleet.LiveWork{held("retail/x", key("", "Namespace", "namespaces", "", "shop"))}, nil,
-			[]Claimant{{"retail/y", []fleet.ObjectKey{key("", "Namespace", "namespaces", "", "shop")}}}, map[string]string{"retail/y": "retail/x"}},
+			[]Claimant{{owner("y"), []fleet.ObjectKey{key("", "Namespace", "namespaces", "", "shop")}}}, map[string]string{}},
+		"a chart's namespace": {"an object like any other", []fleet.LiveWork{held("x", key("", "Namespace", "namespaces", "", "shop"))}, nil,
+			[]Claimant{{owner("y"), []fleet.ObjectKey{key("", "Namespace", "namespaces", "", "shop")}}}, map[string]string{"retail/y": "retail/x"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 2 { // forwards and backwards
 				got := map[string]string{}
-				for app, f := range NewClaims(row.live, row.apps).Resolve("edge-1", row.claimants) {
+				for owner, f := range NewClaims(row.live, row.created).Resolve("edge-1", row.claimants) {
 					if f.Reason != fleet.ObjectClaimed || f.Object == "" {
 						t.Errorf("fault %+v", f)
 					}
-					got[app] = strings.Fields(f.Message)[1] // "application <other> has it ..."
+					got[owner.String()] = strings.Fields(f.Message)[1] // "application <other> has it ..."
 				}
 				if diff := cmp.Diff(row.want, got); diff != "" {
 					t.Errorf("%s (-want +got):\n%s", row.why, diff)
 				}
 				slices.Reverse(row.live)
-				slices.Reverse(row.apps)
 				slices.Reverse(row.claimants)
 			}
 		})

@@ -5,33 +5,56 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
 )
 
-// longestName is how much of an application's name goes into the names of its works.
+// longestName is how much of an owner's name goes into the names of its works.
 const longestName = 40
 
-// Name of a part of an application's works, the same on every cluster: <name cut to 40>-<10 hex>-<part>. No repository,
-// commit or placement is in it, so that moving files about moves nothing on clusters.
-func Name(namespace, name string, part int) string {
-	prefix := name
+// Name of a part of an owner's works, the same on every cluster: <name cut to 40>-<10 hex>-<part>. It holds no repository,
+// commit or placement, so that files can change place without a change on clusters.
+func Name(owner fleet.Owner, part int) string {
+	prefix := owner.Name
 	if len(prefix) > longestName {
 		prefix = strings.TrimRight(prefix[:longestName], "-.")
 	}
-	return fmt.Sprintf("%s-%s-%d", prefix, shortHash(namespace+"/"+name, 10), part)
+	return fmt.Sprintf("%s-%s-%d", prefix, shortHash(owner), part)
 }
 
-// Owner is the value of the label muster.dev/owner on what an object of the hub has made.
-func Owner(kind, namespace, name string) string {
-	return shortHash(kind+"/"+namespace+"/"+name, 20)
+// FieldManager under which an owner's objects are applied. Two works that apply one object under one manager
+// delete each other's fields without a conflict, so each owner has its own; OCM wants the prefix work-agent.
+func FieldManager(owner fleet.Owner) string {
+	return "work-agent-" + shortHash(owner)
 }
 
-// FieldManager under which an application's objects are applied. Two works that apply one object under one manager
-// delete each other's fields without a conflict, so each application has its own; OCM wants the prefix work-agent.
-func FieldManager(namespace, name string) string {
-	return "work-agent-" + shortHash(namespace+"/"+name, 10)
-}
-
-func shortHash(text string, digits int) string {
+// shortHash tells owners apart in names. That of an Application leaves its kind out, as names always did.
+func shortHash(owner fleet.Owner) string {
+	text := owner.Namespace + "/" + owner.Name
+	if !owner.IsApplication() {
+		text = owner.Kind + "/" + text
+	}
 	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:])[:digits]
+	return hex.EncodeToString(sum[:])[:10]
+}
+
+// OwnerOf reads whose a work says that it is.
+func OwnerOf(annotations map[string]string) fleet.Owner {
+	if namespace, name, ok := strings.Cut(annotations[musterv1alpha1.ApplicationAnnotation], "/"); ok {
+		return fleet.ApplicationOwner(namespace, name)
+	}
+	fields := strings.Split(annotations[musterv1alpha1.OwnerAnnotation], "/")
+	if len(fields) != 3 {
+		return fleet.Owner{}
+	}
+	return fleet.Owner{Kind: fields[0], Namespace: fields[1], Name: fields[2]}
+}
+
+// OwnerAnnotation is the key and the value by which a work names its owner.
+func OwnerAnnotation(owner fleet.Owner) (key, value string) {
+	if owner.IsApplication() {
+		return musterv1alpha1.ApplicationAnnotation, owner.Namespace + "/" + owner.Name
+	}
+	return musterv1alpha1.OwnerAnnotation, owner.Kind + "/" + owner.Namespace + "/" + owner.Name
 }

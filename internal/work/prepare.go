@@ -12,11 +12,12 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
-// prepared are the manifests of a content as works carry them, with what is computed of each but once.
+// prepared are the manifests of a content as works carry them, and what is computed of each once.
 type prepared struct {
+	owner     fleet.Owner
 	manifests []fleet.Manifest
 	digests   map[fleet.ObjectKey]string
-	// shared is the namespace of spec.destination, which other applications may create as well.
+	// shared is the namespace of createNamespace, which other owners may create as well.
 	shared map[fleet.ObjectKey]bool
 	size   int
 
@@ -25,20 +26,18 @@ type prepared struct {
 }
 
 // prepare makes the manifests that works carry: each with the hub's label, its metadata as an API server keeps it, and
-// the destination's namespace where the application asks for it.
+// the destination's namespace where the owner asks for it.
 //
-// The namespace that createNamespace makes has no label: two applications may share it, and each would take the label
-// from the other.
-func prepare(app *musterv1alpha1.Application, content *fleet.Content) (*prepared, error) {
-	out := &prepared{digests: map[fleet.ObjectKey]string{}, shared: map[fleet.ObjectKey]bool{}}
-	owner := Owner("Application", app.Namespace, app.Name)
-	created := createdNamespace(app)
+// The namespace of createNamespace has no label: two owners may share it, and each would take the label from the other.
+func prepare(owner fleet.Owner, options Options, content *fleet.Content) (*prepared, error) {
+	out := &prepared{owner: owner, digests: map[fleet.ObjectKey]string{}, shared: map[fleet.ObjectKey]bool{}}
+	created := createdNamespace(options)
 	found := false
 	for _, m := range content.Manifests {
 		key := m.Key.Identity()
 		isCreated := created != nil && key == created.Key.Identity()
 		found = found || isCreated
-		p, err := prepareManifest(m, owner, isCreated)
+		p, err := prepareManifest(m, owner.Digest(), isCreated)
 		if err != nil {
 			return nil, fleet.Fault{
 				Reason: fleet.ManifestInvalid, ActionRequiredBy: fleet.User, Object: m.Key.String(), File: m.File,
@@ -53,7 +52,7 @@ func prepare(app *musterv1alpha1.Application, content *fleet.Content) (*prepared
 			out.add(*created)
 		}
 	}
-	// Every split sorts: of what is sorted that is soon done.
+	// Every split sorts; manifests that are sorted already are sorted fast.
 	slices.SortStableFunc(out.manifests, func(a, b fleet.Manifest) int { return compareKeys(a.Key, b.Key) })
 	return out, nil
 }
@@ -64,23 +63,16 @@ func (p *prepared) add(m fleet.Manifest) {
 	p.size += len(m.JSON) + manifestOverhead
 }
 
-// createdNamespace is the manifest of the namespace that the application asks to be created, or nil.
-func createdNamespace(app *musterv1alpha1.Application) *fleet.Manifest {
-	if !app.Spec.Destination.CreateNamespace {
+// createdNamespace is the manifest of the namespace that is to be created, or nil.
+func createdNamespace(options Options) *fleet.Manifest {
+	if !options.CreateNamespace {
 		return nil
 	}
-	name := destinationNamespace(app)
+	name := options.Namespace
 	return &fleet.Manifest{
 		Key:  fleet.ObjectKey{Version: "v1", Kind: "Namespace", Resource: "namespaces", Name: name},
 		JSON: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":%q}}`, name),
 	}
-}
-
-func destinationNamespace(app *musterv1alpha1.Application) string {
-	if app.Spec.Destination.Namespace != "" {
-		return app.Spec.Destination.Namespace
-	}
-	return app.Namespace
 }
 
 // prepareManifest gives the manifest its label. The metadata goes through ObjectMeta because an API server does the same
@@ -120,7 +112,11 @@ const cacheSize = 64 << 20
 // cache keeps prepared contents: a thousand clusters share few, and preparing reads every manifest.
 var cache = preparedCache{entries: map[preparedKey]*prepared{}}
 
-type preparedKey struct{ content, application, namespace string }
+type preparedKey struct {
+	content   string
+	owner     fleet.Owner
+	namespace string
+}
 
 type preparedCache struct {
 	mutex   sync.Mutex
@@ -128,13 +124,13 @@ type preparedCache struct {
 	size    int
 }
 
-func (c *preparedCache) prepare(app *musterv1alpha1.Application, content *fleet.Content) (*prepared, error) {
+func (c *preparedCache) prepare(owner fleet.Owner, options Options, content *fleet.Content) (*prepared, error) {
 	if content.Digest == "" {
-		return prepare(app, content)
+		return prepare(owner, options, content)
 	}
-	key := preparedKey{content: content.Digest, application: app.Namespace + "/" + app.Name}
-	if app.Spec.Destination.CreateNamespace {
-		key.namespace = destinationNamespace(app)
+	key := preparedKey{content: content.Digest, owner: owner}
+	if options.CreateNamespace {
+		key.namespace = options.Namespace
 	}
 	c.mutex.Lock()
 	found := c.entries[key]
@@ -142,7 +138,7 @@ func (c *preparedCache) prepare(app *musterv1alpha1.Application, content *fleet.
 	if found != nil {
 		return found, nil
 	}
-	made, err := prepare(app, content)
+	made, err := prepare(owner, options, content)
 	if err != nil {
 		return nil, err
 	}

@@ -14,43 +14,44 @@ func TestSharedSpecs(t *testing.T) {
 	shared := &fleet.Content{Digest: t.Name(), Manifests: manifests}
 	tests := map[string]struct {
 		why    string
-		change func(*musterv1alpha1.Application)
+		change func(*Options)
 		live   []fleet.LiveWork
 	}{
-		"plain": {why: "the one that the others differ from", change: func(*musterv1alpha1.Application) {}},
+		"plain": {why: "the one that the others differ from", change: func(*Options) {}},
 		"executor": {
 			why:    "another identity applies the work",
-			change: func(a *musterv1alpha1.Application) { a.Spec.ServiceAccountName = "deployer" },
+			change: func(o *Options) { o.ServiceAccount = "deployer" },
 		},
 		"executor elsewhere": {
 			why: "the same name in another namespace is another identity",
-			change: func(a *musterv1alpha1.Application) {
-				a.Spec.ServiceAccountName, a.Spec.Destination.Namespace = "deployer", "elsewhere"
+			change: func(o *Options) {
+				o.ServiceAccount, o.Namespace = "deployer", "elsewhere"
 			},
 		},
 		"ignore": {
 			why: "a field is left to others",
-			change: func(a *musterv1alpha1.Application) {
-				a.Spec.Sync.Ignore = []musterv1alpha1.IgnoreRule{{Kind: "ConfigMap", JSONPointers: []string{"/data"}}}
+			change: func(o *Options) {
+				o.Ignore = []musterv1alpha1.IgnoreRule{{Kind: "ConfigMap", JSONPointers: []string{"/data"}}}
 			},
 		},
 		"divided": {
 			why:    "this cluster has the objects in two works",
-			change: func(*musterv1alpha1.Application) {},
+			change: func(*Options) {},
 			live:   []fleet.LiveWork{{Part: 0, Objects: []fleet.ObjectKey{configMap("a")}}, {Part: 1, Objects: []fleet.ObjectKey{configMap("b")}}},
 		},
 		"kept": {
 			why:    "this cluster keeps an object that was left behind",
-			change: func(*musterv1alpha1.Application) {},
+			change: func(*Options) {},
 			live:   []fleet.LiveWork{{Part: 0, Kept: []fleet.ObjectKey{configMap("old")}}},
 		},
 	}
 	digests := map[string]string{}
 	for range 2 { // the second time everything is remembered
 		for name, test := range tests {
-			app := application(test.change)
-			got := wanted(t, Input{Application: app, Content: shared, Live: test.live})
-			want := wanted(t, Input{Application: app, Content: content(manifests...), Live: test.live})
+			var options Options
+			test.change(&options)
+			got := wanted(t, Input{Options: options, Content: shared, Live: test.live})
+			want := wanted(t, Input{Options: options, Content: content(manifests...), Live: test.live})
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s: %s (-computed +remembered):\n%s", name, test.why, diff)
 			}

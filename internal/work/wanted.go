@@ -1,6 +1,7 @@
 package work
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -13,32 +14,45 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Input is what the works of one application on one cluster are made of.
+// Input is what the works of one owner on one cluster are made of.
 type Input struct {
-	// Application: its metadata and spec.sync, spec.serviceAccountName and spec.destination count.
-	Application *musterv1alpha1.Application
-	Cluster     string
-	Content     *fleet.Content
+	Owner   fleet.Owner
+	Options Options
+	Cluster string
+	Content *fleet.Content
 	// Revision is the commit that Content is of.
 	Revision string
-	// Live works of this application on this cluster: they say where objects are now, and since which commit.
+	// Live works of this owner on this cluster: they say where objects are now, and since which commit.
 	Live []fleet.LiveWork
 }
 
-// Set is the works of one application on one cluster. They are final: nothing is added to them later. Their specs are shared
-// between clusters: who wants another one makes a copy.
+// Options say how a cluster applies an owner's objects.
+type Options struct {
+	// Namespace that the objects go to, and in which a ServiceAccount without a namespace is.
+	Namespace string
+	// CreateNamespace adds the namespace to the objects. Owners may share it; it is never deleted.
+	CreateNamespace bool
+	// ServiceAccount, namespace/name or a name, becomes the executor of the works; "" is the agent itself.
+	ServiceAccount string
+	// Ignore are the fields that others may own.
+	Ignore []musterv1alpha1.IgnoreRule
+	// Drift says what the agent does about drift; "" is Correct.
+	Drift musterv1alpha1.DriftPolicy
+}
+
+// Set is the works of one owner on one cluster. They are final: nothing is added to them later. Clusters share their specs:
+// copy a spec before you change it.
 type Set struct {
-	Application string
-	Cluster     string
+	Owner   fleet.Owner
+	Cluster string
 	// Digest over the works' names and specs: equal digests, equal works. The revision is not in it.
 	Digest string
 	Works  []*workv1.ManifestWork
 }
 
-// Wanted makes the works. An error is a fleet.Fault of the author's.
+// Wanted makes the works. An error is a fleet.Fault that a user resolves.
 func Wanted(in Input) (Set, error) {
-	app := in.Application
-	content, err := cache.prepare(app, in.Content)
+	content, err := cache.prepare(in.Owner, in.Options, in.Content)
 	if err != nil {
 		return Set{}, err
 	}
@@ -46,60 +60,59 @@ func Wanted(in Input) (Set, error) {
 	if err != nil {
 		return Set{}, err
 	}
-	set := Set{Application: app.Namespace + "/" + app.Name, Cluster: in.Cluster}
-	h := sha256.New()
+	set := Set{Owner: in.Owner, Cluster: in.Cluster}
 	for number, manifests := range parts {
 		if len(manifests) == 0 {
 			continue
 		}
-		w, digest := planned(in, content, number, manifests)
-		fmt.Fprintln(h, w.Name, digest)
-		set.Works = append(set.Works, w)
+		set.Works = append(set.Works, planned(in, content, number, manifests))
 	}
-	set.Digest = hex.EncodeToString(h.Sum(nil))
-	revision := revisionOf(in, set.Digest)
-	for _, w := range set.Works {
-		w.Annotations[musterv1alpha1.SetDigestAnnotation] = set.Digest
-		w.Annotations[musterv1alpha1.SetSizeAnnotation] = strconv.Itoa(len(set.Works))
-		w.Annotations[musterv1alpha1.RevisionAnnotation] = revision
-	}
+	set.complete(in.Revision, in.Live)
 	return set, nil
 }
 
-// planned is one work but for what it says of its set, and the digest of its spec.
-func planned(in Input, content *prepared, number int, manifests []fleet.Manifest) (*workv1.ManifestWork, string) {
-	app := in.Application
+// complete computes the digest of the set and notes on every work which set it is of, and since which revision.
+func (s *Set) complete(revision string, live []fleet.LiveWork) {
+	h := sha256.New()
+	for _, w := range s.Works {
+		fmt.Fprintln(h, w.Name, w.Annotations[musterv1alpha1.ContentDigestAnnotation])
+	}
+	s.Digest = hex.EncodeToString(h.Sum(nil))
+	revision = revisionOf(revision, live, s.Digest)
+	for _, w := range s.Works {
+		w.Annotations[musterv1alpha1.SetDigestAnnotation] = s.Digest
+		w.Annotations[musterv1alpha1.SetSizeAnnotation] = strconv.Itoa(len(s.Works))
+		w.Annotations[musterv1alpha1.RevisionAnnotation] = revision
+	}
+}
+
+// planned is one work, without what it says of its set.
+func planned(in Input, content *prepared, number int, manifests []fleet.Manifest) *workv1.ManifestWork {
 	w := &workv1.ManifestWork{
 		TypeMeta: metav1.TypeMeta{APIVersion: workv1.GroupVersion.String(), Kind: "ManifestWork"},
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: in.Cluster,
-			Name:      Name(app.Namespace, app.Name, number),
-			Labels:    map[string]string{musterv1alpha1.OwnerLabel: Owner("Application", app.Namespace, app.Name)},
+			Name:      Name(in.Owner, number),
+			Labels:    map[string]string{musterv1alpha1.OwnerLabel: in.Owner.Digest()},
 		},
 	}
-	s := content.specOf(app, manifests, keptBefore(in.Live, number))
+	s := content.specOf(in.Options, manifests, keptBefore(in.Live, number))
 	w.Spec = s.work
+	key, value := OwnerAnnotation(in.Owner)
 	w.Annotations = map[string]string{
-		musterv1alpha1.ApplicationAnnotation:   app.Namespace + "/" + app.Name,
+		key:                                    value,
 		musterv1alpha1.PartAnnotation:          strconv.Itoa(number),
 		musterv1alpha1.ContentDigestAnnotation: s.digest,
 		musterv1alpha1.ObjectsAnnotation:       s.objects,
-		musterv1alpha1.DriftAnnotation:         string(driftPolicy(app)),
+		musterv1alpha1.DriftAnnotation:         string(cmp.Or(in.Options.Drift, musterv1alpha1.DriftCorrect)),
 	}
-	return w, s.digest
+	return w
 }
 
-func driftPolicy(app *musterv1alpha1.Application) musterv1alpha1.DriftPolicy {
-	if app.Spec.Sync.Drift == "" {
-		return musterv1alpha1.DriftCorrect
-	}
-	return app.Spec.Sync.Drift
-}
-
-// maxPart is where a part number that a live work claims stops being believed.
+// maxPart bounds the part numbers of live works that count.
 const maxPart = 10_000
 
-// previousParts tells where every object is. One that is in two works, because it is being moved, counts for the first.
+// previousParts tells in which part every object is. One that is in two works, during a handover, counts for the first.
 func previousParts(live []fleet.LiveWork) map[fleet.ObjectKey]int {
 	previous := map[fleet.ObjectKey]int{}
 	for _, lw := range live {
@@ -115,7 +128,7 @@ func previousParts(live []fleet.LiveWork) map[fleet.ObjectKey]int {
 	return previous
 }
 
-// keptBefore are the objects that the live work of this part leaves behind.
+// keptBefore are the objects that the live work of this part leaves on the cluster.
 func keptBefore(live []fleet.LiveWork, number int) []fleet.ObjectKey {
 	i := slices.IndexFunc(live, func(lw fleet.LiveWork) bool { return lw.Part == number })
 	if i < 0 {
@@ -125,9 +138,9 @@ func keptBefore(live []fleet.LiveWork, number int) []fleet.ObjectKey {
 }
 
 // revisionOf is the commit at which the set last changed: a commit that leaves it as it is changes no work.
-func revisionOf(in Input, digest string) string {
-	revision, part := in.Revision, maxPart+1
-	for _, lw := range in.Live {
+func revisionOf(revision string, live []fleet.LiveWork, digest string) string {
+	part := maxPart + 1
+	for _, lw := range live {
 		if lw.SetDigest == digest && lw.Revision != "" && lw.Part < part {
 			revision, part = lw.Revision, lw.Part
 		}

@@ -13,7 +13,6 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func key(group, kind, resource, namespace, name string) fleet.ObjectKey {
@@ -46,19 +45,15 @@ func manifest(k fleet.ObjectKey, size int) fleet.Manifest {
 
 func content(manifests ...fleet.Manifest) *fleet.Content { return &fleet.Content{Manifests: manifests} }
 
-func application(change ...func(*musterv1alpha1.Application)) *musterv1alpha1.Application {
-	app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "storefront"}}
-	app.Spec.Destination.Namespace = "shop"
-	for _, c := range change {
-		c(app)
-	}
-	return app
-}
+var storefront = fleet.ApplicationOwner("retail", "storefront")
 
 func wanted(t *testing.T, in Input) Set {
 	t.Helper()
-	if in.Application == nil {
-		in.Application = application()
+	if in.Owner.IsZero() {
+		in.Owner = storefront
+	}
+	if in.Options.Namespace == "" {
+		in.Options.Namespace = "shop"
 	}
 	if in.Cluster == "" {
 		in.Cluster = "edge-1"
@@ -92,19 +87,42 @@ func membership(parts [][]fleet.Manifest) map[fleet.ObjectKey]int {
 }
 
 func TestNames(t *testing.T) {
+	app := fleet.ApplicationOwner
 	long := strings.Repeat("a", 38) + ".-" + strings.Repeat("b", 30)
-	name := Name("retail", long, 12)
+	name := Name(app("retail", long), 12)
 	if len(name) > 40+1+10+1+2 || strings.Contains(name, ".-") || !strings.HasSuffix(name, "-12") {
 		t.Errorf("%q is no name of at most forty bytes of the application, a hash and a part", name)
 	}
-	if Name("a", "b-c", 0) == Name("a-b", "c", 0) || Name("retail", "web", 0) == Name("other", "web", 0) {
+	web := app("retail", "web")
+	if Name(app("a", "b-c"), 0) == Name(app("a-b", "c"), 0) || Name(web, 0) == Name(app("other", "web"), 0) {
 		t.Error("applications of two namespaces must not share a name")
 	}
-	if m := FieldManager("retail", "web"); !strings.HasPrefix(m, "work-agent-") || m == FieldManager("other", "web") {
+	if m := FieldManager(web); !strings.HasPrefix(m, "work-agent-") || m == FieldManager(app("other", "web")) {
 		t.Errorf("%q must begin as OCM wants and be the application's own", m)
 	}
-	if Owner("Application", "retail", "web") == Owner("FleetRepository", "retail", "web") {
+	repository := fleet.Owner{Kind: "FleetRepository", Namespace: "retail", Name: "web"}
+	if Name(web, 0) == Name(repository, 0) || FieldManager(web) == FieldManager(repository) || web.Digest() == repository.Digest() {
 		t.Error("owners of two kinds must differ")
+	}
+	for _, owner := range []fleet.Owner{web, repository} {
+		key, value := OwnerAnnotation(owner)
+		if got := OwnerOf(map[string]string{key: value}); got != owner {
+			t.Errorf("a work of %s says that it is of %s", owner, got)
+		}
+	}
+}
+
+// TestNamesStay: an upgrade of the hub rewrites no work. These are the bytes on API servers and clusters since the first release.
+func TestNamesStay(t *testing.T) {
+	web := fleet.ApplicationOwner("retail", "web")
+	key, value := OwnerAnnotation(web)
+	for want, got := range map[string]string{
+		"web-b74a5af52a-3": Name(web, 3), "work-agent-b74a5af52a": FieldManager(web), "7aa79ed793bde43b493f": web.Digest(),
+		"muster.dev/application=retail/web": key + "=" + value,
+	} {
+		if got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }
 
@@ -318,21 +336,20 @@ func checkMoves(t *testing.T, seed uint64, previous, at map[fleet.ObjectKey]int)
 
 func TestWanted(t *testing.T) {
 	deployment := key("apps", "Deployment", "deployments", "shop", "web")
-	app := application(func(a *musterv1alpha1.Application) {
-		a.Spec.Destination.CreateNamespace = true
-		a.Spec.ServiceAccountName = "shop-deployer"
-		a.Spec.Sync.Ignore = []musterv1alpha1.IgnoreRule{
+	options := Options{
+		CreateNamespace: true, ServiceAccount: "shop-deployer",
+		Ignore: []musterv1alpha1.IgnoreRule{
 			{Kind: "Deployment", JSONPointers: []string{"/spec/replicas"}},
 			{Kind: "Deployment", Group: "other", JSONPointers: []string{"/spec/not"}},
-		}
-	})
-	set := wanted(t, Input{Application: app, Content: content(
+		},
+	}
+	set := wanted(t, Input{Options: options, Content: content(
 		manifest(deployment, 100), manifest(configMap("settings"), 100), manifest(definitionKey("widgets.example.com"), 100))})
 	if len(set.Works) != 1 {
 		t.Fatalf("%d works, want 1", len(set.Works))
 	}
 	w := set.Works[0]
-	if w.Namespace != "edge-1" || w.Name != Name("retail", "storefront", 0) {
+	if w.Namespace != "edge-1" || w.Name != Name(fleet.ApplicationOwner("retail", "storefront"), 0) {
 		t.Errorf("work %s/%s", w.Namespace, w.Name)
 	}
 	wantMeta := map[string]string{
@@ -356,7 +373,7 @@ func TestWanted(t *testing.T) {
 
 func checkSpec(t *testing.T, w *workv1.ManifestWork) {
 	t.Helper()
-	hub := Owner("Application", "retail", "storefront")
+	hub := storefront.Digest()
 	wantNamespace := `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"shop"}}`
 	if got := string(w.Spec.Workload.Manifests[1].Raw); got != wantNamespace {
 		t.Errorf("the shared namespace must carry no label that applications would take from each other: %s", got)
@@ -379,7 +396,7 @@ func checkSpec(t *testing.T, w *workv1.ManifestWork) {
 		FeedbackRules:      []workv1.FeedbackRule{{Type: "WellKnownStatus"}},
 		FeedbackScrapeType: "Poll",
 		UpdateStrategy: &workv1.UpdateStrategy{Type: "ServerSideApply", ServerSideApply: &workv1.ServerSideApplyConfig{
-			Force: true, FieldManager: FieldManager("retail", "storefront"),
+			Force: true, FieldManager: FieldManager(fleet.ApplicationOwner("retail", "storefront")),
 			IgnoreFields: []workv1.IgnoreField{{Condition: "OnSpokePresent", JSONPointers: []string{"/spec/replicas"}}},
 		}},
 	}
@@ -403,7 +420,7 @@ func TestSpecDigestSurvivesTheServer(t *testing.T) {
 	w := wanted(t, Input{Content: content(raw)}).Works[0]
 	back := w.DeepCopy()
 	back.Spec.Workload.Manifests[0].Raw = []byte(`{"kind":"ConfigMap", "apiVersion":"v1","metadata":{"namespace":"shop","name":"a",` +
-		`"labels":{"muster.dev/application-id":"` + Owner("Application", "retail", "storefront") + `"}},` +
+		`"labels":{"muster.dev/application-id":"` + storefront.Digest() + `"}},` +
 		`"data":{"n":1,"e":1000,"b":"\u003c\u0026\u003e","big":9007199254740993}}`)
 	if SpecDigest(back) != SpecDigest(w) || SpecDigest(w) != w.Annotations["muster.dev/content-digest"] {
 		t.Errorf("the digest changed on the way:\n%s", w.Spec.Workload.Manifests[0].Raw)
@@ -447,7 +464,7 @@ func TestKeptObjectsStayKept(t *testing.T) {
 }
 
 func TestWantedNeedsProperMetadata(t *testing.T) {
-	_, err := Wanted(Input{Application: application(), Cluster: "edge-1", Content: content(fleet.Manifest{
+	_, err := Wanted(Input{Owner: storefront, Cluster: "edge-1", Content: content(fleet.Manifest{
 		Key: configMap("a"), File: "a.yaml", JSON: []byte(`{"metadata":{"name":"a","labels":["x"]}}`)})})
 	f, ok := fleet.AsFault(err)
 	if !ok || f.Reason != fleet.ManifestInvalid || f.File != "a.yaml" {
@@ -496,19 +513,19 @@ func randomFleet(t *testing.T, random *rand.Rand, live []fleet.LiveWork) []*work
 }
 
 func applyAll(works []*workv1.ManifestWork, changes Changes) []*workv1.ManifestWork {
-	at := map[place]*workv1.ManifestWork{}
+	at := map[workKey]*workv1.ManifestWork{}
 	for _, w := range works {
-		at[place{w.Namespace, w.Name}] = w
+		at[workKey{w.Namespace, w.Name}] = w
 	}
 	for _, c := range changes {
 		if c.Action == Keep || c.Action == Refuse {
 			continue
 		}
 		if c.Wanted == nil {
-			delete(at, place{c.Cluster, c.Name})
+			delete(at, workKey{c.Cluster, c.Name})
 			continue
 		}
-		at[place{c.Cluster, c.Name}] = c.Wanted
+		at[workKey{c.Cluster, c.Name}] = c.Wanted
 	}
 	var out []*workv1.ManifestWork
 	for _, w := range at {
@@ -520,7 +537,7 @@ func applyAll(works []*workv1.ManifestWork, changes Changes) []*workv1.ManifestW
 func lines(changes Changes) []string {
 	var out []string
 	for _, c := range changes {
-		line := fmt.Sprint(c.Action, " ", c.Cluster, "/", c.Name, " ", c.Application)
+		line := fmt.Sprint(c.Action, " ", c.Cluster, "/", c.Name, " ", c.Owner)
 		if c.Live != nil {
 			line += " from " + c.Live.SpecDigest
 		}
@@ -563,10 +580,10 @@ func TestDiff(t *testing.T) {
 		"gone":     {"no longer wanted", edit(func(*fleet.LiveWork) {}), nil, []Action{Delete}},
 		"going":    {"already being deleted", edit(func(lw *fleet.LiveWork) { lw.Deleting = true }), nil, []Action{Keep}},
 		"again":    {"it is wanted again while it goes", edit(func(lw *fleet.LiveWork) { lw.Deleting = true }), []*workv1.ManifestWork{w}, []Action{Create}},
-		"lost":     {"somebody took the label off ours", edit(func(lw *fleet.LiveWork) { lw.Owner, lw.MetaDigest = "", "" }), []*workv1.ManifestWork{w}, []Action{Update}},
-		"foreign":  {"somebody's work has our name", edit(func(lw *fleet.LiveWork) { lw.Owner, lw.Application = "", "" }), []*workv1.ManifestWork{w}, []Action{Refuse}},
-		"other":    {"another owner's work has our name", edit(func(lw *fleet.LiveWork) { lw.Owner = "x" }), []*workv1.ManifestWork{w}, []Action{Refuse}},
-		"not ours": {"a foreign work is nobody's to delete", edit(func(lw *fleet.LiveWork) { lw.Owner = "" }), nil, nil},
+		"lost":     {"somebody took the label off ours", edit(func(lw *fleet.LiveWork) { lw.OwnerDigest, lw.MetaDigest = "", "" }), []*workv1.ManifestWork{w}, []Action{Update}},
+		"foreign":  {"somebody's work has our name", edit(func(lw *fleet.LiveWork) { lw.OwnerDigest, lw.Owner = "", fleet.Owner{} }), []*workv1.ManifestWork{w}, []Action{Refuse}},
+		"other":    {"another owner's work has our name", edit(func(lw *fleet.LiveWork) { lw.OwnerDigest = "x" }), []*workv1.ManifestWork{w}, []Action{Refuse}},
+		"not ours": {"a foreign work is nobody's to delete", edit(func(lw *fleet.LiveWork) { lw.OwnerDigest = "" }), nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []Action

@@ -252,7 +252,7 @@ type ApplicationStatus struct {
 	// Held are deletions that wait for an approval.
 	// +optional
 	Held *Held `json:"held,omitempty"`
-	// RecentRemovals are the clusters that the application has left lately without an approval: they count against its deletion guard.
+	// RecentRemovals are what the application has lost within a day and without an approval: it counts against its deletion guard.
 	// +optional
 	RecentRemovals []Removal `json:"recentRemovals,omitempty"`
 	// Conditions: Planned, Applied, Healthy, InSync; Ready is derived from them. True is good.
@@ -262,10 +262,14 @@ type ApplicationStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// Removal are clusters that an application has left at one time.
+// Removal is what an application has lost at one time.
 type Removal struct {
-	At       metav1.Time `json:"at"`
-	Clusters []string    `json:"clusters"`
+	At metav1.Time `json:"at"`
+	// Clusters that it has left.
+	Clusters []string `json:"clusters"`
+	// Objects that it has lost while it stayed on its clusters, as Kind namespace/name.
+	// +optional
+	Objects []string `json:"objects,omitempty"`
 }
 
 // Summary counts an application's clusters by state.

@@ -70,10 +70,12 @@ type LocalReference struct {
 	Name string `json:"name"`
 }
 
-// DeletionGuard is the share of an application's clusters that a revision may take it from without an approval.
+// DeletionGuard is how much of an application a revision may remove without an approval.
 type DeletionGuard struct {
 	// MaxClusterPercent of an application's clusters, counted against what is live and what it has left within a day. A loss
-	// of more than this, and of at least one cluster, is held. 100 turns the guard off for clusters.
+	// of more than this, and of at least one cluster, is held. So is, while the application stays on its clusters, a loss of
+	// more than this percentage of its objects, and of at least two, and content that becomes empty. 100 turns the guard off
+	// for clusters and objects.
 	// +optional
 	// +kubebuilder:default=10
 	// +kubebuilder:validation:Minimum=0

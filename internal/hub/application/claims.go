@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
@@ -22,30 +23,30 @@ import (
 
 // claims makes a fault of every cluster on which an object that this application wants is another's: it is in another
 // application's work, or nobody has it yet and the delivered plan gives it to another one.
-func (r *Applications) claims(ctx context.Context, a *plan.Application, delivered *plan.Plan, moves fleet.Moves) error {
+func (r *Applications) claims(ctx context.Context, a *plan.Application, delivered *plan.Plan, renames fleet.Renames) error {
 	var failed error
 	holder := func(cluster string, object fleet.ObjectKey) *fleet.LiveWork {
-		lw, err := r.holder(ctx, a.Application, cluster, object, moves)
+		lw, err := r.holder(ctx, a.Application, cluster, object, renames)
 		failed = errors.Join(failed, err)
 		return lw
 	}
-	planned := func(cluster string, object fleet.ObjectKey) string {
+	planned := func(cluster string, object fleet.ObjectKey) fleet.Owner {
 		if delivered == nil {
-			return ""
+			return fleet.Owner{}
 		}
-		return delivered.Claimed(cluster, object, a.Key())
+		return delivered.Claimed(cluster, object, a.Owner())
 	}
-	yields := func(application, cluster string, object fleet.ObjectKey) bool {
-		return delivered != nil && delivered.Yields(application, cluster, object)
+	givesUp := func(owner fleet.Owner, cluster string, object fleet.ObjectKey) bool {
+		return delivered != nil && delivered.GivesUp(owner, cluster, object)
 	}
-	a.Claim(holder, planned, yields)
-	a.Leave(func(cluster string, object fleet.ObjectKey) string {
-		if delivered == nil { // the hub has just started: whoever has it may want it, and others
-			return cmp.Or(r.anotherWith(a, cluster, object, moves), rollout.NotKnown)
+	a.Claim(holder, planned, givesUp)
+	a.NoteHandovers(func(cluster string, object fleet.ObjectKey) fleet.Owner {
+		if delivered == nil { // the hub has just started: the owner that has it may want it, and so may others
+			return cmp.Or(r.anotherWith(a, cluster, object, renames), rollout.UnknownOwner)
 		}
-		return delivered.Wanted(cluster, object, a.Key())
+		return delivered.Wanted(cluster, object, a.Owner())
 	}, func(cluster string, object fleet.ObjectKey) []fleet.LiveWork {
-		return r.liveWith(cluster, object, moves)
+		return r.liveWith(cluster, object, renames)
 	})
 	if failed != nil {
 		return fmt.Errorf("look up the claims of %s: %w", a.Key(), failed)
@@ -54,47 +55,46 @@ func (r *Applications) claims(ctx context.Context, a *plan.Application, delivere
 }
 
 // liveWith are the works on a cluster that hold an object; those of a renamed application count as of the one that has its place.
-func (r *Applications) liveWith(cluster string, object fleet.ObjectKey, moves fleet.Moves) []fleet.LiveWork {
-	return moves.Works(r.Works.Holding(cluster, object))
+func (r *Applications) liveWith(cluster string, object fleet.ObjectKey, renames fleet.Renames) []fleet.LiveWork {
+	return renames.Works(r.Works.Holding(cluster, object))
 }
 
-// anotherWith is another application whose work holds an object on a cluster, or "".
-func (r *Applications) anotherWith(a *plan.Application, cluster string, object fleet.ObjectKey, moves fleet.Moves) string {
-	for _, lw := range r.liveWith(cluster, object, moves) {
-		if lw.Application != "" && lw.Application != a.Key() {
-			return lw.Application
+// anotherWith is another owner whose work holds an object on a cluster, or the zero Owner.
+func (r *Applications) anotherWith(a *plan.Application, cluster string, object fleet.ObjectKey, renames fleet.Renames) fleet.Owner {
+	for _, lw := range r.liveWith(cluster, object, renames) {
+		if !lw.Owner.IsZero() && lw.Owner != a.Owner() {
+			return lw.Owner
 		}
 	}
-	return ""
+	return fleet.Owner{}
 }
 
 // holder is the live work that has the object on the cluster. When works of several applications hold it, which happens when
 // two take it in one moment, all of them find the same.
-func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Application, cluster string, object fleet.ObjectKey, moves fleet.Moves) (*fleet.LiveWork, error) {
+func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Application, cluster string, object fleet.ObjectKey, renames fleet.Renames) (*fleet.LiveWork, error) {
 	works := r.Works.Holding(cluster, object)
 	if len(works) == 0 {
 		return nil, nil
 	}
-	key := me.Namespace + "/" + me.Name
-	owner := work.Owner("Application", me.Namespace, me.Name)
-	if !slices.ContainsFunc(works, func(lw fleet.LiveWork) bool { return lw.Owner != owner }) {
-		return &fleet.LiveWork{Cluster: cluster, Application: key}, nil // as nearly always
+	owner := fleet.OwnerOf(me)
+	digest := owner.Digest()
+	if !slices.ContainsFunc(works, func(lw fleet.LiveWork) bool { return lw.OwnerDigest != digest }) {
+		return &fleet.LiveWork{Cluster: cluster, Owner: owner}, nil // as nearly always
 	}
-	live := moves.Works(works)
-	applications := []musterv1alpha1.Application{*me}
+	live := renames.Works(works)
+	created := map[fleet.Owner]time.Time{owner: me.CreationTimestamp.Time}
 	for _, lw := range live {
-		namespace, name, ok := strings.Cut(lw.Application, "/")
-		if !ok || lw.Application == key {
+		if !lw.Owner.IsApplication() || lw.Owner == owner {
 			continue
 		}
 		var other musterv1alpha1.Application
-		err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &other)
+		err := r.Client.Get(ctx, types.NamespacedName{Namespace: lw.Owner.Namespace, Name: lw.Owner.Name}, &other)
 		if client.IgnoreNotFound(err) != nil {
 			return nil, err
 		}
-		applications = append(applications, other) // of one that is gone the age is unknown
+		created[lw.Owner] = other.CreationTimestamp.Time // zero, which is unknown, if it is gone
 	}
-	return work.NewClaims(live, applications).Holder(cluster, object), nil
+	return work.NewClaims(live, created).Holder(cluster, object), nil
 }
 
 // contenders wakes the applications whose works hold an object of a work that has come or has changed: none of the two may
@@ -103,7 +103,7 @@ func (r *Applications) contenders(lw *fleet.LiveWork) []reconcile.Request {
 	var requests []reconcile.Request
 	for _, object := range lw.Objects {
 		for _, other := range r.Works.Holding(lw.Cluster, object) {
-			if other.Owner != lw.Owner {
+			if other.OwnerDigest != lw.OwnerDigest {
 				requests = append(requests, applicationOf(&other)...)
 			}
 		}
@@ -113,11 +113,10 @@ func (r *Applications) contenders(lw *fleet.LiveWork) []reconcile.Request {
 
 // applicationOf is the application of a work.
 func applicationOf(lw *fleet.LiveWork) []reconcile.Request {
-	namespace, name, ok := strings.Cut(lw.Application, "/")
-	if !ok {
+	if !lw.Owner.IsApplication() {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: lw.Owner.Namespace, Name: lw.Owner.Name}}}
 }
 
 // blocked remembers which applications wait for an object that another one has, or is to have, so that they are looked at again
@@ -132,7 +131,7 @@ func (b *blocked) note(a *plan.Application) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.drop(a.Key())
-	waits := a.Awaiting()
+	waits := a.HandoverClusters()
 	for _, f := range a.Faults {
 		if f.Reason == fleet.ObjectClaimed {
 			waits = append(waits, f.Cluster)

@@ -17,7 +17,6 @@ import (
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/rollout"
-	"github.com/muster-io/muster/internal/work"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -64,7 +63,7 @@ type report struct {
 	waiting  string
 	planned  *plan.Application
 	world    *fleet.World
-	moves    fleet.Moves     // of the delivered commit
+	renames  fleet.Renames   // of the delivered commit
 	offline  map[string]bool // clusters that do not answer
 	step     rollout.Step
 	removals []musterv1alpha1.Removal // that count, those of this step included
@@ -180,7 +179,7 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 		return out, err
 	}
 	out.alone = delivered == nil
-	if err := r.claims(ctx, out.planned, delivered, out.moves); err != nil {
+	if err := r.claims(ctx, out.planned, delivered, out.renames); err != nil {
 		return out, err
 	}
 	r.blocked.note(out.planned)
@@ -190,8 +189,8 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 	if err != nil {
 		return out, err
 	}
-	in := out.planned.RolloutInput(out.world)
-	out.removals, out.step = in.RecentRemovals, rollout.Next(changes, in)
+	out.step = rollout.Next(changes, out.planned.RolloutInput(&out.world.Applications[0], out.offline, out.world.Time))
+	out.removals = out.step.Counted
 	out.refused, err = r.write(ctx, app, out)
 	for _, f := range changes.Faults() {
 		out.refused[f.Cluster] = f
@@ -216,16 +215,16 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 	if repo.Status.Revision == "" {
 		return nil, nil, fmt.Sprintf("repository %s has delivered no commit yet", key), nil
 	}
-	delivery, err := r.Deliveries.At(ctx, &repo, repo.Status.Revision)
+	delivery, err := r.Deliveries.Read(ctx, &repo, repo.Status.Revision)
 	if err != nil {
 		return nil, nil, "", err
 	}
-	if out.moves, err = r.moves(ctx, app, key, delivery); err != nil {
+	if out.renames, err = r.renames(ctx, app, key, delivery); err != nil {
 		return nil, nil, "", err
 	}
 	definition := delivery.Definitions.Find("muster.dev", "Application", app.Namespace, app.Name)
 	if definition == nil {
-		return nil, nil, absent(app, key, delivery, out.moves), nil
+		return nil, nil, absent(app, key, delivery, out.renames), nil
 	}
 	if !sameSpec(app, definition) {
 		return nil, nil, fmt.Sprintf("waits for commit %s: the application on the hub is not yet, or no more, what %s says",
@@ -243,22 +242,22 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 	}
 	decide(job, out.world, definition)
 	if job.Fault == nil {
-		job.Fault = delivery.Definitions.MoveFault(definition)
+		job.Fault = delivery.Definitions.RenameFault(definition)
 	}
 	return job, delivery.Plan, "", nil
 }
 
 // absent says why a delivered commit has no definition of an application that is on the hub.
-func absent(app *musterv1alpha1.Application, repo types.NamespacedName, delivery *hub.Delivery, moves fleet.Moves) string {
+func absent(app *musterv1alpha1.Application, repo types.NamespacedName, delivery *hub.Delivery, renames fleet.Renames) string {
 	key := fleet.ObjectKey{Group: "muster.dev", Kind: "Application", Namespace: app.Namespace, Name: app.Name}
 	revision := fleet.ShortRevision(delivery.Snapshot.Revision)
 	if delivery.Definitions.Named[key] || !delivery.Definitions.AbsenceProven {
 		return fmt.Sprintf("commit %s cannot be read where the application is, or may be, defined: see the faults of repository %s", revision, repo)
 	}
-	if app.Labels[musterv1alpha1.OwnerLabel] != work.Owner("FleetRepository", repo.Namespace, repo.Name) {
+	if app.Labels[musterv1alpha1.OwnerLabel] != (fleet.Owner{Kind: "FleetRepository", Namespace: repo.Namespace, Name: repo.Name}).Digest() {
 		return fmt.Sprintf("it was made by hand, and says that it is of repository %s, which does not define it: commit it there, or delete it", repo)
 	}
-	if now := moves[app.Namespace+"/"+app.Name]; now != "" {
+	if now := renames[app.Namespace+"/"+app.Name]; now != "" {
 		return fmt.Sprintf("commit %s calls it %s, which takes over its works", revision, now)
 	}
 	return fmt.Sprintf("commit %s does not define it any more: its removal is held, see repository %s", revision, repo)

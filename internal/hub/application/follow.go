@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -99,7 +100,7 @@ func (r *Applications) follow(app *musterv1alpha1.Application, last settled) *re
 		return nil
 	}
 	for _, cluster := range slices.Sorted(maps.Keys(last.reported)) {
-		if !last.report.planned.Follow(cluster, r.Works.On(cluster, app.Namespace+"/"+app.Name)) {
+		if !last.report.planned.Follow(cluster, r.Works.On(cluster, fleet.OwnerOf(app))) {
 			return nil
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// moves are the renames of a delivered commit in the application's namespace.
-func (r *Applications) moves(ctx context.Context, app *musterv1alpha1.Application, repo types.NamespacedName, delivery *hub.Delivery) (fleet.Moves, error) {
+// renames are the renames of a delivered commit in the application's namespace.
+func (r *Applications) renames(ctx context.Context, app *musterv1alpha1.Application, repo types.NamespacedName, delivery *hub.Delivery) (fleet.Renames, error) {
 	if !slices.ContainsFunc(delivery.Definitions.Applications(), func(a *musterv1alpha1.Application) bool {
 		return a.Namespace == app.Namespace && a.Annotations[musterv1alpha1.MovedFromAnnotation] != ""
 	}) {
@@ -26,23 +26,23 @@ func (r *Applications) moves(ctx context.Context, app *musterv1alpha1.Applicatio
 	if err := r.Client.List(ctx, &live, client.InNamespace(app.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
-	return delivery.Definitions.Moves(repo.String(), live.Items), nil
+	return delivery.Definitions.Renames(repo.String(), live.Items), nil
 }
 
 // takeOver adds to an application's world what was of the applications whose place it has: their works and their losses.
 func (r *Applications) takeOver(ctx context.Context, app *musterv1alpha1.Application, out *report) error {
-	before := out.moves.Into(app.Namespace + "/" + app.Name)
+	before := out.renames.FormerNames(app.Namespace + "/" + app.Name)
 	r.renamed.note(client.ObjectKeyFromObject(app), before)
 	for _, key := range before {
 		var old musterv1alpha1.Application
 		old.Namespace, old.Name, _ = strings.Cut(key, "/")
-		out.world.Works = append(out.world.Works, out.moves.Works(r.Works.Of(key))...)
+		out.world.Works = append(out.world.Works, out.renames.Works(r.Works.Of(fleet.OwnerOf(&old)))...)
 		err := r.Client.Get(ctx, client.ObjectKeyFromObject(&old), &old)
 		if client.IgnoreNotFound(err) != nil {
 			return err
 		}
 		mine := &out.world.Applications[0]
-		mine.Status.RecentRemovals = out.moves.RecentRemovals(mine, []musterv1alpha1.Application{old})
+		mine.Status.RecentRemovals = out.renames.RecentRemovals(mine, []musterv1alpha1.Application{old})
 	}
 	slices.SortFunc(out.world.Works, func(a, b fleet.LiveWork) int {
 		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name))

@@ -26,17 +26,17 @@ func TestTakeOver(t *testing.T) {
 	}}
 	api := fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(shop, store, w).Build()
 	r := &Applications{Client: api, Works: indexOf(t, w), Reader: api}
-	out := &report{moves: fleet.Moves{"retail/shop": "retail/store"}, world: &fleet.World{Applications: []musterv1alpha1.Application{*store}}}
+	out := &report{renames: fleet.Renames{"retail/shop": "retail/store"}, world: &fleet.World{Applications: []musterv1alpha1.Application{*store}}}
 	if err := r.takeOver(t.Context(), store, out); err != nil {
 		t.Fatal(err)
 	}
-	if works := out.world.Works; len(works) != 1 || works[0].Name != "shop-0" || works[0].Application != "retail/store" {
+	if works := out.world.Works; len(works) != 1 || works[0].Name != "shop-0" || works[0].Owner != fleet.OwnerOf(store) {
 		t.Errorf("works %+v", works)
 	}
 	if diff := cmp.Diff(lost, out.world.Applications[0].Status.RecentRemovals); diff != "" {
 		t.Errorf("losses (-want +have):\n%s", diff)
 	}
-	if woken := r.ofWork(hub.WorkEvent{After: &r.Works.Of("retail/shop")[0]}); len(woken) != 2 || woken[1].Name != "store" {
+	if woken := r.ofWork(hub.WorkEvent{After: &r.Works.Of(fleet.OwnerOf(shop))[0]}); len(woken) != 2 || woken[1].Name != "store" {
 		t.Errorf("a work of the old name wakes %v", woken)
 	}
 }

@@ -181,7 +181,7 @@ func TestReviewAndHubAgreeOnClaims(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := r.claims(t.Context(), alone, review, review.Moves); err != nil {
+				if err := r.claims(t.Context(), alone, review, review.Renames); err != nil {
 					t.Fatal(err)
 				}
 				found = append(found, alone.Faults...)
@@ -339,7 +339,7 @@ func TestReviewAndHubAgreeOnMoves(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := r.claims(t.Context(), alone, review, review.Moves); err != nil {
+				if err := r.claims(t.Context(), alone, review, review.Renames); err != nil {
 					t.Fatal(err)
 				}
 				if diff := cmp.Diff(clustersOf(a), clustersOf(alone)); diff != "" {
@@ -359,8 +359,8 @@ func TestReviewAndHubAgreeOnMoves(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, h := range rollout.Next(changes, alone.RolloutInput(review.World)).Held {
-					if h.Reason == rollout.MovePending {
+				for _, h := range rollout.Next(changes, alone.ReviewInput(review.World)).Held {
+					if h.Reason == rollout.HandoverPending {
 						held = append(held, a.Application.Name)
 					}
 				}

@@ -44,7 +44,7 @@ func (r *Applications) ofWork(e hub.WorkEvent) []reconcile.Request {
 	lw := e.Work()
 	own := applicationOf(lw)
 	r.followed.reports(own, lw.Cluster)
-	others := append(r.blocked.requests(lw.Cluster), r.renamed.requests(lw.Application)...)
+	others := append(r.blocked.requests(lw.Cluster), r.renamed.requests(lw.Owner.String())...)
 	if e.SpecChanged() {
 		others = append(others, r.contenders(lw)...)
 	}

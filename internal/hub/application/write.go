@@ -54,11 +54,11 @@ func (r *Applications) write(ctx context.Context, app *musterv1alpha1.Applicatio
 // recordBeforeLoss writes down which clusters the application is about to leave, so that the guard counts them whatever becomes
 // of this hub. It is false when the cache is behind: nothing is taken away then.
 func (r *Applications) recordBeforeLoss(ctx context.Context, app *musterv1alpha1.Application, out *report) (bool, error) {
-	if len(out.step.Leaves) == 0 {
+	if out.step.Removal == nil {
 		return true, nil
 	}
 	next := app.DeepCopy()
-	next.Status.RecentRemovals = out.step.Remember(out.removals, out.world.Time)
+	next.Status.RecentRemovals = out.step.Recorded()
 	err := r.Client.Status().Update(ctx, next)
 	if apierrors.IsConflict(err) {
 		out.behind = true
@@ -117,7 +117,7 @@ func (r *Applications) writeOne(ctx context.Context, c work.Change) error {
 	}
 	switch c.Action {
 	case work.Update:
-		if c.Live.Owner == "" { // and maybe no labels at all, to which a JSON patch cannot add
+		if c.Live.OwnerDigest == "" { // and maybe no labels at all, to which a JSON patch cannot add
 			if err := r.relabel(ctx, c); err != nil {
 				return err
 			}
@@ -138,18 +138,19 @@ func (r *Applications) taken(ctx context.Context, c work.Change) error {
 	if err != nil || current == nil {
 		return err
 	}
-	application := current.Annotations[musterv1alpha1.ApplicationAnnotation]
+	says := work.OwnerOf(current.Annotations)
 	owner := current.Labels[musterv1alpha1.OwnerLabel]
 	switch {
-	case owner == "" && application != "" && application == c.Application:
+	case owner == "" && !says.IsZero() && says == c.Owner:
 		return r.relabel(ctx, c)
 	case owner != c.Wanted.Labels[musterv1alpha1.OwnerLabel]:
 		return fleet.Fault{
-			Reason: fleet.WorkForeign, ActionRequiredBy: fleet.User, Application: c.Application, Cluster: c.Cluster,
+			Reason: fleet.WorkForeign, ActionRequiredBy: fleet.User, Application: c.Owner.String(), Cluster: c.Cluster,
 			Message: fmt.Sprintf("work %s is there and is not this application's: remove it, or rename the application", c.Name),
 		}
-	case application != c.Application:
-		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, musterv1alpha1.ApplicationAnnotation, c.Application)
+	case says != c.Owner:
+		key, value := work.OwnerAnnotation(c.Owner)
+		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, key, value)
 		return r.Client.Patch(ctx, current, client.RawPatch(types.MergePatchType, patch))
 	}
 	return nil
@@ -159,7 +160,7 @@ func (r *Applications) taken(ctx context.Context, c work.Change) error {
 func (r *Applications) relabel(ctx context.Context, c work.Change) error {
 	current, err := r.current(ctx, c.Cluster, c.Name)
 	if err != nil || current == nil || current.Labels[musterv1alpha1.OwnerLabel] != "" ||
-		current.Annotations[musterv1alpha1.ApplicationAnnotation] != c.Application {
+		work.OwnerOf(current.Annotations) != c.Owner {
 		return err // it has moved: the cache will tell, and the next look compares
 	}
 	patch := fmt.Appendf(nil, `{"metadata":{"resourceVersion":%q,"labels":{%q:%q}}}`,
@@ -173,9 +174,9 @@ func (r *Applications) relabel(ctx context.Context, c work.Change) error {
 
 // witnessed reads the witnesses of a change from the API server, not from the cache.
 func (r *Applications) witnessed(ctx context.Context, c work.Change) (bool, error) {
-	for _, witness := range c.Witnesses {
-		current, err := r.current(ctx, c.Cluster, witness.Name)
-		if err != nil || current == nil || string(current.UID) != witness.UID || current.Generation != witness.Generation || current.DeletionTimestamp != nil {
+	for _, p := range c.Preconditions {
+		current, err := r.current(ctx, c.Cluster, p.Name)
+		if err != nil || current == nil || string(current.UID) != p.UID || current.Generation != p.Generation || current.DeletionTimestamp != nil {
 			return false, err
 		}
 	}
@@ -269,7 +270,7 @@ func (r *Applications) finalize(ctx context.Context, app *musterv1alpha1.Applica
 	if !controllerutil.ContainsFinalizer(app, musterv1alpha1.ApplicationFinalizer) {
 		return reconcile.Result{}, nil
 	}
-	works := r.Works.Of(app.Namespace + "/" + app.Name)
+	works := r.Works.Of(fleet.OwnerOf(app))
 	waiting := 0
 	for _, lw := range works {
 		waits, err := r.removeLast(ctx, app, lw)
@@ -287,7 +288,7 @@ func (r *Applications) finalize(ctx context.Context, app *musterv1alpha1.Applica
 	// The cache may be behind: the last look is at the API server.
 	var left metav1.PartialObjectMetadataList
 	left.SetGroupVersionKind(workv1.GroupVersion.WithKind("ManifestWorkList"))
-	owner := client.MatchingLabels{musterv1alpha1.OwnerLabel: work.Owner("Application", app.Namespace, app.Name)}
+	owner := client.MatchingLabels{musterv1alpha1.OwnerLabel: fleet.OwnerOf(app).Digest()}
 	if err := r.Reader.List(ctx, &left, owner); err != nil {
 		return reconcile.Result{}, fmt.Errorf("look for works that are left: %w", err)
 	}

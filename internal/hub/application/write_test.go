@@ -42,13 +42,13 @@ func TestWriteGainsBeforeLosses(t *testing.T) {
 	lost.UID = "losesweb"
 	loss := work.Change{Action: work.Delete, Cluster: "loses", Name: "web", Live: &lost}
 	moved := loss
-	moved.Witnesses = []work.Witness{{Name: "other", UID: "losesother", Generation: 2}}
+	moved.Preconditions = []work.Precondition{{Name: "other", UID: "losesother", Generation: 2}}
 	outdated := loss
-	outdated.Witnesses = []work.Witness{{Name: "other", UID: "losesother", Generation: 1}}
+	outdated.Preconditions = []work.Precondition{{Name: "other", UID: "losesother", Generation: 1}}
 	replaced := loss
-	replaced.Witnesses = []work.Witness{{Name: "other", UID: "another one", Generation: 2}}
+	replaced.Preconditions = []work.Precondition{{Name: "other", UID: "another one", Generation: 2}}
 	gone := loss
-	gone.Witnesses = []work.Witness{{Name: "nosuch", UID: "x", Generation: 2}}
+	gone.Preconditions = []work.Precondition{{Name: "nosuch", UID: "x", Generation: 2}}
 
 	cases := map[string]struct {
 		why     string
@@ -101,7 +101,7 @@ func TestWriteGainsBeforeLosses(t *testing.T) {
 				app.ResourceVersion = "1"
 			}
 			r := &Applications{Client: api, Reader: api, Writers: 2}
-			out := &report{world: &fleet.World{Time: time.Now()}, step: rollout.Step{Now: c.now, Leaves: []string{"loses"}}}
+			out := &report{world: &fleet.World{Time: time.Now()}, step: rollout.Step{Now: c.now, Removal: &musterv1alpha1.Removal{Clusters: []string{"loses"}}}}
 			refused, err := r.write(t.Context(), app, out)
 			if err != nil {
 				t.Fatal(err)
@@ -149,7 +149,7 @@ func TestCreateMeetsAWork(t *testing.T) {
 			there := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: "one", Name: "web", Labels: c.labels, Annotations: c.annotations}}
 			api := fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(there).Build()
 			wanted := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: "one", Name: "web", Labels: mine}}
-			out := &report{step: rollout.Step{Now: work.Changes{{Action: work.Create, Cluster: "one", Name: "web", Application: "retail/web", Wanted: wanted}}}}
+			out := &report{step: rollout.Step{Now: work.Changes{{Action: work.Create, Cluster: "one", Name: "web", Owner: fleet.ApplicationOwner("retail", "web"), Wanted: wanted}}}}
 			refused, err := (&Applications{Client: api, Reader: api}).write(t.Context(), &musterv1alpha1.Application{}, out)
 			if err != nil {
 				t.Fatal(err)
@@ -235,11 +235,11 @@ func TestAbsent(t *testing.T) {
 	if text := absent(app, repo, delivery, nil); !strings.Contains(text, "made by hand") {
 		t.Errorf("one that never was in the repository: %s", text)
 	}
-	app.Labels = map[string]string{musterv1alpha1.OwnerLabel: work.Owner("FleetRepository", repo.Namespace, repo.Name)}
+	app.Labels = map[string]string{musterv1alpha1.OwnerLabel: (fleet.Owner{Kind: "FleetRepository", Namespace: repo.Namespace, Name: repo.Name}).Digest()}
 	if text := absent(app, repo, delivery, nil); !strings.Contains(text, "its removal is held") {
 		t.Errorf("one that has left it: %s", text)
 	}
-	if text := absent(app, repo, delivery, fleet.Moves{"retail/web": "retail/site"}); !strings.Contains(text, "calls it retail/site, which takes over its works") {
+	if text := absent(app, repo, delivery, fleet.Renames{"retail/web": "retail/site"}); !strings.Contains(text, "calls it retail/site, which takes over its works") {
 		t.Errorf("one that was renamed: %s", text)
 	}
 	delivery.Definitions.AbsenceProven = false

@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,7 +30,6 @@ type clusters struct {
 	Options
 	client client.Client
 	live   client.Reader // not cached: leases change too often to be watched, works are too large
-	events events.EventRecorder
 	// silence says whether a cluster whose lease has expired may be called silent.
 	silence *silence
 }
@@ -42,7 +40,7 @@ func setupClusters(mgr ctrl.Manager, o Options) error {
 		return err
 	}
 	r := &clusters{
-		Options: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), events: mgr.GetEventRecorder("muster-cluster"), silence: silence,
+		Options: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), silence: silence,
 	}
 	owner := handler.EnqueueRequestsFromMapFunc(ownerCluster)
 	return ctrl.NewControllerManagedBy(mgr).
@@ -96,7 +94,6 @@ func (r *clusters) Reconcile(ctx context.Context, cluster *clusterv1.ManagedClus
 	if next == 0 || look > 0 && look < next {
 		next = look
 	}
-	r.tell(was, cluster)
 	return settle(reconcile.Result{RequeueAfter: next}, errors.Join(err, berr, r.write(ctx, was, cluster)))
 }
 
@@ -278,24 +275,4 @@ func (r *clusters) write(ctx context.Context, was, is *clusterv1.ManagedCluster)
 		return fmt.Errorf("write the status of cluster %s: %w", is.Name, err)
 	}
 	return nil
-}
-
-// tell makes events of the changes that a person would want to know.
-func (r *clusters) tell(was, is *clusterv1.ManagedCluster) {
-	for _, c := range is.Status.Conditions {
-		old := meta.FindStatusCondition(was.Status.Conditions, c.Type)
-		if old != nil && old.Status == c.Status && old.Reason == c.Reason {
-			continue
-		}
-		switch {
-		case c.Type == clusterv1.ManagedClusterConditionHubAccepted && c.Status == metav1.ConditionTrue:
-			r.events.Eventf(is, nil, corev1.EventTypeNormal, "ManagedClusterAccepted", "Accept", "cluster %s is accepted", is.Name)
-		case c.Type == clusterv1.ManagedClusterConditionHubAccepted:
-			r.events.Eventf(is, nil, corev1.EventTypeWarning, "ManagedClusterDenied", "Deny", "cluster %s: %s", is.Name, c.Message)
-		case c.Type == clusterv1.ManagedClusterConditionAvailable && c.Status == metav1.ConditionUnknown:
-			r.events.Eventf(is, nil, corev1.EventTypeWarning, "AvailableUnknown", "Watch", "cluster %s does not answer: %s", is.Name, c.Message)
-		case c.Type == clusterv1.ManagedClusterConditionClockSynced && c.Status == metav1.ConditionFalse:
-			r.events.Eventf(is, nil, corev1.EventTypeWarning, "ClockOutOfSync", "Watch", "cluster %s: %s", is.Name, c.Message)
-		}
-	}
 }

@@ -34,7 +34,7 @@ type joins struct {
 }
 
 func setupJoins(mgr ctrl.Manager, o Options) error {
-	r := &joins{client: mgr.GetClient(), live: mgr.GetAPIReader(), events: mgr.GetEventRecorder("muster-join")}
+	r := &joins{client: mgr.GetClient(), live: mgr.GetAPIReader(), events: o.Events}
 	byName := func(_ context.Context, o client.Object) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: o.GetName()}}}
 	}

@@ -18,6 +18,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -35,6 +36,8 @@ type Options struct {
 	CheckPeriod time.Duration
 	// Concurrency is how many clusters are worked on at once, by default 8.
 	Concurrency int
+	// Events about signing requests, by default the manager's.
+	Events events.EventRecorder
 	// Presence says since when the hub can hear clusters. Default: since the controllers were set up.
 	Presence *hub.Presence
 	// MassSilence says how many clusters fall silent together when none of them is called silent. Default: DefaultMassSilence.
@@ -79,6 +82,9 @@ func (o Options) withDefaults() Options {
 // work v1 and of muster.dev.
 func Setup(mgr ctrl.Manager, o Options) error {
 	o = o.withDefaults()
+	if o.Events == nil {
+		o.Events = mgr.GetEventRecorder("muster-cluster")
+	}
 	for _, setup := range []func(ctrl.Manager, Options) error{setupClusters, setupJoins, setupSets, setupBindings, setupAPISets} {
 		if err := setup(mgr, o); err != nil {
 			return fmt.Errorf("set up the cluster controllers: %w", err)

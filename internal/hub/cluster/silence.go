@@ -33,7 +33,7 @@ type silence struct {
 }
 
 func setupSilence(mgr ctrl.Manager, o Options) (*silence, error) {
-	s := &silence{Options: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), events: mgr.GetEventRecorder("muster-silence")}
+	s := &silence{Options: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), events: o.Events}
 	return s, mgr.Add(s)
 }
 

@@ -22,6 +22,7 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	"github.com/muster-io/muster/api/crds"
+	"github.com/muster-io/muster/internal/hub/event"
 	"github.com/muster-io/muster/internal/test"
 )
 
@@ -53,7 +54,7 @@ var _ = BeforeSuite(func() {
 	config.QPS = -1
 	mgr, err := ctrl.NewManager(config, ctrl.Options{Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}})
 	Expect(err).NotTo(HaveOccurred())
-	events, err := recorder(mgr)
+	events, err := event.NewRecorder(mgr, "muster-placement")
 	Expect(err).NotTo(HaveOccurred())
 	placements := &Placements{Client: mgr.GetClient(), Events: events, Now: time.Now, Concurrency: 4, Name: "placement"}
 	Expect(placements.SetupWithManager(mgr)).To(Succeed())

@@ -90,7 +90,7 @@ func (f *theFleet) watchShop(cluster string) *deletions {
 
 func stillDefined(f *theFleet) {
 	f.push(renamed("store", "shop", "edge"))
-	f.expectFault("MoveInvalid", "retail/store", "applications/retail/store/application.yaml:3", "muster.dev/moved-from: shop",
+	f.expectFault("RenameInvalid", "retail/store", "applications/retail/store/application.yaml:3", "muster.dev/moved-from: shop",
 		"still defined at applications/retail/shop/application.yaml:1")
 	f.expectApplication("retail/store", "Ready", metav1.ConditionFalse, "Faults", "still defined")
 	f.push(without("store"))

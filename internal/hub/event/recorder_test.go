@@ -1,4 +1,4 @@
-package placement
+package event
 
 import (
 	"context"
@@ -29,8 +29,8 @@ func (s *told) Eventf(regarding, related runtime.Object, kind, reason, action, n
 	}
 }
 
-// TestEventsAreBounded: events that the API server does not take as fast as they come wait, but not all of them, and nobody
-// waits for them. That some are dropped is said once, and how many were when the others are out.
+// TestEventsAreBounded: events that come faster than they are written wait, at most as many as the queue holds, and their caller
+// does not wait. The log says once that some are dropped, and how many were when the others are written.
 func TestEventsAreBounded(t *testing.T) {
 	scheme := runtime.NewScheme()
 	if err := clusterv1beta1.AddToScheme(scheme); err != nil {
@@ -39,8 +39,8 @@ func TestEventsAreBounded(t *testing.T) {
 	var log []string
 	ctx, cancel := context.WithCancel(t.Context())
 	out := &told{last: 3, end: cancel}
-	q := &eventQueue{
-		out: out, scheme: scheme, waiting: make(chan queuedEvent, 3),
+	q := &queue{
+		out: out, scheme: scheme, waiting: make(chan queued, 3),
 		log: funcr.New(func(_, args string) { log = append(log, args) }, funcr.Options{}),
 	}
 	p := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "edge"}}

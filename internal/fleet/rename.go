@@ -1,25 +1,25 @@
 package fleet
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// Moves are applications that were renamed: the namespace/name that each had, and the one that has its place now.
-type Moves map[string]string
+// Renames are applications that were renamed: the namespace/name that each had, and the one that has its place now.
+type Renames map[string]string
 
-// Moves reads the renames of a commit from the annotation muster.dev/moved-from. An application has moved when the definitions,
+// Renames reads the renames of a commit from the annotation muster.dev/moved-from. An application has moved when the definitions,
 // read whole, do not name it any more, and another one of its namespace says that it was that. One that was renamed again
 // before its first move was over is followed through the live applications. Those are the hub's; what another repository or a
 // person applied does not move.
-func (d *Definitions) Moves(repository string, live []musterv1alpha1.Application) Moves {
-	moves := Moves{}
+func (d *Definitions) Renames(repository string, live []musterv1alpha1.Application) Renames {
+	renames := Renames{}
 	if !d.AbsenceProven {
-		return moves
+		return renames
 	}
 	onHub := map[string]*musterv1alpha1.Application{}
 	for i := range live {
@@ -31,14 +31,14 @@ func (d *Definitions) Moves(repository string, live []musterv1alpha1.Application
 			old := app.Namespace + "/" + name
 			before := onHub[old]
 			elsewhere := before != nil && before.Annotations[musterv1alpha1.RepositoryAnnotation] != repository
-			if name == "" || elsewhere || d.names(app.Namespace, name) || moves[old] != "" { // two that say the same have a fault
+			if name == "" || elsewhere || d.names(app.Namespace, name) || renames[old] != "" { // two that say the same have a fault
 				break
 			}
-			moves[old] = app.Namespace + "/" + app.Name
+			renames[old] = app.Namespace + "/" + app.Name
 			at = before
 		}
 	}
-	return moves
+	return renames
 }
 
 // names says that the definitions name an application, even if they cannot use it.
@@ -55,10 +55,10 @@ func formerName(app *musterv1alpha1.Application) string {
 	return name
 }
 
-// Into are the namespace/names that an application had, sorted.
-func (m Moves) Into(application string) []string {
+// FormerNames are the namespace/names that an application had, sorted.
+func (r Renames) FormerNames(application string) []string {
 	var list []string
-	for old, now := range m {
+	for old, now := range r {
 		if now == application {
 			list = append(list, old)
 		}
@@ -69,21 +69,24 @@ func (m Moves) Into(application string) []string {
 
 // Works are live works with those of a renamed application counted as works of the one that has its place. What is given is
 // not changed.
-func (m Moves) Works(live []LiveWork) []LiveWork {
-	if len(m) == 0 {
+func (r Renames) Works(live []LiveWork) []LiveWork {
+	if len(r) == 0 {
 		return live
 	}
 	out := slices.Clone(live)
 	for i := range out {
-		out[i].Application = cmp.Or(m[out[i].Application], out[i].Application)
+		if now := r[out[i].Owner.String()]; now != "" {
+			namespace, name, _ := strings.Cut(now, "/")
+			out[i].Owner = ApplicationOwner(namespace, name)
+		}
 	}
 	return out
 }
 
 // RecentRemovals are those of an application and of those that it was before, each once: a rename does not evade the deletion guard.
-func (m Moves) RecentRemovals(app *musterv1alpha1.Application, live []musterv1alpha1.Application) []musterv1alpha1.Removal {
+func (r Renames) RecentRemovals(app *musterv1alpha1.Application, live []musterv1alpha1.Application) []musterv1alpha1.Removal {
 	losses := slices.Clip(app.Status.RecentRemovals)
-	for _, old := range m.Into(app.Namespace + "/" + app.Name) {
+	for _, old := range r.FormerNames(app.Namespace + "/" + app.Name) {
 		for i := range live {
 			if live[i].Namespace+"/"+live[i].Name != old {
 				continue
@@ -100,8 +103,8 @@ func (m Moves) RecentRemovals(app *musterv1alpha1.Application, live []musterv1al
 	return losses
 }
 
-// MoveFault is what is wrong with the rename that a definition of an application asks for, or nil.
-func (d *Definitions) MoveFault(definition *Definition) *Fault {
+// RenameFault is what is wrong with the rename that a definition of an application asks for, or nil.
+func (d *Definitions) RenameFault(definition *Definition) *Fault {
 	app, ok := definition.Object.(*musterv1alpha1.Application)
 	if !ok {
 		return nil
@@ -111,7 +114,7 @@ func (d *Definitions) MoveFault(definition *Definition) *Fault {
 		return nil
 	}
 	fault := &Fault{
-		Reason: MoveInvalid, ActionRequiredBy: User, Application: app.Namespace + "/" + app.Name,
+		Reason: RenameInvalid, ActionRequiredBy: User, Application: app.Namespace + "/" + app.Name,
 		File: definition.File, Line: definition.LineOf("metadata.annotations." + musterv1alpha1.MovedFromAnnotation),
 	}
 	said := fmt.Sprintf("annotation %s: %s", musterv1alpha1.MovedFromAnnotation, name)

@@ -1,0 +1,68 @@
+package event
+
+import (
+	"fmt"
+	"slices"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+func ofApplication(before, after *musterv1alpha1.ApplicationStatus) []Event {
+	var all []Event
+	if wasApplied(before, after) {
+		all = append(all, normal("Applied", "Apply", "%s is applied on %s", fleet.ShortRevision(after.Revision), clusters(after.Summary.Clusters)))
+	}
+	all = append(all, ofHeld(before.Held, after.Held)...)
+	type key struct{ cluster, reason string }
+	of := func(r musterv1alpha1.ClusterStatus) key { return key{r.Cluster, r.Reason} }
+	all = append(all, changed(rowsIn(before, "Faulty", "Failed"), rowsIn(after, "Faulty", "Failed"), of, "faults",
+		func(r musterv1alpha1.ClusterStatus) Event {
+			return warning(r.Reason, "Apply", "%s: %s%s", r.Cluster, position(r), r.Message)
+		},
+		func(r musterv1alpha1.ClusterStatus) Event {
+			return normal("FaultResolved", "Apply", "%s: %s is resolved", r.Cluster, r.Reason)
+		})...)
+	return append(all, changed(rowsIn(before, "Drifted"), rowsIn(after, "Drifted"), of, "clusters with drift",
+		func(r musterv1alpha1.ClusterStatus) Event {
+			return warning("DriftFound", "Compare", "%s: %s", r.Cluster, r.Message)
+		},
+		func(r musterv1alpha1.ClusterStatus) Event {
+			return normal("DriftCorrected", "Compare", "%s: nothing differs from what was applied any more", r.Cluster)
+		})...)
+}
+
+// wasApplied says whether every cluster has applied the revision, and had not before.
+func wasApplied(before, after *musterv1alpha1.ApplicationStatus) bool {
+	applied := func(s *musterv1alpha1.ApplicationStatus) bool {
+		return s.Revision != "" && s.Summary.Clusters > 0 && s.Summary.Current == s.Summary.Clusters
+	}
+	return applied(after) && (!applied(before) || before.Revision != after.Revision)
+}
+
+func rowsIn(status *musterv1alpha1.ApplicationStatus, states ...string) []musterv1alpha1.ClusterStatus {
+	var rows []musterv1alpha1.ClusterStatus
+	for _, r := range status.Clusters {
+		if slices.Contains(states, r.State) {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+func position(r musterv1alpha1.ClusterStatus) string {
+	switch {
+	case r.File == "":
+		return ""
+	case r.Line > 0:
+		return fmt.Sprintf("%s:%d: ", r.File, r.Line)
+	}
+	return r.File + ": "
+}
+
+func clusters(n int32) string {
+	if n == 1 {
+		return "1 cluster"
+	}
+	return fmt.Sprintf("%d clusters", n)
+}

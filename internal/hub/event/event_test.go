@@ -1,0 +1,131 @@
+package event
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+)
+
+func texts(events []Event) []string {
+	all := []string{}
+	for _, e := range events {
+		all = append(all, fmt.Sprintf("%s %s: %s", e.Type, e.Reason, e.Note))
+	}
+	return all
+}
+
+func expect(t *testing.T, why string, events []Event, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(append([]string{}, want...), texts(events)); diff != "" {
+		t.Errorf("%s (-want +have):\n%s", why, diff)
+	}
+}
+
+func TestOfRepository(t *testing.T) {
+	type status = musterv1alpha1.FleetRepositoryStatus
+	render := musterv1alpha1.Fault{Reason: "RenderFailed", Application: "retail/web", Cluster: "k3s", File: "charts/web/values.yaml", Line: 3, Message: "no room"}
+	everywhere, moved := render, render
+	everywhere.Clusters, moved.Line, moved.Message = 7, 9, "still no room"
+	source := musterv1alpha1.Fault{Reason: "SourceUnavailable", Message: "no route to git.example.com"}
+	held := func(plan string) *musterv1alpha1.Held {
+		return &musterv1alpha1.Held{Plan: plan, Message: "web would leave 2 of 3 clusters"}
+	}
+	var many []musterv1alpha1.Fault
+	for i := range maxListed {
+		many = append(many, musterv1alpha1.Fault{Reason: "DefinitionInvalid", File: fmt.Sprintf("%d.yaml", i), Message: "unknown field"})
+	}
+	for name, row := range map[string]struct {
+		why           string
+		before, after status
+		want          []string
+	}{
+		"the same":         {"a status that is written again is no news", status{Revision: "a", Faults: many, Held: held("p")}, status{Revision: "a", Faults: many, Held: held("p")}, nil},
+		"first commit":     {"there is none before it", status{}, status{Revision: "41aa9d0aaaa"}, []string{"Normal Delivered: delivered 41aa9d0"}},
+		"next commit":      {"both are named", status{Revision: "41aa9d0aaaa"}, status{Revision: "7c1e04bbbbb"}, []string{"Normal Delivered: delivered 7c1e04b, after 41aa9d0"}},
+		"held":             {"a person is needed", status{}, status{Held: held("p")}, []string{"Warning DeletionsHeld: web would leave 2 of 3 clusters"}},
+		"another plan":     {"the approval of the first is none of the second", status{Held: held("p")}, status{Held: held("q")}, []string{"Warning DeletionsHeld: web would leave 2 of 3 clusters"}},
+		"released":         {"nobody is waited for", status{Held: held("p")}, status{}, []string{"Normal DeletionsReleased: no deletion waits for an approval any more"}},
+		"fault":            {"with its place", status{}, status{Faults: []musterv1alpha1.Fault{render}}, []string{"Warning RenderFailed: retail/web on k3s: charts/web/values.yaml:3: no room"}},
+		"on many":          {"folded", status{}, status{Faults: []musterv1alpha1.Fault{everywhere}}, []string{"Warning RenderFailed: retail/web on 7 clusters: charts/web/values.yaml:3: no room"}},
+		"on more, moved":   {"it is the same fault", status{Faults: []musterv1alpha1.Fault{render}}, status{Faults: []musterv1alpha1.Fault{moved}}, nil},
+		"another fault":    {"one goes, one comes", status{Faults: []musterv1alpha1.Fault{render}}, status{Faults: []musterv1alpha1.Fault{source}}, []string{"Warning SourceUnavailable: no route to git.example.com", "Normal FaultResolved: retail/web on k3s: charts/web/values.yaml:3: RenderFailed is resolved"}},
+		"a full list":      {"what is not listed may only have no room", status{Faults: []musterv1alpha1.Fault{render}}, status{Faults: many[:maxListed]}, []string{"Warning DefinitionInvalid: 20 faults: 0.yaml: unknown field; 1.yaml: unknown field; 2.yaml: unknown field; …"}},
+		"all are resolved": {"bounded too", status{Faults: many}, status{}, []string{"Normal FaultResolved: 20 faults: 0.yaml: DefinitionInvalid is resolved; 1.yaml: DefinitionInvalid is resolved; 2.yaml: DefinitionInvalid is resolved; …"}},
+	} {
+		t.Run(name, func(t *testing.T) { expect(t, row.why, ofRepository(&row.before, &row.after), row.want...) })
+	}
+}
+
+func TestOfApplication(t *testing.T) {
+	type status = musterv1alpha1.ApplicationStatus
+	on := func(revision string, clusters, current int32, rows ...musterv1alpha1.ClusterStatus) status {
+		return status{Revision: revision, Summary: musterv1alpha1.Summary{Clusters: clusters, Current: current}, Clusters: rows}
+	}
+	faulty := musterv1alpha1.ClusterStatus{Cluster: "k3s", State: "Faulty", Reason: "RenderFailed", File: "values.yaml", Line: 3, Message: "no room"}
+	elsewhere := faulty
+	elsewhere.Cluster = "ocp"
+	refused := musterv1alpha1.ClusterStatus{Cluster: "k3s", State: "Failed", Reason: "ApplyFailed", Message: "ConfigMap shop/x: a key is not valid"}
+	drifted := musterv1alpha1.ClusterStatus{Cluster: "k3s", State: "Drifted", Message: `Deployment shop/web: spec.replicas was 3 is 5 by kubectl-edit`}
+	const found, corrected = "Warning DriftFound: k3s: Deployment shop/web: spec.replicas was 3 is 5 by kubectl-edit", "Normal DriftCorrected: k3s: nothing differs from what was applied any more"
+	for name, row := range map[string]struct {
+		why           string
+		before, after status
+		want          []string
+	}{
+		"progress":          {"not everywhere yet", on("a", 3, 1), on("a", 3, 2), nil},
+		"applied":           {"everywhere", on("41aa9d0aaaa", 3, 2), on("41aa9d0aaaa", 3, 3), []string{"Normal Applied: 41aa9d0 is applied on 3 clusters"}},
+		"applied again":     {"once is enough", on("a", 3, 3), on("a", 3, 3), nil},
+		"at once":           {"the next commit within one look", on("41aa9d0aaaa", 1, 1), on("7c1e04bbbbb", 1, 1), []string{"Normal Applied: 7c1e04b is applied on 1 cluster"}},
+		"on no cluster":     {"nothing is applied", on("a", 1, 0), on("a", 0, 0), nil},
+		"held":              {"a person is needed", status{}, status{Held: &musterv1alpha1.Held{Plan: "p", Message: "would leave 2 of 3"}}, []string{"Warning DeletionsHeld: would leave 2 of 3"}},
+		"fault":             {"with its place", on("a", 1, 0), on("a", 1, 0, faulty), []string{"Warning RenderFailed: k3s: values.yaml:3: no room"}},
+		"fault becomes one": {"another reason is another fault", on("a", 1, 0, faulty), on("a", 1, 0, refused), []string{"Warning ApplyFailed: k3s: ConfigMap shop/x: a key is not valid", "Normal FaultResolved: k3s: RenderFailed is resolved"}},
+		"on two clusters":   {"one event of one reason: others would be lost in a series", on("a", 2, 0), on("a", 2, 0, faulty, elsewhere), []string{"Warning RenderFailed: 2 faults: k3s: values.yaml:3: no room; ocp: values.yaml:3: no room"}},
+		"drift":             {"who and what", on("a", 1, 1), on("a", 1, 1, drifted), []string{found}},
+		"drift goes on":     {"it was told", on("a", 1, 1, drifted), on("a", 1, 1, drifted), nil},
+		"drift is gone":     {"whoever put it back", on("a", 1, 1, drifted), on("a", 1, 1), []string{corrected}},
+	} {
+		t.Run(name, func(t *testing.T) { expect(t, row.why, ofApplication(&row.before, &row.after), row.want...) })
+	}
+}
+
+func TestOfCluster(t *testing.T) {
+	is := func(kind string, status metav1.ConditionStatus, message string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: status, Message: message}
+	}
+	accepted, joined := is(clusterv1.ManagedClusterConditionHubAccepted, "True", "accepted"), is(clusterv1.ManagedClusterConditionJoined, "True", "joined")
+	there := is(clusterv1.ManagedClusterConditionAvailable, "True", "available")
+	lost := is(clusterv1.ManagedClusterConditionAvailable, "Unknown", "no lease for 5m")
+	type conditions = []metav1.Condition
+	for name, row := range map[string]struct {
+		why           string
+		before, after conditions
+		want          []string
+	}{
+		"accepted":    {"by Git or a person", nil, conditions{accepted}, []string{"Normal ManagedClusterAccepted: one: the cluster is accepted"}},
+		"joined":      {"that it is available then is no news", conditions{accepted}, conditions{accepted, joined, there}, []string{"Normal ManagedClusterJoined: one: the cluster has joined"}},
+		"lost":        {"with the reason", conditions{there}, conditions{lost}, []string{"Warning AvailableUnknown: one: the cluster does not answer: no lease for 5m"}},
+		"still lost":  {"a new message is no news", conditions{lost}, conditions{is(lost.Type, "Unknown", "no lease for 6m")}, nil},
+		"back":        {"nobody has to look any more", conditions{lost}, conditions{there}, []string{"Normal ManagedClusterAvailable: one: the cluster answers again"}},
+		"not healthy": {"its agent answers", conditions{there}, conditions{is(there.Type, "False", "timeout")}, []string{"Warning ManagedClusterUnavailable: one: the API server of the cluster is not healthy: timeout"}},
+		"denied":      {"a person did it", conditions{accepted}, conditions{is(accepted.Type, "False", "HubClusterAdmin denied")}, []string{"Warning ManagedClusterDenied: one: the cluster is denied: HubClusterAdmin denied"}},
+		"others":      {"conditions that addons add", nil, conditions{is("Other", "False", "x")}, nil},
+	} {
+		t.Run(name, func(t *testing.T) { expect(t, row.why, ofCluster("one", row.before, row.after), row.want...) })
+	}
+}
+
+// TestNotesFit: Kubernetes refuses an event whose note has more than 1024 bytes.
+func TestNotesFit(t *testing.T) {
+	for _, note := range []string{strings.Repeat("x", 5000), strings.Repeat("ä", 600), "short"} {
+		if got := cut(note); len(got) > 1024 || len(note) <= maxNote && got != note {
+			t.Errorf("%d bytes became %d", len(note), len(got))
+		}
+	}
+}

@@ -1,0 +1,21 @@
+package renderworker
+
+// Workers are the process ids of the idle workers.
+func (p *Pool) Workers() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var pids []int
+	for _, worker := range p.idle {
+		pids = append(pids, worker.command.Process.Pid)
+	}
+	return pids
+}
+
+// KillIdle ends the idle workers as the kernel would, behind the pool's back.
+func (p *Pool) KillIdle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, worker := range p.idle {
+		_ = worker.command.Process.Kill()
+	}
+}
