@@ -86,6 +86,7 @@ type engine struct {
 	queue   workqueue.TypedRateLimitingInterface[request]
 	watches *watches
 	claims  *claims
+	waves   *waveBoard
 	slots   chan struct{}
 
 	mu     sync.Mutex
@@ -125,7 +126,7 @@ func (a *Agent) engine() (*engine, error) {
 	if a.Hub == nil || a.Spoke == nil || a.ClusterName == "" || a.HubHash == "" {
 		return nil, errors.New("hub, spoke, cluster name and hub hash are needed")
 	}
-	e := &engine{Agent: *a, memory: map[string]*memory{}, waits: map[request]int{}, claims: newClaims()}
+	e := &engine{Agent: *a, memory: map[string]*memory{}, waits: map[request]int{}, claims: newClaims(), waves: newWaveBoard()}
 	e.setDefaults()
 	e.slots = make(chan struct{}, e.Writers)
 	e.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
@@ -252,6 +253,7 @@ func (e *engine) workSeen(before, after any) {
 		work = old
 		worksKnown.Dec()
 		e.wake(e.claims.drop(old.Name))
+		e.wake(e.waves.set(old.Name, nil))
 	case work != nil && old != nil && unchanged(old, work):
 		return
 	case work != nil:
@@ -259,6 +261,7 @@ func (e *engine) workSeen(before, after any) {
 			worksKnown.Inc()
 		}
 		e.wake(e.claims.set(work))
+		e.wake(e.waves.set(work.Name, work))
 	default:
 		return
 	}

@@ -83,7 +83,9 @@ type pass struct {
 	mode    string // what to do about drift
 	resync  bool   // everything is compared again
 	poll    bool   // objects without a watch are read again
-	held    bool   // an object that left the work waits for the work that gains it
+	left    pruned // objects that left the work and are not gone
+	waved   bool   // manifests of the work name waves
+	blocked *blocker
 }
 
 func newPass(e *engine, work *workv1.ManifestWork, record *workv1.AppliedManifestWork, m *memory) *pass {
@@ -111,7 +113,7 @@ func (p *pass) corrects() bool { return p.mode == modeCorrect || p.mode == modeO
 
 // sync observes, reports, records, applies, prunes and reports, in that order.
 func (p *pass) sync(ctx context.Context) (time.Duration, error) {
-	p.targets = targetsOf(p.work, p.mapper)
+	p.targets, p.waved = targetsOf(p.work, p.mapper), hasWaves(p.work)
 	p.memory.keepOnly(p.targets)
 	p.watches.want(p.work.Name, p.targets)
 	p.markChanged()
@@ -126,6 +128,7 @@ func (p *pass) sync(ctx context.Context) (time.Duration, error) {
 		p.at("applied")
 		err = p.settle(ctx)
 	}
+	p.reportWaves()
 	again, perr := p.publish(ctx)
 	return p.next(again), errors.Join(err, perr)
 }
@@ -169,7 +172,8 @@ func (p *pass) settle(ctx context.Context) error {
 	var err error
 	if len(rest) > 0 && p.absenceProven() {
 		if err = p.orphanObjects(ctx, p.work, p.record, rest); err == nil {
-			rest, p.held, err = p.prune(ctx, p.record, rest)
+			p.left = p.prune(ctx, p.record, rest)
+			rest, err = p.left.rest, p.left.err
 		}
 	}
 	return errors.Join(err, p.recordApplied(ctx, rest))
@@ -312,8 +316,13 @@ func (p *pass) next(status time.Duration) time.Duration {
 	if status > 0 {
 		sooner(p.now.Add(status))
 	}
-	if p.held {
+	if p.left.waits || p.blocked != nil {
 		sooner(p.now.Add(time.Second))
+	}
+	if len(p.left.rest) > 0 {
+		sooner(p.now.Add(p.patience(request{name: p.work.Name})))
+	} else {
+		p.noPatience(request{name: p.work.Name})
 	}
 	return max(time.Until(next), time.Millisecond)
 }
