@@ -140,3 +140,6 @@ type Decision struct {
 	// Unreachable is true when the one thing against the cluster is its unreachable or unavailable taint.
 	Unreachable bool `json:"unreachable,omitempty"`
 }
+
+// Outranked is true for a cluster that could have been chosen: the scheduler preferred others.
+func (d Decision) Outranked() bool { return !d.Chosen && (d.Step == "Scores" || d.Step == "Spread") }
