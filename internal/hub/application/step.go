@@ -39,6 +39,7 @@ type report struct {
 	step       rollout.Step
 	removals   []musterv1alpha1.Removal // that count, those of this step included
 	refused    works.Refused
+	idle       bool // the step before had nothing to do
 	staleCache bool // the status could not be written, so that nothing was removed
 }
 
@@ -147,16 +148,21 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	in := &out.input
 	in.Now, in.ApprovedPlan = r.Now(), app.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
 	in.Removals, in.GuardHolds = out.renames.RecentRemovals(app, out.former), app.Status.Held != nil
+	in.Settled = int(app.Status.SettledClusters)
 	var changes work.Changes
 	for _, cluster := range slices.Sorted(maps.Keys(out.pending)) {
 		changes = append(changes, out.pending[cluster]...)
 	}
-	if len(changes) > 0 {
-		in.Live = r.live(out)
+	out.staleCache = false
+	if len(changes) == 0 && out.idle {
+		out.step = out.step.Idle(*in) // a report costs no look at all clusters
+		out.removals = out.step.Counted
+		return nil
 	}
-	out.step, out.staleCache = rollout.Next(changes, *in), false
+	in.Live = r.live(out)
+	out.step = rollout.Next(changes, *in)
 	in.Live = nil
-	out.removals = out.step.Counted
+	out.idle, out.removals = len(changes) == 0, out.step.Counted
 	writer := works.Writer{Client: r.Client, Reader: r.Reader, Concurrency: r.Writers}
 	var err error
 	out.refused, err = writer.Write(ctx, out.step.Now, func(ctx context.Context) (bool, error) { return r.recordBeforeLoss(ctx, app, out) })
