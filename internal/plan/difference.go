@@ -65,12 +65,12 @@ func (s Summary) Deletions() bool {
 // Edit is what becomes of a definition or an object.
 type Edit string
 
-// The edits. Moved is an object that changes its work and nothing else, or that goes to another application.
+// The edits. HandedOver is an object that changes its work and nothing else, or that goes to another application.
 const (
-	Added   Edit = "Added"
-	Changed Edit = "Changed"
-	Removed Edit = "Removed"
-	Moved   Edit = "Moved"
+	Added      Edit = "Added"
+	Changed    Edit = "Changed"
+	Removed    Edit = "Removed"
+	HandedOver Edit = "HandedOver"
 )
 
 // DefinitionDifference is one definition that is added, changed or removed.
@@ -108,12 +108,12 @@ type ClusterGroup struct {
 // ApplicationDifference is an application that changes on some cluster, or whose policies change.
 type ApplicationDifference struct {
 	Application string `json:"application"` // namespace/name
-	// MovedFrom is the namespace/name that the application had in the base, when the head renames it: its objects move to the
+	// RenamedFrom is the namespace/name that the application had in the base, when the head renames it: its objects move to the
 	// works of the new name, which is told of none of them.
-	MovedFrom string `json:"movedFrom,omitempty"`
-	Edit      Edit   `json:"edit"`
-	File      string `json:"file,omitempty"`
-	Line      int    `json:"line,omitempty"`
+	RenamedFrom string `json:"renamedFrom,omitempty"`
+	Edit        Edit   `json:"edit"`
+	File        string `json:"file,omitempty"`
+	Line        int    `json:"line,omitempty"`
 	// Before and After count clusters, those that could not be planned included.
 	Before int `json:"before"`
 	After  int `json:"after"`
@@ -147,8 +147,8 @@ type ObjectChange struct {
 	Edit   Edit            `json:"edit"`
 	// Stays is true for a removed object that is left on the clusters.
 	Stays bool `json:"stays,omitempty"`
-	// MovesTo is the application, namespace/name, that the object goes to when it leaves this one.
-	MovesTo string `json:"movesTo,omitempty"`
+	// GainedBy is the application, namespace/name, that the object goes to when it leaves this one.
+	GainedBy string `json:"gainedBy,omitempty"`
 	// From and To are works, when the object goes from one to another.
 	From   string        `json:"from,omitempty"`
 	To     string        `json:"to,omitempty"`

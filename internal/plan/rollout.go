@@ -39,6 +39,7 @@ func (a *Application) ReviewInput(w *fleet.World) rollout.Input {
 	in.Now = w.Time
 	if onHub := a.onHub(w); onHub != nil {
 		in.ApprovedPlan = onHub.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
+		in.Settled = int(onHub.Status.SettledClusters)
 		in.Removals, in.GuardHolds = onHub.Status.RecentRemovals, onHub.Status.Held != nil
 		if r := onHub.Status.Rollout; r != nil {
 			in.RolloutStarted = r.StartedAt.Time

@@ -38,6 +38,8 @@ const maxItems = 20
 //
 // Protected kinds: the loss of one is held always.
 //
+// A cluster that a swap replaces is not lost, see swap.
+//
 // Not guarded: what leaves slowly, no more than MaxClusterPercent in any Window. A cluster that is detached. An owner that is
 // deleted: who deleted it decided, and a repository that drops it is guarded where its definitions are pruned.
 type guard struct {
@@ -63,7 +65,7 @@ type guard struct {
 // lossGuard is the guard of this step. Only changes that lose something need it: it looks at every live work.
 func (d *decider) lossGuard() *guard {
 	if d.loss == nil {
-		d.loss = &guard{off: d.in.MaxClusterPercent >= 100, approved: d.isApproved()}
+		d.loss = &guard{off: d.in.MaxClusterPercent >= 100, approved: d.in.isApproved()}
 		d.countClusters(d.loss)
 		d.countObjects(d.loss)
 	}
@@ -71,8 +73,8 @@ func (d *decider) lossGuard() *guard {
 }
 
 // isApproved is true when a person has approved the plan.
-func (d *decider) isApproved() bool {
-	return d.in.PlanDigest != "" && d.in.ApprovedPlan == d.in.PlanDigest
+func (in Input) isApproved() bool {
+	return in.PlanDigest != "" && in.ApprovedPlan == in.PlanDigest
 }
 
 func (d *decider) countClusters(g *guard) {
@@ -94,7 +96,7 @@ func (d *decider) countClusters(g *guard) {
 		leaves[c.Cluster] = leaves[c.Cluster] || c.Action == work.Delete && d.onlyGuardHolds(c) && !d.handsAllOver(c)
 	}
 	for name, leaves := range leaves {
-		if leaves && !d.wantedOn[name] {
+		if leaves && !d.wantedOn[name] && !d.isReplaced(name) {
 			g.lost[name] = true
 		} else {
 			delete(g.left, name)
@@ -176,7 +178,7 @@ func (d *decider) noteLostObjects() {
 		}
 		arriving := arrivals(changes)
 		for _, c := range changes {
-			if !d.onlyGuardHolds(c) || c.Action == work.Delete && c.Live.Orphan {
+			if !d.onlyGuardHolds(c) || c.Action == work.Delete && (c.Live.Orphan || d.isReplaced(c.Cluster)) {
 				continue
 			}
 			for _, key := range c.dropped {

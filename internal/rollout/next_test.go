@@ -574,3 +574,27 @@ func TestNextLook(t *testing.T) {
 		})
 	}
 }
+
+// TestIdle: a step that follows one with nothing to do is the one that Next would decide.
+func TestIdle(t *testing.T) {
+	now := time.Date(2026, 8, 2, 9, 0, 0, 0, time.UTC)
+	in := Input{Owner: web, Now: now, Live: clusters(3), Complete: true, MaxClusterPercent: 10, PlanDigest: "plan", Settled: 7,
+		Decisions: map[string]fleet.Decision{"edge-000": {Cluster: "edge-000"}, "edge-001": {Cluster: "edge-001", Chosen: true}},
+		Removals:  []musterv1alpha1.Removal{{At: metav1.NewTime(now.Add(-time.Hour)), Clusters: []string{"gone"}}}}
+	first := Next(nil, in)
+	for name, change := range map[string]func(*Input){
+		"the same":    func(*Input) {},
+		"later":       func(in *Input) { in.Now = now.Add(time.Hour) },
+		"a day later": func(in *Input) { in.Now = now.Add(Window) },
+		"approved":    func(in *Input) { in.ApprovedPlan = "plan" },
+		"on record now": func(in *Input) {
+			in.Removals = append(slices.Clone(in.Removals), musterv1alpha1.Removal{At: metav1.NewTime(now)})
+		},
+	} {
+		in := in
+		change(&in)
+		if diff := cmp.Diff(Next(nil, in), first.Idle(in)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

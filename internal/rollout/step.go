@@ -29,6 +29,8 @@ type Input struct {
 	Emptied map[string]bool
 	// Decisions of the placement by cluster, as far as there are any.
 	Decisions map[string]fleet.Decision
+	// Settled is how many clusters the placement had when the owner was last settled on all of them; zero when that is not known.
+	Settled int
 	// OtherHolders are live works of other owners that hold objects which this one gives up.
 	OtherHolders []fleet.LiveWork
 	// WantedBy are, by cluster, objects that this owner gives up and the owner that wants them, or UnknownOwner.
@@ -76,6 +78,10 @@ type Step struct {
 	Removal *musterv1alpha1.Removal
 	// Rollout says how far the rollout is; nil without a strategy.
 	Rollout *Rollout
+	// Swapped are the clusters that the scheduler has replaced and that the owner is still on, sorted.
+	Swapped []string
+	// Settled is how many clusters the owner is settled on now.
+	Settled int
 	// NextLook is when time alone may change the step; zero when only a change of something else does.
 	NextLook time.Time
 }
@@ -98,6 +104,7 @@ const (
 	ClusterUnreachable HeldReason = "ClusterUnreachable" // the cluster cannot hear it, or was dropped only because of that
 	ApprovalNeeded     HeldReason = "ApprovalNeeded"     // the deletion guard
 	HandoverPending    HeldReason = "HandoverPending"    // another work is to have an object and does not have it yet
+	ReplacementPending HeldReason = "ReplacementPending" // the scheduler chose another cluster, on which the owner is not healthy yet
 	WorkDeleting       HeldReason = "WorkDeleting"       // the work of the same name is still being deleted
 	WorkForeign        HeldReason = "WorkForeign"        // a work that is not ours has the name
 	RolloutPending     HeldReason = "RolloutPending"     // other clusters come first
@@ -116,12 +123,13 @@ type objection struct {
 // limited by the strategy, which looks at all clusters together.
 func (d *decider) checks() []func(*change) objection {
 	return []func(*change) objection{
-		d.ownName,       // a work that is not ours is never overwritten
-		d.nameFree,      // a name is free when the work that had it is gone
-		d.absenceProven, // what a plan could not see is not gone
-		d.reachable,     // unreachable is not deselected
-		d.approved,      // the deletion guard
-		d.handedOver,    // gains before losses
+		d.ownName,            // a work that is not ours is never overwritten
+		d.nameFree,           // a name is free when the work that had it is gone
+		d.absenceProven,      // what a plan could not see is not gone
+		d.reachable,          // unreachable is not deselected
+		d.replacementHealthy, // a swap surges first
+		d.approved,           // the deletion guard
+		d.handedOver,         // gains before losses
 	}
 }
 
@@ -129,7 +137,7 @@ func (d *decider) checks() []func(*change) objection {
 // first of which is an Orphan.
 func Next(changes work.Changes, in Input) Step {
 	d := deciderOf(changes, in)
-	step := Step{Approved: d.isApproved(), Counted: in.countedRemovals()}
+	step := Step{Approved: in.isApproved(), Counted: in.countedRemovals()}
 	var now []change
 	for i := range d.changes {
 		c := &d.changes[i]
@@ -157,6 +165,10 @@ func Next(changes work.Changes, in Input) Step {
 	}
 	step.Guard = d.guardHold()
 	step.Removal = d.removal(now)
+	step.Settled = d.settled(&step)
+	if d.exchange != nil {
+		step.Swapped = d.exchange.replaced
+	}
 	step.lookAt(step.nextExpiry())
 	slices.SortStableFunc(step.Held, func(a, b Held) int {
 		return cmp.Or(cmp.Compare(a.Change.Cluster, b.Change.Cluster), cmp.Compare(a.Change.Name, b.Change.Name))
@@ -172,6 +184,14 @@ func (s *Step) lookAt(t time.Time) {
 	if !t.IsZero() && (s.NextLook.IsZero() || t.Before(s.NextLook)) {
 		s.NextLook = t
 	}
+}
+
+// Idle is the next step after one that had nothing to do, when there is nothing to do again: only the time has changed, and
+// what is on record.
+func (s Step) Idle(in Input) Step {
+	s.Approved, s.Counted = in.isApproved(), in.countedRemovals()
+	s.NextLook = s.nextExpiry()
+	return s
 }
 
 // change is a work.Change with the objects that it is about.
@@ -209,6 +229,7 @@ type decider struct {
 	wantedOn map[string]bool
 	holders  holders
 	loss     *guard // made for the first change that loses something
+	exchange *swap  // the same
 }
 
 func deciderOf(changes work.Changes, in Input) *decider {

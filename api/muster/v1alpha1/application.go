@@ -263,6 +263,10 @@ type ApplicationStatus struct {
 	// RecentRemovals are what the application has lost within a day and without an approval: it counts against its deletion guard.
 	// +optional
 	RecentRemovals []Removal `json:"recentRemovals,omitempty"`
+	// SettledClusters is how many clusters the placement had when the application was last on all of them. Clusters that the scheduler
+	// exchanges are not lost as long as it has so many.
+	// +optional
+	SettledClusters int32 `json:"settledClusters,omitempty"`
 	// Conditions: Planned, Applied, Healthy, InSync; Ready is derived from them. True is good.
 	// +optional
 	// +listType=map
@@ -306,7 +310,8 @@ type RolloutStatus struct {
 type Removal struct {
 	At metav1.Time `json:"at"`
 	// Clusters that it has left.
-	Clusters []string `json:"clusters"`
+	// +optional
+	Clusters []string `json:"clusters,omitempty"`
 	// Objects that it has lost while it stayed on its clusters, as Kind namespace/name.
 	// +optional
 	Objects []string `json:"objects,omitempty"`

@@ -35,6 +35,7 @@ const (
 	ReasonOffline        = "Offline"        // all that is missing are clusters that do not answer
 	ReasonKept           = "Kept"           // the placement dropped the cluster only because it does not answer: its works stay
 	ReasonHeld           = "Held"           // deletions wait for an approval
+	ReasonSwapped        = "Swapped"        // of a cluster: the scheduler has chosen another one in its place
 	ReasonDrifted        = "Drifted"        // a field is not what was applied
 	ReasonFailed         = "Failed"         // the hub failed; it is retried
 	ReasonNoClusters     = "NoClusters"     // the placement chose none
@@ -77,6 +78,7 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		status.Held = heldOf(out)
 		status.Rollout = rolloutOf(out)
 		status.RecentRemovals = out.removals
+		status.SettledClusters = int32(out.step.Settled)
 		if out.step.Approved {
 			status.RecentRemovals = nil
 		}
@@ -143,9 +145,14 @@ func rowsOn(out *report, cluster string, live []fleet.LiveWork) []row {
 		return nil
 	}
 	r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: cluster, State: StatePending, Reason: ReasonRemoving, ActionRequiredBy: string(fleet.Controller)}}
-	if held != nil {
+	switch {
+	case held != nil && held.Reason == rollout.ReplacementPending:
+		r.Reason, r.Message = string(held.Reason), held.Message
+	case held != nil:
 		r.State, r.Reason, r.Message = StateHeld, string(held.Reason), held.Message
 		r.ActionRequiredBy = string(fleet.User)
+	case slices.Contains(out.step.Swapped, cluster):
+		r.Reason, r.Message = ReasonSwapped, "swapped: the placement chose another cluster in its place, on which the application is healthy"
 	}
 	r.offline = out.offline[cluster]
 	return []row{r}

@@ -40,6 +40,7 @@ type report struct {
 	step       rollout.Step
 	removals   []musterv1alpha1.Removal // that count, those of this step included
 	refused    works.Refused
+	idle       bool // the step before had nothing to do
 	staleCache bool // the status could not be written, so that nothing was removed
 }
 
@@ -152,16 +153,21 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	if app.Status.Rollout != nil {
 		in.RolloutStarted = app.Status.Rollout.StartedAt.Time
 	}
+	in.Settled = int(app.Status.SettledClusters)
 	var changes work.Changes
 	for _, cluster := range slices.Sorted(maps.Keys(out.pending)) {
 		changes = append(changes, out.pending[cluster]...)
 	}
-	if len(changes) > 0 || !in.RolloutStarted.IsZero() {
-		in.Live = r.live(out)
+	out.staleCache = false
+	if len(changes) == 0 && out.idle {
+		out.step = out.step.Idle(*in) // a report costs no look at all clusters
+		out.removals = out.step.Counted
+		return nil
 	}
-	out.step, out.staleCache = rollout.Next(changes, *in), false
+	in.Live = r.live(out)
+	out.step = rollout.Next(changes, *in)
 	in.Live = nil
-	out.removals = out.step.Counted
+	out.idle, out.removals = len(changes) == 0 && !out.rolling(), out.step.Counted
 	if recorded, err := r.recordBeforeRollout(ctx, app, out); err != nil || !recorded {
 		return err
 	}
@@ -177,10 +183,13 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	return err
 }
 
+// rolling is true while a rollout goes on: what clusters report may let the next ones change.
+func (o *report) rolling() bool { return o.step.Rollout != nil && !o.step.Rollout.Started.IsZero() }
+
 // recordBeforeRollout records in the status that a rollout begins, so that a hub that starts over tells the clusters of this
 // rollout from those that changed earlier. It is false when the cache is stale: nothing is written then.
 func (r *Applications) recordBeforeRollout(ctx context.Context, app *musterv1alpha1.Application, out *report) (bool, error) {
-	if out.step.Rollout == nil || out.step.Rollout.Started.IsZero() || app.Status.Rollout != nil {
+	if !out.rolling() || app.Status.Rollout != nil {
 		return true, nil
 	}
 	return r.record(ctx, app, out, func(status *musterv1alpha1.ApplicationStatus) { status.Rollout = rolloutOf(out) })
