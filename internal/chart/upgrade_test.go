@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
@@ -80,6 +82,70 @@ func TestUpgradeOverTheLastRelease(t *testing.T) {
 		}
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(after.Object, typeOf(t, after.GetKind()), true); err != nil {
 			t.Errorf("%s is not read: %v", key, err)
+		}
+	}
+}
+
+// TestWhatIsThereAlready: what a cluster has that is in the way of a release is named, with the next step.
+func TestWhatIsThereAlready(t *testing.T) {
+	cp := test.ControlPlane(t, controlplane.Options{Name: "there"})
+	kinds, err := chart.Render(release(t, charts.Hub, "minimal"), chart.Facts{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := dynamic.NewForConfig(cp.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	definitions := all.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	i := slices.IndexFunc(kinds.Objects, func(o *unstructured.Unstructured) bool {
+		return o.GetName() == "managedclustersets.cluster.open-cluster-management.io"
+	})
+	newer := kinds.Objects[i].DeepCopy()
+	versions, _, _ := unstructured.NestedSlice(newer.Object, "spec", "versions")
+	if err := unstructured.SetNestedField(versions[0].(map[string]any), map[string]any{"type": "string"},
+		"schema", "openAPIV3Schema", "properties", "spec", "properties", "fromTheFuture"); err != nil {
+		t.Fatal(err)
+	}
+	if err := unstructured.SetNestedSlice(newer.Object, versions, "spec", "versions"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := definitions.Create(t.Context(), newer, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	says(t, "newer kinds of OCM", install.MayReplaceKinds(t.Context(), cp.Config()),
+		"managedclustersets.cluster.open-cluster-management.io has v1beta2 .spec.fromTheFuture", "crds.install=false")
+	says(t, "hub --install over them", install.Hub(t.Context(), cp.Config()), "fromTheFuture")
+
+	with := func(r chart.Release, values map[string]any) error {
+		for key, value := range values {
+			r.Values[key] = value
+		}
+		_, err := chart.Install(t.Context(), cp.Config(), r, func(string) {})
+		return err
+	}
+	hub := func() chart.Release { return release(t, charts.Hub, "minimal") }
+	says(t, "no default storage class", with(hub(), map[string]any{"state": map[string]any{"type": "Ephemeral"}}), "no default storage class", "state.type to EmptyDir")
+	says(t, "a storage class that is not there", with(hub(), map[string]any{"state": map[string]any{"type": "Ephemeral", "storageClassName": "fast"}}),
+		"storage class fast is not in this cluster", "kubectl get storageclass")
+	says(t, "a Secret that is not there", with(release(t, charts.Klusterlet, "minimal"), nil), "Secret muster-agent/bootstrap-hub-kubeconfig with key kubeconfig is not in this cluster")
+	if err := with(hub(), nil); err != nil {
+		t.Fatal(err)
+	}
+	second := hub()
+	second.Name = "other"
+	says(t, "a second release", with(second, nil), "release muster-hub has a hub in this cluster already", "helm upgrade muster-hub")
+}
+
+func says(t *testing.T, what string, err error, parts ...string) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("%s: no error", what)
+		return
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%s: the error does not say %q: %v", what, part, err)
 		}
 	}
 }
