@@ -91,6 +91,9 @@ const (
 	// applied and ready, False names the object that the next wave waits for.
 	ConditionWaves = "WavesReady"
 
+	// ConditionHeld is the condition type that our agent adds to a work that somebody holds on the cluster: while it is True, nothing of
+	// the work is applied or deleted, and the message says until when.
+	ConditionHeld = "Held"
 	// ConditionPruned is the condition type that our agent adds to a work while objects that left it are not gone: it is False, and
 	// names them with what keeps them.
 	ConditionPruned = "Pruned"
