@@ -41,7 +41,7 @@ func (d *Deliveries) Read(ctx context.Context, repo *musterv1alpha1.FleetReposit
 	if known := d.known(repo, revision); known != nil {
 		return known, nil
 	}
-	fetched, err := d.Store.Opened(repo.Spec.URL, string(repo.UID), revision)
+	fetched, err := d.Store.HasFetched(repo.Spec.URL, string(repo.UID), revision)
 	if err != nil {
 		return nil, fmt.Errorf("open %s at %s: %w", key, fleet.ShortRevision(revision), err)
 	}

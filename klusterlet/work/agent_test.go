@@ -73,9 +73,13 @@ func clientOf(t testing.TB, config *rest.Config) client.Client {
 	return c
 }
 
-// newSite has the hub as its own cluster unless another one is given. No agent runs yet.
+// newSite has the hub as its own cluster unless another one is given. No agent runs yet. The test runs in parallel with others,
+// which share the control planes: its namespaces are its own, and its cluster-scoped objects have names of their own.
 func newSite(t testing.TB, cluster ...*controlplane.ControlPlane) *site {
 	t.Helper()
+	if single, ok := t.(*testing.T); ok {
+		single.Parallel()
+	}
 	hub := test.Hub(t)
 	spoke := hub
 	if len(cluster) > 0 {
