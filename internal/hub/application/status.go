@@ -251,6 +251,11 @@ func (r *row) note(lw fleet.LiveWork) {
 			r.Reason, r.Message = p.State, p.Object.String()+": "+p.Message
 		}
 	}
+	for _, wait := range lw.Status.Waits {
+		if r.Message == "" {
+			r.Reason, r.Message = wait.Reason, wait.Message
+		}
+	}
 }
 
 // settle gives the row its one state: the worst that is true of it.
