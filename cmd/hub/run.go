@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -125,6 +126,7 @@ type parts struct {
 	planner      *plan.Planner
 	repositories *fleetrepository.Repositories
 	presence     *hub.Presence
+	precedence   *hub.Precedence
 	works        *hub.Works
 	events       events.EventRecorder
 }
@@ -141,7 +143,7 @@ func (p *parts) index() (*hub.Works, error) {
 // controllers are all there are, by the name that --controllers knows them by.
 var controllers = map[string]func(*parts) error{
 	"cluster": func(p *parts) error {
-		options := cluster.Options{Events: p.events, Presence: p.presence, MassSilence: &p.MassSilence}
+		options := cluster.Options{Events: p.events, Presence: p.presence, MassSilence: &p.MassSilence, Precedence: p.precedence}
 		return errors.Join(cluster.Setup(p.mgr, options), event.OfClusters(p.mgr, p.events))
 	},
 	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
@@ -202,6 +204,8 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
+	precedence := &hub.Precedence{}
+	config.Wrap(precedence.Wrap)
 	mgr, err := newManager(config, o, selected)
 	if err != nil {
 		return err
@@ -213,6 +217,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	p.precedence = precedence
 	for _, name := range selected {
 		if err := controllers[name](p); err != nil {
 			return fmt.Errorf("set up controller %s: %w", name, err)
@@ -278,6 +283,7 @@ func newManager(cfg *rest.Config, o Options, selected []string) (ctrl.Manager, e
 		LeaderElectionNamespace:       cluster.SystemNamespace,
 		LeaderElectionReleaseOnCancel: true,
 		Controller:                    config.Controller{SkipNameValidation: &o.SeveralHubs},
+		Cache:                         cache.Options{DefaultTransform: hub.Trim},
 		// Secrets are read when they are needed and never kept. Works are read from their index.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &workv1.ManifestWork{}}}},
 	})

@@ -284,6 +284,7 @@ func TestProgress(t *testing.T) {
 	hand.Annotations = nil
 	chosen := clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "web"}}
 	chosen.Status.NumberOfSelectedClusters = 3
+	gone := &musterv1alpha1.Held{Deletions: 1, Items: []string{"application retail/web, on 1 clusters"}, Message: "1 application left the repository and runs on clusters: muster approve --plan 0123456"}
 	later := func(string) (bool, bool) { return true, true }
 	elsewhere := func(string) (bool, bool) { return false, true }
 	type apps = []musterv1alpha1.Application
@@ -294,6 +295,7 @@ func TestProgress(t *testing.T) {
 		fetched  string // "" when it is what is delivered
 		apps     apps
 		faults   []musterv1alpha1.Fault // of the repository
+		removal  *musterv1alpha1.Held   // of the repository
 		asked    asked
 		missing  string // "" when it is there
 		blocked  bool
@@ -329,6 +331,11 @@ func TestProgress(t *testing.T) {
 		"a later one is broken":   {why: "that is another commit", at: "abc123", fetched: "def456", apps: apps{done}, faults: faults{typo}, text: "healthy on 2 of 2"},
 		"more than are listed":    {why: "one of them may be an application that is not there", at: "abc123", apps: apps{cart}, faults: slices.Repeat(faults{oneCluster}, 20), missing: "4 faults more", unproven: true},
 		"nothing readable":        {why: "only another commit is ever delivered", at: "fff", fetched: "abc123", apps: apps{done}, faults: faults{malformed}, missing: "applications/web.yaml:3: did not find", blocked: true},
+		"removal held":            {why: "the commit does not define it, and a person decides", at: "abc123", apps: apps{app("web", "fff", musterv1alpha1.Summary{Clusters: 1, Healthy: 1}), cart}, removal: gone, missing: "retail/web: 1 application left", blocked: true},
+		"removal asked for":       {why: "it is the one that is held", at: "abc123", apps: apps{app("web", "fff", musterv1alpha1.Summary{Clusters: 1, Healthy: 1}), cart}, removal: gone, asked: asked{application: "retail/web"}, missing: "muster approve --plan 0123456", blocked: true},
+		"removal of another":      {why: "the commit runs, as far as was asked", at: "abc123", apps: apps{app("web", "fff", musterv1alpha1.Summary{Clusters: 1, Healthy: 1}), cart}, removal: gone, asked: asked{application: "retail/cart"}, text: "healthy on 1 of 1"},
+		"removals not listed":     {why: "the status names some", at: "abc123", apps: apps{app("web", "fff", musterv1alpha1.Summary{Clusters: 1, Healthy: 1}), cart}, removal: &musterv1alpha1.Held{Deletions: 2, Items: []string{"application retail/webs, on 1 clusters"}, Message: "2 left: muster approve"}, missing: "retail/web: 2 left", blocked: true},
+		"new and on its way":      {why: "the push came a moment ago", at: "fff", apps: apps{done}, asked: asked{application: "retail/new"}, missing: "muster-system/fleet is at fff"},
 		"none":                    {why: "a repository may define clusters only", at: "abc123", text: "defines no application"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -338,6 +345,7 @@ func TestProgress(t *testing.T) {
 			}
 			row.asked.revision = "abc1"
 			r := &f.repositories[0]
+			r.Status.Held = row.removal
 			r.Status.Faults, r.Status.FetchedRevision = row.faults, firstOf(row.fetched, row.at)
 			r.Status.FaultCount = 24
 			for _, x := range row.faults {
@@ -348,6 +356,9 @@ func TestProgress(t *testing.T) {
 			p := progressOf(f, row.asked)
 			if p.Done != (row.missing == "") || !strings.Contains(strings.Join(p.lacks(), ";"), row.missing) || (len(p.Blocked) > 0) != row.blocked || (len(p.Unproven) > 0) != row.unproven {
 				t.Errorf("%s: done %v, missing %q, blocked %q, unproven %q", row.why, p.Done, p.Missing, p.Blocked, p.Unproven)
+			}
+			if p.undefined != (name == "asked for and not there") {
+				t.Errorf("%s: undefined %v", row.why, p.undefined)
 			}
 			if slices.Sort(p.Missing); len(slices.Compact(slices.Clone(p.Missing))) != len(p.Missing) {
 				t.Errorf("%s: said twice: %q", row.why, p.Missing)

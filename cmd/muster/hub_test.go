@@ -443,4 +443,5 @@ func TestWaitEndsEarly(t *testing.T) {
 	expect(t, errs.String(), "two would go")
 	expect(t, h.muster(t, 1, "wait", "--revision", "abc123", "--timeout", "1ms"), "muster approve --plan 0123456")
 	expect(t, h.muster(t, 2, "wait", "--revision", "abc123", "--application", "early/wep"), "did you mean early/web?")
+	expect(t, h.muster(t, 1, "wait", "--revision", "fff999", "--application", "early/new", "--timeout", "1ms"), "fff999 is not everywhere", "early/fleet is at abc123")
 }

@@ -37,8 +37,10 @@ type progress struct {
 	// Offline are clusters that are not waited for, a line for each application.
 	Offline []string      `json:"offline"`
 	Took    time.Duration `json:"tookNanoseconds"`
-	// sure: one of the blocked is so for certain. Others are what clusters refuse, which they may take after all.
+	// sure: one of the blocked is so for certain. Others are what clusters refuse, which they may accept later.
 	sure bool
+	// undefined: the revision is delivered, and neither defines the application nor says why it cannot.
+	undefined bool
 }
 
 // asked is what is waited for.
@@ -120,11 +122,6 @@ const (
 
 // wait ends when the revision is there, when the time is up, or when a person has been needed for longer than patience.
 func (c *cli) wait(ctx context.Context, hub client.Client, a asked, timeout, patience time.Duration) error {
-	if a.application != "" {
-		if err := expected(ctx, hub, a.application, c.now()); err != nil {
-			return err
-		}
-	}
 	start := c.now()
 	free := start // when nobody was needed last
 	last := ""
@@ -135,6 +132,12 @@ func (c *cli) wait(ctx context.Context, hub client.Client, a asked, timeout, pat
 		}
 		p := progressOf(facts, a)
 		p.Took = c.now().Sub(start).Round(time.Millisecond)
+		if p.undefined {
+			// The facts were read one after the other: the application may have come in between.
+			if _, err := getApplication(ctx, hub, a.application); err != nil {
+				return err
+			}
+		}
 		if p.Done {
 			return c.print(p, func(out *printer) { printProgress(out, p) })
 		}
@@ -156,25 +159,6 @@ func (c *cli) wait(ctx context.Context, hub client.Client, a asked, timeout, pat
 			return c.missed(p, "interrupted; ")
 		}
 	}
-}
-
-// expected: the application is on the hub, or a repository says why it is not.
-func expected(ctx context.Context, hub client.Client, application string, now time.Time) error {
-	_, unknown := getApplication(ctx, hub, application)
-	if unknown == nil {
-		return nil
-	}
-	facts, err := gather(ctx, hub, now)
-	if err != nil {
-		return err
-	}
-	for i := range facts.repositories {
-		about := func(s shortcoming) bool { return s.about(application) }
-		if slices.ContainsFunc(shortcomings(&facts.repositories[i]), about) {
-			return nil
-		}
-	}
-	return unknown
 }
 
 // missed ends a wait in vain: programs get what is missing as they get what is there, people as a message.
@@ -237,11 +221,15 @@ func progressOf(f hubFacts, a asked) progress {
 		}
 		applications++
 		l := lacking(app, at, chosenBy(f.placements, app), away).because(app, faults)
+		if held := heldRemoval(f.repositories, app, at); held != "" {
+			l = lack{blocked, held}
+		}
 		p.add(app, l, away)
 	}
 	p.fallShort(faults, a, onHub)
-	if a.application != "" && applications == 0 && len(p.lacks()) == 0 {
-		p.Missing = append(p.Missing, a.application+": is not on the hub")
+	explained := slices.ContainsFunc(faults, func(f shortcoming) bool { return f.about(a.application) })
+	if a.application != "" && applications == 0 && !explained {
+		p.Missing, p.undefined = append(p.Missing, a.application+": is not on the hub"), true
 	}
 	if applications > 0 && p.Clusters == 0 && len(p.lacks()) == 0 {
 		p.Unproven = append(p.Unproven, "no placement chose a cluster, so that nothing runs it"+joiningNote(f.clusters))
@@ -411,6 +399,26 @@ func lacking(a *musterv1alpha1.Application, revision string, chosen int, away ma
 		return lack{pending, fmt.Sprintf("healthy on %d of %s", s.Healthy, count(int(s.Clusters), "cluster"))}
 	}
 	return lack{}
+}
+
+// heldRemoval says what a person has to do when the revision does not define the application and its repository holds it. The
+// status names some of those that are held.
+func heldRemoval(repositories []musterv1alpha1.FleetRepository, a *musterv1alpha1.Application, revision string) string {
+	for i := range repositories {
+		r := &repositories[i]
+		if r.Namespace+"/"+r.Name != a.Annotations[musterv1alpha1.RepositoryAnnotation] || r.Status.Held == nil || r.Status.Revision != revision {
+			continue
+		}
+		for _, item := range r.Status.Held.Items {
+			if strings.HasPrefix(item, "application "+a.Namespace+"/"+a.Name+",") {
+				return r.Status.Held.Message
+			}
+		}
+		if int(r.Status.Held.Deletions) > len(r.Status.Held.Items) && a.Status.Revision != revision {
+			return r.Status.Held.Message
+		}
+	}
+	return ""
 }
 
 // because is the lack with its cause, where a fault of the repository is why nothing better comes by itself.

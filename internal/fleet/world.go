@@ -35,6 +35,9 @@ type World struct {
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed: tenants' works on it cannot
 	// carry OCM or muster.dev kinds.
 	HubCluster string `json:"hubCluster,omitempty"`
+	// Assumed is what a cluster serves that has not reported it: a version, and kinds where there are some. Nil is
+	// DefaultKubernetesVersion and the built-in kinds.
+	Assumed *musterv1alpha1.APISet `json:"assumed,omitempty"`
 	// FromRepository is true when nothing but the repository was asked: decisions have no history and clusters no claims.
 	FromRepository bool `json:"fromRepository,omitempty"`
 }
@@ -80,6 +83,8 @@ type WorkStatus struct {
 	Since time.Time `json:"since,omitzero"`
 	// Problems are objects that are not applied, not healthy or drifted, worst first, at most ten.
 	Problems []ObjectProblem `json:"problems,omitempty"`
+	// Waits are what the agent waits for, in its words: a hold on the cluster, a wave, objects that do not go.
+	Waits []Wait `json:"waits,omitempty"`
 	// AppliedObjects, by index of Objects, are those the cluster reports as Applied at this generation.
 	AppliedObjects []bool `json:"appliedObjects,omitempty"`
 }
@@ -94,6 +99,12 @@ const (
 	HealthUnknown     Health = "Unknown"
 	HealthHealthy     Health = "Healthy"
 )
+
+// Wait is one thing that an agent waits for with a work.
+type Wait struct {
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
 
 // ObjectProblem is one object that is not as it should be.
 type ObjectProblem struct {
@@ -137,3 +148,6 @@ type Decision struct {
 	// Unreachable is true when the one thing against the cluster is its unreachable or unavailable taint.
 	Unreachable bool `json:"unreachable,omitempty"`
 }
+
+// Outranked is true for a cluster that could have been chosen: the scheduler preferred others.
+func (d Decision) Outranked() bool { return !d.Chosen && (d.Step == "Scores" || d.Step == "Spread") }

@@ -92,12 +92,12 @@ func (y YAML) read() ([]YAML, error) {
 	if documents := y.readJSON(); documents != nil {
 		return documents, nil
 	}
-	if err := DocumentFits([]byte(y.text)); err != nil {
+	if err := fits([]byte(y.text)); err != nil {
 		return nil, &YAMLError{Line: y.Line, Message: err.Error(), Err: err}
 	}
 	var err error
 	if y.JSON, err = yaml.YAMLToJSON([]byte(y.text)); err == nil {
-		err = y.alone()
+		err = y.onlyDocument()
 	}
 	if err != nil {
 		// The parser that keeps nodes knows better where an error is, but for the first line.
@@ -144,9 +144,9 @@ func (y YAML) failed(first int, err error) error {
 	return e
 }
 
-// alone finds what stands behind the document: the parser reads the first one and ignores the rest. Behind a map or a list in
+// onlyDocument finds what stands behind the document: the parser reads the first one and ignores the rest. Behind a map or a list in
 // lines of its own nothing can stand that is not a part of it.
-func (y YAML) alone() error {
+func (y YAML) onlyDocument() error {
 	if first := strings.TrimLeft(y.text, " \t"); strings.IndexByte("{[\"'&!*|>", first[0]) < 0 {
 		return nil
 	}

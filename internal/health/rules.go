@@ -63,8 +63,11 @@ func rulesOf(clauses []clause) []workv1.ConditionRule {
 // Reports is true for kinds that have something to report.
 func Reports(key fleet.ObjectKey) bool {
 	_, known := clausesByKind[schema.GroupKind{Group: key.Group, Kind: key.Kind}]
-	return known || !builtinGroups[key.Group]
+	return known || !Builtin(key.Group)
 }
+
+// Builtin says that Kubernetes itself serves a group: its objects are no custom resources.
+func Builtin(group string) bool { return builtinGroups[group] }
 
 // builtinGroups are the groups that Kubernetes itself serves. An Ingress, for one, is healthy once it exists: many
 // controllers never fill its status.

@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// WithdrawApproval takes the approval of a plan off an object whose deletions are done. It fails when somebody wrote in
-// between, who may have approved another plan.
+// WithdrawApproval removes the approval of a plan from an object whose deletions are done. It fails when somebody else has
+// written the object since it was read: they may have approved another plan.
 func WithdrawApproval(ctx context.Context, c client.Client, o client.Object) error {
 	patch := fmt.Sprintf(`{"metadata":{"resourceVersion":%q,"annotations":{%q:null}}}`, o.GetResourceVersion(), musterv1alpha1.ApprovedPlanAnnotation)
 	target := o.DeepCopyObject().(client.Object)

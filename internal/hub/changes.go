@@ -159,7 +159,7 @@ func handlerOf(change func(before, after client.Object)) toolscache.ResourceEven
 			change(o.(client.Object), nil)
 		},
 		UpdateFunc: func(before, after any) {
-			if b, a := before.(client.Object), after.(client.Object); b.GetResourceVersion() != a.GetResourceVersion() { // else it is told again
+			if b, a := before.(client.Object), after.(client.Object); b.GetResourceVersion() != a.GetResourceVersion() { // else the informer repeats what is known
 				change(b, a)
 			}
 		},

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Delivery is what a repository says at one commit.
+// Delivery is the content of a repository at one commit.
 type Delivery struct {
 	// URL and Path that it was read from.
 	URL, Path   string
@@ -24,28 +24,28 @@ type Delivery struct {
 	Plan *plan.Plan
 }
 
-// Deliveries gives what repositories say, and remembers of each the commit that is delivered and the one that was read last,
-// which is on its way. Nothing in it is lost with the process: the commit is in the repository's status, its content and that
-// the repository has fetched it in the store.
+// Deliveries reads repositories, and remembers of each repository the commit that is delivered and the commit that was read
+// last, whose delivery is in progress. A restart loses nothing: the status of the repository names the commit, and the store holds its content
+// and the proof that the repository has fetched it.
 type Deliveries struct {
 	Store *source.Store
 
-	mu     sync.Mutex
-	latest map[types.NamespacedName]*Delivery
-	coming map[types.NamespacedName]*Delivery
+	mu        sync.Mutex
+	delivered map[types.NamespacedName]*Delivery
+	read      map[types.NamespacedName]*Delivery // last
 }
 
-// At reads a repository at a commit. No network is used.
-func (d *Deliveries) At(ctx context.Context, repo *musterv1alpha1.FleetRepository, revision string) (*Delivery, error) {
+// Read reads a repository at a commit, without using the network.
+func (d *Deliveries) Read(ctx context.Context, repo *musterv1alpha1.FleetRepository, revision string) (*Delivery, error) {
 	key := client.ObjectKeyFromObject(repo)
 	if known := d.known(repo, revision); known != nil {
 		return known, nil
 	}
-	opened, err := d.Store.Opened(repo.Spec.URL, string(repo.UID), revision)
+	fetched, err := d.Store.HasFetched(repo.Spec.URL, string(repo.UID), revision)
 	if err != nil {
 		return nil, fmt.Errorf("open %s at %s: %w", key, fleet.ShortRevision(revision), err)
 	}
-	if !opened { // the status, which says the revision, is no proof: whoever may write it could name another's commit
+	if !fetched { // the revision in the status proves nothing: a user who may write the status can name any commit
 		return nil, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s has not fetched %s of its repository: what was delivered stays until it has",
 			key, fleet.ShortRevision(revision)))
 	}
@@ -61,19 +61,19 @@ func (d *Deliveries) At(ctx context.Context, repo *musterv1alpha1.FleetRepositor
 	delivery := &Delivery{URL: repo.Spec.URL, Path: repo.Spec.Path, Snapshot: snapshot, Definitions: definitions}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.coming == nil {
-		d.coming = map[types.NamespacedName]*Delivery{}
+	if d.read == nil {
+		d.read = map[types.NamespacedName]*Delivery{}
 	}
-	d.coming[key] = delivery
+	d.read[key] = delivery
 	return delivery, nil
 }
 
-// known is what is remembered of a commit, or nil.
+// known is the remembered delivery of a commit, or nil.
 func (d *Deliveries) known(repo *musterv1alpha1.FleetRepository, revision string) *Delivery {
 	key := client.ObjectKeyFromObject(repo)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, known := range []*Delivery{d.latest[key], d.coming[key]} {
+	for _, known := range []*Delivery{d.delivered[key], d.read[key]} {
 		if known != nil && known.Snapshot.Revision == revision && known.URL == repo.Spec.URL && known.Path == repo.Spec.Path {
 			return known
 		}
@@ -81,26 +81,26 @@ func (d *Deliveries) known(repo *musterv1alpha1.FleetRepository, revision string
 	return nil
 }
 
-// Remember keeps a delivery, so that the next reader of the same commit has it at once.
+// Remember keeps a delivery, so that the next reader of the same commit need not load it.
 func (d *Deliveries) Remember(repo *musterv1alpha1.FleetRepository, delivery *Delivery) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.latest == nil {
-		d.latest = map[types.NamespacedName]*Delivery{}
+	if d.delivered == nil {
+		d.delivered = map[types.NamespacedName]*Delivery{}
 	}
-	d.latest[client.ObjectKeyFromObject(repo)] = delivery
-	delete(d.coming, client.ObjectKeyFromObject(repo))
+	d.delivered[client.ObjectKeyFromObject(repo)] = delivery
+	delete(d.read, client.ObjectKeyFromObject(repo))
 }
 
-// Forget drops a repository that is gone.
+// Forget drops a repository that was deleted.
 func (d *Deliveries) Forget(key types.NamespacedName) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.latest, key)
-	delete(d.coming, key)
+	delete(d.delivered, key)
+	delete(d.read, key)
 }
 
-// RepositoryOf is the repository that an object on the hub says it was applied from.
+// RepositoryOf is the repository that an object on the hub was applied from, by its annotation.
 func RepositoryOf(o client.Object) (types.NamespacedName, bool) {
 	namespace, name, ok := strings.Cut(o.GetAnnotations()[musterv1alpha1.RepositoryAnnotation], "/")
 	return types.NamespacedName{Namespace: namespace, Name: name}, ok

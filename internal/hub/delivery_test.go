@@ -49,12 +49,12 @@ func TestDeliveryIsForWhoFetched(t *testing.T) {
 		t.Fatal(err)
 	}
 	deliveries := &hub.Deliveries{Store: store}
-	delivery, err := deliveries.At(t.Context(), ours, revision)
+	delivery, err := deliveries.Read(t.Context(), ours, revision)
 	if err != nil {
 		t.Fatal(err)
 	}
 	deliveries.Remember(ours, delivery)
-	if _, err := deliveries.At(t.Context(), theirs, revision); err == nil || !strings.Contains(err.Error(), "has not fetched") {
+	if _, err := deliveries.Read(t.Context(), theirs, revision); err == nil || !strings.Contains(err.Error(), "has not fetched") {
 		t.Errorf("read by who did not fetch it: %v", err)
 	} else if f, ok := fleet.AsFault(err); !ok || f.Reason != fleet.SourceUnavailable {
 		t.Errorf("%v is not SourceUnavailable", err)

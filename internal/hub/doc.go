@@ -1,5 +1,5 @@
-// Package hub gathers what the hub's controllers look at: the world as the API server has it, and what each fleet
-// repository says at the commit that is delivered.
+// Package hub reads what the hub's controllers decide on: the state of the fleet on the API server, and the content of each
+// fleet repository at its delivered commit.
 //
-// The controllers themselves are in the folders below, one a noun.
+// The controllers are in the folders below, one folder for each.
 package hub

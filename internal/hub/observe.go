@@ -101,7 +101,7 @@ func (w *Works) ObserveApplication(ctx context.Context, cache client.Reader, app
 	return world, nil
 }
 
-// noteAccount takes down what applications of a namespace run as on clusters.
+// noteAccount notes the account that the applications of a namespace run as on clusters.
 func noteAccount(w *fleet.World, namespace *corev1.Namespace) {
 	account := fleet.DefaultAccount(namespace.Name, namespace.Annotations)
 	if account == "" {

@@ -34,13 +34,13 @@ func Groups() []string {
 
 // Rights are the hub's account with all that it may do.
 //
-// It is far from an administrator: what a repository writes is written as the repository's own account, so that the hub
-// needs no right on those kinds itself but to see them. Three rights are wide, and why:
+// It is no administrator. The hub writes the definitions of a repository as the repository's own account, so that its own
+// account needs only read access to those kinds. Three rights are wide, for these reasons:
 //
-//	RBAC objects            agents get theirs from the hub. There is no escalate and no bind in the role: the API server lets
-//	                        the hub grant nothing that it does not hold, which is why the rights of agents are among its own
-//	execute-as works        works are written with the hub's rights; who may let an application run as whom is asked of
-//	                        whoever writes the Application
+//	RBAC objects            the hub grants agents their rights. The role has neither escalate nor bind, so the API server lets the
+//	                        hub grant only rights that it holds: therefore it holds those of agents
+//	execute-as works        the hub writes works with its own rights; admission checks the right to execute as an account
+//	                        when a user writes the Application
 //	impersonate, Secrets    in Muster's own namespace, and where a RoleBinding to RepositoryRole says so
 func Rights() []client.Object {
 	account := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: registration.SystemNamespace, Name: Account}
@@ -66,7 +66,7 @@ func Rights() []client.Object {
 	}
 }
 
-// hubRules are what the controllers do, by the group of the kind. A comment marks what is there for agents alone.
+// hubRules are the rights that the controllers use, by API group. A comment marks a right that only agents use.
 func hubRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		registration.Rule(clusterv1.GroupName, "managedclusters", "get", "list", "watch", "update", "patch"),

@@ -157,7 +157,7 @@ func (w *Works) by(index, value string, test func(*fleet.LiveWork) bool) []fleet
 	}
 	size := len(stored)
 	if test != nil {
-		size = 0 // few pass
+		size = 0 // the test is true of few
 	}
 	return liveWorks(stored, size, test)
 }
@@ -201,8 +201,8 @@ func (e WorkEvent) PlanChanged() bool {
 	return !reflect.DeepEqual(before, after)
 }
 
-// Handle calls a function for each change of a work, after the index has it. It says when the function has been called for all
-// works that were there.
+// Handle calls a function for each change of a work, after the index has stored it. HasSynced is true once the function was
+// called for every work that existed at the start.
 func (w *Works) Handle(handle func(WorkEvent)) (hasSynced func() bool, err error) {
 	if w.informer == nil {
 		return nil, errors.New("watch works: nothing fills this index")
@@ -210,7 +210,7 @@ func (w *Works) Handle(handle func(WorkEvent)) (hasSynced func() bool, err error
 	handler, err := w.informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) { handle(WorkEvent{After: facts(o)}) },
 		UpdateFunc: func(before, after any) {
-			if before.(*indexedWork).resourceVersion != after.(*indexedWork).resourceVersion { // else it is told again
+			if before.(*indexedWork).resourceVersion != after.(*indexedWork).resourceVersion { // else the informer repeats what is known
 				handle(WorkEvent{Before: facts(before), After: facts(after)})
 			}
 		},

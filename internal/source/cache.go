@@ -7,11 +7,11 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-// cacheBytes bounds what a Store remembers of trees and blobs, over all repositories: objects are named by their
-// content, so that equal ones of two repositories are one.
+// cacheBytes bounds the cache of trees and blobs of all repositories of a Store. Objects are named by their content: equal objects
+// of two repositories share an entry.
 const cacheBytes = 64 << 20
 
-// kind keeps what is remembered of one object apart.
+// kind separates the values that are cached of one object.
 type kind byte
 
 const (
@@ -31,17 +31,17 @@ type cached struct {
 	size  int
 }
 
-// cache forgets what was used longest ago when it holds too many bytes. What it gives is shared: never change it.
+// cache removes the values that were used longest ago when it holds too many bytes. Its values are shared: never change them.
 type cache struct {
-	mu    sync.Mutex
-	limit int
-	size  int
-	order *list.List // of *cached, newest first
-	items map[cacheKey]*list.Element
+	mu     sync.Mutex
+	limit  int
+	size   int
+	recent *list.List // of *cached, newest first
+	items  map[cacheKey]*list.Element
 }
 
 func newCache(limit int) *cache {
-	return &cache{limit: limit, order: list.New(), items: map[cacheKey]*list.Element{}}
+	return &cache{limit: limit, recent: list.New(), items: map[cacheKey]*list.Element{}}
 }
 
 func (c *cache) get(k kind, h plumbing.Hash) (any, bool) {
@@ -51,7 +51,7 @@ func (c *cache) get(k kind, h plumbing.Hash) (any, bool) {
 	if !ok {
 		return nil, false
 	}
-	c.order.MoveToFront(element)
+	c.recent.MoveToFront(element)
 	return element.Value.(*cached).value, true
 }
 
@@ -63,10 +63,10 @@ func (c *cache) put(k kind, h plumbing.Hash, value any, size int) {
 	if _, ok := c.items[key]; ok || size > c.limit/4 {
 		return
 	}
-	c.items[key] = c.order.PushFront(&cached{key, value, size})
+	c.items[key] = c.recent.PushFront(&cached{key, value, size})
 	c.size += size
 	for c.size > c.limit {
-		oldest := c.order.Remove(c.order.Back()).(*cached)
+		oldest := c.recent.Remove(c.recent.Back()).(*cached)
 		delete(c.items, oldest.key)
 		c.size -= oldest.size
 	}

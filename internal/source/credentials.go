@@ -31,14 +31,14 @@ var knownKeys = []string{
 	keyUsername, keyPassword, keyBearerToken, keyIdentity, keyIdentityPassword, keyKnownHosts, keyCAFile, keyWebhookToken,
 }
 
-// Credentials open a repository. The zero value is anonymous. However it is printed, it shows its kind only.
+// Credentials authenticate to a repository. The zero value is anonymous. Printed in any way, it shows its kind only.
 type Credentials struct {
 	data   map[string]string
 	signer ssh.Signer
 	roots  *x509.CertPool
 }
 
-// CredentialsFromSecret reads the data of a Secret. An error names the key to mend and never its value.
+// CredentialsFromSecret reads the data of a Secret. An error names the key to correct and never its value.
 //
 //	username + password              basic authentication over http(s)
 //	bearerToken                      a bearer token over http(s)
@@ -54,7 +54,7 @@ func CredentialsFromSecret(secret map[string][]byte) (Credentials, error) {
 		}
 		value := secret[key]
 		if key == keyUsername || key == keyPassword || key == keyBearerToken || key == keyIdentityPassword {
-			value = bytes.TrimRight(value, "\r\n") // what an editor left behind
+			value = bytes.TrimRight(value, "\r\n") // an editor may have added a newline
 		}
 		if len(value) == 0 {
 			return Credentials{}, fmt.Errorf("the Secret's key %q is empty", key)
@@ -67,7 +67,7 @@ func CredentialsFromSecret(secret map[string][]byte) (Credentials, error) {
 	return c, c.parse()
 }
 
-// combine is the table of keys that need or exclude each other.
+// combine checks which keys need or exclude each other.
 func (c Credentials) combine() error {
 	needs := [][2]string{
 		{keyUsername, keyPassword},
@@ -133,7 +133,7 @@ func parseIdentity(key, password string) (ssh.Signer, error) {
 	return signer, nil
 }
 
-// WebhookToken is what signs the webhook's requests for the repository; nil when the Secret has none.
+// WebhookToken is the key that signs webhook requests for the repository; nil when the Secret has none.
 func (c Credentials) WebhookToken() []byte {
 	if !c.has(keyWebhookToken) {
 		return nil
@@ -141,7 +141,7 @@ func (c Credentials) WebhookToken() []byte {
 	return []byte(c.data[keyWebhookToken])
 }
 
-// fit says whether the credentials suit the address. What does not is a matter for the Secret, not for a commit.
+// fit checks that the credentials suit the scheme of the address. The error is about the Secret, not about a commit.
 func (c Credentials) fit(a address) error {
 	switch a.scheme {
 	case "ssh":
@@ -149,7 +149,7 @@ func (c Credentials) fit(a address) error {
 			return fmt.Errorf("ssh wants a private key: put %q and %q into the repository's Secret", keyIdentity, keyKnownHosts)
 		}
 		if !c.has(keyKnownHosts) {
-			return fmt.Errorf("the Secret has no %q, and a host key is never taken unseen: put the output of `ssh-keyscan %s` into it, after comparing it with what the host's owner publishes",
+			return fmt.Errorf("the Secret has no %q, and an unknown host key is never accepted: put the output of `ssh-keyscan %s` into it, after comparing it with what the host's owner publishes",
 				keyKnownHosts, keyscanHost(a.host))
 		}
 	case "http", "https":
@@ -160,7 +160,7 @@ func (c Credentials) fit(a address) error {
 	return nil
 }
 
-// keyscanHost is the host as ssh-keyscan takes it.
+// keyscanHost is the host as an argument of ssh-keyscan.
 func keyscanHost(host string) string {
 	if name, port, ok := strings.Cut(host, ":"); ok {
 		return "-p " + port + " " + name
@@ -170,7 +170,7 @@ func keyscanHost(host string) string {
 
 func (c Credentials) has(key string) bool { return c.data[key] != "" }
 
-// fingerprint tells equal credentials apart from others, for the life of this process.
+// fingerprint is equal for equal credentials, and only for them.
 func (c Credentials) fingerprint() string {
 	h := sha256.New()
 	for _, key := range knownKeys {
@@ -179,7 +179,7 @@ func (c Credentials) fingerprint() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// redact takes every secret out of a text, in the forms in which it is sent.
+// redact replaces every secret in a text, in each form in which it is sent.
 func (c Credentials) redact(text string) string {
 	if c.has(keyPassword) {
 		sent := base64.StdEncoding.EncodeToString([]byte(c.data[keyUsername] + ":" + c.data[keyPassword]))

@@ -20,27 +20,27 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 )
 
-// unavailable makes the fault of a conversation that failed: who did not answer, and what to do about it. What the
-// server itself said is repeated last, bounded and without secrets.
-func (s *Store) unavailable(at address, c Credentials, err error) error {
+// unavailable makes the fault of a fetch that failed: which host failed, and what to do about it. The server's own message comes
+// last, shortened and without secrets.
+func (s *Store) unavailable(addr address, c Credentials, err error) error {
 	switch {
 	case errors.Is(err, errTooLarge):
 		return fleet.Reject(fleet.ContentRefused, fmt.Errorf("%s: the commits are larger than the %d MiB that one fetch may bring",
-			at.shown, orDefault(s.MaxFetch, DefaultMaxFetch)>>20))
+			addr.shown, orDefault(s.MaxFetch, DefaultMaxFetch)>>20))
 	case errors.Is(err, errNotAllowed):
-		return fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s is %w: move it there or serve it over https or ssh", at.shown, err))
+		return fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s is %w: move it there or serve it over https or ssh", addr.shown, err))
 	}
 	var strange *packp.ErrUnexpectedData
 	if errors.As(err, &strange) && bytes.Contains(strange.Data, []byte("object-format=sha256")) {
-		return fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s names its objects by SHA-256, which is not supported: serve it with SHA-1 names", at.shown))
+		return fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s names its objects by SHA-256, which is not supported: serve it with SHA-1 names", addr.shown))
 	}
-	told := shorten(c.redact(err.Error()))
-	return fleet.Fail(fleet.SourceUnavailable, errors.New(advice(at, c, err, told)))
+	message := shorten(c.redact(err.Error()))
+	return fleet.Fail(fleet.SourceUnavailable, errors.New(advice(addr, c, err, message)))
 }
 
-// advice is an ordered list of what can go wrong, the most particular first.
-func advice(at address, c Credentials, err error, told string) string {
-	host := at.host
+// advice lists what can go wrong, the most specific cause first.
+func advice(addr address, c Credentials, err error, message string) string {
+	host := addr.host
 	var hostKey *knownhosts.KeyError
 	var resolve *net.DNSError
 	var dial *net.OpError
@@ -49,27 +49,27 @@ func advice(at address, c Credentials, err error, told string) string {
 	switch {
 	case errors.As(err, &hostKey) && len(hostKey.Want) == 0:
 		return fmt.Sprintf("%s: known_hosts of the Secret has no key of %s: compare the output of `ssh-keyscan %s` with what the host's owner publishes and add it",
-			at.shown, host, keyscanHost(host))
+			addr.shown, host, keyscanHost(host))
 	case errors.As(err, &hostKey):
 		return fmt.Sprintf("%s: %s shows another host key than known_hosts of the Secret has: somebody may be in between; if the host changed its key, replace the line",
-			at.shown, host)
+			addr.shown, host)
 	case errors.Is(err, errRefused):
-		return fmt.Sprintf("%s: %s does not accept the Secret's identity: add its public key to the repository's deploy keys", at.shown, host)
+		return fmt.Sprintf("%s: %s does not accept the Secret's identity: add its public key to the repository's deploy keys", addr.shown, host)
 	case errors.As(err, &untrusted), errors.As(err, &authority):
-		return fmt.Sprintf("%s: the certificate of %s is not trusted: put the CA into the Secret's caFile (%s)", at.shown, host, told)
+		return fmt.Sprintf("%s: the certificate of %s is not trusted: put the CA into the Secret's caFile (%s)", addr.shown, host, message)
 	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed):
-		return fmt.Sprintf("%s: %s refuses the credentials (%s): correct the repository's Secret", at.shown, host, c)
+		return fmt.Sprintf("%s: %s refuses the credentials (%s): correct the repository's Secret", addr.shown, host, c)
 	case errors.Is(err, transport.ErrRepositoryNotFound), errors.Is(err, git.ErrRepositoryNotExists), errors.Is(err, os.ErrNotExist):
-		return fmt.Sprintf("%s: there is no such repository, or these credentials (%s) may not see it: correct the URL or the Secret; what was delivered stays", at.shown, c)
+		return fmt.Sprintf("%s: there is no such repository, or these credentials (%s) may not see it: correct the URL or the Secret; what was delivered stays", addr.shown, c)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Sprintf("%s: %s did not answer in time: it is tried again; what was delivered stays", at.shown, host)
+		return fmt.Sprintf("%s: %s did not answer in time: it is tried again; what was delivered stays", addr.shown, host)
 	case errors.As(err, &resolve), errors.As(err, &dial):
-		return fmt.Sprintf("%s: %s cannot be reached: check the URL, the network and the proxy; it is tried again, what was delivered stays (%s)", at.shown, host, told)
+		return fmt.Sprintf("%s: %s cannot be reached: check the URL, the network and the proxy; it is tried again, what was delivered stays (%s)", addr.shown, host, message)
 	}
-	return fmt.Sprintf("fetch %s: %s", at.shown, told)
+	return fmt.Sprintf("fetch %s: %s", addr.shown, message)
 }
 
-// shorten makes one short line of what a server said, without anything that a terminal would obey.
+// shorten makes one short line of a server's message, without control characters.
 func shorten(text string) string {
 	const most = 200
 	text = strings.Map(func(r rune) rune {
@@ -85,7 +85,7 @@ func shorten(text string) string {
 	return text
 }
 
-// reasonOf is the reason of a ref that an offer does not have.
+// reasonOf is the reason of the fault when a remote does not have the ref.
 func reasonOf(err error) fleet.Reason {
 	var empty errEmpty
 	if errors.As(err, &empty) {
@@ -94,7 +94,7 @@ func reasonOf(err error) fleet.Reason {
 	return fleet.SourceUnavailable
 }
 
-// isRefused says whether an error is content that this package will not read.
+// isRefused says whether an error is about content that this package refuses to read.
 func isRefused(err error) bool {
 	fault, ok := fleet.AsFault(err)
 	return ok && fault.Reason == fleet.ContentRefused

@@ -12,11 +12,11 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-// Hash implements fleet.Tree. It is Git's own name of the object: of a folder, which includes the modes and names of
-// all in it, or of a file, followed by "+x" when it is executable. A link has the hash of what it leads to.
+// Hash implements fleet.Tree. It is Git's hash of the object: of a folder, which covers the modes and names of all in it, or of a
+// file, followed by "+x" when it is executable. A link has the hash of its target.
 //
-// A folder with links in it is the exception: Git's hash knows where they point and not what is there, so what is there
-// is hashed along. Whether a folder has links is remembered by its hash; the cost follows the change.
+// A folder with links in it is the exception: Git's hash covers the paths of their targets and not the content, so the content is
+// hashed too. Whether a folder has links is cached by its hash, so that the cost follows the change.
 func (t *tree) Hash(name string) (string, error) {
 	if !fs.ValidPath(name) {
 		return "", &fs.PathError{Op: "hash", Path: name, Err: fs.ErrInvalid}
@@ -32,8 +32,8 @@ func (t *tree) Hash(name string) (string, error) {
 	return sum, nil
 }
 
-// hashOf hashes an entry that really is at a place. known has the places that were hashed on the way, so that links
-// in a circle end and many links to one folder cost one.
+// hashOf hashes an entry by its path without links. known has the paths that were hashed on the way, so that links in a circle
+// end and a folder with many links to it is hashed once.
 func (t *tree) hashOf(e entry, real string, known map[string]string) (string, error) {
 	if sum, ok := known[real]; ok {
 		return sum, nil
@@ -63,8 +63,8 @@ func (t *tree) hashOf(e entry, real string, known map[string]string) (string, er
 	return sum, nil
 }
 
-// hashLink hashes what a link in a folder leads to. Inside the folder that is the place, whose content the folder's own
-// hash has; a link that leads nowhere, or out of the repository, is hashed as such.
+// hashLink hashes the target of a link in a folder. Inside the folder that is the path, since the folder's own hash covers the
+// content; a link without a target, or out of the repository, is hashed as such.
 func (t *tree) hashLink(folder, link string, known map[string]string) (string, error) {
 	target, real, err := t.find("hash", link, path.Join(folder, link), true)
 	var bad *fs.PathError
@@ -81,7 +81,7 @@ func (t *tree) hashLink(folder, link string, known map[string]string) (string, e
 	return t.hashOf(target, real, known)
 }
 
-// links are the places of all links in a folder and below it, in order.
+// links are the paths of all links in a folder and below it, sorted.
 func (t *tree) links(h plumbing.Hash) ([]string, error) {
 	if v, ok := t.cache.get(kindLinks, h); ok {
 		return v.([]string), nil

@@ -13,20 +13,20 @@ import (
 	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
 )
 
-// What a web server may say outside of a pack, in bytes.
+// The bounds of a web server's answers other than packs, in bytes.
 const (
 	maxErrorBody = 4 << 10
 	maxRefsBody  = 64 << 20
 )
 
-// webClients keeps one client per set of trusted certificates, so that connections are used again.
+// webClients keeps one client per set of trusted certificates, so that connections are reused.
 type webClients struct {
 	mu      sync.Mutex
 	clients map[[32]byte]transport.Transport
 }
 
-func (w *webClients) session(at address, c Credentials) (uploader, error) {
-	endpoint, err := transport.NewEndpoint(at.url)
+func (w *webClients) session(addr address, c Credentials) (uploader, error) {
+	endpoint, err := transport.NewEndpoint(addr.url)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (w *webClients) client(c Credentials) transport.Transport {
 	return client
 }
 
-// http is how a request is authenticated; nil for nobody.
+// http authenticates requests; nil is anonymous.
 func (c Credentials) http() transport.AuthMethod {
 	switch {
 	case c.has(keyBearerToken):
@@ -62,7 +62,7 @@ func (c Credentials) http() transport.AuthMethod {
 	return nil
 }
 
-// bounded keeps a server from filling the memory with an error page or an endless list of refs.
+// bounded bounds error pages and lists of refs, so that a server cannot fill the memory.
 type bounded struct{ next http.RoundTripper }
 
 func (b bounded) RoundTrip(request *http.Request) (*http.Response, error) {

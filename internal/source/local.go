@@ -95,8 +95,8 @@ func (l *Local) size(h plumbing.Hash) (int64, error) {
 	return l.repo.Storer.EncodedObjectSize(h)
 }
 
-// remoteFolder is a remote under file://. Objects are copied from it one by one: go-git would run git-upload-pack for
-// this, a program that a hub's image does not have.
+// remoteFolder is a remote under file://. Objects are copied from it one by one: go-git would run the program git-upload-pack,
+// which a hub's image does not have.
 type remoteFolder struct{ *Local }
 
 func openRemoteFolder(s *Store, path string) (conn, error) {
@@ -158,16 +158,16 @@ func (r remoteFolder) refs(context.Context) (offer, error) {
 	return o, nil
 }
 
-// take copies what the mirror does not have. A pack is added whole, so what is here already is here with all below it
-// and is not walked again: the cost follows the change.
-func (r remoteFolder) take(ctx context.Context, m *mirror, want wanted, limit int64) (int64, error) {
+// fetch copies the objects that the mirror lacks. A pack is added in one step: an object that the mirror has is there with all that
+// it refers to, and is not walked again, so that the cost follows the change.
+func (r remoteFolder) fetch(ctx context.Context, m *mirror, want wanted, limit int64) (int64, error) {
 	shallow, err := r.repo.Storer.Shallow()
 	if err != nil {
 		return 0, err
 	}
 	var missing []plumbing.Hash
 	var bytes int64
-	seen := map[plumbing.Hash]bool{}
+	listed := map[plumbing.Hash]bool{}
 	queue := []plumbing.Hash{want.object}
 	for len(queue) > 0 {
 		if err := ctx.Err(); err != nil {
@@ -175,13 +175,13 @@ func (r remoteFolder) take(ctx context.Context, m *mirror, want wanted, limit in
 		}
 		h := queue[len(queue)-1]
 		queue = queue[:len(queue)-1]
-		if seen[h] || m.packs.has(h) {
+		if listed[h] || m.packs.has(h) {
 			continue
 		}
-		seen[h] = true
+		listed[h] = true
 		size, err := r.size(h)
 		if errors.Is(err, plumbing.ErrObjectNotFound) && h == want.object {
-			return 0, nil // check says that the repository does not have it
+			return 0, nil // check returns the error
 		}
 		if err != nil {
 			return 0, fmt.Errorf("read object %s: %w", h, err)
@@ -195,8 +195,8 @@ func (r remoteFolder) take(ctx context.Context, m *mirror, want wanted, limit in
 			return 0, err
 		}
 		for _, n := range next {
-			if n.leaf && !seen[n.hash] && !m.packs.has(n.hash) {
-				seen[n.hash] = true
+			if n.leaf && !listed[n.hash] && !m.packs.has(n.hash) {
+				listed[n.hash] = true
 				missing = append(missing, n.hash)
 			} else if !n.leaf {
 				queue = append(queue, n.hash)
@@ -212,7 +212,7 @@ type need struct {
 	leaf bool
 }
 
-// needs are the objects that one refers to. A shallow commit's parents are not there.
+// needs are the objects that one refers to. The parents of a shallow commit are missing.
 func (r remoteFolder) needs(h plumbing.Hash, shallow bool) ([]need, error) {
 	kind, data, err := r.read(h)
 	if err != nil {

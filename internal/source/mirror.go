@@ -17,22 +17,22 @@ import (
 	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
 )
 
-// The refs of a mirror. Those of the remote are not copied under their names: a mirror is nobody's working repository.
+// The refs of a mirror. The remote's refs are not copied under their own names: nobody works in a mirror.
 const (
-	refsFetched   = "refs/muster/fetched/"   // what was last seen of a remote's ref
-	refsOpened    = "refs/muster/opened/"    // what a fleet repository fetched last
-	refsDelivered = "refs/muster/delivered/" // what a fleet repository delivered last
+	refsFetched   = "refs/muster/fetched/"    // a ref of the remote, as it was fetched last
+	refsFetchedBy = "refs/muster/fetched-by/" // the commit that a fleet repository fetched last
+	refsDelivered = "refs/muster/delivered/"  // the commit that a fleet repository delivered last
 )
 
 // mirror is the bare repository that holds what was fetched from one address.
 type mirror struct {
-	dir   string
-	packs *packs
-	turn  chan struct{} // held by the one that fetches
-	refs  sync.Mutex
+	dir      string
+	packs    *packs
+	fetching chan struct{} // a lock with one place, held during a fetch
+	refs     sync.Mutex
 }
 
-// createMirror makes the folder of a mirror that is not there yet, complete or not at all.
+// createMirror makes the folder of a mirror unless it exists. HEAD is written last: without it the folder is not a repository yet.
 func createMirror(dir, shown string) error {
 	if _, err := os.Stat(filepath.Join(dir, "HEAD")); err == nil {
 		return nil
@@ -45,7 +45,7 @@ func createMirror(dir, shown string) error {
 	files := []struct{ name, content string }{
 		{"config", "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n"},
 		{"description", shown + "\n"},
-		{"HEAD", "ref: refs/heads/main\n"}, // last: it makes the folder a repository
+		{"HEAD", "ref: refs/heads/main\n"},
 	}
 	for _, f := range files {
 		if err := writeFile(filepath.Join(dir, f.name), []byte(f.content), 0o600); err != nil {
@@ -60,7 +60,7 @@ func openMirror(dir string, bases gitcache.Object) (*mirror, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &mirror{dir: dir, packs: p, turn: make(chan struct{}, 1)}, nil
+	return &mirror{dir: dir, packs: p, fetching: make(chan struct{}, 1)}, nil
 }
 
 // ref is the value of a ref, or the zero hash.
@@ -113,16 +113,18 @@ func (m *mirror) tips() ([]plumbing.Hash, error) {
 	return tips, nil
 }
 
-// open notes that an owner has fetched a commit.
-func (m *mirror) open(owner, revision string) error {
-	name, err := openedRef(owner)
+// recordFetch records that an owner has fetched a commit.
+func (m *mirror) recordFetch(owner, revision string) error {
+	name, err := fetchedByRef(owner)
 	if err != nil {
 		return err
 	}
 	return m.setRef(name, plumbing.NewHash(revision))
 }
 
-func openedRef(owner string) (plumbing.ReferenceName, error) { return ownersRef(refsOpened, owner) }
+func fetchedByRef(owner string) (plumbing.ReferenceName, error) {
+	return ownersRef(refsFetchedBy, owner)
+}
 func deliveredRef(owner string) (plumbing.ReferenceName, error) {
 	return ownersRef(refsDelivered, owner)
 }
@@ -136,7 +138,7 @@ func ownersRef(below, owner string) (plumbing.ReferenceName, error) {
 	return name, nil
 }
 
-// commit reads a commit; annotated tags are followed to theirs.
+// commit reads a commit, or the commit of an annotated tag.
 func commit(from objects, h plumbing.Hash) (*object.Commit, error) {
 	for range 10 {
 		kind, data, err := from.read(h)
@@ -162,7 +164,7 @@ func commit(from objects, h plumbing.Hash) (*object.Commit, error) {
 	return nil, fmt.Errorf("%s is a tag of a tag of a tag, and so on", h)
 }
 
-// byTime walks commits, youngest first.
+// byTime is a heap of commits, the youngest first.
 type byTime []*object.Commit
 
 func (q byTime) Len() int           { return len(q) }
@@ -175,23 +177,23 @@ func (q *byTime) Pop() any {
 	return last
 }
 
-// isAncestor says whether old is head or comes before it. History that a shallow remote does not have counts as none.
+// isAncestor says whether old is head or comes before it. The history that a shallow remote lacks is not searched.
 func isAncestor(from objects, old, head plumbing.Hash) (bool, error) {
 	first, err := commit(from, head)
 	if err != nil {
 		return false, err
 	}
-	queue, seen := byTime{first}, map[plumbing.Hash]bool{head: true}
+	queue, visited := byTime{first}, map[plumbing.Hash]bool{head: true}
 	for len(queue) > 0 {
 		c := heap.Pop(&queue).(*object.Commit)
 		if c.Hash == old {
 			return true, nil
 		}
 		for _, parent := range c.ParentHashes {
-			if seen[parent] {
+			if visited[parent] {
 				continue
 			}
-			seen[parent] = true
+			visited[parent] = true
 			p, err := commit(from, parent)
 			if errors.Is(err, plumbing.ErrObjectNotFound) {
 				continue

@@ -35,7 +35,7 @@ type objects interface {
 const maxPacks = 24
 
 // packs are the objects of a mirror. A mirror holds nothing but packs, and keeps one rule: an object that is here has
-// everything that it refers to here as well, because packs are added whole.
+// everything that it refers to here as well, because a pack is added in one step.
 //
 // Adding is crash-safe: pack and index are on disk before their names are, the index last. go-git's own object storage
 // is not used for this, because it is not safe for concurrent use and does not wait for the disk.
@@ -68,14 +68,14 @@ func openPacks(dir string, bases gitcache.Object) (*packs, error) {
 	return p, p.refresh()
 }
 
-// refresh looks at the folder again: before a fetch, so that nothing is counted on that somebody's git gc removed.
+// refresh reads the folder again before a fetch: somebody's git gc may have removed packs.
 func (p *packs) refresh() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.scan()
 }
 
-// scan makes the list that of the folder, if the folder changed. The caller holds the lock.
+// scan reads the list of packs from the folder, if the folder changed. The caller holds the lock.
 func (p *packs) scan() error {
 	info, err := os.Stat(p.dir)
 	if err != nil {
@@ -146,7 +146,7 @@ func (p *packs) find(h plumbing.Hash) (*pack, int64, bool) {
 	return nil, 0, false
 }
 
-// locate is find, looking into the folder again before it gives up.
+// locate is find, with a second look at the folder when the object is missing.
 func (p *packs) locate(h plumbing.Hash) (*pack, int64, error) {
 	k, offset, ok := p.find(h)
 	if !ok {
@@ -205,7 +205,7 @@ func content(object plumbing.EncodedObject) (plumbing.ObjectType, []byte, error)
 // errTooLarge is a transfer that is larger than allowed.
 var errTooLarge = errors.New("more than allowed")
 
-// receive stores the pack that a server sends, at most limit bytes of it, and says how many bytes came.
+// receive stores the pack that a server sends, at most limit bytes of it, and returns the number of bytes.
 func (p *packs) receive(r io.Reader, limit int64) (int64, error) {
 	file, err := os.CreateTemp(p.dir, "tmp_pack_")
 	if err != nil {
@@ -260,7 +260,7 @@ func (p *packs) write(hashes []plumbing.Hash, from objects) (int64, error) {
 	return n, p.install(file, index)
 }
 
-// encodePack writes whole objects, one in memory at a time: it is for the few that one commit adds.
+// encodePack writes objects in full, one in memory at a time: it is for the few that one commit adds.
 func encodePack(file io.Writer, hashes []plumbing.Hash, from objects) (*idxfile.Writer, int64, error) {
 	sum := sha1.New() //nolint:gosec // see above
 	buffered := bufio.NewWriterSize(file, 1<<16)
@@ -347,7 +347,7 @@ func (p *packs) install(file *os.File, writer *idxfile.Writer) error {
 	return p.add(name, index)
 }
 
-// writeFile replaces a file whole: whoever reads it, after a crash too, sees the old or the new content.
+// writeFile replaces a file in one step: a reader, after a crash too, finds the old or the new content.
 func writeFile(name string, data []byte, mode os.FileMode) error {
 	file, err := os.CreateTemp(filepath.Dir(name), "tmp_")
 	if err != nil {

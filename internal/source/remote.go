@@ -23,9 +23,9 @@ type Remote struct {
 	Ref Ref
 	// Credentials open the repository; the zero value is anonymous.
 	Credentials Credentials
-	// Owner is on whose behalf it is fetched: Opened then says that it was. Empty for nobody's.
+	// Owner is the FleetRepository that fetches, for HasFetched; empty records nothing.
 	Owner string
-	// Path is the folder of the fleet in the repository. Fetch brings whole commits; the caller hands Path to Snapshot.
+	// Path is the folder of the fleet in the repository. Fetch ignores it: the caller hands it to Snapshot.
 	Path string
 }
 
@@ -34,7 +34,7 @@ type Ref struct {
 	Branch, Tag, Commit string
 }
 
-// String is the ref as a person says it.
+// String is the ref in words, such as "branch main".
 func (r Ref) String() string {
 	switch {
 	case r.Commit != "":
@@ -79,20 +79,20 @@ func (r Ref) name() plumbing.ReferenceName {
 	return ""
 }
 
-// address is a URL, taken apart.
+// address is a parsed URL.
 type address struct {
 	scheme string // file, http, https, ssh
 	user   string // ssh only
 	host   string // with the port, if one is given
 	path   string
-	url    string // what go-git is told; carries no secret
-	shown  string // what people are told; carries no secret
+	url    string // for go-git; carries no secret
+	shown  string // for people; carries no secret
 }
 
 // scpLike is user@host:path, Git's short form of ssh.
 var scpLike = regexp.MustCompile(`^(?:([^@:/\s]+)@)?([^@:/\s]+):([^\s]+)$`)
 
-// parseAddress takes a URL apart. Its errors never repeat the URL's user or password.
+// parseAddress parses a URL. Its errors never repeat the user or password in it.
 func parseAddress(raw string) (address, error) {
 	raw = strings.TrimSpace(raw)
 	if filepath.IsAbs(raw) {
@@ -131,7 +131,7 @@ func parseAddress(raw string) (address, error) {
 	return a, nil
 }
 
-// Display is a repository's URL as it may be shown: without user and password.
+// Display is a repository's URL without user and password.
 func Display(raw string) string {
 	a, err := parseAddress(raw)
 	if err != nil && a.shown == "" {
@@ -143,13 +143,13 @@ func Display(raw string) string {
 // mirrorFolder is what folderName gives.
 var mirrorFolder = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// folderName is where the mirror of a URL lives: the hash keeps every character of it out of the file system.
+// folderName is the folder of a URL's mirror. It is a hash, so that no character of the URL reaches the file system.
 func folderName(raw string) string {
 	sum := sha256.Sum256([]byte(strings.TrimSuffix(strings.TrimSpace(raw), "/")))
 	return hex.EncodeToString(sum[:16])
 }
 
-// check refuses what no network would mend.
+// check refuses a remote that no fetch could succeed with.
 func (r Remote) check() (address, error) {
 	a, err := parseAddress(r.URL)
 	if err != nil {

@@ -21,18 +21,18 @@ import (
 // ssh_config and the agent of whoever runs the hub, and waits without end for a host that stops in the handshake.
 type sshSession struct {
 	client *ssh.Client
-	stop   func() bool // no longer ends the connection with the context
+	stop   func() bool // detaches the connection from the context
 	in     io.WriteCloser
 	out    io.Reader
-	said   *firstLine // on the error channel
+	stderr *firstLine // of the remote program
 }
 
-// errRefused is a host that did not accept the key.
+// errRefused says that the host did not accept the key.
 var errRefused = errors.New("the key was refused")
 
 // dialSSH connects, checks the host's key, authenticates and starts git-upload-pack. The connection ends with ctx.
-func dialSSH(ctx context.Context, at address, c Credentials) (*sshSession, error) {
-	host := at.host
+func dialSSH(ctx context.Context, addr address, c Credentials) (*sshSession, error) {
+	host := addr.host
 	if _, _, err := net.SplitHostPort(host); err != nil {
 		host = net.JoinHostPort(strings.Trim(host, "[]"), "22")
 	}
@@ -47,7 +47,7 @@ func dialSSH(ctx context.Context, at address, c Credentials) (*sshSession, error
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	hostAccepted := false
 	link, channels, requests, err := ssh.NewClientConn(raw, host, &ssh.ClientConfig{
-		User:              at.user,
+		User:              addr.user,
 		Auth:              []ssh.AuthMethod{ssh.PublicKeys(c.signer)},
 		HostKeyAlgorithms: known.HostKeyAlgorithms(host),
 		HostKeyCallback: func(name string, remote net.Addr, key ssh.PublicKey) error {
@@ -68,15 +68,15 @@ func dialSSH(ctx context.Context, at address, c Credentials) (*sshSession, error
 		}
 		return nil, err
 	}
-	s := &sshSession{client: ssh.NewClient(link, channels, requests), stop: stop, said: &firstLine{}}
-	if err := s.start(at.path); err != nil {
+	s := &sshSession{client: ssh.NewClient(link, channels, requests), stop: stop, stderr: &firstLine{}}
+	if err := s.start(addr.path); err != nil {
 		_ = s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-// parseKnownHosts reads the content of a known_hosts file; the library takes names of files only.
+// parseKnownHosts parses the content of a known_hosts file through a temporary file: the library reads files only.
 func parseKnownHosts(content string) (*knownhosts.HostKeyDB, error) {
 	file, err := os.CreateTemp("", "known_hosts")
 	if err != nil {
@@ -99,7 +99,7 @@ func (s *sshSession) start(path string) error {
 	if err != nil {
 		return err
 	}
-	session.Stderr = s.said
+	session.Stderr = s.stderr
 	if s.in, err = session.StdinPipe(); err != nil {
 		return err
 	}
@@ -109,12 +109,12 @@ func (s *sshSession) start(path string) error {
 	return session.Start("git-upload-pack " + shellQuote(path))
 }
 
-// shellQuote is how git itself hands a path to a remote shell.
+// shellQuote quotes a path for a remote shell as git does.
 func shellQuote(path string) string {
 	return "'" + strings.NewReplacer("'", `'\''`, "!", `'\!'`).Replace(path) + "'"
 }
 
-// AdvertisedReferencesContext reads the refs that the host lists first.
+// AdvertisedReferencesContext reads the list of refs, which the host sends first.
 func (s *sshSession) AdvertisedReferencesContext(ctx context.Context) (*packp.AdvRefs, error) {
 	adv := packp.NewAdvRefs()
 	err := adv.Decode(s.out)
@@ -124,7 +124,7 @@ func (s *sshSession) AdvertisedReferencesContext(ctx context.Context) (*packp.Ad
 	case errors.Is(err, packp.ErrEmptyAdvRefs) || err == nil && adv.IsEmpty():
 		return nil, transport.ErrEmptyRemoteRepository
 	case errors.Is(err, packp.ErrEmptyInput):
-		return nil, fmt.Errorf("%w: %s", transport.ErrRepositoryNotFound, s.said)
+		return nil, fmt.Errorf("%w: %s", transport.ErrRepositoryNotFound, s.stderr)
 	case err != nil:
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func (s *sshSession) Close() error {
 	return s.client.Close()
 }
 
-// firstLine keeps the beginning of what a host says on its error channel.
+// firstLine keeps the beginning of what a program writes to stderr.
 type firstLine struct {
 	mu   sync.Mutex
 	text []byte

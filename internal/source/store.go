@@ -17,7 +17,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 )
 
-// What a Store allows when its fields say nothing.
+// The defaults of a Store's bounds.
 const (
 	DefaultMaxFile  = 5 << 20 // bytes of one file
 	DefaultMaxFetch = 2 << 30 // bytes of one transfer
@@ -38,7 +38,7 @@ type Store struct {
 	MaxFetch int64
 	// Timeout bounds one fetch.
 	Timeout time.Duration
-	// Observe, when set, is told of every fetch that succeeded.
+	// Observe, when set, is called after every fetch that succeeded.
 	Observe func(Transfer)
 
 	once    sync.Once
@@ -58,7 +58,7 @@ type Transfer struct {
 	Duration time.Duration
 }
 
-// flight is a fetch that has not begun yet, with all who wait for it.
+// flight is a fetch that has not begun yet, and for which one or more callers wait.
 type flight struct {
 	done     chan struct{}
 	revision string
@@ -77,39 +77,38 @@ func (s *Store) init() {
 
 // Fetch brings the commit that the remote's ref names, and all that it needs, and returns its full name.
 //
-// Callers who want the same wait for one fetch together, always for one that begins after they asked: a webhook that
-// arrives in the middle of a fetch sees the commit that it announces. Fetches of one repository take turns, those of
-// different ones run side by side. The remote is asked every time, also for a commit that is here already, so that
-// credentials are never taken on trust.
+// Callers who want the same ref share one fetch, always one that begins after their call: a webhook that arrives during a fetch
+// gets the commit that it announces. Fetches of one repository run one after the other, those of different repositories in
+// parallel. The remote is asked every time, also for a commit that is here already, so that it checks the credentials.
 //
-// Faults: SourceUnavailable (Machine: unreachable, refused, timed out; Author: no such branch, tag or commit),
-// RepositoryEmpty, ContentRefused (more than MaxFetch). Whatever fails, what was fetched before stays readable.
+// Faults: SourceUnavailable (for the controller: unreachable, refused, timed out; for the user: no such branch, tag or commit),
+// RepositoryEmpty, ContentRefused (more than MaxFetch). After any of them, earlier commits stay readable.
 func (s *Store) Fetch(ctx context.Context, remote Remote) (string, error) {
 	s.init()
-	at, err := remote.check()
+	addr, err := remote.check()
 	if err != nil {
 		return "", err
 	}
-	m, err := s.mirror(remote.URL, &at)
+	m, err := s.mirror(remote.URL, &addr)
 	if err != nil {
-		return "", fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("open the mirror of %s: %w", at.shown, err))
+		return "", fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("open the mirror of %s: %w", addr.shown, err))
 	}
-	f := s.board(ctx, m, at, remote)
+	f := s.joinFetch(ctx, m, addr, remote)
 	select {
 	case <-f.done:
 		if f.err == nil && remote.Owner != "" {
-			if err := m.open(remote.Owner, f.revision); err != nil {
-				return "", fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("write to the mirror of %s: %w", at.shown, err))
+			if err := m.recordFetch(remote.Owner, f.revision); err != nil {
+				return "", fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("write to the mirror of %s: %w", addr.shown, err))
 			}
 		}
 		return f.revision, f.err
 	case <-ctx.Done():
-		return "", fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("fetch %s: %w", at.shown, ctx.Err()))
+		return "", fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("fetch %s: %w", addr.shown, ctx.Err()))
 	}
 }
 
-// board joins the fetch that waits for its turn, or begins to wait. A caller who gives up does not end it for others.
-func (s *Store) board(ctx context.Context, m *mirror, at address, remote Remote) *flight {
+// joinFetch gives the fetch that has not begun yet, or a new one. A caller who gives up does not end it for the others.
+func (s *Store) joinFetch(ctx context.Context, m *mirror, addr address, remote Remote) *flight {
 	key := strings.Join([]string{remote.URL, remote.Ref.String(), remote.Credentials.fingerprint()}, "\x00")
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,28 +119,28 @@ func (s *Store) board(ctx context.Context, m *mirror, at address, remote Remote)
 	s.flights[key] = f
 	go func() {
 		defer close(f.done)
-		m.turn <- struct{}{}
-		defer func() { <-m.turn }()
+		m.fetching <- struct{}{}
+		defer func() { <-m.fetching }()
 		s.mu.Lock()
-		delete(s.flights, key) // from here on, others need a later one
+		delete(s.flights, key) // who asks from now on needs a later fetch
 		s.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), orDefault(s.Timeout, DefaultTimeout))
 		defer cancel()
-		f.revision, f.err = s.fetch(ctx, m, at, remote)
+		f.revision, f.err = s.fetch(ctx, m, addr, remote)
 	}()
 	return f
 }
 
-// fetch lists the remote's refs, takes the missing objects, and remembers what it saw.
-func (s *Store) fetch(ctx context.Context, m *mirror, at address, remote Remote) (string, error) {
+// fetch lists the remote's refs, fetches the missing objects, and records the ref.
+func (s *Store) fetch(ctx context.Context, m *mirror, addr address, remote Remote) (string, error) {
 	began := time.Now()
 	unavailable := func(err error) error {
-		return s.unavailable(at, remote.Credentials, errors.Join(ctx.Err(), err))
+		return s.unavailable(addr, remote.Credentials, errors.Join(ctx.Err(), err))
 	}
 	if err := m.packs.refresh(); err != nil {
 		return "", unavailable(err)
 	}
-	conn, err := s.connect(ctx, at, remote.Credentials)
+	conn, err := s.connect(ctx, addr, remote.Credentials)
 	if err != nil {
 		return "", unavailable(err)
 	}
@@ -152,11 +151,11 @@ func (s *Store) fetch(ctx context.Context, m *mirror, at address, remote Remote)
 	}
 	want, err := offered.choose(remote.Ref)
 	if err != nil {
-		return "", fleet.Reject(reasonOf(err), fmt.Errorf("%s %w", at.shown, err))
+		return "", fleet.Reject(reasonOf(err), fmt.Errorf("%s %w", addr.shown, err))
 	}
 	var moved int64
 	if !m.packs.has(want.object) {
-		if moved, err = conn.take(ctx, m, want, orDefault(s.MaxFetch, DefaultMaxFetch)); err != nil {
+		if moved, err = conn.fetch(ctx, m, want, orDefault(s.MaxFetch, DefaultMaxFetch)); err != nil {
 			return "", unavailable(err)
 		}
 	}
@@ -166,21 +165,21 @@ func (s *Store) fetch(ctx context.Context, m *mirror, at address, remote Remote)
 	}
 	if err != nil {
 		reason := fleet.SourceUnavailable
-		if errors.Is(err, errUnwieldy) {
+		if errors.Is(err, errTreeTooLarge) {
 			reason = fleet.ContentRefused
 		}
-		return "", fleet.Reject(reason, fmt.Errorf("%s: %s: %w", at.shown, remote.Ref, err))
+		return "", fleet.Reject(reason, fmt.Errorf("%s: %s: %w", addr.shown, remote.Ref, err))
 	}
 	if err := m.note(want); err != nil {
 		return "", unavailable(err)
 	}
 	if s.Observe != nil {
-		s.Observe(Transfer{URL: at.shown, Revision: revision, Bytes: moved, Duration: time.Since(began)})
+		s.Observe(Transfer{URL: addr.shown, Revision: revision, Bytes: moved, Duration: time.Since(began)})
 	}
 	return revision, nil
 }
 
-// check is whether what was wanted came, with all that it needs; it gives the commit.
+// check makes sure that the wanted object is here with all that it refers to, and returns its commit.
 func (m *mirror) check(ctx context.Context, want wanted) (string, error) {
 	if !m.packs.has(want.object) {
 		return "", fmt.Errorf("the repository does not have it")
@@ -189,7 +188,7 @@ func (m *mirror) check(ctx context.Context, want wanted) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	err = m.packs.whole(ctx, c.TreeHash)
+	err = m.packs.checkComplete(ctx, c.TreeHash)
 	if errors.Is(err, plumbing.ErrObjectNotFound) {
 		return "", fmt.Errorf("the server sent commit %s without all of its files: %w", c.Hash, err)
 	}
@@ -199,7 +198,7 @@ func (m *mirror) check(ctx context.Context, want wanted) (string, error) {
 	return c.Hash.String(), nil
 }
 
-// note remembers what was seen of a ref, and keeps the number of packs small.
+// note records the ref, and keeps the number of packs small.
 func (m *mirror) note(want wanted) error {
 	if want.ref != "" {
 		name := plumbing.ReferenceName(refsFetched + strings.TrimPrefix(string(want.ref), "refs/"))
@@ -210,7 +209,7 @@ func (m *mirror) note(want wanted) error {
 	return m.packs.consolidate()
 }
 
-// mirror gives the mirror of a URL; it is made when an address is given, else it must be there.
+// mirror gives the mirror of a URL. A missing one is made when an address is given, else it is an error.
 func (s *Store) mirror(url string, create *address) (*mirror, error) {
 	s.init()
 	s.mu.Lock()
@@ -235,8 +234,8 @@ func (s *Store) mirror(url string, create *address) (*mirror, error) {
 	return m, nil
 }
 
-// Pin keeps a commit for its owner (namespace/name), in place of the one that it kept before. When Pin has returned,
-// the commit survives force-pushes, git gc in the mirror, and restarts.
+// Pin keeps a commit for its owner (namespace/name), in place of the commit that it kept before. After Pin returns, the commit
+// survives force-pushes, git gc in the mirror, and restarts.
 func (s *Store) Pin(url, owner, revision string) error {
 	m, h, err := s.commit(url, revision)
 	if err != nil {
@@ -249,14 +248,14 @@ func (s *Store) Pin(url, owner, revision string) error {
 	return m.setRef(name, h)
 }
 
-// Opened says whether an owner has fetched a commit itself: as its last one, as the one that it pinned, or in the history of
-// these. Who has the same URL shares a mirror and not what is in it: the remote, which Fetch asks, says who may read.
-func (s *Store) Opened(url, owner, revision string) (bool, error) {
+// HasFetched says whether an owner has fetched a commit itself: as its last one, as the one that it pinned, or in the history of
+// these. FleetRepositories with one URL share a mirror, and sharing it grants no read access: the remote decides at each Fetch.
+func (s *Store) HasFetched(url, owner, revision string) (bool, error) {
 	m, h, err := s.commit(url, revision)
 	if err != nil {
-		return false, nil //nolint:nilerr // what is not here was opened by nobody
+		return false, nil //nolint:nilerr // a commit that is not here was fetched by nobody
 	}
-	for _, refOf := range []func(string) (plumbing.ReferenceName, error){deliveredRef, openedRef} {
+	for _, refOf := range []func(string) (plumbing.ReferenceName, error){deliveredRef, fetchedByRef} {
 		name, err := refOf(owner)
 		if err != nil {
 			return false, err
@@ -268,20 +267,20 @@ func (s *Store) Opened(url, owner, revision string) (bool, error) {
 		if head.IsZero() {
 			continue
 		}
-		if opened, err := isAncestor(m.packs, h, head); opened || err != nil {
-			return opened, err
+		if found, err := isAncestor(m.packs, h, head); found || err != nil {
+			return found, err
 		}
 	}
 	return false, nil
 }
 
-// Unpin lets go of an owner's commits, when the fleet repository is gone.
+// Unpin removes the refs of an owner whose FleetRepository is gone.
 func (s *Store) Unpin(url, owner string) error {
 	name, err := deliveredRef(owner)
 	if err != nil {
 		return err
 	}
-	opened, err := openedRef(owner)
+	fetchedBy, err := fetchedByRef(owner)
 	if err != nil {
 		return err
 	}
@@ -292,11 +291,11 @@ func (s *Store) Unpin(url, owner string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(m.removeRef(name), m.removeRef(opened))
+	return errors.Join(m.removeRef(name), m.removeRef(fetchedBy))
 }
 
-// Retain removes the mirrors of all but these URLs: what no repository follows any more takes no disk. One that is being fetched
-// stays until the next time. A mirror that is missed after all is fetched anew.
+// Retain removes the mirrors of all other URLs, which no repository follows any more. A mirror that is being fetched stays until
+// the next call.
 func (s *Store) Retain(urls []string) error {
 	s.init()
 	keep := map[string]bool{}
@@ -323,12 +322,12 @@ func (s *Store) Retain(urls []string) error {
 	return nil
 }
 
-// remove takes a mirror away, unless it is being fetched. The caller holds the lock.
+// remove removes a mirror, unless it is being fetched. The caller holds the lock.
 func (s *Store) remove(name string) error {
 	if m := s.mirrors[name]; m != nil {
 		select {
-		case m.turn <- struct{}{}:
-			defer func() { <-m.turn }()
+		case m.fetching <- struct{}{}:
+			defer func() { <-m.fetching }()
 		default:
 			return nil
 		}
@@ -337,7 +336,7 @@ func (s *Store) remove(name string) error {
 	return os.RemoveAll(filepath.Join(s.Dir, name))
 }
 
-// commit finds a full revision in a URL's mirror. That it is missing may go away with the next fetch.
+// commit finds a full revision in a URL's mirror. A missing one is the controller's fault to retry: the next fetch may bring it.
 func (s *Store) commit(url, revision string) (*mirror, plumbing.Hash, error) {
 	h := plumbing.NewHash(revision)
 	m, err := s.mirror(url, nil)

@@ -673,12 +673,12 @@ func TestCallerWhoGivesUpEndsNothingForOthers(t *testing.T) {
 	}
 	m, err := s.mirror(remote.URL, nil)
 	must(t, err)
-	if f := s.board(t.Context(), m, address{}, remote); f != joined {
+	if f := s.joinFetch(t.Context(), m, address{}, remote); f != joined {
 		t.Error("two who wait for the same do not share a fetch")
 	}
 	stranger := remote
 	stranger.Credentials = credentials(t, "bearerToken", "stolen")
-	if f := s.board(t.Context(), m, address{}, stranger); f == joined {
+	if f := s.joinFetch(t.Context(), m, address{}, stranger); f == joined {
 		t.Error("a fetch is shared with somebody who has other credentials")
 	}
 	cancel()

@@ -17,11 +17,11 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 )
 
-// What a tree may be made of, beside files.
+// The bounds of folders and links.
 const (
 	maxTree = 64 << 20 // bytes of one folder's listing
 	maxLink = 4096     // bytes of a link's target
-	maxHops = 40       // links on one way
+	maxHops = 40       // links that one path may follow
 )
 
 // Git's modes of entries.
@@ -57,7 +57,7 @@ func (e entry) fileMode() fs.FileMode {
 	return 0o444
 }
 
-// parseTree reads a tree object. Names that would lead elsewhere cannot come from git and are refused.
+// parseTree parses a tree object. It refuses names such as "..", which git never writes.
 func parseTree(data []byte) ([]entry, error) {
 	var entries []entry
 	for len(data) > 0 {
@@ -80,8 +80,8 @@ func parseTree(data []byte) ([]entry, error) {
 	return entries, nil
 }
 
-// tree is a commit as a fleet.Tree. Only what is read is loaded. Names are those of the fleet's folder; links are
-// followed as far as the repository goes.
+// tree is a commit as a fleet.Tree. Objects are loaded when they are read. Names are relative to the fleet's folder; links may lead
+// anywhere in the repository.
 type tree struct {
 	objects objects
 	cache   *cache
@@ -122,7 +122,7 @@ func snapshot(from objects, c *cache, maxFile int64, revision plumbing.Hash, dir
 	return fleet.Snapshot{Revision: made.Hash.String(), Tree: t}, nil
 }
 
-// refuse is content that is there and will not be read. The fault names the file as it was asked for.
+// refuse makes the fault of content that is not read. It names the file as the caller did.
 func refuse(op, name, format string, args ...any) error {
 	message := fmt.Sprintf(format, args...)
 	return &fs.PathError{Op: op, Path: name, Err: fleet.Fault{
@@ -154,7 +154,7 @@ func (t *tree) entries(h plumbing.Hash) ([]entry, error) {
 	return list, nil
 }
 
-// readAs reads an object that has to be of a kind.
+// readAs reads an object, which has to be of that kind.
 func readAs(from objects, want plumbing.ObjectType, h plumbing.Hash) ([]byte, error) {
 	kind, data, err := from.read(h)
 	if err != nil {
@@ -174,10 +174,10 @@ func lookup(list []entry, name string) (entry, bool) {
 	return list[i], true
 }
 
-// find goes from the repository's root along name, following links: the last one too if follow is set. It gives the
-// entry and the place where it really is. op and shown are for the error.
+// find resolves name from the repository's root. It follows links, the last one only if follow is set, and returns the entry and
+// its path without links. op and shown are for the error.
 func (t *tree) find(op, shown, name string, follow bool) (entry, string, error) {
-	way := []entry{{mode: modeDir, hash: t.root}} // from the root to where we are
+	way := []entry{{mode: modeDir, hash: t.root}} // from the root to the current folder
 	left := strings.Split(name, "/")
 	for hops := 0; len(left) > 0; {
 		part := left[0]
@@ -186,7 +186,7 @@ func (t *tree) find(op, shown, name string, follow bool) (entry, string, error) 
 		switch {
 		case part == "" || part == ".":
 			continue
-		case part == "..": // only links bring these
+		case part == "..": // only targets of links have these
 			if len(way) == 1 {
 				return entry{}, "", refuse(op, shown, "a link on the way leads out of the repository: keep the target inside it")
 			}
@@ -244,7 +244,7 @@ func (t *tree) linkTarget(op, shown string, link entry) (string, error) {
 	return string(data), nil
 }
 
-// blob gives a file's content. It is shared: never change it.
+// blob gives a file's content, which is shared: never change it.
 func (t *tree) blob(h plumbing.Hash) ([]byte, error) {
 	if v, ok := t.cache.get(kindBlob, h); ok {
 		return v.([]byte), nil
@@ -257,7 +257,7 @@ func (t *tree) blob(h plumbing.Hash) ([]byte, error) {
 	return data, nil
 }
 
-func (t *tree) at(op, name string, follow bool) (entry, error) {
+func (t *tree) entryOf(op, name string, follow bool) (entry, error) {
 	if !fs.ValidPath(name) {
 		return entry{}, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
 	}
@@ -265,7 +265,7 @@ func (t *tree) at(op, name string, follow bool) (entry, error) {
 	return e, err
 }
 
-// load reads a file, unless it is too large, a submodule, or not the text that its name promises.
+// load reads a file. It refuses one that is too large, a submodule, or binary under the name of a text file.
 func (t *tree) load(name string, e entry) ([]byte, error) {
 	switch {
 	case e.isDir():
@@ -290,7 +290,7 @@ func (t *tree) load(name string, e entry) ([]byte, error) {
 	return data, nil
 }
 
-// wantsText says which files are read as text by whoever reads them; others, like a chart's archives, may be binary.
+// wantsText says whether a file must be text by its name; others, such as a chart's archives, may be binary.
 func wantsText(name string) bool {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".yaml", ".yml", ".json", ".tpl", ".toml", ".txt", ".env", ".properties":
@@ -301,7 +301,7 @@ func wantsText(name string) bool {
 
 // Open implements fs.FS. A file's content is loaded when it is first read.
 func (t *tree) Open(name string) (fs.File, error) {
-	e, err := t.at("open", name, true)
+	e, err := t.entryOf("open", name, true)
 	if err != nil {
 		return nil, err
 	}
@@ -313,12 +313,12 @@ func (t *tree) Open(name string) (fs.File, error) {
 		}
 		return &openDir{info, name, list}, nil
 	}
-	return &openFile{info: info, at: name}, nil
+	return &openFile{info: info, path: name}, nil
 }
 
 // ReadFile implements fs.ReadFileFS.
 func (t *tree) ReadFile(name string) ([]byte, error) {
-	e, err := t.at("read", name, true)
+	e, err := t.entryOf("read", name, true)
 	if err != nil {
 		return nil, err
 	}
@@ -331,7 +331,7 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 
 // ReadDir implements fs.ReadDirFS. Links are listed as links; reading one follows it.
 func (t *tree) ReadDir(name string) ([]fs.DirEntry, error) {
-	e, err := t.at("readdir", name, true)
+	e, err := t.entryOf("readdir", name, true)
 	if err != nil {
 		return nil, err
 	}
@@ -355,7 +355,7 @@ func (t *tree) ReadDir(name string) ([]fs.DirEntry, error) {
 
 // Stat implements fs.StatFS.
 func (t *tree) Stat(name string) (fs.FileInfo, error) {
-	e, err := t.at("stat", name, true)
+	e, err := t.entryOf("stat", name, true)
 	if err != nil {
 		return nil, err
 	}
@@ -364,7 +364,7 @@ func (t *tree) Stat(name string) (fs.FileInfo, error) {
 
 // Lstat implements fs.ReadLinkFS.
 func (t *tree) Lstat(name string) (fs.FileInfo, error) {
-	e, err := t.at("lstat", name, false)
+	e, err := t.entryOf("lstat", name, false)
 	if err != nil {
 		return nil, err
 	}
@@ -373,7 +373,7 @@ func (t *tree) Lstat(name string) (fs.FileInfo, error) {
 
 // ReadLink implements fs.ReadLinkFS.
 func (t *tree) ReadLink(name string) (string, error) {
-	e, err := t.at("readlink", name, false)
+	e, err := t.entryOf("readlink", name, false)
 	if err != nil {
 		return "", err
 	}
@@ -415,7 +415,7 @@ func (i info) Info() (fs.FileInfo, error) {
 
 type openFile struct {
 	info   info
-	at     string
+	path   string
 	reader *bytes.Reader
 	closed bool
 }
@@ -424,10 +424,10 @@ func (f *openFile) Stat() (fs.FileInfo, error) { return f.info.Info() }
 
 func (f *openFile) Read(b []byte) (int, error) {
 	if f.closed {
-		return 0, &fs.PathError{Op: "read", Path: f.at, Err: fs.ErrClosed}
+		return 0, &fs.PathError{Op: "read", Path: f.path, Err: fs.ErrClosed}
 	}
 	if f.reader == nil {
-		data, err := f.info.tree.load(f.at, f.info.entry)
+		data, err := f.info.tree.load(f.path, f.info.entry)
 		if err != nil {
 			return 0, err
 		}

@@ -305,7 +305,7 @@ func TestCacheIsBounded(t *testing.T) {
 		c.put(kindBlob, [20]byte{byte(i), byte(i >> 8)}, bytes.Repeat([]byte{1}, 100), 100)
 		c.get(kindBlob, [20]byte{0})
 	}
-	if c.size > 10_000 || len(c.items) != c.order.Len() {
+	if c.size > 10_000 || len(c.items) != c.recent.Len() {
 		t.Errorf("holds %d bytes in %d items", c.size, len(c.items))
 	}
 	if _, ok := c.get(kindBlob, [20]byte{0}); !ok {

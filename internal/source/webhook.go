@@ -18,16 +18,16 @@ import (
 // webhookBody is the largest request that a webhook reads, in bytes.
 const webhookBody = 1 << 20
 
-// Webhook lets a Git host say that a repository changed: POST /webhook/<namespace>/<name>, signed with the repository's
-// webhookToken. It only triggers a fetch: nothing of the body is believed.
+// Webhook lets a Git host announce that a repository changed: POST /webhook/<namespace>/<name>, signed with the repository's
+// webhookToken. It only triggers a fetch: the content of the body is not used.
 //
 //	GitHub          X-Hub-Signature-256: sha256=<hex HMAC-SHA256 of the body>
 //	Gitea, Forgejo  X-Gitea-Signature: <hex HMAC-SHA256 of the body>
 //	GitLab          webhook-signature: v1,<base64 HMAC-SHA256 of webhook-id.webhook-timestamp.body>
 //
 // The last is what the specification Standard Webhooks says, with a token of "whsec_" and the key in base64. GitLab's older
-// X-Gitlab-Token, which is the secret itself, proves nothing about the body and is not taken. An old request that is sent
-// again is one more look at the repository, so that its age is not asked for.
+// X-Gitlab-Token, which is the secret itself, proves nothing about the body and is refused. The age of a request is not
+// checked: an old request that is sent again only triggers one more fetch.
 //
 // An unknown repository, one without a token and a wrong signature give the same answer.
 type Webhook struct {
@@ -37,7 +37,7 @@ type Webhook struct {
 	Trigger func(namespace, name string)
 }
 
-// decoy stands in for the token of a repository that has none, so that its answer takes the same work.
+// decoy replaces the token of a repository that has none, so that the answer takes the same time.
 var decoy = rand.Text()
 
 // ServeHTTP answers 202 when a fetch was triggered, else 404, 405, 413 or 401.
@@ -83,7 +83,7 @@ func webhookTarget(path string) (namespace, name string, ok bool) {
 	return parts[2], parts[3], true
 }
 
-// signatureHolds compares in constant time whichever signature the request carries.
+// signatureHolds checks, in constant time, the signature that the request carries.
 func signatureHolds(header http.Header, body, secret []byte) bool {
 	if value, ok := strings.CutPrefix(header.Get("X-Hub-Signature-256"), "sha256="); ok {
 		got, err := hex.DecodeString(value)

@@ -16,38 +16,38 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/transport"
 )
 
-// conn is one conversation with a remote: ask for its refs, then take what is missing.
+// conn is a connection to a remote: it lists the refs, then fetches the missing objects.
 type conn interface {
 	refs(ctx context.Context) (offer, error)
-	take(ctx context.Context, m *mirror, want wanted, limit int64) (bytes int64, err error)
+	fetch(ctx context.Context, m *mirror, want wanted, limit int64) (bytes int64, err error)
 	close()
 }
 
-// connect begins the conversation. Only what the scheme needs is looked at; Remote.check has refused the rest.
-func (s *Store) connect(ctx context.Context, at address, c Credentials) (conn, error) {
-	switch at.scheme {
+// connect opens the connection. It reads only what the scheme needs; Remote.check has refused the rest.
+func (s *Store) connect(ctx context.Context, addr address, c Credentials) (conn, error) {
+	switch addr.scheme {
 	case "file":
-		return openRemoteFolder(s, at.path)
+		return openRemoteFolder(s, addr.path)
 	case "ssh":
-		session, err := dialSSH(ctx, at, c)
+		session, err := dialSSH(ctx, addr, c)
 		return &wire{session: session}, err
 	}
-	session, err := s.web.session(at, c)
+	session, err := s.web.session(addr, c)
 	return &wire{session: session}, err
 }
 
-// offer is what a remote has.
+// offer lists the refs of a remote.
 type offer struct {
 	named     map[plumbing.ReferenceName]plumbing.Hash
 	head      plumbing.Hash // of the default branch; zero when that has no commit
 	anyCommit bool          // a commit may be asked for that no ref names
 }
 
-// wanted is what to take of an offer.
+// wanted is the object to fetch.
 type wanted struct {
 	object plumbing.Hash          // a commit or an annotated tag
-	ref    plumbing.ReferenceName // that it was found under; empty for a commit
-	ask    []plumbing.Hash        // what to ask the server for so that object comes
+	ref    plumbing.ReferenceName // that names it; empty for a commit
+	ask    []plumbing.Hash        // the objects to ask the server for, so that it sends object
 }
 
 // errEmpty is a repository without any commit.
@@ -57,7 +57,7 @@ func (errEmpty) Error() string {
 	return "is empty: push a commit; until then everything stays as it was delivered"
 }
 
-// choose finds a ref in the offer. Its errors continue a sentence that begins with the repository.
+// choose finds a ref in the offer. Its errors continue a sentence whose subject is the repository.
 func (o offer) choose(r Ref) (wanted, error) {
 	if len(o.named) == 0 {
 		return wanted{}, errEmpty{}
@@ -114,7 +114,7 @@ func (o offer) list(prefix string) string {
 	return "it has " + strings.Join(names, ", ")
 }
 
-// uploader is go-git's client side of git-upload-pack, which http brings along and ssh gets from this package.
+// uploader is go-git's client side of git-upload-pack: go-git has it for http, this package for ssh.
 type uploader interface {
 	AdvertisedReferencesContext(ctx context.Context) (*packp.AdvRefs, error)
 	UploadPack(ctx context.Context, req *packp.UploadPackRequest) (*packp.UploadPackResponse, error)
@@ -122,7 +122,7 @@ type uploader interface {
 }
 
 // wire speaks Git's protocol. go-git's own Remote.Fetch is not used, because it asks for the refs anew for every
-// question, takes no bound on what it receives, and tells the server about a few commits only.
+// question, has no bound on what it receives, and tells the server about a few commits only.
 type wire struct {
 	session uploader
 	can     *capability.List
@@ -152,7 +152,7 @@ func (w *wire) refs(ctx context.Context) (offer, error) {
 	return o, nil
 }
 
-func (w *wire) take(ctx context.Context, m *mirror, want wanted, limit int64) (int64, error) {
+func (w *wire) fetch(ctx context.Context, m *mirror, want wanted, limit int64) (int64, error) {
 	request := packp.NewUploadPackRequestFromCapabilities(w.can)
 	if w.can.Supports(capability.NoProgress) {
 		if err := request.Capabilities.Set(capability.NoProgress); err != nil {
@@ -165,7 +165,7 @@ func (w *wire) take(ctx context.Context, m *mirror, want wanted, limit int64) (i
 		}
 	}
 	if len(request.Wants) == 0 {
-		return 0, nil // all branches are here and the commit is on none: check says so
+		return 0, nil // all branches are here and the commit is on none: check returns the error
 	}
 	var err error
 	if request.Haves, err = m.haves(want.ref); err != nil {
@@ -182,7 +182,7 @@ func (w *wire) take(ctx context.Context, m *mirror, want wanted, limit int64) (i
 	return m.packs.receive(unpackSideband(request.Capabilities, response), limit)
 }
 
-// unpackSideband takes the pack out of the channels that it is sent in beside messages.
+// unpackSideband separates the pack from the messages that the server sends with it.
 func unpackSideband(used *capability.List, r io.Reader) io.Reader {
 	switch {
 	case used.Supports(capability.Sideband64k):
@@ -193,14 +193,14 @@ func unpackSideband(used *capability.List, r io.Reader) io.Reader {
 	return r
 }
 
-// How far back the server is told what is here: every commit at first, then ever fewer. A server that lost the newest
-// ones to a force-push still finds common history, so that it need not send everything again.
+// The commits that the server is told of: every one of the newest, then fewer and fewer. After a force-push the server does not
+// know the newest ones; with the older ones it still finds common history and need not send everything again.
 const (
 	havesDense = 32
 	havesDepth = 4096
 )
 
-// haves are the commits that the server need not send: all tips, and the first parents of what was last seen.
+// haves are the commits that the server need not send: all tips, and the first parents of the ref as it was fetched last.
 func (m *mirror) haves(ref plumbing.ReferenceName) ([]plumbing.Hash, error) {
 	haves, err := m.tips()
 	if err != nil {
@@ -209,12 +209,12 @@ func (m *mirror) haves(ref plumbing.ReferenceName) ([]plumbing.Hash, error) {
 	if ref == "" {
 		return haves, nil
 	}
-	at, err := m.ref(plumbing.ReferenceName(refsFetched + strings.TrimPrefix(string(ref), "refs/")))
-	if err != nil || at.IsZero() {
+	tip, err := m.ref(plumbing.ReferenceName(refsFetched + strings.TrimPrefix(string(ref), "refs/")))
+	if err != nil || tip.IsZero() {
 		return haves, err
 	}
 	for depth, next := 0, 1; depth < havesDepth; depth++ {
-		c, err := commit(m.packs, at)
+		c, err := commit(m.packs, tip)
 		if errors.Is(err, plumbing.ErrObjectNotFound) {
 			break // the remote was shallow
 		}
@@ -231,7 +231,7 @@ func (m *mirror) haves(ref plumbing.ReferenceName) ([]plumbing.Hash, error) {
 		if len(c.ParentHashes) == 0 {
 			break
 		}
-		at = c.ParentHashes[0]
+		tip = c.ParentHashes[0]
 	}
 	return haves, nil
 }

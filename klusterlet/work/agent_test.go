@@ -73,9 +73,13 @@ func clientOf(t testing.TB, config *rest.Config) client.Client {
 	return c
 }
 
-// newSite has the hub as its own cluster unless another one is given. No agent runs yet.
+// newSite has the hub as its own cluster unless another one is given. No agent runs yet. The test runs in parallel with others,
+// which share the control planes: its namespaces are its own, and its cluster-scoped objects have names of their own.
 func newSite(t testing.TB, cluster ...*controlplane.ControlPlane) *site {
 	t.Helper()
+	if single, ok := t.(*testing.T); ok {
+		single.Parallel()
+	}
 	hub := test.Hub(t)
 	spoke := hub
 	if len(cluster) > 0 {
@@ -175,7 +179,7 @@ type option func(*workv1.ManifestWork)
 
 func mode(m string) option {
 	return func(w *workv1.ManifestWork) {
-		w.Annotations = map[string]string{musterv1alpha1.DriftAnnotation: m}
+		metav1.SetMetaDataAnnotation(&w.ObjectMeta, musterv1alpha1.DriftAnnotation, m)
 	}
 }
 
@@ -236,7 +240,7 @@ func (s *site) put(name string, objects []map[string]any, options ...option) {
 		if live == nil {
 			return s.hub.Create(context.Background(), wanted.DeepCopy())
 		}
-		live.Spec, live.Annotations = wanted.Spec, wanted.Annotations
+		live.Spec, live.Annotations, live.Labels = wanted.Spec, wanted.Annotations, wanted.Labels
 		return s.hub.Update(context.Background(), live)
 	})
 }

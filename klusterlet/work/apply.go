@@ -31,14 +31,19 @@ const (
 // errIgnoreFields is an ignoreFields rule that cannot be read.
 var errIgnoreFields = errors.New("ignoreFields")
 
-// apply writes what needs it, rank by rank. Each rank is recorded before it is applied. A manifest that fails is noted
-// and stops nobody; an error means that the record could not be written.
+// apply writes what needs it, wave by wave and rank by rank. Each rank is recorded before it is applied. A manifest that fails is
+// noted and stops nobody but the waves after its own; an error means that the record could not be written.
 func (p *pass) apply(ctx context.Context, needs []need) error {
-	for _, rank := range p.ranksOf(needs) {
+	for _, step := range p.stepsOf(needs) {
+		if p.blocked == nil {
+			if b := p.blockedBy(step.wave); b != nil {
+				p.wait(b, step.wave, needs)
+			}
+		}
 		var group []int
 		for i := range p.targets {
 			t := &p.targets[i]
-			if t.rank != rank || needs[i] == nothing {
+			if t.step() != step || needs[i] == nothing {
 				continue
 			}
 			if t.err != nil && t.meta.Resource == "" {
@@ -47,7 +52,7 @@ func (p *pass) apply(ctx context.Context, needs []need) error {
 			group = append(group, i)
 		}
 		if err := p.recordBeforeApply(ctx, group); err != nil {
-			p.unrecorded(ctx, rank, needs, err)
+			p.unrecorded(ctx, step, needs, err)
 			return err
 		}
 		p.at("recorded")
@@ -63,14 +68,14 @@ func (p *pass) apply(ctx context.Context, needs []need) error {
 	return nil
 }
 
-// unrecorded notes why the manifests from a rank on were not applied: what cannot be written down is not done. That
+// unrecorded notes why the manifests from a step on were not applied: what cannot be written down is not done. That
 // somebody else wrote the record meanwhile is no reason: it is read again at once.
-func (p *pass) unrecorded(ctx context.Context, rank int, needs []need, err error) {
+func (p *pass) unrecorded(ctx context.Context, first step, needs []need, err error) {
 	if ctx.Err() != nil || apierrors.IsConflict(err) {
 		return
 	}
 	for i, t := range p.targets {
-		if s := p.memory.about(t.key()); t.rank >= rank && needs[i] == apply {
+		if s := p.memory.about(t.key()); t.step().compare(first) >= 0 && needs[i] == apply {
 			s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, p.now)
 		}
 	}
@@ -85,25 +90,37 @@ func (p *pass) resolveLate(t *target) {
 	}
 }
 
-func (p *pass) ranksOf(needs []need) []int {
-	var all []int
+// step is what is applied at a time: the kinds of one rank in one wave.
+type step struct{ wave, rank int }
+
+func (t target) step() step { return step{t.wave, t.rank} }
+
+func (s step) compare(other step) int {
+	return cmp.Or(cmp.Compare(s.wave, other.wave), cmp.Compare(s.rank, other.rank))
+}
+
+func (p *pass) stepsOf(needs []need) []step {
+	var all []step
 	for i, t := range p.targets {
 		if needs[i] != nothing {
-			all = append(all, t.rank)
+			all = append(all, t.step())
 		}
 	}
-	slices.Sort(all)
+	slices.SortFunc(all, step.compare)
 	return slices.Compact(all)
 }
 
 func (p *pass) applyOne(ctx context.Context, t target, s *seen, n need) {
 	live, err := p.write(ctx, t, s, n)
+	if err != nil {
+		live, err = p.mend(ctx, t, s, n, err)
+	}
 	err = spoken(t, err)
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:
 		applies.WithLabelValues("applied").Inc()
-		p.wrote(t, s, live, n)
+		p.wrote(ctx, t, s, live, n)
 	case isDenied(err):
 		p.deny(ctx, t, s, err)
 	case errors.Is(err, errIgnoreFields):
@@ -153,14 +170,14 @@ var quotesNothing = []metav1.StatusReason{
 }
 
 // wrote notes what an apply made.
-func (p *pass) wrote(t target, s *seen, live *unstructured.Unstructured, n need) {
+func (p *pass) wrote(ctx context.Context, t target, s *seen, live *unstructured.Unstructured, n need) {
 	report := p.drifted(t, s)
 	if report.Active() && n != adopt {
 		s.healed(p.now)
 		corrections.Inc()
 		report = report.Heal()
 	}
-	p.note(t, s, live)
+	p.note(ctx, t, s, live)
 	s.succeed(t)
 	s.facts, s.drift, s.checked = factsOf(t, live), report, true
 	if n != adopt { // which writes nothing of what another work made of it
@@ -169,7 +186,7 @@ func (p *pass) wrote(t target, s *seen, live *unstructured.Unstructured, n need)
 }
 
 func (s *seen) succeed(t target) {
-	s.hash, s.failure, s.reason, s.failures, s.failedAt = t.hash, nil, "", 0, 0
+	s.hash, s.failure, s.reason, s.failures, s.failedAt, s.waits = t.hash, nil, "", 0, 0, nil
 }
 
 // fail notes why an apply failed, and when it is tried again. A new generation of the work is tried at once.
@@ -180,7 +197,7 @@ func (s *seen) fail(generation int64, err error, reason string, retryAt time.Tim
 	if s.failedAt != generation {
 		s.failures = 0
 	}
-	s.failure, s.reason, s.failedAt, s.retryAt = err, reason, generation, retryAt
+	s.failure, s.reason, s.failedAt, s.retryAt, s.waits = err, reason, generation, retryAt, nil
 	s.hash = ""
 	s.failures++
 }

@@ -281,8 +281,9 @@ func TestOrphan(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, decided late %v", name, late), func(t *testing.T) {
 				s := newSite(t)
 				s.start()
-				if row.option.SelectivelyOrphan != nil {
-					row.option.SelectivelyOrphan.OrphaningRules[0].Namespace = s.target
+				option := row.option.DeepCopy()
+				if option.SelectivelyOrphan != nil {
+					option.SelectivelyOrphan.OrphaningRules[0].Namespace = s.target
 				}
 				all := objects{s.configMap("a", nil), s.configMap("b", nil)}
 				if late {
@@ -290,7 +291,7 @@ func TestOrphan(t *testing.T) {
 					s.expectApplied("web")
 					s.stop()
 				}
-				s.put("web", all, serverSide(false), deletion(row.option))
+				s.put("web", all, serverSide(false), deletion(*option))
 				if !late {
 					s.expectApplied("web")
 				}

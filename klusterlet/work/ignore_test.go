@@ -154,7 +154,6 @@ func annotations(live map[string]any) any {
 func TestIgnoredStays(t *testing.T) {
 	for name, c := range ignoreCases() {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			s := newSite(t)
 			s.start()
 			c.rule.Condition = workv1.IgnoreFieldsConditionOnSpokePresent
@@ -194,7 +193,6 @@ func TestIgnoredStays(t *testing.T) {
 func TestIgnoredUntilTheManifestChanges(t *testing.T) {
 	for name, c := range ignoreCases() {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			s := newSite(t)
 			s.start()
 			c.rule.Condition = workv1.IgnoreFieldsConditionOnSpokeChange

@@ -22,6 +22,11 @@ type memory struct {
 	publishedAt time.Time
 	nextResync  time.Time
 	nextPoll    time.Time
+
+	// the wave that keeps the next one waiting, and since when
+	blockedGeneration int64
+	blockedWave       int
+	blockedAt         time.Time
 }
 
 // seen is what the agent knows of one object.
@@ -37,6 +42,10 @@ type seen struct {
 	failures int
 	retryAt  time.Time
 	failedAt int64 // generation of the work that failed
+	waits    error // the failure is that a lower wave is not ready
+
+	unready  string // why the object is not ready for the next wave; empty when it is
+	degraded bool   // and does not become so by waiting
 
 	finished  bool // a Job that Kubernetes removes after its end has come to it
 	running   bool // such a Job was last seen before its end

@@ -90,7 +90,7 @@ func (p *pass) onlyRead(ctx context.Context, t target, s *seen) {
 
 // waits says that a manifest has just failed, and that it is too early to try again.
 func (p *pass) waits(s *seen) bool {
-	return s.failure != nil && s.failedAt == p.work.Generation && p.now.Before(s.retryAt) && !p.resync
+	return s.waits == nil && s.failure != nil && s.failedAt == p.work.Generation && p.now.Before(s.retryAt) && !p.resync
 }
 
 // retry says whether a manifest that is not applied is tried now. What just failed waits, but is still looked at.
@@ -115,7 +115,7 @@ func (p *pass) due(t target, s *seen) bool {
 	if s.shared && !p.contested(t) {
 		return true // what the other work made of it is looked at now
 	}
-	return p.poll && !p.watches.covers(t)
+	return (p.poll || s.unready != "") && !p.watches.covers(t)
 }
 
 // inspect reads an object and compares it with what was applied.
@@ -263,14 +263,15 @@ func (p *pass) read(ctx context.Context, t target, s *seen) *unstructured.Unstru
 		s.state, s.problem = unknown, fmt.Errorf("read %s: %w", t, err)
 		return nil
 	}
-	p.note(t, s, live)
+	p.note(ctx, t, s, live)
 	return live
 }
 
 // note remembers what a live object says. Rules see what may leave the cluster, since their answers do.
-func (p *pass) note(t target, s *seen, live *unstructured.Unstructured) {
+func (p *pass) note(ctx context.Context, t target, s *seen, live *unstructured.Unstructured) {
 	s.stale, s.problem, s.rv, s.state, s.asked = false, nil, live.GetResourceVersion(), present, t.asked
 	p.noteJob(t, s, live)
+	p.noteReady(ctx, t, s, live)
 	public := &unstructured.Unstructured{Object: drift.Public(live.Object)}
 	s.feedback, s.feedErr = feedbackOf(public.Object, t.meta.Group, t.meta.Version, t.meta.Kind, t.config.FeedbackRules,
 		rawValues{p.RawFeedback, p.MaxRawFeedback})

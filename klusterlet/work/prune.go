@@ -1,11 +1,14 @@
 package work
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -16,42 +19,169 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/muster-io/muster/internal/health"
+
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 )
 
-// fate is what became of an object that is no longer wanted.
-type fate int
+// pruneResult is what became of an object that is no longer wanted.
+type pruneResult int
 
 const (
-	gone  fate = iota // it is not there, or not ours any more
-	dying             // its deletion was asked for and is not over
-	held              // another work wants it and does not own it yet
+	gone   pruneResult = iota // it is not there, or not ours any more
+	dying                     // its deletion was asked for and is not over
+	waited                    // another work wants it and does not own it yet
 )
 
-// prune lets go of objects that a record lists. It gives the entries that have to be kept, and whether one of them
-// waits for another work.
-func (e *engine) prune(ctx context.Context, record *workv1.AppliedManifestWork, entries []workv1.AppliedManifestResourceMeta) (
-	rest []workv1.AppliedManifestResourceMeta, waits bool, err error) {
-	fates, errs := make([]fate, len(entries)), make([]error, len(entries))
-	indices := make([]int, len(entries))
+// pruned is what a look at the entries of a record that are no longer wanted has brought.
+type pruned struct {
+	rest  []workv1.AppliedManifestResourceMeta // the entries that have to be kept
+	waits bool                                 // one of them waits for another work
+	left  []string                             // what is being deleted, with what keeps it, for people
+	err   error
+}
+
+// candidate is an entry with the object that it lists.
+type candidate struct {
+	entry workv1.AppliedManifestResourceMeta
+	live  *unstructured.Unstructured // nil when it is not there
+	gvr   schema.GroupVersionResource
+	err   error
+}
+
+// prune lets go of objects that a record lists, in the reverse order of an installation: see stage. A stage begins when the one
+// before has gone.
+func (e *engine) prune(ctx context.Context, record *workv1.AppliedManifestWork, entries []workv1.AppliedManifestResourceMeta) pruned {
+	candidates, indices := make([]candidate, len(entries)), make([]int, len(entries))
 	for i := range entries {
 		indices[i] = i
 	}
-	e.parallel(ctx, indices, func(i int) { fates[i], errs[i] = e.letGo(ctx, record, entries[i]) })
+	e.parallel(ctx, indices, func(i int) {
+		c := &candidates[i]
+		c.entry = entries[i]
+		c.live, c.gvr, c.err = e.find(ctx, entries[i])
+	})
 	if ctx.Err() != nil {
-		return entries, false, ctx.Err()
+		return pruned{rest: entries, err: ctx.Err()}
+	}
+	stages := map[stage][]int{}
+	for i, c := range candidates {
+		stages[stageOf(c)] = append(stages[stageOf(c)], i)
+	}
+	results, errs := make([]pruneResult, len(entries)), make([]error, len(entries))
+	for i := range results {
+		results[i] = dying
+	}
+	var all pruned
+	for _, s := range slices.SortedFunc(maps.Keys(stages), stage.compare) {
+		e.parallel(ctx, stages[s], func(i int) { results[i], errs[i] = e.letGo(ctx, record, candidates[i]) })
+		stays := false
+		for _, i := range stages[s] {
+			all.waits = all.waits || results[i] == waited
+			if results[i] == dying || errs[i] != nil {
+				stays, all.left = true, append(all.left, candidates[i].keeps(errs[i], time.Now()))
+			}
+		}
+		if stays || ctx.Err() != nil {
+			break
+		}
 	}
 	for i, entry := range entries {
-		if errs[i] != nil || fates[i] != gone {
-			rest = append(rest, entry)
-		}
-		waits = waits || fates[i] == held
-		if fates[i] == dying && errs[i] == nil {
-			errs[i] = fmt.Errorf("%s %s is being deleted", entry.Resource, nameIn(entry))
+		if errs[i] != nil || results[i] != gone {
+			all.rest = append(all.rest, entry)
 		}
 	}
-	return rest, waits, errors.Join(errs...)
+	all.err = errors.Join(append(errs, ctx.Err())...)
+	slices.Sort(all.left)
+	return all
+}
+
+// stage is when an object is deleted. Lower ones go first:
+//
+//	webhooks, and what else of the API server calls the application   while the application still answers
+//	the waves, from the highest to the lowest; in each
+//	    custom resources                                              while their controllers still run
+//	    all other objects
+//	custom resource definitions                                       deleting one would delete every object of the kind
+//	namespaces                                                        deleting one deletes what is in it, in any order
+type stage struct{ class, wave, kind int }
+
+func (s stage) compare(other stage) int {
+	return cmp.Or(cmp.Compare(s.class, other.class), cmp.Compare(other.wave, s.wave), cmp.Compare(s.kind, other.kind))
+}
+
+func stageOf(c candidate) stage {
+	s := stage{class: 1, kind: 1}
+	switch group := c.entry.Group; {
+	case group == "admissionregistration.k8s.io" || group == "apiregistration.k8s.io":
+		return stage{class: 0}
+	case group == "apiextensions.k8s.io":
+		return stage{class: 2}
+	case group == "" && c.entry.Resource == "namespaces":
+		return stage{class: 3}
+	case !health.Builtin(group):
+		s.kind = 0
+	}
+	if c.live != nil {
+		s.wave, _ = waveOf(schema.GroupVersionKind{}, c.live.GetAnnotations()) // one that cannot be read is 0
+	}
+	return s
+}
+
+// keeps says of an object that is not gone what keeps it.
+func (c candidate) keeps(err error, now time.Time) string {
+	what := c.entry.Resource + " " + nameIn(c.entry)
+	if c.live == nil || err != nil {
+		return fmt.Sprintf("%s: %v", what, err)
+	}
+	what = c.live.GetKind() + " " + nameIn(c.entry)
+	since := c.live.GetDeletionTimestamp()
+	if since == nil {
+		return what + " is being deleted"
+	}
+	text := fmt.Sprintf("%s has been going for %s", what, age(now.Sub(since.Time)))
+	if finalizers := c.live.GetFinalizers(); len(finalizers) > 0 {
+		text += ", kept by finalizer " + strings.Join(finalizers, ", ")
+	}
+	for _, condition := range []string{"NamespaceDeletionDiscoveryFailure", "NamespaceContentRemaining", "NamespaceFinalizersRemaining"} {
+		if message := conditionMessage(c.live, condition); message != "" {
+			text += ": " + message
+		}
+	}
+	return text
+}
+
+// age is a duration for people, coarse enough that a status which holds it is not written all the time.
+func age(d time.Duration) string {
+	for _, unit := range []time.Duration{24 * time.Hour, time.Hour, 10 * time.Minute, time.Minute} {
+		if d >= unit {
+			return strings.TrimSuffix(strings.TrimSuffix(d.Truncate(unit).String(), "0s"), "0m")
+		}
+	}
+	return "less than a minute"
+}
+
+func conditionMessage(object *unstructured.Unstructured, kind string) string {
+	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
+	for _, c := range conditions {
+		if m, ok := c.(map[string]any); ok && m["type"] == kind && m["status"] == "True" {
+			return fmt.Sprint(m["message"])
+		}
+	}
+	return ""
+}
+
+// maxLeft is how many objects that are left a message names.
+const maxLeft = 5
+
+// leftMessage names what is left of a deletion.
+func leftMessage(p pruned) string {
+	if len(p.left) == 0 {
+		return ""
+	}
+	named := p.left[:min(len(p.left), maxLeft)]
+	return cut(fmt.Sprintf("%d objects are left: %s", len(p.rest), strings.Join(named, "; ")))
 }
 
 // letGo ends our ownership of one object. In this order:
@@ -59,12 +189,12 @@ func (e *engine) prune(ctx context.Context, record *workv1.AppliedManifestWork, 
 //	not there, at any version                      nothing to do
 //	not owned by the record                        nothing to do: a recreated, orphaned or foreign object
 //	owned by another AppliedManifestWork that is   our reference goes, and fields that no other work wants
-//	wanted by another work                         held, until that work owns it
+//	wanted by another work                         waited for, until that work owns it
 //	else                                           deleted in the background, if it is still the one that was looked at
-func (e *engine) letGo(ctx context.Context, record *workv1.AppliedManifestWork, entry workv1.AppliedManifestResourceMeta) (fate, error) {
-	live, gvr, err := e.find(ctx, entry)
-	if err != nil {
-		return dying, fmt.Errorf("prune %s %s: %w", entry.Resource, nameIn(entry), err)
+func (e *engine) letGo(ctx context.Context, record *workv1.AppliedManifestWork, c candidate) (pruneResult, error) {
+	entry, live := c.entry, c.live
+	if c.err != nil {
+		return dying, fmt.Errorf("prune %s %s: %w", entry.Resource, nameIn(entry), c.err)
 	}
 	if live == nil || !owns(record, live) {
 		return gone, nil
@@ -74,16 +204,16 @@ func (e *engine) letGo(ctx context.Context, record *workv1.AppliedManifestWork, 
 	case err != nil:
 		return dying, fmt.Errorf("prune %s %s: %w", entry.Resource, nameIn(entry), err)
 	case shared:
-		return gone, e.handOver(ctx, gvr, live, record, keyOf(entry))
-	case e.wantedElsewhere(record, live, keyOf(entry)):
-		return held, nil
+		return gone, e.handOver(ctx, c.gvr, live, record, keyOf(entry))
+	case e.wantedByAnother(record, live, keyOf(entry)):
+		return waited, nil
 	case live.GetDeletionTimestamp() != nil:
 		return dying, nil
 	}
 	logr.FromContextOrDiscard(ctx).Info("Delete", "object", live.GetKind()+" "+nameIn(entry))
 	deletions.Inc()
 	uid, version, background := live.GetUID(), live.GetResourceVersion(), metav1.DeletePropagationBackground
-	resource := e.resource(gvr, entry.Namespace)
+	resource := e.resource(c.gvr, entry.Namespace)
 	err = resource.Delete(ctx, entry.Name, metav1.DeleteOptions{PropagationPolicy: &background,
 		Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
@@ -186,8 +316,8 @@ func (e *engine) ownedByAnother(ctx context.Context, record *workv1.AppliedManif
 	return false, nil
 }
 
-// wantedElsewhere says that another work of the hub holds the object in its manifests, and applies it.
-func (e *engine) wantedElsewhere(record *workv1.AppliedManifestWork, live *unstructured.Unstructured, key objectKey) bool {
+// wantedByAnother says that another work of the hub holds the object in its manifests, and applies it.
+func (e *engine) wantedByAnother(record *workv1.AppliedManifestWork, live *unstructured.Unstructured, key objectKey) bool {
 	if record.Spec.HubHash != e.HubHash {
 		return false
 	}
@@ -302,7 +432,7 @@ func (e *engine) finish(ctx context.Context, work *workv1.ManifestWork, m *memor
 	if !slices.Contains(work.Finalizers, workv1.ManifestWorkFinalizer) {
 		return nil
 	}
-	perr := e.publishDeleting(ctx, work, m)
+	perr := e.publishDeleting(ctx, work, m, "")
 	record := &workv1.AppliedManifestWork{}
 	err := e.spoke.Get(ctx, client.ObjectKey{Name: e.recordName(work.Name)}, record)
 	if apierrors.IsNotFound(err) {
@@ -384,12 +514,15 @@ func (e *engine) reconcileRecord(ctx context.Context, name string) (time.Duratio
 	if record.DeletionTimestamp.IsZero() {
 		return e.evict(ctx, record)
 	}
-	rest, _, err := e.prune(ctx, record, record.Status.AppliedResources)
-	if rerr := e.keepEntries(ctx, record, rest); rerr != nil {
-		return 0, rerr
+	if h := e.heldRecord(ctx, record); h != nil {
+		return h.left(time.Now()), nil
 	}
-	if err != nil || len(rest) > 0 {
-		logr.FromContextOrDiscard(ctx).V(1).Info("Wait for objects to go", "objects", len(rest), "reason", fmt.Sprint(err))
+	left := e.prune(ctx, record, record.Status.AppliedResources)
+	if err := errors.Join(e.keepEntries(ctx, record, left.rest), e.reportLeft(ctx, record, m, left)); err != nil {
+		return 0, err
+	}
+	if left.err != nil || len(left.rest) > 0 {
+		logr.FromContextOrDiscard(ctx).V(1).Info("Wait for objects to go", "left", leftMessage(left))
 		return e.patience(request{record: true, name: name}), nil
 	}
 	before := record.DeepCopy()
@@ -405,6 +538,13 @@ func (e *engine) reconcileRecord(ctx context.Context, name string) (time.Duratio
 	return 0, nil
 }
 
+// heldRecord gives the hold of a record that is being deleted.
+func (e *engine) heldRecord(ctx context.Context, record *workv1.AppliedManifestWork) *hold {
+	work := &workv1.ManifestWork{}
+	_ = e.works.Get(ctx, client.ObjectKey{Namespace: e.ClusterName, Name: record.Spec.ManifestWorkName}, work) // a work that is gone has no application
+	return e.heldBy(work, record, time.Now())
+}
+
 // keepEntries writes down which objects of a record are still there: those that are gone leave its status as they go.
 func (e *engine) keepEntries(ctx context.Context, record *workv1.AppliedManifestWork, rest []workv1.AppliedManifestResourceMeta) error {
 	if len(rest) == len(record.Status.AppliedResources) {
@@ -418,6 +558,19 @@ func (e *engine) keepEntries(ctx context.Context, record *workv1.AppliedManifest
 	return nil
 }
 
+// reportLeft tells in the status of a deleted work which of its objects are not gone yet, and what keeps them.
+func (e *engine) reportLeft(ctx context.Context, record *workv1.AppliedManifestWork, m *memory, left pruned) error {
+	if record.Spec.HubHash != e.HubHash || len(left.left) == 0 {
+		return nil
+	}
+	var work workv1.ManifestWork
+	err := e.works.Get(ctx, client.ObjectKey{Namespace: e.ClusterName, Name: record.Spec.ManifestWorkName}, &work)
+	if err != nil || work.DeletionTimestamp.IsZero() {
+		return client.IgnoreNotFound(err)
+	}
+	return e.publishDeleting(ctx, &work, m, leftMessage(left))
+}
+
 // patience grows from 50 ms to the retry delay for something that takes its time without being wrong.
 func (e *engine) patience(r request) time.Duration {
 	e.mu.Lock()
@@ -425,6 +578,13 @@ func (e *engine) patience(r request) time.Duration {
 	n := e.waits[r]
 	e.waits[r] = min(n+1, 12)
 	return min(50*time.Millisecond<<n, e.RetryDelay)
+}
+
+// noPatience begins anew with something that is over.
+func (e *engine) noPatience(r request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.waits, r)
 }
 
 // forget drops what is remembered of a record that is gone, unless its work goes on.

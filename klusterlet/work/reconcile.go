@@ -46,10 +46,17 @@ func (e *engine) reconcileWork(ctx context.Context, name string) (time.Duration,
 		return 0, fmt.Errorf("read the work: %w", err)
 	}
 	m.startOver(work.UID)
+	held, err := e.heldNow(ctx, work)
+	if err != nil {
+		return 0, err
+	}
+	if held != nil && (held.record == nil || !work.DeletionTimestamp.IsZero()) { // nothing to look at, or the end to wait for
+		return e.reportHeld(ctx, work, m, &held.hold)
+	}
 	if !work.DeletionTimestamp.IsZero() {
 		return 0, e.finish(ctx, work, m)
 	}
-	if err := e.holdWork(ctx, work); err != nil {
+	if err := e.addFinalizer(ctx, work); err != nil {
 		return 0, err
 	}
 	record, err := e.ensureRecord(ctx, work, m)
@@ -57,11 +64,37 @@ func (e *engine) reconcileWork(ctx context.Context, name string) (time.Duration,
 		return 0, err
 	}
 	p := newPass(e, work, record, m)
+	if held != nil {
+		p.held = &held.hold
+	}
 	return p.sync(ctx)
 }
 
-// holdWork puts the finalizer on a work.
-func (e *engine) holdWork(ctx context.Context, work *workv1.ManifestWork) error {
+// heldRecord is a hold with the record that it was found for, nil when there is none yet.
+type heldRecord struct {
+	hold
+	record *workv1.AppliedManifestWork
+}
+
+// heldNow gives the hold of a work. The record is read from the cache: whoever writes a hold does not write it in the same moment.
+func (e *engine) heldNow(ctx context.Context, work *workv1.ManifestWork) (*heldRecord, error) {
+	record := &workv1.AppliedManifestWork{}
+	err := e.records.Get(ctx, client.ObjectKey{Name: e.recordName(work.Name)}, record)
+	if apierrors.IsNotFound(err) {
+		record, err = nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read AppliedManifestWork %s: %w", e.recordName(work.Name), err)
+	}
+	h := e.heldBy(work, record, time.Now())
+	if h == nil {
+		return nil, nil
+	}
+	return &heldRecord{*h, record}, nil
+}
+
+// addFinalizer puts the finalizer on a work.
+func (e *engine) addFinalizer(ctx context.Context, work *workv1.ManifestWork) error {
 	before := work.DeepCopy()
 	if !controllerutil.AddFinalizer(work, workv1.ManifestWorkFinalizer) {
 		return nil
@@ -83,7 +116,10 @@ type pass struct {
 	mode    string // what to do about drift
 	resync  bool   // everything is compared again
 	poll    bool   // objects without a watch are read again
-	held    bool   // an object that left the work waits for the work that gains it
+	left    pruned // objects that left the work and are not gone
+	held    *hold  // nothing is written
+	waved   bool   // manifests of the work name waves
+	blocked *blocker
 }
 
 func newPass(e *engine, work *workv1.ManifestWork, record *workv1.AppliedManifestWork, m *memory) *pass {
@@ -111,11 +147,15 @@ func (p *pass) corrects() bool { return p.mode == modeCorrect || p.mode == modeO
 
 // sync observes, reports, records, applies, prunes and reports, in that order.
 func (p *pass) sync(ctx context.Context) (time.Duration, error) {
-	p.targets = targetsOf(p.work, p.mapper)
+	p.targets, p.waved = targetsOf(p.work, p.mapper), hasWaves(p.work)
 	p.memory.keepOnly(p.targets)
 	p.watches.want(p.work.Name, p.targets)
 	p.markChanged()
 	needs := p.observe(ctx)
+	if p.held != nil {
+		again, err := p.publish(ctx)
+		return min(p.next(again), p.held.left(p.now)), err
+	}
 	if slices.Contains(needs, correct) {
 		if _, err := p.publish(ctx); err != nil { // the correction does not wait for a hub that is away
 			logr.FromContextOrDiscard(ctx).Error(err, "Report drift before correcting it")
@@ -126,6 +166,7 @@ func (p *pass) sync(ctx context.Context) (time.Duration, error) {
 		p.at("applied")
 		err = p.settle(ctx)
 	}
+	p.reportWaves()
 	again, perr := p.publish(ctx)
 	return p.next(again), errors.Join(err, perr)
 }
@@ -169,7 +210,8 @@ func (p *pass) settle(ctx context.Context) error {
 	var err error
 	if len(rest) > 0 && p.absenceProven() {
 		if err = p.orphanObjects(ctx, p.work, p.record, rest); err == nil {
-			rest, p.held, err = p.prune(ctx, p.record, rest)
+			p.left = p.prune(ctx, p.record, rest)
+			rest, err = p.left.rest, p.left.err
 		}
 	}
 	return errors.Join(err, p.recordApplied(ctx, rest))
@@ -312,8 +354,13 @@ func (p *pass) next(status time.Duration) time.Duration {
 	if status > 0 {
 		sooner(p.now.Add(status))
 	}
-	if p.held {
+	if p.left.waits || p.blocked != nil {
 		sooner(p.now.Add(time.Second))
+	}
+	if len(p.left.rest) > 0 {
+		sooner(p.now.Add(p.patience(request{name: p.work.Name})))
+	} else {
+		p.noPatience(request{name: p.work.Name})
 	}
 	return max(time.Until(next), time.Millisecond)
 }

@@ -1,6 +1,7 @@
 package work
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -25,6 +26,9 @@ import (
 func (p *pass) publish(ctx context.Context) (time.Duration, error) {
 	old := p.lastStatus()
 	status := statusOf(p.work.Generation, p.targets, p.memory.objects, p.drifted, old)
+	p.setWaves(&status)
+	p.setLeft(&status)
+	setHeld(&status, p.held, p.work.Generation)
 	if equality.Semantic.DeepEqual(*old, status) {
 		return 0, nil
 	}
@@ -32,6 +36,17 @@ func (p *pass) publish(ctx context.Context) (time.Duration, error) {
 		return wait, nil
 	}
 	return 0, p.writeStatus(ctx, p.work, p.memory, status)
+}
+
+// setLeft says which objects that left a work are not gone yet. OCM has no condition for it: works of others carry none.
+func (p *pass) setLeft(status *workv1.ManifestWorkStatus) {
+	message := leftMessage(p.left)
+	if message == "" || p.mode == modeOCM {
+		meta.RemoveStatusCondition(&status.Conditions, musterv1alpha1.ConditionPruned)
+		return
+	}
+	set(&status.Conditions, metav1.Condition{Type: musterv1alpha1.ConditionPruned, Status: metav1.ConditionFalse,
+		Reason: "ObjectsLeft", Message: message, ObservedGeneration: p.work.Generation})
 }
 
 func (e *engine) writeStatus(ctx context.Context, work *workv1.ManifestWork, m *memory, status workv1.ManifestWorkStatus) error {
@@ -48,14 +63,18 @@ func (e *engine) writeStatus(ctx context.Context, work *workv1.ManifestWork, m *
 	return nil
 }
 
-// publishDeleting says that the objects of a work are being removed.
-func (e *engine) publishDeleting(ctx context.Context, work *workv1.ManifestWork, m *memory) error {
-	if meta.IsStatusConditionTrue(work.Status.Conditions, workv1.WorkDeleting) {
+// publishDeleting says that the objects of a work are being removed, and what is left of them where that is known.
+func (e *engine) publishDeleting(ctx context.Context, work *workv1.ManifestWork, m *memory, left string) error {
+	status := *work.Status.DeepCopy()
+	if m.published != nil {
+		status = *m.published.DeepCopy()
+	}
+	c := metav1.Condition{Type: workv1.WorkDeleting, Status: metav1.ConditionTrue, Reason: workv1.ReasonWorkDeleting,
+		Message: cmp.Or(left, "The objects of the work are being removed"), ObservedGeneration: work.Generation}
+	if old := meta.FindStatusCondition(status.Conditions, workv1.WorkDeleting); old != nil && old.Status == c.Status && (left == "" || left == old.Message) {
 		return nil
 	}
-	status := *work.Status.DeepCopy()
-	meta.SetStatusCondition(&status.Conditions, metav1.Condition{Type: workv1.WorkDeleting, Status: metav1.ConditionTrue,
-		Reason: workv1.ReasonWorkDeleting, Message: "The objects of the work are being removed", ObservedGeneration: work.Generation})
+	meta.SetStatusCondition(&status.Conditions, c)
 	return e.writeStatus(ctx, work, m, status)
 }
 
@@ -119,7 +138,8 @@ func statusOf(generation int64, targets []target, objects map[objectKey]*seen, d
 		set(&status.Conditions, c)
 	}
 	keepTypes(&status.Conditions, func(kind string) bool {
-		return kind == workv1.WorkApplied || kind == workv1.WorkAvailable || kind == workv1.WorkDeleting || ruled(status.ResourceStatus.Manifests, kind)
+		return kind == workv1.WorkApplied || kind == workv1.WorkAvailable || kind == workv1.WorkDeleting || kind == musterv1alpha1.ConditionWaves ||
+			kind == musterv1alpha1.ConditionPruned || kind == musterv1alpha1.ConditionHeld || ruled(status.ResourceStatus.Manifests, kind)
 	})
 	return status
 }

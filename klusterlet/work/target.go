@@ -36,6 +36,7 @@ type target struct {
 	object *unstructured.Unstructured // nil when the manifest is unreadable
 	config workv1.ManifestConfigOption
 	rank   int
+	wave   int
 	orphan bool   // the object does not belong to the AppliedManifestWork
 	hash   string // of all that decides what is written
 	asked  string // a digest of the rules, which decide what is told
@@ -112,6 +113,10 @@ func readTarget(ordinal int, manifest workv1.Manifest) target {
 	t.rank = rankOf(gvk.Group, gvk.Kind)
 	if t.meta.Name == "" {
 		t.err = fmt.Errorf("manifest %d, a %s, has no name", ordinal, gvk.Kind)
+		return t
+	}
+	if t.wave, t.err = waveOf(gvk, object.GetAnnotations()); t.err != nil {
+		t.err = fmt.Errorf("manifest %d, %s %s: %w", ordinal, gvk.Kind, t.meta.Name, t.err)
 		return t
 	}
 	t.object = clean(object)

@@ -35,6 +35,7 @@ const (
 	ReasonOffline     = "Offline"     // all that is missing are clusters that do not answer
 	ReasonKept        = "Kept"        // the placement dropped the cluster only because it does not answer: its works stay
 	ReasonHeld        = "Held"        // deletions wait for an approval
+	ReasonSwapped     = "Swapped"     // of a cluster: the scheduler has chosen another one in its place
 	ReasonDrifted     = "Drifted"     // a field is not what was applied
 	ReasonFailed      = "Failed"      // the hub failed; it is retried
 	ReasonNoClusters  = "NoClusters"  // the placement chose none
@@ -76,6 +77,7 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		status.Clusters = worst(rows)
 		status.Held = heldOf(out)
 		status.RecentRemovals = out.removals
+		status.SettledClusters = int32(out.step.Settled)
 		if out.step.Approved {
 			status.RecentRemovals = nil
 		}
@@ -138,13 +140,7 @@ func rowsOf(out *report) []row {
 		rows = append(rows, r)
 	}
 	for _, name := range out.planned.Losing() {
-		r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: name, State: StatePending, Reason: "Removing", ActionRequiredBy: string(fleet.Controller)}}
-		for _, h := range out.step.Held {
-			if h.Change.Cluster == name {
-				r.State, r.Reason, r.Message = StateHeld, string(h.Reason), h.Message
-				r.ActionRequiredBy = string(fleet.User)
-			}
-		}
+		r := rowOfRemoval(name, &out.step)
 		r.offline = offline[name]
 		rows = append(rows, r)
 	}
@@ -155,6 +151,25 @@ func rowsOf(out *report) []row {
 		)
 	})
 	return rows
+}
+
+// rowOfRemoval is the row of a cluster that the application is to leave.
+func rowOfRemoval(name string, step *rollout.Step) row {
+	r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: name, State: StatePending, Reason: "Removing", ActionRequiredBy: string(fleet.Controller)}}
+	if slices.Contains(step.Swapped, name) {
+		r.Reason, r.Message = ReasonSwapped, "swapped: the placement chose another cluster in its place, on which the application is healthy"
+	}
+	for _, h := range step.Held {
+		switch {
+		case h.Change.Cluster != name:
+		case h.Reason == rollout.ReplacementPending:
+			r.Reason, r.Message = string(h.Reason), h.Message
+		default:
+			r.State, r.Reason, r.Message = StateHeld, string(h.Reason), h.Message
+			r.ActionRequiredBy = string(fleet.User)
+		}
+	}
+	return r
 }
 
 // heldOn is the first change of a cluster that waits, or nil.
@@ -234,6 +249,11 @@ func (r *row) note(lw fleet.LiveWork) {
 		}
 		if r.Message == "" || p.State == string(fleet.ApplyFailed) && r.Reason != string(fleet.ApplyFailed) {
 			r.Reason, r.Message = p.State, p.Object.String()+": "+p.Message
+		}
+	}
+	for _, wait := range lw.Status.Waits {
+		if r.Message == "" {
+			r.Reason, r.Message = wait.Reason, wait.Message
 		}
 	}
 }

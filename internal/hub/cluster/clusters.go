@@ -17,7 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -25,7 +27,7 @@ import (
 	"github.com/muster-io/muster/internal/registration"
 )
 
-// clusters gives each accepted ManagedCluster its place on the hub, and keeps what the hub says about it true.
+// clusters gives each accepted ManagedCluster its namespace and rights on the hub, and keeps its conditions and taints correct.
 type clusters struct {
 	Options
 	client client.Client
@@ -43,20 +45,34 @@ func setupClusters(mgr ctrl.Manager, o Options) error {
 		Options: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), silence: silence,
 	}
 	owner := handler.EnqueueRequestsFromMapFunc(ownerCluster)
+	// The controller creates these objects itself, so that a creation is no news. One that it did not expect is met by ensure.
+	changed := builder.WithPredicates(predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }})
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(o.ControllerPrefix+"clusters").
-		For(&clusterv1.ManagedCluster{}).
-		Watches(&rbacv1.ClusterRole{}, owner).
-		Watches(&rbacv1.ClusterRoleBinding{}, owner).
-		Watches(&rbacv1.RoleBinding{}, owner).
-		Watches(&corev1.Namespace{}, owner).
+		For(&clusterv1.ManagedCluster{}, builder.WithPredicates(moreThanReported())).
+		Watches(&rbacv1.ClusterRole{}, owner, changed).
+		Watches(&rbacv1.ClusterRoleBinding{}, owner, changed).
+		Watches(&rbacv1.RoleBinding{}, owner, changed).
+		Watches(&corev1.Namespace{}, owner, changed).
 		Watches(&clusterv1beta2.ManagedClusterSet{}, handler.EnqueueRequestsFromMapFunc(r.clustersOfHub),
 			builder.WithPredicates(managedNamespacesChanged())).
 		WithOptions(o.controller()).
 		Complete(reconcile.AsReconciler[*clusterv1.ManagedCluster](r.client, r))
 }
 
-// ownerCluster is the cluster that an object on the hub is kept for.
+// moreThanReported drops updates in which the agent reports nothing but its version, capacity and claims: nothing here follows from them.
+func moreThanReported() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := e.ObjectOld.(*clusterv1.ManagedCluster).DeepCopy(), e.ObjectNew.(*clusterv1.ManagedCluster).DeepCopy()
+		for _, c := range []*clusterv1.ManagedCluster{before, after} {
+			c.ResourceVersion, c.ManagedFields = "", nil
+			c.Status.Allocatable, c.Status.Capacity, c.Status.Version, c.Status.ClusterClaims = nil, nil, clusterv1.ManagedClusterVersion{}, nil
+		}
+		return !equality.Semantic.DeepEqual(before, after)
+	}}
+}
+
+// ownerCluster enqueues the cluster that an object on the hub belongs to.
 func ownerCluster(_ context.Context, o client.Object) []reconcile.Request {
 	if name := o.GetLabels()[clusterv1.ClusterNameLabelKey]; name != "" {
 		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: name}}}
@@ -77,14 +93,14 @@ func (r *clusters) clustersOfHub(ctx context.Context, _ client.Object) []reconci
 	return requests
 }
 
-// Reconcile brings one cluster as far as it can be brought now. All steps change one object in memory, which is written
-// at the end, so that no step races another.
+// Reconcile makes one cluster as it should be. All steps change one object in memory, which is written at the end, so that no
+// step conflicts with another.
 func (r *clusters) Reconcile(ctx context.Context, cluster *clusterv1.ManagedCluster) (reconcile.Result, error) {
 	was := cluster.DeepCopy()
 	var next time.Duration
 	var err error
 	if cluster.DeletionTimestamp.IsZero() {
-		if err = r.place(ctx, cluster); errors.Is(err, errEnding) {
+		if err = r.provision(ctx, cluster); errors.Is(err, errNamespaceEnds) {
 			next, err = r.CheckPeriod, nil // works are not watched
 		}
 	} else {
@@ -94,11 +110,11 @@ func (r *clusters) Reconcile(ctx context.Context, cluster *clusterv1.ManagedClus
 	if next == 0 || look > 0 && look < next {
 		next = look
 	}
-	return settle(reconcile.Result{RequeueAfter: next}, errors.Join(err, berr, r.write(ctx, was, cluster)))
+	return retryConflict(reconcile.Result{RequeueAfter: next}, errors.Join(err, berr, r.write(ctx, was, cluster)))
 }
 
-// place gives an accepted cluster its namespace, rights and lease, and takes the rights of a denied one away.
-func (r *clusters) place(ctx context.Context, cluster *clusterv1.ManagedCluster) error {
+// provision gives an accepted cluster its namespace and rights, and removes the rights of a denied one.
+func (r *clusters) provision(ctx context.Context, cluster *clusterv1.ManagedCluster) error {
 	controllerutil.AddFinalizer(cluster, clusterv1.ResourceCleanupFinalizer)
 	if cluster.Labels[clusterv1beta2.ClusterSetLabel] == "" {
 		metav1.SetMetaDataLabel(&cluster.ObjectMeta, clusterv1beta2.ClusterSetLabel, clusterv1beta2.DefaultClusterSet)
@@ -121,7 +137,7 @@ func (r *clusters) accept(ctx context.Context, cluster *clusterv1.ManagedCluster
 	var namespace corev1.Namespace
 	err := r.client.Get(ctx, client.ObjectKey{Name: cluster.Name}, &namespace)
 	if err == nil && !namespace.DeletionTimestamp.IsZero() {
-		return r.letGo(ctx, cluster.Name)
+		return r.endNamespace(ctx, cluster.Name)
 	}
 	wanted := []client.Object{
 		registration.WantNamespace(cluster.Name),
@@ -134,15 +150,15 @@ func (r *clusters) accept(ctx context.Context, cluster *clusterv1.ManagedCluster
 	for _, binding := range registration.WantRoleBindings(cluster.Name) {
 		wanted = append(wanted, binding)
 	}
-	return ensureAll(ctx, r.client, wanted)
+	return r.ensureAll(ctx, wanted)
 }
 
-// errEnding: the namespace has to be gone before it can be made anew.
-var errEnding = errors.New("is being deleted; the cluster is accepted when it is gone")
+// errNamespaceEnds says that the namespace has to be gone before it can be created again.
+var errNamespaceEnds = errors.New("is being deleted; the cluster is accepted when it is gone")
 
-// letGo lets a namespace that somebody deleted end. The agent keeps its rights on the works in it, which it cleans up; without
-// works, and none can be made there any more, the binding is all that holds the namespace.
-func (r *clusters) letGo(ctx context.Context, namespace string) error {
+// endNamespace lets a namespace that somebody deleted go. The agent keeps its rights on the works in it until it has cleaned them up. When
+// no work is left, only the binding keeps the namespace, and it is removed.
+func (r *clusters) endNamespace(ctx context.Context, namespace string) error {
 	works, err := r.objects(ctx, manifestWorks, namespace)
 	if err == nil && len(works) == 0 {
 		err = r.unbind(ctx, namespace)
@@ -150,18 +166,18 @@ func (r *clusters) letGo(ctx context.Context, namespace string) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("namespace %s %w", namespace, errEnding)
+	return fmt.Errorf("namespace %s %w", namespace, errNamespaceEnds)
 }
 
 func (r *clusters) deny(ctx context.Context, cluster *clusterv1.ManagedCluster) error {
-	err := ensureAll(ctx, r.client, []client.Object{
+	err := r.ensureAll(ctx, []client.Object{
 		registration.WantClusterRole(cluster.Name, false),
 		registration.WantClusterRoleBinding(cluster.Name),
 	})
 	return errors.Join(err, r.unbind(ctx, cluster.Name))
 }
 
-// unbind takes the agent's rights in the cluster's namespace away.
+// unbind removes the agent's rights in the cluster's namespace.
 func (r *clusters) unbind(ctx context.Context, cluster string) error {
 	var errs []error
 	for _, binding := range registration.WantRoleBindings(cluster) {
@@ -182,10 +198,10 @@ func (r *clusters) drop(ctx context.Context, o client.Object, finalizer string) 
 	return client.IgnoreNotFound(err)
 }
 
-// observe says what the lease and the sets tell about the cluster, and when to look again.
+// observe sets what follows from the lease and from the sets, and returns when to look again.
 func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluster) (time.Duration, error) {
 	now := r.Now()
-	beat, err := r.beat(ctx, cluster, now)
+	beat, err := r.lease(ctx, cluster, now)
 	if err != nil {
 		return 0, err
 	}
@@ -205,7 +221,7 @@ func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluste
 	}
 	cluster.Spec.Taints = registration.WantTaints(cluster, now)
 	var sets clusterv1beta2.ManagedClusterSetList
-	if err := r.client.List(ctx, &sets); err != nil {
+	if err := r.client.List(ctx, &sets, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("list cluster sets: %w", err)
 	}
 	cluster.Status.ManagedNamespaces = registration.ManagedNamespaces(cluster, sets.Items)
@@ -233,8 +249,8 @@ func (r *clusters) silent(ctx context.Context, cluster *clusterv1.ManagedCluster
 	return silent, next, nil
 }
 
-// beat reads the cluster's lease, and makes it where it is missing.
-func (r *clusters) beat(ctx context.Context, cluster *clusterv1.ManagedCluster, now time.Time) (*registration.Beat, error) {
+// lease reads the last renewal from the cluster's lease, and creates the lease where it is missing.
+func (r *clusters) lease(ctx context.Context, cluster *clusterv1.ManagedCluster, now time.Time) (*registration.Beat, error) {
 	var lease coordinationv1.Lease
 	err := r.live.Get(ctx, client.ObjectKey{Namespace: cluster.Name, Name: clusterv1.ManagedClusterLeaseName}, &lease)
 	if err == nil {

@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// newApplied is a cache of the metadata of all that fleet repositories have applied, found by the owner label: it tells without
-// a request whether somebody has changed a definition on the hub, and what has left a repository.
+// newApplied is a cache of the metadata of all objects that fleet repositories have applied, selected by the owner label. It shows
+// without a request whether somebody changed a definition on the hub, and which objects have left a repository.
 func newApplied(mgr ctrl.Manager) (cache.Cache, error) {
 	owned, err := labels.NewRequirement(musterv1alpha1.OwnerLabel, selection.Exists, nil)
 	if err != nil {
@@ -33,15 +33,15 @@ func newApplied(mgr ctrl.Manager) (cache.Cache, error) {
 	return c, nil
 }
 
-// metadataOf is an empty object of a kind, to be read into.
+// metadataOf is an empty object of a kind, to read metadata into.
 func metadataOf(gvk schema.GroupVersionKind) *metav1.PartialObjectMetadata {
 	o := &metav1.PartialObjectMetadata{}
 	o.SetGroupVersionKind(gvk)
 	return o
 }
 
-// fingerprintOf is the same as long as nobody changes more of an object than its status. A kind without generations has no status
-// that matters.
+// fingerprintOf stays the same while only the status of an object changes. A kind without generations is compared by its resource
+// version.
 func fingerprintOf(o metav1.Object) string {
 	version := fmt.Sprint(o.GetGeneration())
 	if o.GetGeneration() == 0 {
@@ -50,10 +50,10 @@ func fingerprintOf(o metav1.Object) string {
 	return fmt.Sprint(o.GetUID(), version, o.GetDeletionTimestamp() != nil, o.GetLabels(), o.GetAnnotations())
 }
 
-// asApplied: the definition is what was applied last, and the object on the hub is what came of it. A cache that is behind says
-// no, or says yes of an object whose change it is about to tell.
+// asApplied is true when the definition is the one that was applied last and nobody has changed the object on the hub since. A stale
+// cache makes it false, or true for an object whose change the cache is about to report.
 func (r *Repositories) asApplied(ctx context.Context, w *writes, d *fleet.Definition, digest string) bool {
-	last, ok := w.done[d.Key]
+	last, ok := w.last(d.Key)
 	if !ok || last.digest != digest {
 		return false
 	}

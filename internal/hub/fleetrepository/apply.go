@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -15,6 +16,7 @@ import (
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,36 +28,77 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// writes remembers what was applied of a repository, so that a definition that has not changed costs nothing.
+// writes remembers the definitions that were applied for a repository, so that an unchanged definition needs no request.
 type writes struct {
 	client  dynamic.Interface
 	account string
-	done    map[fleet.ObjectKey]written
-	// changed is when a write last changed an object, or from when on that is known.
+
+	mu   sync.Mutex
+	done map[fleet.ObjectKey]written
+	// changed is the time of the last write that changed an object, or the start of this record.
 	changed time.Time
 }
 
-// written is one applied definition: its digest, and the object that came of it.
+// written is one applied definition: its digest, and the object that the API server made of it.
 type written struct {
 	digest      string
 	fingerprint string // of the object: see fingerprintOf
 	generation  int64
 }
 
-// apply writes the definitions in their order: what others stand on comes first. One that is refused is a fault and stops
-// no other.
+// last is what was applied of a definition.
+func (w *writes) last(key fleet.ObjectKey) (written, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	last, ok := w.done[key]
+	return last, ok
+}
+
+// note records an applied definition, and the time if that changed its object.
+func (w *writes) note(key fleet.ObjectKey, applied written, changed bool, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.done[key] = applied
+	if changed {
+		w.changed = now
+	}
+}
+
+// applyWriters is how many definitions of one kind are applied at once.
+const applyWriters = 8
+
+// applyAll applies the definitions kind by kind, in order of dependency, and returns the error of each.
+func (r *Repositories) applyAll(ctx context.Context, repo *musterv1alpha1.FleetRepository, w *writes, definitions []fleet.Definition) []error {
+	errs := make([]error, len(definitions))
+	for first := 0; first < len(definitions); {
+		var group errgroup.Group
+		group.SetLimit(applyWriters)
+		next := first
+		for ; next < len(definitions) && definitions[next].Key.Kind == definitions[first].Key.Kind; next++ {
+			i := next
+			group.Go(func() error {
+				errs[i] = r.applyOne(ctx, repo, w, &definitions[i])
+				return nil
+			})
+		}
+		_ = group.Wait() // errs has them
+		first = next
+	}
+	return errs
+}
+
+// apply writes the definitions. A definition that the API server rejects becomes a fault and does not stop the others.
 func (r *Repositories) apply(ctx context.Context, repo *musterv1alpha1.FleetRepository, out *report) error {
 	w, err := r.writer(repo)
 	if err != nil {
 		return err
 	}
 	var unanswered error
-	out.taken = map[fleet.ObjectKey]bool{}
-	for i := range out.delivery.Definitions.All {
+	out.accepted = map[fleet.ObjectKey]bool{}
+	for i, err := range r.applyAll(ctx, repo, w, out.delivery.Definitions.All) {
 		d := &out.delivery.Definitions.All[i]
-		err := r.applyOne(ctx, repo, w, d)
 		if err == nil {
-			out.taken[d.Key] = true
+			out.accepted[d.Key] = true
 			continue
 		}
 		fault, retry := refusal(err, d, repo)
@@ -66,7 +109,7 @@ func (r *Repositories) apply(ctx context.Context, repo *musterv1alpha1.FleetRepo
 			continue
 		}
 		if fault.ActionRequiredBy == fleet.Controller {
-			out.again = min(out.again, retryRefused)
+			out.requeueAfter = min(out.requeueAfter, retryRefused)
 		}
 		out.refuse(fault)
 	}
@@ -74,10 +117,10 @@ func (r *Repositories) apply(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	return unanswered
 }
 
-// retryRefused is when a definition is tried again that the API server itself could not deal with.
+// retryRefused is the delay before retrying a definition that failed because of the API server itself.
 const retryRefused = 15 * time.Second
 
-// writer is a client with the rights of the repository's service account, and nothing more.
+// writer is a client that acts as the repository's service account.
 func (r *Repositories) writer(repo *musterv1alpha1.FleetRepository) (*writes, error) {
 	key := client.ObjectKeyFromObject(repo)
 	r.mu.Lock()
@@ -86,7 +129,7 @@ func (r *Repositories) writer(repo *musterv1alpha1.FleetRepository) (*writes, er
 		return w, nil
 	}
 	config := rest.CopyConfig(r.Config)
-	// The API server adds the groups of a service account itself; to name them would want the right to act as groups.
+	// The API server adds the groups of a service account itself. Naming them would need the right to impersonate groups.
 	config.Impersonate = rest.ImpersonationConfig{
 		UserName: fmt.Sprintf("system:serviceaccount:%s:%s", repo.Namespace, repo.Spec.ServiceAccountName),
 	}
@@ -112,7 +155,7 @@ func resourceOf(w *writes, k fleet.ObjectKey) dynamic.ResourceInterface {
 
 // applyOne makes one object on the hub equal to its definition.
 func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetRepository, w *writes, d *fleet.Definition) error {
-	digest, err := digestOf(d.Source) // all that it says: of a cluster, taints too
+	digest, err := digestOf(d.Source) // complete: of a cluster, the taints too
 	if err != nil {
 		return err
 	}
@@ -131,13 +174,13 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 		return err
 	}
 	if live != nil && !live.GetDeletionTimestamp().IsZero() {
-		return nil // it is on its way out; the next look makes it anew
+		return nil // it is being deleted; a later reconciliation creates it again
 	}
 	wanted, err := stamped(repo, d)
 	if err != nil {
 		return err
 	}
-	if last := w.done[d.Key]; live != nil && last.digest == digest && last.fingerprint == fingerprintOf(live) {
+	if last, _ := w.last(d.Key); live != nil && last.digest == digest && last.fingerprint == fingerprintOf(live) {
 		return nil
 	}
 	before := ""
@@ -152,10 +195,8 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 	if err != nil {
 		return err
 	}
-	if fingerprintOf(live) != before {
-		w.changed = r.Now()
-	}
-	w.done[d.Key] = written{digest: digest, fingerprint: fingerprintOf(live), generation: live.GetGeneration()}
+	fingerprint := fingerprintOf(live)
+	w.note(d.Key, written{digest: digest, fingerprint: fingerprint, generation: live.GetGeneration()}, fingerprint != before, r.Now())
 	return nil
 }
 
@@ -171,7 +212,7 @@ func Owner(repo client.Object) string {
 	return fleet.Owner{Kind: "FleetRepository", Namespace: repo.GetNamespace(), Name: repo.GetName()}.Digest()
 }
 
-// stamped is the definition as written, with the marks that say whose it is.
+// stamped is the definition with the label and annotation that name its repository.
 func stamped(repo *musterv1alpha1.FleetRepository, d *fleet.Definition) (*unstructured.Unstructured, error) {
 	wanted := d.Source.DeepCopy()
 	labels := wanted.GetLabels()
@@ -201,9 +242,9 @@ func digestOf(o *unstructured.Unstructured) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// mayWrite holds that an object which another repository or a person owns is not taken over, unless its owner allows it. An
-// agent makes its own ManagedCluster, and namespaces are shared: both may be adopted when no repository has them. The marks of a
-// repository that is gone bind nobody: they are left where its account had lost its rights.
+// mayWrite rejects an object that another repository or a person owns, unless the owner allows the takeover. Agents create their
+// ManagedClusters themselves, and namespaces are shared: both may be adopted while no repository owns them. Marks of a deleted
+// repository do not count: they remain where its account had lost its rights.
 func (r *Repositories) mayWrite(ctx context.Context, live *unstructured.Unstructured, repo *musterv1alpha1.FleetRepository, d *fleet.Definition) error {
 	if live == nil {
 		return nil
@@ -229,11 +270,11 @@ func (r *Repositories) mayWrite(ctx context.Context, live *unstructured.Unstruct
 	}
 }
 
-// gone says that there is no repository with this namespace/name. A cache that is behind does not prove it.
+// gone is true when no repository with this namespace/name exists. It asks the API server too, since the cache may be stale.
 func (r *Repositories) gone(ctx context.Context, repository string) (bool, error) {
 	namespace, name, _ := strings.Cut(repository, "/")
 	if namespace == "" || name == "" {
-		return false, nil // no repository wrote this
+		return false, nil // not written by a repository
 	}
 	key := types.NamespacedName{Namespace: namespace, Name: name}
 	for _, reader := range []client.Reader{r.Client, r.Reader} {
@@ -245,13 +286,14 @@ func (r *Repositories) gone(ctx context.Context, repository string) (bool, error
 	return true, nil
 }
 
-// isBuiltIn are the objects that Kubernetes or the hub makes by itself.
+// isBuiltIn is true for objects that Kubernetes or the hub creates by itself.
 func isBuiltIn(k fleet.ObjectKey) bool {
 	return (k.Kind == "ServiceAccount" && k.Name == "default") ||
 		(k.Kind == "ManagedClusterSet" && (k.Name == "default" || k.Name == "global"))
 }
 
-// refusal makes a fault of an API server's no; the second result is true when it is no answer at all and is to be retried.
+// refusal turns a rejection by the API server into a fault. The second result is true when the request failed without an answer
+// and has to be retried.
 func refusal(err error, d *fleet.Definition, repo *musterv1alpha1.FleetRepository) (fleet.Fault, bool) {
 	if f, ok := fleet.AsFault(err); ok {
 		return f, false
@@ -268,10 +310,10 @@ func refusal(err error, d *fleet.Definition, repo *musterv1alpha1.FleetRepositor
 			repo.Namespace, repo.Spec.ServiceAccountName, plainStatus(err))
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		f.Line = d.LineOf(fieldOf(err))
-		f.Message = "the hub refuses it: " + plainStatus(err)
+		f.Message = "the API server rejected it: " + plainStatus(err)
 	case apierrors.IsInternalError(err), apierrors.IsMethodNotSupported(err):
 		f.ActionRequiredBy = fleet.Controller
-		f.Message = "the hub cannot deal with it, and is asked again: " + plainStatus(err)
+		f.Message = "the API server failed on it, and the hub retries: " + plainStatus(err)
 	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
 		f.ActionRequiredBy = fleet.Controller
 		f.Message = fmt.Sprintf("the hub has no namespace %s, or does not serve the kind: %s", d.Key.Namespace, plainStatus(err))
@@ -281,7 +323,7 @@ func refusal(err error, d *fleet.Definition, repo *musterv1alpha1.FleetRepositor
 	return f, false
 }
 
-// mayNotAct: what is forbidden is not the definition, but to act as the repository's service account.
+// mayNotAct is true when the API server did not reject the definition, but acting as the repository's service account.
 func mayNotAct(err error, d *fleet.Definition, repo *musterv1alpha1.FleetRepository) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || !apierrors.IsForbidden(err) || d.Key.Kind == "ServiceAccount" {
@@ -299,7 +341,7 @@ func plainStatus(err error) string {
 	return err.Error()
 }
 
-// fieldOf is the field that the API server complains about first.
+// fieldOf is the first field that the API server names in its rejection.
 func fieldOf(err error) string {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || status.Status().Details == nil {

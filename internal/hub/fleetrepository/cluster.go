@@ -18,8 +18,8 @@ import (
 	"k8s.io/client-go/dynamic"
 )
 
-// applyCluster writes the parts of a ManagedCluster that Git owns. The taints are merged with the hub's own and written
-// with an optimistic update; a person's denial is not taken back behind their back.
+// applyCluster writes the parts of a ManagedCluster that Git owns. It merges the taints with the hub's own and writes them with an
+// optimistic update. It does not accept a cluster that a person has denied.
 func (r *Repositories) applyCluster(
 	ctx context.Context, resource dynamic.ResourceInterface, live, wanted *unstructured.Unstructured, declared *clusterv1.ManagedCluster,
 ) (*unstructured.Unstructured, error) {
@@ -38,10 +38,10 @@ func (r *Repositories) applyCluster(
 		unstructured.RemoveNestedField(wanted.Object, "spec", "hubAcceptsClient")
 		denied = fleet.Fault{
 			Reason: fleet.OwnedElsewhere, ActionRequiredBy: fleet.User, Object: "ManagedCluster " + was.Name,
-			Message: fmt.Sprintf("a person has denied the cluster on the hub, and Git does not accept it again behind their back: run muster accept %s, or set hubAcceptsClient: false here", was.Name),
+			Message: fmt.Sprintf("a person has denied the cluster on the hub, which a commit does not reverse: run muster accept %s, or set hubAcceptsClient: false here", was.Name),
 		}
 	}
-	// Taints come before labels: else a placement could select the cluster in between.
+	// Write taints before labels: otherwise a placement could select the cluster in between.
 	if _, err := r.applyTaints(ctx, resource, live, declared); err != nil {
 		return nil, err
 	}
@@ -55,8 +55,8 @@ func (r *Repositories) applyCluster(
 	return applied, nil
 }
 
-// reserve makes a cluster with its taints and nothing else. The hub's own taint is among them: nobody has heard of the cluster
-// yet, and a placement that is decided before the hub has looked at it must not choose it.
+// reserve creates a cluster with its taints only, the hub's own taint for unreachable clusters among them: the agent has not
+// connected yet, and a placement must not choose the cluster before the hub has reconciled it.
 func (r *Repositories) reserve(ctx context.Context, resource dynamic.ResourceInterface, declared *clusterv1.ManagedCluster) (*unstructured.Unstructured, error) {
 	now := r.Now()
 	first := &clusterv1.ManagedCluster{}
@@ -73,14 +73,14 @@ func (r *Repositories) reserve(ctx context.Context, resource dynamic.ResourceInt
 		return nil, err
 	}
 	created, err := resource.Create(ctx, &unstructured.Unstructured{Object: object}, metav1.CreateOptions{FieldManager: plan.FieldManager + "-taints"})
-	if apierrors.IsAlreadyExists(err) { // its agent was faster
+	if apierrors.IsAlreadyExists(err) { // its agent has created it meanwhile
 		return resource.Get(ctx, declared.Name, metav1.GetOptions{})
 	}
 	return created, err
 }
 
-// applyTaints writes the taints that Git declares together with the note of which those are, so that the one is never
-// without the other. The list is replaced as a whole; the resource version makes sure that nobody's taint is lost in between.
+// applyTaints writes the taints that Git declares together with the annotation that lists them, in one update. It replaces the
+// complete list; the resource version makes sure that a taint added meanwhile is not lost.
 func (r *Repositories) applyTaints(
 	ctx context.Context, resource dynamic.ResourceInterface, live *unstructured.Unstructured, declared *clusterv1.ManagedCluster,
 ) (*unstructured.Unstructured, error) {
@@ -120,8 +120,8 @@ func (r *Repositories) applyTaints(
 	return resource.Update(ctx, next, metav1.UpdateOptions{FieldManager: plan.FieldManager + "-taints"})
 }
 
-// deniedByPerson: the cluster was accepted once, which the condition tells whatever it says now, and it was not Git that
-// took it back.
+// deniedByPerson is true when the cluster was accepted once (the condition exists, with any status) and a person, not Git, has
+// denied it since.
 func deniedByPerson(c *clusterv1.ManagedCluster) bool {
 	return !c.Spec.HubAcceptsClient && !plan.GitOwns(c, "spec", "hubAcceptsClient") &&
 		meta.FindStatusCondition(c.Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted) != nil

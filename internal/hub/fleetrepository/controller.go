@@ -34,7 +34,7 @@ type Repositories struct {
 	Client client.Client
 	// Works is the index of live works.
 	Works *hub.Works
-	// Reader reads past the cache.
+	// Reader reads from the API server, not from the cache.
 	Reader client.Reader
 	// Config of the hub, from which clients that impersonate are made.
 	Config *rest.Config
@@ -46,7 +46,7 @@ type Repositories struct {
 	Planner *plan.Planner
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
-	// DecisionTimeout is how long a commit waits for the placements to be decided as it was planned; after that the live decisions win.
+	// DecisionTimeout is how long a commit waits until the live decisions are those of its plan. After that the live decisions win.
 	DecisionTimeout time.Duration
 	// Now is the clock.
 	Now func() time.Time
@@ -62,27 +62,27 @@ type Repositories struct {
 	wake      wakeUp
 }
 
-// report is how far a reconciliation came.
+// report is the progress of one reconciliation.
 type report struct {
-	fetched   string // the head
-	rewritten string // says so when the delivered commit is no ancestor of it
-	fetchErr  error
-	delivery  *hub.Delivery
-	plan      *plan.Plan
-	delivered bool
-	waiting   string // what the delivery waits for
-	faults    []fleet.Fault
-	held      *musterv1alpha1.Held
-	taken     map[fleet.ObjectKey]bool // definitions that are on the hub as they are written
-	differs   []string                 // placements whose live decisions are not those of the plan
-	moving    []string                 // applications that were renamed, and whose works are not all taken over
-	leaving   []string                 // applications that left the repository and are still on clusters
-	going     int                      // definitions that left the repository and are being deleted
-	refused   bool                     // the hub has not taken a definition, or not let it go: it is tried again
-	again     time.Duration
+	fetched      string // the head
+	rewritten    string // says so when the delivered commit is no ancestor of it
+	fetchErr     error
+	delivery     *hub.Delivery
+	plan         *plan.Plan
+	delivered    bool
+	waiting      string // what the delivery waits for
+	faults       []fleet.Fault
+	held         *musterv1alpha1.Held
+	accepted     map[fleet.ObjectKey]bool // definitions that are on the hub as they are written
+	differs      []string                 // placements whose live decisions are not those of the plan
+	renaming     []string                 // applications that were renamed, and whose works are not all taken over
+	leaving      []string                 // applications that left the repository and are still on clusters
+	deleting     int                      // definitions that left the repository and are being deleted
+	refused      bool                     // the API server rejected a definition or its deletion: the hub retries
+	requeueAfter time.Duration
 }
 
-// refuse notes what the hub refuses.
+// refuse notes a definition that the API server rejected.
 func (o *report) refuse(f fleet.Fault) {
 	o.faults, o.refused = append(o.faults, f), true
 }
@@ -99,28 +99,28 @@ func (r *Repositories) Reconcile(ctx context.Context, repo *musterv1alpha1.Fleet
 	}
 	out, err := r.sync(ctx, repo)
 	perr := r.publish(ctx, repo, statusOf(repo, out, err, r.Now()))
-	if err == nil && usedUp(repo, out) {
+	if err == nil && approvalConsumed(repo, out) {
 		perr = errors.Join(perr, hub.WithdrawApproval(ctx, r.Client, repo))
 	}
 	return resultOf(repo, out, errors.Join(err, perr))
 }
 
-// usedUp: everything that the approved plan takes away is gone, or another plan has taken its place. A later plan of the same
-// outcome wants an approval of its own.
-func usedUp(repo *musterv1alpha1.FleetRepository, out *report) bool {
+// approvalConsumed is true when all deletions of the approved plan are done, or another plan has replaced it. A later plan with the
+// same outcome needs an approval of its own.
+func approvalConsumed(repo *musterv1alpha1.FleetRepository, out *report) bool {
 	approved := repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
 	if approved == "" || !out.delivered {
 		return false
 	}
-	return approved != out.plan.Digest || (out.held == nil && out.going == 0)
+	return approved != out.plan.Digest || (out.held == nil && out.deleting == 0)
 }
 
-// sync fetches, plans, applies and delivers, in that order. The report says how far it came.
+// sync fetches, plans, applies and delivers, in that order. The report holds the progress.
 func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepository) (*report, error) {
-	out := &report{again: repo.Spec.Interval.Duration}
+	out := &report{requeueAfter: repo.Spec.Interval.Duration}
 	revision := r.fetch(ctx, repo, out)
 	if revision == "" {
-		return out, nil // nothing was ever fetched: the report has the fault
+		return out, nil // no commit was ever fetched: the report has the fault
 	}
 	if same, err := r.unchanged(ctx, repo, revision, out); same != nil {
 		return same, err
@@ -143,7 +143,7 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	out.delivery = &planned
 	out.faults = slices.Clone(out.plan.Faults)
 	err = r.deliver(ctx, repo, world, out)
-	out.faults = withinRights(out.faults, out.plan, out.taken)
+	out.faults = withinRights(out.faults, out.plan, out.accepted)
 	if err != nil {
 		return out, err
 	}
@@ -151,9 +151,9 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	return out, nil
 }
 
-// read loads a commit. One in which nothing can be read is not gone on with.
+// read loads a commit. It stops at a commit in which no definition can be read.
 func (r *Repositories) read(ctx context.Context, repo *musterv1alpha1.FleetRepository, revision string, out *report) (*hub.Delivery, error) {
-	delivery, err := r.Deliveries.At(ctx, repo, revision)
+	delivery, err := r.Deliveries.Read(ctx, repo, revision)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func (r *Repositories) read(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	return delivery, nil
 }
 
-// deliver applies the definitions and, once the placements follow, makes the commit the one that applications are planned at.
+// deliver applies the definitions. When the placements are decided as planned, applications are planned at this commit.
 func (r *Repositories) deliver(ctx context.Context, repo *musterv1alpha1.FleetRepository, world *fleet.World, out *report) error {
 	if err := r.apply(ctx, repo, out); err != nil {
 		return err
@@ -172,8 +172,8 @@ func (r *Repositories) deliver(ctx context.Context, repo *musterv1alpha1.FleetRe
 	if err := r.prune(ctx, repo, world, out); err != nil {
 		return err
 	}
-	if out.waiting = r.unsettled(ctx, repo, out); out.waiting != "" {
-		out.again = time.Second
+	if out.waiting = r.undecided(ctx, repo, out); out.waiting != "" {
+		out.requeueAfter = time.Second
 		return nil
 	}
 	if err := r.Store.Pin(repo.Spec.URL, string(repo.UID), out.delivery.Snapshot.Revision); err != nil {
@@ -184,7 +184,7 @@ func (r *Repositories) deliver(ctx context.Context, repo *musterv1alpha1.FleetRe
 	return r.mark(ctx, repo, out)
 }
 
-// finalize releases what the repository applied: its objects stay, as nobody's.
+// finalize releases what the repository applied: its objects stay without an owner.
 func (r *Repositories) finalize(ctx context.Context, repo *musterv1alpha1.FleetRepository) error {
 	if !controllerutil.ContainsFinalizer(repo, musterv1alpha1.RepositoryFinalizer) {
 		return nil
@@ -214,7 +214,7 @@ func (r *Repositories) forget(key types.NamespacedName) {
 	delete(r.triggers, key)
 }
 
-// publish is the only status write; it is a no-op if nothing changed.
+// publish writes the status, if it changed. No other function writes it.
 func (r *Repositories) publish(ctx context.Context, repo *musterv1alpha1.FleetRepository, status musterv1alpha1.FleetRepositoryStatus) error {
 	if equality.Semantic.DeepEqual(repo.Status, status) {
 		return nil
@@ -223,10 +223,10 @@ func (r *Repositories) publish(ctx context.Context, repo *musterv1alpha1.FleetRe
 	return client.IgnoreNotFound(r.Client.Status().Update(ctx, repo))
 }
 
-// resultOf says when to look again.
+// resultOf says when to reconcile again.
 func resultOf(repo *musterv1alpha1.FleetRepository, out *report, err error) (reconcile.Result, error) {
 	if apierrors.IsConflict(err) {
-		return ctrl.Result{RequeueAfter: 100 * time.Millisecond}, nil // the cache is behind
+		return ctrl.Result{RequeueAfter: 100 * time.Millisecond}, nil // the cache is stale
 	}
 	if err != nil {
 		if f, ok := fleet.AsFault(err); ok && f.ActionRequiredBy == fleet.User {
@@ -234,8 +234,8 @@ func resultOf(repo *musterv1alpha1.FleetRepository, out *report, err error) (rec
 		}
 		return ctrl.Result{}, err
 	}
-	if len(out.moving) > 0 { // works come and go without waking anybody here
-		return ctrl.Result{RequeueAfter: min(out.again, 2*time.Second)}, nil
+	if len(out.renaming) > 0 { // no event of a work wakes this controller
+		return ctrl.Result{RequeueAfter: min(out.requeueAfter, 2*time.Second)}, nil
 	}
-	return ctrl.Result{RequeueAfter: out.again}, nil
+	return ctrl.Result{RequeueAfter: out.requeueAfter}, nil
 }

@@ -14,31 +14,31 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// fetch is the last look at a remote.
+// fetch is the result of the last fetch from a remote.
 type fetch struct {
-	at       time.Time
+	time     time.Time
 	revision string
 	from     string // the spec that it was made with
 	err      error
 	failures int // in a row
 }
 
-// due is when to look again: at the interval, and sooner after a failure, since a webhook that found the remote away does not come
-// again, nor does anything tell of a Secret that was corrected.
+// due is when to fetch next: after the interval, and earlier after a failure. A webhook is not repeated when its fetch fails, and the
+// hub does not watch Secrets that are corrected.
 func (f fetch) due(repo *musterv1alpha1.FleetRepository) time.Time {
 	interval := repo.Spec.Interval.Duration
 	if f.failures > 0 {
 		interval = min(interval, 5*time.Second<<min(f.failures-1, 6))
 	}
-	return f.at.Add(interval)
+	return f.time.Add(interval)
 }
 
-// fetch looks at the remote when it is due: at the interval, after a webhook, after a change of the spec. It returns the
-// commit to deliver; when the remote cannot be read, that is the last one that was fetched.
+// fetch fetches when it is due: after the interval, after a webhook, after a change of the spec. It returns the commit to
+// deliver; when the fetch fails, that is the commit that was fetched last.
 func (r *Repositories) fetch(ctx context.Context, repo *musterv1alpha1.FleetRepository, out *report) string {
 	last := r.lookup(ctx, repo)
 	out.fetchErr, out.fetched = last.err, last.revision
-	out.again = max(time.Second, last.due(repo).Sub(r.Now()))
+	out.requeueAfter = max(time.Second, last.due(repo).Sub(r.Now()))
 	if out.fetched == "" {
 		out.fetched = repo.Status.FetchedRevision
 	}
@@ -49,7 +49,7 @@ func (r *Repositories) fetch(ctx context.Context, repo *musterv1alpha1.FleetRepo
 		}
 	}
 	if out.fetchErr == nil && delivered == out.fetched {
-		// That the commit does not follow from the one before stays said until the next commit.
+		// The condition keeps saying that the history was rewritten until the next commit.
 		if c := meta.FindStatusCondition(repo.Status.Conditions, ConditionFetched); c != nil && c.Reason == string(fleet.HistoryRewritten) {
 			out.rewritten = c.Message
 		}
@@ -57,7 +57,7 @@ func (r *Repositories) fetch(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	return out.fetched
 }
 
-// lookup fetches, or gives the last fetch while it is fresh.
+// lookup fetches, or returns the last fetch until the next one is due.
 func (r *Repositories) lookup(ctx context.Context, repo *musterv1alpha1.FleetRepository) fetch {
 	key := client.ObjectKeyFromObject(repo)
 	from := fmt.Sprint(repo.Spec.URL, repo.Spec.Ref, repo.Spec.SecretRef, repo.Generation)
@@ -71,7 +71,7 @@ func (r *Repositories) lookup(ctx context.Context, repo *musterv1alpha1.FleetRep
 	}
 	next := fetch{from: from}
 	next.revision, next.err = r.fetchRemote(ctx, repo)
-	next.at = r.Now()
+	next.time = r.Now()
 	if next.err != nil {
 		next.failures = last.failures + 1
 		if last.from == from {
@@ -117,22 +117,22 @@ func (r *Repositories) credentials(ctx context.Context, repo *musterv1alpha1.Fle
 	return credentials, nil
 }
 
-// collectMirrors removes what was fetched for nobody: of a URL that no repository has, besides one that is going.
-func (r *Repositories) collectMirrors(ctx context.Context, going types.UID) error {
+// collectMirrors removes the mirrors of URLs that no repository has. A repository that is being deleted does not count.
+func (r *Repositories) collectMirrors(ctx context.Context, deleted types.UID) error {
 	var repos musterv1alpha1.FleetRepositoryList
-	if err := r.Reader.List(ctx, &repos); err != nil { // a cache that is behind would prove no absence
+	if err := r.Reader.List(ctx, &repos); err != nil { // a stale cache proves no absence
 		return fmt.Errorf("list repositories: %w", err)
 	}
 	var urls []string
 	for i := range repos.Items {
-		if repos.Items[i].UID != going {
+		if repos.Items[i].UID != deleted {
 			urls = append(urls, repos.Items[i].Spec.URL)
 		}
 	}
 	return r.Store.Retain(urls)
 }
 
-// WebhookSecret is the token that webhooks of a repository are signed with.
+// WebhookSecret is the token that signs the webhooks of a repository.
 func (r *Repositories) WebhookSecret(ctx context.Context, namespace, name string) ([]byte, bool) {
 	var repo musterv1alpha1.FleetRepository
 	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &repo); err != nil {
@@ -146,7 +146,7 @@ func (r *Repositories) WebhookSecret(ctx context.Context, namespace, name string
 	return token, len(token) > 0
 }
 
-// Trigger makes the next look at a repository's remote due now.
+// Trigger makes the next fetch of a repository due now.
 func (r *Repositories) Trigger(namespace, name string) {
 	key := types.NamespacedName{Namespace: namespace, Name: name}
 	r.mu.Lock()

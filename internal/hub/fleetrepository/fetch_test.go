@@ -25,7 +25,7 @@ func TestAFailedFetchIsRepeatedSoon(t *testing.T) {
 		{time.Second, 100, time.Second, "never later than at the interval"},
 	} {
 		repo := &musterv1alpha1.FleetRepository{Spec: musterv1alpha1.FleetRepositorySpec{Interval: metav1.Duration{Duration: row.interval}}}
-		if have := (fetch{at: at, failures: row.failures}).due(repo).Sub(at); have != row.want {
+		if have := (fetch{time: at, failures: row.failures}).due(repo).Sub(at); have != row.want {
 			t.Errorf("%s: due after %s, want %s", row.why, have, row.want)
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// mark notes on the namespace of a cluster that the hub has once held all works that the cluster is to have. Only then does
-// a work that is missing say that it is gone: before, the hub may be one that is being rebuilt from Git. The mark stays.
+// mark annotates the namespace of a cluster once the hub has held all works that are planned for the cluster. Only then does the agent
+// treat a missing work as deleted: before, the hub may be a new one that is being rebuilt from Git. The annotation stays.
 func (r *Repositories) mark(ctx context.Context, repo *musterv1alpha1.FleetRepository, out *report) error {
 	unmarked, err := r.unmarked(ctx)
 	if err != nil || len(unmarked) == 0 {
@@ -42,7 +42,7 @@ func (r *Repositories) mark(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	return nil
 }
 
-// unmarked are the clusters whose namespace has no mark, sorted. One that is leaving loses its mark and gets no other.
+// unmarked are the clusters whose namespace has no mark, sorted. A cluster that is being deleted gets none.
 func (r *Repositories) unmarked(ctx context.Context) ([]string, error) {
 	var namespaces corev1.NamespaceList
 	if err := r.Client.List(ctx, &namespaces, client.HasLabels{clusterv1.ClusterNameLabelKey}, client.UnsafeDisableDeepCopy); err != nil {
@@ -67,8 +67,8 @@ func (r *Repositories) unmarked(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// completePlans are the plans of all repositories, or nil while one of them cannot vouch for what it does not name: it is not
-// delivered, not planned since the hub started, or a file of it cannot be read.
+// completePlans are the plans of all repositories, or nil while one of them does not prove absence: it is not delivered, not planned
+// since the hub started, or has a file that cannot be read.
 func (r *Repositories) completePlans(ctx context.Context, me *musterv1alpha1.FleetRepository, out *report) ([]*plan.Plan, error) {
 	var repos musterv1alpha1.FleetRepositoryList
 	if err := r.Client.List(ctx, &repos); err != nil {
@@ -83,7 +83,7 @@ func (r *Repositories) completePlans(ctx context.Context, me *musterv1alpha1.Fle
 				return nil, nil
 			}
 			var err error
-			if delivery, err = r.Deliveries.At(ctx, repo, repo.Status.Revision); err != nil {
+			if delivery, err = r.Deliveries.Read(ctx, repo, repo.Status.Revision); err != nil {
 				return nil, err
 			}
 		}
@@ -100,7 +100,7 @@ type setOn struct {
 	cluster, digest string
 }
 
-// liveSets are the sets of works of which every work is there.
+// liveSets are the sets of works of which every work exists.
 func liveSets(works []fleet.LiveWork) map[setOn]bool {
 	counts, sets := map[setOn]int{}, map[setOn]bool{}
 	for i := range works {
@@ -115,7 +115,7 @@ func liveSets(works []fleet.LiveWork) map[setOn]bool {
 	return sets
 }
 
-// complete: every work that a plan has for the cluster is live, and nothing could not be planned for it.
+// complete is true when every planned work of the cluster exists and no application failed to be planned for it.
 func complete(plans []*plan.Plan, live map[setOn]bool, cluster string) bool {
 	for _, p := range plans {
 		for _, a := range p.Applications {

@@ -17,7 +17,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 )
 
-// TestMarksOfNobody: an object whose marks name a repository that is gone may be taken, as far as the taker's rights go; that it
+// TestMarksOfNobody: an object whose marks name a repository that is gone may be accepted, as far as the taker's rights go; that it
 // is gone the API server says itself.
 func TestMarksOfNobody(t *testing.T) {
 	scheme := runtime.NewScheme()

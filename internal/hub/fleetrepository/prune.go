@@ -14,16 +14,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// orphan is an object on the hub that came from the repository and that the repository does not name any more.
+// orphan is an object on the hub that was applied from the repository and is no longer in its files.
 type orphan struct {
 	key     fleet.ObjectKey
 	object  *metav1.PartialObjectMetadata
-	cluster bool // it is released and not deleted
+	cluster bool // it is released instead of deleted
 }
 
-// prune takes away what left the repository, last things first: only when absence is proven, and applications that run on
-// clusters only with an approval. Clusters and namespaces are released, never deleted.
-// An application that was renamed goes when the one that has its place has taken over all its works.
+// prune deletes what has left the repository, in the reverse order of apply: only when absence is proven, and applications that run
+// on clusters only with an approval. Clusters and namespaces are released, never deleted.
+// A renamed application is deleted when the application with its new name owns all its works.
 func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepository, world *fleet.World, out *report) error {
 	w, err := r.writer(repo)
 	if err != nil {
@@ -41,7 +41,7 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	held := &musterv1alpha1.Held{Plan: out.plan.Digest}
 	for _, o := range orphans {
 		if o.object.GetDeletionTimestamp() != nil {
-			out.going++
+			out.deleting++
 			continue
 		}
 		key := o.key.Namespace + "/" + o.key.Name
@@ -49,7 +49,7 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 			out.leaving = append(out.leaving, key)
 		}
 		if now := out.plan.Renames[key]; o.key.Kind == "Application" && now != "" && running[key] > 0 {
-			out.moving = append(out.moving, fmt.Sprintf("%s to %s", key, now))
+			out.renaming = append(out.renaming, fmt.Sprintf("%s to %s", key, now))
 			continue
 		}
 		if clusters := running[key]; o.key.Kind == "Application" && clusters > 0 && !approved && guarded(repo) {
@@ -59,7 +59,7 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 		}
 		err := r.pruneOne(ctx, w, o)
 		if apierrors.IsConflict(err) {
-			out.going, out.again = out.going+1, min(out.again, time.Second) // somebody wrote in between: it is looked at again
+			out.deleting, out.requeueAfter = out.deleting+1, min(out.requeueAfter, time.Second) // somebody has written it meanwhile: it is read again
 			continue
 		}
 		if apierrors.IsForbidden(err) {
@@ -73,7 +73,7 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 		if err != nil {
 			return fmt.Errorf("prune %s: %w", o.key, err)
 		}
-		out.going++
+		out.deleting++
 	}
 	if held.Deletions > 0 {
 		what := "1 application left the repository and runs on clusters"
@@ -87,10 +87,10 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	return nil
 }
 
-// absenceProven: only a repository of which every file was read says by silence that an object is gone.
+// absenceProven is true when every file was read: only then does a missing definition mean that it was removed.
 func absenceProven(defs *fleet.Definitions) bool { return defs.AbsenceProven && len(defs.Named) > 0 }
 
-// guarded: a repository whose guard is at 100 percent lets every deletion through.
+// guarded is false when the repository's guard is at 100 percent, which permits every deletion.
 func guarded(repo *musterv1alpha1.FleetRepository) bool {
 	p := repo.Spec.DeletionGuard.MaxClusterPercent
 	return p == nil || *p < 100
@@ -156,7 +156,7 @@ func owned(ctx context.Context, reader client.Reader, repo *musterv1alpha1.Fleet
 	return list, nil
 }
 
-// pruneOne deletes an object as the API server has it, so that one made anew under the name, or taken over meanwhile, is not hit.
+// pruneOne deletes an object after reading it from the API server, so that an object that was recreated or taken over meanwhile stays.
 func (r *Repositories) pruneOne(ctx context.Context, w *writes, o orphan) error {
 	live, err := resourceOf(w, o.key).Get(ctx, o.key.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -167,7 +167,7 @@ func (r *Repositories) pruneOne(ctx context.Context, w *writes, o orphan) error 
 	}
 	mine := o.object.GetAnnotations()[musterv1alpha1.RepositoryAnnotation]
 	if live.GetUID() != o.object.GetUID() || live.GetAnnotations()[musterv1alpha1.RepositoryAnnotation] != mine {
-		return nil // the cache is behind, and will tell
+		return nil // the cache is stale; its next event wakes the controller
 	}
 	if o.cluster || o.key.Kind == "Namespace" {
 		return r.releaseOne(ctx, w, o)
@@ -181,7 +181,7 @@ func (r *Repositories) pruneOne(ctx context.Context, w *writes, o orphan) error 
 	return err
 }
 
-// releaseOne takes the repository's marks off an object. A released cluster waits for muster detach.
+// releaseOne removes the repository's marks from an object. A released cluster waits for muster detach.
 func (r *Repositories) releaseOne(ctx context.Context, w *writes, o orphan) error {
 	released := "null"
 	if o.cluster {
@@ -198,13 +198,13 @@ func (r *Repositories) releaseOne(ctx context.Context, w *writes, o orphan) erro
 	return err
 }
 
-// release takes the marks of a repository that is being deleted off everything it applied.
+// release removes the marks of a repository that is being deleted from everything that it applied.
 func (r *Repositories) release(ctx context.Context, repo *musterv1alpha1.FleetRepository) error {
 	w, err := r.writer(repo)
 	if err != nil {
 		return err
 	}
-	orphans, err := r.orphans(ctx, r.Reader, repo, &fleet.Definitions{}) // the last look is not at a cache
+	orphans, err := r.orphans(ctx, r.Reader, repo, &fleet.Definitions{}) // a stale cache could miss one
 	if err != nil {
 		return err
 	}
@@ -212,7 +212,7 @@ func (r *Repositories) release(ctx context.Context, repo *musterv1alpha1.FleetRe
 		o.cluster = false
 		err := r.releaseOne(ctx, w, o)
 		if apierrors.IsForbidden(err) {
-			continue // its account has lost the right, or is gone: the marks of a repository that is gone bind nobody
+			continue // its account has lost the right or was deleted; marks of a deleted repository do not count
 		}
 		if err != nil {
 			return fmt.Errorf("release %s: %w", o.key, err)

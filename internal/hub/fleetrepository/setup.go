@@ -22,8 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
-// wakeUp lets a webhook wake the reconciler. What is sent before it runs is dropped: it looks at every repository when it
-// starts.
+// wakeUp lets a webhook wake the reconciler. What is sent before it runs is dropped: it reconciles every repository at its
+// start.
 type wakeUp struct {
 	once   sync.Once
 	events chan event.TypedGenericEvent[types.NamespacedName]
@@ -41,8 +41,8 @@ func (w *wakeUp) send(key types.NamespacedName) {
 	}
 }
 
-// Setup registers the controller: it wakes for its repositories, for webhooks, for the placements that a delivery waits for, and
-// for whatever somebody does to an object that a repository has applied.
+// Setup registers the controller. It wakes for repositories, webhooks, the placements that a delivery waits for, and changes of
+// objects that a repository has applied.
 func (r *Repositories) Setup(mgr ctrl.Manager) error {
 	if err := r.observe(mgr); err != nil {
 		return err
@@ -70,7 +70,7 @@ func (r *Repositories) Setup(mgr ctrl.Manager) error {
 	return b.Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-// observe begins to count what changes, and to keep what was applied.
+// observe starts counting changes and caching the applied objects.
 func (r *Repositories) observe(mgr ctrl.Manager) error {
 	if err := r.changes.Watch(context.Background(), mgr.GetCache(), r.Works); err != nil {
 		return err
@@ -84,12 +84,12 @@ func (r *Repositories) observe(mgr ctrl.Manager) error {
 
 func (r *Repositories) collectAtStart(ctx context.Context) error {
 	if err := r.collectMirrors(ctx, ""); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "mirrors that nobody needs stay until the next start")
+		ctrl.LoggerFrom(ctx).Error(err, "remove unused mirrors; they stay until the next start")
 	}
 	return nil
 }
 
-// touched wakes the repository of an object that is not what it was, or of a placement that is decided. Increment the counter
+// touched wakes the repository of a changed object or of a decided placement. Increment the counter
 // before enqueueing, so that the reconciliation is not skipped: the handler that counts all changes may be called later.
 func (r *Repositories) touched(_ context.Context, o client.Object) []reconcile.Request {
 	key, ok := hub.RepositoryOf(o)
@@ -100,7 +100,7 @@ func (r *Repositories) touched(_ context.Context, o client.Object) []reconcile.R
 	return []reconcile.Request{{NamespacedName: key}}
 }
 
-// touches lets through what is more than a new status.
+// touches ignores changes of nothing but the status.
 var touches = predicate.TypedFuncs[*metav1.PartialObjectMetadata]{
 	UpdateFunc: func(e event.TypedUpdateEvent[*metav1.PartialObjectMetadata]) bool {
 		return fingerprintOf(e.ObjectOld) != fingerprintOf(e.ObjectNew)

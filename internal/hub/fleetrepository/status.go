@@ -32,26 +32,26 @@ const (
 	ReasonUnknown   = "NotAsked" // an earlier stage failed
 )
 
-// statusOf is the status that a report amounts to.
+// statusOf is the status for a report.
 func statusOf(repo *musterv1alpha1.FleetRepository, out *report, err error, now time.Time) musterv1alpha1.FleetRepositoryStatus {
 	status := *repo.Status.DeepCopy()
 	status.ObservedGeneration = repo.Generation
 	status.FetchedRevision = out.fetched
 	if out.plan != nil && err == nil {
 		status.Held = out.held
-		status.Definitions = int32(len(out.taken))
+		status.Definitions = int32(len(out.accepted))
 	}
 	if out.delivered {
 		status.Plan = out.plan.Digest
 	}
 	if out.delivered && status.Revision != out.delivery.Snapshot.Revision {
 		status.Revision = out.delivery.Snapshot.Revision
-		at := metav1.NewTime(now)
-		status.DeliveredAt = &at
+		delivered := metav1.NewTime(now)
+		status.DeliveredAt = &delivered
 	}
 	faults := out.faults
-	for _, whole := range []error{err, out.fetchErr} { // of the repository as a whole
-		if f, ok := fleet.AsFault(whole); ok {
+	for _, e := range []error{err, out.fetchErr} { // of the repository itself
+		if f, ok := fleet.AsFault(e); ok {
 			faults = append([]fleet.Fault{f}, faults...)
 		}
 	}
@@ -100,13 +100,13 @@ func fetchedCondition(out *report) metav1.Condition {
 	return c
 }
 
-// rewrittenMessage says that a history was rewritten.
+// rewrittenMessage is the message of a rewritten history.
 func rewrittenMessage(before, head string) string {
 	return fmt.Sprintf("the history was rewritten: %s does not follow from the commit before it, %s, and is delivered all the same; deletions are guarded",
 		fleet.ShortRevision(head), fleet.ShortRevision(before))
 }
 
-// reasonOf is the word for what failed: that of the fault, or that the hub did.
+// reasonOf is the reason of a fault, or Failed for any other error.
 func reasonOf(err error) string {
 	if f, ok := fleet.AsFault(err); ok {
 		return string(f.Reason)
@@ -144,8 +144,8 @@ func deliveredCondition(out *report, err error, revision string) metav1.Conditio
 		}
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, ReasonSucceeded, "delivered "+fleet.ShortRevision(revision)
-		if len(out.moving) > 0 {
-			c.Message += "; renamed, and not everywhere yet: " + strings.Join(out.moving[:min(len(out.moving), 20)], ", ")
+		if len(out.renaming) > 0 {
+			c.Message += "; renamed, and not everywhere yet: " + strings.Join(out.renaming[:min(len(out.renaming), 20)], ", ")
 		}
 		if len(out.differs) > 0 {
 			c.Message += "; decided otherwise than planned, and the live decisions win: " + strings.Join(out.differs, ", ")
@@ -154,20 +154,20 @@ func deliveredCondition(out *report, err error, revision string) metav1.Conditio
 	return c
 }
 
-// withinRights leaves out what the plan says of single clusters where it may not be the repository's to know. A plan is made as
-// though all definitions were taken: who asks for the clusters of others must not learn their names from it. The refusal itself
-// is told. What the hub has not taken covers
+// withinRights leaves out faults about single clusters that the repository may have no right to know of. A plan assumes that the
+// API server accepts all definitions: a repository that asks for the clusters of others must not learn their names from it. The
+// rejection itself is reported. A definition that the API server rejected hides
 //
 //	an Application              its own faults
 //	a Placement                 the faults of the applications that it decides for
 //	a ManagedClusterSetBinding  the faults of its namespace
 //	a ManagedClusterSet         the faults of the namespaces that it is bound to
 //	a ManagedCluster            the faults on it
-func withinRights(faults []fleet.Fault, p *plan.Plan, taken map[fleet.ObjectKey]bool) []fleet.Fault {
+func withinRights(faults []fleet.Fault, p *plan.Plan, accepted map[fleet.ObjectKey]bool) []fleet.Fault {
 	missing, beyond := map[string]bool{}, map[string]bool{} // definitions; namespaces
 	for i := range p.Definitions.All {
 		key := p.Definitions.All[i].Key
-		if taken[key] {
+		if accepted[key] {
 			continue
 		}
 		missing[key.String()] = true
@@ -192,7 +192,7 @@ func withinRights(faults []fleet.Fault, p *plan.Plan, taken map[fleet.ObjectKey]
 	})
 }
 
-// hubFaults are the first twenty, same faults of one application on many clusters folded into one, which names the first.
+// hubFaults are the first twenty faults. Equal faults of one application on many clusters become one, which names the first cluster.
 func hubFaults(faults []fleet.Fault) []musterv1alpha1.Fault {
 	var list []musterv1alpha1.Fault
 	for _, g := range fleet.GroupFaults(faults) {

@@ -246,12 +246,12 @@ func TestFaultsStayWithinRights(t *testing.T) {
 		},
 		"ManagedCluster one": {"of another owner, and with labels that bring it to the repository", []string{"retail/web on one", "retail/shop on one", "platform/ingress on one"}},
 	} {
-		taken := map[fleet.ObjectKey]bool{}
+		accepted := map[fleet.ObjectKey]bool{}
 		for _, d := range p.Definitions.All {
-			taken[d.Key] = d.Key.String() != what
+			accepted[d.Key] = d.Key.String() != what
 		}
 		var gone []string
-		kept := withinRights(faults, p, taken)
+		kept := withinRights(faults, p, accepted)
 		for _, f := range faults {
 			if !slices.ContainsFunc(kept, func(k fleet.Fault) bool { return k.Application == f.Application && k.Cluster == f.Cluster }) {
 				gone = append(gone, f.Application+" on "+f.Cluster)

@@ -40,7 +40,7 @@ func (r *Repositories) unchanged(ctx context.Context, repo *musterv1alpha1.Fleet
 		return nil, nil
 	}
 	out := *last.report
-	out.fetched, out.rewritten, out.fetchErr, out.again = now.fetched, now.rewritten, now.fetchErr, now.again
+	out.fetched, out.rewritten, out.fetchErr, out.requeueAfter = now.fetched, now.rewritten, now.fetchErr, now.requeueAfter
 	if last.marks == count.Marks {
 		return &out, nil
 	}
@@ -60,7 +60,7 @@ func (r *Repositories) remember(repo *musterv1alpha1.FleetRepository, from hub.C
 	r.changes.Settle(key, hub.ReadsOf(out.plan, out.leaving))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !out.delivered || out.refused || out.going > 0 {
+	if !out.delivered || out.refused || out.deleting > 0 {
 		delete(r.converged, key)
 		return
 	}

@@ -57,7 +57,7 @@ func TestUnchanged(t *testing.T) {
 		}, true},
 		"waiting":    {report{}, nil, true},
 		"refused":    {report{delivered: true, refused: true}, nil, true},
-		"on its way": {report{delivered: true, going: 1}, nil, true},
+		"on its way": {report{delivered: true, deleting: 1}, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &Repositories{}
@@ -67,14 +67,14 @@ func TestUnchanged(t *testing.T) {
 			if row.change != nil {
 				revision = row.change(r, repo)
 			}
-			same, err := r.unchanged(t.Context(), repo, revision, &report{fetched: revision, again: 7})
+			same, err := r.unchanged(t.Context(), repo, revision, &report{fetched: revision, requeueAfter: 7})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if (same == nil) != row.again {
-				t.Fatalf("looks again: %v, want %v", same == nil, row.again)
+				t.Fatalf("plans again: %v, want %v", same == nil, row.again)
 			}
-			if same != nil && (!same.delivered || same.fetched != revision || same.again != 7) {
+			if same != nil && (!same.delivered || same.fetched != revision || same.requeueAfter != 7) {
 				t.Errorf("the report is %+v: what was fetched now belongs in it", same)
 			}
 		})

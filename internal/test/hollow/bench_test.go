@@ -78,11 +78,15 @@ type bench struct {
 	clusters   *hollow.Clusters
 	repository *test.Repository
 	dir        string
+	program    string
 	webhooks   string
 	metrics    string
 	profiles   string
 	hub        *hollow.Process
 }
+
+// hubProgram names, in the environment, the hub to measure; without it the present one is built.
+const hubProgram = "MUSTER_BENCH_HUB"
 
 const webhookToken = "bench"
 
@@ -119,9 +123,13 @@ func newBench(tb testing.TB, clusters int, archive string) *bench {
 	} {
 		must(tb, b.client.Create(ctx, o))
 	}
-	build := exec.Command("go", "build", "-o", filepath.Join(b.dir, "hub"), "github.com/muster-io/muster/cmd/hub")
-	if out, err := build.CombinedOutput(); err != nil {
-		tb.Fatalf("build the hub: %v\n%s", err, out)
+	b.program = os.Getenv(hubProgram)
+	if b.program == "" {
+		b.program = filepath.Join(b.dir, "hub")
+		build := exec.Command("go", "build", "-o", b.program, "github.com/muster-io/muster/cmd/hub")
+		if out, err := build.CombinedOutput(); err != nil {
+			tb.Fatalf("build the hub: %v\n%s", err, out)
+		}
 	}
 	b.writeKubeconfig(cp)
 	b.webhooks, b.metrics, b.profiles = freeAddress(tb), freeAddress(tb), freeAddress(tb)
@@ -160,7 +168,7 @@ func (b *bench) writeKubeconfig(cp *controlplane.ControlPlane) {
 func (b *bench) startHub() {
 	b.Helper()
 	var err error
-	b.hub, err = hollow.Start(filepath.Join(b.dir, "hub"), "--kubeconfig", b.kubeconfig(), "--state-dir", filepath.Join(b.dir, "state"),
+	b.hub, err = hollow.Start(b.program, "--kubeconfig", b.kubeconfig(), "--state-dir", filepath.Join(b.dir, "state"),
 		"--local-repositories", filepath.Dir(b.repository.Dir), "--webhook-address", b.webhooks, "--metrics-address", b.metrics, "--profiling-address", b.profiles)
 	must(b, err)
 }
@@ -296,6 +304,11 @@ func (b *bench) queues() (busy, reconciled float64, err error) {
 	return busy, reconciled, nil
 }
 
+// say prints a result as soon as it is there: a benchmark runs for minutes.
+func (b *bench) say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "    "+format+"\n", args...)
+}
+
 // cpuDuring is the processor time that a process takes while a function runs.
 func (b *bench) cpuDuring(p *hollow.Process, do func()) time.Duration {
 	b.Helper()
@@ -317,7 +330,11 @@ func (b *bench) profile(kind, name string, seconds int) {
 		return
 	}
 	go func() {
-		answer, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/%s?seconds=%d", b.profiles, kind, seconds))
+		url := fmt.Sprintf("http://%s/debug/pprof/%s", b.profiles, kind)
+		if seconds > 0 {
+			url += fmt.Sprintf("?seconds=%d", seconds)
+		}
+		answer, err := http.Get(url)
 		if err != nil {
 			b.Log(err)
 			return

@@ -14,23 +14,23 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// unsettled says what the delivery still waits for: every placement of the commit has been decided at its generation, and
-// decided as the commit was planned. When the decisions stay different for longer than DecisionTimeout, as under an external
-// scheduler, the live ones win.
-func (r *Repositories) unsettled(ctx context.Context, repo *musterv1alpha1.FleetRepository, out *report) string {
+// undecided names the placement that the delivery waits for, "" when none: every placement of the commit has to be decided at its
+// generation, with the decisions of the plan. When the decisions differ for longer than DecisionTimeout, as with an external
+// scheduler, the live decisions win.
+func (r *Repositories) undecided(ctx context.Context, repo *musterv1alpha1.FleetRepository, out *report) string {
 	w, err := r.writer(repo)
 	if err != nil {
 		return err.Error()
 	}
 	for _, p := range out.plan.Placements {
-		if reason := r.unsettledPlacement(ctx, w, p, out); reason != "" {
+		if reason := r.undecidedPlacement(ctx, w, p, out); reason != "" {
 			return reason
 		}
 	}
 	return ""
 }
 
-func (r *Repositories) unsettledPlacement(ctx context.Context, w *writes, p plan.Placement, out *report) string {
+func (r *Repositories) undecidedPlacement(ctx context.Context, w *writes, p plan.Placement, out *report) string {
 	name := p.Placement.Namespace + "/" + p.Placement.Name
 	key := fleet.ObjectKey{
 		Group: clusterv1beta1.GroupVersion.Group, Version: clusterv1beta1.GroupVersion.Version, Kind: "Placement",
@@ -38,12 +38,12 @@ func (r *Repositories) unsettledPlacement(ctx context.Context, w *writes, p plan
 	}
 	applied, ok := w.done[key]
 	if !ok {
-		return "" // it was refused, which is a fault of its own
+		return "" // the API server rejected it, which is a fault of its own
 	}
 	var live clusterv1beta1.Placement
 	err := r.Client.Get(ctx, client.ObjectKeyFromObject(p.Placement), &live)
 	if apierrors.IsNotFound(err) {
-		return fmt.Sprintf("placement %s to be seen by the hub", name)
+		return fmt.Sprintf("placement %s to reach the hub's cache", name)
 	}
 	if err != nil {
 		return err.Error()

@@ -102,7 +102,7 @@ func TestFoldersWithoutEnd(t *testing.T) {
 	expectFault(t, err, fleet.ContentRefused, fleet.User, "nested more than 256 deep")
 }
 
-func TestOpenedIsWhoFetched(t *testing.T) {
+func TestHasFetched(t *testing.T) {
 	root := t.TempDir()
 	r := newRepository(t, filepath.Join(root, "fleet.git"))
 	first := r.commit(map[string]file{"a.yaml": text("first")})
@@ -114,28 +114,28 @@ func TestOpenedIsWhoFetched(t *testing.T) {
 	must(t, err)
 	_, err = s.Fetch(t.Context(), Remote{URL: url, Owner: "bob's"})
 	expectFault(t, err, fleet.SourceUnavailable, fleet.Controller, "refuses the credentials")
-	opened := func(owner, revision string, want bool) {
+	expect := func(owner, revision string, want bool) {
 		t.Helper()
 		for _, store := range []*Store{s, {Dir: s.Dir}} { // after a restart too
-			if have, err := store.Opened(url, owner, revision); err != nil || have != want {
-				t.Errorf("%s has opened %.7s: %v, %v", owner, revision, have, err)
+			if have, err := store.HasFetched(url, owner, revision); err != nil || have != want {
+				t.Errorf("%s has fetched %.7s: %v, %v", owner, revision, have, err)
 			}
 		}
 	}
-	opened("ann's", second, true)
-	opened("ann's", first, true) // it came along
-	opened("bob's", second, false)
-	opened("bob's", first, false)
-	opened("ann's", strings.Repeat("a", 40), false)
+	expect("ann's", second, true)
+	expect("ann's", first, true) // it came along
+	expect("bob's", second, false)
+	expect("bob's", first, false)
+	expect("ann's", strings.Repeat("a", 40), false)
 	must(t, s.Pin(url, "ann's", second))
 	rewritten := r.push("main", r.commit(map[string]file{"a.yaml": text("rewritten")}))
 	_, err = s.Fetch(t.Context(), remote)
 	must(t, err)
-	opened("ann's", rewritten, true)
-	opened("ann's", second, true) // what was delivered stays
+	expect("ann's", rewritten, true)
+	expect("ann's", second, true) // what was delivered stays
 	must(t, s.Unpin(url, "ann's"))
-	opened("ann's", second, false)
-	opened("ann's", rewritten, false)
+	expect("ann's", second, false)
+	expect("ann's", rewritten, false)
 }
 
 // Credentials are for the host that they were written down for, and not for one that it sends us to.

@@ -8,25 +8,25 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-// What a commit may consist of. Folders nested without end, and few folders that list each other many times, are small
-// for a server to send and endless for whoever walks through them.
+// The bounds of a commit's tree. Deeply nested folders, and a few folders that list each other many times, are small for a server
+// to send and take for ever to walk through.
 const (
 	maxDepth = 256
 	maxFiles = 2_000_000
 )
 
-// errUnwieldy is a commit that nobody could walk through.
-var errUnwieldy = errors.New("cannot be read")
+// errTreeTooLarge is a commit whose tree has too many files or folders.
+var errTreeTooLarge = errors.New("cannot be read")
 
-// extent is what is below a folder, counted as a walk meets it.
+// extent counts what is below a folder, as a walk meets it.
 type extent struct{ depth, files int }
 
-// whole makes sure that everything below a folder is here, and that a walk through it ends. What a server left out must be
-// missed before it is read: folders and files are remembered by their hash alone, over all repositories, and a folder that
-// lists what it does not have would else show another tenant's.
+// checkComplete makes sure that everything below a folder is here, and that a walk through it ends. The check comes before anything
+// is read: the cache knows folders and files by their hash alone, over all repositories, so that a folder that lists an object which
+// the server did not send could show the object of another tenant.
 //
-// What was looked through once is remembered, so that the cost follows the change.
-func (p *packs) whole(ctx context.Context, folder plumbing.Hash) error {
+// Folders that were checked are remembered, so that the cost follows the change.
+func (p *packs) checkComplete(ctx context.Context, folder plumbing.Hash) error {
 	_, err := p.measure(ctx, folder, maxDepth)
 	return err
 }
@@ -37,7 +37,7 @@ func (p *packs) measure(ctx context.Context, folder plumbing.Hash, left int) (ex
 	case known && out.depth < left:
 		return out, nil
 	case left == 0, known:
-		return out, fmt.Errorf("%w: folders are nested more than %d deep", errUnwieldy, maxDepth)
+		return out, fmt.Errorf("%w: folders are nested more than %d deep", errTreeTooLarge, maxDepth)
 	case ctx.Err() != nil:
 		return out, ctx.Err()
 	}
@@ -64,7 +64,7 @@ func (p *packs) measure(ctx context.Context, folder plumbing.Hash, left int) (ex
 			out.depth = max(out.depth, inside.depth+1)
 		}
 		if out.files > maxFiles {
-			return out, fmt.Errorf("%w: it has more than %d files", errUnwieldy, maxFiles)
+			return out, fmt.Errorf("%w: it has more than %d files", errTreeTooLarge, maxFiles)
 		}
 	}
 	p.mu.Lock()
