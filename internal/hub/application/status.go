@@ -130,7 +130,7 @@ func rowsOn(out *report, cluster string, live []fleet.LiveWork) []row {
 	if len(rows) > 0 {
 		return rows
 	}
-	held := heldOn(out, cluster)
+	held := heldOn(&out.step, cluster)
 	if c := out.planned.On(cluster); c != nil {
 		r := rowOfWorks(cluster, live, c.SetDigest, out.offline[cluster], out.refused[cluster])
 		if c.Kept && r.State == StateOffline {
@@ -144,27 +144,33 @@ func rowsOn(out *report, cluster string, live []fleet.LiveWork) []row {
 	if len(live) == 0 {
 		return nil
 	}
+	r := rowOfRemoval(cluster, &out.step)
+	r.offline = out.offline[cluster]
+	return []row{r}
+}
+
+// rowOfRemoval is the row of a cluster that the application is to leave.
+func rowOfRemoval(cluster string, step *rollout.Step) row {
 	r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: cluster, State: StatePending, Reason: ReasonRemoving, ActionRequiredBy: string(fleet.Controller)}}
-	switch {
+	switch held := heldOn(step, cluster); {
 	case held != nil && held.Reason == rollout.ReplacementPending:
 		r.Reason, r.Message = string(held.Reason), held.Message
 	case held != nil:
 		r.State, r.Reason, r.Message = StateHeld, string(held.Reason), held.Message
 		r.ActionRequiredBy = string(fleet.User)
-	case slices.Contains(out.step.Swapped, cluster):
+	case slices.Contains(step.Swapped, cluster):
 		r.Reason, r.Message = ReasonSwapped, "swapped: the placement chose another cluster in its place, on which the application is healthy"
 	}
-	r.offline = out.offline[cluster]
-	return []row{r}
+	return r
 }
 
-// heldOn is the first change of a cluster that waits, or nil.
-func heldOn(out *report, cluster string) *rollout.Held {
-	i, found := slices.BinarySearchFunc(out.step.Held, cluster, func(h rollout.Held, name string) int { return cmp.Compare(h.Change.Cluster, name) })
+// heldOn is the first change of a cluster that waits, or nil. A step sorts what it holds by cluster.
+func heldOn(step *rollout.Step, cluster string) *rollout.Held {
+	i, found := slices.BinarySearchFunc(step.Held, cluster, func(h rollout.Held, cluster string) int { return cmp.Compare(h.Change.Cluster, cluster) })
 	if !found {
 		return nil
 	}
-	return &out.step.Held[i]
+	return &step.Held[i]
 }
 
 // maxFailed is how many failed clusters a rollout's status names.
@@ -246,6 +252,11 @@ func (r *row) note(lw fleet.LiveWork) {
 		}
 		if r.Message == "" || p.State == string(fleet.ApplyFailed) && r.Reason != string(fleet.ApplyFailed) {
 			r.Reason, r.Message = p.State, p.Object.String()+": "+p.Message
+		}
+	}
+	for _, wait := range lw.Status.Waits {
+		if r.Message == "" {
+			r.Reason, r.Message = wait.Reason, wait.Message
 		}
 	}
 }
