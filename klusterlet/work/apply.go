@@ -111,7 +111,11 @@ func (p *pass) stepsOf(needs []need) []step {
 }
 
 func (p *pass) applyOne(ctx context.Context, t target, s *seen, n need) {
-	live, err := p.write(ctx, t, s, n)
+	var live *unstructured.Unstructured
+	err := p.deleteBefore(ctx, t, s, n)
+	if err == nil {
+		live, err = p.write(ctx, t, s, n)
+	}
 	if err != nil {
 		live, err = p.mend(ctx, t, s, n, err)
 	}

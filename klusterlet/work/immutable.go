@@ -106,14 +106,11 @@ func fieldsOf(err error) []string {
 var errRecreating = errors.New("it is being deleted, to be made anew")
 
 func (p *pass) deleteToRecreate(ctx context.Context, t target, live *unstructured.Unstructured) error {
-	logr.FromContextOrDiscard(ctx).Info("Recreate, since a field cannot be changed", "object", t.String())
-	uid, background := live.GetUID(), metav1.DeletePropagationBackground
-	err := p.resource(t.gvr(), t.meta.Namespace).Delete(ctx, t.meta.Name,
-		metav1.DeleteOptions{PropagationPolicy: &background, Preconditions: &metav1.Preconditions{UID: &uid}})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("delete %s, to make it anew: %w", t, err)
+	logr.FromContextOrDiscard(ctx).Info("Delete, to make it anew", "object", t.String())
+	uid := live.GetUID()
+	if err := p.deleteLive(ctx, t, live); err != nil {
+		return err
 	}
-	deletions.Inc()
 	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); {
 		if now, err := p.get(ctx, t); err == nil && (now == nil || now.GetUID() != uid) {
 			return nil

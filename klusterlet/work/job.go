@@ -27,19 +27,26 @@ func (t target) lifetime() (time.Duration, bool) {
 // noteJob remembers whether a Job that Kubernetes will remove has finished.
 func (p *pass) noteJob(t target, s *seen, live *unstructured.Unstructured) {
 	ttl, limited := t.lifetime()
-	s.collected, s.finished, s.running = false, false, false
+	s.collected, s.running = false, false
+	s.finished = p.mode != modeOCM && p.endedByPolicy(t, s)
 	if !limited || p.mode == modeOCM {
 		return
 	}
-	s.finished = conditionTrue(live, "Complete") || conditionTrue(live, "Failed")
+	s.finished = s.finished || conditionTrue(live, "Complete") || conditionTrue(live, "Failed")
 	s.running = !s.finished && ttl >= longTTL && p.watches.covers(t)
 }
 
 // collectedJob says that an applied Job that is absent has finished, and was removed by Kubernetes as its manifest asks. OCM's works
 // know nothing of that: there it is made again.
 func (p *pass) collectedJob(t target, s *seen) bool {
+	if p.mode == modeOCM {
+		return false
+	}
+	if t.deletesAtTheEnd() && p.marked(t) {
+		return true
+	}
 	_, limited := t.lifetime()
-	return limited && p.mode != modeOCM && !s.running
+	return limited && !s.running
 }
 
 func conditionTrue(object *unstructured.Unstructured, kind string) bool {
@@ -69,4 +76,4 @@ func collectedRules(t target, before []metav1.Condition) []metav1.Condition {
 	return all
 }
 
-const messageCollected = "The Job has finished and was removed, as its ttlSecondsAfterFinished asks"
+const messageCollected = "The object has finished and was removed, as its manifest asks"

@@ -270,8 +270,8 @@ func (p *pass) read(ctx context.Context, t target, s *seen) *unstructured.Unstru
 // note remembers what a live object says. Rules see what may leave the cluster, since their answers do.
 func (p *pass) note(ctx context.Context, t target, s *seen, live *unstructured.Unstructured) {
 	s.stale, s.problem, s.rv, s.state, s.asked = false, nil, live.GetResourceVersion(), present, t.asked
-	p.noteJob(t, s, live)
 	p.noteReady(ctx, t, s, live)
+	p.noteJob(t, s, live)
 	public := &unstructured.Unstructured{Object: drift.Public(live.Object)}
 	s.feedback, s.feedErr = feedbackOf(public.Object, t.meta.Group, t.meta.Version, t.meta.Kind, t.config.FeedbackRules,
 		rawValues{p.RawFeedback, p.MaxRawFeedback})

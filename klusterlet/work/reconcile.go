@@ -214,7 +214,10 @@ func (p *pass) settle(ctx context.Context) error {
 			rest, err = p.left.rest, p.left.err
 		}
 	}
-	return errors.Join(err, p.recordApplied(ctx, rest))
+	if err := errors.Join(err, p.recordApplied(ctx, rest)); err != nil {
+		return err
+	}
+	return p.deleteEnded(ctx)
 }
 
 // absenceProven says that what is not in the work is really not wanted: every manifest was read and applied.

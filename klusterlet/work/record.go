@@ -154,7 +154,7 @@ func (p *pass) marksNow() []string {
 	var marks []string
 	for _, t := range p.targets {
 		s := p.memory.about(t.key())
-		if t.err != nil || t.strategy() == workv1.UpdateStrategyTypeReadOnly || p.complete(t) || (p.corrects() && !s.finished && !s.collected) {
+		if t.err != nil || t.strategy() == workv1.UpdateStrategyTypeReadOnly || p.complete(t) || (p.corrects() && !s.finished && !s.collected && !t.marksAlways()) {
 			continue
 		}
 		if p.applied(t, s) {

@@ -32,15 +32,16 @@ func keyOf(r workv1.AppliedManifestResourceMeta) objectKey {
 
 // target is one manifest of a work with everything that says how to treat it.
 type target struct {
-	meta   workv1.ManifestResourceMeta
-	object *unstructured.Unstructured // nil when the manifest is unreadable
-	config workv1.ManifestConfigOption
-	rank   int
-	wave   int
-	orphan bool   // the object does not belong to the AppliedManifestWork
-	hash   string // of all that decides what is written
-	asked  string // a digest of the rules, which decide what is told
-	err    error  // why the manifest cannot be applied: unreadable, or a kind that the cluster does not serve
+	meta     workv1.ManifestResourceMeta
+	object   *unstructured.Unstructured // nil when the manifest is unreadable
+	config   workv1.ManifestConfigOption
+	rank     int
+	wave     int
+	policies []string // when the object is deleted although it stays in the work
+	orphan   bool     // the object does not belong to the AppliedManifestWork
+	hash     string   // of all that decides what is written
+	asked    string   // a digest of the rules, which decide what is told
+	err      error    // why the manifest cannot be applied: unreadable, or a kind that the cluster does not serve
 }
 
 func (t target) key() objectKey {
@@ -116,6 +117,10 @@ func readTarget(ordinal int, manifest workv1.Manifest) target {
 		return t
 	}
 	if t.wave, t.err = waveOf(gvk, object.GetAnnotations()); t.err != nil {
+		t.err = fmt.Errorf("manifest %d, %s %s: %w", ordinal, gvk.Kind, t.meta.Name, t.err)
+		return t
+	}
+	if t.policies, t.err = deletePolicies(object.GetAnnotations()); t.err != nil {
 		t.err = fmt.Errorf("manifest %d, %s %s: %w", ordinal, gvk.Kind, t.meta.Name, t.err)
 		return t
 	}

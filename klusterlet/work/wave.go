@@ -334,9 +334,9 @@ func lowestWave(work *workv1.ManifestWork) int {
 	return lowest
 }
 
-// hasWaves says that some manifest of a work names a wave, or may be needed by those of other works.
+// hasWaves says that it matters of some manifest of a work whether its object is ready.
 func hasWaves(work *workv1.ManifestWork) bool {
 	return slices.ContainsFunc(work.Spec.Workload.Manifests, func(m workv1.Manifest) bool {
-		return bytes.Contains(m.Raw, []byte(musterv1alpha1.WaveAnnotation))
+		return bytes.Contains(m.Raw, []byte(musterv1alpha1.WaveAnnotation)) || bytes.Contains(m.Raw, []byte(musterv1alpha1.DeletePolicyAnnotation))
 	})
 }
