@@ -18,7 +18,7 @@
 //     not apply is not read for it either.
 //  7. Prune: only when every manifest was applied. An object is deleted only if this AppliedManifestWork owns it, no
 //     other does, and no other work of the hub wants it; with its UID as precondition. Else only our own
-//     ownerReference goes, as from what the work's deletion option leaves behind; and of an object that is another
+//     ownerReference goes, as from what the work's deletion option leaves on the cluster; and of an object that is another
 //     application's now, the fields that nobody but this one has set.
 //  8. Report: conditions, feedback and drift, at once when a condition flips, paced otherwise. The work speaks for a
 //     generation when every manifest of it was applied or refused. Nothing that is told quotes a Secret.

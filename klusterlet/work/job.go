@@ -25,7 +25,7 @@ func (t target) lifetime() (time.Duration, bool) {
 }
 
 // noteJob remembers whether a Job that Kubernetes will remove has finished.
-func (p *pass) noteJob(t target, s *seen, live *unstructured.Unstructured) {
+func (p *reconciliation) noteJob(t target, s *objectState, live *unstructured.Unstructured) {
 	ttl, limited := t.lifetime()
 	s.collected, s.running = false, false
 	s.finished = p.mode != modeOCM && p.endedByPolicy(t, s)
@@ -37,8 +37,8 @@ func (p *pass) noteJob(t target, s *seen, live *unstructured.Unstructured) {
 }
 
 // collectedJob says that an applied Job that is absent has finished, and was removed by Kubernetes as its manifest asks. OCM's works
-// know nothing of that: there it is made again.
-func (p *pass) collectedJob(t target, s *seen) bool {
+// know nothing of that: there it is created again.
+func (p *reconciliation) collectedJob(t target, s *objectState) bool {
 	if p.mode == modeOCM {
 		return false
 	}
@@ -58,7 +58,7 @@ func conditionTrue(object *unstructured.Unstructured, kind string) bool {
 }
 
 // collectedRules answers the rules of a Job that is gone because it has finished: it is not progressing, and otherwise as it was
-// when it was last seen.
+// when it was last read.
 func collectedRules(t target, before []metav1.Condition) []metav1.Condition {
 	var all []metav1.Condition
 	for _, rule := range t.config.ConditionRules {

@@ -43,13 +43,15 @@ func deletePolicies(annotations map[string]string) ([]string, error) {
 func (t target) deletes(policy string) bool { return slices.Contains(t.policies, policy) }
 
 // deletesAtTheEnd says that the object goes when it is ready, or has failed.
-func (t target) deletesAtTheEnd() bool { return t.deletes(deleteWhenReady) || t.deletes(deleteWhenFailed) }
+func (t target) deletesAtTheEnd() bool {
+	return t.deletes(deleteWhenReady) || t.deletes(deleteWhenFailed)
+}
 
 // marksAlways says that the record marks the manifest as soon as it is applied: applied again, it would be another object.
 func (t target) marksAlways() bool { return t.deletes(deleteBeforeApply) && !t.deletesAtTheEnd() }
 
 // deleteBefore deletes the object of a manifest that changed, where its policy asks for it.
-func (p *pass) deleteBefore(ctx context.Context, t target, s *seen, n need) error {
+func (p *reconciliation) deleteBefore(ctx context.Context, t target, s *objectState, n need) error {
 	if n != apply || s.hash == t.hash || !t.deletes(deleteBeforeApply) {
 		return nil
 	}
@@ -61,7 +63,7 @@ func (p *pass) deleteBefore(ctx context.Context, t target, s *seen, n need) erro
 }
 
 // endedByPolicy says that an object has reached the state in which its policy deletes it.
-func (p *pass) endedByPolicy(t target, s *seen) bool {
+func (p *reconciliation) endedByPolicy(t target, s *objectState) bool {
 	if t.err != nil || s.state != present || s.hash != t.hash {
 		return false
 	}
@@ -70,7 +72,7 @@ func (p *pass) endedByPolicy(t target, s *seen) bool {
 
 // deleteEnded deletes the objects that have reached the state in which their policy deletes them. The record holds their marks
 // already: an agent that restarts does not make them again.
-func (p *pass) deleteEnded(ctx context.Context) error {
+func (p *reconciliation) deleteEnded(ctx context.Context) error {
 	var errs []error
 	for _, t := range p.targets {
 		s := p.memory.about(t.key())
@@ -89,7 +91,7 @@ func (p *pass) deleteEnded(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (p *pass) deleteLive(ctx context.Context, t target, live *unstructured.Unstructured) error {
+func (p *reconciliation) deleteLive(ctx context.Context, t target, live *unstructured.Unstructured) error {
 	uid, background := live.GetUID(), metav1.DeletePropagationBackground
 	err := p.resource(t.gvr(), t.meta.Namespace).Delete(ctx, t.meta.Name,
 		metav1.DeleteOptions{PropagationPolicy: &background, Preconditions: &metav1.Preconditions{UID: &uid}})

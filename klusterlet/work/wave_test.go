@@ -133,7 +133,7 @@ func TestFoundationGoesFirst(t *testing.T) {
 		}
 	}()
 	tried := make(chan struct{}, 1000)
-	s.agent.At(func(step string) {
+	s.agent.OnStep(func(step string) {
 		if step == "applied" {
 			tried <- struct{}{}
 		}
