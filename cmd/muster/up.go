@@ -57,7 +57,7 @@ away: muster detach CLUSTER --clean takes it from the hub, muster down CLUSTER o
 	}
 	cmd.Flags().IntVar(&clusters, "clusters", 0, "have at least cluster-1 to cluster-N")
 	cmd.Flags().StringSliceVar(&repositories, "local-repositories", nil,
-		"folders below which file:// repositories may be read, in place of those of before; \"\" is none (default: those of before)")
+		"folders below which file:// repositories may be read, in place of the earlier ones; \"\" is none (default: the earlier ones)")
 	return cmd
 }
 
@@ -158,7 +158,7 @@ With clusters, only those are ended, and muster up starts them again only when i
 of them; muster detach CLUSTER first takes them from it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				if err := embedded.Leave(c.state, args...); err != nil {
+				if err := embedded.RemoveClusters(c.state, args...); err != nil {
 					return err
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "Ended %s. muster up %s starts it again.\n", strings.Join(args, ", "), strings.Join(args, " "))
