@@ -23,7 +23,7 @@ import (
 var version = "unknown"
 
 func main() {
-	ctrllog.SetLogger(logr.Discard()) // a client must not log between the lines of an answer
+	ctrllog.SetLogger(logr.Discard()) // a client must not log into the output
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // under nohup a terminal that closes ends nothing
 		signals = append(signals, syscall.SIGHUP)
@@ -34,7 +34,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the whole program but for the process: it gives the exit code.
+// run is the program without the process; it returns the exit code.
 func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 	root.SetOut(out)
 	root.SetErr(errs)
 	command, err := root.ExecuteContextC(ctx)
-	err = c.advised(err)
+	err = c.withNextStep(err)
 	var exit exitError
 	switch {
 	case err == nil:

@@ -61,7 +61,7 @@ away: muster detach CLUSTER --clean takes it from the hub, muster down CLUSTER o
 	return cmd
 }
 
-// folders are the paths that are not empty, as they are wherever a program runs.
+// folders are the paths that are not empty, made absolute.
 func folders(paths []string) ([]string, error) {
 	all := []string{}
 	for _, p := range paths {
@@ -77,7 +77,7 @@ func folders(paths []string) ([]string, error) {
 	return all, nil
 }
 
-// up starts the fleet and lets its clusters in, which is the person's right who started both.
+// up starts the fleet and accepts its clusters: the person who starts both may do that.
 func up(ctx context.Context, out io.Writer, o embedded.Options) error {
 	fleet, err := embedded.Up(ctx, o)
 	if err != nil {
@@ -142,7 +142,7 @@ func admitted(ctx context.Context, c client.Client, name string) (state string, 
 	return state, nil
 }
 
-// denied: the cluster was accepted once, and is not now.
+// denied says whether the cluster was accepted once, and is not accepted now.
 func denied(c *clusterv1.ManagedCluster) bool {
 	return !c.Spec.HubAcceptsClient && meta.FindStatusCondition(c.Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted) != nil
 }
