@@ -3,7 +3,7 @@
 # Needed: GNU Make, a POSIX shell, Go and git. Everything else is a Go module that is pinned here.
 
 GO ?= go
-# One set of flags for programs and tests, so that nothing is compiled twice. The version comes from VERSION, not from the VCS.
+# One set of flags for programs and tests, so that nothing is compiled twice. The version is linked in, and not the VCS's.
 export CGO_ENABLED = 0
 export GOFLAGS := -trimpath -buildvcs=false $(filter-out -trimpath -buildvcs=%,$(GOFLAGS))
 
@@ -11,7 +11,12 @@ export GOFLAGS := -trimpath -buildvcs=false $(filter-out -trimpath -buildvcs=%,$
 JOBS ?= 2
 FUZZTIME ?= 20s
 
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# The version is the commit's tag without its v; without a tag, that of VERSION as a pre-release that names the commit.
+COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+TAG := $(patsubst v%,%,$(shell git describe --exact-match --match 'v[0-9]*' 2>/dev/null))
+VERSION := $(or $(TAG),$(shell cat VERSION)-dev.g$(COMMIT))$(shell git diff --quiet HEAD 2>/dev/null || echo .dirty)
+LINK := -ldflags "-s -w -X main.version=$(VERSION)"
 PROGRAMS := muster hub klusterlet
 TOOL := $(GO) tool -modfile=tools/go.mod
 
@@ -42,7 +47,7 @@ help: ## list the targets
 build: ## bin/muster, bin/hub and bin/klusterlet
 	@mkdir -p bin
 	@echo "building $(PROGRAMS) (minutes the first time, seconds later)"
-	@$(call compile,bin/,-ldflags "-s -w -X main.version=$(VERSION)",$(PROGRAMS:%=./cmd/%))
+	@$(call compile,bin/,$(LINK),$(PROGRAMS:%=./cmd/%))
 
 # The control plane is one program that runs as the one that it is called as. Links of these names beside it make the
 # folder one that KUBEBUILDER_ASSETS can name.
@@ -73,6 +78,39 @@ TEST_ASSETS := $(if $(call have,etcd kube-apiserver),,$(CONTROLPLANE))
 WITH_TEST_ASSETS := $(if $(TEST_ASSETS),KUBEBUILDER_ASSETS=)
 DEMO_ASSETS := $(if $(call have,$(CONTROLPLANE_LINKS)),,$(CONTROLPLANE))
 
+# ---- release
+
+# $(call cross,os,architecture,programs) compiles programs of another platform into bin/programs/<os>_<architecture>.
+define cross
+	@echo "building $(3) for $(1)/$(2)"
+	@mkdir -p bin/programs/$(1)_$(2)
+	@(export GOOS=$(1) GOARCH=$(2); $(call compile,bin/programs/$(1)_$(2)/,$(LINK),$(addprefix ./cmd/,$(3))))
+endef
+PACK = cd tools && $(GO) run ./pack
+PACKED = --version $(VERSION) --revision $(COMMIT) --epoch $(EPOCH) --license ../LICENSE --programs ../bin/programs
+
+.PHONY: images
+images: ## bin/images: container images of hub and klusterlet for amd64 and arm64, as OCI layouts and as tars for containerd
+	$(call cross,linux,amd64,hub klusterlet)
+	$(call cross,linux,arm64,hub klusterlet)
+	@mkdir -p bin/images
+	@$(PACK) images $(PACKED) --out ../bin/images hub klusterlet
+
+.PHONY: release
+release: images ## bin/release: programs, charts, images, SPDX and checksums of a release; nothing is pushed
+	$(call cross,linux,amd64,muster)
+	$(call cross,linux,arm64,muster)
+	$(call cross,darwin,amd64,muster)
+	$(call cross,darwin,arm64,muster)
+	$(call cross,windows,amd64,muster)
+	@rm -rf bin/release && mkdir -p bin/release
+	@$(PACK) archives $(PACKED) --out ../bin/release
+	@$(PACK) charts $(PACKED) --charts ../charts --out ../bin/release
+	@cp bin/images/*-$(VERSION).tar bin/release/
+	@$(PACK) sbom $(PACKED) --out ../bin/release/muster-$(VERSION).spdx.json $(foreach program,$(PROGRAMS),../bin/programs/linux_amd64/$(program))
+	@$(PACK) sums --out ../bin/release
+	@echo "bin/release has:" && ls bin/release
+
 # ---- test
 
 # Packages that have tests: a line each, with what they and their tests import.
@@ -87,6 +125,7 @@ unit: ## the tests that need no API server
 test: $(TEST_ASSETS) build ## everything; builds what it needs first
 	@echo "testing everything (a few minutes; a line per package)"
 	@$(tested); $(WITH_TEST_ASSETS) $(GO) test -p $(JOBS) -timeout 20m $$(echo "$$list" | sed 's/ .*//')
+	@cd tools && $(GO) test ./pack
 
 .PHONY: golden
 golden: ## rewrite the golden files; read the diff before you commit it

@@ -126,6 +126,7 @@ type parts struct {
 	planner      *plan.Planner
 	repositories *fleetrepository.Repositories
 	presence     *hub.Presence
+	precedence   *hub.Precedence
 	works        *hub.Works
 	events       events.EventRecorder
 }
@@ -142,7 +143,7 @@ func (p *parts) index() (*hub.Works, error) {
 // controllers are all there are, by the name that --controllers knows them by.
 var controllers = map[string]func(*parts) error{
 	"cluster": func(p *parts) error {
-		options := cluster.Options{Events: p.events, Presence: p.presence, MassSilence: &p.MassSilence}
+		options := cluster.Options{Events: p.events, Presence: p.presence, MassSilence: &p.MassSilence, Precedence: p.precedence}
 		return errors.Join(cluster.Setup(p.mgr, options), event.OfClusters(p.mgr, p.events))
 	},
 	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
@@ -203,6 +204,8 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
+	precedence := &hub.Precedence{}
+	config.Wrap(precedence.Wrap)
 	mgr, err := newManager(config, o, selected)
 	if err != nil {
 		return err
@@ -214,6 +217,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	p.precedence = precedence
 	for _, name := range selected {
 		if err := controllers[name](p); err != nil {
 			return fmt.Errorf("set up controller %s: %w", name, err)

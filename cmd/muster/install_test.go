@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,10 +97,11 @@ func expectOutput(t *testing.T, what, text string, parts ...string) {
 // the arguments, mounts and accounts of the charts' Deployments.
 func TestInstallAndJoin(t *testing.T) {
 	r := newRealClusters(t)
+	repositories := t.TempDir()
 	var hub *test.Pod
 	code, out, errs := r.while(func() {
 		hub = test.RunDeployment(t, r.hub, embedded.SystemNamespace, "muster-hub", r.hubProgram)
-	}, "hub", "install", "--timeout", "2m")
+	}, "hub", "install", "--timeout", "2m", "--set", "extraArgs={--local-repositories="+repositories+"}")
 	if code != 0 {
 		t.Fatalf("muster hub install: exit code %d\n%s\n%s", code, out, errs)
 	}
@@ -120,7 +122,7 @@ func TestInstallAndJoin(t *testing.T) {
 	if code, out, errs = r.muster(join...); code != 0 {
 		t.Errorf("a second muster join: exit code %d\n%s\n%s", code, out, errs)
 	}
-	if code, out, errs = r.muster("hub", "install"); code != 0 {
+	if code, out, errs = r.muster("hub", "install", "--set", "extraArgs={--local-repositories="+repositories+"}"); code != 0 {
 		t.Errorf("a second muster hub install: exit code %d\n%s\n%s", code, out, errs)
 	}
 	t.Run("doctor finds nothing but that no repository is followed", func(t *testing.T) { r.healthy(t) })
@@ -144,6 +146,7 @@ func TestInstallAndJoin(t *testing.T) {
 		}
 		expectOutput(t, "muster join", errs, "has joined as one already", "muster detach one")
 	})
+	t.Run("a starter repository is delivered", func(t *testing.T) { r.starter(t, filepath.Join(repositories, "fleet")) })
 	t.Run("what keeps an agent from joining is named", func(t *testing.T) { r.givesUp(t) })
 	t.Run("an uninstall keeps the workloads and leaves no finalizer", func(t *testing.T) { r.uninstall(t, agent) })
 	hub.Stop()
@@ -179,6 +182,29 @@ func (r *realClusters) healthy(t *testing.T) {
 	}
 	expectOutput(t, "doctor", out, "hub: kinds: all", "hub: rights: account muster-system/muster-hub has all that it needs", "hub: signing: client certificates are signed",
 		"agent: certificate: it is good until", "agent's hub: address", "agent: rights: account muster-agent/klusterlet may apply everything")
+}
+
+// starter writes a repository and lets the hub follow it; nothing else is needed until something runs on the cluster.
+func (r *realClusters) starter(t *testing.T, dir string) {
+	code, out, errs := r.muster("init", dir, "--hub", "--url", "file://"+dir)
+	if code != 0 {
+		t.Fatalf("muster init: exit code %d\n%s\n%s", code, out, errs)
+	}
+	expectOutput(t, "muster init", out, "the hub follows file://"+dir+" as muster-system/fleet")
+	page := &corev1.ConfigMap{}
+	r.eventually(t, "the application is delivered", func(ctx context.Context) bool {
+		return r.clusterC.Get(ctx, client.ObjectKey{Namespace: "hello", Name: "hello"}, page) == nil
+	})
+	expectOutput(t, "the page", page.Data["index.html"], "Hello from one")
+	for args, want := range map[string]string{
+		"status ": "demo/hello", "status cluster ": "one", "why demo/hello ": "one", "why placement ": "demo/everywhere", "accept o": "one", "drift --cluster ": "one",
+	} {
+		_, out, _ := r.muster(append([]string{"__complete"}, strings.Split(args, " ")...)...)
+		expectOutput(t, "the completion of "+args, out, want+"\n")
+	}
+	if code, out, errs = r.muster("init", dir, "--hub", "--url", "file://"+dir); code != 0 {
+		t.Errorf("a second muster init: exit code %d\n%s\n%s", code, out, errs)
+	}
 }
 
 // taken: a third API server asks for the name of the second.
@@ -291,8 +317,10 @@ func (r *realClusters) uninstall(t *testing.T, agent *test.Pod) {
 	})
 	r.eventually(t, "the record lists it", func(ctx context.Context) bool {
 		var records workv1.AppliedManifestWorkList
-		return r.clusterC.List(ctx, &records) == nil && len(records.Items) == 1 && len(records.Items[0].Status.AppliedResources) == 1 &&
-			records.Items[0].Status.AppliedResources[0].UID != ""
+		err := r.clusterC.List(ctx, &records)
+		return err == nil && slices.ContainsFunc(records.Items, func(a workv1.AppliedManifestWork) bool {
+			return a.Spec.ManifestWorkName == "w" && len(a.Status.AppliedResources) == 1 && a.Status.AppliedResources[0].UID != ""
+		})
 	})
 	agent.Stop()
 	rendering, err := chart.Render(chart.Release{Chart: charts.Klusterlet, Name: "klusterlet", Namespace: "muster-agent", Values: map[string]any{

@@ -49,6 +49,7 @@ func newRoot(c *cli) *cobra.Command {
 	for _, add := range commands {
 		root.AddCommand(add(c))
 	}
+	c.complete(root)
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil { // it refuses no shell that it does not know, unless it runs
 		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
@@ -61,7 +62,7 @@ var commands = []func(*cli) *cobra.Command{
 	validateCommand, renderCommand, diffCommand, worldCommand,
 	statusCommand, driftCommand, whyCommand, waitCommand,
 	approveCommand, acceptCommand, joinCommand, detachCommand,
-	hubCommand, doctorCommand,
+	hubCommand, doctorCommand, initCommand, clustersCommand,
 	upCommand, downCommand, demoCommand, versionCommand,
 }
 

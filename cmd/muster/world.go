@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,7 +17,10 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubeversion "k8s.io/apimachinery/pkg/util/version"
+	"sigs.k8s.io/yaml"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
@@ -43,31 +47,91 @@ type worldNote struct {
 	Time *metav1.Time `json:"time,omitempty"`
 	// Repository is the FleetRepository that the files stand for.
 	Repository string `json:"repository,omitempty"`
+	// Assumed is what clusters are assumed to serve that have not reported it; left out when all have.
+	Assumed *assumption `json:"assumed,omitempty"`
 	// guess says why it is that one, where neither a person nor the files say so.
 	guess string
+}
+
+// assumption is what clusters are assumed to serve.
+type assumption struct {
+	KubernetesVersion string `json:"kubernetesVersion"`
+	// APIs is the file that names the kinds; left out for Kubernetes' own.
+	APIs string `json:"apis,omitempty"`
+}
+
+func (a *assumption) text() string {
+	if a == nil {
+		return ""
+	}
+	kinds := "its own kinds"
+	if a.APIs != "" {
+		kinds = "the kinds of " + a.APIs
+	}
+	return fmt.Sprintf(" · assumes Kubernetes %s with %s", a.KubernetesVersion, kinds)
 }
 
 // text is the note for people.
 func (n worldNote) text(now time.Time) string {
 	if n.Source == "repository" {
-		return "world: repository, decided without history"
+		return "world: repository, decided without history" + n.Assumed.text()
 	}
 	from := n.Source
 	if n.From != "" {
 		from += " " + n.From
 	}
-	return fmt.Sprintf("world: %s, %s old, as %s", from, age(now.Sub(n.Time.Time)), n.Repository)
+	return fmt.Sprintf("world: %s, %s old, as %s", from, age(now.Sub(n.Time.Time)), n.Repository) + n.Assumed.text()
 }
 
 // worldFlags say which world a command plans in.
 type worldFlags struct {
-	world      string
-	repository string
+	world       string
+	repository  string
+	kubeVersion string
+	apiSet      string
 }
 
 func (f *worldFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.world, "world", "", "file that muster world save wrote, or hub; by default the hub of --kubeconfig, or the repository alone")
+	cmd.Flags().StringVar(&f.kubeVersion, "kube-version", "", "Kubernetes version to assume of clusters that have not reported one (default "+fleet.DefaultKubernetesVersion+")")
+	cmd.Flags().StringVar(&f.apiSet, "api-set", "", "file with an APISet, as kubectl get apiset NAME -o yaml writes it: the kinds to assume of clusters that have not reported theirs (default: Kubernetes' own)")
 	cmd.Flags().StringVar(&f.repository, "repository", "", "namespace/name of the FleetRepository that the files stand for (default: by URL and path, then the only one, then muster-system/fleet)")
+}
+
+// assume sets what clusters serve that have not reported it, and notes it.
+func (f *worldFlags) assume(w *fleet.World, note *worldNote) error {
+	set := &musterv1alpha1.APISet{}
+	if f.apiSet != "" {
+		data, err := os.ReadFile(f.apiSet)
+		if err != nil {
+			return fmt.Errorf("read the kinds to assume: %w", err)
+		}
+		if err := yaml.UnmarshalStrict(data, set); err != nil || set.Kind != "APISet" || len(set.Resources) == 0 {
+			return fmt.Errorf("%s holds no APISet: kubectl get apiset NAME -o yaml writes one", f.apiSet)
+		}
+		set.Resources = append(set.Resources, fleet.NewAPIs("", nil).Resources()...)
+		byKind := func(a, b musterv1alpha1.APIResource) int {
+			return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Kind, b.Kind))
+		}
+		slices.SortStableFunc(set.Resources, byKind)
+		set.Resources = slices.CompactFunc(set.Resources, func(a, b musterv1alpha1.APIResource) bool { return byKind(a, b) == 0 })
+	}
+	if f.kubeVersion != "" {
+		kube, err := kubeversion.ParseSemantic(f.kubeVersion)
+		if err != nil {
+			return fmt.Errorf("--kube-version %s is no version: give one such as v1.31.0", f.kubeVersion)
+		}
+		set.KubernetesVersion = "v" + kube.String()
+	}
+	if set.KubernetesVersion == "" {
+		set.KubernetesVersion = fleet.DefaultKubernetesVersion
+	}
+	w.Assumed = set
+	silent := func(cluster clusterv1.ManagedCluster) bool { return !w.ReportsAPIs(&cluster) }
+	if w.FromRepository || slices.ContainsFunc(w.Clusters, silent) {
+		note.Assumed = &assumption{KubernetesVersion: set.KubernetesVersion, APIs: f.apiSet}
+	}
+	return nil
 }
 
 // defaultRepository stands for files when no FleetRepository matches.
@@ -111,6 +175,9 @@ func (c *cli) worldOf(ctx context.Context, f worldFlags, files place) (savedWorl
 		w, err = readWorld(f.world)
 	default:
 		w.World = fleet.World{Origin: "repository", Time: c.now(), FromRepository: true}
+	}
+	if err == nil {
+		err = f.assume(&w.World, &note)
 	}
 	if err != nil {
 		return w, note, err

@@ -1,11 +1,13 @@
 package fleet
 
 import (
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -78,7 +80,7 @@ func (a *APIs) Lookup(gvk schema.GroupVersionKind) (musterv1alpha1.APIResource, 
 // Resources are all kinds, sorted by group, version and kind.
 func (a *APIs) Resources() []musterv1alpha1.APIResource { return a.list }
 
-// APIsOf finds what a cluster serves: what it reported, else the built-in kinds of its version.
+// APIsOf finds what a cluster serves: what it reported, else what is assumed, else the built-in kinds of its version.
 func (w *World) APIsOf(cluster *clusterv1.ManagedCluster) *APIs {
 	digest := ""
 	for _, claim := range cluster.Status.ClusterClaims {
@@ -95,7 +97,19 @@ func (w *World) APIsOf(cluster *clusterv1.ManagedCluster) *APIs {
 			return apis
 		}
 	}
-	return sharedAPIs(strings.TrimSpace(cluster.Status.Version.Kubernetes), nil)
+	version := strings.TrimSpace(cluster.Status.Version.Kubernetes)
+	if w.Assumed == nil {
+		return sharedAPIs(version, nil)
+	}
+	return sharedAPIs(cmp.Or(version, w.Assumed.KubernetesVersion), w.Assumed.Resources)
+}
+
+// ReportsAPIs tells whether a cluster has reported what it serves, so that nothing has to be assumed of it.
+func (w *World) ReportsAPIs(cluster *clusterv1.ManagedCluster) bool {
+	apis := w.APIsOf(cluster)
+	return slices.ContainsFunc(cluster.Status.ClusterClaims, func(claim clusterv1.ManagedClusterClaim) bool {
+		return claim.Name == musterv1alpha1.APISetClaim && claim.Value == apis.Digest
+	})
 }
 
 // apisCache holds the sets of APIs that were asked for last: a fleet has few distinct ones and every cluster asks.

@@ -35,6 +35,9 @@ type World struct {
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed: tenants' works on it cannot
 	// carry OCM or muster.dev kinds.
 	HubCluster string `json:"hubCluster,omitempty"`
+	// Assumed is what a cluster serves that has not reported it: a version, and kinds where there are some. Nil is
+	// DefaultKubernetesVersion and the built-in kinds.
+	Assumed *musterv1alpha1.APISet `json:"assumed,omitempty"`
 	// FromRepository is true when nothing but the repository was asked: decisions have no history and clusters no claims.
 	FromRepository bool `json:"fromRepository,omitempty"`
 }
@@ -137,3 +140,6 @@ type Decision struct {
 	// Unreachable is true when the one thing against the cluster is its unreachable or unavailable taint.
 	Unreachable bool `json:"unreachable,omitempty"`
 }
+
+// Outranked is true for a cluster that could have been chosen: the scheduler preferred others.
+func (d Decision) Outranked() bool { return !d.Chosen && (d.Step == "Scores" || d.Step == "Spread") }

@@ -21,12 +21,12 @@ import (
 const celBudget = uint64(celconfig.RuntimeCELCostBudget)
 
 // celFleetBudget is what the expressions of one placement may cost over all clusters: enough for 2,000 units on each of
-// 10,000 clusters, and a bound on how long one placement can keep the others waiting. Clusters beyond it are not looked at.
+// 10,000 clusters, which bounds how long one placement can delay the others. Expressions are not evaluated for clusters beyond it.
 // OCM has no such bound.
 const celFleetBudget = 2 * celBudget
 
-// celEnvironment is what placements' expressions may use beyond the environment of all expressions: the variable managedCluster
-// as JSON types it, and its function scores("resource").
+// celEnvironment adds to the environment of all expressions what placements may use: the variable managedCluster, with the types
+// of JSON, and its function scores("resource").
 var celEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 	return expression.Environment(
 		cel.Variable("managedCluster", cel.MapType(cel.StringType, cel.DynType)),
@@ -56,7 +56,7 @@ func compileCEL(text string) (*celExpression, error) {
 		return nil, notCompiled(issues)
 	}
 	switch of := ast.OutputType(); of.Kind() {
-	case types.BoolKind, types.DynKind, types.AnyKind: // what JSON gives shows its type only when it is evaluated
+	case types.BoolKind, types.DynKind, types.AnyKind: // a value from JSON has its type only when it is evaluated
 	default:
 		return nil, &celError{fmt.Sprintf("%s: is %s, not bool", text, of), fmt.Sprintf("the CEL expression is %s, not bool", of)}
 	}
@@ -75,7 +75,7 @@ type celError struct {
 
 func (e *celError) Error() string { return "compilation failed: " + e.message }
 
-// notCompiled is the error of what is no expression, in OCM's words, which show it and point into it.
+// notCompiled is the error of a text that is no expression, with OCM's message, which shows the text and the position in it.
 func notCompiled(issues *cel.Issues) *celError {
 	return &celError{issues.String(), "the CEL expression does not compile: " + expression.Problems(issues)}
 }
@@ -89,7 +89,7 @@ func plainCEL(err error) string {
 	return e.plain
 }
 
-// eval says whether the expression is true for a cluster, and what it gives otherwise. An expression that fails does not
+// eval evaluates the expression for a cluster: whether it is true, and its result otherwise. An expression that fails does not
 // match, as in OCM.
 func (e *celExpression) eval(x *Index, i int, budget *uint64) (bool, string) {
 	object, err := x.object(i)
@@ -127,7 +127,7 @@ func (e *celExpression) tooCostly(cluster int) (bool, string) {
 	return false, e.String() + ": costs too much"
 }
 
-// celCluster is the variable managedCluster, which knows where its scores are.
+// celCluster is the variable managedCluster, which can find its scores.
 type celCluster struct {
 	traits.Mapper
 	index *Index

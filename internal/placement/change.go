@@ -16,23 +16,23 @@ import (
 // change says what would have to change for a cluster to be chosen: everything that stands against it, not only what the
 // pipeline found first.
 func (e *explainer) change(name, step string) string {
-	at, exists := e.index.position[name]
+	position, exists := e.index.position[name]
 	switch {
 	case e.result.wrong != nil:
 		return "correct the placement: " + e.result.problem()
 	case !exists:
 		return "a cluster of this name has to join"
-	case !e.index.clusters[at].DeletionTimestamp.IsZero():
+	case !e.index.clusters[position].DeletionTimestamp.IsZero():
 		return "nothing can: the cluster is being deleted"
 	case step == StepScores || step == StepSpread:
 		return e.higher(e.candidate[name])
 	}
 	var needs []string
 	if step == StepSets {
-		needs = append(needs, e.intoSets(at))
+		needs = append(needs, e.intoSets(position))
 	}
-	needs = append(needs, e.pastFilters(at)...)
-	needs = append(needs, e.topologyNeeds(at)...)
+	needs = append(needs, e.pastFilters(position)...)
+	needs = append(needs, e.topologyNeeds(position)...)
 	number := e.placement.Spec.NumberOfClusters
 	if number != nil && *number == 0 {
 		needs = append(needs, "raise numberOfClusters from 0")
@@ -48,10 +48,10 @@ func (e *explainer) change(name, step string) string {
 }
 
 // topologyNeeds are the topology keys that a cluster lacks and that the spread does not do without.
-func (e *explainer) topologyNeeds(at int) []string {
+func (e *explainer) topologyNeeds(position int) []string {
 	var needs []string
 	for _, c := range e.placement.Spec.SpreadPolicy.SpreadConstraints {
-		if _, has := e.index.topologyOf(&c, at); !has && c.WhenUnsatisfiable == clusterv1beta1.DoNotSchedule {
+		if _, has := e.index.topologyOf(&c, position); !has && c.WhenUnsatisfiable == clusterv1beta1.DoNotSchedule {
 			needs = append(needs, strings.ToLower(string(c.TopologyKeyType))+" "+c.TopologyKey+" is needed, which the choice is spread over")
 		}
 	}
@@ -60,18 +60,18 @@ func (e *explainer) topologyNeeds(at int) []string {
 
 // intoSets says how a cluster gets into an eligible set: by a label, or what has to happen before there is one; or else by the
 // set in which it is.
-func (e *explainer) intoSets(at int) string {
-	own := e.ownSet(at)
+func (e *explainer) intoSets(position int) string {
+	own := e.ownSet(position)
 	var ways []string
 	switch {
 	case len(e.sets.eligible) > 0:
 		set := e.joinable()
-		ways = append(ways, "to be in set "+set.Name+", "+strings.Join(setNeeds(set, e.index.clusters[at].Labels), " and "))
+		ways = append(ways, "to be in set "+set.Name+", "+strings.Join(setNeeds(set, e.index.clusters[position].Labels), " and "))
 	case own != nil && slices.Contains(e.sets.unbound, own.Name): // it only has to be bound
 	case len(e.sets.unbound) > 0:
 		set := e.index.sets[e.sets.unbound[0]]
 		ways = append(ways, "bind set "+set.Name+" to namespace "+e.placement.Namespace+", and to be in it, "+
-			strings.Join(setNeeds(set, e.index.clusters[at].Labels), " and "))
+			strings.Join(setNeeds(set, e.index.clusters[position].Labels), " and "))
 	case len(e.sets.vanished) > 0:
 		ways = append(ways, "the bound set "+e.sets.vanished[0]+" has to exist and to hold the cluster")
 	case len(e.sets.missing) > 0:
@@ -100,7 +100,7 @@ func (e *explainer) joinable() *clusterv1beta2.ManagedClusterSet {
 
 // ownSet is the set of a cluster that is no eligible one: if possible one that the placement names, and one that takes every
 // cluster only if there is no other, since who binds it takes them all. Nil for a cluster without a set.
-func (e *explainer) ownSet(at int) *clusterv1beta2.ManagedClusterSet {
+func (e *explainer) ownSet(position int) *clusterv1beta2.ManagedClusterSet {
 	var best *clusterv1beta2.ManagedClusterSet
 	rank := func(set *clusterv1beta2.ManagedClusterSet) int {
 		switch s := selectorOf(set); {
@@ -113,7 +113,7 @@ func (e *explainer) ownSet(at int) *clusterv1beta2.ManagedClusterSet {
 	}
 	for _, name := range e.index.setNames() {
 		set := e.index.sets[name]
-		if _, in := slices.BinarySearch(e.index.membersOf(name), at); in && (best == nil || rank(set) > rank(best)) {
+		if _, in := slices.BinarySearch(e.index.membersOf(name), position); in && (best == nil || rank(set) > rank(best)) {
 			best = set
 		}
 	}
@@ -160,19 +160,19 @@ func selectorOf(set *clusterv1beta2.ManagedClusterSet) *metav1.LabelSelector {
 }
 
 // pastFilters are what stands against a cluster in the predicates and the taints.
-func (e *explainer) pastFilters(at int) []string {
+func (e *explainer) pastFilters(position int) []string {
 	var needs []string
 	switch {
-	case e.unseen[at]:
+	case e.unevaluated[position]:
 		needs = append(needs, e.overBudget().String()+" costs too much over all clusters: "+costLess)
-	case e.firstMatch(at) < 0 && len(e.selectors) > 0:
+	case e.firstMatch(position) < 0 && len(e.selectors) > 0:
 		ways := make([]string, len(e.selectors))
 		for i := range e.selectors {
-			ways[i] = strings.Join(e.selectors[i].needs(e.index, at), " and ")
+			ways[i] = strings.Join(e.selectors[i].needs(e.index, position), " and ")
 		}
 		needs = append(needs, strings.Join(ways, ", or "))
 	}
-	cluster := e.index.clusters[at]
+	cluster := e.index.clusters[position]
 	for i := range cluster.Spec.Taints {
 		taint := &cluster.Spec.Taints[i]
 		if taint.Effect == clusterv1.TaintEffectPreferNoSelect || taint.Effect == clusterv1.TaintEffectNoSelectIfNew && e.previous[cluster.Name] {
@@ -277,11 +277,11 @@ func (t *term) need(m map[string]string) string {
 }
 
 // needs are the unmet parts of a predicate as demands.
-func (s *clusterSelector) needs(x *Index, at int) []string {
-	list := slices.Concat(s.labels.needs(x.clusters[at].Labels), s.claims.needs(x.claimsOf(at)))
+func (s *clusterSelector) needs(x *Index, position int) []string {
+	list := slices.Concat(s.labels.needs(x.clusters[position].Labels), s.claims.needs(x.claimsOf(position)))
 	budget := celBudget
 	for _, e := range s.cel {
-		if ok, text := e.eval(x, at, &budget); !ok {
+		if ok, text := e.eval(x, position, &budget); !ok {
 			return append(list, e.String()+" has to be true ("+strings.TrimPrefix(text, e.String()+": ")+")")
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 )
 
-// choose takes the first numberOfClusters of the ranking, all without a number, as far as the spread constraints allow.
+// choose picks the first numberOfClusters of the ranking, or all without a number, as far as the spread constraints permit.
 func choose(r *run) error {
 	wanted := len(r.order)
 	if n := r.placement.Spec.NumberOfClusters; n != nil {
@@ -27,12 +27,12 @@ func choose(r *run) error {
 	if r.placement.Spec.NumberOfClusters != nil {
 		r.result.missing = wanted - len(picked)
 	}
-	r.settle(picked, blocked, wanted)
+	r.conclude(picked, blocked, wanted)
 	return nil
 }
 
-// settle writes down what became of each candidate.
-func (r *run) settle(picked []int, blocked map[int]string, wanted int) {
+// conclude records the decision about each candidate.
+func (r *run) conclude(picked []int, blocked map[int]string, wanted int) {
 	chosen := make([]bool, len(r.candidates))
 	for _, i := range picked {
 		chosen[i] = true
@@ -67,8 +67,8 @@ func (r *run) settle(picked []int, blocked map[int]string, wanted int) {
 	r.reasonsOfChosen(wanted, limited)
 }
 
-// decision is a chosen cluster as its PlacementDecision has it. The score is there only for those who sort by it: else
-// every decision anywhere would rewrite the decisions of all.
+// decision is a chosen cluster as its PlacementDecision lists it. The score is listed only with sortBy Score: otherwise each decision
+// of one placement would change the decisions of all others.
 func (r *run) decision(i int) clusterv1beta1.ClusterDecision {
 	c := &r.candidates[i]
 	d := clusterv1beta1.ClusterDecision{ClusterName: c.cluster.Name, Reason: r.why(c)}

@@ -10,7 +10,7 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 )
 
-// conditions sums a run up in OCM's types and reasons. The messages begin with OCM's own text.
+// conditions summarizes a run with OCM's types and reasons. The messages begin with OCM's own text.
 func (r *run) conditions() []metav1.Condition {
 	list := []metav1.Condition{r.misconfiguredCondition(), r.satisfiedCondition()}
 	for i := range list {
@@ -48,7 +48,7 @@ func (r *run) satisfiedCondition() metav1.Condition {
 	return c
 }
 
-// satisfied goes through what can be missing, from the sets to the number: OCM's reason, and the sentence that is OCM's too.
+// satisfied checks what can be missing, from the sets to the number, and returns OCM's reason and OCM's sentence.
 func (r *run) satisfied() (reason, sentence string) {
 	switch {
 	case len(r.sets.bound) == 0:
@@ -56,7 +56,7 @@ func (r *run) satisfied() (reason, sentence string) {
 	case len(r.sets.eligible) == 0:
 		return clusterv1beta1.ReasonNoIntersection,
 			fmt.Sprintf("None of ManagedClusterSets [%s] is bound to placement namespace", strings.Join(r.placement.Spec.ClusterSets, ","))
-	case len(r.sets.broken) > 0 || len(r.unseen) > 0: // OCM's reason for an error that is not the placement's
+	case len(r.sets.broken) > 0 || len(r.unevaluated) > 0: // OCM's reason for an error that is not the placement's
 		return clusterv1beta1.ReasonNotAllDecisionsScheduled, "What is chosen stays"
 	case r.inSets == 0:
 		return clusterv1beta1.ReasonAllManagedClusterSetsEmpty,
@@ -83,7 +83,7 @@ func (r *run) complaints() []string {
 			}
 		}
 	}
-	if n := len(r.unseen); n > 0 && r.result.wrong == nil {
+	if n := len(r.unevaluated); n > 0 && r.result.wrong == nil {
 		list = append(list, fmt.Sprintf("%s costs too much over all clusters, and %d were not looked at: %s", clip(r.overBudget().String(), maxReason), n, costLess))
 	}
 	list = append(list, r.conflicts...)
@@ -93,7 +93,7 @@ func (r *run) complaints() []string {
 	return list
 }
 
-// counts says what each step took away: ": 12 in bound sets, 5 not matching tier=edge, 4 tainted, 3 selected".
+// counts says how many clusters each step removed: ": 12 in bound sets, 5 not matching tier=edge, 4 tainted, 3 selected".
 func (r *run) counts() string {
 	parts := []string{fmt.Sprintf("%d in bound sets", r.inSets)}
 	add := func(n int, text string) {
@@ -111,7 +111,7 @@ func (r *run) counts() string {
 		}
 	}
 	add(r.unmatched, "not matching "+r.predicateText())
-	add(len(r.unseen), "not looked at")
+	add(len(r.unevaluated), "not looked at")
 	add(r.tainted, "tainted")
 	if r.result.wrong == nil {
 		add(spread, "kept out by the spread")
@@ -129,7 +129,7 @@ const (
 	maxReason      = 256
 )
 
-// clip keeps a text within a limit, whatever the placement and the clusters have in them.
+// clip shortens a text to a limit.
 func clip(s string, limit int) string {
 	if len(s) <= limit {
 		return s

@@ -67,7 +67,7 @@ func own(p *clusterv1beta1.Placement, group Group, page *clusterv1beta1.Placemen
 func pageName(placement string, n int) string { return placement + "-decision-" + strconv.Itoa(n) }
 
 // NamedAfter is the placement whose page an object of this name would be, "" when it would be nobody's. A page of the name
-// that lacks the label is in the way of ours: it is taken over, as OCM does, and never deleted.
+// that lacks the label occupies the name: it is adopted, as in OCM, and never deleted.
 func NamedAfter(page string) string {
 	at := strings.LastIndex(page, "-decision-")
 	if at < 0 {
@@ -87,7 +87,7 @@ func pagesOf(clusters []string) [][]string {
 	return slices.Collect(slices.Chunk(clusters, clusterv1beta1.MaxClusterDecisions))
 }
 
-// Read gives the clusters that a placement has chosen, by name, and whether the pages are a complete set: there is at
+// Read returns the clusters that a placement has chosen, by name, and whether the pages are a complete set: there is at
 // least one, none names a cluster that another names too, and together they are as many as the placement's status says.
 // Of an incomplete set nothing may be concluded: the last complete one stays.
 func Read(p *clusterv1beta1.Placement, decisions []clusterv1beta1.PlacementDecision) (clusters []string, complete bool) {
@@ -136,7 +136,7 @@ func Status(p *clusterv1beta1.Placement, r *Result) clusterv1beta1.PlacementStat
 		status.DecisionGroups = append(status.DecisionGroups, s)
 	}
 	for _, c := range r.Conditions {
-		c.LastTransitionTime = metav1.NewTime(r.at)
+		c.LastTransitionTime = metav1.NewTime(r.now)
 		meta.SetStatusCondition(&status.Conditions, c)
 	}
 	return status
@@ -145,7 +145,7 @@ func Status(p *clusterv1beta1.Placement, r *Result) clusterv1beta1.PlacementStat
 // Verb is what a Write does.
 type Verb string
 
-// The writes there are.
+// The kinds of writes.
 const (
 	Create Verb = "Create"
 	Update Verb = "Update"
@@ -159,15 +159,15 @@ type Write struct {
 }
 
 // Writes orders the changes from the existing pages to the wanted ones so that a cluster that is chosen before and after
-// is, in between, never in none of them: a page loses it only when another has gained it. Where pages would have to be
-// swapped, one more page bears the clusters meanwhile and is deleted at the end.
+// is always in one of them: a page loses it only when another page has it. Where two pages would have to swap
+// clusters, a temporary page holds the clusters meanwhile and is deleted at the end.
 func Writes(p *clusterv1beta1.Placement, existing, wanted []clusterv1beta1.PlacementDecision) []Write {
 	s := newShift(p, existing, wanted)
 	var writes []Write
 	for len(s.pending) > 0 {
 		at := slices.IndexFunc(s.pending, s.safe)
 		if at < 0 {
-			writes = append(writes, s.bear())
+			writes = append(writes, s.addPage())
 			continue
 		}
 		w := s.pending[at]
@@ -178,7 +178,7 @@ func Writes(p *clusterv1beta1.Placement, existing, wanted []clusterv1beta1.Place
 	return writes
 }
 
-// shift is a set of pages on its way from one state to another.
+// shift is a set of pages while they change from one state to another.
 type shift struct {
 	placement *clusterv1beta1.Placement
 	pending   []Write
@@ -227,7 +227,7 @@ func newShift(p *clusterv1beta1.Placement, existing, wanted []clusterv1beta1.Pla
 	return s
 }
 
-// ours says whether readers take a page for the placement's.
+// ours says whether readers count a page as one of the placement.
 func ours(p *clusterv1beta1.Placement, page *clusterv1beta1.PlacementDecision) bool {
 	return page.Labels[clusterv1beta1.PlacementLabel] == p.Name
 }
@@ -252,7 +252,7 @@ func (s *shift) make(w Write) {
 	s.hold(w.Page.Name, clusterNames(&w.Page))
 }
 
-// safe says that a write takes no kept cluster out of the last page that holds it.
+// safe is true when a write removes no kept cluster from the last page that holds it.
 func (s *shift) safe(w Write) bool { return len(s.stranded(w)) == 0 }
 
 // stranded are the kept clusters that no page would hold after the write.
@@ -272,8 +272,8 @@ func (s *shift) stranded(w Write) []string {
 	return list
 }
 
-// bear makes one more page for the clusters that the first pending write would strand, to be deleted at the end.
-func (s *shift) bear() Write {
+// addPage adds a temporary page for the clusters that the first pending write would strand. It is deleted at the end.
+func (s *shift) addPage() Write {
 	page := clusterv1beta1.PlacementDecision{ObjectMeta: metav1.ObjectMeta{
 		Namespace: s.placement.Namespace, Name: pageName(s.placement.Name, s.next), Labels: map[string]string{},
 	}}

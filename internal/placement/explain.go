@@ -12,7 +12,7 @@ import (
 
 // Explanation is the pipeline of one placement as a table.
 type Explanation struct {
-	// Summary says how many clusters each step took away.
+	// Summary says how many clusters each step removed.
 	Summary string `json:"summary"`
 	// Problem is what is wrong with the placement itself, and in which field, on one line; "" when nothing is.
 	Problem string `json:"problem,omitempty"`
@@ -24,12 +24,12 @@ type Explanation struct {
 	Clusters []Explained `json:"clusters"`
 }
 
-// Explained is all there is to say about one cluster.
+// Explained is the explanation of one cluster.
 type Explained struct {
 	fleet.Decision
 	// Change says in one line what would have to change for the cluster to be chosen; "" when it is.
 	Change string `json:"change,omitempty"`
-	// Rank among the clusters that passed the filters, from 1; 0 for one that did not.
+	// Rank among the clusters that no filter removed, from 1; 0 for one that a filter removed.
 	Rank int `json:"rank,omitempty"`
 	// Total is the weighted sum of the Scores; nil for a cluster without a rank.
 	Total  *int64  `json:"total,omitempty"`
@@ -66,7 +66,7 @@ func (x *Index) Why(p *clusterv1beta1.Placement, clusters ...string) Explanation
 	return explanation
 }
 
-// explainer is a finished run that is asked about clusters.
+// explainer answers questions about a finished run.
 type explainer struct {
 	*run
 	candidate map[string]int // by cluster
@@ -105,7 +105,7 @@ func (e *explainer) prepare() {
 	}
 }
 
-// positions are where in an order each of n things stands, from 1; 0 for those that are not in it.
+// positions are the positions of n things in a list, from 1; 0 for those that are not in it.
 func positions(n int, order []int) []int {
 	at := make([]int, n)
 	for position, i := range order {

@@ -20,7 +20,7 @@ type pageInHistory struct {
 	clusters  []string
 }
 
-// NewHistory tallies decisions.
+// NewHistory counts decisions.
 func NewHistory(decisions []clusterv1beta1.PlacementDecision) *History {
 	h := &History{counts: map[string]int{}, chosen: map[string]map[string]int{}, pages: map[string]pageInHistory{}}
 	for i := range decisions {
@@ -29,7 +29,7 @@ func NewHistory(decisions []clusterv1beta1.PlacementDecision) *History {
 	return h
 }
 
-// Set takes in a page as it is now.
+// Set replaces a page.
 func (h *History) Set(d *clusterv1beta1.PlacementDecision) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -46,7 +46,7 @@ func (h *History) Set(d *clusterv1beta1.PlacementDecision) {
 	}
 }
 
-// Forget drops a page that is gone.
+// Forget drops a deleted page.
 func (h *History) Forget(namespace, name string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -12,20 +12,20 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 )
 
-// Interest is what a placement looks at in a cluster: a change of anything else cannot change its result. Taints,
-// deletion and membership in one set at least concern every placement.
+// Interest is what a placement reads of a cluster: a change of anything else cannot change its result. Every placement reads
+// taints, deletion and membership in at least one set.
 type Interest struct {
 	labels    map[string]bool
 	claims    map[string]bool
 	resources map[clusterv1.ResourceName]bool
 	scores    map[string]bool // names of AddOnPlacementScores
-	all       bool            // a CEL expression can look at everything
+	all       bool            // a CEL expression can read everything
 	sets      bool            // the decisions name the set that holds a cluster
 
 	predicates []clusterSelector // nil where there are none, or where they cannot decide without more than the cluster
 }
 
-// InterestOf collects what a placement looks at.
+// InterestOf computes what a placement reads.
 func InterestOf(p *clusterv1beta1.Placement) Interest {
 	i := Interest{labels: map[string]bool{}, claims: map[string]bool{}, resources: map[clusterv1.ResourceName]bool{}, scores: map[string]bool{}}
 	i.sets = len(p.Spec.Predicates) == 0
@@ -57,7 +57,7 @@ func InterestOf(p *clusterv1beta1.Placement) Interest {
 	return i
 }
 
-// excludes says that the predicates keep a cluster out.
+// excludes is true when the predicates exclude a cluster.
 func (i Interest) excludes(cluster *clusterv1.ManagedCluster) bool {
 	if len(i.predicates) == 0 {
 		return false
@@ -96,13 +96,13 @@ func (i *Interest) prioritizer(c clusterv1beta1.PrioritizerConfig) {
 }
 
 // InCluster says whether the difference between two states of a cluster can change the placement's result. Membership in
-// sets is not looked at: whoever maps clusters to placements goes by the sets of both states.
+// sets is not compared: the caller maps clusters to placements by the sets of both states.
 func (i Interest) InCluster(before, after *clusterv1.ManagedCluster) bool {
 	switch {
 	case before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero():
 		return true
 	case i.excludes(before) && i.excludes(after):
-		return false // out before and after
+		return false // excluded before and after
 	case !equality.Semantic.DeepEqual(before.Spec.Taints, after.Spec.Taints):
 		return true
 	case i.all && !sameButRevision(before, after):
@@ -142,7 +142,7 @@ func (i Interest) InScore(name string, before, after *clusterv1alpha1.AddOnPlace
 	return !equality.Semantic.DeepEqual(before.Status.Scores, after.Status.Scores) || !before.Status.ValidUntil.Equal(after.Status.ValidUntil)
 }
 
-// sameButRevision compares everything but what every write changes.
+// sameButRevision compares everything except the fields that every write changes.
 func sameButRevision(a, b *clusterv1.ManagedCluster) bool {
 	return maps.Equal(a.Labels, b.Labels) && maps.Equal(a.Annotations, b.Annotations) && slices.Equal(a.Finalizers, b.Finalizers) &&
 		equality.Semantic.DeepEqual(a.Spec, b.Spec) && equality.Semantic.DeepEqual(a.Status, b.Status)

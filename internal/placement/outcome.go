@@ -9,21 +9,21 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 )
 
-// Outcome is what a result asks to be written: the pages in their order, then the status.
+// Outcome is the writes for a result: the pages in their sequence, then the status.
 type Outcome struct {
 	Writes []Write
 	Status clusterv1beta1.PlacementStatus
-	// Again is when to look at the placement again although nothing happens; zero for never.
+	// Again is when to schedule the placement again without any change; zero for never.
 	Again time.Time
 }
 
-// Next is the outcome of going from the existing pages to a result.
+// Next is the outcome that changes the existing pages to a result.
 //
-// A placement that is sorted by score shows the scores in its decisions, and they change all the time. What nothing but
-// scores asks for is therefore written at most once in spec.scoreRateLimit, counted from status.lastScoreUpdateTime; until
-// then the pages stay as they are. Everything else, a change of the spec, a cluster that comes in or drops out of the
-// filters, another number, is written at once, with the scores of the moment. A placement that is sorted by name shows no
-// scores: its decisions follow them at once, as in OCM, which declares the three fields and implements none.
+// A placement that is sorted by score shows the scores in its decisions, and they change often. A change that
+// only scores cause is therefore written at most once in spec.scoreRateLimit, counted from status.lastScoreUpdateTime; until
+// then the pages stay as they are. Every other change (of the spec, of the clusters that match the filters, of the
+// number) is written immediately, with the current scores. A placement that is sorted by name shows no
+// scores: its decisions follow the scores immediately, as in OCM, which declares the three fields and implements none.
 func Next(p *clusterv1beta1.Placement, r *Result, existing []clusterv1beta1.PlacementDecision) Outcome {
 	wanted := Objects(p, r, existing)
 	u := Outcome{Writes: Writes(p, existing, wanted), Status: Status(p, r), Again: r.RequeueAt}
@@ -36,7 +36,7 @@ func Next(p *clusterv1beta1.Placement, r *Result, existing []clusterv1beta1.Plac
 	}
 	last, byScore := p.Status.LastScoreUpdateTime, r.onlyScores(p, existing, wanted)
 	limit, err := scoreRateLimit(p)
-	if due := timeOf(last).Add(limit); err == nil && byScore && last != nil && r.at.Before(due) {
+	if due := timeOf(last).Add(limit); err == nil && byScore && last != nil && r.now.Before(due) {
 		u.Writes = nil
 		if u.Again.IsZero() || due.Before(u.Again) {
 			u.Again = due
@@ -44,7 +44,7 @@ func Next(p *clusterv1beta1.Placement, r *Result, existing []clusterv1beta1.Plac
 		return u
 	}
 	if byScore || last == nil {
-		now := metav1.NewTime(r.at)
+		now := metav1.NewTime(r.now)
 		u.Status.LastScoreUpdateTime = &now
 	}
 	return u

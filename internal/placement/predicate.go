@@ -23,16 +23,16 @@ func predicates(r *run) error {
 	return nil
 }
 
-// match keeps the candidates that match one of the predicates. Once the expressions have cost what one placement may, nobody
-// knows who matches: what the placement has chosen stays, and others wait. Both only because of clusters that joined, so that
-// it is no fault of the placement itself.
+// match keeps the candidates that match one of the predicates. When the expressions exceed the budget of a placement, the other
+// clusters are not evaluated: those that the placement has chosen stay chosen, and the others wait. Growth of the fleet can cause
+// this, so it is no fault of the placement itself.
 func (r *run) match() {
 	keep := make([]bool, len(r.candidates))
 	for _, i := range r.chosenFirst() {
 		c := &r.candidates[i]
 		if costly := r.overBudget(); costly != nil {
-			r.unseen[c.index] = true
-			c.unseen, keep[i] = true, r.previous[c.cluster.Name]
+			r.unevaluated[c.index] = true
+			c.unevaluated, keep[i] = true, r.previous[c.cluster.Name]
 			if !keep[i] {
 				r.drop(c, StepPredicates, costly.String()+" costs too much over all clusters: this one was not looked at")
 			}
@@ -53,8 +53,8 @@ func (r *run) match() {
 	r.candidates = kept
 }
 
-// chosenFirst are the candidates in the order in which expressions look at them: those that are chosen already, by name, then
-// the others, so that it is never newcomers that use up the budget.
+// chosenFirst are the candidates in the sequence in which expressions are evaluated: those that are chosen already, by name, then
+// the others, so that new clusters do not consume the budget of chosen ones.
 func (r *run) chosenFirst() []int {
 	var chosen, others []int
 	for i := range r.candidates {
@@ -167,7 +167,7 @@ func (r *run) predicateText() string {
 	return "any predicate"
 }
 
-// why says, in words that do not change with the scores, how a cluster qualified.
+// why says how a cluster qualified, in a text that does not change with the scores.
 func (r *run) why(c *candidate) string {
 	if c.predicate >= 0 {
 		s := &r.selectors[c.predicate]
@@ -181,8 +181,8 @@ func (r *run) why(c *candidate) string {
 		}
 	}
 	name := r.setOf(c.index)
-	if c.unseen || name == "" {
-		return "was chosen before" // and nobody knows whether it still matches, or a set that cannot be read holds it
+	if c.unevaluated || name == "" {
+		return "was chosen before" // it is unknown whether it still matches, or a set that cannot be read holds it
 	}
 	text, ok := r.inSet[name]
 	if !ok {

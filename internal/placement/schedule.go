@@ -40,14 +40,14 @@ type Result struct {
 	RequeueAt time.Time
 	// Warnings are what did not stop the scheduling, such as expired scores.
 	Warnings []Warning
-	// Filters are the clusters that were left after each filtering step, as OCM's debug answer has them.
+	// Filters are the clusters that remained after each filtering step, as in OCM's debug answer.
 	Filters []Filter
 	// Candidates are the clusters that were ranked, by name; Scores of the prioritizers and Totals are parallel to it.
 	Candidates   []string
 	Prioritizers []Prioritizer
 	Totals       []int64
 
-	at      time.Time
+	now     time.Time
 	chosen  []clusterv1beta1.ClusterDecision // parallel to Chosen, with reason and score
 	wrong   *misconfigured
 	missing int // clusters that were asked for and not found
@@ -60,13 +60,13 @@ type Group struct {
 	Clusters []string
 }
 
-// Filter is what one filtering step left over.
+// Filter is the result of one filtering step.
 type Filter struct {
-	Name     string // in OCM's words: Predicate, then Predicate,TaintToleration
+	Name     string // OCM's names: Predicate, then Predicate,TaintToleration
 	Clusters []string
 }
 
-// Warning is what a plugin found and went on from.
+// Warning is a problem that did not stop a plugin.
 type Warning struct{ Plugin, Message string }
 
 // Prioritizer is one score of every candidate with its weight.
@@ -102,7 +102,7 @@ func (r *Result) problem() string {
 // Schedule decides which clusters a placement selects in a world.
 func Schedule(p *clusterv1beta1.Placement, w *fleet.World) Result { return NewIndex(w).Schedule(p) }
 
-// pipeline is the scheduler: each step narrows, ranks or divides what the one before left.
+// pipeline is the scheduler: each step filters, ranks or divides the result of the step before it.
 var pipeline = []struct {
 	name string
 	step func(*run) error
@@ -120,12 +120,12 @@ var pipeline = []struct {
 func (x *Index) Schedule(p *clusterv1beta1.Placement) Result { return x.ScheduleAt(p, x.now, nil) }
 
 // ScheduleAt is Schedule at another time than the world's: clusters, scores and taints are the same, what has expired differs.
-// The trace, which may be nil, is told about the plugins.
+// The trace is called for each plugin; it may be nil.
 func (x *Index) ScheduleAt(p *clusterv1beta1.Placement, now time.Time, trace Trace) Result {
 	return x.run(p, now, trace).result
 }
 
-// Trace is told when a plugin begins, with OCM's names, and gives what is called when it ends.
+// Trace is called when a plugin begins, with OCM's names, and returns a function that is called when it ends.
 type Trace func(kind PluginKind, name string) (end func())
 
 // PluginKind is what a plugin does.
@@ -141,8 +141,8 @@ func (x *Index) run(p *clusterv1beta1.Placement, now time.Time, trace Trace) *ru
 	if trace == nil {
 		trace = func(PluginKind, string) func() { return func() {} }
 	}
-	r := &run{placement: p, index: x, now: now, trace: trace, previous: x.history.of(p), inSet: map[string]string{}, unseen: map[int]bool{}}
-	r.result.at = now
+	r := &run{placement: p, index: x, now: now, trace: trace, previous: x.history.of(p), inSet: map[string]string{}, unevaluated: map[int]bool{}}
+	r.result.now = now
 	for _, s := range pipeline {
 		if err := s.step(r); err != nil {
 			r.refuse(s.name, err)
@@ -165,7 +165,7 @@ func (x *Index) Explain(p *clusterv1beta1.Placement, result *Result, cluster str
 	return r.outside(cluster)
 }
 
-// run is one placement on its way through the pipeline.
+// run is the state of one placement in the pipeline.
 type run struct {
 	placement *clusterv1beta1.Placement
 	index     *Index
@@ -173,32 +173,32 @@ type run struct {
 	trace     Trace
 	previous  map[string]bool // clusters that the placement has chosen before
 
-	sets       setFacts
-	candidates []candidate // still in the running, by name
-	selectors  []clusterSelector
-	inSets     int
-	inSet      map[string]string // "in set …" by set
-	unmatched  int
-	unseen     map[int]bool // clusters, by index, that no expression has looked at because they cost too much over all of them
-	tainted    int
-	order      []int            // candidates by rank
-	picked     []int            // candidates that are chosen, by name
-	extra      []fleet.Decision // about clusters that are in no eligible set
-	conflicts  []string         // between decision groups
-	result     Result
+	sets        setFacts
+	candidates  []candidate // not removed yet, by name
+	selectors   []clusterSelector
+	inSets      int
+	inSet       map[string]string // "in set …" by set
+	unmatched   int
+	unevaluated map[int]bool // clusters, by index, that no expression was evaluated for, because the budget was exceeded
+	tainted     int
+	order       []int            // candidates by rank
+	picked      []int            // candidates that are chosen, by name
+	extra       []fleet.Decision // about clusters that are in no eligible set
+	conflicts   []string         // between decision groups
+	result      Result
 }
 
-// candidate is a cluster that is still in the running.
+// candidate is a cluster that no step has removed yet.
 type candidate struct {
-	cluster   *clusterv1.ManagedCluster
-	index     int  // in the Index
-	predicate int  // the first predicate that it matches, -1 when there are none
-	slot      int  // in the result's decisions
-	unseen    bool // no predicate has looked at it
-	avoid     bool // it has a taint PreferNoSelect that is not tolerated
+	cluster     *clusterv1.ManagedCluster
+	index       int  // in the Index
+	predicate   int  // the first predicate that it matches, -1 when there are none
+	slot        int  // in the result's decisions
+	unevaluated bool // no predicate was evaluated for it
+	avoid       bool // it has a taint PreferNoSelect that is not tolerated
 }
 
-// drop writes down why a candidate is out, and gives the decision for what else there is to say.
+// drop records why a candidate is removed, and returns its decision for further details.
 func (r *run) drop(c *candidate, step, reason string) *fleet.Decision {
 	d := &r.result.Decisions[c.slot]
 	*d = fleet.Decision{Cluster: c.cluster.Name, Step: step, Reason: clip(reason, maxExplanation)}
@@ -211,7 +211,7 @@ func (r *run) requeueAt(t time.Time) {
 	}
 }
 
-// misconfigured is an error in the placement itself, in the words of OCM: the plugin that found it, and what.
+// misconfigured is an error in the placement itself, with OCM's message: the plugin that found it, and the problem.
 type misconfigured struct {
 	// field of the placement in which it stands, such as spec.predicates[0]; empty when it is not in one.
 	field string
@@ -240,7 +240,7 @@ func (r *run) refuse(step string, err error) {
 	r.candidates = nil
 }
 
-// finish sorts what the steps said and sums it up.
+// finish sorts the decisions of the steps and computes the conditions.
 func (r *run) finish() {
 	if len(r.extra) > 0 {
 		r.result.Decisions = append(r.result.Decisions, r.extra...)

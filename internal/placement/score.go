@@ -67,7 +67,7 @@ func prioritize(r *run) error {
 	return nil
 }
 
-// prioritizers are those of a policy: Additive adds to Balance and Steady or changes their weights, Exact takes only what
+// prioritizers are those of a policy: Additive adds to Balance and Steady or changes their weights, Exact uses only what
 // is configured. Of two configurations of one built-in the later counts; AddOn scores count each time.
 func prioritizers(policy clusterv1beta1.PrioritizerPolicy) ([]prioritizer, error) {
 	var list []prioritizer
@@ -213,9 +213,9 @@ func addOn(plugin string, of clusterv1beta1.AddOnScore) func(*run, []int64) {
 	}
 }
 
-// avoidance ranks a cluster with an untolerated taint PreferNoSelect below every other, whatever the other scores say;
-// but where Steady is on, a chosen cluster keeps its place. Not so with spread constraints: there a cluster that rises changes
-// which others fit beside it, and the choice would change with each run. OCM declares the effect and does not implement it.
+// avoidance ranks a cluster with an untolerated taint PreferNoSelect below every other, regardless of the other scores.
+// With Steady, a chosen cluster keeps its rank, except with spread constraints: there a cluster that rises changes
+// which others fit the constraints, and the choice would change with each run. OCM declares the effect and does not implement it.
 func avoidance(others []prioritizer) prioritizer {
 	weight, keep := int32(1), false
 	for _, p := range others {

@@ -181,7 +181,7 @@ func (s *clusterSelector) explain(cluster *clusterv1.ManagedCluster, claims map[
 	return strings.Join(append(parts, cel...), "; ")
 }
 
-// matchCEL evaluates the expressions in order, up to the first that is not true: later ones often lean on earlier ones.
+// matchCEL evaluates the expressions in order, up to the first that is not true: later expressions often rely on earlier ones.
 func (s *clusterSelector) matchCEL(x *Index, i int, budget *uint64) (bool, string) {
 	for _, e := range s.cel {
 		if ok, text := e.eval(x, i, budget); !ok {

@@ -89,7 +89,7 @@ func (x *Index) membersOf(name string) []int {
 	return list
 }
 
-// setFacts are what the Sets step found out about a placement's sets.
+// setFacts are the result of the Sets step.
 type setFacts struct {
 	bound    []string // bound to the namespace and existing
 	eligible []string // of those, the ones the placement names
@@ -167,8 +167,8 @@ func boundSets(r *run) error {
 	return nil
 }
 
-// members are the indices of the clusters of all eligible sets, ascending, each once. Nobody knows who is in a set whose
-// selector cannot be read: what the placement has chosen counts as in it, as OCM leaves the decisions as they are.
+// members are the indices of the clusters of all eligible sets, ascending, each once. The members of a set whose
+// selector cannot be read are unknown: the chosen clusters count as members, as OCM leaves the decisions as they are.
 func (r *run) members() []int {
 	var all []int
 	for _, name := range r.sets.eligible {
@@ -193,7 +193,7 @@ func (r *run) members() []int {
 	return all
 }
 
-// outside explains a cluster that is in no eligible set.
+// outside is the decision about a cluster that is in no eligible set.
 func (r *run) outside(name string) fleet.Decision {
 	reason := "the cluster does not exist"
 	if _, exists := r.index.position[name]; exists {

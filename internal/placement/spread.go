@@ -12,10 +12,10 @@ import (
 // spread picks up to wanted candidates one by one, each time the best that the constraints allow. The skew of a topology
 // is how many clusters it has more than the one that has the fewest, among the topologies of the candidates.
 //
-//	DoNotSchedule   a cluster that would bring its topology over maxSkew, or has no topology, waits; in the end it is out
+//	DoNotSchedule   a cluster that would bring its topology over maxSkew, or has no topology, waits; in the end it is not chosen
 //	ScheduleAnyway  such a cluster comes after all others; the first constraint is the most important one
 //
-// It gives the picked candidates and, for those that a constraint kept out, the reason.
+// It returns the picked candidates and, for those that a constraint excluded, the reason.
 func (r *run) spread(wanted int) (picked []int, blocked map[int]string, err error) {
 	constraints, err := r.topologies()
 	if err != nil {
@@ -41,16 +41,16 @@ func (r *run) pick(constraints []topology, wanted int) (picked []int, blocked ma
 		if best < 0 {
 			break
 		}
-		picked = append(picked, classes[best].take(constraints))
+		picked = append(picked, classes[best].pick(constraints))
 	}
 	blocked = map[int]string{}
 	for n := range classes {
-		at := classes[n].barred(constraints)
-		if at < 0 || len(picked) == wanted {
+		position := classes[n].barred(constraints)
+		if position < 0 || len(picked) == wanted {
 			continue
 		}
 		for _, i := range classes[n].rest {
-			blocked[i] = constraints[at].reason(classes[n].values[at])
+			blocked[i] = constraints[position].reason(classes[n].values[position])
 		}
 	}
 	return picked, blocked
@@ -107,13 +107,13 @@ func (r *run) classes(constraints []topology) []class {
 			}
 			fmt.Fprintf(&key, "%d ", values[n])
 		}
-		at, seen := byKey[key.String()]
+		position, seen := byKey[key.String()]
 		if !seen {
-			at = len(list)
-			byKey[key.String()] = at
+			position = len(list)
+			byKey[key.String()] = position
 			list = append(list, class{values: values})
 		}
-		list[at].rest = append(list[at].rest, i)
+		list[position].rest = append(list[position].rest, i)
 	}
 	for n := range constraints {
 		constraints[n].having = []int{len(constraints[n].counts)}
@@ -121,13 +121,13 @@ func (r *run) classes(constraints []topology) []class {
 	return list
 }
 
-// topologyOf is the place of a cluster in a constraint, and whether it has one.
-func (x *Index) topologyOf(c *clusterv1beta1.SpreadConstraintsTerm, at int) (string, bool) {
+// topologyOf is the topology of a cluster for a constraint, and whether it has one.
+func (x *Index) topologyOf(c *clusterv1beta1.SpreadConstraintsTerm, position int) (string, bool) {
 	if c.TopologyKeyType == clusterv1beta1.TopologyKeyTypeClaim {
-		value, has := x.claimsOf(at)[c.TopologyKey]
+		value, has := x.claimsOf(position)[c.TopologyKey]
 		return value, has
 	}
-	value, has := x.clusters[at].Labels[c.TopologyKey]
+	value, has := x.clusters[position].Labels[c.TopologyKey]
 	return value, has
 }
 
@@ -175,8 +175,8 @@ func (r *run) better(constraints []topology, a, b *class) bool {
 	return i < j
 }
 
-// take picks the first of the class.
-func (c *class) take(constraints []topology) int {
+// pick picks the first of the class.
+func (c *class) pick(constraints []topology) int {
 	for n, v := range c.values {
 		if v < 0 {
 			continue

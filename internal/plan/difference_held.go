@@ -26,7 +26,7 @@ func (c *comparer) hold(base, head *Application) error {
 	step := rollout.Next(changes, head.ReviewInput(c.head.World))
 	byReason := map[rollout.HeldReason]*Hold{}
 	for _, h := range step.Held {
-		if h.Reason == rollout.HandoverPending || h.Reason == rollout.WorkDeleting {
+		if h.Reason == rollout.HandoverPending || h.Reason == rollout.ReplacementPending || h.Reason == rollout.WorkDeleting {
 			continue // they resolve themselves
 		}
 		hold := byReason[h.Reason]

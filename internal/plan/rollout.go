@@ -26,6 +26,7 @@ func (a *Application) RolloutInput(onHub *musterv1alpha1.Application, unreachabl
 	}
 	if onHub != nil {
 		in.ApprovedPlan = onHub.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
+		in.Settled = int(onHub.Status.SettledClusters)
 		in.Removals, in.GuardHolds = onHub.Status.RecentRemovals, onHub.Status.Held != nil
 	}
 	for _, c := range a.Clusters {

@@ -38,6 +38,8 @@ const maxItems = 20
 //
 // Protected kinds: the loss of one is held always.
 //
+// A cluster that a swap replaces is not lost, see swap.
+//
 // Not guarded: what leaves slowly, no more than MaxClusterPercent in any Window. A cluster that is detached. An owner that is
 // deleted: who deleted it decided, and a repository that drops it is guarded where its definitions are pruned.
 type guard struct {
@@ -94,7 +96,7 @@ func (d *decider) countClusters(g *guard) {
 		leaves[c.Cluster] = leaves[c.Cluster] || c.Action == work.Delete && d.onlyGuardHolds(c) && !d.handsAllOver(c)
 	}
 	for name, leaves := range leaves {
-		if leaves && !d.wantedOn[name] {
+		if leaves && !d.wantedOn[name] && !d.isReplaced(name) {
 			g.lost[name] = true
 		} else {
 			delete(g.left, name)
@@ -176,7 +178,7 @@ func (d *decider) noteLostObjects() {
 		}
 		arriving := arrivals(changes)
 		for _, c := range changes {
-			if !d.onlyGuardHolds(c) || c.Action == work.Delete && c.Live.Orphan {
+			if !d.onlyGuardHolds(c) || c.Action == work.Delete && (c.Live.Orphan || d.isReplaced(c.Cluster)) {
 				continue
 			}
 			for _, key := range c.dropped {

@@ -28,6 +28,8 @@ type Input struct {
 	Emptied map[string]bool
 	// Decisions of the placement by cluster, as far as there are any.
 	Decisions map[string]fleet.Decision
+	// Settled is how many clusters the placement had when the owner was last settled on all of them; zero when that is not known.
+	Settled int
 	// OtherHolders are live works of other owners that hold objects which this one gives up.
 	OtherHolders []fleet.LiveWork
 	// WantedBy are, by cluster, objects that this owner gives up and the owner that wants them, or UnknownOwner.
@@ -68,6 +70,10 @@ type Step struct {
 	// Removal is what the changes for now remove without an approval and what is not on record yet; nil when that is nothing.
 	// Record it before the losses are made.
 	Removal *musterv1alpha1.Removal
+	// Swapped are the clusters that the scheduler has replaced and that the owner is still on, sorted.
+	Swapped []string
+	// Settled is how many clusters the owner is settled on now.
+	Settled int
 	// NextLook is when time alone may change the step; zero when only a change of something else does.
 	NextLook time.Time
 }
@@ -90,6 +96,7 @@ const (
 	ClusterUnreachable HeldReason = "ClusterUnreachable" // the cluster cannot hear it, or was dropped only because of that
 	ApprovalNeeded     HeldReason = "ApprovalNeeded"     // the deletion guard
 	HandoverPending    HeldReason = "HandoverPending"    // another work is to have an object and does not have it yet
+	ReplacementPending HeldReason = "ReplacementPending" // the scheduler chose another cluster, on which the owner is not healthy yet
 	WorkDeleting       HeldReason = "WorkDeleting"       // the work of the same name is still being deleted
 	WorkForeign        HeldReason = "WorkForeign"        // a work that is not ours has the name
 )
@@ -105,12 +112,13 @@ type objection struct {
 // change lets it pass. A new reason to hold changes, such as a window, a hold or a step of a strategy, is one more entry.
 func (d *decider) checks() []func(*change) objection {
 	return []func(*change) objection{
-		d.ownName,       // a work that is not ours is never overwritten
-		d.nameFree,      // a name is free when the work that had it is gone
-		d.absenceProven, // what a plan could not see is not gone
-		d.reachable,     // unreachable is not deselected
-		d.approved,      // the deletion guard
-		d.handedOver,    // gains before losses
+		d.ownName,            // a work that is not ours is never overwritten
+		d.nameFree,           // a name is free when the work that had it is gone
+		d.absenceProven,      // what a plan could not see is not gone
+		d.reachable,          // unreachable is not deselected
+		d.replacementHealthy, // a swap surges first
+		d.approved,           // the deletion guard
+		d.handedOver,         // gains before losses
 	}
 }
 
@@ -142,6 +150,10 @@ func Next(changes work.Changes, in Input) Step {
 	}
 	step.Guard = d.guardHold()
 	step.Removal = d.removal(now)
+	step.Settled = d.settled(&step)
+	if d.exchange != nil {
+		step.Swapped = d.exchange.replaced
+	}
 	step.NextLook = step.nextExpiry()
 	for _, h := range step.Held {
 		if !h.Until.IsZero() && (step.NextLook.IsZero() || h.Until.Before(step.NextLook)) {
@@ -186,6 +198,7 @@ type decider struct {
 	wantedOn map[string]bool
 	holders  holders
 	loss     *guard // made for the first change that loses something
+	exchange *swap  // the same
 }
 
 func deciderOf(changes work.Changes, in Input) *decider {

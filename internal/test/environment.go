@@ -60,6 +60,7 @@ func runManyAtATime() error {
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	given = given || flag.Lookup("ginkgo.seed") != nil // a Ginkgo suite is one Go test, and refuses -parallel
 	if given {
 		return nil
 	}

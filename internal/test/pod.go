@@ -164,6 +164,11 @@ func start(t testing.TB, cp *controlplane.ControlPlane, pod metav1.ObjectMeta, s
 // inPlace replaces what an argument says of mounts and ports.
 func inPlace(t testing.TB, arg string, mounts map[string]string) string {
 	t.Helper()
+	if _, value, _ := strings.Cut(arg, "="); strings.HasPrefix(value, os.TempDir()+"/") {
+		if _, err := os.Stat(value); err == nil {
+			return arg // a folder of the test itself, and not of the pod
+		}
+	}
 	for _, path := range slices.Backward(slices.Sorted(maps.Keys(mounts))) {
 		if flag, value, _ := strings.Cut(arg, "="); value == path || strings.HasPrefix(value, path+"/") {
 			return flag + "=" + mounts[path] + strings.TrimPrefix(value, path)

@@ -255,6 +255,10 @@ type ApplicationStatus struct {
 	// RecentRemovals are what the application has lost within a day and without an approval: it counts against its deletion guard.
 	// +optional
 	RecentRemovals []Removal `json:"recentRemovals,omitempty"`
+	// SettledClusters is how many clusters the placement had when the application was last on all of them. Clusters that the scheduler
+	// exchanges are not lost as long as it has so many.
+	// +optional
+	SettledClusters int32 `json:"settledClusters,omitempty"`
 	// Conditions: Planned, Applied, Healthy, InSync; Ready is derived from them. True is good.
 	// +optional
 	// +listType=map

@@ -85,6 +85,9 @@ func decisionsOf(p *clusterv1beta1.Placement, world *fleet.World, chosen []strin
 		}
 		d := index.Explain(p, result, lw.Cluster)
 		d.Unreachable = d.Unreachable || lagging(p, d)
+		if p.Annotations[clusterv1beta1.PlacementDisableAnnotation] == "true" {
+			d.Step = "" // another scheduler has decided, for reasons of its own
+		}
 		d.Chosen = false
 		decisions = append(decisions, d)
 	}

@@ -35,6 +35,7 @@ const (
 	ReasonOffline     = "Offline"     // all that is missing are clusters that do not answer
 	ReasonKept        = "Kept"        // the placement dropped the cluster only because it does not answer: its works stay
 	ReasonHeld        = "Held"        // deletions wait for an approval
+	ReasonSwapped     = "Swapped"     // of a cluster: the scheduler has chosen another one in its place
 	ReasonDrifted     = "Drifted"     // a field is not what was applied
 	ReasonFailed      = "Failed"      // the hub failed; it is retried
 	ReasonNoClusters  = "NoClusters"  // the placement chose none
@@ -76,6 +77,7 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		status.Clusters = worst(rows)
 		status.Held = heldOf(out)
 		status.RecentRemovals = out.removals
+		status.SettledClusters = int32(out.step.Settled)
 		if out.step.Approved {
 			status.RecentRemovals = nil
 		}
@@ -139,8 +141,15 @@ func rowsOf(out *report) []row {
 	}
 	for _, name := range out.planned.Losing() {
 		r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: name, State: StatePending, Reason: "Removing", ActionRequiredBy: string(fleet.Controller)}}
+		if slices.Contains(out.step.Swapped, name) {
+			r.Reason, r.Message = ReasonSwapped, "swapped: the placement chose another cluster in its place, on which the application is healthy"
+		}
 		for _, h := range out.step.Held {
-			if h.Change.Cluster == name {
+			switch {
+			case h.Change.Cluster != name:
+			case h.Reason == rollout.ReplacementPending:
+				r.Reason, r.Message = string(h.Reason), h.Message
+			default:
 				r.State, r.Reason, r.Message = StateHeld, string(h.Reason), h.Message
 				r.ActionRequiredBy = string(fleet.User)
 			}

@@ -61,9 +61,9 @@ func accept(ctx context.Context, c client.Client, name string, o AcceptOptions) 
 	} else if err != nil {
 		return Acceptance{}, fmt.Errorf("accept %s: %w", name, err)
 	}
-	all, err := requestsOf(ctx, c, name)
+	all, err := requestsOf(ctx, c, client.MatchingLabels{clusterv1.ClusterNameLabelKey: name})
 	if err != nil {
-		return Acceptance{}, err
+		return Acceptance{}, fmt.Errorf("list the signing requests of %s: %w", name, err)
 	}
 	admitted, err := registration.Admit(cluster, all, o.Requesters, o.Agent)
 	if err != nil {

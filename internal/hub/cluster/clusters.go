@@ -17,7 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -43,17 +45,31 @@ func setupClusters(mgr ctrl.Manager, o Options) error {
 		Options: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), silence: silence,
 	}
 	owner := handler.EnqueueRequestsFromMapFunc(ownerCluster)
+	// The controller creates these objects itself, so that a creation is no news. One that it did not expect is met by ensure.
+	changed := builder.WithPredicates(predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }})
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(o.ControllerPrefix+"clusters").
-		For(&clusterv1.ManagedCluster{}).
-		Watches(&rbacv1.ClusterRole{}, owner).
-		Watches(&rbacv1.ClusterRoleBinding{}, owner).
-		Watches(&rbacv1.RoleBinding{}, owner).
-		Watches(&corev1.Namespace{}, owner).
+		For(&clusterv1.ManagedCluster{}, builder.WithPredicates(moreThanReported())).
+		Watches(&rbacv1.ClusterRole{}, owner, changed).
+		Watches(&rbacv1.ClusterRoleBinding{}, owner, changed).
+		Watches(&rbacv1.RoleBinding{}, owner, changed).
+		Watches(&corev1.Namespace{}, owner, changed).
 		Watches(&clusterv1beta2.ManagedClusterSet{}, handler.EnqueueRequestsFromMapFunc(r.clustersOfHub),
 			builder.WithPredicates(managedNamespacesChanged())).
 		WithOptions(o.controller()).
 		Complete(reconcile.AsReconciler[*clusterv1.ManagedCluster](r.client, r))
+}
+
+// moreThanReported drops updates in which the agent reports nothing but its version, capacity and claims: nothing here follows from them.
+func moreThanReported() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, after := e.ObjectOld.(*clusterv1.ManagedCluster).DeepCopy(), e.ObjectNew.(*clusterv1.ManagedCluster).DeepCopy()
+		for _, c := range []*clusterv1.ManagedCluster{before, after} {
+			c.ResourceVersion, c.ManagedFields = "", nil
+			c.Status.Allocatable, c.Status.Capacity, c.Status.Version, c.Status.ClusterClaims = nil, nil, clusterv1.ManagedClusterVersion{}, nil
+		}
+		return !equality.Semantic.DeepEqual(before, after)
+	}}
 }
 
 // ownerCluster is the cluster that an object on the hub is kept for.
@@ -134,7 +150,7 @@ func (r *clusters) accept(ctx context.Context, cluster *clusterv1.ManagedCluster
 	for _, binding := range registration.WantRoleBindings(cluster.Name) {
 		wanted = append(wanted, binding)
 	}
-	return ensureAll(ctx, r.client, wanted)
+	return r.ensureAll(ctx, wanted)
 }
 
 // errEnding: the namespace has to be gone before it can be made anew.
@@ -154,7 +170,7 @@ func (r *clusters) letGo(ctx context.Context, namespace string) error {
 }
 
 func (r *clusters) deny(ctx context.Context, cluster *clusterv1.ManagedCluster) error {
-	err := ensureAll(ctx, r.client, []client.Object{
+	err := r.ensureAll(ctx, []client.Object{
 		registration.WantClusterRole(cluster.Name, false),
 		registration.WantClusterRoleBinding(cluster.Name),
 	})
@@ -205,7 +221,7 @@ func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluste
 	}
 	cluster.Spec.Taints = registration.WantTaints(cluster, now)
 	var sets clusterv1beta2.ManagedClusterSetList
-	if err := r.client.List(ctx, &sets); err != nil {
+	if err := r.client.List(ctx, &sets, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("list cluster sets: %w", err)
 	}
 	cluster.Status.ManagedNamespaces = registration.ManagedNamespaces(cluster, sets.Items)

@@ -11,28 +11,29 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// ensureAll makes each object be on the hub as wanted. One that cannot be made does not stop the others.
-func ensureAll(ctx context.Context, c client.Client, wanted []client.Object) error {
+// ensureAll creates or corrects each object. One that fails does not stop the others.
+func (r *clusters) ensureAll(ctx context.Context, wanted []client.Object) error {
 	var errs []error
 	for _, w := range wanted {
-		if err := ensure(ctx, c, w); err != nil {
-			errs = append(errs, fmt.Errorf("make %T %s: %w", w, w.GetName(), err))
+		if err := r.ensure(ctx, w); err != nil {
+			errs = append(errs, fmt.Errorf("write %T %s: %w", w, w.GetName(), err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// ensure makes one object be as wanted. Labels and annotations of others stay. A binding to another role is replaced,
-// since its role cannot be changed.
-func ensure(ctx context.Context, c client.Client, wanted client.Object) error {
+// ensure creates an object, or gives it the wanted rights. Labels and annotations of others stay. A binding to another role is
+// replaced, since its role cannot be changed.
+func (r *clusters) ensure(ctx context.Context, wanted client.Object) error {
+	c, key := r.client, client.ObjectKeyFromObject(wanted)
 	live := wanted.DeepCopyObject().(client.Object)
-	err := c.Get(ctx, client.ObjectKeyFromObject(wanted), live)
+	err := c.Get(ctx, key, live)
 	if apierrors.IsNotFound(err) {
-		err = c.Create(ctx, wanted)
-		if apierrors.IsAlreadyExists(err) {
-			return nil // the cache is behind; its next event comes back here
+		r.Precedence.Wait(ctx)
+		if err = c.Create(ctx, wanted); !apierrors.IsAlreadyExists(err) {
+			return err
 		}
-		return err
+		err = r.live.Get(ctx, key, live) // the cache is stale
 	}
 	if err != nil || !live.GetDeletionTimestamp().IsZero() {
 		return err
@@ -41,7 +42,7 @@ func ensure(ctx context.Context, c client.Client, wanted client.Object) error {
 	live.SetLabels(merged(live.GetLabels(), wanted.GetLabels()))
 	live.SetAnnotations(merged(live.GetAnnotations(), wanted.GetAnnotations()))
 	if !copyRights(live, wanted) {
-		return errors.Join(c.Delete(ctx, live), errors.New("it is bound to another role, and is made again"))
+		return errors.Join(c.Delete(ctx, live), errors.New("it is bound to another role, and is created again"))
 	}
 	if equality.Semantic.DeepEqual(was, live) {
 		return nil
@@ -49,7 +50,7 @@ func ensure(ctx context.Context, c client.Client, wanted client.Object) error {
 	return c.Update(ctx, live)
 }
 
-// copyRights makes the rights of live those of wanted. It is false when that cannot be.
+// copyRights gives live the rights of wanted. It is false when the API server allows no such change.
 func copyRights(live, wanted client.Object) bool {
 	switch w := wanted.(type) {
 	case *rbacv1.ClusterRole:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/retry"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,26 +35,35 @@ type joins struct {
 	events events.EventRecorder
 }
 
+type joinQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// updateDelay is how long after a cluster has changed its requests are answered anew. Most changes follow from an answer: by then
+// the cache has it, and the request is not answered twice.
+const updateDelay = 500 * time.Millisecond
+
 func setupJoins(mgr ctrl.Manager, o Options) error {
 	r := &joins{client: mgr.GetClient(), live: mgr.GetAPIReader(), events: o.Events}
-	byName := func(_ context.Context, o client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: o.GetName()}}}
+	named := func(o client.Object) reconcile.Request {
+		return reconcile.Request{NamespacedName: client.ObjectKey{Name: o.GetName()}}
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(o.ControllerPrefix+"joins").
 		Watches(&certificatesv1.CertificateSigningRequest{}, handler.EnqueueRequestsFromMapFunc(ownerCluster),
 			builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool { return registration.OfAgent(o.GetLabels()) }))).
-		Watches(&clusterv1.ManagedCluster{}, handler.EnqueueRequestsFromMapFunc(byName),
-			builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		Watches(&clusterv1.ManagedCluster{}, handler.Funcs{
+			CreateFunc: func(_ context.Context, e event.CreateEvent, q joinQueue) { q.Add(named(e.Object)) },
+			UpdateFunc: func(_ context.Context, e event.UpdateEvent, q joinQueue) { q.AddAfter(named(e.ObjectNew), updateDelay) },
+			DeleteFunc: func(_ context.Context, e event.DeleteEvent, q joinQueue) { q.Add(named(e.Object)) },
+		}, builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		WithOptions(o.controller()).
 		Complete(reconcile.Func(r.Reconcile))
 }
 
 // Reconcile answers what waits for an answer under one cluster's name.
 func (r *joins) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
-	pending, err := requestsOf(ctx, r.client, request.Name)
+	pending, err := requestsOf(ctx, r.client, client.MatchingFields{clusterIndex: request.Name})
 	if err != nil {
-		return reconcile.Result{}, err
+		return reconcile.Result{}, fmt.Errorf("list the signing requests of %s: %w", request.Name, err)
 	}
 	pending = slices.DeleteFunc(pending, func(csr certificatesv1.CertificateSigningRequest) bool { return !registration.Unanswered(&csr) })
 	cluster := &clusterv1.ManagedCluster{}
@@ -194,11 +205,11 @@ func approve(ctx context.Context, c client.Client, csr *certificatesv1.Certifica
 	})
 }
 
-// requestsOf are the signing requests of a cluster's agents.
-func requestsOf(ctx context.Context, c client.Reader, cluster string) ([]certificatesv1.CertificateSigningRequest, error) {
+// requestsOf are the signing requests of agents, of the cluster that the option selects.
+func requestsOf(ctx context.Context, c client.Reader, ofCluster client.ListOption) ([]certificatesv1.CertificateSigningRequest, error) {
 	var list certificatesv1.CertificateSigningRequestList
-	if err := c.List(ctx, &list, client.MatchingLabels{clusterv1.ClusterNameLabelKey: cluster}); err != nil {
-		return nil, fmt.Errorf("list the signing requests of %s: %w", cluster, err)
+	if err := c.List(ctx, &list, ofCluster); err != nil {
+		return nil, err
 	}
 	return slices.DeleteFunc(list.Items, func(csr certificatesv1.CertificateSigningRequest) bool {
 		return !registration.OfAgent(csr.Labels)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -39,22 +40,31 @@ func setupSets(mgr ctrl.Manager, o Options) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(o.ControllerPrefix+"sets").
 		For(&clusterv1beta2.ManagedClusterSet{}).
-		Watches(&clusterv1.ManagedCluster{}, handler.EnqueueRequestsFromMapFunc(r.all), builder.WithPredicates(labelsChanged())).
+		Watches(&clusterv1.ManagedCluster{}, handler.Funcs{
+			CreateFunc: func(ctx context.Context, _ event.CreateEvent, q setQueue) { r.countSoon(ctx, q) },
+			UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q setQueue) { r.countSoon(ctx, q) },
+			DeleteFunc: func(ctx context.Context, _ event.DeleteEvent, q setQueue) { r.countSoon(ctx, q) },
+		}, builder.WithPredicates(labelsChanged())).
 		WatchesRawSource(start).
 		Complete(reconcile.Func(r.Reconcile))
 }
 
-func (r *sets) all(ctx context.Context, _ client.Object) []reconcile.Request {
+type setQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// countDelay is how long the members of a set are not counted again after a cluster has changed, so that many clusters that join
+// at once are counted together.
+const countDelay = 500 * time.Millisecond
+
+// countSoon enqueues all sets.
+func (r *sets) countSoon(ctx context.Context, queue setQueue) {
 	var list clusterv1beta2.ManagedClusterSetList
-	if err := r.client.List(ctx, &list); err != nil {
+	if err := r.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "list cluster sets")
-		return nil
+		return
 	}
-	requests := make([]reconcile.Request, len(list.Items))
 	for i := range list.Items {
-		requests[i].Name = list.Items[i].Name
+		queue.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])}, countDelay)
 	}
-	return requests
 }
 
 // labelsChanged lets clusters through that came, went or changed their labels.

@@ -13,16 +13,20 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/registration"
 )
@@ -34,8 +38,10 @@ type Options struct {
 	CleanUp []schema.GroupResource
 	// CheckPeriod is how often a clean-up, or the end of a namespace, is looked for again, by default 5 s.
 	CheckPeriod time.Duration
-	// Concurrency is how many clusters are worked on at once, by default 8.
+	// Concurrency is how many clusters are worked on at once, by default 32.
 	Concurrency int
+	// Precedence makes the writes that accept clusters wait for deliveries; nil is none.
+	Precedence *hub.Precedence
 	// Events about signing requests, by default the manager's.
 	Events events.EventRecorder
 	// Presence says since when the hub can hear clusters. Default: since the controllers were set up.
@@ -64,7 +70,7 @@ func (o Options) withDefaults() Options {
 		o.CheckPeriod = 5 * time.Second
 	}
 	if o.Concurrency == 0 {
-		o.Concurrency = 8
+		o.Concurrency = 32
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -85,12 +91,25 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	if o.Events == nil {
 		o.Events = mgr.GetEventRecorder("muster-cluster")
 	}
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &certificatesv1.CertificateSigningRequest{}, clusterIndex, agentOf); err != nil {
+		return fmt.Errorf("index signing requests by cluster: %w", err)
+	}
 	for _, setup := range []func(ctrl.Manager, Options) error{setupClusters, setupJoins, setupSets, setupBindings, setupAPISets} {
 		if err := setup(mgr, o); err != nil {
 			return fmt.Errorf("set up the cluster controllers: %w", err)
 		}
 	}
 	return nil
+}
+
+// clusterIndex finds the signing requests of a cluster's agents in the cache.
+const clusterIndex = "muster.cluster"
+
+func agentOf(o client.Object) []string {
+	if !registration.OfAgent(o.GetLabels()) {
+		return nil
+	}
+	return []string{o.GetLabels()[clusterv1.ClusterNameLabelKey]}
 }
 
 func (o Options) controller() controller.Options {

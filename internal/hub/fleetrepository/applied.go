@@ -53,7 +53,7 @@ func fingerprintOf(o metav1.Object) string {
 // asApplied is true when the definition is the one that was applied last and nobody has changed the object on the hub since. A stale
 // cache makes it false, or true for an object whose change the cache is about to report.
 func (r *Repositories) asApplied(ctx context.Context, w *writes, d *fleet.Definition, digest string) bool {
-	last, ok := w.done[d.Key]
+	last, ok := w.last(d.Key)
 	if !ok || last.digest != digest {
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -15,6 +16,7 @@ import (
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,7 +32,9 @@ import (
 type writes struct {
 	client  dynamic.Interface
 	account string
-	done    map[fleet.ObjectKey]written
+
+	mu   sync.Mutex
+	done map[fleet.ObjectKey]written
 	// changed is the time of the last write that changed an object, or the start of this record.
 	changed time.Time
 }
@@ -42,8 +46,48 @@ type written struct {
 	generation  int64
 }
 
-// apply writes the definitions in order of dependency. A definition that the API server rejects becomes a fault and does not stop
-// the others.
+// last is what was applied of a definition.
+func (w *writes) last(key fleet.ObjectKey) (written, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	last, ok := w.done[key]
+	return last, ok
+}
+
+// note records an applied definition, and the time if that changed its object.
+func (w *writes) note(key fleet.ObjectKey, applied written, changed bool, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.done[key] = applied
+	if changed {
+		w.changed = now
+	}
+}
+
+// applyWriters is how many definitions of one kind are applied at once.
+const applyWriters = 8
+
+// applyAll applies the definitions kind by kind, in order of dependency, and returns the error of each.
+func (r *Repositories) applyAll(ctx context.Context, repo *musterv1alpha1.FleetRepository, w *writes, definitions []fleet.Definition) []error {
+	errs := make([]error, len(definitions))
+	for first := 0; first < len(definitions); {
+		var group errgroup.Group
+		group.SetLimit(applyWriters)
+		next := first
+		for ; next < len(definitions) && definitions[next].Key.Kind == definitions[first].Key.Kind; next++ {
+			i := next
+			group.Go(func() error {
+				errs[i] = r.applyOne(ctx, repo, w, &definitions[i])
+				return nil
+			})
+		}
+		_ = group.Wait() // errs has them
+		first = next
+	}
+	return errs
+}
+
+// apply writes the definitions. A definition that the API server rejects becomes a fault and does not stop the others.
 func (r *Repositories) apply(ctx context.Context, repo *musterv1alpha1.FleetRepository, out *report) error {
 	w, err := r.writer(repo)
 	if err != nil {
@@ -51,9 +95,8 @@ func (r *Repositories) apply(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	}
 	var unanswered error
 	out.accepted = map[fleet.ObjectKey]bool{}
-	for i := range out.delivery.Definitions.All {
+	for i, err := range r.applyAll(ctx, repo, w, out.delivery.Definitions.All) {
 		d := &out.delivery.Definitions.All[i]
-		err := r.applyOne(ctx, repo, w, d)
 		if err == nil {
 			out.accepted[d.Key] = true
 			continue
@@ -137,7 +180,7 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 	if err != nil {
 		return err
 	}
-	if last := w.done[d.Key]; live != nil && last.digest == digest && last.fingerprint == fingerprintOf(live) {
+	if last, _ := w.last(d.Key); live != nil && last.digest == digest && last.fingerprint == fingerprintOf(live) {
 		return nil
 	}
 	before := ""
@@ -152,10 +195,8 @@ func (r *Repositories) applyOne(ctx context.Context, repo *musterv1alpha1.FleetR
 	if err != nil {
 		return err
 	}
-	if fingerprintOf(live) != before {
-		w.changed = r.Now()
-	}
-	w.done[d.Key] = written{digest: digest, fingerprint: fingerprintOf(live), generation: live.GetGeneration()}
+	fingerprint := fingerprintOf(live)
+	w.note(d.Key, written{digest: digest, fingerprint: fingerprint, generation: live.GetGeneration()}, fingerprint != before, r.Now())
 	return nil
 }
 

@@ -92,7 +92,7 @@ func newBenchFleet(b *testing.B) *benchFleet {
 			Name: fmt.Sprintf("bench-%04d", i), Labels: map[string]string{clusterv1beta2.ClusterSetLabel: "bench", "site": site(i)},
 		}})
 	}
-	atOnce(b, benchClusters, func(i int) error { return f.client.Create(b.Context(), f.world.Clusters[i].DeepCopy()) })
+	immediately(b, benchClusters, func(i int) error { return f.client.Create(b.Context(), f.world.Clusters[i].DeepCopy()) })
 	return f
 }
 
@@ -105,8 +105,8 @@ func must(b testing.TB, err error) {
 	}
 }
 
-// atOnce does n things, some of them at once.
-func atOnce(b *testing.B, n int, do func(i int) error) {
+// immediately does n things, some of them at once.
+func immediately(b *testing.B, n int, do func(i int) error) {
 	b.Helper()
 	next := make(chan int)
 	var group sync.WaitGroup
@@ -137,7 +137,7 @@ func (f *benchFleet) tenant(b *testing.B, namespace string) []clusterv1beta1.Pla
 	must(b, f.client.Create(ctx, binding.DeepCopy()))
 	f.world.Bindings = []clusterv1beta2.ManagedClusterSetBinding{binding}
 	placements := make([]clusterv1beta1.Placement, benchPlacements)
-	atOnce(b, benchPlacements, func(i int) error {
+	immediately(b, benchPlacements, func(i int) error {
 		p := &placements[i]
 		p.Namespace, p.Name = namespace, fmt.Sprintf("placement-%04d", i)
 		p.Spec.Predicates = make([]clusterv1beta1.ClusterPredicate, 1)
@@ -171,7 +171,7 @@ func (f *benchFleet) measureBare(b *testing.B, namespace string) time.Duration {
 		}
 	}
 	begin := time.Now()
-	atOnce(b, len(placements), func(i int) error {
+	immediately(b, len(placements), func(i int) error {
 		page := outcomes[i].Writes[0].Page.DeepCopy()
 		if err := f.client.Create(b.Context(), page); err != nil {
 			return err

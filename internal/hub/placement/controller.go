@@ -17,8 +17,8 @@ import (
 	"github.com/muster-io/muster/internal/placement"
 )
 
-// retrySoon is the pause before another try when somebody else was faster to write.
-const retrySoon = 200 * time.Millisecond
+// conflictRetry is the delay before a retry after a conflict.
+const conflictRetry = 200 * time.Millisecond
 
 // Reconcile schedules one placement.
 func (r *Placements) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
@@ -27,14 +27,14 @@ func (r *Placements) Reconcile(ctx context.Context, request reconcile.Request) (
 		if apierrors.IsNotFound(err) {
 			r.ledger.forget(request.NamespacedName)
 			r.interests.Delete(request.NamespacedName)
-			r.bursts.over(request.NamespacedName)
+			r.debouncer.cancel(request.NamespacedName)
 		}
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if !p.DeletionTimestamp.IsZero() || p.Annotations[clusterv1beta1.PlacementDisableAnnotation] == "true" {
 		return reconcile.Result{}, nil
 	}
-	if wait := r.bursts.wait(request.NamespacedName, r.Now()); wait > 0 {
+	if wait := r.debouncer.wait(request.NamespacedName, r.Now()); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	if wait := r.ledger.begin(request.NamespacedName, r.Now()); wait > 0 {
@@ -45,12 +45,12 @@ func (r *Placements) Reconcile(ctx context.Context, request reconcile.Request) (
 		requeue = time.Millisecond
 	}
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
-		return reconcile.Result{RequeueAfter: retrySoon}, nil // the cache is behind
+		return reconcile.Result{RequeueAfter: conflictRetry}, nil // the cache is stale
 	}
 	return reconcile.Result{RequeueAfter: requeue}, err
 }
 
-// schedule observes, decides and acts: pages first, status last.
+// schedule reads, decides and writes: pages first, status last.
 func (r *Placements) schedule(ctx context.Context, p *clusterv1beta1.Placement) (requeue time.Duration, err error) {
 	index, err := r.facts.get(ctx)
 	if err != nil {
@@ -75,8 +75,8 @@ func (r *Placements) schedule(ctx context.Context, p *clusterv1beta1.Placement) 
 	return until(outcome.Again, now), nil
 }
 
-// until is how long to wait for a moment, 0 for none: just after it, so that what expires then has expired, and no longer
-// than a day, since a moment may be further away than a duration can be.
+// until is the delay until shortly after a time, so that what expires then has expired; 0 for the zero time. It is at most a
+// day, since a time may be further away than a duration can express.
 func until(moment, now time.Time) time.Duration {
 	if moment.IsZero() {
 		return 0
@@ -84,7 +84,7 @@ func until(moment, now time.Time) time.Duration {
 	return min(max(moment.Sub(now), 0), 24*time.Hour) + 10*time.Millisecond
 }
 
-// pages are the placement's PlacementDecisions, and those that only bear a name of one, by name.
+// pages are the placement's PlacementDecisions, and those that only have the name of one, sorted by name.
 func (r *Placements) pages(ctx context.Context, p *clusterv1beta1.Placement) ([]clusterv1beta1.PlacementDecision, error) {
 	var list clusterv1beta1.PlacementDecisionList
 	if err := r.Client.List(ctx, &list, client.InNamespace(p.Namespace), client.MatchingFields{pagesByPlacement: p.Name}); err != nil {
@@ -94,8 +94,8 @@ func (r *Placements) pages(ctx context.Context, p *clusterv1beta1.Placement) ([]
 	return list.Items, nil
 }
 
-// write makes the changes of the pages in their order, and stops at the first that fails: the order is what keeps clusters
-// from getting lost.
+// write writes the changes of the pages in their order, and stops at the first that fails: the order makes sure that no
+// cluster is missing meanwhile.
 func (r *Placements) write(ctx context.Context, p *clusterv1beta1.Placement, result *placement.Result, writes []placement.Write) error {
 	for _, w := range writes {
 		page := w.Page
@@ -131,7 +131,7 @@ func (r *Placements) create(ctx context.Context, p *clusterv1beta1.Placement, re
 	return nil
 }
 
-// update writes the page's labels and owner, where they differ, and then its clusters.
+// update writes the page's labels and owner, if they differ, and then its clusters.
 func (r *Placements) update(ctx context.Context, p *clusterv1beta1.Placement, result *placement.Result, page *clusterv1beta1.PlacementDecision) error {
 	status := page.Status
 	var live clusterv1beta1.PlacementDecision
@@ -159,7 +159,7 @@ func (r *Placements) update(ctx context.Context, p *clusterv1beta1.Placement, re
 	return nil
 }
 
-// scored tells of the scores that led to a page.
+// scored records an event with the scores that led to a page.
 func (r *Placements) scored(p *clusterv1beta1.Placement, page *clusterv1beta1.PlacementDecision, result *placement.Result) {
 	if text := scores(result); text != "" {
 		r.event(p, page, "ScoreUpdate", "ScoreUpdated", "%s", text)
@@ -172,21 +172,21 @@ func (r *Placements) remove(ctx context.Context, p *clusterv1beta1.Placement, pa
 		precondition = client.Preconditions{UID: &page.UID}
 	}
 	key := client.ObjectKeyFromObject(p)
-	r.ledger.removing(key, page.Name)
+	r.ledger.deleting(key, page.Name)
 	switch err := r.Client.Delete(ctx, page, precondition); {
 	case apierrors.IsNotFound(err):
-		r.ledger.isGone(key, page.Name, false)
+		r.ledger.deleted(key, page.Name, false)
 		return nil
 	case err != nil:
-		r.ledger.stays(key, page.Name)
+		r.ledger.deletionFailed(key, page.Name)
 		return err
 	}
-	r.ledger.isGone(key, page.Name, true)
+	r.ledger.deleted(key, page.Name, true)
 	r.event(p, page, "DecisionDelete", "DecisionDeleted", "Decision %s is deleted with placement %s in namespace %s", page.Name, p.Name, p.Namespace)
 	return nil
 }
 
-// publish writes the status, after the pages and only when it differs.
+// publish writes the status, after the pages and only if it differs.
 func (r *Placements) publish(ctx context.Context, p *clusterv1beta1.Placement, status clusterv1beta1.PlacementStatus) error {
 	if equality.Semantic.DeepEqual(p.Status, status) {
 		return nil
@@ -209,7 +209,7 @@ func (r *Placements) eventOf(kind string, p *clusterv1beta1.Placement, page *clu
 	}
 }
 
-// maxEventNote is how long an event's text may be, in bytes: Kubernetes allows 1024.
+// maxEventNote is the maximal length of an event's text, in bytes: Kubernetes allows 1024.
 const maxEventNote = 1000
 
 // scores are the totals of the candidates as OCM's event has them, "a:100 b:20 ".

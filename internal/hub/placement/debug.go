@@ -22,13 +22,13 @@ import (
 	"github.com/muster-io/muster/internal/placement"
 )
 
-// DebugPath is where Debug is to be served: GET and POST DebugPath<namespace>/<name>.
+// DebugPath is the path of Debug: GET and POST DebugPath<namespace>/<name>.
 const DebugPath = "/debug/placements/"
 
 // maxDebugBody is how large the placement of a POST may be, in bytes.
 const maxDebugBody = 1 << 20
 
-// Debug answers how a placement would be scheduled now, in OCM's words, and changes nothing. GET asks about a placement
+// Debug answers how a placement would be scheduled now, in the format of OCM's debug server, and changes nothing. GET asks about a placement
 // that exists and needs the right to get it; POST asks about the placement in its body and needs the right to create it.
 // A caller shows a bearer token of the API server.
 type Debug struct {
@@ -89,10 +89,10 @@ func (d *Debug) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(answer) // the caller is gone
+	_ = json.NewEncoder(w).Encode(answer) // the caller has closed the connection
 }
 
-// answer goes from who asks over what is asked to what the scheduler says.
+// answer authenticates the caller, reads the placement and schedules it.
 func (d *Debug) answer(w http.ResponseWriter, request *http.Request) (*debugAnswer, error) {
 	ctx := request.Context()
 	user, err := d.authenticate(ctx, request)
@@ -114,7 +114,7 @@ func (d *Debug) answer(w http.ResponseWriter, request *http.Request) (*debugAnsw
 	return d.schedule(ctx, p)
 }
 
-// authenticate asks the API server whose token it is.
+// authenticate asks the API server for the user of the token.
 func (d *Debug) authenticate(ctx context.Context, request *http.Request) (*authenticationv1.UserInfo, error) {
 	scheme, token, _ := strings.Cut(request.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || strings.TrimSpace(token) == "" {
@@ -130,7 +130,7 @@ func (d *Debug) authenticate(ctx context.Context, request *http.Request) (*authe
 	return &review.Status.User, nil
 }
 
-// authorize asks the API server whether the caller has a right on placements of a namespace. An empty name is any.
+// authorize asks the API server whether the user may use a verb on placements of a namespace. An empty name means any placement.
 func (d *Debug) authorize(ctx context.Context, user *authenticationv1.UserInfo, verb, namespace, name string) error {
 	extra := map[string]authorizationv1.ExtraValue{}
 	for key, value := range user.Extra {
@@ -171,7 +171,7 @@ func (d *Debug) existing(ctx context.Context, user *authenticationv1.UserInfo, r
 	return &p, nil
 }
 
-// unsaved is the placement in the body. What it says of its namespace and name counts; the path fills in what it leaves out.
+// unsaved is the placement in the body. The path supplies its namespace and name where the body has none.
 func (d *Debug) unsaved(ctx context.Context, user *authenticationv1.UserInfo, w http.ResponseWriter, request *http.Request) (*clusterv1beta1.Placement, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, request.Body, maxDebugBody))
 	var large *http.MaxBytesError
@@ -203,7 +203,7 @@ func keyOf(request *http.Request) (client.ObjectKey, error) {
 	return client.ObjectKey{Namespace: namespace, Name: name}, nil
 }
 
-// schedule runs the scheduler in the present world.
+// schedule runs the scheduler on the fleet as it is now.
 func (d *Debug) schedule(ctx context.Context, p *clusterv1beta1.Placement) (*debugAnswer, error) {
 	w, err := (&facts{reader: d.Reader}).observe(ctx)
 	if err != nil {
@@ -224,7 +224,7 @@ func (d *Debug) schedule(ctx context.Context, p *clusterv1beta1.Placement) (*deb
 	return answerOf(plain, &result), nil
 }
 
-// answerOf puts a result into OCM's shape.
+// answerOf converts a result to OCM's format.
 func answerOf(p *clusterv1beta1.Placement, result *placement.Result) *debugAnswer {
 	answer := &debugAnswer{Placement: p, Error: result.Misconfigured()}
 	for _, f := range result.Filters {

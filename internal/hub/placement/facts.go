@@ -18,17 +18,17 @@ import (
 	"github.com/muster-io/muster/internal/placement"
 )
 
-// facts is the world as the cache has it, prepared once for all placements that are scheduled before it changes.
+// facts is the fleet as the cache has it, prepared once for all placements that are scheduled before it changes.
 type facts struct {
 	reader client.Reader
 
 	mu      sync.Mutex
-	index   *placement.Index // nil when the world has changed since
+	index   *placement.Index // nil after a change
 	version int
 	history *placement.History
 }
 
-// changed says that clusters, sets, bindings or scores are no longer what the index was made of.
+// changed drops the index, after a change of clusters, sets, bindings or scores.
 func (f *facts) changed() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -36,7 +36,7 @@ func (f *facts) changed() {
 	f.index = nil
 }
 
-// decisions is the tally of all PlacementDecisions, kept by their watch.
+// decisions counts all PlacementDecisions. Their watch keeps it current.
 func (f *facts) decisions() *placement.History {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -46,7 +46,7 @@ func (f *facts) decisions() *placement.History {
 	return f.history
 }
 
-// get gives the index of the present world. Objects in it are the cache's own and are not to be changed.
+// get returns the index of the fleet as it is now. Its objects are those of the cache and must not be changed.
 func (f *facts) get(ctx context.Context) (*placement.Index, error) {
 	history := f.decisions()
 	f.mu.Lock()
@@ -83,28 +83,28 @@ func (f *facts) observe(ctx context.Context) (*fleet.World, error) {
 	return &fleet.World{Clusters: clusters.Items, ClusterSets: sets.Items, Bindings: bindings.Items, Scores: scores.Items}, nil
 }
 
-// ledger remembers which of our own writes the cache has not shown yet, so that a placement is not scheduled again with
-// what it had before, and knows our own writes from those of others, so that they do not schedule it again.
+// ledger remembers which of our own writes the cache does not show yet, so that a placement is not scheduled again on stale
+// pages, and tells our own writes from those of others, so that our own do not schedule the placement again.
 //
-//	written   the revision that our last write of an object gave it
-//	seen      the last revision that the watch has shown
+//	written    the revision that the API server gave an object at our last write
+//	observed   the last revision that the watch has shown
 //
-// A placement with an object whose written is newer than seen waits; the watch wakes it, or patience ends: a watch that was
-// broken and began anew does not show what came and went meanwhile. Then the cache counts as it is; the API server refuses
-// what is decided on old pages. The watch may be faster than the answer to a write: while a placement is being scheduled, what
-// looks foreign is kept until all of its answers are there.
+// A placement waits while one of its objects has a written revision that is newer than the observed one. The watch wakes it, or
+// maxWait ends the wait: a watch that was interrupted does not show every revision. After that the cache counts as current, and
+// the API server rejects writes that were decided on old pages. The watch may show a write before the API server has answered it:
+// while a placement is being scheduled, revisions that look foreign are kept until all answers have come.
 // The objects of a placement are its pages, by name, and the placement itself, by the name "".
 type ledger struct {
-	mu      sync.Mutex
-	written map[types.NamespacedName]map[string]uint64 // placement -> object
-	seen    map[types.NamespacedName]map[string]uint64
-	removed map[types.NamespacedName]map[string]bool   // pages that we delete, until the watch has shown that they are gone
-	busy    map[types.NamespacedName]map[string]uint64 // placements that are being scheduled, with what looked foreign meanwhile
-	waiting map[types.NamespacedName]time.Time         // since when
+	mu       sync.Mutex
+	written  map[types.NamespacedName]map[string]uint64 // placement -> object
+	observed map[types.NamespacedName]map[string]uint64
+	removed  map[types.NamespacedName]map[string]bool   // pages that we delete, until the watch shows the deletion
+	busy     map[types.NamespacedName]map[string]uint64 // placements that are being scheduled, with revisions that looked foreign meanwhile
+	waiting  map[types.NamespacedName]time.Time         // the start of the wait
 }
 
-// patience is how long a placement waits for the watch at most.
-const patience = 10 * time.Second
+// maxWait is how long a placement waits for the watch at most.
+const maxWait = 10 * time.Second
 
 // goneRevision stands for the deletion of an object: newer than any write.
 const goneRevision = math.MaxUint64
@@ -116,16 +116,16 @@ func (l *ledger) wrote(p types.NamespacedName, object string, revision uint64) {
 	delete(l.removed[p], object)
 }
 
-// removing notes that we are about to delete a page.
-func (l *ledger) removing(p types.NamespacedName, page string) {
+// deleting notes that we are about to delete a page.
+func (l *ledger) deleting(p types.NamespacedName, page string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	note(&l.removed, p, page, true)
 }
 
-// isGone notes that a page which we were about to delete is gone, and whether by us. Nothing that was written to it is waited
-// for any more.
-func (l *ledger) isGone(p types.NamespacedName, page string, byUs bool) {
+// deleted notes that a page which we were about to delete no longer exists, and whether we deleted it. The placement does not wait
+// for writes of that page any more.
+func (l *ledger) deleted(p types.NamespacedName, page string, byUs bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.written[p], page)
@@ -134,19 +134,19 @@ func (l *ledger) isGone(p types.NamespacedName, page string, byUs bool) {
 	}
 }
 
-// stays notes that we have failed to delete a page.
-func (l *ledger) stays(p types.NamespacedName, page string) {
+// deletionFailed notes that we have failed to delete a page.
+func (l *ledger) deletionFailed(p types.NamespacedName, page string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.removed[p], page)
 }
 
-// saw takes in an event of an object and says whether its placement is to be scheduled: because somebody else wrote or
-// deleted the object, or because the placement waits and now has all of its own writes.
-func (l *ledger) saw(p types.NamespacedName, object string, revision uint64, gone bool) bool {
+// observe records an event of an object and is true when its placement has to be scheduled: because somebody else wrote or
+// deleted the object, or because the placement waits and the cache now shows all of its writes.
+func (l *ledger) observe(p types.NamespacedName, object string, revision uint64, gone bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	note(&l.seen, p, object, max(revision, l.seen[p][object]))
+	note(&l.observed, p, object, max(revision, l.observed[p][object]))
 	foreign := revision > l.written[p][object] && !l.removed[p][object]
 	if gone {
 		foreign, revision = !l.removed[p][object], goneRevision
@@ -157,18 +157,18 @@ func (l *ledger) saw(p types.NamespacedName, object string, revision uint64, gon
 		if foreign {
 			suspects[object] = max(suspects[object], revision)
 		}
-		return false // end tells
+		return false // end returns it
 	}
 	_, waits := l.waiting[p]
-	return foreign || waits && l.caughtUp(p)
+	return foreign || waits && l.cacheIsCurrent(p)
 }
 
-// begin says how long the placement has to wait for the watch to show our writes: at most, since the watch wakes it. With 0 it
-// is being scheduled from now on.
+// begin returns how long the placement has to wait for the watch to show our writes: at most, since the watch wakes it. With 0 its
+// scheduling begins.
 func (l *ledger) begin(p types.NamespacedName, now time.Time) (wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.caughtUp(p) {
+	if !l.cacheIsCurrent(p) {
 		since, waits := l.waiting[p]
 		if !waits {
 			if l.waiting == nil {
@@ -176,7 +176,7 @@ func (l *ledger) begin(p types.NamespacedName, now time.Time) (wait time.Duratio
 			}
 			l.waiting[p], since = now, now
 		}
-		if wait := since.Add(patience).Sub(now); wait > 0 {
+		if wait := since.Add(maxWait).Sub(now); wait > 0 {
 			return wait
 		}
 		delete(l.written, p)
@@ -189,7 +189,7 @@ func (l *ledger) begin(p types.NamespacedName, now time.Time) (wait time.Duratio
 	return 0
 }
 
-// end says whether somebody else wrote an object of the placement while it was being scheduled.
+// end is true when somebody else wrote an object of the placement while it was being scheduled.
 func (l *ledger) end(p types.NamespacedName) (again bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -200,9 +200,9 @@ func (l *ledger) end(p types.NamespacedName) (again bool) {
 	return again
 }
 
-func (l *ledger) caughtUp(p types.NamespacedName) bool {
+func (l *ledger) cacheIsCurrent(p types.NamespacedName) bool {
 	for object, revision := range l.written[p] {
-		if l.seen[p][object] < revision {
+		if l.observed[p][object] < revision {
 			return false
 		}
 	}
@@ -213,7 +213,7 @@ func (l *ledger) forget(p types.NamespacedName) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.written, p)
-	delete(l.seen, p)
+	delete(l.observed, p)
 	delete(l.removed, p)
 	delete(l.waiting, p)
 }
@@ -228,8 +228,8 @@ func note[V any](in *map[types.NamespacedName]map[string]V, p types.NamespacedNa
 	(*in)[p][object] = value
 }
 
-// revisionOf is an object's resourceVersion as the number that Kubernetes guarantees it to be; 0 for anything else, which
-// never makes anyone wait.
+// revisionOf is an object's resourceVersion as a number, which Kubernetes guarantees; 0 for anything else, for which no placement
+// waits.
 func revisionOf(o client.Object) uint64 {
 	n, err := strconv.ParseUint(o.GetResourceVersion(), 10, 64)
 	if err != nil {

@@ -36,7 +36,7 @@ func TestReadErrorKeepsTheDecisions(t *testing.T) {
 			page.Status.Decisions = []clusterv1beta1.ClusterDecision{{ClusterName: "a"}}
 			failing := true
 			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(p, page).WithStatusSubresource(p, page).
-				WithIndex(page, pagesByPlacement, pagesOfWhom).
+				WithIndex(page, pagesByPlacement, placementsOfPage).
 				WithInterceptorFuncs(interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
 					if failing && reflect.TypeOf(list) == reflect.TypeOf(unreadable) {
 						return unread

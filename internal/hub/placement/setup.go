@@ -1,17 +1,17 @@
 // Package placement keeps the PlacementDecisions and the status of every Placement equal to what its scheduling gives.
 //
-// One round for one placement: the facts from the cache, the result from internal/placement, the pages in an order that
-// never loses a cluster which is chosen before and after, the status last. A reader that believes pages only when they
-// number what the status says (internal/placement.Read) therefore sees the old set until the new one is whole.
+// One reconciliation reads the facts from the cache, computes the result with internal/placement, writes the pages in an
+// order in which no cluster that stays chosen is missing at any time, and writes the status last. A reader that accepts the pages
+// only when they hold as many clusters as the status says (internal/placement.Read) reads the old set until the new one is complete.
 //
-// A change of a cluster, a set, a binding or a score reschedules the placements that it can affect and no others, and a
-// burst of changes of clusters or scores reschedules each of them once; a page that somebody changes or deletes is made
-// again. A failed read or write leaves the pages as they are and is tried again. A placement with OCM's annotation
+// A change of a cluster, a set, a binding or a score reschedules only the placements that it can affect. Many changes of
+// clusters or scores in a short time reschedule a placement once. A page that somebody changes or deletes is written
+// again. A failed read or write leaves the pages as they are, and is retried. A placement with OCM's annotation
 // experimental-scheduling-disable is left to another scheduler.
 //
-// Debug answers how a placement would be scheduled, and the metrics scheduling_* tell how long it takes, both in OCM's words.
+// Debug shows how a placement would be scheduled, and the metrics scheduling_* measure it, both with OCM's names.
 //
-// Nothing but the CRDs of cluster.open-cluster-management.io is needed on the API server.
+// The API server needs only the CRDs of cluster.open-cluster-management.io.
 package placement
 
 import (
@@ -38,8 +38,9 @@ import (
 // pagesByPlacement is the name of the index over PlacementDecisions by the placement in their label or their name.
 const pagesByPlacement = "muster.placement"
 
-// pagesOfWhom fills the index. A page that has the name and not the label stands where the placement's own has to be.
-func pagesOfWhom(page client.Object) []string {
+// placementsOfPage computes the keys of the index. A page with the name of a placement but not its label occupies the name of a page that
+// the placement needs.
+func placementsOfPage(page client.Object) []string {
 	label, name := page.GetLabels()[clusterv1beta1.PlacementLabel], placement.NamedAfter(page.GetName())
 	if name == "" || name == label {
 		return []string{label}
@@ -60,12 +61,12 @@ type Placements struct {
 	// Name of the controller, unique in a process.
 	Name string
 
-	facts  facts
-	ledger ledger
-	bursts bursts
+	facts     facts
+	ledger    ledger
+	debouncer debouncer
 	// queue replaces the controller's own in tests.
 	queue func(string, workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request]
-	// interests are what the placements look at, by their name.
+	// interests are what the placements read, by their name.
 	interests sync.Map
 }
 
@@ -82,7 +83,7 @@ func Setup(mgr ctrl.Manager) error {
 // SetupWithManager adds the controller to a manager.
 func (r *Placements) SetupWithManager(mgr ctrl.Manager) error {
 	r.facts.reader = mgr.GetCache()
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &clusterv1beta1.PlacementDecision{}, pagesByPlacement, pagesOfWhom); err != nil {
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &clusterv1beta1.PlacementDecision{}, pagesByPlacement, placementsOfPage); err != nil {
 		return fmt.Errorf("index PlacementDecisions by placement: %w", err)
 	}
 	err := ctrl.NewControllerManagedBy(mgr).Named(r.Name).

@@ -25,24 +25,24 @@ import (
 // change is an object before and after an event; nil where it does not exist.
 type change[T client.Object] struct {
 	before, after T
-	// known: the object was there when the controller began, so that every placement is scheduled after it anyway.
+	// known is true for an object of the initial list: every placement is scheduled after it in any case.
 	known bool
 }
 
-// atOnce enqueues a placement for a change that does not come in bursts.
-func (r *Placements) atOnce(p types.NamespacedName) (delay time.Duration) {
-	r.bursts.over(p)
+// immediately enqueues a placement for a change that is not followed by many others.
+func (r *Placements) immediately(p types.NamespacedName) (delay time.Duration) {
+	r.debouncer.cancel(p)
 	return 0
 }
 
-// afterBurst enqueues a placement for a change that others of its kind may follow.
-func (r *Placements) afterBurst(p types.NamespacedName) (delay time.Duration) {
-	r.bursts.more(p, r.Now())
-	return quiet
+// debounced enqueues a placement for a change that others of its kind often follow.
+func (r *Placements) debounced(p types.NamespacedName) (delay time.Duration) {
+	r.debouncer.note(p, r.Now())
+	return quietPeriod
 }
 
-// watch makes an event handler of a function that says which placements a change affects, and one that says when they are
-// looked at.
+// watch makes an event handler from a function that returns the placements that a change affects, and one that returns the delay
+// until they are scheduled.
 func watch[T client.Object](delay func(types.NamespacedName) time.Duration, affected func(context.Context, change[T]) []types.NamespacedName) handler.EventHandler {
 	enqueue := func(ctx context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request], c change[T]) {
 		for _, p := range affected(ctx, c) {
@@ -62,14 +62,15 @@ func watch[T client.Object](delay func(types.NamespacedName) time.Duration, affe
 	}
 }
 
-// onPlacement: its own spec, annotations or status, or its deletion, but not our own write of its status.
+// onPlacement schedules a placement when its spec, annotations or status changed or it was deleted, but not after our own write of
+// its status.
 func (r *Placements) onPlacement() handler.EventHandler {
-	return watch(r.atOnce, func(_ context.Context, c change[*clusterv1beta1.Placement]) []types.NamespacedName {
+	return watch(r.immediately, func(_ context.Context, c change[*clusterv1beta1.Placement]) []types.NamespacedName {
 		if c.after == nil {
 			return []types.NamespacedName{client.ObjectKeyFromObject(c.before)}
 		}
 		key := client.ObjectKeyFromObject(c.after)
-		foreign := r.ledger.saw(key, "", revisionOf(c.after), false)
+		foreign := r.ledger.observe(key, "", revisionOf(c.after), false)
 		asked := c.before == nil || c.before.Generation != c.after.Generation || c.before.UID != c.after.UID ||
 			!reflect.DeepEqual(c.before.Annotations, c.after.Annotations)
 		if foreign || asked {
@@ -79,10 +80,11 @@ func (r *Placements) onPlacement() handler.EventHandler {
 	})
 }
 
-// onPage: a page that somebody else changed, or deleted, or the last of our own writes that a placement waits for.
+// onPage schedules the placement of a page that somebody else changed or deleted, and the placement that waited for the cache to
+// show our last write.
 func (r *Placements) onPage() handler.EventHandler {
 	history := r.facts.decisions()
-	return watch(r.atOnce, func(_ context.Context, c change[*clusterv1beta1.PlacementDecision]) []types.NamespacedName {
+	return watch(r.immediately, func(_ context.Context, c change[*clusterv1beta1.PlacementDecision]) []types.NamespacedName {
 		page := c.after
 		if gone := page == nil; gone {
 			page = c.before
@@ -92,7 +94,7 @@ func (r *Placements) onPage() handler.EventHandler {
 		}
 		owner := placementOf(page)
 		var list []types.NamespacedName
-		if r.ledger.saw(owner, page.Name, revisionOf(page), c.after == nil) {
+		if r.ledger.observe(owner, page.Name, revisionOf(page), c.after == nil) {
 			list = append(list, owner)
 		}
 		if c.before != nil && c.after != nil && placementOf(c.before) != owner { // somebody moved the label
@@ -106,10 +108,10 @@ func placementOf(page *clusterv1beta1.PlacementDecision) types.NamespacedName {
 	return types.NamespacedName{Namespace: page.Namespace, Name: page.Labels[clusterv1beta1.PlacementLabel]}
 }
 
-// onCluster: the placements in the namespaces that are bound to a set which the cluster is or was in, when they look at
-// what has changed.
+// onCluster schedules the placements in the namespaces that are bound to a set which holds or held the cluster, if they read what
+// has changed.
 func (r *Placements) onCluster() handler.EventHandler {
-	return watch(r.afterBurst, func(ctx context.Context, c change[*clusterv1.ManagedCluster]) []types.NamespacedName {
+	return watch(r.debounced, func(ctx context.Context, c change[*clusterv1.ManagedCluster]) []types.NamespacedName {
 		if c.before != nil && c.after != nil && c.before.ResourceVersion == c.after.ResourceVersion {
 			return nil
 		}
@@ -129,9 +131,9 @@ func (r *Placements) onCluster() handler.EventHandler {
 	})
 }
 
-// onSet: the placements in the namespaces that are bound to a set whose selector changed.
+// onSet schedules the placements in the namespaces that are bound to a set whose selector changed.
 func (r *Placements) onSet() handler.EventHandler {
-	return watch(r.atOnce, func(ctx context.Context, c change[*clusterv1beta2.ManagedClusterSet]) []types.NamespacedName {
+	return watch(r.immediately, func(ctx context.Context, c change[*clusterv1beta2.ManagedClusterSet]) []types.NamespacedName {
 		name := ""
 		switch {
 		case c.before == nil:
@@ -149,9 +151,9 @@ func (r *Placements) onSet() handler.EventHandler {
 	})
 }
 
-// onBinding: the placements in its namespace, when it came or went.
+// onBinding schedules the placements in the namespace of a binding that was created or deleted.
 func (r *Placements) onBinding() handler.EventHandler {
-	return watch(r.atOnce, func(ctx context.Context, c change[*clusterv1beta2.ManagedClusterSetBinding]) []types.NamespacedName {
+	return watch(r.immediately, func(ctx context.Context, c change[*clusterv1beta2.ManagedClusterSetBinding]) []types.NamespacedName {
 		if c.before != nil && c.after != nil {
 			return nil // the name is the set, and the Bound condition is not read
 		}
@@ -169,10 +171,10 @@ func (r *Placements) onBinding() handler.EventHandler {
 	})
 }
 
-// onScore: the placements that can choose the cluster and look at the score.
+// onScore schedules the placements that can choose the cluster and read the score.
 func (r *Placements) onScore() handler.EventHandler {
 	empty := &clusterv1alpha1.AddOnPlacementScore{}
-	return watch(r.afterBurst, func(ctx context.Context, c change[*clusterv1alpha1.AddOnPlacementScore]) []types.NamespacedName {
+	return watch(r.debounced, func(ctx context.Context, c change[*clusterv1alpha1.AddOnPlacementScore]) []types.NamespacedName {
 		before, after, known := c.before, c.after, c.after
 		if before == nil {
 			before = empty
@@ -186,7 +188,7 @@ func (r *Placements) onScore() handler.EventHandler {
 		}
 		var cluster clusterv1.ManagedCluster
 		if err := r.facts.reader.Get(ctx, types.NamespacedName{Name: known.Namespace}, &cluster); err != nil {
-			return nil // a score of no cluster
+			return nil // its cluster does not exist
 		}
 		sets := r.setsOf(ctx, &cluster)
 		return r.placements(ctx, sets, func(p *clusterv1beta1.Placement, bound []string) bool {
@@ -215,8 +217,8 @@ func (r *Placements) setsOf(ctx context.Context, cluster *clusterv1.ManagedClust
 	return names
 }
 
-// placements are those in the namespaces that are bound to one of the sets, as far as they pass the test, which is given
-// the bound ones of the sets. Without a test it is whether one of them is eligible.
+// placements are those in the namespaces that are bound to one of the sets and for which the test is true. The test gets the bound
+// sets. The default test is whether one of the sets is eligible.
 func (r *Placements) placements(ctx context.Context, sets []string, test func(p *clusterv1beta1.Placement, bound []string) bool) []types.NamespacedName {
 	if len(sets) == 0 {
 		return nil
@@ -253,14 +255,14 @@ func eligible(p *clusterv1beta1.Placement, bound, sets []string) string {
 	return sets[i]
 }
 
-// interest is what a placement looks at in its generation.
+// interest is what a placement reads, at one of its generations.
 type interest struct {
 	uid        types.UID
 	generation int64
 	placement.Interest
 }
 
-// interestOf collects what a placement looks at once for each of its generations: a burst of changes asks for it many times.
+// interestOf computes what a placement reads once for each generation: many changes at a time ask for it often.
 func (r *Placements) interestOf(p *clusterv1beta1.Placement) placement.Interest {
 	key := client.ObjectKeyFromObject(p)
 	if known, ok := r.interests.Load(key); ok {

@@ -46,7 +46,7 @@ func TestOwnWritesScheduleNobody(t *testing.T) {
 	p := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "edge", Generation: 1}}
 	var page clusterv1beta1.PlacementDecision
 	c := fake.NewClientBuilder().WithScheme(clusterScheme(t)).WithObjects(p).WithStatusSubresource(p, &page).
-		WithIndex(&page, pagesByPlacement, pagesOfWhom).Build()
+		WithIndex(&page, pagesByPlacement, placementsOfPage).Build()
 	r := &Placements{Client: c, Now: time.Now}
 	r.facts.reader = c
 	if _, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(p)}); err != nil {
@@ -212,56 +212,56 @@ func TestLedger(t *testing.T) {
 	l.wrote(p, page, 10)
 	expect(l.end(p), false, "nobody else wrote, and it is scheduled again")
 	expect(began(), false, "a placement is scheduled with the pages from before its last write")
-	expect(l.saw(p, page, 9, false), false, "an older revision wakes the placement")
-	expect(l.saw(p, page, 10, false), true, "the last of our writes does not wake the placement that waits")
+	expect(l.observe(p, page, 9, false), false, "an older revision wakes the placement")
+	expect(l.observe(p, page, 10, false), true, "the last of our writes does not wake the placement that waits")
 	expect(began(), true, "the placement waits although all of its writes have been shown")
 	expect(l.end(p), false, "nothing happened, and it is scheduled again")
-	expect(l.saw(p, page, 10, false), false, "our own write schedules a placement that does not wait")
-	expect(l.saw(p, page, 11, false), true, "somebody else's write goes unnoticed")
-	expect(l.saw(p, page, 12, true), true, "somebody's deletion goes unnoticed")
+	expect(l.observe(p, page, 10, false), false, "our own write schedules a placement that does not wait")
+	expect(l.observe(p, page, 11, false), true, "somebody else's write goes unnoticed")
+	expect(l.observe(p, page, 12, true), true, "somebody's deletion goes unnoticed")
 	l.wrote(p, page, 12)
 	expect(began(), true, "a placement waits for a page that was deleted before the write was noted")
 
-	expect(l.saw(p, page, 20, false), false, "while it is being scheduled nobody can tell whose write it is")
-	expect(l.saw(p, "", 21, false), false, "nor of the placement itself")
+	expect(l.observe(p, page, 20, false), false, "while it is being scheduled nobody can tell whose write it is")
+	expect(l.observe(p, "", 21, false), false, "nor of the placement itself")
 	l.wrote(p, page, 20)
 	l.wrote(p, "", 21)
 	expect(l.end(p), false, "our own writes, shown before they were answered, schedule it again")
 
 	expect(began(), true, "all writes have been shown")
-	expect(l.saw(p, page, 31, false), false, "while it is being scheduled nobody can tell whose write it is")
+	expect(l.observe(p, page, 31, false), false, "while it is being scheduled nobody can tell whose write it is")
 	l.wrote(p, page, 30)
 	expect(l.end(p), true, "somebody wrote after us while it was being scheduled, and that goes unnoticed")
 
 	expect(began(), true, "all writes have been shown")
-	l.removing(p, page)
-	l.isGone(p, page, true)
-	expect(l.saw(p, page, 32, true), false, "our own deletion schedules it again")
+	l.deleting(p, page)
+	l.deleted(p, page, true)
+	expect(l.observe(p, page, 32, true), false, "our own deletion schedules it again")
 	expect(l.end(p), false, "our own deletion schedules it again")
-	l.removing(p, page)
-	l.stays(p, page)
+	l.deleting(p, page)
+	l.deletionFailed(p, page)
 	expect(began(), true, "what is gone is waited for")
-	expect(l.saw(p, page, 33, true), false, "while it is being scheduled nothing is added to the queue")
+	expect(l.observe(p, page, 33, true), false, "while it is being scheduled nothing is added to the queue")
 	expect(l.end(p), true, "somebody deleted what we failed to, and that goes unnoticed")
 
 	// A page that came and went while the watch was broken is never shown.
 	const passing = "all-decision-2"
 	expect(began(), true, "all writes have been shown")
 	l.wrote(p, passing, 40)
-	l.removing(p, passing)
-	l.isGone(p, passing, true)
+	l.deleting(p, passing)
+	l.deleted(p, passing, true)
 	expect(l.end(p), false, "our own deletion schedules it again")
 	expect(began(), true, "a page that is gone is waited for")
 	expect(l.end(p), false, "nothing happened, and it is scheduled again")
-	expect(l.saw(p, passing, 40, false), false, "our own page, shown after we deleted it, schedules it again")
-	expect(l.saw(p, passing, 41, true), false, "our own deletion, shown late, schedules it again")
+	expect(l.observe(p, passing, 40, false), false, "our own page, shown after we deleted it, schedules it again")
+	expect(l.observe(p, passing, 41, true), false, "our own deletion, shown late, schedules it again")
 
 	// Nor is the last of our writes when somebody deleted the page after it.
 	expect(began(), true, "all writes have been shown")
 	l.wrote(p, page, 50)
 	expect(l.end(p), false, "nobody else wrote, and it is scheduled again")
 	expect(began(), false, "it does not wait for its last write")
-	now = now.Add(patience - time.Second)
+	now = now.Add(maxWait - time.Second)
 	if wait := l.begin(p, now); wait != time.Second {
 		t.Errorf("it waits for another %s, want 1s", wait)
 	}

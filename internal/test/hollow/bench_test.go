@@ -304,6 +304,11 @@ func (b *bench) queues() (busy, reconciled float64, err error) {
 	return busy, reconciled, nil
 }
 
+// say prints a result as soon as it is there: a benchmark runs for minutes.
+func (b *bench) say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "    "+format+"\n", args...)
+}
+
 // cpuDuring is the processor time that a process takes while a function runs.
 func (b *bench) cpuDuring(p *hollow.Process, do func()) time.Duration {
 	b.Helper()
@@ -325,7 +330,11 @@ func (b *bench) profile(kind, name string, seconds int) {
 		return
 	}
 	go func() {
-		answer, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/%s?seconds=%d", b.profiles, kind, seconds))
+		url := fmt.Sprintf("http://%s/debug/pprof/%s", b.profiles, kind)
+		if seconds > 0 {
+			url += fmt.Sprintf("?seconds=%d", seconds)
+		}
+		answer, err := http.Get(url)
 		if err != nil {
 			b.Log(err)
 			return

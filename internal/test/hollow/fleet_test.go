@@ -62,7 +62,7 @@ func BenchmarkFleet(tb *testing.B) {
 	tb.ReportMetric(float64(mib(running)), "MiB")
 	tb.ReportMetric(float64(mib(peak)), "peak-MiB")
 	tb.ReportMetric(float64(mib(atStart)), "start-peak-MiB")
-	tb.Logf("%d clusters: a line is changed, answered and counted in %v, by a bare client in %v: ratio %.2f; rounds %v and %v; the hub holds %d MiB, at most %d MiB; a new one is ready after %v, at most %d MiB",
+	b.say("%d clusters: a line is changed, answered and counted in %v, by a bare client in %v: ratio %.2f; rounds %v and %v; the hub holds %d MiB, at most %d MiB; a new one is ready after %v, at most %d MiB",
 		clusters, median(took).Round(time.Millisecond), median(floor).Round(time.Millisecond), ratio, took, floor,
 		mib(running), mib(peak), restarted.Round(time.Millisecond), mib(atStart))
 }
@@ -117,9 +117,9 @@ func BenchmarkApplications(tb *testing.B) {
 	b.starts(tb, applications)
 	b.stopHub()
 
-	floor := b.recreate(b.ctx)
+	floor := b.createCopies(b.ctx)
 	tb.ReportMetric(float64(delivery)/float64(floor), "delivery-x-bare-client")
-	tb.Logf("%d clusters, %d applications: first delivery %v, a bare client %v: ratio %.2f",
+	b.say("%d clusters, %d applications: first delivery %v, a bare client %v: ratio %.2f",
 		clusters, applications, delivery.Round(time.Millisecond), floor.Round(time.Millisecond), float64(delivery)/float64(floor))
 }
 
@@ -139,7 +139,7 @@ func (b *bench) usage(tb *testing.B, bare interface{ CPU() (time.Duration, error
 	milliCores := func(d time.Duration) float64 { return float64(d) / float64(time.Minute) * 1000 }
 	tb.ReportMetric(milliCores(silent), "silent-millicores")
 	tb.ReportMetric(milliCores(busy), "usage-millicores")
-	tb.Logf("every cluster reports its usage once a minute: the hub takes %.0f milli-cores, %.0f when they are silent, a bare informer %.0f: ratio %.1f",
+	b.say("every cluster reports its usage once a minute: the hub takes %.0f milli-cores, %.0f when they are silent, a bare informer %.0f: ratio %.1f",
 		milliCores(busy), milliCores(silent), milliCores(after-before), float64(busy)/float64(max(after-before, time.Millisecond)))
 }
 
@@ -170,7 +170,7 @@ func (b *bench) oneReport(tb *testing.B, bare interface{ CPU() (time.Duration, e
 	must(b, err)
 	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 / float64(len(list.Items)) }
 	tb.ReportMetric(each(took), "cpu-ms/report")
-	tb.Logf("a report about one work takes %.1f ms of the hub's processor time, %.1f ms of a bare informer's", each(took), each(after-before))
+	b.say("a report about one work takes %.1f ms of the hub's processor time, %.1f ms of a bare informer's", each(took), each(after-before))
 }
 
 // starts measures a hub that starts over all works, and a bare informer that does.
@@ -185,7 +185,7 @@ func (b *bench) starts(tb *testing.B, applications int) {
 	must(b, err)
 	tb.ReportMetric(took.Seconds(), "start-s")
 	tb.ReportMetric(float64(mib(peak)), "start-MiB")
-	tb.Logf("a hub that starts is ready after %v and holds %d MiB, at most %d MiB; a bare informer has listed all after %v, at most %d MiB: ratios %.1f and %.2f",
+	b.say("a hub that starts is ready after %v and holds %d MiB, at most %d MiB; a bare informer has listed all after %v, at most %d MiB: ratios %.1f and %.2f",
 		took.Round(time.Millisecond), mib(now), mib(peak), listed.Round(time.Millisecond), mib(floor),
 		float64(took)/float64(listed), float64(peak)/float64(floor))
 }

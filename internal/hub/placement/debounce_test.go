@@ -22,10 +22,10 @@ import (
 	"github.com/muster-io/muster/internal/test"
 )
 
-func TestBursts(t *testing.T) {
+func TestDebouncer(t *testing.T) {
 	p := types.NamespacedName{Namespace: "retail", Name: "edge"}
 	begin := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
-	var b bursts
+	var b debouncer
 	at := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
 	expect := func(ms int, want time.Duration, why string) {
 		t.Helper()
@@ -34,27 +34,27 @@ func TestBursts(t *testing.T) {
 		}
 	}
 	expect(0, 0, "nothing changed")
-	b.more(p, at(0))
-	expect(0, quiet, "another may follow")
-	b.more(p, at(10))
+	b.note(p, at(0))
+	expect(0, quietPeriod, "another may follow")
+	b.note(p, at(10))
 	expect(20, 10*time.Millisecond, "one followed")
-	expect(30, 0, "it is quiet")
-	expect(30, 0, "the burst is over")
-	b.more(p, at(100))
-	b.over(p)
+	expect(30, 0, "no other came")
+	expect(30, 0, "the wait is over")
+	b.note(p, at(100))
+	b.cancel(p)
 	expect(100, 0, "something else happened that does not wait")
 	for ms := 200; ms < 700; ms += 10 {
-		b.more(p, at(ms))
+		b.note(p, at(ms))
 	}
 	expect(695, 5*time.Millisecond, "it goes on and on")
 	expect(700, 0, "nobody waits longer than that")
-	b.more(p, at(705))
-	expect(705, quiet, "the next burst begins")
+	b.note(p, at(705))
+	expect(705, quietPeriod, "the next change begins another wait")
 }
 
-// TestBurstSchedulesOnce has the real controller with a clock that stands still: whatever comes in the meantime is one burst.
+// TestManyChangesScheduleOnce has the real controller with a clock that stands still: all changes meanwhile are scheduled once.
 // Every cluster gets the label that some placements select by; each of them is scheduled once and the others are not.
-func TestBurstSchedulesOnce(t *testing.T) {
+func TestManyChangesScheduleOnce(t *testing.T) {
 	g := NewWithT(t)
 	g.SetDefaultEventuallyTimeout(30 * time.Second)
 	ctx := context.Background()
@@ -82,9 +82,9 @@ func TestBurstSchedulesOnce(t *testing.T) {
 	}
 	s.label(t, last, "tier", "edge")
 	s.noticed(g, watching)
-	g.Expect(scheduled(t)-before).To(Equal(0), "schedulings while the burst goes on")
+	g.Expect(scheduled(t)-before).To(Equal(0), "schedulings while changes come")
 
-	s.clock.Step(quiet)
+	s.clock.Step(quietPeriod)
 	for _, p := range selecting {
 		g.Eventually(func() int32 {
 			g.Expect(s.client.Get(ctx, client.ObjectKeyFromObject(p), p)).To(Succeed())
@@ -167,14 +167,14 @@ func (s *standing) settle(g *WithT, placements ...*clusterv1beta1.Placement) {
 	g.THelper()
 	for _, p := range placements {
 		g.Eventually(func() bool {
-			s.clock.Step(longest)
+			s.clock.Step(maxDelay)
 			g.Expect(s.client.Get(context.Background(), client.ObjectKeyFromObject(p), p)).To(Succeed())
 			l := &s.placements.ledger
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			key := client.ObjectKeyFromObject(p)
 			_, busy := l.busy[key]
-			return p.Status.Conditions != nil && !busy && l.caughtUp(key)
+			return p.Status.Conditions != nil && !busy && l.cacheIsCurrent(key)
 		}).Should(BeTrue(), "%s is scheduled", p.Name)
 	}
 }
@@ -183,10 +183,10 @@ func (s *standing) settle(g *WithT, placements ...*clusterv1beta1.Placement) {
 func (s *standing) noticed(g *WithT, p *clusterv1beta1.Placement) {
 	g.THelper()
 	g.Eventually(func() bool {
-		b := &s.placements.bursts
+		b := &s.placements.debouncer
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		_, yes := b.of[client.ObjectKeyFromObject(p)]
+		_, yes := b.pending[client.ObjectKeyFromObject(p)]
 		return yes
 	}).Should(BeTrue())
 }

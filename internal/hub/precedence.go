@@ -1,0 +1,63 @@
+package hub
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Precedence lets deliveries go first: other writers of the same hub wait while works are being written. The zero value is ready.
+type Precedence struct {
+	inFlight atomic.Int64
+	ended    atomic.Int64 // of the last one, in nanoseconds since 1970
+}
+
+const (
+	// deliveryPause is how long no work has been written when a delivery counts as over.
+	deliveryPause = 50 * time.Millisecond
+	// longestWait is how long one write of others waits at most, so that a delivery without an end does not keep them out.
+	longestWait = time.Second
+)
+
+// Wrap counts the writes of works that go through a transport.
+func (p *Precedence) Wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodGet || !strings.Contains(r.URL.Path, "/manifestworks") {
+			return next.RoundTrip(r)
+		}
+		p.inFlight.Add(1)
+		defer func() {
+			p.ended.Store(time.Now().UnixNano())
+			p.inFlight.Add(-1)
+		}()
+		return next.RoundTrip(r)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Wait returns when no work is being written, after a second at the latest, or when the context ends.
+func (p *Precedence) Wait(ctx context.Context) {
+	if p == nil || !p.busy() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, longestWait)
+	defer cancel()
+	ticker := time.NewTicker(deliveryPause / 5)
+	defer ticker.Stop()
+	for p.busy() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (p *Precedence) busy() bool {
+	return p.inFlight.Load() > 0 || time.Now().UnixNano()-p.ended.Load() < int64(deliveryPause)
+}

@@ -1,0 +1,275 @@
+package rollout
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/work"
+)
+
+// swapFleet is an owner on clusters: b and c are chosen, a was replaced.
+func swapFleet() (work.Changes, Input) {
+	in := Input{
+		Owner: web, Now: time.Unix(0, 0), Complete: true, Settled: 2, PlanDigest: "0123456789", MaxClusterPercent: 10,
+		Decisions: map[string]fleet.Decision{
+			"a": {Cluster: "a", Step: "Scores"}, "b": {Cluster: "b", Chosen: true, Step: "Chosen"}, "c": {Cluster: "c", Chosen: true, Step: "Chosen"},
+		},
+		Unreachable: map[string]bool{},
+	}
+	var changes work.Changes
+	for _, name := range []string{"a", "b", "c"} {
+		in.Live = append(in.Live, healthyWork(name))
+	}
+	for i := range in.Live {
+		lw := &in.Live[i]
+		c := work.Change{Action: work.Keep, Cluster: lw.Cluster, Name: lw.Name, Live: lw}
+		if lw.Cluster == "a" {
+			c.Action = work.Delete
+		} else {
+			c.Wanted = wants(lw.Cluster, 0, settings)
+		}
+		changes = append(changes, c)
+	}
+	return changes, in
+}
+
+func healthyWork(cluster string) fleet.LiveWork {
+	return edit(live(cluster, 0, settings), func(lw *fleet.LiveWork) { lw.Status.Health = fleet.HealthHealthy })
+}
+
+func TestSwap(t *testing.T) {
+	for name, test := range map[string]struct {
+		why    string
+		change func(in *Input)
+		want   HeldReason // "" is removed
+	}{
+		"replaced":           {why: "one for one, and the replacement is healthy", change: func(*Input) {}},
+		"not healthy":        {why: "surge first, then remove", change: func(in *Input) { in.Live[2].Status.Health = fleet.HealthProgressing }, want: ReplacementPending},
+		"not applied":        {why: "the replacement has not answered yet", change: func(in *Input) { in.Live[2].Status.Applied = false }, want: ReplacementPending},
+		"silent":             {why: "nor is one healthy that does not answer", change: func(in *Input) { in.Unreachable["c"] = true }, want: ReplacementPending},
+		"fewer wanted":       {why: "the placement had three: somebody wants fewer", change: func(in *Input) { in.Settled = 3 }, want: ApprovalNeeded},
+		"settled on nothing": {why: "nobody knows how many it had", change: func(in *Input) { in.Settled = 0 }, want: ApprovalNeeded},
+		"a label":            {why: "somebody has excluded the cluster", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Predicates"} }, want: ApprovalNeeded},
+		"another scheduler":  {why: "its reasons are its own", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a"} }, want: ApprovalNeeded},
+		"no replacement":     {why: "nothing was chosen in its place", change: func(in *Input) { delete(in.Decisions, "c") }, want: ApprovalNeeded},
+		"itself not healthy": {why: "it serves nothing, and the replacements do", change: func(in *Input) { in.Live[0].Status.Health = fleet.HealthDegraded }},
+		"it does not answer": {why: "what cannot be heard stays", change: func(in *Input) { in.Unreachable["a"] = true }, want: ClusterUnreachable},
+		"rescheduled": {why: "the hub's own taint is the scheduler's cause", change: func(in *Input) {
+			in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Taints", Unreachable: true}
+			in.WhenUnreachable = musterv1alpha1.UnreachableReschedule
+		}},
+		"rescheduled, slowly": {why: "and its removal waits for the replacement", change: func(in *Input) {
+			in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Taints", Unreachable: true}
+			in.WhenUnreachable, in.Live[1].Status.Health = musterv1alpha1.UnreachableReschedule, fleet.HealthProgressing
+		}, want: ReplacementPending},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changes, in := swapFleet()
+			test.change(&in)
+			step := Next(changes, in)
+			reason := HeldReason("")
+			for _, h := range step.Held {
+				reason = h.Reason
+			}
+			if reason != test.want || (len(step.Now) == 1) != (test.want == "") {
+				t.Fatalf("%s: held for %q, now %d; want %q", test.why, reason, len(step.Now), test.want)
+			}
+			if (step.Guard != nil) != (test.want == ApprovalNeeded) || step.Removal != nil {
+				t.Errorf("%s: guard %+v, removal %+v", test.why, step.Guard, step.Removal)
+			}
+		})
+	}
+}
+
+// outage is an owner that wants n of several clusters which come and go, its scheduler, its agents and its hub. Nobody edits a
+// definition, so that two sentences hold:
+//
+//	nothing waits for a person, and a deletion leaves the owner healthy on as many clusters as the placement wants
+//	when all clusters are back the owner is on the chosen clusters and on no other
+type outage struct {
+	t       *testing.T
+	random  *rand.Rand
+	policy  musterv1alpha1.UnreachablePolicy
+	wanted  int
+	away    map[string]bool
+	tainted map[string]bool // the hub has called them silent; it notices late, and that they are back too
+	chosen  []string
+	works   map[string]*fleet.LiveWork
+	settled int
+	removed int
+}
+
+func newOutage(t *testing.T, seed uint64, policy musterv1alpha1.UnreachablePolicy) *outage {
+	o := &outage{
+		t: t, random: rand.New(rand.NewPCG(seed, 3)), policy: policy, wanted: 2 + int(seed%3), away: map[string]bool{}, tainted: map[string]bool{}, works: map[string]*fleet.LiveWork{},
+	}
+	for range 20 {
+		o.round()
+	}
+	if o.settled != o.wanted {
+		t.Fatalf("settled on %d clusters, want %d", o.settled, o.wanted)
+	}
+	return o
+}
+
+func (o *outage) cluster(i int) string { return fmt.Sprintf("edge-%d", i) }
+
+const outageClusters = 7
+
+// round lets each of them do something, in an order that is not always the same.
+func (o *outage) round() {
+	for _, i := range o.random.Perm(4) {
+		switch i {
+		case 0:
+			o.notice()
+		case 1:
+			o.schedule()
+		case 2:
+			o.hub()
+		case 3:
+			o.agents()
+		}
+	}
+}
+
+func (o *outage) notice() {
+	for i := range outageClusters {
+		if o.random.IntN(2) == 0 {
+			o.tainted[o.cluster(i)] = o.away[o.cluster(i)]
+		}
+	}
+}
+
+// schedule keeps the clusters that are chosen, and fills up.
+func (o *outage) schedule() {
+	o.chosen = slices.DeleteFunc(o.chosen, func(name string) bool { return o.tainted[name] })
+	for _, i := range o.random.Perm(outageClusters) {
+		if name := o.cluster(i); len(o.chosen) < o.wanted && !o.tainted[name] && !slices.Contains(o.chosen, name) {
+			o.chosen = append(o.chosen, name)
+		}
+	}
+}
+
+// agents of clusters that are there apply, become healthy after a while, and clean up.
+func (o *outage) agents() {
+	for i := range outageClusters {
+		name := o.cluster(i)
+		lw := o.works[name]
+		if lw == nil || o.away[name] {
+			continue
+		}
+		switch {
+		case lw.Deleting:
+			delete(o.works, name)
+		case !lw.Status.Applied:
+			lw.Status = healthyWork(name).Status
+			lw.Status.Health = fleet.HealthProgressing
+		case o.random.IntN(3) == 0:
+			lw.Status.Health = fleet.HealthHealthy
+		}
+	}
+}
+
+func (o *outage) hub() {
+	in := Input{
+		Owner: web, Now: time.Unix(0, 0), Complete: true, Settled: o.settled, PlanDigest: "0123456789", MaxClusterPercent: 10,
+		Decisions: map[string]fleet.Decision{}, Unreachable: map[string]bool{}, WhenUnreachable: o.policy,
+	}
+	var changes work.Changes
+	for i := range outageClusters {
+		name := o.cluster(i)
+		lw, chosen := o.works[name], slices.Contains(o.chosen, name)
+		in.Unreachable[name] = o.tainted[name]
+		switch {
+		case chosen:
+			in.Decisions[name] = fleet.Decision{Cluster: name, Chosen: true, Step: "Chosen"}
+		case lw != nil && (o.tainted[name] || len(o.chosen) < o.wanted): // the scheduler has not heard that it is back
+			in.Decisions[name] = fleet.Decision{Cluster: name, Step: "Taints", Unreachable: true}
+		case lw != nil:
+			in.Decisions[name] = fleet.Decision{Cluster: name, Step: "Scores"}
+		}
+		if lw != nil {
+			in.Live = append(in.Live, *lw)
+		}
+		kept := lw != nil && in.Decisions[name].Unreachable && o.policy != musterv1alpha1.UnreachableReschedule
+		switch {
+		case (chosen || kept) && (lw == nil || lw.Deleting):
+			changes = append(changes, work.Change{Action: work.Create, Cluster: name, Name: "w", Wanted: wants(name, 0, settings), Live: lw})
+		case chosen || kept:
+			changes = append(changes, work.Change{Action: work.Keep, Cluster: name, Name: "w", Wanted: wants(name, 0, settings), Live: lw})
+		case lw != nil && !lw.Deleting:
+			changes = append(changes, work.Change{Action: work.Delete, Cluster: name, Name: "w", Live: lw})
+		}
+	}
+	o.apply(Next(changes, in))
+}
+
+func (o *outage) apply(step Step) {
+	o.settled = step.Settled
+	if step.Guard != nil || step.Removal != nil {
+		o.t.Fatalf("waits for a person: %+v, recorded %+v", step.Guard, step.Removal)
+	}
+	for _, c := range step.Now {
+		if c.Action == work.Create {
+			lw := healthyWork(c.Cluster)
+			lw.Status = fleet.WorkStatus{}
+			o.works[c.Cluster] = &lw
+			continue
+		}
+		o.works[c.Cluster].Deleting = true
+		o.removed++
+		healthy := 0
+		for name, lw := range o.works {
+			if !lw.Deleting && lw.Status.Health == fleet.HealthHealthy && !o.tainted[name] {
+				healthy++
+			}
+		}
+		if healthy < o.wanted {
+			o.t.Fatalf("%s was removed, and %d clusters are healthy of %d that are wanted", c.Cluster, healthy, o.wanted)
+		}
+	}
+}
+
+func TestOutagesMoveNothingForGood(t *testing.T) {
+	for _, policy := range []musterv1alpha1.UnreachablePolicy{musterv1alpha1.UnreachableKeep, musterv1alpha1.UnreachableReschedule} {
+		removed := 0
+		for seed := range uint64(60) {
+			o := newOutage(t, seed, policy)
+			for range 60 {
+				switch o.random.IntN(6) {
+				case 0: // one, and flapping
+					name := o.cluster(o.random.IntN(outageClusters))
+					o.away[name] = !o.away[name]
+				case 1: // all, one after the other
+					for i := range outageClusters {
+						o.away[o.cluster(i)] = true
+						if o.random.IntN(2) == 0 {
+							o.round()
+						}
+					}
+				case 2: // and back
+					o.away[o.cluster(o.random.IntN(outageClusters))] = false
+				}
+				o.round()
+			}
+			clear(o.away)
+			for range 60 {
+				o.round()
+			}
+			if on := slices.Sorted(maps.Keys(o.works)); !slices.Equal(on, slices.Sorted(slices.Values(o.chosen))) || o.settled != o.wanted {
+				t.Fatalf("seed %d: the owner is on %v, chosen are %v; settled on %d", seed, on, o.chosen, o.settled)
+			}
+			removed += o.removed
+		}
+		t.Logf("%s: %d removals after a swap", policy, removed)
+		if removed == 0 {
+			t.Error("the simulation tries nothing")
+		}
+	}
+}
