@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +24,9 @@ import (
 var version = "unknown"
 
 func main() {
+	// A command ends soon: collecting garbage less often makes it faster, up to a size at which it is collected as usual.
+	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(1 << 30)
 	ctrllog.SetLogger(logr.Discard()) // a client must not log into the output
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // under nohup a terminal that closes ends nothing

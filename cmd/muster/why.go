@@ -412,6 +412,9 @@ func printReasons(p *printer, r *reasons, cluster string) {
 	}
 	for _, w := range r.Works {
 		p.linef("  work %s at %s: %s, applied %v, %s", w.Name, orNone(fleet.ShortRevision(w.Revision)), count(len(w.Objects), "object"), w.Status.Applied, orNone(string(w.Status.Health)))
+		for _, wait := range w.Status.Waits {
+			p.linef("    %s %s: %s", p.paint(yellow, "WAITS"), wait.Reason, oneLine(wait.Message))
+		}
 		for _, x := range w.Status.Problems {
 			p.linef("    %s %s: %s", x.State, x.Object, oneLine(x.Message))
 		}

@@ -83,6 +83,8 @@ type WorkStatus struct {
 	Since time.Time `json:"since,omitzero"`
 	// Problems are objects that are not applied, not healthy or drifted, worst first, at most ten.
 	Problems []ObjectProblem `json:"problems,omitempty"`
+	// Waits are what the agent waits for, in its words: a hold on the cluster, a wave, objects that do not go.
+	Waits []Wait `json:"waits,omitempty"`
 	// AppliedObjects, by index of Objects, are those the cluster reports as Applied at this generation.
 	AppliedObjects []bool `json:"appliedObjects,omitempty"`
 }
@@ -97,6 +99,12 @@ const (
 	HealthUnknown     Health = "Unknown"
 	HealthHealthy     Health = "Healthy"
 )
+
+// Wait is one thing that an agent waits for with a work.
+type Wait struct {
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
 
 // ObjectProblem is one object that is not as it should be.
 type ObjectProblem struct {

@@ -277,6 +277,7 @@ func optionsOf(app *musterv1alpha1.Application) work.Options {
 	return work.Options{
 		Namespace: cmp.Or(app.Spec.Destination.Namespace, app.Namespace), CreateNamespace: app.Spec.Destination.CreateNamespace,
 		ServiceAccount: app.Spec.ServiceAccountName, Ignore: app.Spec.Sync.Ignore, Drift: app.Spec.Sync.Drift,
+		OnImmutable: app.Spec.Sync.OnImmutable,
 	}
 }
 

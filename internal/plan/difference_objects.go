@@ -244,7 +244,8 @@ func deliveryOf(set work.Set) any {
 		return map[string]any{}
 	}
 	w := set.Works[0]
-	return map[string]any{"executor": w.Spec.Executor, "drift": w.Annotations[musterv1alpha1.DriftAnnotation]}
+	return map[string]any{"executor": w.Spec.Executor, "drift": w.Annotations[musterv1alpha1.DriftAnnotation],
+		"onImmutable": w.Annotations[musterv1alpha1.OnImmutableAnnotation]}
 }
 
 func rulesOf(set work.Set) any {

@@ -74,6 +74,7 @@ var ownAnnotations = []string{
 	musterv1alpha1.ContentDigestAnnotation,
 	musterv1alpha1.ObjectsAnnotation,
 	musterv1alpha1.DriftAnnotation,
+	musterv1alpha1.OnImmutableAnnotation,
 }
 
 // MetaDigest identifies our label and annotations of a work.

@@ -98,7 +98,7 @@ func keptBy(option *workv1.DeleteOption) []fleet.ObjectKey {
 
 // statusOf folds what the agent reported. Nothing counts but what it says of the work's generation.
 func statusOf(obj *workv1.ManifestWork, objects []fleet.ObjectKey) fleet.WorkStatus {
-	status := fleet.WorkStatus{Health: fleet.HealthUnknown, Since: sinceOf(obj.Status.Conditions)}
+	status := fleet.WorkStatus{Health: fleet.HealthUnknown, Since: sinceOf(obj.Status.Conditions), Waits: waitsOf(obj)}
 	applied := meta.FindStatusCondition(obj.Status.Conditions, workv1.WorkApplied)
 	status.Observed = applied != nil && applied.ObservedGeneration == obj.Generation
 	if !status.Observed {
@@ -121,6 +121,23 @@ func statusOf(obj *workv1.ManifestWork, objects []fleet.ObjectKey) fleet.WorkSta
 		status.Problems = status.Problems[:maxProblems]
 	}
 	return status
+}
+
+// waitsOf reads what the agent waits for. A hold counts whatever generation it is of: nothing is applied while it lasts.
+func waitsOf(obj *workv1.ManifestWork) []fleet.Wait {
+	var waits []fleet.Wait
+	for _, kind := range []struct {
+		condition string
+		status    metav1.ConditionStatus
+	}{
+		{musterv1alpha1.ConditionHeld, metav1.ConditionTrue}, {musterv1alpha1.ConditionWaves, metav1.ConditionFalse},
+		{musterv1alpha1.ConditionPruned, metav1.ConditionFalse}, {workv1.WorkDeleting, metav1.ConditionTrue},
+	} {
+		if c := meta.FindStatusCondition(obj.Status.Conditions, kind.condition); c != nil && c.Status == kind.status {
+			waits = append(waits, fleet.Wait{Reason: c.Reason, Message: c.Message})
+		}
+	}
+	return waits
 }
 
 // reportsByOrdinal finds the report about each object: the one at its ordinal, if it names the object.

@@ -38,6 +38,8 @@ type Options struct {
 	Ignore []musterv1alpha1.IgnoreRule
 	// Drift says what the agent does about drift; "" is Correct.
 	Drift musterv1alpha1.DriftPolicy
+	// OnImmutable says what the agent does when a field cannot be changed; "" is Fail.
+	OnImmutable musterv1alpha1.ImmutablePolicy
 }
 
 // Set is the works of one owner on one cluster. They are final: nothing is added to them later. Clusters share their specs:
@@ -105,6 +107,9 @@ func planned(in Input, content *prepared, number int, manifests []fleet.Manifest
 		musterv1alpha1.ContentDigestAnnotation: s.digest,
 		musterv1alpha1.ObjectsAnnotation:       s.objects,
 		musterv1alpha1.DriftAnnotation:         string(cmp.Or(in.Options.Drift, musterv1alpha1.DriftCorrect)),
+	}
+	if in.Options.OnImmutable == musterv1alpha1.ImmutableRecreate {
+		w.Annotations[musterv1alpha1.OnImmutableAnnotation] = string(in.Options.OnImmutable)
 	}
 	return w
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -58,6 +59,8 @@ type Agent struct {
 	MaxRawFeedback int
 	// MaxFeedbackWatch is how many resources are watched for rules with feedbackScrapeType Watch: 50. Beyond it, objects are polled.
 	MaxFeedbackWatch int
+	// Namespace of the agent on its cluster, where a ConfigMap may hold works. Empty: none does.
+	Namespace string
 	// Serving is called when the agent has read its works and begins to apply them. It may be nil.
 	Serving func()
 
@@ -87,6 +90,7 @@ type engine struct {
 	watches *watches
 	claims  *claims
 	waves   *waveBoard
+	holds   *holds
 	slots   chan struct{}
 
 	mu     sync.Mutex
@@ -126,7 +130,7 @@ func (a *Agent) engine() (*engine, error) {
 	if a.Hub == nil || a.Spoke == nil || a.ClusterName == "" || a.HubHash == "" {
 		return nil, errors.New("hub, spoke, cluster name and hub hash are needed")
 	}
-	e := &engine{Agent: *a, memory: map[string]*memory{}, waits: map[request]int{}, claims: newClaims(), waves: newWaveBoard()}
+	e := &engine{Agent: *a, memory: map[string]*memory{}, waits: map[request]int{}, claims: newClaims(), waves: newWaveBoard(), holds: &holds{}}
 	e.setDefaults()
 	e.slots = make(chan struct{}, e.Writers)
 	e.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
@@ -175,7 +179,9 @@ func (e *engine) connectHub(scheme *runtime.Scheme) (err error) {
 func workMapper() meta.RESTMapper {
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(workv1.GroupVersion.WithKind("ManifestWork"), meta.RESTScopeNamespace)
+	mapper.Add(workv1.GroupVersion.WithKind("ManifestWorkList"), meta.RESTScopeNamespace) // asked for by the cache
 	mapper.Add(workv1.GroupVersion.WithKind(recordKind), meta.RESTScopeRoot)
+	mapper.Add(corev1.SchemeGroupVersion.WithKind("ConfigMap"), meta.RESTScopeNamespace)
 	return mapper
 }
 
@@ -187,7 +193,7 @@ func (e *engine) connectSpoke(scheme *runtime.Scheme) error {
 	}
 	var errs [6]error
 	e.records, errs[0] = cache.New(config, cache.Options{Scheme: scheme, Mapper: workMapper(), HTTPClient: web,
-		DefaultTransform: cache.TransformStripManagedFields()})
+		ByObject: e.heldCache(), DefaultTransform: cache.TransformStripManagedFields()})
 	e.mapper, errs[1] = apiutil.NewDynamicRESTMapper(config, web)
 	e.spoke, errs[2] = client.New(config, client.Options{Scheme: scheme, Mapper: e.mapper, HTTPClient: web})
 	e.objects, errs[3] = dynamic.NewForConfigAndClient(config, web)
@@ -232,8 +238,14 @@ func (e *engine) subscribe(ctx context.Context) error {
 		return fmt.Errorf("watch works: %w", err)
 	}
 	r, err := records.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { e.recordSeen(o, false) },
-		UpdateFunc: func(_, o any) { e.recordSeen(o, false) },
+		AddFunc: func(o any) { e.recordSeen(o, false) },
+		UpdateFunc: func(old, o any) {
+			e.recordSeen(o, false)
+			a, b := old.(*workv1.AppliedManifestWork), o.(*workv1.AppliedManifestWork)
+			if a.Annotations[holdAnnotation] != b.Annotations[holdAnnotation] {
+				e.queue.Add(request{name: b.Spec.ManifestWorkName})
+			}
+		},
 		DeleteFunc: func(o any) { e.recordSeen(o, true) },
 	})
 	if err != nil {
@@ -242,7 +254,7 @@ func (e *engine) subscribe(ctx context.Context) error {
 	if !toolscache.WaitForCacheSync(ctx.Done(), w.HasSynced, r.HasSynced) {
 		return ctx.Err()
 	}
-	return nil
+	return e.watchHolds(ctx)
 }
 
 func (e *engine) workSeen(before, after any) {

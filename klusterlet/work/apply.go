@@ -112,6 +112,9 @@ func (p *pass) stepsOf(needs []need) []step {
 
 func (p *pass) applyOne(ctx context.Context, t target, s *seen, n need) {
 	live, err := p.write(ctx, t, s, n)
+	if err != nil {
+		live, err = p.mend(ctx, t, s, n, err)
+	}
 	err = spoken(t, err)
 	switch {
 	case ctx.Err() != nil:

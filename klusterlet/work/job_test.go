@@ -17,13 +17,17 @@ import (
 // finish ends a Job as Kubernetes does.
 func (s *site) finish(job map[string]any) {
 	s.Helper()
-	now := metav1.Now().UTC().Format("2006-01-02T15:04:05Z")
 	s.eventually("finish the Job", func() error {
+		now := metav1.Now().UTC().Format("2006-01-02T15:04:05Z")
 		live := s.live(job)
 		if live == nil {
 			return fmt.Errorf("it is not there")
 		}
-		live.Object["status"] = map[string]any{"startTime": now, "completionTime": now, "succeeded": int64(1), "conditions": []any{
+		start, found, _ := unstructured.NestedString(live.Object, "status", "startTime") // which the Job's controller may have written
+		if !found {
+			start = now
+		}
+		live.Object["status"] = map[string]any{"startTime": start, "completionTime": now, "succeeded": int64(1), "conditions": []any{
 			map[string]any{"type": "SuccessCriteriaMet", "status": "True", "lastTransitionTime": now},
 			map[string]any{"type": "Complete", "status": "True", "lastTransitionTime": now}}}
 		return s.spoke.Status().Update(context.Background(), live)

@@ -514,6 +514,9 @@ func (e *engine) reconcileRecord(ctx context.Context, name string) (time.Duratio
 	if record.DeletionTimestamp.IsZero() {
 		return e.evict(ctx, record)
 	}
+	if h := e.heldRecord(ctx, record); h != nil {
+		return h.left(time.Now()), nil
+	}
 	left := e.prune(ctx, record, record.Status.AppliedResources)
 	if err := errors.Join(e.keepEntries(ctx, record, left.rest), e.reportLeft(ctx, record, m, left)); err != nil {
 		return 0, err
@@ -533,6 +536,13 @@ func (e *engine) reconcileRecord(ctx context.Context, name string) (time.Duratio
 		return 0, fmt.Errorf("remove the finalizer from the AppliedManifestWork: %w", err)
 	}
 	return 0, nil
+}
+
+// heldRecord gives the hold of a record that is being deleted.
+func (e *engine) heldRecord(ctx context.Context, record *workv1.AppliedManifestWork) *hold {
+	work := &workv1.ManifestWork{}
+	_ = e.works.Get(ctx, client.ObjectKey{Namespace: e.ClusterName, Name: record.Spec.ManifestWorkName}, work) // a work that is gone has no application
+	return e.heldBy(work, record, time.Now())
 }
 
 // keepEntries writes down which objects of a record are still there: those that are gone leave its status as they go.

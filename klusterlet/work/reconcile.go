@@ -46,10 +46,17 @@ func (e *engine) reconcileWork(ctx context.Context, name string) (time.Duration,
 		return 0, fmt.Errorf("read the work: %w", err)
 	}
 	m.startOver(work.UID)
+	held, err := e.heldNow(ctx, work)
+	if err != nil {
+		return 0, err
+	}
+	if held != nil && (held.record == nil || !work.DeletionTimestamp.IsZero()) { // nothing to look at, or the end to wait for
+		return e.reportHeld(ctx, work, m, &held.hold)
+	}
 	if !work.DeletionTimestamp.IsZero() {
 		return 0, e.finish(ctx, work, m)
 	}
-	if err := e.holdWork(ctx, work); err != nil {
+	if err := e.addFinalizer(ctx, work); err != nil {
 		return 0, err
 	}
 	record, err := e.ensureRecord(ctx, work, m)
@@ -57,11 +64,37 @@ func (e *engine) reconcileWork(ctx context.Context, name string) (time.Duration,
 		return 0, err
 	}
 	p := newPass(e, work, record, m)
+	if held != nil {
+		p.held = &held.hold
+	}
 	return p.sync(ctx)
 }
 
-// holdWork puts the finalizer on a work.
-func (e *engine) holdWork(ctx context.Context, work *workv1.ManifestWork) error {
+// heldRecord is a hold with the record that it was found for, nil when there is none yet.
+type heldRecord struct {
+	hold
+	record *workv1.AppliedManifestWork
+}
+
+// heldNow gives the hold of a work. The record is read from the cache: whoever writes a hold does not write it in the same moment.
+func (e *engine) heldNow(ctx context.Context, work *workv1.ManifestWork) (*heldRecord, error) {
+	record := &workv1.AppliedManifestWork{}
+	err := e.records.Get(ctx, client.ObjectKey{Name: e.recordName(work.Name)}, record)
+	if apierrors.IsNotFound(err) {
+		record, err = nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read AppliedManifestWork %s: %w", e.recordName(work.Name), err)
+	}
+	h := e.heldBy(work, record, time.Now())
+	if h == nil {
+		return nil, nil
+	}
+	return &heldRecord{*h, record}, nil
+}
+
+// addFinalizer puts the finalizer on a work.
+func (e *engine) addFinalizer(ctx context.Context, work *workv1.ManifestWork) error {
 	before := work.DeepCopy()
 	if !controllerutil.AddFinalizer(work, workv1.ManifestWorkFinalizer) {
 		return nil
@@ -84,6 +117,7 @@ type pass struct {
 	resync  bool   // everything is compared again
 	poll    bool   // objects without a watch are read again
 	left    pruned // objects that left the work and are not gone
+	held    *hold  // nothing is written
 	waved   bool   // manifests of the work name waves
 	blocked *blocker
 }
@@ -118,6 +152,10 @@ func (p *pass) sync(ctx context.Context) (time.Duration, error) {
 	p.watches.want(p.work.Name, p.targets)
 	p.markChanged()
 	needs := p.observe(ctx)
+	if p.held != nil {
+		again, err := p.publish(ctx)
+		return min(p.next(again), p.held.left(p.now)), err
+	}
 	if slices.Contains(needs, correct) {
 		if _, err := p.publish(ctx); err != nil { // the correction does not wait for a hub that is away
 			logr.FromContextOrDiscard(ctx).Error(err, "Report drift before correcting it")

@@ -28,6 +28,7 @@ func (p *pass) publish(ctx context.Context) (time.Duration, error) {
 	status := statusOf(p.work.Generation, p.targets, p.memory.objects, p.drifted, old)
 	p.setWaves(&status)
 	p.setLeft(&status)
+	setHeld(&status, p.held, p.work.Generation)
 	if equality.Semantic.DeepEqual(*old, status) {
 		return 0, nil
 	}
@@ -138,7 +139,7 @@ func statusOf(generation int64, targets []target, objects map[objectKey]*seen, d
 	}
 	keepTypes(&status.Conditions, func(kind string) bool {
 		return kind == workv1.WorkApplied || kind == workv1.WorkAvailable || kind == workv1.WorkDeleting || kind == musterv1alpha1.ConditionWaves ||
-			kind == musterv1alpha1.ConditionPruned || ruled(status.ResourceStatus.Manifests, kind)
+			kind == musterv1alpha1.ConditionPruned || kind == musterv1alpha1.ConditionHeld || ruled(status.ResourceStatus.Manifests, kind)
 	})
 	return status
 }

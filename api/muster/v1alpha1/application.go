@@ -158,6 +158,13 @@ type Sync struct {
 	// +kubebuilder:default=Correct
 	// +kubebuilder:validation:Enum=Correct;Report;Ignore
 	Drift DriftPolicy `json:"drift,omitempty"`
+	// OnImmutable is what to do when a field cannot be changed on an object that exists, such as the selector of a Deployment: Fail
+	// says which and leaves the object, Recreate deletes the object and makes it anew. Namespaces, persistent volumes and their claims,
+	// and custom resource definitions are never recreated.
+	// +optional
+	// +kubebuilder:default=Fail
+	// +kubebuilder:validation:Enum=Fail;Recreate
+	OnImmutable ImmutablePolicy `json:"onImmutable,omitempty"`
 	// WhenUnreachable is what to do when a placement drops a cluster because it is unreachable: Keep leaves the works until it
 	// is back, which the cluster's row says with the reason Kept, Reschedule takes them away like any other loss.
 	// +optional
@@ -168,6 +175,15 @@ type Sync struct {
 	// +optional
 	Ignore []IgnoreRule `json:"ignore,omitempty"`
 }
+
+// ImmutablePolicy is what to do when a field cannot be changed on an object that exists.
+type ImmutablePolicy string
+
+// What to do about fields that cannot be changed.
+const (
+	ImmutableFail     ImmutablePolicy = "Fail"
+	ImmutableRecreate ImmutablePolicy = "Recreate"
+)
 
 // DriftPolicy is what to do about drift.
 type DriftPolicy string

@@ -76,6 +76,9 @@ const (
 	// APISetClaim is the name of the cluster claim whose value is the digest of the APISet that the cluster serves.
 	APISetClaim = "apis.muster.dev"
 
+	// OnImmutableAnnotation on a work says what the agent does when a field cannot be changed on a live object: Fail, also when
+	// left out, or Recreate. On a manifest it goes before that of the work.
+	OnImmutableAnnotation = "muster.dev/on-immutable"
 	// WaveAnnotation on a manifest is the wave that it is applied in, a whole number, 0 when left out. The agent applies a wave when
 	// every object of the lower ones is ready, over all works of one application. On uninstall, higher waves go first.
 	WaveAnnotation = "muster.dev/wave"
@@ -88,6 +91,9 @@ const (
 	// applied and ready, False names the object that the next wave waits for.
 	ConditionWaves = "WavesReady"
 
+	// ConditionHeld is the condition type that our agent adds to a work that somebody holds on the cluster: while it is True, nothing of
+	// the work is applied or deleted, and the message says until when.
+	ConditionHeld = "Held"
 	// ConditionPruned is the condition type that our agent adds to a work while objects that left it are not gone: it is False, and
 	// names them with what keeps them.
 	ConditionPruned = "Pruned"
