@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
 )
 
 // Tree is a read-only file tree whose files and folders have hashes. It must be safe for concurrent use.
@@ -42,8 +43,23 @@ func TreeOf(files fs.FS) Tree { return plainTree{files} }
 
 type plainTree struct{ fs.FS }
 
-func (t plainTree) ReadDir(name string) ([]fs.DirEntry, error) { return fs.ReadDir(t.FS, name) }
-func (t plainTree) ReadFile(name string) ([]byte, error)       { return fs.ReadFile(t.FS, name) }
+func (t plainTree) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(t.FS, name)
+	return entries, plainLink(name, err)
+}
+
+func (t plainTree) ReadFile(name string) ([]byte, error) {
+	data, err := fs.ReadFile(t.FS, name)
+	return data, plainLink(name, err)
+}
+
+// plainLink says of a link that leads out of the folder what it is. os.Root has no error for it that could be compared.
+func plainLink(name string, err error) error {
+	if err == nil || !strings.HasSuffix(err.Error(), "path escapes from parent") {
+		return err
+	}
+	return Reject(ContentRefused, fmt.Errorf("%s is a link, or below one, that leads out of the repository, as every absolute one does: make it relative, to a file inside", name))
+}
 
 func (t plainTree) Hash(name string) (string, error) { return t.hash(name, 0) }
 

@@ -11,6 +11,8 @@ import (
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+
+	"github.com/muster-io/muster/internal/fleet"
 )
 
 func numbered(n int) []clusterv1.ManagedCluster {
@@ -229,4 +231,18 @@ func values(m map[string][]string) [][]string {
 		list = append(list, v)
 	}
 	return list
+}
+
+// TestOutranked: fleet knows which steps drop a cluster that could have been chosen.
+func TestOutranked(t *testing.T) {
+	for step, want := range map[string]bool{
+		StepSets: false, StepPredicates: false, StepTaints: false, StepScores: true, StepSpread: true,
+	} {
+		if got := (fleet.Decision{Step: step}).Outranked(); got != want {
+			t.Errorf("%s: outranked %v", step, got)
+		}
+	}
+	if (fleet.Decision{Step: StepScores, Chosen: true}).Outranked() {
+		t.Error("a chosen cluster is not outranked")
+	}
 }

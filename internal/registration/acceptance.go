@@ -8,8 +8,8 @@ import (
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 )
 
-// Accepted says whether the hub accepts a cluster, nil when nobody ever did: OCM tells of a denial only where there was
-// an acceptance. Err is what kept the hub from giving the cluster its place.
+// Accepted is the condition HubAccepted, nil when nobody has ever accepted the cluster: OCM reports a denial only after an
+// acceptance. Err is why the hub could not create what belongs to the cluster.
 func Accepted(cluster *clusterv1.ManagedCluster, err error) *metav1.Condition {
 	condition := &metav1.Condition{Type: clusterv1.ManagedClusterConditionHubAccepted, Status: metav1.ConditionFalse}
 	switch {
@@ -33,7 +33,7 @@ type Remaining struct {
 	Count    int
 }
 
-// Deleting says how far the clean-up of a deleted cluster came.
+// Deleting is the condition about the clean-up of a deleted cluster.
 func Deleting(cluster *clusterv1.ManagedCluster, remaining []Remaining, err error) metav1.Condition {
 	condition := metav1.Condition{Type: clusterv1.ManagedClusterConditionDeleting, Status: metav1.ConditionFalse}
 	switch {

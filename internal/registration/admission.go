@@ -16,7 +16,7 @@ import (
 // SystemNamespace is where Muster itself lives on a hub, with the service accounts that agents join with.
 const SystemNamespace = "muster-system"
 
-// Why a person's word alone does not let an agent in. The message of each error names the next step.
+// Why accepting a cluster does not let an agent in. The message of each error names the next step.
 var (
 	ErrLeaving          = errors.New("the cluster is being detached")
 	ErrReservedName     = errors.New("no cluster may have the name")
@@ -26,8 +26,8 @@ var (
 	ErrInvalidRequest   = errors.New("what waits is nothing that an agent asks for")
 )
 
-// Admit chooses the requests that a person lets in who accepts a cluster, out of all that lie on the hub under its name,
-// the newest last. Users and agent, where given, say whose requests count.
+// Admit chooses which requests are approved when a person accepts a cluster, from all requests under its name, the newest last. Users
+// and agent, where given, restrict whose requests count.
 //
 //	the cluster is being deleted                   ErrLeaving
 //	its name is that of a namespace of the hub     ErrReservedName
@@ -44,8 +44,8 @@ func Admit(cluster *clusterv1.ManagedCluster, all []certificatesv1.CertificateSi
 	if reserved := fleet.ReservedName(cluster.Name); reserved != "" {
 		return nil, fmt.Errorf("%w: %s: %s; let its agent join under another name", ErrReservedName, cluster.Name, reserved)
 	}
-	found := sortOut(cluster, all, users, agent)
-	who := asking(found.waiting)
+	found := classify(cluster, all, users, agent)
+	who := requesters(found.waiting)
 	switch {
 	case len(who) > 1:
 		return nil, fmt.Errorf("%w: %s; say whose counts with --agent or --requesters", ErrSeveralAgents, strings.Join(who, ", "))
@@ -62,16 +62,16 @@ func Admit(cluster *clusterv1.ManagedCluster, all []certificatesv1.CertificateSi
 	return nil, nil
 }
 
-// sorted are the requests under one name by what they are to who accepts.
-type sorted struct {
+// classified are the requests under one name, for the person who accepts.
+type classified struct {
 	waiting   []Request // of those who may ask, the newest last
 	strangers []string  // users of others that wait
-	invalid   []string  // requests that wait and that no agent makes, in words
+	invalid   []string  // requests that wait and that no agent makes, described
 	denied    string    // the newest of those who may ask, when it was refused
 }
 
-func sortOut(cluster *clusterv1.ManagedCluster, all []certificatesv1.CertificateSigningRequest, users []string, agent string) sorted {
-	var s sorted
+func classify(cluster *clusterv1.ManagedCluster, all []certificatesv1.CertificateSigningRequest, users []string, agent string) classified {
+	var s classified
 	joined := cluster.Annotations[JoinedAgentAnnotation]
 	for _, csr := range oldestFirst(all) {
 		r, err := ParseRequest(&csr)
@@ -100,8 +100,8 @@ func oldestFirst(all []certificatesv1.CertificateSigningRequest) []certificatesv
 	})
 }
 
-// asking are those who ask, in words. One agent's name in the mouth of two users is two.
-func asking(requests []Request) []string {
+// requesters names who asks. One agent name that two users give counts as two.
+func requesters(requests []Request) []string {
 	var who []string
 	for _, r := range requests {
 		who = append(who, fmt.Sprintf("agent %s as %s", r.Agent, r.User))

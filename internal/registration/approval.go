@@ -42,14 +42,14 @@ const (
 	ReasonRenewal         = "RenewalBySubject" // approved: the agent asks for itself
 )
 
-// Verdict is what becomes of one request. What is not approved stays pending and waits for a person.
+// Verdict is the answer to one request. A request that is not approved stays pending and waits for a person.
 type Verdict struct {
 	Request Request
 	Approve bool
 	Reason  string
 	// Message for people, with the next step.
 	Message string
-	// Record tells to remember the agent and its key on the ManagedCluster before approving.
+	// Record is true when the agent and its key are to be noted on the ManagedCluster before the approval.
 	Record bool
 }
 
@@ -122,7 +122,7 @@ func wait(r Request, reason, format string, args ...any) Verdict {
 	return Verdict{Request: r, Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
 
-// Record writes down which agent joined. It says whether the object changed.
+// Record notes which agent joined. It returns whether the object changed.
 func Record(cluster *clusterv1.ManagedCluster, r Request) bool {
 	if cluster.Annotations[JoinedAgentAnnotation] == r.Agent && cluster.Annotations[JoinedKeyAnnotation] == r.Key {
 		return false
@@ -135,7 +135,7 @@ func Record(cluster *clusterv1.ManagedCluster, r Request) bool {
 	return true
 }
 
-// JoinCondition tells of the requests that wait, nil when none does.
+// JoinCondition is the condition about the requests that wait, nil when none does.
 func JoinCondition(verdicts []Verdict) *metav1.Condition {
 	var messages []string
 	reason := ""

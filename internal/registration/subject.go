@@ -17,7 +17,7 @@ func Organizations(cluster string) []string {
 	return []string{Group(cluster), clusterv1.ManagedClustersGroup}
 }
 
-// ParseUserName takes the user of an agent apart. It is false for any other user, those of addons included.
+// ParseUserName splits the user name of an agent. It is false for any other user, those of addons included.
 func ParseUserName(user string) (cluster, agent string, ok bool) {
 	rest, ok := strings.CutPrefix(user, clusterv1.SubjectPrefix)
 	if !ok {

@@ -2,6 +2,7 @@ package render
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -75,6 +76,87 @@ func BenchmarkHelmProcess(b *testing.B) {
 		b.Errorf("a render is %.1f times as fast as a process, less than %d", gain, leastGain)
 	}
 }
+
+// BenchmarkMusterProcess renders charts of examples/ as processes: muster render in a fleet that has nothing else, in turn with helm
+// template.
+func BenchmarkMusterProcess(b *testing.B) {
+	helm, err := exec.LookPath("helm")
+	if err != nil {
+		b.Fatal("there is no helm to compare with: make bench builds it")
+	}
+	muster, err := filepath.Abs("../../bin/muster")
+	if _, missing := os.Stat(muster); err != nil || missing != nil {
+		b.Fatal("there is no bin/muster: make bench builds it")
+	}
+	for _, chart := range []string{"storefront", "orders", "ledger"} {
+		b.Run(chart, func(b *testing.B) {
+			fleetOf := b.TempDir()
+			if err := os.CopyFS(filepath.Join(fleetOf, "charts", chart), os.DirFS(filepath.Join(benchRepository, "charts", chart))); err != nil {
+				b.Fatal(err)
+			}
+			for name, file := range files(soloFleet) {
+				full := filepath.Join(fleetOf, name)
+				if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o755), os.WriteFile(full, bytes.ReplaceAll(file.Data, []byte("CHART"), []byte(chart)), 0o600)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			run := func(program string, args ...string) time.Duration {
+				command := exec.CommandContext(b.Context(), program, args...)
+				command.Dir = fleetOf
+				began := time.Now()
+				if out, err := command.CombinedOutput(); err != nil {
+					b.Fatalf("%s: %v\n%s", program, err, out)
+				}
+				return time.Since(began)
+			}
+			var ours, theirs []time.Duration
+			for b.Loop() {
+				for range benchTurns {
+					ours = append(ours, run(muster, "render", "--application", "team/web", "--cluster", "edge"))
+					theirs = append(theirs, run(helm, "template", "web", "charts/"+chart, "--namespace", "team", "--set", "domain=example.com"))
+				}
+			}
+			slices.Sort(ours)
+			slices.Sort(theirs)
+			our, their := ours[len(ours)/2], theirs[len(theirs)/2]
+			b.ReportMetric(float64(our)/float64(their), "x-helm")
+			b.Logf("muster render as a process: %v; ratio %.2f to the floor: a process of helm template, %v", our, float64(our)/float64(their), their)
+		})
+	}
+}
+
+const soloFleet = `
+-- muster.yaml --
+apiVersion: muster.dev/v1alpha1
+kind: FleetConfiguration
+-- clustersets/edge.yaml --
+apiVersion: cluster.open-cluster-management.io/v1beta2
+kind: ManagedClusterSet
+metadata: {name: edge}
+-- tenants/team.yaml --
+apiVersion: cluster.open-cluster-management.io/v1beta2
+kind: ManagedClusterSetBinding
+metadata: {name: edge, namespace: team}
+spec: {clusterSet: edge}
+-- placements/all.yaml --
+apiVersion: cluster.open-cluster-management.io/v1beta1
+kind: Placement
+metadata: {name: all, namespace: team}
+spec: {}
+-- clusters/edge.yaml --
+apiVersion: cluster.open-cluster-management.io/v1
+kind: ManagedCluster
+metadata: {name: edge, labels: {cluster.open-cluster-management.io/clusterset: edge}}
+spec: {hubAcceptsClient: true}
+-- applications/web.yaml --
+apiVersion: muster.dev/v1alpha1
+kind: Application
+metadata: {name: web, namespace: team}
+spec:
+  placementRef: {name: all}
+  source: {path: charts/CHART}
+  helm: {values: {domain: example.com}}
+`
 
 // sameObjects fails unless helm's output has the objects that were rendered here.
 func sameObjects(b *testing.B, ours []string, theirs []byte) {

@@ -9,8 +9,6 @@
 // Random and time functions of templates are a fault when the output depends on them. Results are memoised by what was read,
 // so that a thousand clusters share the few renders that differ.
 //
-// Charts are programs of those who may push. Their templates, schemas and expressions run on a meter that ends them with a fault
-// when they pass a bound: none takes more than seconds and some hundred MiB, and none takes the process along. Kustomize has no
-// meter. What an overlay makes it read and parse is bounded before; what it then copies, by replacements, vars and patches that
-// have many targets, is not.
+// Charts and overlays are programs of those who may push, and nothing here bounds what they take. A Renderer gives them to an
+// Engine as Jobs: Local runs them in this process, and package renderworker in processes that it ends when they take too much.
 package render

@@ -99,35 +99,37 @@ type complaint struct {
 
 // complaints are all that is passed on of what Kustomize says. It quotes what it reads, values of Secrets among it, and not
 // always in quotation marks: what is not known to be harmless is not shown.
-var complaints = []complaint{
-	{regexp.MustCompile(`json: unknown field "([A-Za-z]{1,40})"`), "the kustomization has no field $1"},
-	{regexp.MustCompile(`cannot unmarshal \w+ into Go struct field \w+\.([A-Za-z.]{1,80}) of type`), "field $1 of the kustomization has another type"},
-	{regexp.MustCompile(`invalid literal source`), "a literal of a generator is not key=value"},
-	{regexp.MustCompile(`invalid utf8 bytes`), "an env file of a generator is not UTF-8"},
-	{regexp.MustCompile(`(?s)loading KV pairs: .*file does not exist`), "a file of a generator is not there"},
-	{regexp.MustCompile(`file sources?: `), "a file of a generator is neither name nor key=name, or is a folder"},
-	{regexp.MustCompile(`illegally repeats the key`), "a generator repeats a key"},
-	{regexp.MustCompile(`cycle (?:detected|not allowed)|cycle: candidate root`), "the overlays lead back to themselves"},
-	{regexp.MustCompile(`may not add resource with an already registered id: ([\w./~:\[\]-]{1,200})`), "two resources are $1"},
-	{regexp.MustCompile(`no (?:matches for Id|resource matches strategic merge patch) "?([\w./~:\[\]-]{1,200})`), "a patch is for $1, and no resource is that"},
-	{regexp.MustCompile(`unable to find patch target|failed to find unique target for patch`), "a patch has no target, or several"},
-	{regexp.MustCompile(`options\.index \d+ is out of bounds`), "options.index of a replacement is out of bounds"},
-	{regexp.MustCompile(`nothing selected by`), "a replacement selects nothing"},
-	{regexp.MustCompile(`fieldPath .*(?:is missing|not found)|unable to find field`), "a replacement names a field that is not there"},
-	{regexp.MustCompile(`wrong [Nn]ode [Kk]ind`), "a patch or a replacement expects a field of another type"},
-	{regexp.MustCompile(`missing metadata\.name`), "a resource has no metadata.name"},
-	{regexp.MustCompile(`missing (?:kind|Kind)|kind must be specified`), "a resource has no kind"},
-	{regexp.MustCompile(`missing Resource metadata`), "a resource has neither kind nor metadata"},
-	{regexp.MustCompile(`does not apply|doc is missing`), "a JSON patch does not apply: a path of it is not there"},
-	{regexp.MustCompile(`var '.*cannot be mapped`), "a var refers to no resource"},
-	{regexp.MustCompile(`external plugins disabled`), "it wants a plug-in, and external plugins disabled is how overlays are built here"},
-	{regexp.MustCompile(`^kustomization\S* is empty`), "the kustomization is empty"},
-	{regexp.MustCompile(`(?:^|: )yaml: line (\d+)`), "a file is not valid YAML (line $1)"},
-	{regexp.MustCompile(`(?:^|: )yaml: |MalformedYAMLError`), "a file is not valid YAML"},
-	{regexp.MustCompile(`open ([\w./@+-]{1,200}): file does not exist`), "$1 is not there"},
-	{regexp.MustCompile(`no such file or directory|doesn't exist|file does not exist|must build at directory`), "a file or folder that it names is not there"},
-	{regexp.MustCompile(`(?:trouble configuring builtin|unable to load builtin) (\w{1,40})`), "what it says for $1 is wrong"},
-}
+var complaints = sync.OnceValue(func() []complaint {
+	return []complaint{
+		{regexp.MustCompile(`json: unknown field "([A-Za-z]{1,40})"`), "the kustomization has no field $1"},
+		{regexp.MustCompile(`cannot unmarshal \w+ into Go struct field \w+\.([A-Za-z.]{1,80}) of type`), "field $1 of the kustomization has another type"},
+		{regexp.MustCompile(`invalid literal source`), "a literal of a generator is not key=value"},
+		{regexp.MustCompile(`invalid utf8 bytes`), "an env file of a generator is not UTF-8"},
+		{regexp.MustCompile(`(?s)loading KV pairs: .*file does not exist`), "a file of a generator is not there"},
+		{regexp.MustCompile(`file sources?: `), "a file of a generator is neither name nor key=name, or is a folder"},
+		{regexp.MustCompile(`illegally repeats the key`), "a generator repeats a key"},
+		{regexp.MustCompile(`cycle (?:detected|not allowed)|cycle: candidate root`), "the overlays lead back to themselves"},
+		{regexp.MustCompile(`may not add resource with an already registered id: ([\w./~:\[\]-]{1,200})`), "two resources are $1"},
+		{regexp.MustCompile(`no (?:matches for Id|resource matches strategic merge patch) "?([\w./~:\[\]-]{1,200})`), "a patch is for $1, and no resource is that"},
+		{regexp.MustCompile(`unable to find patch target|failed to find unique target for patch`), "a patch has no target, or several"},
+		{regexp.MustCompile(`options\.index \d+ is out of bounds`), "options.index of a replacement is out of bounds"},
+		{regexp.MustCompile(`nothing selected by`), "a replacement selects nothing"},
+		{regexp.MustCompile(`fieldPath .*(?:is missing|not found)|unable to find field`), "a replacement names a field that is not there"},
+		{regexp.MustCompile(`wrong [Nn]ode [Kk]ind`), "a patch or a replacement expects a field of another type"},
+		{regexp.MustCompile(`missing metadata\.name`), "a resource has no metadata.name"},
+		{regexp.MustCompile(`missing (?:kind|Kind)|kind must be specified`), "a resource has no kind"},
+		{regexp.MustCompile(`missing Resource metadata`), "a resource has neither kind nor metadata"},
+		{regexp.MustCompile(`does not apply|doc is missing`), "a JSON patch does not apply: a path of it is not there"},
+		{regexp.MustCompile(`var '.*cannot be mapped`), "a var refers to no resource"},
+		{regexp.MustCompile(`external plugins disabled`), "it wants a plug-in, and external plugins disabled is how overlays are built here"},
+		{regexp.MustCompile(`^kustomization\S* is empty`), "the kustomization is empty"},
+		{regexp.MustCompile(`(?:^|: )yaml: line (\d+)`), "a file is not valid YAML (line $1)"},
+		{regexp.MustCompile(`(?:^|: )yaml: |MalformedYAMLError`), "a file is not valid YAML"},
+		{regexp.MustCompile(`open ([\w./@+-]{1,200}): file does not exist`), "$1 is not there"},
+		{regexp.MustCompile(`no such file or directory|doesn't exist|file does not exist|must build at directory`), "a file or folder that it names is not there"},
+		{regexp.MustCompile(`(?:trouble configuring builtin|unable to load builtin) (\w{1,40})`), "what it says for $1 is wrong"},
+	}
+})
 
 // fault says what Kustomize refuses, and names the file that its error speaks of.
 func (t *treeFiles) fault(dir string, err error) error {
@@ -148,7 +150,7 @@ func (t *treeFiles) fault(dir string, err error) error {
 		}
 	}
 	says := "Kustomize refuses it"
-	for _, c := range complaints {
+	for _, c := range complaints() {
 		if at := c.found.FindStringSubmatchIndex(text); at != nil {
 			says = string(c.found.ExpandString(nil, c.says, text, at))
 			break

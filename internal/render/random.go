@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"text/template"
 	"time"
 	_ "time/tzdata" // so that a zone is the same on a machine that has no list of them
@@ -197,7 +198,10 @@ func (d *draws) times() template.FuncMap {
 	}
 }
 
-var roundDuration = sprig.TxtFuncMap()["durationRound"].(func(any) string)
+// roundDuration is sprig's.
+func roundDuration(duration any) string { return sprigDurationRound()(duration) }
+
+var sprigDurationRound = sync.OnceValue(func() func(any) string { return sprig.TxtFuncMap()["durationRound"].(func(any) string) })
 
 // date writes a date. What is no date means now, as in sprig; the zone of the machine is UTC.
 func (d *draws) date(function, layout string, date any, zone string) (string, error) {

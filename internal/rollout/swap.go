@@ -33,10 +33,7 @@ func (d *decider) swapped() *swap {
 	for i := range d.in.Live {
 		live[d.in.Live[i].Cluster] = append(live[d.in.Live[i].Cluster], &d.in.Live[i])
 	}
-	pending := map[string]bool{} // clusters whose works are about to change
-	for i := range d.changes {
-		pending[d.changes[i].Cluster] = pending[d.changes[i].Cluster] || d.changes[i].Action != work.Keep
-	}
+	pending := d.pending()
 	serving := map[string]bool{} // replaced clusters on which the owner is healthy
 	for name, decision := range d.in.Decisions {
 		healthy := !d.in.Faulty[name] && !d.in.Unreachable[name] && d.isHealthy(live[name])
@@ -60,6 +57,12 @@ func (d *decider) swapped() *swap {
 	if s.chosen < d.in.Settled {
 		return s // nothing was chosen in the place of those that did not answer
 	}
+	s.allow(serving)
+	return s
+}
+
+// allow chooses which of the replaced clusters may be removed; serving are those of them on which the owner is healthy.
+func (s *swap) allow(serving map[string]bool) {
 	spare := s.healthy + len(serving) - s.chosen
 	for _, name := range s.replaced {
 		switch {
@@ -70,7 +73,15 @@ func (d *decider) swapped() *swap {
 			spare--
 		}
 	}
-	return s
+}
+
+// pending are the clusters whose works are about to change.
+func (d *decider) pending() map[string]bool {
+	pending := map[string]bool{}
+	for i := range d.changes {
+		pending[d.changes[i].Cluster] = pending[d.changes[i].Cluster] || d.changes[i].Action != work.Keep
+	}
+	return pending
 }
 
 // leaves is true when the plan has no works for a cluster that has some.

@@ -32,7 +32,12 @@ func (s *Store) unavailable(addr address, c Credentials, err error) error {
 	}
 	var strange *packp.ErrUnexpectedData
 	if errors.As(err, &strange) && bytes.Contains(strange.Data, []byte("object-format=sha256")) {
-		return fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s names its objects by SHA-256, which is not supported: serve it with SHA-1 names", addr.shown))
+		err = errSHA256
+	}
+	for _, plain := range []error{errSHA256, errBorrows} {
+		if errors.Is(err, plain) {
+			return fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s %w", addr.shown, plain))
+		}
 	}
 	message := shorten(c.redact(err.Error()))
 	return fleet.Fail(fleet.SourceUnavailable, errors.New(advice(addr, c, err, message)))

@@ -10,9 +10,12 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
+	gitcache "github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/storer"
+	"github.com/go-git/go-git/v5/storage/filesystem"
 
 	"github.com/muster-io/muster/internal/fleet"
 )
@@ -32,9 +35,23 @@ func OpenLocal(dir string) (*Local, error) {
 		repo, err = git.PlainOpen(dir) // a bare one
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the repository of %s: %w", dir, err)
+		return nil, fmt.Errorf("open the repository of %s: %w", dir, plainOpening(err))
+	}
+	if disk, ok := repo.Storer.(*filesystem.Storage); ok { // a clone that was made with --shared borrows objects from another folder
+		repo.Storer = filesystem.NewStorageWithOptions(disk.Filesystem(), gitcache.NewObjectLRUDefault(), filesystem.Options{AlternatesFS: osfs.New("/")})
 	}
 	return &Local{repo: repo, cache: newCache(cacheBytes)}, nil
+}
+
+// errSHA256 is a repository in Git's newer format.
+var errSHA256 = errors.New("names its objects by SHA-256, which is not supported: serve it with SHA-1 names")
+
+// plainOpening says what it is that Git's library does not know.
+func plainOpening(err error) error {
+	if errors.Is(err, git.ErrUnknownExtension) && strings.Contains(err.Error(), "objectformat") {
+		return errSHA256
+	}
+	return err
 }
 
 // Resolve finds the full commit of what git rev-parse takes: a branch, a tag, HEAD~1, an abbreviated commit.
@@ -92,7 +109,15 @@ func (l *Local) read(h plumbing.Hash) (plumbing.ObjectType, []byte, error) {
 func (l *Local) size(h plumbing.Hash) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.repo.Storer.EncodedObjectSize(h)
+	size, err := l.repo.Storer.EncodedObjectSize(h)
+	if !errors.Is(err, plumbing.ErrObjectNotFound) {
+		return size, err
+	}
+	object, err := l.repo.Storer.EncodedObject(plumbing.AnyObject, h) // unlike the size, it is looked for in alternates
+	if err != nil {
+		return 0, err
+	}
+	return object.Size(), nil
 }
 
 // remoteFolder is a remote under file://. Objects are copied from it one by one: go-git would run the program git-upload-pack,
@@ -112,9 +137,25 @@ func openRemoteFolder(s *Store, path string) (conn, error) {
 	}
 	repo, err := git.PlainOpenWithOptions(real, &git.PlainOpenOptions{EnableDotGitCommonDir: true})
 	if err != nil {
-		return nil, err
+		return nil, plainOpening(err)
 	}
 	return remoteFolder{&Local{repo: repo}}, nil
+}
+
+// errBorrows is a repository under file:// whose objects lie in another one: that one may be out of bounds.
+var errBorrows = errors.New("borrows objects of another repository (objects/info/alternates), which are not read: " +
+	"run `git repack -a -d` there and delete that file")
+
+// lacking explains an object that is not there.
+func (r remoteFolder) lacking(err error) error {
+	disk, ok := r.repo.Storer.(*filesystem.Storage)
+	if !ok || !errors.Is(err, plumbing.ErrObjectNotFound) {
+		return err
+	}
+	if _, statErr := disk.Filesystem().Stat("objects/info/alternates"); statErr == nil {
+		return errBorrows
+	}
+	return err
 }
 
 // errNotAllowed is a file:// repository outside of Store.Local.
@@ -180,6 +221,7 @@ func (r remoteFolder) fetch(ctx context.Context, m *mirror, want wanted, limit i
 		}
 		listed[h] = true
 		size, err := r.size(h)
+		err = r.lacking(err)
 		if errors.Is(err, plumbing.ErrObjectNotFound) && h == want.object {
 			return 0, nil // check returns the error
 		}
@@ -216,7 +258,7 @@ type need struct {
 func (r remoteFolder) needs(h plumbing.Hash, shallow bool) ([]need, error) {
 	kind, data, err := r.read(h)
 	if err != nil {
-		return nil, fmt.Errorf("read object %s: %w", h, err)
+		return nil, fmt.Errorf("read object %s: %w", h, r.lacking(err))
 	}
 	switch kind {
 	case plumbing.TreeObject:

@@ -140,20 +140,7 @@ func rowsOf(out *report) []row {
 		rows = append(rows, r)
 	}
 	for _, name := range out.planned.Losing() {
-		r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: name, State: StatePending, Reason: "Removing", ActionRequiredBy: string(fleet.Controller)}}
-		if slices.Contains(out.step.Swapped, name) {
-			r.Reason, r.Message = ReasonSwapped, "swapped: the placement chose another cluster in its place, on which the application is healthy"
-		}
-		for _, h := range out.step.Held {
-			switch {
-			case h.Change.Cluster != name:
-			case h.Reason == rollout.ReplacementPending:
-				r.Reason, r.Message = string(h.Reason), h.Message
-			default:
-				r.State, r.Reason, r.Message = StateHeld, string(h.Reason), h.Message
-				r.ActionRequiredBy = string(fleet.User)
-			}
-		}
+		r := rowOfRemoval(name, &out.step)
 		r.offline = offline[name]
 		rows = append(rows, r)
 	}
@@ -164,6 +151,25 @@ func rowsOf(out *report) []row {
 		)
 	})
 	return rows
+}
+
+// rowOfRemoval is the row of a cluster that the application is to leave.
+func rowOfRemoval(name string, step *rollout.Step) row {
+	r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: name, State: StatePending, Reason: "Removing", ActionRequiredBy: string(fleet.Controller)}}
+	if slices.Contains(step.Swapped, name) {
+		r.Reason, r.Message = ReasonSwapped, "swapped: the placement chose another cluster in its place, on which the application is healthy"
+	}
+	for _, h := range step.Held {
+		switch {
+		case h.Change.Cluster != name:
+		case h.Reason == rollout.ReplacementPending:
+			r.Reason, r.Message = string(h.Reason), h.Message
+		default:
+			r.State, r.Reason, r.Message = StateHeld, string(h.Reason), h.Message
+			r.ActionRequiredBy = string(fleet.User)
+		}
+	}
+	return r
 }
 
 // heldOn is the first change of a cluster that waits, or nil.

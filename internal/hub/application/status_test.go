@@ -15,6 +15,8 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/rollout"
+	"github.com/muster-io/muster/internal/work"
 )
 
 func TestRowOfWorks(t *testing.T) {
@@ -107,6 +109,24 @@ func TestKeptIsTold(t *testing.T) {
 	}
 	if s := summaryOf(rows); s.Offline != 2 || s.Held != 0 {
 		t.Errorf("the summary is %+v", s)
+	}
+}
+
+// TestSwapIsTold: the row of a cluster that the scheduler has replaced says so, and waits for no person.
+func TestSwapIsTold(t *testing.T) {
+	held := func(reason rollout.HeldReason) []rollout.Held {
+		return []rollout.Held{{Change: work.Change{Cluster: "old"}, Reason: reason, Message: "old waits"}}
+	}
+	for want, step := range map[string]rollout.Step{
+		"Pending Removing Controller ":                    {},
+		"Pending Swapped Controller swapped: ":            {Swapped: []string{"old"}},
+		"Pending ReplacementPending Controller old waits": {Swapped: []string{"old"}, Held: held(rollout.ReplacementPending)},
+		"Held ApprovalNeeded User old waits":              {Held: held(rollout.ApprovalNeeded)},
+	} {
+		r := rowOfRemoval("old", &step)
+		if got := strings.Join([]string{r.State, r.Reason, r.ActionRequiredBy, r.Message}, " "); !strings.HasPrefix(got, want) {
+			t.Errorf("the row is %q, want %q", got, want)
+		}
 	}
 }
 

@@ -50,12 +50,12 @@ func (r *apiSets) Reconcile(ctx context.Context, set *musterv1alpha1.APISet) (re
 	ctrl.LoggerFrom(ctx).Info("deleting an APISet", "name", set.Name, "reason", reason)
 	err := r.client.Delete(ctx, set, client.Preconditions{UID: &set.UID, ResourceVersion: &set.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {
-		return settle(reconcile.Result{}, fmt.Errorf("delete APISet %s: %w", set.Name, err))
+		return retryConflict(reconcile.Result{}, fmt.Errorf("delete APISet %s: %w", set.Name, err))
 	}
 	return reconcile.Result{}, nil
 }
 
-// used: a cluster claims the set, or may be about to.
+// used is true when a cluster claims the set, or may be about to.
 func (r *apiSets) used(ctx context.Context, set *musterv1alpha1.APISet) (bool, error) {
 	if r.now().Before(set.CreationTimestamp.Add(claimDelay)) {
 		return true, nil

@@ -27,7 +27,7 @@ import (
 	"github.com/muster-io/muster/internal/registration"
 )
 
-// clusters gives each accepted ManagedCluster its place on the hub, and keeps what the hub says about it true.
+// clusters gives each accepted ManagedCluster its namespace and rights on the hub, and keeps its conditions and taints correct.
 type clusters struct {
 	Options
 	client client.Client
@@ -72,7 +72,7 @@ func moreThanReported() predicate.Predicate {
 	}}
 }
 
-// ownerCluster is the cluster that an object on the hub is kept for.
+// ownerCluster enqueues the cluster that an object on the hub belongs to.
 func ownerCluster(_ context.Context, o client.Object) []reconcile.Request {
 	if name := o.GetLabels()[clusterv1.ClusterNameLabelKey]; name != "" {
 		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: name}}}
@@ -93,14 +93,14 @@ func (r *clusters) clustersOfHub(ctx context.Context, _ client.Object) []reconci
 	return requests
 }
 
-// Reconcile brings one cluster as far as it can be brought now. All steps change one object in memory, which is written
-// at the end, so that no step races another.
+// Reconcile makes one cluster as it should be. All steps change one object in memory, which is written at the end, so that no
+// step conflicts with another.
 func (r *clusters) Reconcile(ctx context.Context, cluster *clusterv1.ManagedCluster) (reconcile.Result, error) {
 	was := cluster.DeepCopy()
 	var next time.Duration
 	var err error
 	if cluster.DeletionTimestamp.IsZero() {
-		if err = r.place(ctx, cluster); errors.Is(err, errEnding) {
+		if err = r.provision(ctx, cluster); errors.Is(err, errNamespaceEnds) {
 			next, err = r.CheckPeriod, nil // works are not watched
 		}
 	} else {
@@ -110,11 +110,11 @@ func (r *clusters) Reconcile(ctx context.Context, cluster *clusterv1.ManagedClus
 	if next == 0 || look > 0 && look < next {
 		next = look
 	}
-	return settle(reconcile.Result{RequeueAfter: next}, errors.Join(err, berr, r.write(ctx, was, cluster)))
+	return retryConflict(reconcile.Result{RequeueAfter: next}, errors.Join(err, berr, r.write(ctx, was, cluster)))
 }
 
-// place gives an accepted cluster its namespace, rights and lease, and takes the rights of a denied one away.
-func (r *clusters) place(ctx context.Context, cluster *clusterv1.ManagedCluster) error {
+// provision gives an accepted cluster its namespace and rights, and removes the rights of a denied one.
+func (r *clusters) provision(ctx context.Context, cluster *clusterv1.ManagedCluster) error {
 	controllerutil.AddFinalizer(cluster, clusterv1.ResourceCleanupFinalizer)
 	if cluster.Labels[clusterv1beta2.ClusterSetLabel] == "" {
 		metav1.SetMetaDataLabel(&cluster.ObjectMeta, clusterv1beta2.ClusterSetLabel, clusterv1beta2.DefaultClusterSet)
@@ -137,7 +137,7 @@ func (r *clusters) accept(ctx context.Context, cluster *clusterv1.ManagedCluster
 	var namespace corev1.Namespace
 	err := r.client.Get(ctx, client.ObjectKey{Name: cluster.Name}, &namespace)
 	if err == nil && !namespace.DeletionTimestamp.IsZero() {
-		return r.letGo(ctx, cluster.Name)
+		return r.endNamespace(ctx, cluster.Name)
 	}
 	wanted := []client.Object{
 		registration.WantNamespace(cluster.Name),
@@ -153,12 +153,12 @@ func (r *clusters) accept(ctx context.Context, cluster *clusterv1.ManagedCluster
 	return r.ensureAll(ctx, wanted)
 }
 
-// errEnding: the namespace has to be gone before it can be made anew.
-var errEnding = errors.New("is being deleted; the cluster is accepted when it is gone")
+// errNamespaceEnds says that the namespace has to be gone before it can be created again.
+var errNamespaceEnds = errors.New("is being deleted; the cluster is accepted when it is gone")
 
-// letGo lets a namespace that somebody deleted end. The agent keeps its rights on the works in it, which it cleans up; without
-// works, and none can be made there any more, the binding is all that holds the namespace.
-func (r *clusters) letGo(ctx context.Context, namespace string) error {
+// endNamespace lets a namespace that somebody deleted go. The agent keeps its rights on the works in it until it has cleaned them up. When
+// no work is left, only the binding keeps the namespace, and it is removed.
+func (r *clusters) endNamespace(ctx context.Context, namespace string) error {
 	works, err := r.objects(ctx, manifestWorks, namespace)
 	if err == nil && len(works) == 0 {
 		err = r.unbind(ctx, namespace)
@@ -166,7 +166,7 @@ func (r *clusters) letGo(ctx context.Context, namespace string) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("namespace %s %w", namespace, errEnding)
+	return fmt.Errorf("namespace %s %w", namespace, errNamespaceEnds)
 }
 
 func (r *clusters) deny(ctx context.Context, cluster *clusterv1.ManagedCluster) error {
@@ -177,7 +177,7 @@ func (r *clusters) deny(ctx context.Context, cluster *clusterv1.ManagedCluster) 
 	return errors.Join(err, r.unbind(ctx, cluster.Name))
 }
 
-// unbind takes the agent's rights in the cluster's namespace away.
+// unbind removes the agent's rights in the cluster's namespace.
 func (r *clusters) unbind(ctx context.Context, cluster string) error {
 	var errs []error
 	for _, binding := range registration.WantRoleBindings(cluster) {
@@ -198,10 +198,10 @@ func (r *clusters) drop(ctx context.Context, o client.Object, finalizer string) 
 	return client.IgnoreNotFound(err)
 }
 
-// observe says what the lease and the sets tell about the cluster, and when to look again.
+// observe sets what follows from the lease and from the sets, and returns when to look again.
 func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluster) (time.Duration, error) {
 	now := r.Now()
-	beat, err := r.beat(ctx, cluster, now)
+	beat, err := r.lease(ctx, cluster, now)
 	if err != nil {
 		return 0, err
 	}
@@ -249,8 +249,8 @@ func (r *clusters) silent(ctx context.Context, cluster *clusterv1.ManagedCluster
 	return silent, next, nil
 }
 
-// beat reads the cluster's lease, and makes it where it is missing.
-func (r *clusters) beat(ctx context.Context, cluster *clusterv1.ManagedCluster, now time.Time) (*registration.Beat, error) {
+// lease reads the last renewal from the cluster's lease, and creates the lease where it is missing.
+func (r *clusters) lease(ctx context.Context, cluster *clusterv1.ManagedCluster, now time.Time) (*registration.Beat, error) {
 	var lease coordinationv1.Lease
 	err := r.live.Get(ctx, client.ObjectKey{Namespace: cluster.Name, Name: clusterv1.ManagedClusterLeaseName}, &lease)
 	if err == nil {

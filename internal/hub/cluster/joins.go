@@ -87,7 +87,7 @@ func (r *joins) Reconcile(ctx context.Context, request reconcile.Request) (recon
 	if cluster != nil {
 		errs = append(errs, r.publish(ctx, cluster, verdicts))
 	}
-	return settle(reconcile.Result{}, errors.Join(errs...))
+	return retryConflict(reconcile.Result{}, errors.Join(errs...))
 }
 
 // answer decides about one request, and approves it when it may be.
@@ -148,7 +148,7 @@ func (r *joins) mayRenew(ctx context.Context, csr *certificatesv1.CertificateSig
 	return review.Status.Allowed, nil
 }
 
-// publish keeps the condition that tells of waiting requests.
+// publish writes the condition about requests that wait.
 func (r *joins) publish(ctx context.Context, cluster *clusterv1.ManagedCluster, verdicts []registration.Verdict) error {
 	base := cluster.DeepCopy()
 	condition := registration.JoinCondition(verdicts)

@@ -24,8 +24,8 @@ import (
 	"github.com/muster-io/muster/internal/work"
 )
 
-// remove takes back what a deleted cluster has: what lies in its namespace first, while its agent still has the rights to
-// clean up, its rights when nothing is left. The namespace stays, as in OCM.
+// remove deletes what belongs to a deleted cluster: first the objects in its namespace, while its agent still has the rights to clean
+// up, then its rights. The namespace stays, as in OCM.
 func (r *clusters) remove(ctx context.Context, cluster *clusterv1.ManagedCluster) (time.Duration, error) {
 	if !controllerutil.ContainsFinalizer(cluster, clusterv1.ResourceCleanupFinalizer) &&
 		!controllerutil.ContainsFinalizer(cluster, clusterv1.ManagedClusterFinalizer) {
@@ -45,7 +45,7 @@ func (r *clusters) remove(ctx context.Context, cluster *clusterv1.ManagedCluster
 	return 0, nil
 }
 
-// cleanUp deletes what lies in a cluster's namespace, one resource after the other, and counts what is still there. With keep,
+// cleanUp deletes the objects in a cluster's namespace, one resource after the other, and counts what is still there. With keep,
 // works leave their objects on the cluster.
 func (r *clusters) cleanUp(ctx context.Context, namespace string, keep bool) ([]registration.Remaining, error) {
 	for _, resource := range r.CleanUp {
@@ -67,7 +67,7 @@ func (r *clusters) cleanUp(ctx context.Context, namespace string, keep bool) ([]
 	return nil, nil
 }
 
-// delete takes one object away. A work that keeps its objects is told so first, and goes only in the state that says so.
+// delete deletes one object. A work that leaves its objects on the cluster is changed so first, and deleted only in that state.
 func (r *clusters) delete(ctx context.Context, o *metav1.PartialObjectMetadata, keep bool) error {
 	if !keep || o.GroupVersionKind().GroupKind() != workv1.GroupVersion.WithKind("ManifestWork").GroupKind() {
 		return r.client.Delete(ctx, o)
@@ -116,7 +116,7 @@ func firstPriority(objects []metav1.PartialObjectMetadata) []metav1.PartialObjec
 	return first
 }
 
-// revoke takes the rights and the lease of a cluster, and with the last cluster the roles that all share.
+// revoke deletes the rights and the lease of a cluster, and with the last cluster the roles that all share.
 func (r *clusters) revoke(ctx context.Context, cluster *clusterv1.ManagedCluster) error {
 	name := metav1.ObjectMeta{Name: registration.ClusterRoleName(cluster.Name)}
 	errs := []error{

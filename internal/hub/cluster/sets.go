@@ -90,9 +90,9 @@ func (r *sets) Reconcile(ctx context.Context, request reconcile.Request) (reconc
 	case own && set.Annotations[clusterv1beta2.AutoUpdateAnnotation] != "false" &&
 		!equality.Semantic.DeepEqual(set.Spec.ClusterSelector, spec.ClusterSelector):
 		set.Spec.ClusterSelector = spec.ClusterSelector
-		return settle(reconcile.Result{}, r.client.Update(ctx, set))
+		return retryConflict(reconcile.Result{}, r.client.Update(ctx, set))
 	}
-	return settle(reconcile.Result{}, r.count(ctx, set))
+	return retryConflict(reconcile.Result{}, r.count(ctx, set))
 }
 
 // count says in the status of a set whether it has members.
@@ -159,5 +159,5 @@ func (r *bindings) Reconcile(ctx context.Context, binding *clusterv1beta2.Manage
 		return reconcile.Result{}, nil
 	}
 	err = r.client.Status().Patch(ctx, binding, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
-	return settle(reconcile.Result{}, errors.Join(err))
+	return retryConflict(reconcile.Result{}, errors.Join(err))
 }

@@ -119,8 +119,8 @@ func (o Options) controller() controller.Options {
 // retrySoon is the pause before another try at a write that lost against another writer.
 const retrySoon = 200 * time.Millisecond
 
-// settle makes a lost race an early retry: that another writer was first is no failure.
-func settle(result reconcile.Result, err error) (reconcile.Result, error) {
+// retryConflict turns a conflict into an early retry: another writer was first, which is no failure.
+func retryConflict(result reconcile.Result, err error) (reconcile.Result, error) {
 	if apierrors.IsConflict(err) {
 		return reconcile.Result{RequeueAfter: retrySoon}, nil
 	}
