@@ -55,9 +55,9 @@ type LiveWork struct {
 	Revision    string `json:"revision,omitempty"`
 	UID         string `json:"uid,omitempty"`
 	// WrittenAt is when anything but the status was written last, by the API server's clock.
-	WrittenAt time.Time `json:"writtenAt,omitzero"`
-	Generation  int64  `json:"generation"`
-	Deleting    bool   `json:"deleting,omitempty"`
+	WrittenAt  time.Time `json:"writtenAt,omitzero"`
+	Generation int64     `json:"generation"`
+	Deleting   bool      `json:"deleting,omitempty"`
 	// SpecDigest is computed from the actual spec, so that a hand-edited work is seen; MetaDigest from our labels and annotations.
 	SpecDigest string `json:"specDigest"`
 	MetaDigest string `json:"metaDigest,omitempty"`
