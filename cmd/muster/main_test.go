@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"muster": main})
+	testscript.Main(m, map[string]func(){"muster": main, "kubectl-muster": main})
 }
 
 // TestScripts runs the program as people do. Each script begins in a Git repository with the fleet of testdata/fleet as

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -50,6 +52,9 @@ func newRoot(c *cli) *cobra.Command {
 		root.AddCommand(add(c))
 	}
 	c.complete(root)
+	if strings.HasPrefix(filepath.Base(os.Args[0]), "kubectl-") { // called as a plug-in
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl muster"}
+	}
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil { // it refuses no shell that it does not know, unless it runs
 		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }

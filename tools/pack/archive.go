@@ -36,6 +36,7 @@ func (r release) archives() error {
 			files[p.Name()] = file{data, 0o755}
 			if base, isCLI := strings.CutPrefix(p.Name(), "muster"); isCLI && (base == "" || base == ".exe") {
 				files["kubectl-muster"+base] = file{data, 0o755} // a plug-in: kubectl muster status
+				files["kubectl_complete-muster"] = file{[]byte("#!/bin/sh\n# kubectl asks this for the words that complete a command of the plug-in.\nexec kubectl-muster __complete \"$@\"\n"), 0o755}
 			}
 		}
 		name, pack := "muster_"+r.version+"_"+platform.Name()+".tar.gz", files.tarball

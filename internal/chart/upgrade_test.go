@@ -1,0 +1,241 @@
+package chart_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/restmapper"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/charts"
+	"github.com/muster-io/muster/internal/chart"
+	"github.com/muster-io/muster/internal/controlplane"
+	"github.com/muster-io/muster/internal/hub/install"
+	"github.com/muster-io/muster/internal/test"
+)
+
+// TestMain stops the control planes of the tests.
+func TestMain(m *testing.M) { test.Main(m, test.Environment{}) }
+
+// TestUpgradeOverTheLastRelease installs the kinds of the last release with objects in use, and both charts over them: every
+// object is there after it, is the same one, has lost no field, and is read by this program without one that it does not know.
+func TestUpgradeOverTheLastRelease(t *testing.T) {
+	cp := test.ControlPlane(t, controlplane.Options{Name: "upgrade"})
+	files, err := filepath.Glob("testdata/last-release/crds/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d kinds of the last release (%v)", len(files), err)
+	}
+	var kinds [][]byte
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds = append(kinds, data)
+	}
+	if err := controlplane.Install(t.Context(), cp.Config(), kinds...); err != nil {
+		t.Fatal(err)
+	}
+	objects := create(t, cp)
+	if err := install.MayReplaceKinds(t.Context(), cp.Config()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{charts.Hub, charts.Klusterlet} {
+		for range 2 { // an upgrade can be repeated
+			if _, err := chart.Install(t.Context(), cp.Config(), release(t, name, "minimal"), func(string) {}); err != nil && !strings.Contains(err.Error(), "bootstrap-hub-kubeconfig") {
+				t.Fatal(err)
+			}
+		}
+	}
+	for key, before := range objects {
+		after, err := before.resource.Get(t.Context(), before.object.GetName(), metav1.GetOptions{})
+		if err != nil {
+			t.Errorf("%s is lost: %v", key, err)
+			continue
+		}
+		for _, o := range []*unstructured.Unstructured{before.object, after} {
+			unstructured.RemoveNestedField(o.Object, "metadata", "managedFields")
+		}
+		if diff := cmp.Diff(before.object.Object, after.Object); diff != "" {
+			t.Errorf("%s has changed (-before +after):\n%s", key, diff)
+		}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(after.Object, typeOf(t, after.GetKind()), true); err != nil {
+			t.Errorf("%s is not read: %v", key, err)
+		}
+	}
+}
+
+// TestWhatIsThereAlready: what a cluster has that is in the way of a release is named, with the next step.
+func TestWhatIsThereAlready(t *testing.T) {
+	cp := test.ControlPlane(t, controlplane.Options{Name: "there"})
+	kinds, err := chart.Render(release(t, charts.Hub, "minimal"), chart.Facts{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := dynamic.NewForConfig(cp.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	definitions := all.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	i := slices.IndexFunc(kinds.Objects, func(o *unstructured.Unstructured) bool {
+		return o.GetName() == "managedclustersets.cluster.open-cluster-management.io"
+	})
+	newer := kinds.Objects[i].DeepCopy()
+	versions, _, _ := unstructured.NestedSlice(newer.Object, "spec", "versions")
+	if err := unstructured.SetNestedField(versions[0].(map[string]any), map[string]any{"type": "string"},
+		"schema", "openAPIV3Schema", "properties", "spec", "properties", "fromTheFuture"); err != nil {
+		t.Fatal(err)
+	}
+	if err := unstructured.SetNestedSlice(newer.Object, versions, "spec", "versions"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := definitions.Create(t.Context(), newer, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	says(t, "newer kinds of OCM", install.MayReplaceKinds(t.Context(), cp.Config()),
+		"managedclustersets.cluster.open-cluster-management.io has v1beta2 .spec.fromTheFuture", "crds.install=false")
+	says(t, "hub --install over them", install.Hub(t.Context(), cp.Config()), "fromTheFuture")
+
+	with := func(r chart.Release, values map[string]any) error {
+		for key, value := range values {
+			r.Values[key] = value
+		}
+		_, err := chart.Install(t.Context(), cp.Config(), r, func(string) {})
+		return err
+	}
+	hub := func() chart.Release { return release(t, charts.Hub, "minimal") }
+	says(t, "no default storage class", with(hub(), map[string]any{"state": map[string]any{"type": "Ephemeral"}}), "no default storage class", "state.type to EmptyDir")
+	says(t, "a storage class that is not there", with(hub(), map[string]any{"state": map[string]any{"type": "Ephemeral", "storageClassName": "fast"}}),
+		"storage class fast is not in this cluster", "kubectl get storageclass")
+	says(t, "a Secret that is not there", with(release(t, charts.Klusterlet, "minimal"), nil), "Secret muster-agent/bootstrap-hub-kubeconfig with key kubeconfig is not in this cluster")
+	if err := with(hub(), nil); err != nil {
+		t.Fatal(err)
+	}
+	second := hub()
+	second.Name = "other"
+	says(t, "a second release", with(second, nil), "release muster-hub has a hub in this cluster already", "helm upgrade muster-hub")
+}
+
+func says(t *testing.T, what string, err error, parts ...string) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("%s: no error", what)
+		return
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%s: the error does not say %q: %v", what, part, err)
+		}
+	}
+}
+
+type stored struct {
+	resource dynamic.ResourceInterface
+	object   *unstructured.Unstructured
+}
+
+// create makes the objects of the last release, with their status.
+func create(t *testing.T, cp *controlplane.ControlPlane) map[string]stored {
+	t.Helper()
+	file, err := os.Open("testdata/last-release/objects.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	clients, err := kubernetes.NewForConfig(cp.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"retail", "edge-1", "muster-system", "muster-agent"} {
+		_, err := clients.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatal(err)
+		}
+	}
+	// What the chart's values name.
+	if _, err := clients.CoreV1().Secrets("muster-agent").Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "bootstrap-hub-kubeconfig"}, StringData: map[string]string{"kubeconfig": "x"},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	groups, err := restmapper.GetAPIGroupResources(discovery.NewDiscoveryClient(clients.Discovery().RESTClient()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapper, objects := restmapper.NewDiscoveryRESTMapper(groups), map[string]stored{}
+	all, err := dynamic.NewForConfig(cp.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for decoder := utilyaml.NewYAMLOrJSONDecoder(file, 4096); ; {
+		o := &unstructured.Unstructured{}
+		if err := decoder.Decode(&o.Object); err != nil {
+			return objects
+		}
+		mapping, err := mapper.RESTMapping(o.GroupVersionKind().GroupKind(), o.GroupVersionKind().Version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var resource dynamic.ResourceInterface = all.Resource(mapping.Resource)
+		if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
+			resource = all.Resource(mapping.Resource).Namespace(o.GetNamespace())
+		}
+		key := fmt.Sprintf("%s %s/%s", o.GetKind(), o.GetNamespace(), o.GetName())
+		objects[key] = stored{resource, store(t.Context(), t, resource, o)}
+	}
+}
+
+func store(ctx context.Context, t *testing.T, resource dynamic.ResourceInterface, o *unstructured.Unstructured) *unstructured.Unstructured {
+	t.Helper()
+	strict := metav1.FieldValidationStrict
+	created, err := resource.Create(ctx, o, metav1.CreateOptions{FieldValidation: strict})
+	if err != nil {
+		t.Fatalf("%s %s: %v", o.GetKind(), o.GetName(), err)
+	}
+	status, has := o.Object["status"]
+	if !has {
+		return created
+	}
+	created.Object["status"] = status
+	if written, err := resource.UpdateStatus(ctx, created, metav1.UpdateOptions{FieldValidation: strict}); err == nil {
+		return written
+	} else if !apierrors.IsNotFound(err) { // a kind without a status of its own has it already
+		t.Fatalf("status of %s %s: %v", o.GetKind(), o.GetName(), err)
+	}
+	return created
+}
+
+func typeOf(t *testing.T, kind string) any {
+	t.Helper()
+	types := map[string]any{
+		"ManagedCluster": &clusterv1.ManagedCluster{}, "ManagedClusterSet": &clusterv1beta2.ManagedClusterSet{},
+		"ManagedClusterSetBinding": &clusterv1beta2.ManagedClusterSetBinding{}, "Placement": &clusterv1beta1.Placement{},
+		"PlacementDecision": &clusterv1beta1.PlacementDecision{}, "FleetRepository": &musterv1alpha1.FleetRepository{},
+		"Application": &musterv1alpha1.Application{}, "ManifestWork": &workv1.ManifestWork{}, "AppliedManifestWork": &workv1.AppliedManifestWork{},
+	}
+	if types[kind] == nil {
+		t.Fatalf("no type of %s", kind)
+	}
+	return types[kind]
+}
