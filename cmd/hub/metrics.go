@@ -10,7 +10,7 @@ import (
 	"github.com/muster-io/muster/internal/renderworker"
 )
 
-// renderings are the renderers of this process. The renderer counts; the metrics endpoint only reads it out.
+// renderings are the renderers of this process. They count; the metrics endpoint reads their counters.
 type renderings struct {
 	mu  sync.Mutex
 	all []*render.Renderer

@@ -35,7 +35,7 @@ var companions = []struct{ controller, needs, why string }{
 	{"fleetrepository", "application", "without it nothing turns the commits that are delivered into works"},
 }
 
-// check refuses a combination of options in which something would be ignored, or would wait for ever.
+// check refuses a combination of options in which one has no effect, or in which a controller would wait for ever.
 func (o *Options) check(selected []string) error {
 	for _, c := range companions {
 		if slices.Contains(selected, c.controller) && !slices.Contains(selected, c.needs) && !o.anyControllers {
@@ -66,7 +66,7 @@ func leaseName(selected []string) string {
 	return "muster-hub-" + strings.Join(selected, "-")
 }
 
-// prepareElection makes the namespace of the Lease where another installation than ours prepared the API server.
+// prepareElection creates the namespace of the Lease if --install did not run against the API server.
 func (o *Options) prepareElection(ctx context.Context, mgr ctrl.Manager) error {
 	if !o.LeaderElection {
 		return nil

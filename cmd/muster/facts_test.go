@@ -125,9 +125,9 @@ func TestOverview(t *testing.T) {
 	}
 }
 
-// TestTroubleOfTheWhole: what is wrong with the hub or a repository is on the screen, for people and for programs, with what
+// TestTroubleOfHubAndRepository: what is wrong with the hub or a repository is on the screen, for people and for programs, with what
 // to do.
-func TestTroubleOfTheWhole(t *testing.T) {
+func TestTroubleOfHubAndRepository(t *testing.T) {
 	at := func(seconds int64) metav1.Time { return metav1.Time{Time: time.Unix(seconds, 0)} }
 	fetched := func(status metav1.ConditionStatus, reason, message string) func(*hubFacts) {
 		return func(f *hubFacts) {
@@ -192,7 +192,7 @@ func TestTroubleOfTheWhole(t *testing.T) {
 					t.Errorf("%s: %q does not say what to do", row.why, n.What)
 				}
 			}
-			if o.well() {
+			if o.inOrder() {
 				t.Errorf("%s: all is said to be well", row.why)
 			}
 		})
@@ -247,7 +247,7 @@ func TestWell(t *testing.T) {
 		well bool
 	}{"all is well": {good, hubRuns, true}, "whether the hub runs may not be asked": {good, hubUnknown, true}, "an application is not ready": {pending, hubRuns, false}, "the hub is dead": {good, hubNever, false}} {
 		f := hubFacts{hub: hubView{State: row.hub}, applications: []musterv1alpha1.Application{row.app}}
-		if got := overviewOf(f, time.Unix(0, 0)).well(); got != row.well {
+		if got := overviewOf(f, time.Unix(0, 0)).inOrder(); got != row.well {
 			t.Errorf("%s: well is %v", name, got)
 		}
 	}
@@ -454,7 +454,7 @@ func TestMatchingRepository(t *testing.T) {
 		"another":                               {"https://git.example.com/acme/else", "", defaultRepository},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, _, err := standsFor(repositories, "", place{[]string{row.url}, row.path})
+			got, _, err := repositoryOfFiles(repositories, "", place{[]string{row.url}, row.path})
 			if got != row.want || err != nil {
 				t.Errorf("got %s %v, want %s", got, err, row.want)
 			}
@@ -487,7 +487,7 @@ func TestStandsFor(t *testing.T) {
 		"named nearly":     {there: []repositoryName{main, shop}, named: "retail/shp", files: mono, errHas: "did you mean retail/shop?"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, guess, err := standsFor(row.there, row.named, row.files)
+			got, guess, err := repositoryOfFiles(row.there, row.named, row.files)
 			if got != row.want || !strings.Contains(guess, row.guess) || (guess == "") != (row.guess == "") || (err == nil) != (row.errHas == "") {
 				t.Errorf("got %q, guess %q, %v", got, guess, err)
 			}

@@ -77,8 +77,8 @@ func (c *cli) hub() (client.Client, *rest.Config, error) {
 	return hub, config, nil
 }
 
-// advised adds the next step to the error of a hub that does not answer, whatever it was asked. That is trouble.
-func (c *cli) advised(err error) error {
+// withNextStep adds the next step to the error of a hub that does not answer. The exit code is then 2.
+func (c *cli) withNextStep(err error) error {
 	var network net.Error
 	var lookup *net.DNSError
 	next := ""
@@ -113,7 +113,7 @@ var scheme = func() *runtime.Scheme {
 		workv1.AddToScheme, musterv1alpha1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
-			panic(err) // two kinds of one name: seen by every test
+			panic(err) // two types of one name: a mistake of ours, which every test finds
 		}
 	}
 	return s

@@ -27,7 +27,7 @@ func main() {
 	// A command ends soon: collecting garbage less often makes it faster, up to a size at which it is collected as usual.
 	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(1 << 30)
-	ctrllog.SetLogger(logr.Discard()) // a client must not log between the lines of an answer
+	ctrllog.SetLogger(logr.Discard()) // a client must not log into the output
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // under nohup a terminal that closes ends nothing
 		signals = append(signals, syscall.SIGHUP)
@@ -38,7 +38,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the whole program but for the process: it gives the exit code.
+// run is the program without the process; it returns the exit code.
 func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (code int) {
 	root.SetOut(out)
 	root.SetErr(errs)
 	command, err := root.ExecuteContextC(ctx)
-	err = c.advised(err)
+	err = c.withNextStep(err)
 	var exit exitError
 	switch {
 	case err == nil:

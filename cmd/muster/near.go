@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// unknown is the error about a name that nothing has; names that look like it are listed.
+// unknown is the error about a name that does not exist; it lists similar names.
 func unknown(what, name string, known []string) error {
 	if near := nearest(name, known); len(near) > 0 {
 		return fmt.Errorf("there is no %s %q; did you mean %s?", what, name, strings.Join(near, ", "))
@@ -23,7 +23,7 @@ func unknown(what, name string, known []string) error {
 	return fmt.Errorf("there is no %s %q; there are %s", what, name, text)
 }
 
-// nearest are at most five known names that are a typo or a missing part away.
+// nearest are at most five known names that differ from the name by a typo or a missing part.
 func nearest(name string, known []string) []string {
 	type match struct {
 		name string
@@ -51,7 +51,7 @@ func nearest(name string, known []string) []string {
 	return names
 }
 
-// distance is the number of letters to insert, delete or replace.
+// distance is the number of letters to insert, delete or replace (Levenshtein).
 func distance(a, b string) int {
 	previous := make([]int, len(b)+1)
 	for j := range previous {

@@ -10,8 +10,8 @@ import (
 	"github.com/muster-io/muster/internal/plan"
 )
 
-// noFleet is the trouble of a place in which nothing is defined: what was looked for, where, and what to do. A fleet without
-// faults and one that was not found must not look alike.
+// noFleet is the error about a place in which nothing is defined: what was looked for, where, and what to do. A fleet that was not
+// found must not look like one without faults.
 func noFleet(p *plan.Plan, tree fleet.Tree, place string) error {
 	found := p.Definitions.Faults
 	if len(p.Definitions.All) > 0 || len(found) != 1 || found[0].Reason != fleet.RepositoryEmpty {
@@ -19,13 +19,13 @@ func noFleet(p *plan.Plan, tree fleet.Tree, place string) error {
 	}
 	text := fmt.Sprintf("there is no fleet in %s: %s", place, found[0].Message)
 	if _, err := fs.Stat(tree, fleet.ConfigurationFile); err != nil {
-		text = fmt.Sprintf("there is no fleet in %s: it has no %s, and %s; %s", place, fleet.ConfigurationFile, found[0].Message, elsewhere(tree))
+		text = fmt.Sprintf("there is no fleet in %s: it has no %s, and %s; %s", place, fleet.ConfigurationFile, found[0].Message, folderHint(tree))
 	}
 	return exitError{code: exitTrouble, message: text}
 }
 
-// elsewhere says which folder to name instead.
-func elsewhere(tree fleet.Tree) string {
+// folderHint says which folder to name instead.
+func folderHint(tree fleet.Tree) string {
 	if below := fleetsBelow(tree, ".", 3); len(below) > 0 {
 		return fleet.ConfigurationFile + " is in " + strings.Join(below, ", ") + ": name that folder (diff: --path)"
 	}

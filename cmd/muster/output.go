@@ -183,7 +183,7 @@ func aligned(rows [][]string) []string {
 	return strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
 }
 
-// oneLine keeps text that came from elsewhere from moving the cursor or breaking a table.
+// oneLine removes line breaks and control characters: text of others must not move the cursor or break a table.
 func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -196,7 +196,7 @@ func oneLine(text string) string {
 	}, text)
 }
 
-// harmless is text of several lines that moves no cursor.
+// harmless removes control characters, except line breaks.
 func harmless(text string) string {
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {

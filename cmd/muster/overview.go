@@ -78,8 +78,8 @@ func overviewOf(f hubFacts, now time.Time) overview {
 	return o
 }
 
-// well: everything is as Git says, and nobody is waited for.
-func (o overview) well() bool {
+// inOrder: everything is as Git says, and nobody is waited for.
+func (o overview) inOrder() bool {
 	return o.Hub.current() && len(o.NeedsYou) == 0 &&
 		!slices.ContainsFunc(o.Repositories, func(r repositoryView) bool { return !r.Ready }) &&
 		!slices.ContainsFunc(o.Applications, func(a applicationRow) bool { return !a.Ready })

@@ -10,13 +10,13 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 )
 
-// shortcoming is a fault of a repository: something of its commit that is not on the hub as the commit says it.
+// shortcoming is a fault of a repository: a definition that is not on the hub as the commit has it.
 type shortcoming struct {
 	repository string
 	musterv1alpha1.Fault
 }
 
-// shortcomings are the faults of the commit that was read last. That another could not be fetched is none of it.
+// shortcomings are the faults of the commit that was read last, without the fault of a fetch that failed since.
 func shortcomings(r *musterv1alpha1.FleetRepository) []shortcoming {
 	fetching := unreadable(r)
 	var list []shortcoming
@@ -29,10 +29,10 @@ func shortcomings(r *musterv1alpha1.FleetRepository) []shortcoming {
 	return list
 }
 
-// listedFaults is how many a status has room for.
+// listedFaults is how many faults a status lists at most.
 const listedFaults = 20
 
-// unlisted is how many faults a repository has that its status has no room for.
+// unlisted is the number of faults that the status counts and does not list.
 func unlisted(r *musterv1alpha1.FleetRepository) int {
 	if len(r.Status.Faults) < listedFaults {
 		return 0
@@ -44,26 +44,26 @@ func unlisted(r *musterv1alpha1.FleetRepository) int {
 	return int(r.Status.FaultCount) - listed
 }
 
-// person: only another commit, or whoever gives rights, resolves it. That two applications claim one object may end by itself.
-func (s shortcoming) person() bool {
+// needsUser: only another commit, or whoever gives rights, resolves it. That two applications claim one object may end by itself.
+func (s shortcoming) needsUser() bool {
 	return s.ActionRequiredBy == string(fleet.User) && s.Reason != string(fleet.ObjectClaimed)
 }
 
-// about tells whether an application is what the fault is about. The message begins with the definition, where one is known.
+// about says whether the fault is about an application. The message begins with the definition, where it is known.
 func (s shortcoming) about(application string) bool {
 	return s.Application == application || strings.HasPrefix(s.Message, "Application "+application+": ")
 }
 
-// holdsBack tells whether it is why an application on the hub is not what its commit says: the commit's own definition of it
+// explains tells whether it is why an application on the hub is not what its commit says: the commit's own definition of it
 // could not be taken, or stands in a file that cannot be read.
-func (s shortcoming) holdsBack(a *musterv1alpha1.Application) bool {
+func (s shortcoming) explains(a *musterv1alpha1.Application) bool {
 	unread := s.Reason == string(fleet.FileMalformed) || s.Reason == string(fleet.FileUnreadable)
 	planned := meta.FindStatusCondition(a.Status.Conditions, "Planned")
-	return s.person() && s.Cluster == "" &&
+	return s.needsUser() && s.Cluster == "" &&
 		(s.about(a.Namespace+"/"+a.Name) || unread && planned != nil && planned.Reason == "Waiting")
 }
 
-// text says where it stands, and what it is.
+// text is the place of the fault and its message.
 func (s shortcoming) text() string {
 	if at := position(s.File, int(s.Line)); at != "" {
 		return at + ": " + s.Message
@@ -71,7 +71,7 @@ func (s shortcoming) text() string {
 	return s.Message
 }
 
-// line is for a fault that no application on the hub tells.
+// line names the repository or application too: no application on the hub shows the fault.
 func (s shortcoming) line() string {
 	who := "repository " + s.repository
 	if s.Application != "" {

@@ -175,7 +175,7 @@ func (r *repository) snapshot(revision string) (fleet.Snapshot, error) {
 func (r *repository) noFolder(revision string, err error) error {
 	err = fmt.Errorf("open %s: %w", fleet.ShortRevision(revision), err)
 	if whole, failed := r.git.Snapshot(revision, "."); failed == nil {
-		return fmt.Errorf("%w: %s", err, elsewhere(whole.Tree))
+		return fmt.Errorf("%w: %s", err, folderHint(whole.Tree))
 	}
 	return err
 }

@@ -214,7 +214,7 @@ func (c *cli) overview(ctx context.Context, hub client.Client) (answer, error) {
 		return answer{}, err
 	}
 	o := overviewOf(facts, c.now())
-	return answer{o, func(p *printer) { printOverview(p, o, c.now()) }, o.well()}, nil
+	return answer{o, func(p *printer) { printOverview(p, o, c.now()) }, o.inOrder()}, nil
 }
 
 // applicationView is the answer about one application.

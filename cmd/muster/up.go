@@ -57,11 +57,11 @@ away: muster detach CLUSTER --clean takes it from the hub, muster down CLUSTER o
 	}
 	cmd.Flags().IntVar(&clusters, "clusters", 0, "have at least cluster-1 to cluster-N")
 	cmd.Flags().StringSliceVar(&repositories, "local-repositories", nil,
-		"folders below which file:// repositories may be read, in place of those of before; \"\" is none (default: those of before)")
+		"folders below which file:// repositories may be read, in place of the earlier ones; \"\" is none (default: the earlier ones)")
 	return cmd
 }
 
-// folders are the paths that are not empty, as they are wherever a program runs.
+// folders are the paths that are not empty, made absolute.
 func folders(paths []string) ([]string, error) {
 	all := []string{}
 	for _, p := range paths {
@@ -77,7 +77,7 @@ func folders(paths []string) ([]string, error) {
 	return all, nil
 }
 
-// up starts the fleet and lets its clusters in, which is the person's right who started both.
+// up starts the fleet and accepts its clusters: the person who starts both may do that.
 func up(ctx context.Context, out io.Writer, o embedded.Options) error {
 	fleet, err := embedded.Up(ctx, o)
 	if err != nil {
@@ -142,7 +142,7 @@ func admitted(ctx context.Context, c client.Client, name string) (state string, 
 	return state, nil
 }
 
-// denied: the cluster was accepted once, and is not now.
+// denied says whether the cluster was accepted once, and is not accepted now.
 func denied(c *clusterv1.ManagedCluster) bool {
 	return !c.Spec.HubAcceptsClient && meta.FindStatusCondition(c.Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted) != nil
 }
@@ -158,7 +158,7 @@ With clusters, only those are ended, and muster up starts them again only when i
 of them; muster detach CLUSTER first takes them from it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				if err := embedded.Leave(c.state, args...); err != nil {
+				if err := embedded.RemoveClusters(c.state, args...); err != nil {
 					return err
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "Ended %s. muster up %s starts it again.\n", strings.Join(args, ", "), strings.Join(args, " "))

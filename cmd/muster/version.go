@@ -86,7 +86,7 @@ func (c *cli) askVersions(ctx context.Context, v *versions) {
 	}
 	var lease coordinationv1.Lease
 	if err := api.Get(ctx, hub.HeartbeatKey, &lease); err != nil {
-		v.Message = "its version cannot be seen: " + c.advised(err).Error()
+		v.Message = "its version cannot be seen: " + c.withNextStep(err).Error()
 		return
 	}
 	v.Hub = lease.Annotations[musterv1alpha1.VersionAnnotation]

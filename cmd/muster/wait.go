@@ -268,7 +268,7 @@ func (p *progress) fallShort(faults []shortcoming, a asked, onHub map[string]boo
 			continue
 		}
 		p.Missing = append(p.Missing, f.line())
-		if f.person() {
+		if f.needsUser() {
 			p.Blocked, p.sure = append(p.Blocked, f.line()), true
 		}
 	}
@@ -423,7 +423,7 @@ func heldRemoval(repositories []musterv1alpha1.FleetRepository, a *musterv1alpha
 
 // because is the lack with its cause, where a fault of the repository is why nothing better comes by itself.
 func (l lack) because(a *musterv1alpha1.Application, faults []shortcoming) lack {
-	i := slices.IndexFunc(faults, func(s shortcoming) bool { return s.holdsBack(a) })
+	i := slices.IndexFunc(faults, func(s shortcoming) bool { return s.explains(a) })
 	if l.how != pending || i < 0 {
 		return l
 	}

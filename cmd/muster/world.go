@@ -193,11 +193,11 @@ func (c *cli) worldOf(ctx context.Context, f worldFlags, files place) (savedWorl
 		note.Repository = firstOf(f.repository, defaultRepository)
 		return w, note, nil
 	}
-	note.Repository, note.guess, err = standsFor(w.Repositories, f.repository, files)
+	note.Repository, note.guess, err = repositoryOfFiles(w.Repositories, f.repository, files)
 	return w, note, err
 }
 
-// warn says whom files stand for that nobody has said it of: what is planned for the wrong repository looks well.
+// warn says which repository the files were taken for when that is a guess: the plan for a wrong repository looks right.
 func (c *cli) warn(n worldNote) {
 	if n.guess != "" {
 		fmt.Fprintln(c.errs, "muster: "+oneLine(n.guess))
@@ -249,9 +249,9 @@ func readWorld(file string) (savedWorld, error) {
 	return w, nil
 }
 
-// standsFor is the repository that files at a place stand for: the one that is named, else the one with a URL and the path of
+// repositoryOfFiles is the repository that files at a place stand for: the one that is named, else the one with a URL and the path of
 // theirs, else the only one, else the default. A guess is a sentence.
-func standsFor(repositories []repositoryName, named string, files place) (name, guess string, err error) {
+func repositoryOfFiles(repositories []repositoryName, named string, files place) (name, guess string, err error) {
 	var known, same []string
 	for _, r := range repositories {
 		known = append(known, r.Name)
@@ -284,7 +284,7 @@ func standsFor(repositories []repositoryName, named string, files place) (name, 
 
 func sameURL(a, b string) bool { return plainURL(a) == plainURL(b) }
 
-// plainURL is host and path of a repository, however it is fetched: a server has a port for each way.
+// plainURL is host and path of a repository, without scheme, user and port: a server has a port for each scheme.
 func plainURL(u string) string {
 	u = withoutCredentials(u)
 	if scheme, rest, ok := strings.Cut(u, "://"); ok {
@@ -349,8 +349,8 @@ func worldCommand(c *cli) *cobra.Command {
 	return parent
 }
 
-// strip takes out what a plan does not need and a file must not have: values of applications, which may be secret, what
-// kubectl remembers of applied objects, and the messages of clusters.
+// strip removes what a plan does not need and a file must not have: values of applications, which may be secret, the last-applied
+// annotations of kubectl, and the messages of clusters.
 func strip(w *fleet.World) {
 	for i := range w.Applications {
 		a := &w.Applications[i]

@@ -23,7 +23,7 @@ func (c *ControlPlane) startAPIServer(ctx context.Context) error {
 	if state.Port != 0 {
 		err := c.runAPIServer(ctx)
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("port %d, at which clients look for it, is taken by another program: free the port, "+
+			return fmt.Errorf("port %d, which its clients use, is taken by another program: free the port, "+
 				"or remove %s to begin anew: %w", state.Port, c.site.Dir, err)
 		}
 		return err
@@ -51,7 +51,7 @@ func (c *ControlPlane) runAPIServer(ctx context.Context) error {
 	}
 	defer client.CloseIdleConnections()
 	err = c.site.run(ctx, apiServerProgram, args, func(ctx context.Context) error {
-		// Namespace default comes a moment after readiness; whoever starts a control plane uses it at once.
+		// Namespace default is created a moment after readiness, and the callers use it at once.
 		return errors.Join(get(ctx, client, c.URL()+"/readyz"), get(ctx, client, c.URL()+"/api/v1/namespaces/default"))
 	})
 	if err != nil {
@@ -95,7 +95,7 @@ func (c *ControlPlane) apiServerArgs() ([]string, error) {
 		args = append(args, "--etcd-prefix=/"+s.Name)
 	}
 	if !c.controllers {
-		args = append(args, "--disable-admission-plugins=ServiceAccount") // nobody would make the one that a Pod wants
+		args = append(args, "--disable-admission-plugins=ServiceAccount") // nothing would create the account that a Pod needs
 	}
 	encryption, err := c.encryption()
 	if err != nil {

@@ -23,7 +23,7 @@ type Assets struct {
 	Dir string
 }
 
-// MissingError says that a program which a control plane needs is not there, and how to get it.
+// MissingError says that a program which a control plane needs is missing, and how to get it.
 type MissingError struct {
 	Program string
 	Dirs    []string // where it was looked for
@@ -69,7 +69,7 @@ func upward(dir string) []string {
 	}
 }
 
-// firstComplete is the first folder that has the two programs; if none has, what the nearest to it lacks is missing.
+// firstComplete is the first folder that has the two programs; if none has, the error names what the best one lacks.
 func firstComplete(given bool, dirs ...string) (Assets, error) {
 	missing := etcdProgram
 	for _, dir := range dirs {
@@ -96,7 +96,7 @@ func (a Assets) path(program string) (string, error) {
 	return path, nil
 }
 
-// require is nil when the programs are all there.
+// require is nil when the folder has all of the programs.
 func (a Assets) require(programs ...string) error {
 	for _, program := range programs {
 		if _, err := a.path(program); err != nil {

@@ -1,12 +1,11 @@
 // Package controlplane starts Kubernetes control planes from the multi-call binary's programs.
 //
 // A control plane is etcd and kube-apiserver, with [Options.Controllers] kube-controller-manager too, and with
-// [Options.Workloads] a scheduler, KWOK and one fake Node, so that Deployments become Available. All of it listens on the
-// loopback address only, over TLS, and answers to holders of certificates.
+// [Options.Workloads] a scheduler, KWOK and one fake Node, so that Deployments become Available. All programs listen on
+// the loopback address only, over TLS, and require client certificates or tokens.
 //
-// Everything that a control plane is lies in one directory: etcd's data, the authorities and keys, the ports, the
-// kubeconfig of its administrator, the logs, the process ids. A second start of a directory has the same data, URL,
-// authorities and credentials.
+// All files of a control plane are in one directory: etcd's data, the authorities and keys, the ports, the kubeconfig of its
+// administrator, the logs, the process ids. A second start of a directory has the same data, URL, authorities and credentials.
 //
 //	state.json      name, ports            kubeconfig      of the administrator, for people and kubectl
 //	processes.json  what was started       encryption.yaml keys of what is encrypted at rest
@@ -107,7 +106,7 @@ func (c *ControlPlane) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := s.dead(); err != nil { // the scheduler tells nobody that it is ready, nor that it is not
+	if _, err := s.dead(); err != nil { // the scheduler has no endpoint for readiness
 		return err
 	}
 	return s.settle()

@@ -230,7 +230,7 @@ func (s *site) stopProgram(program string) error {
 	return s.record()
 }
 
-// grace is how long a program may take to stop by itself: data that nobody will read again needs none.
+// grace is how long a program may take to stop by itself: ephemeral data needs none.
 func (s *site) grace() time.Duration {
 	if s.Ephemeral {
 		return 0
@@ -238,7 +238,7 @@ func (s *site) grace() time.Duration {
 	return stopGrace
 }
 
-// abandon ends a start that failed: what it started is stopped, what ran before runs on.
+// abandon ends a start that failed: it stops the programs that it started; those that ran before run on.
 func (s *site) abandon() error {
 	s.mu.Lock()
 	s.running = slices.DeleteFunc(s.running, func(r *running) bool { return r.exited == nil })
@@ -264,7 +264,7 @@ func (s *site) stop() error {
 // startOrder has each program after what it depends on.
 var startOrder = []string{etcdProgram, apiServerProgram, controllerManagerProgram, schedulerProgram, kwokProgram}
 
-// endAll ends each process before what it depends on: a client that says goodbye to a server that is gone takes long.
+// endAll ends each process before the ones that it depends on: a client takes long to end when its server is gone.
 func endAll(all []Process, grace time.Duration) error {
 	var errs []error
 	for _, program := range slices.Backward(startOrder) {

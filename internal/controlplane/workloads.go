@@ -16,9 +16,9 @@ const (
 	fieldManager = "muster-controlplane"
 	nodeName     = "node-1"
 
-	// nodeGrace is how long the node may be silent before it is given up: for ever, which is ten years. A node that KWOK
-	// plays is silent only while KWOK does not run, after a crash or on a machine that was off, and its Pods lose nothing by
-	// that. Once given up they are set to not Ready, and no stage of KWOK's sets them back: a kubelet would.
+	// nodeGrace is how long the node may be silent before its Pods are set to not Ready: ten years, which is for ever. A node of
+	// KWOK is silent only while KWOK does not run, after a crash or on a machine that was off. A kubelet would set the Pods to
+	// Ready again; no stage of KWOK does.
 	nodeGrace = 10 * 365 * 24 * time.Hour
 )
 
@@ -69,7 +69,7 @@ func (c *ControlPlane) startWorkloads(ctx context.Context) error {
 		"--kube-api-qps=200",
 		"--kube-api-burst=400",
 		"--profiling=false",
-	}, func(context.Context) error { return nil }); err != nil { // it has no port to ask; a Pod waits for it
+	}, func(context.Context) error { return nil }); err != nil { // it has no endpoint for readiness; a Pod waits for it
 		return err
 	}
 	kwok, err := c.component(kwokProgram)
@@ -114,7 +114,7 @@ func fakeNode() *unstructured.Unstructured {
 	}}
 }
 
-// schedulable is nil when the node is Ready and nothing keeps Pods from it.
+// schedulable is nil when the node is Ready and has no taints.
 func schedulable(node *unstructured.Unstructured) error {
 	if !hasCondition(node, "Ready") {
 		return fmt.Errorf("node %s is not Ready", node.GetName())

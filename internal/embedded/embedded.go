@@ -1,10 +1,10 @@
 // Package embedded runs a whole fleet on one machine: a hub and managed clusters, each with a control plane of its own, the
 // hub's controllers and a klusterlet for every cluster.
 //
-// Everything lies in one directory: fleet.json says what was asked for, etcd/, hub/ and clusters/<name>/ are control planes,
-// mirrors/ the hub's repositories, agents/<name>/ what each klusterlet keeps, and logs/ says what the programs said. Another
-// Up of a directory finds the same fleet, with its ports and authorities: it starts what does not run, whatever ended it, and
-// leaves alone what does.
+// Everything lies in one directory: fleet.json has the settings, etcd/, hub/ and clusters/<name>/ the control planes, mirrors/ the
+// hub's repositories, agents/<name>/ the files of each klusterlet, and logs/ the output of the programs. Another Up of a directory
+// finds the same fleet, with its ports and authorities: it starts the programs that do not run, for whatever reason, and does not
+// touch the others.
 package embedded
 
 import (
@@ -33,7 +33,7 @@ import (
 	"github.com/muster-io/muster/internal/registration"
 )
 
-// SystemNamespace is where the root repository and the identities that may join live on the hub.
+// SystemNamespace is the namespace of the root repository, and of the identities that may join.
 const SystemNamespace = registration.SystemNamespace
 
 // hubName is the name of the hub's control plane.
@@ -43,19 +43,19 @@ const hubName = "hub"
 type Options struct {
 	// Dir holds the fleet.
 	Dir string
-	// Clusters to run, by name, beside those that the fleet has already. To take one away is Leave.
+	// Clusters to run, by name, in addition to those that the fleet has already. RemoveClusters removes them.
 	Clusters []string
-	// Programs is the folder with hub and klusterlet; by default that of the running program.
+	// Programs is the folder with the programs hub and klusterlet; by default the folder of the running program.
 	Programs string
-	// Repositories are the folders below which file:// repositories may be read; nil are those of before.
+	// Repositories are the folders below which file:// repositories may be read; nil keeps the setting of the last Up.
 	Repositories []string
 	// Detached lets the fleet outlive the running program, until Down.
 	Detached bool
-	// StatusInterval of hub and agents; zero is the one of before, or their default.
+	// StatusInterval of hub and agents; zero keeps the setting of the last Up, or their default.
 	StatusInterval time.Duration
-	// HealthPeriod of the agents; zero is the one of before, or their default.
+	// HealthPeriod of the agents; zero keeps the setting of the last Up, or their default.
 	HealthPeriod time.Duration
-	// Progress is told what was started and what ran already.
+	// Progress is called with a line about each program that was started or ran already.
 	Progress func(line string)
 }
 
@@ -68,22 +68,22 @@ type Fleet struct {
 	Clusters map[string]*controlplane.ControlPlane
 }
 
-// HubKubeconfig is where the administrator's kubeconfig of the hub lies in a fleet's directory.
+// HubKubeconfig is the path of the hub administrator's kubeconfig in a fleet's directory.
 func HubKubeconfig(dir string) string { return filepath.Join(dir, "hub", "kubeconfig") }
 
-// controllersKubeconfig is where the kubeconfig lies that the hub's controllers run with.
+// controllersKubeconfig is the path of the kubeconfig of the hub's controllers.
 func controllersKubeconfig(dir string) string {
 	return filepath.Join(dir, "hub", "controllers.kubeconfig")
 }
 
-// ClusterKubeconfig is where the administrator's kubeconfig of a cluster lies.
+// ClusterKubeconfig is the path of a cluster administrator's kubeconfig.
 func ClusterKubeconfig(dir, name string) string {
 	return filepath.Join(dir, "clusters", name, "kubeconfig")
 }
 
-// Up brings a fleet up and returns when its control planes are ready and its programs run. A cluster that does not come up
-// does not keep the others from it. After an error, what has come up runs on when it is detached, for the next Up to go on
-// from; else it is stopped again.
+// Up starts a fleet and returns when its control planes are ready and its programs run. When a cluster does not start, the others
+// start all the same. After an error a detached fleet runs on with the parts that started, and the next Up starts the rest; a fleet
+// that is not detached is stopped.
 func Up(ctx context.Context, o Options) (*Fleet, error) {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
@@ -97,12 +97,12 @@ func Up(ctx context.Context, o Options) (*Fleet, error) {
 	case err == nil:
 		return f, nil
 	case f.Detached:
-		return nil, fmt.Errorf("%w\nwhat has come up runs: muster up goes on from there, muster down ends it", err)
+		return nil, fmt.Errorf("%w\nthe parts that started run on: muster up starts the rest, muster down ends it", err)
 	}
 	return nil, errors.Join(err, f.Stop())
 }
 
-// prepare finds the programs, and notes what the fleet is made of: what was asked for is remembered even if it does not come up.
+// prepare finds the programs and writes the settings, before anything is started: they stay when it does not start.
 func (f *Fleet) prepare() error {
 	var err error
 	if f.Dir, err = filepath.Abs(f.Dir); err != nil {
@@ -179,7 +179,7 @@ func (f *Fleet) controlPlane(ctx context.Context, name, dir string, o controlpla
 	return cp, nil
 }
 
-// readyLine says what of a control plane had to be started.
+// readyLine says which programs of a control plane were started.
 func readyLine(cp *controlplane.ControlPlane, took time.Duration) string {
 	started := cp.Started()
 	switch len(started) {
@@ -191,8 +191,8 @@ func readyLine(cp *controlplane.ControlPlane, took time.Duration) string {
 	return fmt.Sprintf("%s started again, control plane ready at %s (%.1fs)", strings.Join(started, ", "), cp.URL(), took.Seconds())
 }
 
-// prepareHub installs, as the administrator, what the hub's controllers count on, and makes the kubeconfig that they run with:
-// that of the hub's own account. The root repository has a wide role; all other repositories have what it grants them.
+// prepareHub installs what the hub's controllers need, as the administrator, and writes their kubeconfig, which is that of the hub's
+// own account. The root repository may do everything; other repositories may do what it grants them.
 func (f *Fleet) prepareHub(ctx context.Context) error {
 	if err := install.Hub(ctx, f.Hub.Config()); err != nil {
 		return fmt.Errorf("prepare the hub: %w", err)
@@ -250,7 +250,7 @@ func bind(ctx context.Context, clients kubernetes.Interface, name, role, account
 func (f *Fleet) StartHub() error {
 	args := []string{
 		"--kubeconfig", controllersKubeconfig(f.Dir), "--state-dir", filepath.Join(f.Dir, "mirrors"),
-		"--leader-elect=false", // it is the only one, and need not wait for the Lease of one that died
+		"--leader-elect=false", // there is one, which would wait for the Lease of a process that died
 	}
 	for _, r := range f.Repositories {
 		args = append(args, "--local-repositories", r)
@@ -261,7 +261,7 @@ func (f *Fleet) StartHub() error {
 	return f.program("hub: controllers", "hub", "hub", args)
 }
 
-// program starts a program unless it runs, and says which it was.
+// program starts a program unless it runs already.
 func (f *Fleet) program(what, name, program string, args []string) error {
 	_, started, err := controlplane.StartProgram(f.Dir, name, filepath.Join(f.Programs, program), args, f.Detached)
 	if err != nil {
@@ -295,7 +295,7 @@ func (f *Fleet) StartAgent(name string) error {
 	args := []string{
 		"--spoke-kubeconfig", ClusterKubeconfig(f.Dir, name), "--bootstrap-kubeconfig", f.bootstrapFile(name),
 		"--hub-kubeconfig-dir", filepath.Join(f.Dir, "agents", name, "hub"), "--spoke-cluster-name", name, "--install",
-		"--leader-elect=false", // it is the only one, and need not wait for the Lease of one that died
+		"--leader-elect=false", // there is one, which would wait for the Lease of a process that died
 	}
 	if f.StatusInterval > 0 {
 		args = append(args, "--status-interval", f.StatusInterval.String())
@@ -306,7 +306,7 @@ func (f *Fleet) StartAgent(name string) error {
 	return f.program(name+": agent", agentName(name), "klusterlet", args)
 }
 
-// StopAgent takes a cluster offline: its workloads run on, and nobody tells the hub.
+// StopAgent takes a cluster offline: its workloads run on, and its lease is not renewed.
 func (f *Fleet) StopAgent(name string) error {
 	return controlplane.StopPrograms(f.Dir, agentName(name))
 }
@@ -358,7 +358,7 @@ func Bootstrap(ctx context.Context, config *rest.Config, cluster, file string) e
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	// In one step: an agent that waits for a new one finds the old or the new.
+	// In one step: an agent that reads the file finds the old or the new content.
 	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
 		return err
 	}
@@ -383,7 +383,7 @@ func (f *Fleet) Stop() error {
 	return errors.Join(errs...)
 }
 
-// fleetIn is the full path of a directory in which a fleet was started, whether it runs or not.
+// fleetIn is the absolute path of a directory that has a fleet, whether it runs or not.
 func fleetIn(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -417,9 +417,9 @@ func Down(dir string) error {
 	return errors.Join(errs...)
 }
 
-// Leave ends clusters of a fleet and takes them out of it: Up does not start them again unless they are asked for. Their data
-// stays, and so does what the hub knows of them.
-func Leave(dir string, names ...string) error {
+// RemoveClusters ends clusters and removes them from the fleet: Up does not start them again unless it names them. Their data stays,
+// and so do their objects on the hub.
+func RemoveClusters(dir string, names ...string) error {
 	dir, err := fleetIn(dir)
 	if err != nil {
 		return err

@@ -105,10 +105,10 @@ func TestUpFindsTheFleet(t *testing.T) {
 		t.Errorf("the hub forgets where repositories may be read: %s", args)
 	}
 
-	if err := embedded.Leave(dir, "two"); err == nil || !strings.Contains(err.Error(), "it has one") {
+	if err := embedded.RemoveClusters(dir, "two"); err == nil || !strings.Contains(err.Error(), "it has one") {
 		t.Errorf("a cluster that is not there left: %v", err)
 	}
-	if err := embedded.Leave(dir, "one"); err != nil {
+	if err := embedded.RemoveClusters(dir, "one"); err != nil {
 		t.Fatal(err)
 	}
 	reboot(t, dir)

@@ -13,8 +13,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 )
 
-// settings are what a fleet's directory remembers of what was asked for, in fleet.json: an Up that asks for nothing brings
-// the same fleet up.
+// settings are in fleet.json of a fleet's directory: an Up without options starts the same fleet again.
 type settings struct {
 	Clusters          []string      `json:"clusters,omitempty"`
 	LocalRepositories []string      `json:"localRepositories,omitempty"`
@@ -22,8 +21,7 @@ type settings struct {
 	HealthPeriod      time.Duration `json:"healthPeriod,omitempty"`   // in nanoseconds
 }
 
-// with is what is remembered with what is asked for now: clusters come to those that are there, anything else takes the place
-// of what was.
+// with merges the options of an Up: clusters are added, any other option replaces the setting.
 func (s settings) with(o Options) settings {
 	for _, name := range o.Clusters {
 		if !slices.Contains(s.Clusters, name) {
@@ -42,14 +40,14 @@ func (s settings) with(o Options) settings {
 	return s
 }
 
-// without is a fleet that has let go of clusters.
+// without removes clusters.
 func (s settings) without(names []string) settings {
 	s.Clusters = slices.DeleteFunc(slices.Clone(s.Clusters), func(name string) bool { return slices.Contains(names, name) })
 	return s
 }
 
-// check refuses what no cluster can be called: the name is that of a namespace, of a folder, and of a part of the etcd that
-// the hub has a part of too.
+// check refuses names that no cluster can have: the name is also that of a namespace, of a folder, and of a prefix in the etcd that
+// the hub shares.
 func (s settings) check() error {
 	for _, name := range s.Clusters {
 		if name == hubName {

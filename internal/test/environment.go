@@ -1,4 +1,4 @@
-// Package test is what the tests share: builders, expectations, an environment of one hub with several managed clusters.
+// Package test is shared by the tests: an environment of one hub with several managed clusters, Git repositories, pods as processes.
 package test
 
 import (
@@ -51,9 +51,9 @@ func Main(m *testing.M, e Environment) {
 	os.Exit(code)
 }
 
-// waiting is how many parallel tests run at a time by default. They wait for API servers and controllers most of the time:
+// parallelTests is how many parallel tests run at a time by default. They wait for API servers and controllers most of the time:
 // with one test per core, which is Go's default, the cores are idle.
-const waiting = 6
+const parallelTests = 6
 
 // runManyAtATime raises the number of parallel tests unless -parallel was given.
 func runManyAtATime() error {
@@ -64,7 +64,7 @@ func runManyAtATime() error {
 	if given {
 		return nil
 	}
-	return flag.Set("test.parallel", strconv.Itoa(max(waiting, runtime.GOMAXPROCS(0))))
+	return flag.Set("test.parallel", strconv.Itoa(max(parallelTests, runtime.GOMAXPROCS(0))))
 }
 
 // Hub is the hub that the tests of this binary share. The test fails when it cannot be started, with the next step
@@ -141,8 +141,8 @@ func namespacePrefix(name string) string {
 	return "t-" + prefix[:min(len(prefix), 40)] + "-"
 }
 
-// environment is what [Hub] and its siblings have started, each at most once: one that did not come up is not tried again
-// by each test. Tests run in parallel, so that no control plane waits for another one to start.
+// environment starts each control plane at most once: when one does not start, every test that needs it fails with the same error.
+// Tests run in parallel, so that no control plane waits for another one to start.
 type environment struct {
 	Environment
 	etcd func() (*controlplane.Etcd, error)
