@@ -214,7 +214,8 @@ func (r *Applications) patch(ctx context.Context, cluster, name string, operatio
 	if err != nil {
 		return err
 	}
-	var target workv1.ManifestWork
+	var target metav1.PartialObjectMetadata // so that the answer is without the manifests
+	target.SetGroupVersionKind(workv1.GroupVersion.WithKind("ManifestWork"))
 	target.Namespace, target.Name = cluster, name
 	err = r.Client.Patch(ctx, &target, client.RawPatch(types.JSONPatchType, patch))
 	if apierrors.IsNotFound(err) || isFailedTest(err) {
