@@ -102,7 +102,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 			out.Faults = append(out.Faults, *faults[i])
 		}
 	}
-	out.Warnings = append(out.emptyContent(), out.unmatchedRules(job)...)
+	out.Warnings = slices.Concat(out.emptyContent(), out.skippedFiles(), out.unmatchedRules(job))
 	return out, nil
 }
 
@@ -195,6 +195,24 @@ func (a *Application) emptyContent() []fleet.Fault {
 		Message: fmt.Sprintf("the content has no objects for %d of %d clusters, the first is %s: where it had some they would be deleted, which is held for an approval; correct the content, or the values that switch it off",
 			len(empty), len(a.Clusters), empty[0]),
 	}}
+}
+
+// skippedFiles is a warning for each file beside manifests that holds none.
+func (a *Application) skippedFiles() []fleet.Fault {
+	files := map[string]bool{}
+	for _, c := range a.Clusters {
+		for _, file := range c.content.skipped {
+			files[file] = true
+		}
+	}
+	var warnings []fleet.Fault
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		warnings = append(warnings, fleet.Fault{
+			Reason: fleet.FileSkipped, ActionRequiredBy: fleet.User, Application: a.Key(), File: file,
+			Message: "the file holds no manifest, and is skipped: give its documents apiVersion and kind, or move it out of the folder",
+		})
+	}
+	return warnings
 }
 
 func ruleText(rule musterv1alpha1.IgnoreRule) string {

@@ -89,8 +89,8 @@ func (p Periods) withDefaults() Periods {
 }
 
 var (
-	// errRejoin ends a session whose certificate the hub does not take, or no longer.
-	errRejoin = errors.New("the hub does not take the certificate")
+	// errRejoin ends a session whose certificate the hub rejects.
+	errRejoin = errors.New("the hub rejects the certificate")
 	// errInvited ends a session whose cluster was detached, when there is a new bootstrap kubeconfig.
 	errInvited = errors.New("the cluster was detached, and is to join again")
 	// errNewBootstrap ends a try to join with a bootstrap kubeconfig that was replaced in the meantime.
@@ -258,7 +258,7 @@ var Scheme = func() *runtime.Scheme {
 		clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, musterv1alpha1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
-			panic(err) // two kinds of one name: seen by every test
+			panic(err) // two kinds of one name: every test would fail
 		}
 	}
 	return scheme

@@ -1,6 +1,6 @@
 // Package registration is the agent's half of joining a hub.
 //
-// Run takes a cluster through these steps, and begins again when its certificate is no longer good:
+// Run leads a cluster through these steps, and begins again when its certificate is no longer good:
 //
 //	identity   cluster and agent get their names, which stay
 //	bootstrap  with the bootstrap kubeconfig: create the ManagedCluster, ask for a certificate, wait for the hub

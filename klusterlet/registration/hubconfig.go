@@ -18,7 +18,7 @@ import (
 	rules "github.com/muster-io/muster/internal/registration"
 )
 
-// hubEndpoint is where a kubeconfig leads: what the hub's kubeconfig takes over from the bootstrap one.
+// hubEndpoint is where a kubeconfig leads: what the hub's kubeconfig has of the bootstrap one.
 type hubEndpoint struct {
 	name   string // of the kubeconfig's cluster
 	server string

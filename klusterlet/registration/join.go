@@ -53,7 +53,7 @@ func (a *Agent) join(ctx context.Context, f *files, ended error) error {
 		log.Info("using the certificate that is there", "hub", endpoint.server)
 		return nil
 	case why == nil:
-		log.Info("the hub does not take the agent's certificate, which another authority signed or which was revoked; joining again", "hub", endpoint.server)
+		log.Info("the hub rejects the agent's certificate, which another authority signed or which was revoked; joining again", "hub", endpoint.server)
 	case f.get(certificateFile) != nil:
 		log.Info("the certificate cannot be used, joining again", "hub", endpoint.server, "why", why.Error())
 	default:
@@ -76,16 +76,16 @@ func (a *Agent) join(ctx context.Context, f *files, ended error) error {
 	if err != nil {
 		return err
 	}
-	order := &order{
+	request := &certificateRequest{
 		hub: hub, files: f, cluster: a.state.cluster, agent: a.state.agent, seconds: a.CertificateSeconds, periods: a.Periods,
 		prepare:  func(ctx context.Context) error { return a.introduce(ctx, hub) },
 		explain:  func(ctx context.Context) string { return waitingFor(ctx, hub, a.state.cluster) },
 		outdated: func() bool { now := a.bootstrapHash(); return now != "" && now != hash },
 	}
 	if why == nil && !invited {
-		order.settled = func(ctx context.Context) bool { return a.taken(ctx, f) }
+		request.settled = func(ctx context.Context) bool { return a.accepted(ctx, f) }
 	}
-	certificate, key, err := order.fetch(ctx)
+	certificate, key, err := request.fetch(ctx)
 	if errors.Is(err, errNewBootstrap) {
 		log.Info("there is a new bootstrap kubeconfig; beginning again with it")
 		// The request that waits is of another identity, maybe of a wrong one: the new one asks for itself.
@@ -112,8 +112,8 @@ func (a *Agent) reuseKey(ctx context.Context, f *files) error {
 	return f.put(ctx, map[string][]byte{pendingKeyFile: f.get(keyFile)})
 }
 
-// taken says whether the hub takes the present certificate after all: a hub that is starting may refuse everybody.
-func (a *Agent) taken(ctx context.Context, f *files) bool {
+// accepted says whether the hub accepts the present certificate after all: a hub that is starting may refuse everybody.
+func (a *Agent) accepted(ctx context.Context, f *files) bool {
 	config, err := hubConfig(f.dir)
 	if err != nil {
 		return false

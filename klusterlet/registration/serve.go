@@ -111,7 +111,7 @@ func (s *session) follow(ctx context.Context) error {
 			}
 		case apierrors.IsForbidden(err), errors.Is(err, errUnknown):
 			refusals = 0
-			s.belongs(ctx, false)
+			s.noteMembership(ctx, false)
 			if s.invited(ctx) {
 				return errInvited
 			}
@@ -165,13 +165,13 @@ func (s *session) watch(ctx context.Context) error {
 
 // show makes the ManagedCluster known to the loops.
 func (s *session) show(ctx context.Context, cluster *clusterv1.ManagedCluster) {
-	s.belongs(ctx, cluster.DeletionTimestamp.IsZero())
+	s.noteMembership(ctx, cluster.DeletionTimestamp.IsZero())
 	s.tell(func() { s.self = cluster })
 }
 
-// belongs notes whether the hub has the cluster. As long as it does, and once when that ends, the bootstrap kubeconfig of the
+// noteMembership notes whether the hub has the cluster. As long as it does, and once when that ends, the bootstrap kubeconfig of the
 // moment counts as one that has done its work: only a later one is an invitation.
-func (s *session) belongs(ctx context.Context, now bool) {
+func (s *session) noteMembership(ctx context.Context, now bool) {
 	known := s.files.get(bootstrapFile)
 	if hash := s.bootstrapHash(); (now || s.member || known == nil) && hash != "" && hash != string(known) {
 		if err := s.files.put(ctx, map[string][]byte{bootstrapFile: []byte(hash)}); err != nil {
@@ -290,7 +290,7 @@ func (s *session) renewCertificate(ctx context.Context) error {
 func (s *session) rotate(ctx context.Context, expires time.Time) error {
 	ctx, cancel := context.WithDeadline(ctx, expires)
 	defer cancel()
-	next := &order{hub: s.hub, files: s.files, cluster: s.state.cluster, agent: s.state.agent, seconds: s.CertificateSeconds, periods: s.Periods}
+	next := &certificateRequest{hub: s.hub, files: s.files, cluster: s.state.cluster, agent: s.state.agent, seconds: s.CertificateSeconds, periods: s.Periods}
 	certificate, key, err := next.fetch(ctx)
 	if err != nil {
 		return err

@@ -219,7 +219,7 @@ func configured(config *rest.Config) *rest.Config {
 	return c
 }
 
-// subscribe turns what the caches see into requests, and waits until they have seen everything once.
+// subscribe makes requests of the events of the caches, and waits until the caches are filled.
 func (e *engine) subscribe(ctx context.Context) error {
 	works, err := e.works.GetInformer(ctx, &workv1.ManifestWork{}, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -230,23 +230,23 @@ func (e *engine) subscribe(ctx context.Context) error {
 		return fmt.Errorf("watch AppliedManifestWorks: %w", err)
 	}
 	w, err := works.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { e.workSeen(nil, o) },
-		UpdateFunc: e.workSeen,
-		DeleteFunc: func(o any) { e.workSeen(o, nil) },
+		AddFunc:    func(o any) { e.workChanged(nil, o) },
+		UpdateFunc: e.workChanged,
+		DeleteFunc: func(o any) { e.workChanged(o, nil) },
 	})
 	if err != nil {
 		return fmt.Errorf("watch works: %w", err)
 	}
 	r, err := records.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-		AddFunc: func(o any) { e.recordSeen(o, false) },
+		AddFunc: func(o any) { e.recordChanged(o, false) },
 		UpdateFunc: func(old, o any) {
-			e.recordSeen(o, false)
+			e.recordChanged(o, false)
 			a, b := old.(*workv1.AppliedManifestWork), o.(*workv1.AppliedManifestWork)
 			if a.Annotations[holdAnnotation] != b.Annotations[holdAnnotation] {
 				e.queue.Add(request{name: b.Spec.ManifestWorkName})
 			}
 		},
-		DeleteFunc: func(o any) { e.recordSeen(o, true) },
+		DeleteFunc: func(o any) { e.recordChanged(o, true) },
 	})
 	if err != nil {
 		return fmt.Errorf("watch AppliedManifestWorks: %w", err)
@@ -257,7 +257,7 @@ func (e *engine) subscribe(ctx context.Context) error {
 	return e.watchHolds(ctx)
 }
 
-func (e *engine) workSeen(before, after any) {
+func (e *engine) workChanged(before, after any) {
 	old, _ := unwrap(before).(*workv1.ManifestWork)
 	work, _ := unwrap(after).(*workv1.ManifestWork)
 	switch {
@@ -298,8 +298,8 @@ func sameMap(a, b map[string]string) bool {
 	return true
 }
 
-// recordSeen looks at a record, and at its work when the record goes: it has to be made anew, or the work let go.
-func (e *engine) recordSeen(o any, gone bool) {
+// recordChanged looks at a record, and at its work when the record goes: it has to be made anew, or the work let go.
+func (e *engine) recordChanged(o any, gone bool) {
 	record, ok := unwrap(o).(*workv1.AppliedManifestWork)
 	if !ok {
 		return
@@ -377,7 +377,7 @@ func (e *engine) reconcile(ctx context.Context, r request) (time.Duration, error
 	return e.reconcileWork(ctx, r.name)
 }
 
-func (e *engine) at(step string) {
+func (e *engine) reached(step string) {
 	if e.hook != nil {
 		e.hook(step)
 	}

@@ -138,7 +138,7 @@ func (s *site) runUntil(step string, n int32) {
 	defer cancel()
 	agent := s.agent
 	var times atomic.Int32
-	agent.At(func(at string) {
+	agent.OnStep(func(at string) {
 		if at == step && times.Add(1) == n {
 			cancel()
 		}

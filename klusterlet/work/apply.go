@@ -33,7 +33,7 @@ var errIgnoreFields = errors.New("ignoreFields")
 
 // apply writes what needs it, wave by wave and rank by rank. Each rank is recorded before it is applied. A manifest that fails is
 // noted and stops nobody but the waves after its own; an error means that the record could not be written.
-func (p *pass) apply(ctx context.Context, needs []need) error {
+func (p *reconciliation) apply(ctx context.Context, needs []need) error {
 	for _, step := range p.stepsOf(needs) {
 		if p.blocked == nil {
 			if b := p.blockedBy(step.wave); b != nil {
@@ -55,7 +55,7 @@ func (p *pass) apply(ctx context.Context, needs []need) error {
 			p.unrecorded(ctx, step, needs, err)
 			return err
 		}
-		p.at("recorded")
+		p.reached("recorded")
 		p.parallel(ctx, group, func(i int) {
 			t := p.targets[i]
 			p.applyOne(ctx, t, p.memory.objects[t.key()], needs[i])
@@ -70,7 +70,7 @@ func (p *pass) apply(ctx context.Context, needs []need) error {
 
 // unrecorded notes why the manifests from a step on were not applied: what cannot be written down is not done. That
 // somebody else wrote the record meanwhile is no reason: it is read again at once.
-func (p *pass) unrecorded(ctx context.Context, first step, needs []need, err error) {
+func (p *reconciliation) unrecorded(ctx context.Context, first step, needs []need, err error) {
 	if ctx.Err() != nil || apierrors.IsConflict(err) {
 		return
 	}
@@ -82,7 +82,7 @@ func (p *pass) unrecorded(ctx context.Context, first step, needs []need, err err
 }
 
 // resolveLate finds the resource of a kind that an earlier rank may have defined.
-func (p *pass) resolveLate(t *target) {
+func (p *reconciliation) resolveLate(t *target) {
 	t.resolve(p.work, p.mapper)
 	p.memory.about(t.key())
 	if t.err == nil {
@@ -99,7 +99,7 @@ func (s step) compare(other step) int {
 	return cmp.Or(cmp.Compare(s.wave, other.wave), cmp.Compare(s.rank, other.rank))
 }
 
-func (p *pass) stepsOf(needs []need) []step {
+func (p *reconciliation) stepsOf(needs []need) []step {
 	var all []step
 	for i, t := range p.targets {
 		if needs[i] != nothing {
@@ -110,12 +110,16 @@ func (p *pass) stepsOf(needs []need) []step {
 	return slices.Compact(all)
 }
 
-func (p *pass) applyOne(ctx context.Context, t target, s *seen, n need) {
-	live, err := p.write(ctx, t, s, n)
+func (p *reconciliation) applyOne(ctx context.Context, t target, s *objectState, n need) {
+	var live *unstructured.Unstructured
+	err := p.deleteBefore(ctx, t, s, n)
+	if err == nil {
+		live, err = p.write(ctx, t, s, n)
+	}
 	if err != nil {
 		live, err = p.mend(ctx, t, s, n, err)
 	}
-	err = spoken(t, err)
+	err = withoutSecretValues(t, err)
 	switch {
 	case ctx.Err() != nil:
 	case err == nil:
@@ -136,9 +140,9 @@ func (p *pass) applyOne(ctx context.Context, t target, s *seen, n need) {
 	}
 }
 
-// spoken is an error as the status and the log may repeat it. An API server quotes what it cannot take, and of a Secret
+// withoutSecretValues is an error as the status and the log may repeat it. An API server quotes what it rejects, and of a Secret
 // that is a value: then only the kind of its answer is told, and which fields it is about.
-func spoken(t target, err error) error {
+func withoutSecretValues(t target, err error) error {
 	var answer apierrors.APIStatus
 	if !t.isSecret() || isDenied(err) || !errors.As(err, &answer) {
 		return err
@@ -170,7 +174,7 @@ var quotesNothing = []metav1.StatusReason{
 }
 
 // wrote notes what an apply made.
-func (p *pass) wrote(ctx context.Context, t target, s *seen, live *unstructured.Unstructured, n need) {
+func (p *reconciliation) wrote(ctx context.Context, t target, s *objectState, live *unstructured.Unstructured, n need) {
 	report := p.drifted(t, s)
 	if report.Active() && n != adopt {
 		s.healed(p.now)
@@ -185,12 +189,12 @@ func (p *pass) wrote(ctx context.Context, t target, s *seen, live *unstructured.
 	}
 }
 
-func (s *seen) succeed(t target) {
+func (s *objectState) succeed(t target) {
 	s.hash, s.failure, s.reason, s.failures, s.failedAt, s.waits = t.hash, nil, "", 0, 0, nil
 }
 
 // fail notes why an apply failed, and when it is tried again. A new generation of the work is tried at once.
-func (s *seen) fail(generation int64, err error, reason string, retryAt time.Time) {
+func (s *objectState) fail(generation int64, err error, reason string, retryAt time.Time) {
 	if !isDenied(err) {
 		applies.WithLabelValues("failed").Inc()
 	}
@@ -204,7 +208,7 @@ func (s *seen) fail(generation int64, err error, reason string, retryAt time.Tim
 
 // deny notes that the executor may not do it. Of what it may not apply nothing is told but that it is not there, as OCM does: what
 // was known of the object is forgotten.
-func (p *pass) deny(ctx context.Context, t target, s *seen, err error) {
+func (p *reconciliation) deny(ctx context.Context, t target, s *objectState, err error) {
 	applies.WithLabelValues("denied").Inc()
 	s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, p.now.Add(deniedDelay))
 	s.state, s.problem = unknown, err
@@ -215,7 +219,7 @@ func (p *pass) deny(ctx context.Context, t target, s *seen, err error) {
 }
 
 // write makes one object what its manifest says, and gives the live object.
-func (p *pass) write(ctx context.Context, t target, s *seen, n need) (*unstructured.Unstructured, error) {
+func (p *reconciliation) write(ctx context.Context, t target, s *objectState, n need) (*unstructured.Unstructured, error) {
 	if t.err != nil {
 		return nil, t.err
 	}
@@ -242,7 +246,7 @@ func (p *pass) write(ctx context.Context, t target, s *seen, n need) (*unstructu
 }
 
 // owned is the manifest with our ownerReference.
-func (p *pass) owned(t target) *unstructured.Unstructured {
+func (p *reconciliation) owned(t target) *unstructured.Unstructured {
 	object := t.object.DeepCopy()
 	if !t.orphan {
 		object.SetOwnerReferences(mergeOwners(object.GetOwnerReferences(), []metav1.OwnerReference{ownerOf(p.record)}))
@@ -250,8 +254,8 @@ func (p *pass) owned(t target) *unstructured.Unstructured {
 	return object
 }
 
-// writeServerSide owns the fields of the manifest. A correction takes fields back from whoever changed them.
-func (p *pass) writeServerSide(ctx context.Context, t target, s *seen, n need) (*unstructured.Unstructured, error) {
+// writeServerSide owns the fields of the manifest. A correction takes the fields from whoever changed them.
+func (p *reconciliation) writeServerSide(ctx context.Context, t target, s *objectState, n need) (*unstructured.Unstructured, error) {
 	config := t.serverSide()
 	if len(config.IgnoreFields) == 0 && !p.contested(t) {
 		return p.applyServerSide(ctx, t, p.owned(t), config.Force || n == correct, nil)
@@ -291,7 +295,7 @@ func withOtherOwners(wanted, live *unstructured.Unstructured) *unstructured.Unst
 	return wanted
 }
 
-func (p *pass) ignored(t target) ignored {
+func (p *reconciliation) ignored(t target) ignored {
 	config := t.serverSide()
 	return ignored{rules: config.IgnoreFields, manager: config.FieldManager, family: p.applications()}
 }
@@ -304,7 +308,7 @@ func carries(t target, live *unstructured.Unstructured, mark string) bool {
 
 // prepare is what is applied over the live object, nil if there is none, of a manifest with ignored fields. Those under
 // OnSpokeChange are ignored only while the manifest is unchanged.
-func (p *pass) prepare(ctx context.Context, t target, live *unstructured.Unstructured, mark string, unchanged bool) (*unstructured.Unstructured, error) {
+func (p *reconciliation) prepare(ctx context.Context, t target, live *unstructured.Unstructured, mark string, unchanged bool) (*unstructured.Unstructured, error) {
 	wanted, rules := p.owned(t), p.ignored(t)
 	if len(rules.rules) == 0 {
 		return wanted, nil
@@ -327,7 +331,7 @@ func (p *pass) prepare(ctx context.Context, t target, live *unstructured.Unstruc
 	return wanted, nil
 }
 
-func (p *pass) applyServerSide(ctx context.Context, t target, wanted *unstructured.Unstructured, force bool, dryRun []string) (*unstructured.Unstructured, error) {
+func (p *reconciliation) applyServerSide(ctx context.Context, t target, wanted *unstructured.Unstructured, force bool, dryRun []string) (*unstructured.Unstructured, error) {
 	body, err := wanted.MarshalJSON()
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", t, err)
@@ -337,7 +341,7 @@ func (p *pass) applyServerSide(ctx context.Context, t target, wanted *unstructur
 }
 
 // writeOnce creates the object if it is not there, and makes it ours.
-func (p *pass) writeOnce(ctx context.Context, t target) (*unstructured.Unstructured, error) {
+func (p *reconciliation) writeOnce(ctx context.Context, t target) (*unstructured.Unstructured, error) {
 	created, err := p.resource(t.gvr(), t.meta.Namespace).Create(ctx, p.owned(t), metav1.CreateOptions{FieldManager: workv1.DefaultFieldManager})
 	if !apierrors.IsAlreadyExists(err) {
 		return created, err
@@ -346,7 +350,7 @@ func (p *pass) writeOnce(ctx context.Context, t target) (*unstructured.Unstructu
 }
 
 // writeOver is OCM's strategy Update.
-func (p *pass) writeOver(ctx context.Context, t target) (*unstructured.Unstructured, error) {
+func (p *reconciliation) writeOver(ctx context.Context, t target) (*unstructured.Unstructured, error) {
 	resource := p.resource(t.gvr(), t.meta.Namespace)
 	for try := 0; ; try++ {
 		live, err := p.get(ctx, t)
@@ -374,7 +378,7 @@ func (p *pass) writeOver(ctx context.Context, t target) (*unstructured.Unstructu
 }
 
 // get reads an object; nil when it is absent.
-func (p *pass) get(ctx context.Context, t target) (*unstructured.Unstructured, error) {
+func (p *reconciliation) get(ctx context.Context, t target) (*unstructured.Unstructured, error) {
 	live, err := p.resource(t.gvr(), t.meta.Namespace).Get(ctx, t.meta.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
@@ -383,7 +387,7 @@ func (p *pass) get(ctx context.Context, t target) (*unstructured.Unstructured, e
 }
 
 // adopt adds our ownerReference to an object, or removes it from one that is not to be ours, and changes nothing else.
-func (p *pass) adopt(ctx context.Context, t target) (*unstructured.Unstructured, error) {
+func (p *reconciliation) adopt(ctx context.Context, t target) (*unstructured.Unstructured, error) {
 	live, err := p.resource(t.gvr(), t.meta.Namespace).Get(ctx, t.meta.Name, metav1.GetOptions{})
 	if err != nil {
 		return nil, err
@@ -392,7 +396,7 @@ func (p *pass) adopt(ctx context.Context, t target) (*unstructured.Unstructured,
 }
 
 // ensureOwner makes the object ours, or not, as the work's deletion option says.
-func (p *pass) ensureOwner(ctx context.Context, t target, live *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+func (p *reconciliation) ensureOwner(ctx context.Context, t target, live *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	owners := without(live.GetOwnerReferences(), p.record.UID)
 	if !t.orphan {
 		owners = mergeOwners(live.GetOwnerReferences(), []metav1.OwnerReference{ownerOf(p.record)})
@@ -404,8 +408,8 @@ func (p *pass) ensureOwner(ctx context.Context, t target, live *unstructured.Uns
 }
 
 // awaitDefinitions waits until definitions that were just applied are served, so that objects of their kinds can
-// follow in the same pass.
-func (p *pass) awaitDefinitions(ctx context.Context, group []int) {
+// follow in the same reconciliation.
+func (p *reconciliation) awaitDefinitions(ctx context.Context, group []int) {
 	deadline := time.Now().Add(establishedWait)
 	for _, i := range group {
 		t := p.targets[i]

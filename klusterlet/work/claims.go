@@ -51,21 +51,21 @@ func (c *claims) set(work *workv1.ManifestWork) []string {
 	defer c.mu.Unlock()
 	others := map[string]bool{}
 	for _, old := range c.byWork[work.Name] {
-		at := claim{kind: old.kind, name: old.name}
-		delete(c.byName[at], holding{work.Name, old})
+		sameName := claim{kind: old.kind, name: old.name}
+		delete(c.byName[sameName], holding{work.Name, old})
 		c.collect(others, old)
-		if len(c.byName[at]) == 0 {
-			delete(c.byName, at)
+		if len(c.byName[sameName]) == 0 {
+			delete(c.byName, sameName)
 		}
 	}
 	delete(c.byWork, work.Name)
 	for _, want := range wanted {
-		at := claim{kind: want.kind, name: want.name}
-		if c.byName[at] == nil {
-			c.byName[at] = map[holding]bool{}
+		sameName := claim{kind: want.kind, name: want.name}
+		if c.byName[sameName] == nil {
+			c.byName[sameName] = map[holding]bool{}
 		}
 		c.collect(others, want)
-		c.byName[at][holding{work.Name, want}] = true
+		c.byName[sameName][holding{work.Name, want}] = true
 	}
 	if len(wanted) > 0 {
 		c.byWork[work.Name] = wanted

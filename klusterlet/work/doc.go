@@ -13,12 +13,12 @@
 //     that we hold is a suspicion of drift; a dry run of the apply confirms it.
 //  4. Report: drift that is going to be corrected is told to the hub first, since the correction erases who did it.
 //  5. Record before apply: what is about to be applied is in AppliedManifestWork.status before it is applied.
-//  6. Apply: by rank of the kind, concurrently within a rank, as each manifest's update strategy and the work's
+//  6. Apply: wave by wave, by rank of the kind, concurrently within a rank, as each manifest's update strategy and the work's
 //     executor say. A failing manifest does not stop the others. What is unchanged is not written. What the executor may
-//     not apply is not read for it either.
-//  7. Prune: only when every manifest was applied. An object is deleted only if this AppliedManifestWork owns it, no
+//     not apply is not read for it either, but that it is not there is told.
+//  7. Prune: only when every manifest was applied, in the reverse order of an installation. An object is deleted only if this AppliedManifestWork owns it, no
 //     other does, and no other work of the hub wants it; with its UID as precondition. Else only our own
-//     ownerReference goes, as from what the work's deletion option leaves behind; and of an object that is another
+//     ownerReference goes, as from what the work's deletion option leaves on the cluster; and of an object that is another
 //     application's now, the fields that nobody but this one has set.
 //  8. Report: conditions, feedback and drift, at once when a condition flips, paced otherwise. The work speaks for a
 //     generation when every manifest of it was applied or refused. Nothing that is told quotes a Secret.
@@ -27,6 +27,8 @@
 // removed, the work's last. Orphaned objects lose our ownerReference first.
 //
 // An AppliedManifestWork without a work is evicted after a grace period.
+//
+// While somebody holds a work on the cluster nothing of it is applied, corrected or deleted.
 //
 // What the annotation muster.dev/drift of a work says about drift:
 //

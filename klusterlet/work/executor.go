@@ -48,7 +48,7 @@ func applyVerbs(t target) []string {
 
 // authorize asks the cluster whether the executor of the work may do all of this; the agent itself may do everything that
 // its own rights allow.
-func (p *pass) authorize(ctx context.Context, t target, verbs ...string) error {
+func (p *reconciliation) authorize(ctx context.Context, t target, verbs ...string) error {
 	if p.work.Spec.Executor == nil {
 		return nil
 	}
@@ -77,7 +77,7 @@ func (p *pass) authorize(ctx context.Context, t target, verbs ...string) error {
 
 // escalates tries the apply of a role or binding as the executor would: the API server refuses rights that the
 // executor does not have itself.
-func (p *pass) escalates(ctx context.Context, t target, as rest.ImpersonationConfig) error {
+func (p *reconciliation) escalates(ctx context.Context, t target, as rest.ImpersonationConfig) error {
 	config := configured(p.Spoke)
 	config.Impersonate = as
 	objects, err := dynamic.NewForConfig(config)

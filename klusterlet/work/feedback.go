@@ -41,7 +41,7 @@ func feedbackOf(object map[string]any, group, version, kind string, rules []work
 	var (
 		values []workv1.FeedbackValue
 		errs   []error
-		taken  = map[string]bool{}
+		named  = map[string]bool{}
 	)
 	for _, rule := range rules {
 		paths := rule.JsonPaths
@@ -54,14 +54,14 @@ func feedbackOf(object map[string]any, group, version, kind string, rules []work
 			paths = known
 		}
 		for _, path := range paths {
-			if taken[path.Name] {
+			if named[path.Name] {
 				continue
 			}
 			value, found, err := valueAt(object, version, path, raw)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("read %s at %s: %w", path.Name, path.Path, err))
 			} else if found {
-				taken[path.Name] = true
+				named[path.Name] = true
 				values = append(values, workv1.FeedbackValue{Name: path.Name, Value: value})
 			}
 		}

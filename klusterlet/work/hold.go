@@ -27,7 +27,7 @@ import (
 //	ConfigMap muster-hold in the agent's namespace    key cluster: all works; key NAMESPACE.NAME: those of an application
 //	annotation muster.dev/hold-until                  of an AppliedManifestWork: its work
 //
-// The value is a time, such as 2026-12-01T06:00:00Z. One that cannot be read holds until it is mended or taken away: whoever wrote
+// The value is a time, such as 2026-12-01T06:00:00Z. One that cannot be read holds until it is corrected or removed: whoever wrote
 // it wanted a hold.
 const (
 	holdConfigMap  = "muster-hold"
@@ -160,7 +160,7 @@ func (e *engine) holdsChanged(ctx context.Context, o any, gone bool) {
 	}
 }
 
-// reportHeld says in the status of a work that it is held. Until when it is looked at again.
+// reportHeld says in the status of a work that it is held. It gives when to look again.
 func (e *engine) reportHeld(ctx context.Context, work *workv1.ManifestWork, m *memory, h *hold) (time.Duration, error) {
 	status := *work.Status.DeepCopy()
 	if m.published != nil {
@@ -181,7 +181,7 @@ func (h *hold) left(now time.Time) time.Duration {
 	return min(max(h.until.Sub(now), time.Second), time.Hour)
 }
 
-// setHeld puts the condition about a hold into a status, or takes it out.
+// setHeld puts the condition about a hold into a status, or removes it.
 func setHeld(status *workv1.ManifestWorkStatus, h *hold, generation int64) {
 	if h == nil {
 		meta.RemoveStatusCondition(&status.Conditions, musterv1alpha1.ConditionHeld)

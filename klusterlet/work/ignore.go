@@ -83,7 +83,7 @@ func jqPlaces(ctx context.Context, object map[string]any, expression string) ([]
 	}
 	ctx, cancel := context.WithTimeout(ctx, jqTimeout)
 	defer cancel()
-	var input any // gojq takes no int64, and may write to its input
+	var input any // gojq rejects int64, and may write to its input
 	if err := json.Unmarshal(must(json.Marshal(object)), &input); err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
@@ -112,9 +112,9 @@ func existing(object any, path []any) []place {
 	for _, step := range path {
 		var nextPlaces []place
 		var nextValues []any
-		for i, at := range places {
+		for i, where := range places {
 			add := func(step, value any) {
-				nextPlaces, nextValues = append(nextPlaces, append(slices.Clone(at), step)), append(nextValues, value)
+				nextPlaces, nextValues = append(nextPlaces, append(slices.Clone(where), step)), append(nextValues, value)
 			}
 			switch node := values[i].(type) {
 			case map[string]any:
@@ -132,7 +132,7 @@ func existing(object any, path []any) []place {
 		places, values = nextPlaces, nextValues
 	}
 	if len(path) == 0 {
-		return nil // the whole object
+		return nil // the object itself
 	}
 	return places
 }
@@ -247,19 +247,19 @@ func parsePath(p string) ([]selector, error) {
 }
 
 // selectPlaces adds the places below a value that a path selects.
-func selectPlaces(v any, path []selector, at place, places []place) []place {
+func selectPlaces(v any, path []selector, where place, places []place) []place {
 	if len(path) == 0 {
-		return append(places, at)
+		return append(places, where)
 	}
 	switch node := v.(type) {
 	case map[string]any:
 		if child, ok := node[path[0].name]; ok && path[0].kind == byName {
-			return selectPlaces(child, path[1:], append(slices.Clone(at), path[0].name), places)
+			return selectPlaces(child, path[1:], append(slices.Clone(where), path[0].name), places)
 		}
 	case []any:
 		for i, item := range node {
 			if path[0].selects(i, item) {
-				places = selectPlaces(item, path[1:], append(slices.Clone(at), i), places)
+				places = selectPlaces(item, path[1:], append(slices.Clone(where), i), places)
 			}
 		}
 	}
@@ -300,8 +300,8 @@ func (g ignored) mark(ctx context.Context, manifest *unstructured.Unstructured) 
 		return "", err
 	}
 	rest := manifest.DeepCopy()
-	for _, at := range slices.Backward(places) {
-		replace(rest.Object, at, nil, false)
+	for _, where := range slices.Backward(places) {
+		replace(rest.Object, where, nil, false)
 	}
 	hash := md5.Sum([]byte(fmt.Sprintf("%v", rest)))
 	return hex.EncodeToString(hash[:]), nil
@@ -325,12 +325,12 @@ func (g ignored) keep(ctx context.Context, object, live *unstructured.Unstructur
 		livePlaces, _ := placesOf(ctx, live.Object, g.rules) // fails where the live object lacks what jq walks through
 		parts.match(live.Object, partsOf(fields, live.Object, livePlaces))
 	}
-	for _, at := range slices.Backward(places) {
-		value, found := parts.value(at)
-		if p, rest, held := fields.Path(object.Object, at); held && len(rest) == 0 {
+	for _, where := range slices.Backward(places) {
+		value, found := parts.value(where)
+		if p, rest, held := fields.Path(object.Object, where); held && len(rest) == 0 {
 			value, found = fields.Only(p)
 		}
-		replace(object.Object, at, value, found)
+		replace(object.Object, where, value, found)
 	}
 	return nil
 }
@@ -343,9 +343,9 @@ type parts struct {
 
 func partsOf(fields drift.Ownership, object map[string]any, places []place) parts {
 	all := parts{places: map[string][]place{}, values: map[string]any{}}
-	for _, at := range places {
-		if p, rest, found := fields.Path(object, at); found && len(rest) > 0 {
-			all.places[p.String()] = append(all.places[p.String()], at)
+	for _, where := range places {
+		if p, rest, found := fields.Path(object, where); found && len(rest) > 0 {
+			all.places[p.String()] = append(all.places[p.String()], where)
 		}
 	}
 	return all
@@ -354,22 +354,22 @@ func partsOf(fields drift.Ownership, object map[string]any, places []place) part
 // match gives each place the live value that the rules select in the same list, one after the other.
 func (p parts) match(live map[string]any, of parts) {
 	for path, places := range p.places {
-		for i, at := range places {
+		for i, where := range places {
 			if i < len(of.places[path]) {
 				value, _ := valueIn(live, of.places[path][i])
-				p.values[fmt.Sprintf("%q", at)] = runtime.DeepCopyJSONValue(value)
+				p.values[fmt.Sprintf("%q", where)] = runtime.DeepCopyJSONValue(value)
 			}
 		}
 	}
 }
 
-func (p parts) value(at place) (any, bool) {
-	value, found := p.values[fmt.Sprintf("%q", at)]
+func (p parts) value(where place) (any, bool) {
+	value, found := p.values[fmt.Sprintf("%q", where)]
 	return value, found
 }
 
-func valueIn(v any, at place) (any, bool) {
-	for _, step := range at {
+func valueIn(v any, where place) (any, bool) {
+	for _, step := range where {
 		switch node := v.(type) {
 		case map[string]any:
 			name, _ := step.(string)
@@ -392,25 +392,25 @@ func valueIn(v any, at place) (any, bool) {
 }
 
 // replace puts a value at a place, or takes out what is there. Places after it in a list move up.
-func replace(object map[string]any, at place, value any, keep bool) {
-	parent, found := valueIn(object, at[:len(at)-1])
+func replace(object map[string]any, where place, value any, keep bool) {
+	parent, found := valueIn(object, where[:len(where)-1])
 	if !found {
 		return
 	}
 	switch node := parent.(type) {
 	case map[string]any:
-		name, _ := at[len(at)-1].(string)
+		name, _ := where[len(where)-1].(string)
 		if keep {
 			node[name] = value
 		} else {
 			delete(node, name)
 		}
 	case []any:
-		i, _ := at[len(at)-1].(int)
+		i, _ := where[len(where)-1].(int)
 		if keep {
 			node[i] = value
 			return
 		}
-		replace(object, at[:len(at)-1], slices.Delete(node, i, i+1), true)
+		replace(object, where[:len(where)-1], slices.Delete(node, i, i+1), true)
 	}
 }

@@ -19,7 +19,7 @@ import (
 	workv1 "github.com/muster-io/muster/api/work/v1"
 )
 
-// neverRecreated are kinds whose deletion takes data along.
+// neverRecreated are kinds whose deletion deletes data.
 var neverRecreated = []schema.GroupKind{
 	{Kind: "Namespace"}, {Kind: "PersistentVolumeClaim"}, {Kind: "PersistentVolume"},
 	{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"},
@@ -42,9 +42,9 @@ func (e *immutableError) Error() string {
 
 func (e *immutableError) Unwrap() error { return e.cause }
 
-// mend tries again what the API server refused because of a field that cannot be changed: the object is deleted and made anew where
+// mend tries again what the API server refused because of a field that cannot be changed: the object is deleted and created again where
 // the application says so. Else the error names the fields and the next step.
-func (p *pass) mend(ctx context.Context, t target, s *seen, n need, err error) (*unstructured.Unstructured, error) {
+func (p *reconciliation) mend(ctx context.Context, t target, s *objectState, n need, err error) (*unstructured.Unstructured, error) {
 	if !apierrors.IsInvalid(err) {
 		return nil, err
 	}
@@ -74,9 +74,9 @@ func (p *pass) mend(ctx context.Context, t target, s *seen, n need, err error) (
 	return p.write(ctx, t, s, n)
 }
 
-// immutable says that the API server refuses not the manifest but the change of the live object: it would take the manifest under
+// immutable says that the API server refuses not the manifest but the change of the live object: it would accept the manifest under
 // another name.
-func (p *pass) immutable(ctx context.Context, t target, err error) bool {
+func (p *reconciliation) immutable(ctx context.Context, t target, err error) bool {
 	if text := err.Error(); strings.Contains(text, "immutable") || strings.Contains(text, "may not change once set") {
 		return true // values that only one object can have, such as node ports, make the other way fail
 	}
@@ -102,18 +102,15 @@ func fieldsOf(err error) []string {
 	return fields
 }
 
-// errRecreating is that an object which is made anew has not gone yet.
-var errRecreating = errors.New("it is being deleted, to be made anew")
+// errRecreating means that an object which is created again is not gone yet.
+var errRecreating = errors.New("it is being deleted, to be created again")
 
-func (p *pass) deleteToRecreate(ctx context.Context, t target, live *unstructured.Unstructured) error {
-	logr.FromContextOrDiscard(ctx).Info("Recreate, since a field cannot be changed", "object", t.String())
-	uid, background := live.GetUID(), metav1.DeletePropagationBackground
-	err := p.resource(t.gvr(), t.meta.Namespace).Delete(ctx, t.meta.Name,
-		metav1.DeleteOptions{PropagationPolicy: &background, Preconditions: &metav1.Preconditions{UID: &uid}})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("delete %s, to make it anew: %w", t, err)
+func (p *reconciliation) deleteToRecreate(ctx context.Context, t target, live *unstructured.Unstructured) error {
+	logr.FromContextOrDiscard(ctx).Info("Delete, to create it again", "object", t.String())
+	uid := live.GetUID()
+	if err := p.deleteLive(ctx, t, live); err != nil {
+		return err
 	}
-	deletions.Inc()
 	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); {
 		if now, err := p.get(ctx, t); err == nil && (now == nil || now.GetUID() != uid) {
 			return nil

@@ -25,21 +25,28 @@ func (t target) lifetime() (time.Duration, bool) {
 }
 
 // noteJob remembers whether a Job that Kubernetes will remove has finished.
-func (p *pass) noteJob(t target, s *seen, live *unstructured.Unstructured) {
+func (p *reconciliation) noteJob(t target, s *objectState, live *unstructured.Unstructured) {
 	ttl, limited := t.lifetime()
-	s.collected, s.finished, s.running = false, false, false
+	s.collected, s.running = false, false
+	s.finished = p.mode != modeOCM && p.endedByPolicy(t, s)
 	if !limited || p.mode == modeOCM {
 		return
 	}
-	s.finished = conditionTrue(live, "Complete") || conditionTrue(live, "Failed")
+	s.finished = s.finished || conditionTrue(live, "Complete") || conditionTrue(live, "Failed")
 	s.running = !s.finished && ttl >= longTTL && p.watches.covers(t)
 }
 
 // collectedJob says that an applied Job that is absent has finished, and was removed by Kubernetes as its manifest asks. OCM's works
-// know nothing of that: there it is made again.
-func (p *pass) collectedJob(t target, s *seen) bool {
+// know nothing of that: there it is created again.
+func (p *reconciliation) collectedJob(t target, s *objectState) bool {
+	if p.mode == modeOCM {
+		return false
+	}
+	if t.deletesAtTheEnd() && p.marked(t) {
+		return true
+	}
 	_, limited := t.lifetime()
-	return limited && p.mode != modeOCM && !s.running
+	return limited && !s.running
 }
 
 func conditionTrue(object *unstructured.Unstructured, kind string) bool {
@@ -51,7 +58,7 @@ func conditionTrue(object *unstructured.Unstructured, kind string) bool {
 }
 
 // collectedRules answers the rules of a Job that is gone because it has finished: it is not progressing, and otherwise as it was
-// when it was last seen.
+// when it was last read.
 func collectedRules(t target, before []metav1.Condition) []metav1.Condition {
 	var all []metav1.Condition
 	for _, rule := range t.config.ConditionRules {
@@ -69,4 +76,4 @@ func collectedRules(t target, before []metav1.Condition) []metav1.Condition {
 	return all
 }
 
-const messageCollected = "The Job has finished and was removed, as its ttlSecondsAfterFinished asks"
+const messageCollected = "The object has finished and was removed, as its manifest asks"

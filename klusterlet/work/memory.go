@@ -17,7 +17,7 @@ import (
 type memory struct {
 	mu          sync.Mutex // held while the work or its AppliedManifestWork is reconciled
 	uid         types.UID  // of the work
-	objects     map[objectKey]*seen
+	objects     map[objectKey]*objectState
 	published   *workv1.ManifestWorkStatus // nil: the hub's cache knows
 	publishedAt time.Time
 	nextResync  time.Time
@@ -29,13 +29,13 @@ type memory struct {
 	blockedAt         time.Time
 }
 
-// seen is what the agent knows of one object.
-type seen struct {
-	hash  string // of the target as it was last applied; empty when never by this process
-	facts facts
-	rv    string // resourceVersion when it was last read or written
-	stale bool   // a watch reported a change that was not looked at yet
-	asked string // of the target when it was last read
+// objectState is what the agent knows of one object.
+type objectState struct {
+	hash        string // of the target as it was last applied; empty when never by this process
+	facts       facts
+	rv          string // resourceVersion when it was last read or written
+	stale       bool   // a watch reported a change that was not looked at yet
+	rulesDigest string // of the target when it was last read
 
 	failure  error // of the last apply
 	reason   string
@@ -48,7 +48,7 @@ type seen struct {
 	degraded bool   // and does not become so by waiting
 
 	finished  bool // a Job that Kubernetes removes after its end has come to it
-	running   bool // such a Job was last seen before its end
+	running   bool // such a Job had not finished when it was last read
 	collected bool // such a Job is gone, as it should be
 
 	state    availability
@@ -59,7 +59,7 @@ type seen struct {
 
 	drift    drift.Report // the zero value: what the status says stays
 	checked  bool         // drift was looked for by this process
-	shared   bool         // another work claimed it too when the facts were taken
+	shared   bool         // another work claimed it too when the facts were read
 	heals    int
 	healedAt time.Time
 }
@@ -112,17 +112,17 @@ func (e *engine) remembered(record string) *memory {
 	defer e.mu.Unlock()
 	m, ok := e.memory[record]
 	if !ok {
-		m = &memory{objects: map[objectKey]*seen{}}
+		m = &memory{objects: map[objectKey]*objectState{}}
 		e.memory[record] = m
 	}
 	return m
 }
 
 // about gives what is known of an object.
-func (m *memory) about(key objectKey) *seen {
+func (m *memory) about(key objectKey) *objectState {
 	s, ok := m.objects[key]
 	if !ok {
-		s = &seen{}
+		s = &objectState{}
 		m.objects[key] = s
 	}
 	return s
@@ -131,7 +131,7 @@ func (m *memory) about(key objectKey) *seen {
 // startOver forgets everything when a work of the same name is another one.
 func (m *memory) startOver(uid types.UID) {
 	if m.uid != uid {
-		m.uid, m.objects, m.published = uid, map[objectKey]*seen{}, nil
+		m.uid, m.objects, m.published = uid, map[objectKey]*objectState{}, nil
 		m.nextResync, m.nextPoll = time.Time{}, time.Time{}
 	}
 }

@@ -62,11 +62,11 @@ func overlay(below, above map[string]string) map[string]string {
 }
 
 func union(a, b []string) []string {
-	seen := map[string]bool{}
+	known := map[string]bool{}
 	var all []string
 	for _, s := range append(append([]string{}, a...), b...) {
-		if !seen[s] {
-			seen[s] = true
+		if !known[s] {
+			known[s] = true
 			all = append(all, s)
 		}
 	}
@@ -74,7 +74,7 @@ func union(a, b []string) []string {
 }
 
 // mergeOwners adds owners to those that are there. A reference to an AppliedManifestWork of the same name and another
-// UID is one to a predecessor that is gone, and is replaced: with it, the garbage collector could take the object.
+// UID is one to a predecessor that is gone, and is replaced: with it, the garbage collector could delete the object.
 func mergeOwners(have, add []metav1.OwnerReference) []metav1.OwnerReference {
 	var all []metav1.OwnerReference
 	for _, old := range have {
@@ -89,7 +89,7 @@ func mergeOwners(have, add []metav1.OwnerReference) []metav1.OwnerReference {
 	return append(all, add...)
 }
 
-// without takes one owner out.
+// without removes one owner.
 func without(have []metav1.OwnerReference, uid types.UID) []metav1.OwnerReference {
 	var rest []metav1.OwnerReference
 	for _, owner := range have {

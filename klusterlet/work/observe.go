@@ -30,7 +30,7 @@ const (
 )
 
 // observe looks at every object that a watch reported, or that is due, and says what each needs.
-func (p *pass) observe(ctx context.Context) []need {
+func (p *reconciliation) observe(ctx context.Context) []need {
 	needs := make([]need, len(p.targets))
 	var indices []int
 	for i := range p.targets {
@@ -42,7 +42,7 @@ func (p *pass) observe(ctx context.Context) []need {
 	return needs
 }
 
-func (p *pass) look(ctx context.Context, t target, s *seen) need {
+func (p *reconciliation) look(ctx context.Context, t target, s *objectState) need {
 	switch {
 	case t.object == nil:
 		s.fail(p.work.Generation, t.err, workv1.ReasonAppliedManifestFailed, p.memory.nextResync)
@@ -67,7 +67,7 @@ func (p *pass) look(ctx context.Context, t target, s *seen) need {
 }
 
 // onlyRead looks at an object that is not written, if the work's executor may.
-func (p *pass) onlyRead(ctx context.Context, t target, s *seen) {
+func (p *reconciliation) onlyRead(ctx context.Context, t target, s *objectState) {
 	if p.waits(s) {
 		return
 	}
@@ -89,12 +89,12 @@ func (p *pass) onlyRead(ctx context.Context, t target, s *seen) {
 }
 
 // waits says that a manifest has just failed, and that it is too early to try again.
-func (p *pass) waits(s *seen) bool {
+func (p *reconciliation) waits(s *objectState) bool {
 	return s.waits == nil && s.failure != nil && s.failedAt == p.work.Generation && p.now.Before(s.retryAt) && !p.resync
 }
 
 // retry says whether a manifest that is not applied is tried now. What just failed waits, but is still looked at.
-func (p *pass) retry(ctx context.Context, t target, s *seen) need {
+func (p *reconciliation) retry(ctx context.Context, t target, s *objectState) need {
 	if !p.waits(s) {
 		return apply
 	}
@@ -105,8 +105,8 @@ func (p *pass) retry(ctx context.Context, t target, s *seen) need {
 }
 
 // due says that an object has to be read.
-func (p *pass) due(t target, s *seen) bool {
-	if s.stale || p.resync || s.asked != t.asked || (!s.checked && p.mode != modeOCM) {
+func (p *reconciliation) due(t target, s *objectState) bool {
+	if s.stale || p.resync || s.rulesDigest != t.rulesDigest || (!s.checked && p.mode != modeOCM) {
 		return true
 	}
 	if s.drift.Active() && p.corrects() {
@@ -119,7 +119,7 @@ func (p *pass) due(t target, s *seen) bool {
 }
 
 // inspect reads an object and compares it with what was applied.
-func (p *pass) inspect(ctx context.Context, t target, s *seen) need {
+func (p *reconciliation) inspect(ctx context.Context, t target, s *objectState) need {
 	live := p.read(ctx, t, s)
 	if s.state == unknown {
 		return nothing
@@ -128,7 +128,7 @@ func (p *pass) inspect(ctx context.Context, t target, s *seen) need {
 	switch {
 	case s.state == absent:
 		return p.missing(t, s)
-	case live.GetDeletionTimestamp() != nil: // its end will be seen
+	case live.GetDeletionTimestamp() != nil: // its end will be noticed
 		return nothing
 	case !t.orphan && !owns(p.record, live):
 		return p.disowned(shared)
@@ -147,7 +147,7 @@ func (p *pass) inspect(ctx context.Context, t target, s *seen) need {
 }
 
 // missing is what an object that is gone needs.
-func (p *pass) missing(t target, s *seen) need {
+func (p *reconciliation) missing(t target, s *objectState) need {
 	if p.mode == modeIgnore || (p.mode == modeOCM && !p.resync && !p.watches.covers(t)) {
 		return nothing
 	}
@@ -159,7 +159,7 @@ func (p *pass) missing(t target, s *seen) need {
 }
 
 // disowned is what an object without our ownerReference needs. Where two works claim it, the other may have written its fields.
-func (p *pass) disowned(shared bool) need {
+func (p *reconciliation) disowned(shared bool) need {
 	if p.corrects() && !shared {
 		return correct
 	}
@@ -167,7 +167,7 @@ func (p *pass) disowned(shared bool) need {
 }
 
 // confirm compares the object with a dry run of the apply.
-func (p *pass) confirm(ctx context.Context, t target, s *seen, live *unstructured.Unstructured) need {
+func (p *reconciliation) confirm(ctx context.Context, t target, s *objectState, live *unstructured.Unstructured) need {
 	records, lost, err := p.compare(ctx, t, live)
 	for try := 0; apierrors.IsConflict(err) && try < 5; try++ { // it changed since it was read
 		if live = p.read(ctx, t, s); live == nil {
@@ -177,7 +177,7 @@ func (p *pass) confirm(ctx context.Context, t target, s *seen, live *unstructure
 		records, lost, err = p.compare(ctx, t, live)
 	}
 	if err != nil && ctx.Err() == nil {
-		logr.FromContextOrDiscard(ctx).V(1).Info("Cannot confirm drift", "object", t.String(), "reason", spoken(t, err).Error())
+		logr.FromContextOrDiscard(ctx).V(1).Info("Cannot confirm drift", "object", t.String(), "reason", withoutSecretValues(t, err).Error())
 		if p.corrects() {
 			return correct // applying tells what is wrong
 		}
@@ -198,8 +198,8 @@ func (p *pass) confirm(ctx context.Context, t target, s *seen, live *unstructure
 	return p.found(s, records)
 }
 
-// found takes drift down, and says whether it is undone now. Somebody who insists is answered more and more slowly.
-func (p *pass) found(s *seen, records []drift.Record) need {
+// found notes drift, and says whether it is corrected now. Somebody who insists is answered more and more slowly.
+func (p *reconciliation) found(s *objectState, records []drift.Record) need {
 	if !s.drift.Active() {
 		driftsFound.Inc()
 	}
@@ -211,14 +211,14 @@ func (p *pass) found(s *seen, records []drift.Record) need {
 }
 
 // mayHeal is when the object may be corrected again.
-func (s *seen) mayHeal() time.Time {
+func (s *objectState) mayHeal() time.Time {
 	if s.heals < 3 {
 		return time.Time{}
 	}
 	return s.healedAt.Add(min(time.Second<<min(s.heals-3, 6), time.Minute))
 }
 
-func (s *seen) healed(now time.Time) {
+func (s *objectState) healed(now time.Time) {
 	if now.Sub(s.healedAt) > 5*time.Minute {
 		s.heals = 0
 	}
@@ -227,9 +227,9 @@ func (s *seen) healed(now time.Time) {
 
 // compare gives the fields that are not what a dry run of the apply would make of them, and whether we would hold
 // other fields than we do.
-func (p *pass) compare(ctx context.Context, t target, live *unstructured.Unstructured) (records []drift.Record, lost bool, err error) {
+func (p *reconciliation) compare(ctx context.Context, t target, live *unstructured.Unstructured) (records []drift.Record, lost bool, err error) {
 	if t.strategy() == workv1.UpdateStrategyTypeServerSideApply {
-		// The live mark is taken as it is: that an object has none yet is no drift.
+		// The live mark is kept as it is: that an object has none yet is no drift.
 		wanted, err := p.prepare(ctx, t, live, live.GetAnnotations()[workv1.ManifestConfigSpecHashAnnotationKey], true)
 		if err != nil {
 			return nil, false, err
@@ -251,11 +251,11 @@ func (p *pass) compare(ctx context.Context, t target, live *unstructured.Unstruc
 }
 
 // read gets an object and notes its state and what its rules say. It is nil when it is absent or cannot be read.
-func (p *pass) read(ctx context.Context, t target, s *seen) *unstructured.Unstructured {
+func (p *reconciliation) read(ctx context.Context, t target, s *objectState) *unstructured.Unstructured {
 	live, err := p.resource(t.gvr(), t.meta.Namespace).Get(ctx, t.meta.Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
-		s.stale, s.problem, s.rv, s.facts, s.shared, s.asked = false, nil, "deleted", facts{}, false, t.asked
+		s.stale, s.problem, s.rv, s.facts, s.shared, s.rulesDigest = false, nil, "deleted", facts{}, false, t.rulesDigest
 		s.state, s.feedback, s.rules, s.feedErr = absent, nil, nil, nil
 		s.collected = s.hash == t.hash && p.collectedJob(t, s)
 		return nil
@@ -268,10 +268,10 @@ func (p *pass) read(ctx context.Context, t target, s *seen) *unstructured.Unstru
 }
 
 // note remembers what a live object says. Rules see what may leave the cluster, since their answers do.
-func (p *pass) note(ctx context.Context, t target, s *seen, live *unstructured.Unstructured) {
-	s.stale, s.problem, s.rv, s.state, s.asked = false, nil, live.GetResourceVersion(), present, t.asked
-	p.noteJob(t, s, live)
+func (p *reconciliation) note(ctx context.Context, t target, s *objectState, live *unstructured.Unstructured) {
+	s.stale, s.problem, s.rv, s.state, s.rulesDigest = false, nil, live.GetResourceVersion(), present, t.rulesDigest
 	p.noteReady(ctx, t, s, live)
+	p.noteJob(t, s, live)
 	public := &unstructured.Unstructured{Object: drift.Public(live.Object)}
 	s.feedback, s.feedErr = feedbackOf(public.Object, t.meta.Group, t.meta.Version, t.meta.Kind, t.config.FeedbackRules,
 		rawValues{p.RawFeedback, p.MaxRawFeedback})

@@ -75,7 +75,7 @@ func (e *engine) prune(ctx context.Context, record *workv1.AppliedManifestWork, 
 	}
 	var all pruned
 	for _, s := range slices.SortedFunc(maps.Keys(stages), stage.compare) {
-		e.parallel(ctx, stages[s], func(i int) { results[i], errs[i] = e.letGo(ctx, record, candidates[i]) })
+		e.parallel(ctx, stages[s], func(i int) { results[i], errs[i] = e.release(ctx, record, candidates[i]) })
 		stays := false
 		for _, i := range stages[s] {
 			all.waits = all.waits || results[i] == waited
@@ -184,14 +184,14 @@ func leftMessage(p pruned) string {
 	return cut(fmt.Sprintf("%d objects are left: %s", len(p.rest), strings.Join(named, "; ")))
 }
 
-// letGo ends our ownership of one object. In this order:
+// release ends our ownership of one object. In this order:
 //
 //	not there, at any version                      nothing to do
 //	not owned by the record                        nothing to do: a recreated, orphaned or foreign object
 //	owned by another AppliedManifestWork that is   our reference goes, and fields that no other work wants
 //	wanted by another work                         waited for, until that work owns it
 //	else                                           deleted in the background, if it is still the one that was looked at
-func (e *engine) letGo(ctx context.Context, record *workv1.AppliedManifestWork, c candidate) (pruneResult, error) {
+func (e *engine) release(ctx context.Context, record *workv1.AppliedManifestWork, c candidate) (pruneResult, error) {
 	entry, live := c.entry, c.live
 	if c.err != nil {
 		return dying, fmt.Errorf("prune %s %s: %w", entry.Resource, nameIn(entry), c.err)
@@ -325,7 +325,7 @@ func (e *engine) wantedByAnother(record *workv1.AppliedManifestWork, live *unstr
 	for _, name := range e.claims.others(wanted, record.Spec.ManifestWorkName) {
 		var work workv1.ManifestWork
 		if err := e.works.Get(context.Background(), client.ObjectKey{Namespace: e.ClusterName, Name: name}, &work); err != nil {
-			return true // seen a moment ago: better to wait
+			return true // it was claimed a moment ago: better to wait
 		}
 		config := target{config: configFor(work.Spec.ManifestConfigs, key)}
 		if work.DeletionTimestamp.IsZero() && config.strategy() != workv1.UpdateStrategyTypeReadOnly {
@@ -336,7 +336,7 @@ func (e *engine) wantedByAnother(record *workv1.AppliedManifestWork, live *unstr
 }
 
 // handOver leaves an object to the work that gains it. When that one is another application's it applies under another field
-// manager: what only ours has set would stay for ever, and is taken out.
+// manager: what only ours has set would stay for ever, and is removed.
 func (e *engine) handOver(ctx context.Context, gvr schema.GroupVersionResource, live *unstructured.Unstructured,
 	record *workv1.AppliedManifestWork, key objectKey) error {
 	manager, err := e.managerToEnd(ctx, record, live, key)
@@ -436,12 +436,14 @@ func (e *engine) finish(ctx context.Context, work *workv1.ManifestWork, m *memor
 	record := &workv1.AppliedManifestWork{}
 	err := e.spoke.Get(ctx, client.ObjectKey{Name: e.recordName(work.Name)}, record)
 	if apierrors.IsNotFound(err) {
+		e.reached("record gone")
 		return e.releaseWork(ctx, work)
 	}
 	if err != nil {
 		return errors.Join(perr, fmt.Errorf("read AppliedManifestWork %s: %w", e.recordName(work.Name), err))
 	}
-	if err := e.takeRecord(ctx, record); err != nil {
+	e.reached("deleting")
+	if err := e.adoptRecord(ctx, record); err != nil {
 		return errors.Join(perr, err)
 	}
 	if !record.DeletionTimestamp.IsZero() {
@@ -474,8 +476,8 @@ func (e *engine) releaseWork(ctx context.Context, work *workv1.ManifestWork) err
 	return nil
 }
 
-// orphanObjects takes our ownerReference from those of a record's objects that stay when their manifest or the work goes. It
-// is done before the record is deleted: the garbage collector would take them with it.
+// orphanObjects removes our ownerReference from those of a record's objects that stay when their manifest or the work goes. It
+// is done before the record is deleted: the garbage collector would delete them with it.
 func (e *engine) orphanObjects(ctx context.Context, work *workv1.ManifestWork, record *workv1.AppliedManifestWork,
 	entries []workv1.AppliedManifestResourceMeta) error {
 	var errs []error
@@ -517,6 +519,7 @@ func (e *engine) reconcileRecord(ctx context.Context, name string) (time.Duratio
 	if h := e.heldRecord(ctx, record); h != nil {
 		return h.left(time.Now()), nil
 	}
+	e.reached("record deleted")
 	left := e.prune(ctx, record, record.Status.AppliedResources)
 	if err := errors.Join(e.keepEntries(ctx, record, left.rest), e.reportLeft(ctx, record, m, left)); err != nil {
 		return 0, err
@@ -525,6 +528,7 @@ func (e *engine) reconcileRecord(ctx context.Context, name string) (time.Duratio
 		logr.FromContextOrDiscard(ctx).V(1).Info("Wait for objects to go", "left", leftMessage(left))
 		return e.patience(request{record: true, name: name}), nil
 	}
+	e.reached("emptied")
 	before := record.DeepCopy()
 	record.Finalizers = nil
 	for _, f := range before.Finalizers {
@@ -571,7 +575,7 @@ func (e *engine) reportLeft(ctx context.Context, record *workv1.AppliedManifestW
 	return e.publishDeleting(ctx, &work, m, leftMessage(left))
 }
 
-// patience grows from 50 ms to the retry delay for something that takes its time without being wrong.
+// patience grows from 50 ms to the retry delay for something that is slow without being wrong.
 func (e *engine) patience(r request) time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -580,7 +584,7 @@ func (e *engine) patience(r request) time.Duration {
 	return min(50*time.Millisecond<<n, e.RetryDelay)
 }
 
-// noPatience begins anew with something that is over.
+// noPatience forgets how long something was waited for that is over.
 func (e *engine) noPatience(r request) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -218,27 +218,27 @@ func TestStatusOf(t *testing.T) {
 	one := target{meta: workv1.ManifestResourceMeta{Ordinal: 0, Version: "v1", Kind: "ConfigMap", Resource: "configmaps", Name: "one", Namespace: "n"}, object: object, hash: "h"}
 	two := one
 	two.meta.Ordinal, two.meta.Name = 1, "two"
-	good := func() *seen { return &seen{hash: "h", state: present} }
+	good := func() *objectState { return &objectState{hash: "h", state: present} }
 	rule := func(kind string, status metav1.ConditionStatus) []metav1.Condition {
 		return []metav1.Condition{{Type: kind, Status: status, Reason: workv1.ReasonConditionRuleEvaluated}}
 	}
 	for name, row := range map[string]struct {
-		one, two *seen
+		one, two *objectState
 		want     []string
 		why      string
 	}{
 		"all good":  {good(), good(), []string{"Applied=True", "Available=True"}, ""},
-		"one fails": {good(), &seen{failure: errors.New("no"), failedAt: 3, reason: "R", state: present}, []string{"Applied=False", "Available=True"}, "the object of before is there"},
-		"one gone":  {good(), &seen{hash: "h", state: absent}, []string{"Applied=True", "Available=False"}, ""},
-		"unread":    {good(), &seen{hash: "h", problem: errors.New("no")}, []string{"Applied=True", "Available=Unknown"}, ""},
-		"progressing": {&seen{hash: "h", state: present, rules: rule("Progressing", "True")}, &seen{hash: "h", state: present, rules: rule("Progressing", "False")},
+		"one fails": {good(), &objectState{failure: errors.New("no"), failedAt: 3, reason: "R", state: present}, []string{"Applied=False", "Available=True"}, "the object of before is there"},
+		"one gone":  {good(), &objectState{hash: "h", state: absent}, []string{"Applied=True", "Available=False"}, ""},
+		"unread":    {good(), &objectState{hash: "h", problem: errors.New("no")}, []string{"Applied=True", "Available=Unknown"}, ""},
+		"progressing": {&objectState{hash: "h", state: present, rules: rule("Progressing", "True")}, &objectState{hash: "h", state: present, rules: rule("Progressing", "False")},
 			[]string{"Applied=True", "Available=True", "Progressing=True"}, "True if any is"},
-		"complete": {&seen{hash: "h", state: present, rules: rule("Complete", "True")}, &seen{hash: "h", state: present, rules: rule("Complete", "False")},
+		"complete": {&objectState{hash: "h", state: present, rules: rule("Complete", "True")}, &objectState{hash: "h", state: present, rules: rule("Complete", "False")},
 			[]string{"Applied=True", "Available=True", "Complete=False"}, "False if any is"},
-		"own rule": {&seen{hash: "h", state: present, rules: rule("Mine", "True")}, good(), []string{"Applied=True", "Available=True"}, "stays with the manifest"},
+		"own rule": {&objectState{hash: "h", state: present, rules: rule("Mine", "True")}, good(), []string{"Applied=True", "Available=True"}, "stays with the manifest"},
 	} {
-		objects := map[objectKey]*seen{one.key(): row.one, two.key(): row.two}
-		none := func(target, *seen) drift.Report { return drift.Report{} }
+		objects := map[objectKey]*objectState{one.key(): row.one, two.key(): row.two}
+		none := func(target, *objectState) drift.Report { return drift.Report{} }
 		old := workv1.ManifestWorkStatus{Conditions: rule("Degraded", "True")}
 		status := statusOf(3, []target{one, two}, objects, none, &old)
 		var have []string
@@ -267,20 +267,20 @@ func TestStatusSpeaksForOneGeneration(t *testing.T) {
 	one, two := named(0, "one"), named(1, "two")
 	unserved := two
 	unserved.hash, unserved.err = "", errors.New("no such kind")
-	none := func(target, *seen) drift.Report { return drift.Report{} }
-	done := &seen{hash: "new", state: present}
-	before := statusOf(3, []target{one, two}, map[objectKey]*seen{one.key(): done, two.key(): done}, none, &workv1.ManifestWorkStatus{})
+	none := func(target, *objectState) drift.Report { return drift.Report{} }
+	done := &objectState{hash: "new", state: present}
+	before := statusOf(3, []target{one, two}, map[objectKey]*objectState{one.key(): done, two.key(): done}, none, &workv1.ManifestWorkStatus{})
 	for name, row := range map[string]struct {
 		two  target
-		seen *seen
+		seen *objectState
 		why  string
 	}{
-		"changed":         {two, &seen{hash: "old", state: present}, "the drift of another object is told before this one is applied"},
-		"not served":      {unserved, &seen{}, "the definition may come in the same pass"},
-		"failed before":   {two, &seen{failure: errors.New("no"), reason: "R", failedAt: 3, state: present}, "the failure is that of another manifest"},
-		"never looked at": {two, &seen{}, ""},
+		"changed":         {two, &objectState{hash: "old", state: present}, "the drift of another object is told before this one is applied"},
+		"not served":      {unserved, &objectState{}, "the definition may come in the same pass"},
+		"failed before":   {two, &objectState{failure: errors.New("no"), reason: "R", failedAt: 3, state: present}, "the failure is that of another manifest"},
+		"never looked at": {two, &objectState{}, ""},
 	} {
-		status := statusOf(4, []target{one, row.two}, map[objectKey]*seen{one.key(): done, row.two.key(): row.seen}, none, &before)
+		status := statusOf(4, []target{one, row.two}, map[objectKey]*objectState{one.key(): done, row.two.key(): row.seen}, none, &before)
 		if diff := cmp.Diff(before.Conditions, status.Conditions); diff != "" {
 			t.Errorf("%s: the work speaks for a generation that is not applied: %s: %s", name, row.why, diff)
 		}
@@ -291,7 +291,7 @@ func TestStatusSpeaksForOneGeneration(t *testing.T) {
 			t.Errorf("%s: what is applied is not told: %v", name, c)
 		}
 		row.seen.fail(4, errors.New("refused"), "R", time.Time{})
-		status = statusOf(4, []target{one, row.two}, map[objectKey]*seen{one.key(): done, row.two.key(): row.seen}, none, &status)
+		status = statusOf(4, []target{one, row.two}, map[objectKey]*objectState{one.key(): done, row.two.key(): row.seen}, none, &status)
 		if c := meta.FindStatusCondition(status.Conditions, workv1.WorkApplied); c.Status != metav1.ConditionFalse || c.ObservedGeneration != 4 {
 			t.Errorf("%s: once it was tried, its failure is told: %v", name, c)
 		}
@@ -317,12 +317,12 @@ func TestSpoken(t *testing.T) {
 		"network":   {secret, errors.New("connection refused"), "connection refused", "no server has spoken"},
 		"no secret": {other, invalid, "hunter2", "a ConfigMap is not secret"},
 	} {
-		have := spoken(row.of, row.err).Error()
+		have := withoutSecretValues(row.of, row.err).Error()
 		if !strings.Contains(have, row.says) || (row.of.isSecret() && strings.Contains(have, "hunter2")) {
 			t.Errorf("%s: %q: %s", name, have, row.why)
 		}
 	}
-	if spoken(secret, nil) != nil {
+	if withoutSecretValues(secret, nil) != nil {
 		t.Error("no error becomes one")
 	}
 }

@@ -59,11 +59,13 @@ func (e *engine) reconcileWork(ctx context.Context, name string) (time.Duration,
 	if err := e.addFinalizer(ctx, work); err != nil {
 		return 0, err
 	}
+	e.reached("finalizer")
 	record, err := e.ensureRecord(ctx, work, m)
 	if err != nil || record == nil {
 		return 0, err
 	}
-	p := newPass(e, work, record, m)
+	e.reached("record")
+	p := newReconciliation(e, work, record, m)
 	if held != nil {
 		p.held = &held.hold
 	}
@@ -105,8 +107,8 @@ func (e *engine) addFinalizer(ctx context.Context, work *workv1.ManifestWork) er
 	return nil
 }
 
-// pass is one look at one work.
-type pass struct {
+// reconciliation is one look at one work.
+type reconciliation struct {
 	*engine
 	work    *workv1.ManifestWork
 	record  *workv1.AppliedManifestWork
@@ -122,8 +124,8 @@ type pass struct {
 	blocked *blocker
 }
 
-func newPass(e *engine, work *workv1.ManifestWork, record *workv1.AppliedManifestWork, m *memory) *pass {
-	p := &pass{engine: e, work: work, record: record, memory: m, now: time.Now(), mode: work.Annotations[musterv1alpha1.DriftAnnotation]}
+func newReconciliation(e *engine, work *workv1.ManifestWork, record *workv1.AppliedManifestWork, m *memory) *reconciliation {
+	p := &reconciliation{engine: e, work: work, record: record, memory: m, now: time.Now(), mode: work.Annotations[musterv1alpha1.DriftAnnotation]}
 	if !slices.Contains([]string{modeCorrect, modeReport, modeIgnore}, p.mode) {
 		p.mode = modeOCM
 	}
@@ -143,10 +145,10 @@ func jitter(d time.Duration, factor float64) time.Duration {
 }
 
 // corrects says that drift is undone.
-func (p *pass) corrects() bool { return p.mode == modeCorrect || p.mode == modeOCM }
+func (p *reconciliation) corrects() bool { return p.mode == modeCorrect || p.mode == modeOCM }
 
 // sync observes, reports, records, applies, prunes and reports, in that order.
-func (p *pass) sync(ctx context.Context) (time.Duration, error) {
+func (p *reconciliation) sync(ctx context.Context) (time.Duration, error) {
 	p.targets, p.waved = targetsOf(p.work, p.mapper), hasWaves(p.work)
 	p.memory.keepOnly(p.targets)
 	p.watches.want(p.work.Name, p.targets)
@@ -163,7 +165,7 @@ func (p *pass) sync(ctx context.Context) (time.Duration, error) {
 	}
 	err := p.apply(ctx, needs)
 	if err == nil {
-		p.at("applied")
+		p.reached("applied")
 		err = p.settle(ctx)
 	}
 	p.reportWaves()
@@ -171,9 +173,9 @@ func (p *pass) sync(ctx context.Context) (time.Duration, error) {
 	return p.next(again), errors.Join(err, perr)
 }
 
-// markChanged notes what the watches reported since the last pass.
-func (p *pass) markChanged() {
-	for key, version := range p.watches.take(p.work.Name) {
+// markChanged notes what the watches reported since the last reconciliation.
+func (p *reconciliation) markChanged() {
+	for key, version := range p.watches.drain(p.work.Name) {
 		if s, ok := p.memory.objects[key]; ok && s.rv != version {
 			s.stale = true
 		}
@@ -203,22 +205,27 @@ func (e *engine) parallel(ctx context.Context, indices []int, f func(i int)) {
 
 // settle deletes what left the work, when that is proven, and writes down what is there.
 //
-// What the work's deletion option leaves behind is let go of first. A cluster that was away sees only the newest option,
+// What the work's deletion option leaves on the cluster is released first. A cluster that was away sees only the newest option,
 // in which an object may be both no longer wanted and not to be deleted.
-func (p *pass) settle(ctx context.Context) error {
+func (p *reconciliation) settle(ctx context.Context) error {
 	rest := p.leftover()
 	var err error
 	if len(rest) > 0 && p.absenceProven() {
 		if err = p.orphanObjects(ctx, p.work, p.record, rest); err == nil {
 			p.left = p.prune(ctx, p.record, rest)
 			rest, err = p.left.rest, p.left.err
+			p.reached("pruned")
 		}
 	}
-	return errors.Join(err, p.recordApplied(ctx, rest))
+	if err := errors.Join(err, p.recordApplied(ctx, rest)); err != nil {
+		return err
+	}
+	p.reached("settled")
+	return p.deleteEnded(ctx)
 }
 
 // absenceProven says that what is not in the work is really not wanted: every manifest was read and applied.
-func (p *pass) absenceProven() bool {
+func (p *reconciliation) absenceProven() bool {
 	for _, t := range p.targets {
 		s := p.memory.about(t.key())
 		if t.err != nil || s.failure != nil {
@@ -232,7 +239,7 @@ func (p *pass) absenceProven() bool {
 }
 
 // leftover is what the record lists and the work does not hold.
-func (p *pass) leftover() []workv1.AppliedManifestResourceMeta {
+func (p *reconciliation) leftover() []workv1.AppliedManifestResourceMeta {
 	wanted := map[objectKey]bool{}
 	for _, t := range p.targets {
 		if t.strategy() != workv1.UpdateStrategyTypeReadOnly {
@@ -250,7 +257,7 @@ func (p *pass) leftover() []workv1.AppliedManifestResourceMeta {
 
 // applied says that the manifest as it is now was applied: by this process, or by one before it, which then said so
 // in the record and in the status. Where the record holds a mark of the manifest it suffices: the status speaks of the generation.
-func (p *pass) applied(t target, s *seen) bool {
+func (p *reconciliation) applied(t target, s *objectState) bool {
 	if s.hash != "" || s.failure != nil {
 		return s.hash == t.hash
 	}
@@ -263,7 +270,7 @@ func (p *pass) applied(t target, s *seen) bool {
 }
 
 // saidApplied says that the status tells of the newest generation that the manifest was applied.
-func (p *pass) saidApplied(t target) bool {
+func (p *reconciliation) saidApplied(t target) bool {
 	old := p.before(t)
 	if old == nil {
 		return false
@@ -272,12 +279,12 @@ func (p *pass) saidApplied(t target) bool {
 	return c != nil && c.Status == "True" && c.ObservedGeneration == p.work.Generation
 }
 
-// before is what the status said of a manifest before this pass.
-func (p *pass) before(t target) *workv1.ManifestCondition {
+// before is what the status said of a manifest before this reconciliation.
+func (p *reconciliation) before(t target) *workv1.ManifestCondition {
 	return manifestIn(p.lastStatus(), t.meta)
 }
 
-func (p *pass) lastStatus() *workv1.ManifestWorkStatus {
+func (p *reconciliation) lastStatus() *workv1.ManifestWorkStatus {
 	if p.memory.published != nil {
 		return p.memory.published
 	}
@@ -297,7 +304,7 @@ func manifestIn(status *workv1.ManifestWorkStatus, id workv1.ManifestResourceMet
 }
 
 // complete says that an object has finished, so that nothing is written to it any more.
-func (p *pass) complete(t target) bool {
+func (p *reconciliation) complete(t target) bool {
 	if meta.IsStatusConditionTrue(p.lastStatus().Conditions, workv1.WorkComplete) {
 		return true
 	}
@@ -306,13 +313,13 @@ func (p *pass) complete(t target) bool {
 }
 
 // contested says that another work of the hub claims the object too.
-func (p *pass) contested(t target) bool {
+func (p *reconciliation) contested(t target) bool {
 	return len(p.claims.others(claim{t.object.GroupVersionKind().GroupKind(), t.meta.Namespace, t.meta.Name}, p.work.Name)) > 0
 }
 
 // applications is how the field managers of applications begin, where the work is one's: two never share an object for long, and
-// the one that goes takes out what it holds alone. OCM's works know nothing of that.
-func (p *pass) applications() string {
+// the one that goes removes what only it holds. OCM's works know nothing of that.
+func (p *reconciliation) applications() string {
 	if p.mode == modeOCM {
 		return ""
 	}
@@ -320,7 +327,7 @@ func (p *pass) applications() string {
 }
 
 // drifted is the report that the status shows of a manifest: the one of this process, else the one that is there.
-func (p *pass) drifted(t target, s *seen) drift.Report {
+func (p *reconciliation) drifted(t target, s *objectState) drift.Report {
 	if s.checked || !s.drift.Empty() {
 		return s.drift
 	}
@@ -332,7 +339,7 @@ func (p *pass) drifted(t target, s *seen) drift.Report {
 }
 
 // next is when to look again: at the resync, the poll, the next try of what failed, the status that waits.
-func (p *pass) next(status time.Duration) time.Duration {
+func (p *reconciliation) next(status time.Duration) time.Duration {
 	next := p.memory.nextResync
 	sooner := func(t time.Time) {
 		if t.After(p.now) && t.Before(next) {

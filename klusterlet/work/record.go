@@ -37,21 +37,21 @@ func (e *engine) ensureRecord(ctx context.Context, work *workv1.ManifestWork, m 
 				Finalizers: []string{workv1.AppliedManifestWorkFinalizer}},
 			Spec: workv1.AppliedManifestWorkSpec{HubHash: e.HubHash, AgentID: e.AgentID, ManifestWorkName: work.Name},
 		}
-		m.objects = map[objectKey]*seen{} // what was applied belonged to another record
+		m.objects = map[objectKey]*objectState{} // what was applied belonged to another record
 		err = e.spoke.Create(ctx, record)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ensure AppliedManifestWork %s: %w", e.recordName(work.Name), err)
 	}
-	if err := e.takeRecord(ctx, record); err != nil || !record.DeletionTimestamp.IsZero() {
+	if err := e.adoptRecord(ctx, record); err != nil || !record.DeletionTimestamp.IsZero() {
 		return nil, err
 	}
 	return record, nil
 }
 
-// takeRecord makes the record of a work ours to end: an agent that was installed anew has another name than the one that
+// adoptRecord makes the record of a work ours to end: an agent that was installed anew has another name than the one that
 // made it. A record that is being deleted can get no finalizer any more.
-func (e *engine) takeRecord(ctx context.Context, record *workv1.AppliedManifestWork) error {
+func (e *engine) adoptRecord(ctx context.Context, record *workv1.AppliedManifestWork) error {
 	before := record.DeepCopy()
 	held := record.DeletionTimestamp.IsZero() && controllerutil.AddFinalizer(record, workv1.AppliedManifestWorkFinalizer)
 	if !held && record.Spec.AgentID == e.AgentID {
@@ -66,7 +66,7 @@ func (e *engine) takeRecord(ctx context.Context, record *workv1.AppliedManifestW
 
 // recordBeforeApply writes down what is about to be applied. An agent that dies between this and the apply leaves an
 // entry without an object; one that dies after the apply leaves no object without an entry.
-func (p *pass) recordBeforeApply(ctx context.Context, group []int) error {
+func (p *reconciliation) recordBeforeApply(ctx context.Context, group []int) error {
 	var added []workv1.AppliedManifestResourceMeta
 	for _, i := range group {
 		t := p.targets[i]
@@ -88,12 +88,12 @@ func (t target) entry(uid string) workv1.AppliedManifestResourceMeta {
 		Group: t.meta.Group, Resource: t.meta.Resource, Namespace: t.meta.Namespace, Name: t.meta.Name}}
 }
 
-func (p *pass) lists(key objectKey) bool {
+func (p *reconciliation) lists(key objectKey) bool {
 	return slices.ContainsFunc(p.record.Status.AppliedResources, func(r workv1.AppliedManifestResourceMeta) bool { return keyOf(r) == key })
 }
 
 // recordApplied writes down the UIDs of what was applied, and what of the rest is still there.
-func (p *pass) recordApplied(ctx context.Context, rest []workv1.AppliedManifestResourceMeta) error {
+func (p *reconciliation) recordApplied(ctx context.Context, rest []workv1.AppliedManifestResourceMeta) error {
 	old := map[objectKey]string{}
 	for _, entry := range p.record.Status.AppliedResources {
 		old[keyOf(entry)] = entry.UID
@@ -113,7 +113,7 @@ func (p *pass) recordApplied(ctx context.Context, rest []workv1.AppliedManifestR
 }
 
 // updateRecord replaces the entries, sorted, if they differ.
-func (p *pass) updateRecord(ctx context.Context, entries []workv1.AppliedManifestResourceMeta) error {
+func (p *reconciliation) updateRecord(ctx context.Context, entries []workv1.AppliedManifestResourceMeta) error {
 	slices.SortFunc(entries, func(a, b workv1.AppliedManifestResourceMeta) int { return strings.Compare(sortKey(a), sortKey(b)) })
 	entries = slices.CompactFunc(entries, func(a, b workv1.AppliedManifestResourceMeta) bool { return keyOf(a) == keyOf(b) })
 	if len(entries) == len(p.record.Status.AppliedResources) && (len(entries) == 0 || reflect.DeepEqual(entries, p.record.Status.AppliedResources)) &&
@@ -132,15 +132,17 @@ func (p *pass) updateRecord(ctx context.Context, entries []workv1.AppliedManifes
 func (t target) mark() string { return t.hash[:min(len(t.hash), 16)] }
 
 // marked says that the record holds the mark of a manifest.
-func (p *pass) marked(t target) bool {
+func (p *reconciliation) marked(t target) bool {
 	return t.hash != "" && slices.Contains(p.marks(), t.mark())
 }
 
-func (p *pass) marks() []string { return strings.Fields(p.record.Annotations[appliedAnnotation]) }
+func (p *reconciliation) marks() []string {
+	return strings.Fields(p.record.Annotations[appliedAnnotation])
+}
 
-// unmark takes out the marks of what is about to be overwritten: an agent that dies after the apply and before it is written
+// unmark removes the marks of what is about to be overwritten: an agent that dies after the apply and before it is written
 // down must not leave the mark of an older manifest, which a later commit may bring back.
-func (p *pass) unmark(ctx context.Context) error {
+func (p *reconciliation) unmark(ctx context.Context) error {
 	if len(p.marks()) == 0 {
 		return nil
 	}
@@ -150,11 +152,11 @@ func (p *pass) unmark(ctx context.Context) error {
 
 // marksNow are those of the manifests that are applied as they are now. Where drift is corrected only those of Jobs that have
 // finished are needed: they do not run again.
-func (p *pass) marksNow() []string {
+func (p *reconciliation) marksNow() []string {
 	var marks []string
 	for _, t := range p.targets {
 		s := p.memory.about(t.key())
-		if t.err != nil || t.strategy() == workv1.UpdateStrategyTypeReadOnly || p.complete(t) || (p.corrects() && !s.finished && !s.collected) {
+		if t.err != nil || t.strategy() == workv1.UpdateStrategyTypeReadOnly || p.complete(t) || (p.corrects() && !s.finished && !s.collected && !t.marksAlways()) {
 			continue
 		}
 		if p.applied(t, s) {
@@ -165,7 +167,7 @@ func (p *pass) marksNow() []string {
 	return marks
 }
 
-func (p *pass) setMarks(ctx context.Context, marks []string) error {
+func (p *reconciliation) setMarks(ctx context.Context, marks []string) error {
 	wanted := strings.Join(marks, " ")
 	if p.record.Annotations[appliedAnnotation] == wanted {
 		return nil

@@ -37,10 +37,10 @@ func TestOnceShared(t *testing.T) {
 			client.PrependReactor("update", "configmaps", func(a clienttesting.Action) (bool, runtime.Object, error) {
 				return true, a.(clienttesting.UpdateAction).GetObject(), broken // as a dry run
 			})
-			p := &pass{
+			p := &reconciliation{
 				engine: &engine{claims: newClaims(), watches: &watches{}, objects: client}, mode: row.mode, now: time.Now(),
 				record: &workv1.AppliedManifestWork{ObjectMeta: metav1.ObjectMeta{UID: "record"}},
-				memory: &memory{objects: map[objectKey]*seen{}},
+				memory: &memory{objects: map[objectKey]*objectState{}},
 				work:   claimant("one", manifest),
 			}
 			target := target{object: &unstructured.Unstructured{}, meta: workv1.ManifestResourceMeta{

@@ -23,7 +23,7 @@ import (
 
 // publish writes the status of the work if it changed. What can wait, waits for the rest of the status interval: then
 // the result says how long.
-func (p *pass) publish(ctx context.Context) (time.Duration, error) {
+func (p *reconciliation) publish(ctx context.Context) (time.Duration, error) {
 	old := p.lastStatus()
 	status := statusOf(p.work.Generation, p.targets, p.memory.objects, p.drifted, old)
 	p.setWaves(&status)
@@ -39,7 +39,7 @@ func (p *pass) publish(ctx context.Context) (time.Duration, error) {
 }
 
 // setLeft says which objects that left a work are not gone yet. OCM has no condition for it: works of others carry none.
-func (p *pass) setLeft(status *workv1.ManifestWorkStatus) {
+func (p *reconciliation) setLeft(status *workv1.ManifestWorkStatus) {
 	message := leftMessage(p.left)
 	if message == "" || p.mode == modeOCM {
 		meta.RemoveStatusCondition(&status.Conditions, musterv1alpha1.ConditionPruned)
@@ -111,7 +111,7 @@ func conditionsFlip(old, now []metav1.Condition) bool {
 //
 // A work speaks for a generation only when every manifest of it was applied or refused: until then its conditions, and
 // those of the manifests that wait, are the ones that they had.
-func statusOf(generation int64, targets []target, objects map[objectKey]*seen, drifted func(target, *seen) drift.Report,
+func statusOf(generation int64, targets []target, objects map[objectKey]*objectState, drifted func(target, *objectState) drift.Report,
 	old *workv1.ManifestWorkStatus) workv1.ManifestWorkStatus {
 	status := workv1.ManifestWorkStatus{Conditions: slices.Clone(old.Conditions)}
 	waits := false
@@ -145,7 +145,7 @@ func statusOf(generation int64, targets []target, objects map[objectKey]*seen, d
 }
 
 // pending says that the manifest, as this generation has it, was neither applied nor refused yet.
-func (s *seen) pending(t target, generation int64) bool {
+func (s *objectState) pending(t target, generation int64) bool {
 	if s.failure != nil {
 		return s.failedAt != generation
 	}
@@ -153,7 +153,7 @@ func (s *seen) pending(t target, generation int64) bool {
 }
 
 // manifestStatus is the status of one manifest. m brings the conditions that it had.
-func manifestStatus(generation int64, t target, s *seen, report drift.Report, m workv1.ManifestCondition) workv1.ManifestCondition {
+func manifestStatus(generation int64, t target, s *objectState, report drift.Report, m workv1.ManifestCondition) workv1.ManifestCondition {
 	rules := s.rules
 	if s.collected {
 		rules = collectedRules(t, m.Conditions)
@@ -178,12 +178,12 @@ func manifestStatus(generation int64, t target, s *seen, report drift.Report, m 
 	}
 	keepTypes(&m.Conditions, func(kind string) bool {
 		// A rule of an object that cannot be read at the moment keeps its last answer.
-		return wanted[kind] || (s.state == unknown && kind != musterv1alpha1.ConditionDrift && asked(t, kind))
+		return wanted[kind] || (s.state == unknown && kind != musterv1alpha1.ConditionDrift && hasRule(t, kind))
 	})
 	return m
 }
 
-func asked(t target, kind string) bool {
+func hasRule(t target, kind string) bool {
 	return slices.ContainsFunc(t.config.ConditionRules, func(r workv1.ConditionRule) bool { return r.Condition == kind })
 }
 
@@ -197,7 +197,7 @@ func keepTypes(conditions *[]metav1.Condition, keep func(kind string) bool) {
 	*conditions = slices.DeleteFunc(*conditions, func(c metav1.Condition) bool { return !keep(c.Type) })
 }
 
-func appliedCondition(s *seen) metav1.Condition {
+func appliedCondition(s *objectState) metav1.Condition {
 	c := metav1.Condition{Type: workv1.ManifestApplied, Status: metav1.ConditionTrue,
 		Reason: workv1.ReasonAppliedManifestComplete, Message: "Apply manifest complete"}
 	if s.failure != nil {
@@ -207,7 +207,7 @@ func appliedCondition(s *seen) metav1.Condition {
 	return c
 }
 
-func availableCondition(t target, s *seen) metav1.Condition {
+func availableCondition(t target, s *objectState) metav1.Condition {
 	c := metav1.Condition{Type: workv1.ManifestAvailable, Status: metav1.ConditionUnknown}
 	switch {
 	case t.meta.Resource == "":
@@ -226,7 +226,7 @@ func availableCondition(t target, s *seen) metav1.Condition {
 	return c
 }
 
-func feedbackCondition(t target, s *seen) metav1.Condition {
+func feedbackCondition(t target, s *objectState) metav1.Condition {
 	c := metav1.Condition{Type: workv1.ManifestStatusFeedbackSynced, Status: metav1.ConditionTrue,
 		Reason: workv1.ReasonNoStatusFeedbackSynced}
 	switch {

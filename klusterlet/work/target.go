@@ -32,15 +32,16 @@ func keyOf(r workv1.AppliedManifestResourceMeta) objectKey {
 
 // target is one manifest of a work with everything that says how to treat it.
 type target struct {
-	meta   workv1.ManifestResourceMeta
-	object *unstructured.Unstructured // nil when the manifest is unreadable
-	config workv1.ManifestConfigOption
-	rank   int
-	wave   int
-	orphan bool   // the object does not belong to the AppliedManifestWork
-	hash   string // of all that decides what is written
-	asked  string // a digest of the rules, which decide what is told
-	err    error  // why the manifest cannot be applied: unreadable, or a kind that the cluster does not serve
+	meta        workv1.ManifestResourceMeta
+	object      *unstructured.Unstructured // nil when the manifest is unreadable
+	config      workv1.ManifestConfigOption
+	rank        int
+	wave        int
+	policies    []string // when the object is deleted although it stays in the work
+	orphan      bool     // the object does not belong to the AppliedManifestWork
+	hash        string   // of all that decides what is written
+	rulesDigest string   // a digest of the rules, which decide what is told
+	err         error    // why the manifest cannot be applied: unreadable, or a kind that the cluster does not serve
 }
 
 func (t target) key() objectKey {
@@ -119,11 +120,15 @@ func readTarget(ordinal int, manifest workv1.Manifest) target {
 		t.err = fmt.Errorf("manifest %d, %s %s: %w", ordinal, gvk.Kind, t.meta.Name, t.err)
 		return t
 	}
+	if t.policies, t.err = deletePolicies(object.GetAnnotations()); t.err != nil {
+		t.err = fmt.Errorf("manifest %d, %s %s: %w", ordinal, gvk.Kind, t.meta.Name, t.err)
+		return t
+	}
 	t.object = clean(object)
 	return t
 }
 
-// clean takes out of a manifest what only an API server writes. The plain values of a Secret are encoded, since the
+// clean removes from a manifest what only an API server writes. The plain values of a Secret are encoded, since the
 // server does not keep them as they were written and could not tell a change of them.
 func clean(object *unstructured.Unstructured) *unstructured.Unstructured {
 	for _, field := range []string{"managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink"} {
@@ -152,7 +157,7 @@ func clean(object *unstructured.Unstructured) *unstructured.Unstructured {
 	return object
 }
 
-// dropNullTimestamps takes out metadata.creationTimestamp where it is null, at every depth: programs in Go write it into the pod
+// dropNullTimestamps removes metadata.creationTimestamp where it is null, at every depth: programs in Go write it into the pod
 // templates that they make, and the API server counts a null as a change of what another manager applies.
 func dropNullTimestamps(v any) {
 	switch node := v.(type) {
@@ -196,7 +201,7 @@ func (t *target) resolve(work *workv1.ManifestWork, mapper meta.RESTMapper) {
 	t.config = configFor(work.Spec.ManifestConfigs, t.key())
 	t.orphan = orphaned(work.Spec.DeleteOption, t.key())
 	t.hash = hashOf(*t, work.Spec.Executor)
-	t.asked = digest([]any{t.config.FeedbackRules, t.config.ConditionRules})
+	t.rulesDigest = digest([]any{t.config.FeedbackRules, t.config.ConditionRules})
 }
 
 func hashOf(t target, as *workv1.ManifestWorkExecutor) string {

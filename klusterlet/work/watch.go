@@ -135,7 +135,7 @@ func (w *watches) run(key watchKey, gvr schema.GroupVersionResource, work string
 		}
 		return o, nil
 	})
-	see := func(o any, deleted bool) { w.see(gvr.GroupResource(), unwrap(o), deleted) }
+	see := func(o any, deleted bool) { w.noteChange(gvr.GroupResource(), unwrap(o), deleted) }
 	_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{ // as above
 		AddFunc: func(o any) { see(o, false) },
 		UpdateFunc: func(old, o any) {
@@ -160,8 +160,8 @@ func (w *watches) forFeedback() int {
 	return count
 }
 
-// see remembers a change and tells the works of the object.
-func (w *watches) see(resource schema.GroupResource, o any, deleted bool) {
+// noteChange remembers a change and tells the works of the object.
+func (w *watches) noteChange(resource schema.GroupResource, o any, deleted bool) {
 	object, ok := o.(metav1.Object)
 	if !ok {
 		return
@@ -182,8 +182,8 @@ func (w *watches) see(resource schema.GroupResource, o any, deleted bool) {
 	}
 }
 
-// take gives the objects of a work that changed since the last call, with their resourceVersion.
-func (w *watches) take(work string) map[objectKey]string {
+// drain gives the objects of a work that changed since the last call, with their resourceVersion.
+func (w *watches) drain(work string) map[objectKey]string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	changed := w.changed[work]

@@ -73,7 +73,7 @@ func (b *blocker) String() string {
 
 // blockedBy gives the object of a lower wave that is not ready, nil when all are. Objects of other works of the application count;
 // the foundation does only as long as it is likely to come.
-func (p *pass) blockedBy(wave int) *blocker {
+func (p *reconciliation) blockedBy(wave int) *blocker {
 	for _, t := range p.targets {
 		if t.object == nil || t.wave >= wave || t.wave == foundation { // for which apply has waited
 			continue
@@ -93,7 +93,7 @@ func (p *pass) blockedBy(wave int) *blocker {
 }
 
 // unready says why an object is not ready for the next wave, nil when it is.
-func (p *pass) unready(t target, s *seen) *blocker {
+func (p *reconciliation) unready(t target, s *objectState) *blocker {
 	b := &blocker{wave: t.wave, object: t.String(), timeout: t.waveTimeout()}
 	switch {
 	case p.complete(t) || s.collected:
@@ -119,7 +119,7 @@ func (p *pass) unready(t target, s *seen) *blocker {
 }
 
 // noteReady remembers whether an object is ready for the next wave, and why not.
-func (p *pass) noteReady(ctx context.Context, t target, s *seen, live *unstructured.Unstructured) {
+func (p *reconciliation) noteReady(ctx context.Context, t target, s *objectState, live *unstructured.Unstructured) {
 	s.unready, s.degraded = "", false
 	if !p.waved {
 		return
@@ -146,7 +146,7 @@ func (p *pass) noteReady(ctx context.Context, t target, s *seen, live *unstructu
 }
 
 // waitsForConsumer: a claim of a storage class that binds for the first pod cannot be bound before a later wave brings that pod.
-func (p *pass) waitsForConsumer(ctx context.Context, t target, live *unstructured.Unstructured) bool {
+func (p *reconciliation) waitsForConsumer(ctx context.Context, t target, live *unstructured.Unstructured) bool {
 	name, _, _ := unstructured.NestedString(live.Object, "spec", "storageClassName")
 	if t.meta.Group != "" || t.meta.Kind != "PersistentVolumeClaim" || name == "" {
 		return false
@@ -156,8 +156,8 @@ func (p *pass) waitsForConsumer(ctx context.Context, t target, live *unstructure
 	return err == nil && class.Object["volumeBindingMode"] == "WaitForFirstConsumer"
 }
 
-// wait keeps the manifests from a wave on from being applied, and makes that a fault when it takes too long, or is in vain.
-func (p *pass) wait(b *blocker, wave int, needs []need) {
+// wait keeps the manifests from a wave on from being applied, and makes that a fault when that lasts too long, or cannot end.
+func (p *reconciliation) wait(b *blocker, wave int, needs []need) {
 	since := p.memory.blockedSince(p.work.Generation, b.wave, p.now)
 	p.blocked = b
 	for i, t := range p.targets {
@@ -185,7 +185,7 @@ func (m *memory) blockedSince(generation int64, wave int, now time.Time) time.Ti
 }
 
 // reportWaves tells the other works of the application how far this one is.
-func (p *pass) reportWaves() {
+func (p *reconciliation) reportWaves() {
 	lowest, why := allThrough, ""
 	for _, t := range p.targets {
 		if t.object == nil || t.wave >= lowest {
@@ -199,7 +199,7 @@ func (p *pass) reportWaves() {
 }
 
 // wavesCondition says in the status of a work how far its waves are; false when it has none.
-func (p *pass) wavesCondition() (metav1.Condition, bool) {
+func (p *reconciliation) wavesCondition() (metav1.Condition, bool) {
 	c := metav1.Condition{Type: musterv1alpha1.ConditionWaves, Status: metav1.ConditionTrue, Reason: "AllWavesReady", Message: "Every wave is applied and ready",
 		ObservedGeneration: p.work.Generation}
 	if p.blocked != nil {
@@ -219,8 +219,8 @@ func (p *pass) wavesCondition() (metav1.Condition, bool) {
 	return c, named
 }
 
-// setWaves puts the condition about waves into a status, or takes it out.
-func (p *pass) setWaves(status *workv1.ManifestWorkStatus) {
+// setWaves puts the condition about waves into a status, or removes it.
+func (p *reconciliation) setWaves(status *workv1.ManifestWorkStatus) {
 	if c, waved := p.wavesCondition(); waved {
 		set(&status.Conditions, c)
 	} else {
@@ -334,9 +334,9 @@ func lowestWave(work *workv1.ManifestWork) int {
 	return lowest
 }
 
-// hasWaves says that some manifest of a work names a wave, or may be needed by those of other works.
+// hasWaves says that it matters of some manifest of a work whether its object is ready.
 func hasWaves(work *workv1.ManifestWork) bool {
 	return slices.ContainsFunc(work.Spec.Workload.Manifests, func(m workv1.Manifest) bool {
-		return bytes.Contains(m.Raw, []byte(musterv1alpha1.WaveAnnotation))
+		return bytes.Contains(m.Raw, []byte(musterv1alpha1.WaveAnnotation)) || bytes.Contains(m.Raw, []byte(musterv1alpha1.DeletePolicyAnnotation))
 	})
 }

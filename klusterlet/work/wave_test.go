@@ -133,7 +133,7 @@ func TestFoundationGoesFirst(t *testing.T) {
 		}
 	}()
 	tried := make(chan struct{}, 1000)
-	s.agent.At(func(step string) {
+	s.agent.OnStep(func(step string) {
 		if step == "applied" {
 			tried <- struct{}{}
 		}
@@ -156,5 +156,49 @@ func TestFoundationGoesFirst(t *testing.T) {
 	cancel()
 	for failure := range failures {
 		t.Errorf("an error that passed was reported: %s", failure)
+	}
+}
+
+// TestDeletePolicy: an object that is deleted when it is ready is done, and lets the next wave begin; one that is deleted before it is
+// applied is another object after a change.
+func TestDeletePolicy(t *testing.T) {
+	s := newSite(t)
+	s.start()
+	hook := func(image string) map[string]any {
+		o := annotated(inWave(s.job("hook"), "-1"), musterv1alpha1.DeletePolicyAnnotation, "BeforeApply, WhenReady")
+		containers := []any{map[string]any{"name": "job", "image": image}}
+		_ = unstructured.SetNestedSlice(o, containers, "spec", "template", "spec", "containers")
+		return o
+	}
+	after := s.configMap("after", map[string]any{"k": "1"})
+	s.put("web", objects{hook("job:1"), after}, serverSide(false), mode("Correct"))
+	s.eventually("the hook", func() error {
+		if s.live(hook("")) == nil {
+			return fmt.Errorf("is not applied")
+		}
+		return nil
+	})
+	uid := s.live(hook("")).GetUID()
+	if s.live(after) != nil {
+		t.Fatal("applied before the hook has finished")
+	}
+	s.put("web", objects{hook("job:2"), after}, serverSide(false), mode("Correct"))
+	s.eventually("another hook", func() error {
+		if live := s.live(hook("")); live == nil || live.GetUID() == uid {
+			return fmt.Errorf("is not applied")
+		}
+		return nil
+	})
+	s.finish(hook(""))
+	s.expectApplied("web")
+	s.expectGone(hook(""))
+	s.expectWork("web", workv1.WorkAvailable, metav1.ConditionTrue)
+	s.stop()
+	s.put("web", objects{hook("job:2"), s.configMap("after", map[string]any{"k": "2"})}, serverSide(false), mode("Correct"))
+	s.start()
+	s.expectValue(after, "2", "data", "k")
+	s.expectApplied("web")
+	if s.live(hook("")) != nil {
+		t.Error("the hook runs again, and its manifest did not change")
 	}
 }

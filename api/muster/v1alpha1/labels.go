@@ -79,6 +79,10 @@ const (
 	// OnImmutableAnnotation on a work says what the agent does when a field cannot be changed on a live object: Fail, also when
 	// left out, or Recreate. On a manifest it goes before that of the work.
 	OnImmutableAnnotation = "muster.dev/on-immutable"
+	// DeletePolicyAnnotation on a manifest says when the agent deletes its object, as Helm does with hooks: BeforeApply, before a changed
+	// manifest is applied; WhenReady, once the object is ready, after which it counts as done; WhenFailed, once it has failed. Several
+	// are separated by commas.
+	DeletePolicyAnnotation = "muster.dev/delete-policy"
 	// WaveAnnotation on a manifest is the wave that it is applied in, a whole number, 0 when left out. The agent applies a wave when
 	// every object of the lower ones is ready, over all works of one application. On uninstall, higher waves go first.
 	WaveAnnotation = "muster.dev/wave"

@@ -28,8 +28,8 @@ import (
 // maxRequests of one cluster may lie on a hub before its agent stops making more.
 const maxRequests = 10
 
-// order gets one certificate from a hub.
-type order struct {
+// certificateRequest gets one certificate from a hub.
+type certificateRequest struct {
 	hub            client.Client
 	files          *files
 	cluster, agent string
@@ -43,8 +43,8 @@ type order struct {
 }
 
 // fetch asks for a certificate and waits until the hub issues it, however long that takes. It returns nil without an
-// error when it is no longer needed, and errNewBootstrap when it is to be asked for anew. The pending key survives a restart, and with it the request.
-func (o *order) fetch(ctx context.Context) (certificate, key []byte, err error) {
+// error when it is no longer needed, and errNewBootstrap when it is to be asked for again. The pending key survives a restart, and with it the request.
+func (o *certificateRequest) fetch(ctx context.Context) (certificate, key []byte, err error) {
 	log := logr.FromContextOrDiscard(ctx)
 	signer, key, err := o.key(ctx)
 	if err != nil {
@@ -53,7 +53,7 @@ func (o *order) fetch(ctx context.Context) (certificate, key []byte, err error) 
 	said := &reminder{period: o.periods.Reminder}
 	for ctx.Err() == nil {
 		if o.settled != nil && o.settled(ctx) {
-			log.Info("the hub takes the certificate again")
+			log.Info("the hub accepts the certificate again")
 			return nil, nil, nil
 		}
 		if o.outdated != nil && o.outdated() {
@@ -82,7 +82,7 @@ func (o *order) fetch(ctx context.Context) (certificate, key []byte, err error) 
 }
 
 // key is that of the request: the one that was kept, else a new one, which is kept before it is used.
-func (o *order) key(ctx context.Context) (crypto.Signer, []byte, error) {
+func (o *certificateRequest) key(ctx context.Context) (crypto.Signer, []byte, error) {
 	if kept := o.files.get(pendingKeyFile); kept != nil {
 		if signer, err := parseKey(kept); err == nil {
 			return signer, kept, nil
@@ -120,7 +120,7 @@ func parseKey(data []byte) (crypto.Signer, error) {
 }
 
 // request is the signing request of the key: the one that lies on the hub, else a new one.
-func (o *order) request(ctx context.Context, signer crypto.Signer) (*certificatesv1.CertificateSigningRequest, error) {
+func (o *certificateRequest) request(ctx context.Context, signer crypto.Signer) (*certificatesv1.CertificateSigningRequest, error) {
 	if o.prepare != nil {
 		if err := o.prepare(ctx); err != nil {
 			return nil, err
@@ -153,13 +153,13 @@ func (o *order) request(ctx context.Context, signer crypto.Signer) (*certificate
 }
 
 // ours says whether a request is of this key and subject.
-func (o *order) ours(csr *certificatesv1.CertificateSigningRequest, key string) bool {
+func (o *certificateRequest) ours(csr *certificatesv1.CertificateSigningRequest, key string) bool {
 	r, err := rules.ParseRequest(csr)
 	return err == nil && r.Key == key && r.CommonName == rules.UserName(o.cluster, o.agent)
 }
 
 // usable says whether a request waits, or has brought a certificate that is new and good.
-func (o *order) usable(csr *certificatesv1.CertificateSigningRequest, now time.Time) bool {
+func (o *certificateRequest) usable(csr *certificatesv1.CertificateSigningRequest, now time.Time) bool {
 	if len(csr.Status.Certificate) == 0 {
 		return true
 	}
@@ -167,7 +167,7 @@ func (o *order) usable(csr *certificatesv1.CertificateSigningRequest, now time.T
 	return err == nil && now.Before(rotationDue(leaf, 0.25)) && !bytes.Equal(csr.Status.Certificate, o.files.get(certificateFile))
 }
 
-func (o *order) create(ctx context.Context, signer crypto.Signer) (*certificatesv1.CertificateSigningRequest, error) {
+func (o *certificateRequest) create(ctx context.Context, signer crypto.Signer) (*certificatesv1.CertificateSigningRequest, error) {
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{
 		CommonName: rules.UserName(o.cluster, o.agent), Organization: rules.Organizations(o.cluster),
 	}}, signer)
@@ -199,14 +199,14 @@ func (o *order) create(ctx context.Context, signer crypto.Signer) (*certificates
 type reminder struct {
 	period time.Duration
 	last   string
-	at     time.Time
+	said   time.Time
 }
 
 func (r *reminder) due(text string) bool {
-	if text == r.last && time.Since(r.at) < r.period {
+	if text == r.last && time.Since(r.said) < r.period {
 		return false
 	}
-	r.last, r.at = text, time.Now()
+	r.last, r.said = text, time.Now()
 	return true
 }
 
