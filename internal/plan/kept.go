@@ -62,7 +62,7 @@ func newStore() *store {
 	}
 }
 
-// keep takes a content in, once.
+// keep stores a content, once.
 func (s *store) keep(content *fleet.Content) (*kept, error) {
 	layers := digestOfValues(content.Values)
 	key := content.Digest + layers + strings.Join(content.Skipped, "\n")
