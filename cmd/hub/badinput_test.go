@@ -75,7 +75,7 @@ func TestBadInputIsNamedAndNothingIsLost(t *testing.T) {
 		t.Errorf("works were deleted: %v", names)
 	}
 	f.run("of two applications that claim one object the first keeps it, until it lets go", claimedObject)
-	f.run("an object that moves to another work is never deleted", movedObject)
+	f.run("an object that is handed over to another work is never deleted", handedOver)
 	f.run("the decisions of another scheduler win, and the difference is said", anotherScheduler)
 }
 
@@ -248,7 +248,7 @@ func claimedObject(f *theFleet) {
 	f.expectRepository("Ready", metav1.ConditionTrue, "Succeeded")
 }
 
-func movedObject(f *theFleet) {
+func handedOver(f *theFleet) {
 	large := func(name string, size int) string {
 		return configMapFile("manifests/parts/"+name+".yaml", name, "x", strings.Repeat("x", size))
 	}

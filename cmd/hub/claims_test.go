@@ -36,8 +36,8 @@ func TestObjectsHaveOneOwner(t *testing.T) {
 	f.expectReachable("one") // the plans of takeAtOnce have no works for a cluster that is not
 	f.push("")
 	f.run("of two that took an object in one moment the second gives it up, and the object stays", twoTookIt)
-	f.run("an object that moves to another application in one commit is not made anew", movesInOneCommit)
-	f.run("an object that moves to an application which cannot have another one stays where it is", movesToTheFaulty)
+	f.run("an object that is handed over to another application in one commit is not made anew", handedOverInOneCommit)
+	f.run("an object that is handed over to an application which cannot have another one stays where it is", handedOverToTheFaulty)
 	f.run("two applications that give each other objects are told, and lose none", exchange)
 	f.run("who waits for an object gets it when its holder goes, without a hand", waiterIsWoken)
 }
@@ -143,7 +143,7 @@ func (f *theFleet) watchClaims() *deletions {
 	return f.watchDeletions(f.spokes["one"].Config(), schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}, "claims")
 }
 
-func movesInOneCommit(f *theFleet) {
+func handedOverInOneCommit(f *theFleet) {
 	before, gone := f.configMap("first"), f.watchClaims()
 	f.push("-- manifests/a/own.yaml --\n" + deleted + configMapFile("manifests/a/kept.yaml", "kept", "color", "red") +
 		configMapFile("manifests/b/first.yaml", "first", "color", "blue"))
@@ -156,7 +156,7 @@ func movesInOneCommit(f *theFleet) {
 	}
 }
 
-func movesToTheFaulty(f *theFleet) {
+func handedOverToTheFaulty(f *theFleet) {
 	before, gone := f.configMap("kept"), f.watchClaims()
 	holder := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "one", Name: "foreign", Annotations: map[string]string{musterv1alpha1.ApplicationAnnotation: "retail/foreign"},

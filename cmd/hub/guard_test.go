@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 )
@@ -29,6 +30,7 @@ func TestDeletionsAreGuarded(t *testing.T) {
 	f.run("a typo in a predicate is held while updates go on, and the next commit resolves it", typoIsHeld)
 	f.run("an approved plan is carried out to its end, once", approvedPlan)
 	f.run("a force-push is held like any other commit", forcePush)
+	f.run("content that shrinks or becomes empty is held, and one object may go", contentShrinks)
 	f.run("a namespace, a volume claim and a definition are not deleted without an approval", protectedKinds)
 	f.run("an application that leaves Git is held until it is approved, and leaves its objects where it says so", applicationLeaves)
 }
@@ -140,6 +142,32 @@ func forcePush(f *theFleet) {
 	if names := gone.list(); len(names) > 0 {
 		f.t.Errorf("works were deleted: %v", names)
 	}
+}
+
+// contentShrinks takes objects from an application that stays on its clusters.
+func contentShrinks(f *theFleet) {
+	one, two := configMapFile("manifests/kept/one.yaml", "kept-one", "color", "red"), configMapFile("manifests/kept/two.yaml", "kept-two", "color", "red")
+	f.push(one + two)
+	f.expectReady("retail/kept")
+	gone := f.watchDeletions(f.spokes["one"].Config(), schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}, "guard")
+	f.push("-- manifests/kept/one.yaml --\n" + deleted + "-- manifests/kept/two.yaml --\n" + deleted)
+	f.expectHeld("retail/kept", 2, "retail/kept would lose 2 of 4 objects", "ConfigMap guard/kept-one", "muster approve --plan")
+	f.push("-- manifests/kept/config.yaml --\n# kind: ConfigMap\n")
+	f.expectHeld("retail/kept", 3, "retail/kept would lose all its objects on 3 of 3 clusters, for which its content is empty")
+	f.expectRow("retail/kept", "two", "Pending", "ApprovalNeeded", "the content for two is empty: 3 objects would be deleted")
+	if names := gone.list(); len(names) > 0 {
+		f.t.Errorf("deleted: %v", names)
+	}
+	f.push(two + configMapFile("manifests/kept/config.yaml", "kept", "color", "red"))
+	f.expectReady("retail/kept")
+	f.expectHeld("retail/kept", 0)
+	f.expectData("one", "guard", "kept-one", "color", "")
+	f.push("-- manifests/kept/two.yaml --\n" + deleted)
+	held := f.expectHeld("retail/kept", 1, "retail/kept would lose 2 of 4 objects") // the one of before counts
+	f.approve(f.application("retail/kept"), held)
+	f.expectReady("retail/kept")
+	f.expectData("one", "guard", "kept-two", "color", "")
+	f.expectData("one", "guard", "kept", "color", "red")
 }
 
 func protectedKinds(f *theFleet) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,7 +17,6 @@ import (
 	"github.com/spf13/pflag"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -259,10 +259,11 @@ func TestEvictionAllowed(t *testing.T) {
 			}
 			get := func() error { return a.Get(t.Context(), client.ObjectKeyFromObject(record), record) }
 			gone := func() error {
-				if err := get(); !apierrors.IsNotFound(err) {
-					return fmt.Errorf("the record is there: %v", err)
+				err := get()
+				if err == nil {
+					return errors.New("the record is there")
 				}
-				return nil
+				return client.IgnoreNotFound(err)
 			}
 			stop, _ := a.start(nil)
 			if name == "another hub" {

@@ -142,8 +142,8 @@ func (p *printer) clusters(style, sign string, groups []plan.ClusterGroup) {
 
 // became says whether an application is new, gone or renamed.
 func became(d plan.ApplicationDifference) string {
-	if d.MovedFrom != "" {
-		return " (moved from " + d.MovedFrom + ")"
+	if d.RenamedFrom != "" {
+		return " (renamed from " + d.RenamedFrom + ")"
 	}
 	return edited(d.Edit)
 }
@@ -209,8 +209,8 @@ func (p *printer) object(o plan.ObjectChange) {
 	if o.Stays {
 		text += "   (leaves the application and stays on the cluster)"
 	}
-	if o.MovesTo != "" {
-		text += "   moves to application " + o.MovesTo
+	if o.GainedBy != "" {
+		text += "   moves to application " + o.GainedBy
 	}
 	if o.From != "" {
 		text += fmt.Sprintf("   moves from work %s to %s", o.From, o.To)

@@ -218,7 +218,7 @@ func needsOf(f hubFacts, now time.Time) []need {
 		slices.SortFunc(list, func(a, b need) int {
 			return cmp.Or(cmp.Compare(a.Who, b.Who), cmp.Compare(a.What, b.What), cmp.Compare(a.Next, b.Next))
 		})
-		all = append(all, list...)
+		all = append(all, slices.Compact(list)...)
 	}
 	return all
 }

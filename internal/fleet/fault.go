@@ -56,6 +56,7 @@ const (
 
 	// Found while planning, and no reason not to deliver: warnings.
 	IgnoreUnmatched Reason = "IgnoreUnmatched" // a rule of spec.sync.ignore that is about no rendered object
+	FileSkipped     Reason = "FileSkipped"     // a file beside manifests that holds none
 	ContentEmpty    Reason = "ContentEmpty"    // content without an object for some cluster
 )
 

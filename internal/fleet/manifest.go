@@ -21,6 +21,8 @@ type Content struct {
 	Manifests []Manifest
 	// Digest over the manifests: equal digests, equal content.
 	Digest string
+	// Skipped are the files of a folder of manifests that hold none: those of another tool.
+	Skipped []string
 	// Values tells, for Helm, which layer set each value last: "replicas" -> "values/prod.yaml:7".
 	Values map[string]string
 }

@@ -9,13 +9,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// Renames are applications that were renamed: the namespace/name that each had, and the one that has its place now.
+// Renames are the applications that were renamed: the former namespace/name of each, and the present one.
 type Renames map[string]string
 
-// Renames reads the renames of a commit from the annotation muster.dev/moved-from. An application has moved when the definitions,
-// read whole, do not name it any more, and another one of its namespace says that it was that. One that was renamed again
-// before its first move was over is followed through the live applications. Those are the hub's; what another repository or a
-// person applied does not move.
+// Renames reads the renames of a commit from the annotation muster.dev/moved-from. An application is renamed when the definitions,
+// of which every file was read, do not name it any more, and another one of its namespace has its name in the annotation. One
+// that was renamed again before its first rename was over is followed through the live applications of the hub. An application
+// that another repository or a person applied is not renamed.
 func (d *Definitions) Renames(repository string, live []musterv1alpha1.Application) Renames {
 	renames := Renames{}
 	if !d.AbsenceProven {
@@ -26,16 +26,16 @@ func (d *Definitions) Renames(repository string, live []musterv1alpha1.Applicati
 		onHub[live[i].Namespace+"/"+live[i].Name] = &live[i]
 	}
 	for _, app := range d.Applications() {
-		for at := app; at != nil; {
-			name := formerName(at)
+		for current := app; current != nil; {
+			name := formerName(current)
 			old := app.Namespace + "/" + name
 			before := onHub[old]
-			elsewhere := before != nil && before.Annotations[musterv1alpha1.RepositoryAnnotation] != repository
-			if name == "" || elsewhere || d.names(app.Namespace, name) || renames[old] != "" { // two that say the same have a fault
+			foreign := before != nil && before.Annotations[musterv1alpha1.RepositoryAnnotation] != repository
+			if name == "" || foreign || d.names(app.Namespace, name) || renames[old] != "" { // two that say the same have a fault
 				break
 			}
 			renames[old] = app.Namespace + "/" + app.Name
-			at = before
+			current = before
 		}
 	}
 	return renames
@@ -46,7 +46,7 @@ func (d *Definitions) names(namespace, name string) bool {
 	return d.Named[ObjectKey{Group: musterv1alpha1.GroupVersion.Group, Kind: "Application", Namespace: namespace, Name: name}]
 }
 
-// formerName is the name that an application says it had; "" if that cannot be.
+// formerName is the name that an application says it had; "" if it is no other name.
 func formerName(app *musterv1alpha1.Application) string {
 	name := app.Annotations[musterv1alpha1.MovedFromAnnotation]
 	if name == app.Name || len(validation.IsDNS1123Subdomain(name)) > 0 {
@@ -67,8 +67,7 @@ func (r Renames) FormerNames(application string) []string {
 	return list
 }
 
-// Works are live works with those of a renamed application counted as works of the one that has its place. What is given is
-// not changed.
+// Works are live works, those of a renamed application as works of its present name. The argument is not changed.
 func (r Renames) Works(live []LiveWork) []LiveWork {
 	if len(r) == 0 {
 		return live
@@ -83,24 +82,24 @@ func (r Renames) Works(live []LiveWork) []LiveWork {
 	return out
 }
 
-// RecentRemovals are those of an application and of those that it was before, each once: a rename does not evade the deletion guard.
+// RecentRemovals are those of an application and of its former names, each once: a rename does not evade the deletion guard.
 func (r Renames) RecentRemovals(app *musterv1alpha1.Application, live []musterv1alpha1.Application) []musterv1alpha1.Removal {
-	losses := slices.Clip(app.Status.RecentRemovals)
+	removals := slices.Clip(app.Status.RecentRemovals)
 	for _, old := range r.FormerNames(app.Namespace + "/" + app.Name) {
 		for i := range live {
 			if live[i].Namespace+"/"+live[i].Name != old {
 				continue
 			}
-			for _, l := range live[i].Status.RecentRemovals {
-				if !slices.ContainsFunc(losses, func(have musterv1alpha1.Removal) bool {
-					return have.At.Equal(&l.At) && slices.Equal(have.Clusters, l.Clusters)
+			for _, removal := range live[i].Status.RecentRemovals {
+				if !slices.ContainsFunc(removals, func(have musterv1alpha1.Removal) bool {
+					return have.At.Equal(&removal.At) && slices.Equal(have.Clusters, removal.Clusters) && slices.Equal(have.Objects, removal.Objects)
 				}) {
-					losses = append(losses, l)
+					removals = append(removals, removal)
 				}
 			}
 		}
 	}
-	return losses
+	return removals
 }
 
 // RenameFault is what is wrong with the rename that a definition of an application asks for, or nil.
@@ -117,9 +116,9 @@ func (d *Definitions) RenameFault(definition *Definition) *Fault {
 		Reason: RenameInvalid, ActionRequiredBy: User, Application: app.Namespace + "/" + app.Name,
 		File: definition.File, Line: definition.LineOf("metadata.annotations." + musterv1alpha1.MovedFromAnnotation),
 	}
-	said := fmt.Sprintf("annotation %s: %s", musterv1alpha1.MovedFromAnnotation, name)
+	text := fmt.Sprintf("annotation %s: %s", musterv1alpha1.MovedFromAnnotation, name)
 	if formerName(app) == "" {
-		fault.Message = said + " is not the name that it had in its namespace: correct it, or take it out"
+		fault.Message = text + " is not the name that it had in its namespace: correct it, or take it out"
 		return fault
 	}
 	if d.names(app.Namespace, name) {
@@ -127,12 +126,12 @@ func (d *Definitions) RenameFault(definition *Definition) *Fault {
 		if old := d.Find(musterv1alpha1.GroupVersion.Group, "Application", app.Namespace, name); old != nil {
 			where = " at " + Fault{File: old.File, Line: old.Line}.Position()
 		}
-		fault.Message = fmt.Sprintf("%s, and that application is still defined%s: take one of the two out", said, where)
+		fault.Message = fmt.Sprintf("%s, and that application is still defined%s: take one of the two out", text, where)
 		return fault
 	}
 	for _, other := range d.Applications() {
 		if other.Namespace == app.Namespace && other.Name != app.Name && other.Annotations[musterv1alpha1.MovedFromAnnotation] == name {
-			fault.Message = fmt.Sprintf("%s, and application %s says so too: only one can have its place", said, other.Name)
+			fault.Message = fmt.Sprintf("%s, and application %s says so too: only one can have its place", text, other.Name)
 			return fault
 		}
 	}

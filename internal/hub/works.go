@@ -141,6 +141,15 @@ func (w *Works) On(cluster string, owner fleet.Owner) []fleet.LiveWork {
 	return w.by(byCluster, cluster, func(lw *fleet.LiveWork) bool { return lw.Owner == owner })
 }
 
+// Get is a work, or nil.
+func (w *Works) Get(cluster, name string) *fleet.LiveWork {
+	stored, found, err := w.indexer.GetByKey(cluster + "/" + name)
+	if err != nil || !found {
+		return nil
+	}
+	return &stored.(*indexedWork).LiveWork
+}
+
 // Holding are the works on a cluster that hold an object, under any version of its kind.
 func (w *Works) Holding(cluster string, object fleet.ObjectKey) []fleet.LiveWork {
 	identity := object.Identity()

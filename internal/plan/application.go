@@ -31,7 +31,7 @@ type Job struct {
 	Snapshot fleet.Snapshot
 	// Decisions about every cluster of the bound sets.
 	Decisions []fleet.Decision
-	// Fault says that the decisions cannot be had; nothing is planned then, and nothing taken away.
+	// Fault says why there are no decisions; nothing is planned then, and nothing removed.
 	Fault *fleet.Fault
 	// World the application is planned in; its clusters sorted by name.
 	World *fleet.World
@@ -102,7 +102,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 			out.Faults = append(out.Faults, *faults[i])
 		}
 	}
-	out.Warnings = append(out.emptyContent(), out.unmatchedRules(job)...)
+	out.Warnings = slices.Concat(out.emptyContent(), out.skippedFiles(), out.unmatchedRules(job))
 	return out, nil
 }
 
@@ -149,15 +149,15 @@ func (c *costly) untried(cluster string) *fleet.Fault {
 	return &f
 }
 
-// unmatchedRules are warnings about rules of spec.sync.ignore that mean none of the objects: a slip in one goes unseen until
-// somebody's change is taken back. While a cluster could not be planned, nothing is known.
+// unmatchedRules are warnings about rules of spec.sync.ignore that match no object: a slip in one is noticed only when
+// somebody's change is reverted. While a cluster could not be planned, nothing is known.
 func (a *Application) unmatchedRules(job Job) []fleet.Fault {
 	if len(a.Faults) > 0 || len(a.Clusters) == 0 {
 		return nil
 	}
 	var warnings []fleet.Fault
 	if !slices.ContainsFunc(a.Clusters, func(c Cluster) bool { return !c.Empty }) {
-		return nil // that says it all
+		return nil // emptyContent says why
 	}
 	for i, rule := range a.Application.Spec.Sync.Ignore {
 		matches := func(c Cluster) bool {
@@ -192,9 +192,27 @@ func (a *Application) emptyContent() []fleet.Fault {
 	}
 	return []fleet.Fault{{
 		Reason: fleet.ContentEmpty, ActionRequiredBy: fleet.User, Application: a.Key(), File: a.File, Line: a.Line,
-		Message: fmt.Sprintf("the content has no objects for %d of %d clusters, the first is %s: where it had some they would be deleted, which is held for an approval; correct the content, or the values that switch it off",
+		Message: fmt.Sprintf("the content has no objects for %d of %d clusters, the first is %s: objects that it had there wait for an approval before they are deleted; correct the content, or the values that switch it off",
 			len(empty), len(a.Clusters), empty[0]),
 	}}
+}
+
+// skippedFiles is a warning for each file beside manifests that holds none.
+func (a *Application) skippedFiles() []fleet.Fault {
+	files := map[string]bool{}
+	for _, c := range a.Clusters {
+		for _, file := range c.content.skipped {
+			files[file] = true
+		}
+	}
+	var warnings []fleet.Fault
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		warnings = append(warnings, fleet.Fault{
+			Reason: fleet.FileSkipped, ActionRequiredBy: fleet.User, Application: a.Key(), File: file,
+			Message: "the file holds no manifest, and is skipped: give its documents apiVersion and kind, or move it out of the folder",
+		})
+	}
+	return warnings
 }
 
 func ruleText(rule musterv1alpha1.IgnoreRule) string {
@@ -231,7 +249,18 @@ func (a *Application) targets(w *fleet.World) []target {
 	return list
 }
 
-// leaving: the cluster is being detached or deleted; what becomes of its works is decided there and not by a plan.
+// LeavingIn are the clusters of a world that are being detached or deleted.
+func LeavingIn(w *fleet.World) map[string]bool {
+	names := map[string]bool{}
+	for i := range w.Clusters {
+		if c := &w.Clusters[i]; leaving(c) {
+			names[c.Name] = true
+		}
+	}
+	return names
+}
+
+// leaving is true for a cluster that is being detached or deleted: no plan decides what becomes of its works.
 func leaving(c *clusterv1.ManagedCluster) bool {
 	return !c.DeletionTimestamp.IsZero() || c.Annotations[musterv1alpha1.DetachAnnotation] != ""
 }
@@ -260,7 +289,8 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 	if err := spareTheHub(job.World, t.cluster, job.Application.Namespace, content); err != nil {
 		return nil, err
 	}
-	c := &Cluster{Name: t.cluster.Name, Options: optionsOf(resolved.Application), Overrides: resolved.Overrides, Kept: t.kept, Empty: len(content.Manifests) == 0}
+	c := &Cluster{Name: t.cluster.Name, Options: optionsOf(resolved.Application), Overrides: resolved.Overrides, Kept: t.kept}
+	c.Empty = !slices.ContainsFunc(content.Manifests, func(m fleet.Manifest) bool { return !c.shares(m.Key) })
 	set, err := a.works(*c, content)
 	if err != nil {
 		return nil, err
@@ -317,7 +347,7 @@ func clusterFault(err error, job Job, cluster string) *fleet.Fault {
 	return &f
 }
 
-// liveByCluster are the application's works on each cluster, its own before those that it takes over from its old name.
+// liveByCluster are the application's works on each cluster, its own before those of its former name.
 func liveByCluster(w *fleet.World, app *musterv1alpha1.Application) map[string][]fleet.LiveWork {
 	owner := fleet.OwnerOf(app)
 	live := map[string][]fleet.LiveWork{}
@@ -355,31 +385,12 @@ func (a *Application) Live() []fleet.LiveWork {
 	return works
 }
 
-// Done lets go of what clusters get, when all of them have it: what is left says which, and how far they are.
-func (a *Application) Done() {
+// Release frees what only Changes needs: the live works, and what clusters get.
+func (a *Application) Release() {
+	a.live = nil
 	for i := range a.Clusters {
 		a.Clusters[i].content = nil
 	}
-}
-
-// Follow takes what the application's works on a cluster say now. It is false when more has become of them than what the cluster
-// reports: then the application has to be planned again.
-func (a *Application) Follow(cluster string, works []fleet.LiveWork) bool {
-	before := a.live[cluster]
-	if len(works) != len(before) {
-		return false
-	}
-	works = slices.Clone(works)
-	slices.SortFunc(works, func(x, y fleet.LiveWork) int { return compare(x.Name, y.Name) })
-	for i, lw := range works {
-		was := before[i]
-		if lw.Name != was.Name || lw.UID != was.UID || lw.Generation != was.Generation || lw.Deleting != was.Deleting ||
-			lw.OwnerDigest != was.OwnerDigest || lw.SpecDigest != was.SpecDigest || lw.MetaDigest != was.MetaDigest {
-			return false
-		}
-	}
-	a.live[cluster] = works
-	return true
 }
 
 // Changes from the live works to the planned ones; the works of a cluster that could not be planned are left out and stay.

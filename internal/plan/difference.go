@@ -50,14 +50,14 @@ type Summary struct {
 	DeletedObjects int `json:"deletedObjects"`
 	// RemovedDefinitions counts all kinds.
 	RemovedDefinitions int `json:"removedDefinitions"`
-	// Held counts what waits for an approval: clusters, protected objects and whole applications.
+	// Held counts what waits for an approval: clusters, objects and applications.
 	Held           int `json:"held"`
 	NewFaults      int `json:"newFaults"`
 	ResolvedFaults int `json:"resolvedFaults"`
 	NewWarnings    int `json:"newWarnings"`
 }
 
-// Deletions says whether anything is taken away.
+// Deletions is true when something is removed.
 func (s Summary) Deletions() bool {
 	return s.Lost+s.DeletedObjects+s.RemovedDefinitions > 0
 }
@@ -65,12 +65,12 @@ func (s Summary) Deletions() bool {
 // Edit is what becomes of a definition or an object.
 type Edit string
 
-// The edits. Moved is an object that changes its work and nothing else, or that goes to another application.
+// The edits. HandedOver is an object that changes its work and nothing else, or that goes to another application.
 const (
-	Added   Edit = "Added"
-	Changed Edit = "Changed"
-	Removed Edit = "Removed"
-	Moved   Edit = "Moved"
+	Added      Edit = "Added"
+	Changed    Edit = "Changed"
+	Removed    Edit = "Removed"
+	HandedOver Edit = "HandedOver"
 )
 
 // DefinitionDifference is one definition that is added, changed or removed.
@@ -108,16 +108,16 @@ type ClusterGroup struct {
 // ApplicationDifference is an application that changes on some cluster, or whose policies change.
 type ApplicationDifference struct {
 	Application string `json:"application"` // namespace/name
-	// MovedFrom is the namespace/name that the application had in the base, when the head renames it: its objects move to the
+	// RenamedFrom is the namespace/name that the application had in the base, when the head renames it: its objects move to the
 	// works of the new name, which is told of none of them.
-	MovedFrom string `json:"movedFrom,omitempty"`
-	Edit      Edit   `json:"edit"`
-	File      string `json:"file,omitempty"`
-	Line      int    `json:"line,omitempty"`
+	RenamedFrom string `json:"renamedFrom,omitempty"`
+	Edit        Edit   `json:"edit"`
+	File        string `json:"file,omitempty"`
+	Line        int    `json:"line,omitempty"`
 	// Before and After count clusters, those that could not be planned included.
 	Before int `json:"before"`
 	After  int `json:"after"`
-	// Digest of the head's part of the plan: what muster approve takes. Empty for a removed application.
+	// Digest of the head's part of the plan: the argument of muster approve. Empty for a removed application.
 	Digest string         `json:"digest,omitempty"`
 	Gained []ClusterGroup `json:"gained,omitempty"`
 	Lost   []ClusterGroup `json:"lost,omitempty"`
@@ -147,8 +147,8 @@ type ObjectChange struct {
 	Edit   Edit            `json:"edit"`
 	// Stays is true for a removed object that is left on the clusters.
 	Stays bool `json:"stays,omitempty"`
-	// MovesTo is the application, namespace/name, that the object goes to when it leaves this one.
-	MovesTo string `json:"movesTo,omitempty"`
+	// GainedBy is the application, namespace/name, that the object goes to when it leaves this one.
+	GainedBy string `json:"gainedBy,omitempty"`
 	// From and To are works, when the object goes from one to another.
 	From   string        `json:"from,omitempty"`
 	To     string        `json:"to,omitempty"`
@@ -209,7 +209,7 @@ type comparer struct {
 	out        Difference
 }
 
-// gone says that the head, which was read whole, does not name an object any more. What it names and cannot use stays.
+// gone is true when the head, of which every file was read, does not name an object any more. What it names and cannot use stays.
 func (c *comparer) gone(key fleet.ObjectKey) bool {
 	return c.head.Definitions.AbsenceProven && !c.head.Definitions.Named[key.Identity()]
 }

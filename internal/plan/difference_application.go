@@ -18,7 +18,7 @@ func (c *comparer) applications() error {
 	for _, key := range keysOfBoth(base, head, compare) {
 		b, h := base[key], head[key]
 		if head[c.head.Renames[key]] != nil {
-			continue // it is told where it has moved
+			continue // it is told under its new name
 		}
 		if b == nil {
 			b = before(c.head.Renames, key, base)
@@ -30,7 +30,7 @@ func (c *comparer) applications() error {
 		if err != nil {
 			return fmt.Errorf("compare application %s: %w", key, err)
 		}
-		if d.Edit != Changed || d.MovedFrom != "" || len(d.Gained)+len(d.Lost)+len(d.Recovered)+len(d.Changes)+len(d.Fields) > 0 {
+		if d.Edit != Changed || d.RenamedFrom != "" || len(d.Gained)+len(d.Lost)+len(d.Recovered)+len(d.Changes)+len(d.Fields) > 0 {
 			c.out.Applications = append(c.out.Applications, d)
 		}
 		if err := c.hold(b, h); err != nil {
@@ -68,19 +68,19 @@ func applicationKey(a *Application) fleet.ObjectKey {
 // application compares one; either side may be nil.
 func (c *comparer) application(base, head *Application) (ApplicationDifference, error) {
 	b, h := coverageOf(base), coverageOf(head)
-	at := head
+	named := head
 	d := ApplicationDifference{Edit: Changed, Before: b.count(), After: h.count()}
 	switch {
 	case base == nil:
 		d.Edit = Added
 	case head == nil:
-		d.Edit, at = Removed, base
+		d.Edit, named = Removed, base
 	case h.all:
 		d.After = d.Before // it stays where it is
 	}
-	d.Application, d.File, d.Line = at.Key(), at.File, at.Line
-	if base != nil && base.Key() != at.Key() {
-		d.MovedFrom = base.Key()
+	d.Application, d.File, d.Line = named.Key(), named.File, named.Line
+	if base != nil && base.Key() != named.Key() {
+		d.RenamedFrom = base.Key()
 	}
 	if head != nil {
 		d.Digest = head.Digest
@@ -259,11 +259,11 @@ func labelOf(w *fleet.World, group []string, all []Cluster) string {
 }
 
 func selectsExactly(w *fleet.World, key, value string, group []string, all []Cluster) bool {
-	at := 0
+	next := 0
 	for _, c := range all {
-		in := at < len(group) && group[at] == c.Name
+		in := next < len(group) && group[next] == c.Name
 		if in {
-			at++
+			next++
 		}
 		m := cluster(w, c.Name)
 		if has := m != nil && m.Labels[key] == value; has != in {
@@ -277,18 +277,18 @@ func selectsExactly(w *fleet.World, key, value string, group []string, all []Clu
 type pair struct {
 	base, head, driftBase, driftHead string
 	values                           *kept  // whose layers are named
-	moving                           string // objects that other applications gain
+	handovers                        string // objects that other applications gain
 }
 
 func pairOf(b, h Cluster, wantedBy map[fleet.ObjectKey]fleet.Owner) pair {
-	moving := make([]string, 0, len(wantedBy))
+	handovers := make([]string, 0, len(wantedBy))
 	for o, gainer := range wantedBy {
-		moving = append(moving, o.String()+" "+gainer.String())
+		handovers = append(handovers, o.String()+" "+gainer.String())
 	}
-	slices.Sort(moving)
+	slices.Sort(handovers)
 	return pair{
-		moving: strings.Join(moving, "\n"),
-		base:   b.SetDigest, head: h.SetDigest,
+		handovers: strings.Join(handovers, "\n"),
+		base:      b.SetDigest, head: h.SetDigest,
 		driftBase: string(b.Options.Drift), driftHead: string(h.Options.Drift),
 		values: h.content,
 	}

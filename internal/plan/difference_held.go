@@ -96,7 +96,7 @@ func (a *Application) losses() (work.Changes, error) {
 	return changes, nil
 }
 
-// settled says that the live works are the whole set of this digest.
+// settled is true when the live works are the complete set of this digest.
 func settled(live []fleet.LiveWork, set string) bool {
 	return !slices.ContainsFunc(live, func(lw fleet.LiveWork) bool {
 		return lw.SetDigest != set || lw.SetSize != len(live) || lw.Deleting || lw.OwnerDigest == ""

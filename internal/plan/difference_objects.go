@@ -29,8 +29,8 @@ func (c *comparer) change(base *Application, b Cluster, head *Application, h Clu
 	if err != nil {
 		return nil, err
 	}
-	moved := base.Key() != head.Key()
-	if moved {
+	renamed := base.Key() != head.Key()
+	if renamed {
 		from = calledAs(head, base, from)
 	}
 	before, err := placedObjects(from)
@@ -47,7 +47,7 @@ func (c *comparer) change(base *Application, b Cluster, head *Application, h Clu
 			return nil, err
 		}
 	}
-	if err := made.deliver(from, to, moved); err != nil {
+	if err := made.deliver(from, to, renamed); err != nil {
 		return nil, err
 	}
 	return made, made.seal()
@@ -162,7 +162,7 @@ func (c *comparer) object(made *change, before, after *placedObject, gainer flee
 		made.objects = append(made.objects, ObjectChange{Object: after.key, Edit: Added})
 		return nil
 	case after == nil && !gainer.IsZero():
-		made.objects = append(made.objects, ObjectChange{Object: before.key, Edit: Moved, MovesTo: gainer.String()})
+		made.objects = append(made.objects, ObjectChange{Object: before.key, Edit: HandedOver, GainedBy: gainer.String()})
 		return nil
 	case after == nil:
 		made.objects = append(made.objects, ObjectChange{Object: before.key, Edit: Removed, Stays: before.stays})
@@ -179,10 +179,10 @@ func (c *comparer) object(made *change, before, after *placedObject, gainer flee
 	if before.work != after.work {
 		o.From, o.To = before.work, after.work
 		if len(fields) == 0 {
-			o.Edit = Moved
+			o.Edit = HandedOver
 		}
 	}
-	if len(fields) > 0 || o.Edit == Moved {
+	if len(fields) > 0 || o.Edit == HandedOver {
 		made.objects = append(made.objects, o)
 	}
 	config, err := fieldsOf(before.config, after.config)
@@ -222,8 +222,8 @@ func (c *comparer) safe(o *placedObject) ([]byte, error) {
 }
 
 // deliver adds how the works are applied. Rules about what stays on the cluster follow from the objects and are told only
-// where nothing else changes; of an application that has moved, nothing need change.
-func (c *change) deliver(from, to work.Set, moved bool) error {
+// where nothing else changes; of an application that was renamed, nothing need change.
+func (c *change) deliver(from, to work.Set, renamed bool) error {
 	fields, err := fieldsOf(deliveryOf(from), deliveryOf(to))
 	if err != nil {
 		return err
@@ -233,7 +233,7 @@ func (c *change) deliver(from, to work.Set, moved bool) error {
 		return nil
 	}
 	c.delivery, err = fieldsOf(rulesOf(from), rulesOf(to))
-	if len(c.delivery) == 0 && !moved {
+	if len(c.delivery) == 0 && !renamed {
 		c.delivery = []work.FieldChange{{Path: "order of the objects"}}
 	}
 	return err

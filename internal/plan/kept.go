@@ -24,6 +24,7 @@ type kept struct {
 	digest  string
 	heads   []fleet.Manifest // without JSON; shared by all contents that hold the same objects
 	values  map[string]string
+	skipped []string
 	defines []musterv1alpha1.APIResource // kinds that its custom resource definitions bring
 
 	store *store
@@ -37,7 +38,7 @@ func (k *kept) open() (*fleet.Content, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a content: %w", err)
 	}
-	content := &fleet.Content{Digest: k.digest, Values: k.values, Manifests: slices.Clone(k.heads)}
+	content := &fleet.Content{Digest: k.digest, Values: k.values, Skipped: k.skipped, Manifests: slices.Clone(k.heads)}
 	for i := range content.Manifests {
 		line, rest, _ := bytes.Cut(text, []byte{'\n'}) // canonical JSON has no line breaks
 		content.Manifests[i].JSON, text = slices.Clip(line), rest
@@ -61,15 +62,16 @@ func newStore() *store {
 	}
 }
 
-// keep takes a content in, once.
+// keep stores a content, once.
 func (s *store) keep(content *fleet.Content) (*kept, error) {
 	layers := digestOfValues(content.Values)
+	key := content.Digest + layers + strings.Join(content.Skipped, "\n")
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if k, ok := s.contents[content.Digest+layers]; ok {
+	if k, ok := s.contents[key]; ok {
 		return k, nil
 	}
-	k := &kept{digest: content.Digest, heads: s.headsOf(content), store: s}
+	k := &kept{digest: content.Digest, heads: s.headsOf(content), skipped: content.Skipped, store: s}
 	if _, ok := s.values[layers]; !ok {
 		s.values[layers] = content.Values
 	}
@@ -79,7 +81,7 @@ func (s *store) keep(content *fleet.Content) (*kept, error) {
 	if k.bytes, err = s.compress(content); err != nil {
 		return nil, fmt.Errorf("keep a content: %w", err)
 	}
-	s.contents[content.Digest+layers] = k
+	s.contents[key] = k
 	return k, nil
 }
 

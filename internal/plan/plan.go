@@ -43,7 +43,7 @@ type Plan struct {
 	Applications []*Application
 	// Faults of loading and planning, sorted: the last good work of whatever they name stays.
 	Faults []fleet.Fault
-	// Warnings are what its author should look at and what is delivered all the same, sorted.
+	// Warnings stop no delivery; the author should look at them. Sorted.
 	Warnings []fleet.Fault
 	// CRDs are, by cluster, the kinds that the plan's own custom resource definitions add.
 	CRDs map[string][]musterv1alpha1.APIResource
@@ -66,7 +66,7 @@ type Application struct {
 	Decisions []fleet.Decision
 	// Clusters that were planned, sorted by name: the chosen ones, and those that are kept while they cannot be reached.
 	Clusters []Cluster
-	// Faults of this application, by cluster or, with no cluster, of the whole.
+	// Faults of this application on a cluster or, with no cluster, on all.
 	Faults []fleet.Fault
 	// Warnings stop nothing.
 	Warnings []fleet.Fault
@@ -94,7 +94,7 @@ type Cluster struct {
 	SetDigest string
 	// Kept is true for a cluster that its placement dropped only because it cannot be reached.
 	Kept bool
-	// Empty is true when the content for the cluster has no objects.
+	// Empty is true when the content for the cluster has no objects, apart from the namespace of createNamespace.
 	Empty bool
 
 	content *kept
@@ -153,7 +153,7 @@ func (a *Application) works(c Cluster, content *fleet.Content) (work.Set, error)
 	})
 }
 
-// Works of the whole plan, application by application and cluster by cluster: they are made one set at a time.
+// Works of the plan, application by application and cluster by cluster: they are made one set at a time.
 func (p *Plan) Works() iter.Seq2[*Application, work.Set] {
 	return func(yield func(*Application, work.Set) bool) {
 		for _, a := range p.Applications {

@@ -1,8 +1,6 @@
 package plan
 
 import (
-	"time"
-
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
@@ -10,24 +8,19 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 )
 
-// RolloutInput is what decides which changes of an application may be made now, for the hub that makes them and for a review
-// that says what the hub would do. OnHub is the application as the hub has it, with its approval and its removals, or nil.
-func (a *Application) RolloutInput(onHub *musterv1alpha1.Application, unreachable map[string]bool, now time.Time) rollout.Input {
+// RolloutInput is the part of the input of a step that a plan knows, for the hub that makes the step and for a review that says
+// what the hub would do. The time, the approval and the removals on record come with each step.
+func (a *Application) RolloutInput(unreachable map[string]bool) rollout.Input {
 	faulty, all := a.Faulty()
 	spec := a.Application.Spec
 	in := rollout.Input{
-		Owner: a.Owner(), Now: now, Live: a.Live(), OtherHolders: a.otherHolders, WantedBy: a.wantedBy,
+		Owner: a.Owner(), Live: a.Live(), OtherHolders: a.otherHolders, WantedBy: a.wantedBy,
 		Complete: !all, Faulty: faulty, Emptied: map[string]bool{}, Decisions: map[string]fleet.Decision{}, Unreachable: unreachable,
 		WhenUnreachable: spec.Sync.WhenUnreachable, Deletion: spec.Deletion.Cluster,
 		PlanDigest: a.Digest, MaxClusterPercent: int(musterv1alpha1.DefaultMaxClusterPercent),
 	}
 	if p := spec.DeletionGuard.MaxClusterPercent; p != nil {
 		in.MaxClusterPercent = int(*p)
-	}
-	if onHub != nil {
-		in.ApprovedPlan = onHub.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
-		in.Settled = int(onHub.Status.SettledClusters)
-		in.Removals, in.GuardHolds = onHub.Status.RecentRemovals, onHub.Status.Held != nil
 	}
 	for _, c := range a.Clusters {
 		if c.Empty {
@@ -40,9 +33,16 @@ func (a *Application) RolloutInput(onHub *musterv1alpha1.Application, unreachabl
 	return in
 }
 
-// ReviewInput is RolloutInput as a world knows it.
+// ReviewInput is the input of the step that the hub would make in a world.
 func (a *Application) ReviewInput(w *fleet.World) rollout.Input {
-	return a.RolloutInput(a.onHub(w), UnreachableIn(w), w.Time)
+	in := a.RolloutInput(UnreachableIn(w))
+	in.Now = w.Time
+	if onHub := a.onHub(w); onHub != nil {
+		in.ApprovedPlan = onHub.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
+		in.Settled = int(onHub.Status.SettledClusters)
+		in.Removals, in.GuardHolds = onHub.Status.RecentRemovals, onHub.Status.Held != nil
+	}
+	return in
 }
 
 // onHub is the application as the world has it, or nil.

@@ -285,3 +285,28 @@ func TestWhatAnOverlayMisses(t *testing.T) {
 		})
 	}
 }
+
+// TestForeignFiles: what another tool left beside manifests is no reason to refuse them; a mistake in a manifest is.
+func TestForeignFiles(t *testing.T) {
+	const tools = "-- m/fleet.yaml --\ndefaultNamespace: a\n-- m/sub/values.yaml --\n- a\n- b\n-- m/README.md --\n# Read me\n-- m/empty.yaml --\n# nothing\n"
+	content := mustRender(t, New(1<<20), input(t, tools+"-- m/a.yaml --\n"+configMap, "{source: {path: m}}"))
+	if diff := cmp.Diff([]string{"m/fleet.yaml", "m/sub/values.yaml"}, content.Skipped); diff != "" || len(content.Manifests) != 1 {
+		t.Errorf("%d manifests, skipped (-want +got):\n%s", len(content.Manifests), diff)
+	}
+	for name, row := range map[string]struct {
+		archive, spec string
+		reason        fleet.Reason
+		says          string
+	}{
+		"only foreign":      {"-- m/fleet.yaml --\na: b\n-- m/README.md --\n# Read me\n", "{source: {path: m}}", fleet.ContentMissing, "nor manifests"},
+		"the source itself": {tools, "{source: {path: m/fleet.yaml}}", fleet.ManifestInvalid, "apiVersion is missing"},
+		"no kind":           {tools + "-- m/a.yaml --\napiVersion: v1\nmetadata: {name: a}\n", "{source: {path: m}}", fleet.ManifestInvalid, "kind is missing"},
+		"no version":        {tools + "-- m/a.yaml --\nkind: ConfigMap\nmetadata: {name: a}\n", "{source: {path: m}}", fleet.ManifestInvalid, "apiVersion is missing"},
+		"one of two":        {tools + "-- m/a.yaml --\n" + configMap + "---\na: b\n", "{source: {path: m}}", fleet.ManifestInvalid, "apiVersion is missing"},
+		"not YAML":          {tools + "-- m/a.yaml --\na: b\n---\na: [\n", "{source: {path: m}}", fleet.ManifestInvalid, ""},
+	} {
+		if f := faultOf(t, input(t, row.archive, row.spec)); f.Reason != row.reason || !strings.Contains(f.Message, row.says) {
+			t.Errorf("%s: got %s %q", name, f.Reason, f.Message)
+		}
+	}
+}

@@ -37,7 +37,7 @@ func (l *Local) Render(_ context.Context, job Job, host Host) (*Rendered, error)
 	case Kustomization:
 		out.Objects, err = kustomize(&treeFiles{tree: host, overlay: job.Path}, job.Path)
 	default:
-		out.Objects, err = readManifests(host, job.Path)
+		out.Objects, out.Skipped, err = readManifests(host, job.Path)
 	}
 	if err != nil {
 		return nil, fleet.Reject(fleet.RenderFailed, err)
@@ -58,6 +58,8 @@ type Rendered struct {
 	Objects []Object
 	// Defines are the kinds that CRDs among the objects bring.
 	Defines []musterv1alpha1.APIResource
+	// Skipped are the files of a folder of manifests that hold none.
+	Skipped []string
 	// Values tells, for Helm, which layer set each value last.
 	Values map[string]string
 }

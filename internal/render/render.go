@@ -106,10 +106,10 @@ func (r *Renderer) render(ctx context.Context, in Input, resolved *Resolved) (*f
 		return nil, out.err
 	}
 	content, err := r.finish(in, resolved, out)
-	if err != nil || out.rendered.Values == nil {
+	if err != nil || out.rendered.Values == nil && len(out.rendered.Skipped) == 0 {
 		return content, err
 	}
-	return &fleet.Content{Manifests: content.Manifests, Digest: content.Digest, Values: out.rendered.Values}, nil
+	return &fleet.Content{Manifests: content.Manifests, Digest: content.Digest, Values: out.rendered.Values, Skipped: out.rendered.Skipped}, nil
 }
 
 // result is what one run of an engine gave, and what that depended on.

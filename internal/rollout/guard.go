@@ -65,7 +65,7 @@ type guard struct {
 // lossGuard is the guard of this step. Only changes that lose something need it: it looks at every live work.
 func (d *decider) lossGuard() *guard {
 	if d.loss == nil {
-		d.loss = &guard{off: d.in.MaxClusterPercent >= 100, approved: d.isApproved()}
+		d.loss = &guard{off: d.in.MaxClusterPercent >= 100, approved: d.in.isApproved()}
 		d.countClusters(d.loss)
 		d.countObjects(d.loss)
 	}
@@ -73,8 +73,8 @@ func (d *decider) lossGuard() *guard {
 }
 
 // isApproved is true when a person has approved the plan.
-func (d *decider) isApproved() bool {
-	return d.in.PlanDigest != "" && d.in.ApprovedPlan == d.in.PlanDigest
+func (in Input) isApproved() bool {
+	return in.PlanDigest != "" && in.ApprovedPlan == in.PlanDigest
 }
 
 func (d *decider) countClusters(g *guard) {
@@ -330,7 +330,7 @@ func (d *decider) guardHold() *GuardHold {
 		}
 	}
 	say(clusters, "leave %s", d.clusterTally())
-	say(emptied, "have no objects any more on %d clusters, for which its content is empty", len(emptied))
+	say(emptied, "lose all its objects on %d of %d clusters, for which its content is empty", len(emptied), d.lossGuard().clusters)
 	say(objects, "lose %s", d.lossGuard().objectTally())
 	say(protected, "lose %d protected objects, the first is %s", len(protected), first(protected))
 	items := slices.Concat(sortedKeys(clusters), sortedKeys(emptied), sortedKeys(objects), sortedKeys(protected))

@@ -434,14 +434,14 @@ func TestObjectGuard(t *testing.T) {
 			change: func(in *Input) { in.OtherHolders = others(in.Live) }},
 		"empty but for its namespace": {why: "nothing is left", live: on(3, ten()[:1]), wants: everywhere(object("Namespace", "shop")),
 			change: func(in *Input) { in.Emptied = map[string]bool{"edge-0": true, "edge-1": true, "edge-2": true} }, held: 3,
-			message: "would have no objects any more on 3 clusters, for which its content is empty"},
+			message: "would lose all its objects on 3 of 3 clusters, for which its content is empty"},
 		"empty on one of many": {why: "no share excuses content that is gone", live: on(20, ten()[:1]), wants: func(cluster int) []fleet.ObjectKey {
 			if cluster == 0 {
 				return nil
 			}
 			return ten()[:1]
 		}, change: func(in *Input) { in.Emptied = map[string]bool{"edge-0": true} }, held: 1,
-			message: "would have no objects any more on 1 clusters, for which its content is empty"},
+			message: "would lose all its objects on 1 of 20 clusters, for which its content is empty"},
 		"empty everywhere": {why: "it leaves all clusters, and says why", live: on(3, ten()[:1]), wants: everywhere(),
 			change: func(in *Input) { in.Emptied = map[string]bool{"edge-0": true, "edge-1": true, "edge-2": true} }, held: 3,
 			message: "would leave 3 of 3 clusters, since its content is empty"},
@@ -572,5 +572,29 @@ func TestNextLook(t *testing.T) {
 				t.Errorf("looks again after %s, want %s: %s", got, row.want, row.why)
 			}
 		})
+	}
+}
+
+// TestIdle: a step that follows one with nothing to do is the one that Next would decide.
+func TestIdle(t *testing.T) {
+	now := time.Date(2026, 8, 2, 9, 0, 0, 0, time.UTC)
+	in := Input{Owner: web, Now: now, Live: clusters(3), Complete: true, MaxClusterPercent: 10, PlanDigest: "plan", Settled: 7,
+		Decisions: map[string]fleet.Decision{"edge-000": {Cluster: "edge-000"}, "edge-001": {Cluster: "edge-001", Chosen: true}},
+		Removals:  []musterv1alpha1.Removal{{At: metav1.NewTime(now.Add(-time.Hour)), Clusters: []string{"gone"}}}}
+	first := Next(nil, in)
+	for name, change := range map[string]func(*Input){
+		"the same":    func(*Input) {},
+		"later":       func(in *Input) { in.Now = now.Add(time.Hour) },
+		"a day later": func(in *Input) { in.Now = now.Add(Window) },
+		"approved":    func(in *Input) { in.ApprovedPlan = "plan" },
+		"on record now": func(in *Input) {
+			in.Removals = append(slices.Clone(in.Removals), musterv1alpha1.Removal{At: metav1.NewTime(now)})
+		},
+	} {
+		in := in
+		change(&in)
+		if diff := cmp.Diff(Next(nil, in), first.Idle(in)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }

@@ -31,7 +31,7 @@ func (s *Step) nextExpiry() time.Time {
 	return next
 }
 
-// Recorded are the removals that count once this step is made. An approval ends them all: a person has seen the sum.
+// Recorded are the removals that count once this step is made. An approval ends them all: a person has agreed to the sum.
 func (s Step) Recorded() []musterv1alpha1.Removal {
 	switch {
 	case s.Approved:

@@ -126,7 +126,7 @@ func (d *decider) checks() []func(*change) objection {
 // first of which is an Orphan.
 func Next(changes work.Changes, in Input) Step {
 	d := deciderOf(changes, in)
-	step := Step{Approved: d.isApproved(), Counted: in.countedRemovals()}
+	step := Step{Approved: in.isApproved(), Counted: in.countedRemovals()}
 	var now []change
 	for i := range d.changes {
 		c := &d.changes[i]
@@ -138,6 +138,7 @@ func Next(changes work.Changes, in Input) Step {
 			continue
 		}
 		c.Change = d.orphanFirst(*c)
+		c.Drops = c.Action == work.Update && len(c.dropped) > 0
 		now = append(now, *c)
 	}
 	slices.SortStableFunc(now, func(a, b change) int {
@@ -161,6 +162,14 @@ func Next(changes work.Changes, in Input) Step {
 		}
 	}
 	return step
+}
+
+// Idle is the next step after one that had nothing to do, when there is nothing to do again: only the time has changed, and
+// what is on record.
+func (s Step) Idle(in Input) Step {
+	s.Approved, s.Counted = in.isApproved(), in.countedRemovals()
+	s.NextLook = s.nextExpiry()
+	return s
 }
 
 // change is a work.Change with the objects that it is about.

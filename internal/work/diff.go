@@ -40,6 +40,8 @@ type Change struct {
 	Wanted *workv1.ManifestWork
 	// Preconditions are the works that hold the objects which this change takes out of its work and which are to stay.
 	Preconditions []Precondition
+	// Drops is true for an Update that removes objects from its work. A step sets it.
+	Drops bool
 	// Fault of a Refuse.
 	Fault *fleet.Fault
 }
@@ -145,6 +147,6 @@ func kindOf(owner fleet.Owner) string {
 	return owner.Kind
 }
 
-// OrphanPatch makes a work, as it must be before it is deleted, leave its objects on the cluster: a JSON merge patch, since a hub
-// does not keep works at hand.
+// OrphanPatch makes a work leave its objects on the cluster when it is deleted afterwards. It is a JSON merge patch, since a hub
+// does not hold the specs of works.
 var OrphanPatch = []byte(`{"spec":{"deleteOption":{"propagationPolicy":"Orphan","selectivelyOrphans":null}}}`)

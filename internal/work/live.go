@@ -29,7 +29,7 @@ const (
 var stateRank = map[string]int{StateApplyFailed: 0, StateDegraded: 1, StateDrifted: 2, StateProgressing: 3}
 
 // Live is what a hub remembers of a work as it is. The digest is of the actual spec, whatever the annotations say, and so
-// are the objects: a work that somebody edited is seen.
+// are the objects, so that an edit of a work is noticed.
 func Live(obj *workv1.ManifestWork) fleet.LiveWork {
 	annotation := func(key string) string { return obj.Annotations[key] }
 	number := func(key string) int {

@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// lastRank is that of kinds that OCM's agent does not order: they are applied after all others.
+// lastRank is the rank of kinds that OCM's agent does not order: they are applied last.
 const lastRank = 1000
 
 // applyRanks are the steps in which OCM's agent applies kinds. Works list their manifests in the same order, so that the

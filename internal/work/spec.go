@@ -18,7 +18,7 @@ type spec struct {
 }
 
 // maxSpecs is how many specs are kept of one content. There are as many as it has parts, until clusters have it divided
-// differently or had left different objects behind.
+// differently or left different objects on the cluster.
 const maxSpecs = 64
 
 // specOf is the spec of a work with these manifests, which leaves on the cluster what was kept before.

@@ -9,11 +9,11 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 )
 
-// Sizes of a part. The agent rewrites a whole work with every status, so parts are kept far below what a hub would take.
+// Sizes of a part. The agent rewrites a whole work with every status, so parts stay far below what an API server accepts.
 const (
 	// TargetSize is how large, in bytes of manifests, a part may become by objects that are put into it.
 	TargetSize = 64 << 10
-	// HardLimit is what a hub takes: OCM's webhook refuses works whose manifests are larger than 500·1024 bytes.
+	// HardLimit is what an API server with OCM accepts: OCM's webhook refuses works whose manifests are larger than 500·1024 bytes.
 	HardLimit = 500 << 10
 	// MaxObjects of a part.
 	MaxObjects = 150
@@ -22,7 +22,7 @@ const (
 // Split distributes manifests over parts; the index is the part's number, and a part without manifests does not exist.
 //
 // It is sticky: an object stays in its previous part while that part keeps within HardLimit and MaxObjects, even beyond
-// TargetSize, because a move costs two steps on every cluster. An object that is new, or that has to move, goes to the
+// TargetSize, because a handover between parts costs two steps on every cluster. An object that is new, or that has to move, goes to the
 // first part that it leaves within TargetSize, else to a new part. A definition or a namespace goes to the first part
 // that can take it at all, so that it is applied early. An object that has to move never goes to a part that another
 // one had to leave: so no two parts ever wait for each other.

@@ -1,5 +1,4 @@
 package work
 
-// OnStep makes the agent call f at its steps: "recorded" after a rank is in the record and before it is applied, "applied"
-// after everything is applied and before that is written down.
+// OnStep makes the agent call f when it has come to a step between two writes: see TestCrash.
 func (a *Agent) OnStep(f func(step string)) { a.hook = f }

@@ -436,11 +436,13 @@ func (e *engine) finish(ctx context.Context, work *workv1.ManifestWork, m *memor
 	record := &workv1.AppliedManifestWork{}
 	err := e.spoke.Get(ctx, client.ObjectKey{Name: e.recordName(work.Name)}, record)
 	if apierrors.IsNotFound(err) {
+		e.reached("record gone")
 		return e.releaseWork(ctx, work)
 	}
 	if err != nil {
 		return errors.Join(perr, fmt.Errorf("read AppliedManifestWork %s: %w", e.recordName(work.Name), err))
 	}
+	e.reached("deleting")
 	if err := e.adoptRecord(ctx, record); err != nil {
 		return errors.Join(perr, err)
 	}
@@ -517,6 +519,7 @@ func (e *engine) reconcileRecord(ctx context.Context, name string) (time.Duratio
 	if h := e.heldRecord(ctx, record); h != nil {
 		return h.left(time.Now()), nil
 	}
+	e.reached("record deleted")
 	left := e.prune(ctx, record, record.Status.AppliedResources)
 	if err := errors.Join(e.keepEntries(ctx, record, left.rest), e.reportLeft(ctx, record, m, left)); err != nil {
 		return 0, err
@@ -525,6 +528,7 @@ func (e *engine) reconcileRecord(ctx context.Context, name string) (time.Duratio
 		logr.FromContextOrDiscard(ctx).V(1).Info("Wait for objects to go", "left", leftMessage(left))
 		return e.patience(request{record: true, name: name}), nil
 	}
+	e.reached("emptied")
 	before := record.DeepCopy()
 	record.Finalizers = nil
 	for _, f := range before.Finalizers {

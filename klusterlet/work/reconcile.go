@@ -59,10 +59,12 @@ func (e *engine) reconcileWork(ctx context.Context, name string) (time.Duration,
 	if err := e.addFinalizer(ctx, work); err != nil {
 		return 0, err
 	}
+	e.reached("finalizer")
 	record, err := e.ensureRecord(ctx, work, m)
 	if err != nil || record == nil {
 		return 0, err
 	}
+	e.reached("record")
 	p := newReconciliation(e, work, record, m)
 	if held != nil {
 		p.held = &held.hold
@@ -212,11 +214,13 @@ func (p *reconciliation) settle(ctx context.Context) error {
 		if err = p.orphanObjects(ctx, p.work, p.record, rest); err == nil {
 			p.left = p.prune(ctx, p.record, rest)
 			rest, err = p.left.rest, p.left.err
+			p.reached("pruned")
 		}
 	}
 	if err := errors.Join(err, p.recordApplied(ctx, rest)); err != nil {
 		return err
 	}
+	p.reached("settled")
 	return p.deleteEnded(ctx)
 }
 

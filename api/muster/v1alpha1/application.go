@@ -286,7 +286,8 @@ type ApplicationStatus struct {
 type Removal struct {
 	At metav1.Time `json:"at"`
 	// Clusters that it has left.
-	Clusters []string `json:"clusters"`
+	// +optional
+	Clusters []string `json:"clusters,omitempty"`
 	// Objects that it has lost while it stayed on its clusters, as Kind namespace/name.
 	// +optional
 	Objects []string `json:"objects,omitempty"`

@@ -5,10 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -21,8 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// claims makes a fault of every cluster on which an object that this application wants is another's: it is in another
-// application's work, or nobody has it yet and the delivered plan gives it to another one.
+// claims makes a fault of every cluster on which another owner has an object that this application wants: a work of the other
+// one holds it, or no work does and the delivered plan gives it to the other one.
 func (r *Applications) claims(ctx context.Context, a *plan.Application, delivered *plan.Plan, renames fleet.Renames) error {
 	var failed error
 	holder := func(cluster string, object fleet.ObjectKey) *fleet.LiveWork {
@@ -54,7 +51,7 @@ func (r *Applications) claims(ctx context.Context, a *plan.Application, delivere
 	return nil
 }
 
-// liveWith are the works on a cluster that hold an object; those of a renamed application count as of the one that has its place.
+// liveWith are the works on a cluster that hold an object, those of a renamed application as works of its present name.
 func (r *Applications) liveWith(cluster string, object fleet.ObjectKey, renames fleet.Renames) []fleet.LiveWork {
 	return renames.Works(r.Works.Holding(cluster, object))
 }
@@ -70,7 +67,7 @@ func (r *Applications) anotherWith(a *plan.Application, cluster string, object f
 }
 
 // holder is the live work that has the object on the cluster. When works of several applications hold it, which happens when
-// two take it in one moment, all of them find the same.
+// two are planned at the same time, all of them find the same one.
 func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Application, cluster string, object fleet.ObjectKey, renames fleet.Renames) (*fleet.LiveWork, error) {
 	works := r.Works.Holding(cluster, object)
 	if len(works) == 0 {
@@ -97,80 +94,24 @@ func (r *Applications) holder(ctx context.Context, me *musterv1alpha1.Applicatio
 	return work.NewClaims(live, created).Holder(cluster, object), nil
 }
 
-// contenders wakes the applications whose works hold an object of a work that has come or has changed: none of the two may
-// have seen the other's when it was planned.
+// contenders are the applications whose works hold an object of a work that is new or has changed: neither of the two plans may
+// have known the other's work.
 func (r *Applications) contenders(lw *fleet.LiveWork) []reconcile.Request {
 	var requests []reconcile.Request
 	for _, object := range lw.Objects {
 		for _, other := range r.Works.Holding(lw.Cluster, object) {
 			if other.OwnerDigest != lw.OwnerDigest {
-				requests = append(requests, applicationOf(&other)...)
+				requests = append(requests, requestsOf(other.Owner)...)
 			}
 		}
 	}
 	return requests
 }
 
-// applicationOf is the application of a work.
-func applicationOf(lw *fleet.LiveWork) []reconcile.Request {
-	if !lw.Owner.IsApplication() {
+// requestsOf wake the application that is an owner.
+func requestsOf(owner fleet.Owner) []reconcile.Request {
+	if !owner.IsApplication() {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: lw.Owner.Namespace, Name: lw.Owner.Name}}}
-}
-
-// blocked remembers which applications wait for an object that another one has, or is to have, so that they are looked at again
-// when a work of that cluster changes.
-type blocked struct {
-	mu sync.Mutex
-	on map[string]map[string]bool // cluster -> applications
-}
-
-// note replaces what is known of one application.
-func (b *blocked) note(a *plan.Application) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.drop(a.Key())
-	waits := a.HandoverClusters()
-	for _, f := range a.Faults {
-		if f.Reason == fleet.ObjectClaimed {
-			waits = append(waits, f.Cluster)
-		}
-	}
-	for _, cluster := range waits {
-		if b.on == nil {
-			b.on = map[string]map[string]bool{}
-		}
-		if b.on[cluster] == nil {
-			b.on[cluster] = map[string]bool{}
-		}
-		b.on[cluster][a.Key()] = true
-	}
-}
-
-func (b *blocked) forget(application string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.drop(application)
-}
-
-func (b *blocked) drop(application string) {
-	for cluster, apps := range b.on {
-		delete(apps, application)
-		if len(apps) == 0 {
-			delete(b.on, cluster)
-		}
-	}
-}
-
-// requests of the applications that wait for something on a cluster.
-func (b *blocked) requests(cluster string) []reconcile.Request {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var requests []reconcile.Request
-	for _, key := range slices.Sorted(maps.Keys(b.on[cluster])) {
-		namespace, name, _ := strings.Cut(key, "/")
-		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
-	}
-	return requests
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}}}
 }

@@ -44,8 +44,8 @@ func decide(job *plan.Job, world *fleet.World, definition *fleet.Definition) {
 	job.Decisions = decisionsOf(p, world, inBoundSets(world, app.Namespace, chosen))
 }
 
-// inBoundSets are the chosen clusters that the namespace may reach. Our scheduler chooses no other; pages that it was told to
-// leave alone, or that somebody else wrote, may.
+// inBoundSets are the chosen clusters that the namespace may reach. Our scheduler chooses no others; decisions that somebody
+// else wrote may.
 func inBoundSets(world *fleet.World, namespace string, chosen []string) []string {
 	members := placement.Sets(world)
 	bound := map[string]bool{}

@@ -225,8 +225,8 @@ func TestApprovalGoesAfterTheStatus(t *testing.T) {
 		wrong     bool
 	}{
 		"written":   {why: "all is done", withdrawn: true},
-		"throttled": {why: "the status waits for its turn", published: now},
-		"conflict":  {why: "the cache is behind", refuse: apierrors.NewConflict(schema.GroupResource{Resource: "applications"}, "web", errors.New("behind"))},
+		"throttled": {why: "the status waits for its interval", published: now},
+		"conflict":  {why: "the cache is stale", refuse: apierrors.NewConflict(schema.GroupResource{Resource: "applications"}, "web", errors.New("stale"))},
 		"refused":   {why: "the API server is away", refuse: errors.New("away"), wrong: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -257,8 +257,9 @@ func TestApprovalGoesAfterTheStatus(t *testing.T) {
 			deliveries.Remember(repo, &hub.Delivery{Snapshot: snapshot, Definitions: p.Definitions, Plan: p})
 			r := &Applications{
 				Client: api, Works: hub.NewWorks(), Reader: api, Planner: planner, Deliveries: deliveries, StatusInterval: time.Second, Writers: 1,
-				Now: func() time.Time { return now }, published: map[types.NamespacedName]published{key: {at: row.published}},
+				Now: func() time.Time { return now },
 			}
+			r.states.get(key).published.at = row.published
 			live := func() *musterv1alpha1.Application {
 				var a musterv1alpha1.Application
 				if err := api.Get(t.Context(), key, &a); err != nil {

@@ -6,6 +6,7 @@ import (
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -32,28 +33,34 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 		Watches(&clusterv1beta1.PlacementDecision{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&corev1.Namespace{}, r.ofNamespace(), builder.WithPredicates(accountChanged())).
 		Watches(&musterv1alpha1.FleetRepository{}, r.ofRepository(), builder.WithPredicates(delivered())).
-		Watches(&clusterv1.ManagedCluster{}, r.concerned(), builder.WithPredicates(clusterFactsChanged())).
+		Watches(&clusterv1.ManagedCluster{}, r.ofCluster(), builder.WithPredicates(clusterFactsChanged())).
 		Watches(&musterv1alpha1.APISet{}, r.all(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-// ofWork wakes the application of a work, the one that takes it over, those that wait for an object on its cluster, and, when
-// its objects may have changed, those that hold one of them too.
+// ofWork wakes the application of a work, the one that has its former name, those that wait for an object on its cluster, and,
+// when its objects may have changed, those that hold one of them too.
 func (r *Applications) ofWork(e hub.WorkEvent) []reconcile.Request {
-	lw := e.Work()
-	own := applicationOf(lw)
-	r.followed.reports(own, lw.Cluster)
-	others := append(r.blocked.requests(lw.Cluster), r.renamed.requests(lw.Owner.String())...)
-	if e.SpecChanged() {
-		others = append(others, r.contenders(lw)...)
+	lw, changed := e.Work(), e.PlanChanged()
+	own := append(requestsOf(lw.Owner), r.states.takingOver(lw.Owner)...)
+	if e.Before != nil && e.Before.Owner != lw.Owner {
+		own = append(own, requestsOf(e.Before.Owner)...)
 	}
-	return append(own, r.followed.call(others)...)
+	woken := r.states.noteReport(own, lw.Cluster, changed)
+	waiting := r.states.waitingOnObject(lw.Cluster)
+	if !changed {
+		return append(woken, r.states.noteReport(waiting, lw.Cluster, false)...)
+	}
+	if e.SpecChanged() {
+		waiting = append(waiting, r.contenders(lw)...)
+	}
+	return append(woken, r.states.needPlan(waiting)...)
 }
 
 // inNamespace wakes the applications of the object's namespace that name the placement.
 func (r *Applications) inNamespace() handler.EventHandler {
-	return r.followed.wake(func(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.states.plans(func(ctx context.Context, o client.Object) []reconcile.Request {
 		name := o.GetName()
 		if p := o.GetLabels()[clusterv1beta1.PlacementLabel]; p != "" {
 			name = p
@@ -64,7 +71,7 @@ func (r *Applications) inNamespace() handler.EventHandler {
 
 // ofNamespace wakes the applications of a namespace.
 func (r *Applications) ofNamespace() handler.EventHandler {
-	return r.followed.wake(func(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.states.plans(func(ctx context.Context, o client.Object) []reconcile.Request {
 		return r.matching(ctx, func(*musterv1alpha1.Application) bool { return true }, client.InNamespace(o.GetName()))
 	})
 }
@@ -82,7 +89,7 @@ func accountChanged() predicate.Predicate {
 }
 
 func (r *Applications) ofRepository() handler.EventHandler {
-	return r.followed.wake(func(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.states.plans(func(ctx context.Context, o client.Object) []reconcile.Request {
 		key := client.ObjectKeyFromObject(o)
 		return r.matching(ctx, func(a *musterv1alpha1.Application) bool {
 			from, ok := hub.RepositoryOf(a)
@@ -91,18 +98,18 @@ func (r *Applications) ofRepository() handler.EventHandler {
 	})
 }
 
-// concerned wakes the applications that were planned for a cluster, or have works there. One that its placement chooses now is
-// woken by the decision.
-func (r *Applications) concerned() handler.EventHandler {
-	return r.followed.wake(func(ctx context.Context, o client.Object) []reconcile.Request {
+// ofCluster wakes the applications that were planned for a cluster, or have works there. The decision wakes an application
+// whose placement begins to choose the cluster.
+func (r *Applications) ofCluster() handler.EventHandler {
+	return r.states.plans(func(ctx context.Context, o client.Object) []reconcile.Request {
 		return r.matching(ctx, func(a *musterv1alpha1.Application) bool {
-			return r.concerns.has(a.Namespace+"/"+a.Name, o.GetName())
+			return r.states.plansFor(client.ObjectKeyFromObject(a), o.GetName()) || len(r.Works.On(o.GetName(), fleet.OwnerOf(a))) > 0
 		})
 	})
 }
 
 func (r *Applications) all() handler.EventHandler {
-	return r.followed.wake(func(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.states.plans(func(ctx context.Context, _ client.Object) []reconcile.Request {
 		return r.matching(ctx, func(*musterv1alpha1.Application) bool { return true })
 	})
 }

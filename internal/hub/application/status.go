@@ -3,13 +3,12 @@ package application
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
-	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/hub/works"
 	"github.com/muster-io/muster/internal/rollout"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,8 +28,8 @@ const (
 	ReasonSucceeded   = "Succeeded"
 	ReasonWaiting     = "Waiting"     // for a commit or a decision
 	ReasonFaults      = "Faults"      // some clusters could not be planned; the rest went on
-	ReasonRefused     = "Refused"     // the hub or a cluster refused an object
-	ReasonProgressing = "Progressing" // clusters are at it
+	ReasonRefused     = "Refused"     // the API server or a cluster refused an object
+	ReasonProgressing = "Progressing" // clusters have not applied it yet
 	ReasonDegraded    = "Degraded"    // an object does not do well
 	ReasonOffline     = "Offline"     // all that is missing are clusters that do not answer
 	ReasonKept        = "Kept"        // the placement dropped the cluster only because it does not answer: its works stay
@@ -39,7 +38,7 @@ const (
 	ReasonDrifted     = "Drifted"     // a field is not what was applied
 	ReasonFailed      = "Failed"      // the hub failed; it is retried
 	ReasonNoClusters  = "NoClusters"  // the placement chose none
-	ReasonRemoving    = "Removing"    // the application goes, and so do its works
+	ReasonRemoving    = "Removing"    // the works are being deleted
 )
 
 // The states of a cluster's row, from worst to best.
@@ -55,11 +54,12 @@ const (
 	StateHealthy  = "Healthy"
 )
 
-var states = []string{
+// rankedStates are the states from worst to best.
+var rankedStates = []string{
 	StateFaulty, StateFailed, StateHeld, StateDegraded, StateDrifted, StatePending, StateOffline, StateApplied, StateHealthy,
 }
 
-// row is one cluster with what counts about it; it may be more than its worst state says.
+// row is one cluster and what counts about it; more may be true than its one state, the worst, says.
 type row struct {
 	musterv1alpha1.ClusterStatus
 	current, healthy, offline, drifted bool
@@ -70,11 +70,10 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 	status := *app.Status.DeepCopy()
 	status.ObservedGeneration = app.Generation
 	if out.planned != nil && err == nil {
-		rows := rowsOf(out)
 		status.Revision = out.revision
 		status.Plan = out.planned.Digest
-		status.Summary = summaryOf(rows)
-		status.Clusters = worst(rows)
+		status.Summary = out.clusters.summary
+		status.Clusters = out.clusters.worst()
 		status.Held = heldOf(out)
 		status.RecentRemovals = out.removals
 		status.SettledClusters = int32(out.step.Settled)
@@ -92,13 +91,13 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 	return status
 }
 
-// removing is the status of an application that goes: how many of its works are left, and how many of them wait for clusters
-// that do not answer.
-func removing(app *musterv1alpha1.Application, works, waiting int) musterv1alpha1.ApplicationStatus {
+// removing is the status of an application that is deleted: how many of its works are left, and how many of them wait for
+// clusters that do not answer.
+func removing(app *musterv1alpha1.Application, left works.Remaining) musterv1alpha1.ApplicationStatus {
 	status := *app.Status.DeepCopy()
-	message := fmt.Sprintf("is being removed: %d works are left", works)
-	if waiting > 0 {
-		message += fmt.Sprintf(", %d of them on clusters that do not answer: they stay until those are back", waiting)
+	message := fmt.Sprintf("is being removed: %d works are left", left.Works)
+	if left.Waiting > 0 {
+		message += fmt.Sprintf(", %d of them on clusters that do not answer: they stay until those are back", left.Waiting)
 	}
 	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 		Type: ConditionReady, Status: metav1.ConditionFalse, Reason: ReasonRemoving, Message: message, ObservedGeneration: app.Generation,
@@ -106,89 +105,70 @@ func removing(app *musterv1alpha1.Application, works, waiting int) musterv1alpha
 	return status
 }
 
-// rowsOf has a row for each cluster that is planned, faulty or still has works.
-func rowsOf(out *report) []row {
-	live := map[string][]fleet.LiveWork{}
-	for _, lw := range out.planned.Live() {
-		live[lw.Cluster] = append(live[lw.Cluster], lw)
-	}
-	offline := out.offline
+// countCluster brings the share of one cluster in the counts up to date.
+func (r *Applications) countCluster(out *report, cluster string) {
+	out.clusters.set(cluster, rowsOn(out, cluster, r.worksOn(out, cluster)))
+}
+
+// rowsOn are the rows of a cluster that is planned, faulty or still has works.
+func rowsOn(out *report, cluster string, live []fleet.LiveWork) []row {
 	var rows []row
-	faulty := map[string]bool{}
-	for _, f := range out.planned.Faults {
-		on := []string{f.Cluster}
-		if f.Cluster == "" { // of the whole: every cluster keeps what it has
-			on = slices.Sorted(maps.Keys(live))
-		}
-		for _, f.Cluster = range on {
-			r := rowOfFault(f)
-			r.offline = offline[f.Cluster]
-			rows, faulty[f.Cluster] = append(rows, r), true
+	faults := out.faults[cluster]
+	if len(live) > 0 { // a fault of no cluster is of all: each keeps what it has
+		faults = slices.Concat(out.faults[""], faults)
+	}
+	for _, f := range faults {
+		f.Cluster = cluster
+		r := rowOfFault(f)
+		r.offline = out.offline[cluster]
+		if !slices.Contains(rows, r) {
+			rows = append(rows, r)
 		}
 	}
-	for _, c := range out.planned.Clusters {
-		if faulty[c.Name] { // it gives something up there, and the fault tells
-			continue
-		}
-		r := rowOfWorks(c.Name, live[c.Name], c.SetDigest, offline[c.Name], out.refused[c.Name])
+	if len(rows) > 0 {
+		return rows
+	}
+	held := heldOn(&out.step, cluster)
+	if c := out.planned.On(cluster); c != nil {
+		r := rowOfWorks(cluster, live, c.SetDigest, out.offline[cluster], out.refused[cluster])
 		if c.Kept && r.State == StateOffline {
 			r.Reason, r.Message = ReasonKept, "its placement has dropped it, and only because it does not answer: its works stay until it is back"
 		}
-		if h := heldOn(out, c.Name); h != nil && r.State == StatePending && r.Message == "" {
-			r.Reason, r.Message = string(h.Reason), h.Message
+		if held != nil && r.State == StatePending && r.Message == "" {
+			r.Reason, r.Message = string(held.Reason), held.Message
 		}
-		rows = append(rows, r)
+		return []row{r}
 	}
-	for _, name := range out.planned.Losing() {
-		r := rowOfRemoval(name, &out.step)
-		r.offline = offline[name]
-		rows = append(rows, r)
+	if len(live) == 0 {
+		return nil
 	}
-	slices.SortFunc(rows, func(a, b row) int {
-		return cmp.Or(
-			cmp.Compare(slices.Index(states, a.State), slices.Index(states, b.State)),
-			cmp.Compare(a.Cluster, b.Cluster),
-		)
-	})
-	return rows
+	r := rowOfRemoval(cluster, &out.step)
+	r.offline = out.offline[cluster]
+	return []row{r}
 }
 
 // rowOfRemoval is the row of a cluster that the application is to leave.
-func rowOfRemoval(name string, step *rollout.Step) row {
-	r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: name, State: StatePending, Reason: "Removing", ActionRequiredBy: string(fleet.Controller)}}
-	if slices.Contains(step.Swapped, name) {
+func rowOfRemoval(cluster string, step *rollout.Step) row {
+	r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: cluster, State: StatePending, Reason: ReasonRemoving, ActionRequiredBy: string(fleet.Controller)}}
+	switch held := heldOn(step, cluster); {
+	case held != nil && held.Reason == rollout.ReplacementPending:
+		r.Reason, r.Message = string(held.Reason), held.Message
+	case held != nil:
+		r.State, r.Reason, r.Message = StateHeld, string(held.Reason), held.Message
+		r.ActionRequiredBy = string(fleet.User)
+	case slices.Contains(step.Swapped, cluster):
 		r.Reason, r.Message = ReasonSwapped, "swapped: the placement chose another cluster in its place, on which the application is healthy"
-	}
-	for _, h := range step.Held {
-		switch {
-		case h.Change.Cluster != name:
-		case h.Reason == rollout.ReplacementPending:
-			r.Reason, r.Message = string(h.Reason), h.Message
-		default:
-			r.State, r.Reason, r.Message = StateHeld, string(h.Reason), h.Message
-			r.ActionRequiredBy = string(fleet.User)
-		}
 	}
 	return r
 }
 
-// heldOn is the first change of a cluster that waits, or nil.
-func heldOn(out *report, cluster string) *rollout.Held {
-	i := slices.IndexFunc(out.step.Held, func(h rollout.Held) bool { return h.Change.Cluster == cluster })
-	if i < 0 {
+// heldOn is the first change of a cluster that waits, or nil. A step sorts what it holds by cluster.
+func heldOn(step *rollout.Step, cluster string) *rollout.Held {
+	i, found := slices.BinarySearchFunc(step.Held, cluster, func(h rollout.Held, cluster string) int { return cmp.Compare(h.Change.Cluster, cluster) })
+	if !found {
 		return nil
 	}
-	return &out.step.Held[i]
-}
-
-func offlineIn(world *fleet.World) map[string]bool {
-	offline := map[string]bool{}
-	for i := range world.Clusters {
-		if c := &world.Clusters[i]; plan.Unreachable(c) {
-			offline[c.Name] = true
-		}
-	}
-	return offline
+	return &step.Held[i]
 }
 
 func rowOfFault(f fleet.Fault) row {
@@ -225,10 +205,9 @@ func rowOfWorks(cluster string, works []fleet.LiveWork, set string, offline bool
 	r.current = applied == size && ofSet == size
 	r.healthy = r.current && health == fleet.HealthHealthy
 	if !since.IsZero() {
-		at := metav1.NewTime(since)
-		r.Since = &at
+		r.Since = &metav1.Time{Time: since}
 	}
-	r.settle(refused, health)
+	r.setState(refused, health)
 	return r
 }
 
@@ -241,7 +220,7 @@ func worseHealth(a, b fleet.Health) fleet.Health {
 	return healths[min(slices.Index(healths, a), slices.Index(healths, b))]
 }
 
-// note takes the worst problem of a work into the row.
+// note adds the worst problem of a work to the row.
 func (r *row) note(lw fleet.LiveWork) {
 	for _, p := range lw.Status.Problems {
 		if p.State == StateDrifted {
@@ -258,11 +237,11 @@ func (r *row) note(lw fleet.LiveWork) {
 	}
 }
 
-// settle gives the row its one state: the worst that is true of it.
-func (r *row) settle(refused error, health fleet.Health) {
+// setState gives the row its one state: the worst that is true of it.
+func (r *row) setState(refused error, health fleet.Health) {
 	switch {
 	case refused != nil:
-		r.State, r.Reason, r.Message, r.ActionRequiredBy = StateFailed, ReasonRefused, "the hub refuses the work: "+refused.Error(), string(fleet.User)
+		r.State, r.Reason, r.Message, r.ActionRequiredBy = StateFailed, ReasonRefused, "the API server refused the work: "+refused.Error(), string(fleet.User)
 	case r.Reason == string(fleet.ApplyFailed):
 		r.State, r.ActionRequiredBy = StateFailed, string(fleet.User)
 	case r.current && health == fleet.HealthDegraded:
@@ -278,35 +257,6 @@ func (r *row) settle(refused error, health fleet.Health) {
 	default:
 		r.State = StateHealthy
 	}
-}
-
-func summaryOf(rows []row) musterv1alpha1.Summary {
-	var s musterv1alpha1.Summary
-	s.Clusters = int32(len(rows))
-	count := func(n *int32, yes bool) {
-		if yes {
-			*n++
-		}
-	}
-	for _, r := range rows {
-		count(&s.Current, r.current)
-		count(&s.Healthy, r.healthy)
-		count(&s.Offline, r.offline)
-		count(&s.Drifted, r.drifted)
-		count(&s.Faulty, r.State == StateFaulty || r.State == StateFailed)
-		count(&s.Held, r.State == StateHeld)
-	}
-	return s
-}
-
-func worst(rows []row) []musterv1alpha1.ClusterStatus {
-	var list []musterv1alpha1.ClusterStatus
-	for _, r := range rows {
-		if r.State != StateHealthy && len(list) < 20 {
-			list = append(list, r.ClusterStatus)
-		}
-	}
-	return list
 }
 
 func heldOf(out *report) *musterv1alpha1.Held {
@@ -368,8 +318,7 @@ func plannedCondition(out *report, err error) metav1.Condition {
 	return c
 }
 
-// readyCondition is what wants a person first: what could not be planned, what waits for an approval, then the first of the
-// others that is not true.
+// readyCondition is the first of these that is not as it should be: the plan, an approval that is needed, the other conditions.
 func readyCondition(status musterv1alpha1.ApplicationStatus, planned metav1.Condition, others ...metav1.Condition) metav1.Condition {
 	held := metav1.Condition{Status: metav1.ConditionTrue}
 	if status.Held != nil {

@@ -3,6 +3,7 @@ package application
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -75,7 +76,7 @@ func TestRowOfWorks(t *testing.T) {
 			why: "what is pending on a cluster that does not answer is offline", works: []fleet.LiveWork{work("old", 1, good)}, offline: true, state: StateOffline,
 		},
 		"Refused": {
-			why: "the hub did not take the work", works: []fleet.LiveWork{work("a", 1, good)}, refused: errors.New("too large"),
+			why: "the API server refused the work", works: []fleet.LiveWork{work("a", 1, good)}, refused: errors.New("too large"),
 			state: StateFailed, current: true, healthy: true,
 		},
 	}
@@ -96,8 +97,12 @@ func TestKeptIsTold(t *testing.T) {
 	for _, name := range []string{"kept", "silent"} {
 		world.Clusters = append(world.Clusters, clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
-	rows := rowsOf(&report{offline: offlineIn(world), planned: &plan.Application{Clusters: []plan.Cluster{{Name: "kept", Kept: true}, {Name: "silent"}}}})
+	out := &report{offline: plan.UnreachableIn(world), planned: &plan.Application{Clusters: []plan.Cluster{{Name: "kept", Kept: true}, {Name: "silent"}}}}
 	var told []string
+	for _, name := range []string{"kept", "silent"} {
+		out.clusters.set(name, rowsOn(out, name, nil))
+	}
+	rows := out.clusters.worst()
 	for _, r := range rows {
 		told = append(told, strings.Join([]string{r.Cluster, r.State, r.Reason}, " "))
 	}
@@ -107,7 +112,7 @@ func TestKeptIsTold(t *testing.T) {
 	if !strings.Contains(rows[0].Message, "its works stay until it is back") {
 		t.Errorf("the row says %q", rows[0].Message)
 	}
-	if s := summaryOf(rows); s.Offline != 2 || s.Held != 0 {
+	if s := out.clusters.summary; s.Offline != 2 || s.Held != 0 {
 		t.Errorf("the summary is %+v", s)
 	}
 }
@@ -148,10 +153,10 @@ func TestConditions(t *testing.T) {
 		reason string
 	}{
 		"Ready":       {"all is well", &report{planned: planned}, musterv1alpha1.ApplicationStatus{Summary: summary(2, 2, 2)}, nil, "True", ReasonSucceeded},
-		"Progressing": {"clusters are at it", &report{planned: planned}, musterv1alpha1.ApplicationStatus{Summary: summary(2, 1, 1)}, nil, "False", ReasonProgressing},
+		"Progressing": {"clusters have not applied it yet", &report{planned: planned}, musterv1alpha1.ApplicationStatus{Summary: summary(2, 1, 1)}, nil, "False", ReasonProgressing},
 		"Offline":     {"only a cluster that does not answer is missing", &report{planned: planned}, musterv1alpha1.ApplicationStatus{Summary: offline}, nil, "False", ReasonOffline},
 		"Drifted":     {"a field is not what was applied", &report{planned: planned}, musterv1alpha1.ApplicationStatus{Summary: drifted}, nil, "False", ReasonDrifted},
-		"NoClusters":  {"an empty placement is said, and no failure", &report{planned: planned}, musterv1alpha1.ApplicationStatus{}, nil, "True", ReasonNoClusters},
+		"NoClusters":  {"an empty placement is no failure", &report{planned: planned}, musterv1alpha1.ApplicationStatus{}, nil, "True", ReasonNoClusters},
 		"Waiting":     {"nothing was planned", &report{waiting: "a commit"}, musterv1alpha1.ApplicationStatus{Summary: summary(2, 2, 2)}, nil, "False", ReasonWaiting},
 		"Failed":      {"the hub's own trouble", &report{planned: planned}, musterv1alpha1.ApplicationStatus{}, errors.New("timeout"), "False", ReasonFailed},
 		"Held": {
@@ -181,16 +186,42 @@ func TestStatusStaysWhileNothingIsPlanned(t *testing.T) {
 }
 
 func TestWorstTwenty(t *testing.T) {
-	var rows []row
-	for i := range 30 {
-		rows = append(rows, row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: fmt.Sprint(i), State: StatePending}})
+	var table clusterTable
+	table.set("ok", []row{{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: "ok", State: StateHealthy}, healthy: true, current: true}})
+	if got := len(table.worst()); got != 0 {
+		t.Errorf("a healthy cluster has a row: %d", got)
 	}
-	rows = append(rows, row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: "ok", State: StateHealthy}})
-	if got := len(worst(rows)); got != 20 {
+	for i := range 30 {
+		name := fmt.Sprint(i)
+		table.set(name, []row{{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: name, State: StatePending}}})
+	}
+	if got := len(table.worst()); got != 20 {
 		t.Errorf("%d rows, want the CRD's bound of 20", got)
 	}
-	if got := len(worst(rows[30:])); got != 0 {
-		t.Errorf("a healthy cluster has a row: %d", got)
+}
+
+// TestCountsFollowReports: the counts are those of the rows of all clusters, in whatever order clusters report, fail and leave.
+func TestCountsFollowReports(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var table clusterTable
+	last := map[string][]row{}
+	for range 500 {
+		name := fmt.Sprint(random.IntN(20))
+		var rows []row
+		for range random.IntN(3) { // none: the cluster has left
+			r := row{current: random.IntN(2) == 0, healthy: random.IntN(2) == 0, offline: random.IntN(2) == 0, drifted: random.IntN(2) == 0}
+			r.Cluster, r.State = name, rankedStates[random.IntN(len(rankedStates))]
+			rows = append(rows, r)
+		}
+		table.set(name, rows)
+		last[name] = rows
+		var fresh clusterTable
+		for name, rows := range last {
+			fresh.set(name, rows)
+		}
+		if diff := cmp.Diff(fresh.summary, table.summary); diff != "" {
+			t.Fatalf("the counts are wrong (-want +have):\n%s", diff)
+		}
 	}
 }
 

@@ -30,26 +30,35 @@ type Writer struct {
 // Refused are, by cluster, the answers of the API server that a retry does not change, and works that are not the owner's.
 type Refused map[string]error
 
-// Write makes changes: gains before losses. A refusal stays with its cluster; what could not be gained is not paid for with a
-// loss. Record is called before the losses; when it is false, nothing is removed now. An error means that a retry may help.
+// Write makes changes: gains first, then updates that drop objects, then deletions. A refusal stays with its cluster, but no
+// work is deleted then: what could not be gained is not paid for with a loss. Record is called before the first loss; when it is
+// false, nothing is removed now. An error means that a retry may help.
 func (w *Writer) Write(ctx context.Context, changes work.Changes, record func(context.Context) (bool, error)) (Refused, error) {
-	var gains, losses []work.Change
+	var gains, drops, deletions []work.Change
 	for _, c := range changes {
-		switch c.Action {
-		case work.Create, work.Update:
+		switch {
+		case c.Action == work.Orphan || c.Action == work.Delete:
+			deletions = append(deletions, c)
+		case c.Drops:
+			drops = append(drops, c)
+		default:
 			gains = append(gains, c)
-		case work.Orphan, work.Delete:
-			losses = append(losses, c)
 		}
 	}
 	refused := Refused{}
-	if err := w.writeAll(ctx, gains, refused); err != nil || len(refused) > 0 {
+	if err := w.writeAll(ctx, gains, refused); err != nil {
 		return refused, err
+	}
+	if len(drops) == 0 && (len(deletions) == 0 || len(refused) > 0) {
+		return refused, nil
 	}
 	if recorded, err := record(ctx); err != nil || !recorded {
 		return refused, err
 	}
-	return refused, w.writeAll(ctx, losses, refused)
+	if err := w.writeAll(ctx, drops, refused); err != nil || len(refused) > 0 {
+		return refused, err
+	}
+	return refused, w.writeAll(ctx, deletions, refused)
 }
 
 // writeAll makes changes side by side. One that fails stops no other.

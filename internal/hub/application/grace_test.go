@@ -10,8 +10,8 @@ import (
 	"github.com/muster-io/muster/internal/plan"
 )
 
-// TestForbear: that decisions are incomplete is told when it lasts, and not whenever a placement changes.
-func TestForbear(t *testing.T) {
+// TestDecisionGrace: the status says that decisions are incomplete when that lasts, and not whenever a placement changes.
+func TestDecisionGrace(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	r := &Applications{Now: func() time.Time { return now }}
 	key := types.NamespacedName{Namespace: "retail", Name: "web"}
@@ -25,15 +25,15 @@ func TestForbear(t *testing.T) {
 	}{
 		{0, good, 0, "all is decided"},
 		{0, undecided, 10 * time.Second, "not at once"},
-		{4 * time.Second, undecided, 6 * time.Second, "nor when it is looked at again"},
+		{4 * time.Second, undecided, 6 * time.Second, "nor when it is reconciled again"},
 		{0, good, 0, "it was only for a moment"},
 		{8 * time.Second, undecided, 10 * time.Second, "another moment"},
-		{10 * time.Second, undecided, 0, "it lasts: told"},
-		{time.Second, undecided, -time.Second, "and stays told"},
+		{10 * time.Second, undecided, 0, "it lasts"},
+		{time.Second, undecided, -time.Second, "and goes on"},
 		{0, &report{}, 0, "nothing was planned"},
 	} {
 		now = now.Add(step.after)
-		if have := r.forbear(key, step.out); have != step.want {
+		if have := r.decisionGrace(key, step.out); have != step.want {
 			t.Errorf("%s: %s, want %s", step.why, have, step.want)
 		}
 	}

@@ -1,0 +1,209 @@
+package application
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub/works"
+	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/rollout"
+	"github.com/muster-io/muster/internal/work"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// report is a plan of an application, and how far its clusters have come with it. A plan makes it; steps bring it up to date.
+type report struct {
+	revision string
+	// waiting says, when nothing was planned, what for; the works stay as they are.
+	waiting string
+
+	// Set by the plan, and never changed after.
+	app         *musterv1alpha1.Application // as it was planned
+	planned     *plan.Application
+	renames     fleet.Renames                // of the delivered commit
+	former      []musterv1alpha1.Application // whose place it has
+	offline     map[string]bool              // clusters that do not answer
+	faults      map[string][]fleet.Fault     // by cluster; "" for those of the complete application
+	leaving     map[string]bool              // clusters that are being detached or deleted: their works are not the plan's
+	waitingOn   map[string]bool              // clusters on which another owner has, or is to have, an object
+	planMissing bool                         // the plan of the complete commit is not known
+
+	// Brought up to date by every step.
+	input      rollout.Input
+	pending    map[string]work.Changes // by cluster: those that do not have what is planned
+	clusters   clusterTable
+	step       rollout.Step
+	removals   []musterv1alpha1.Removal // that count, those of this step included
+	refused    works.Refused
+	idle       bool // the step before had nothing to do
+	staleCache bool // the status could not be written, so that nothing was removed
+}
+
+// begin prepares a new plan for its steps, and frees what they do not need.
+func (r *Applications) begin(out *report) error {
+	changes, err := out.planned.Changes()
+	if err != nil {
+		return err
+	}
+	out.input = out.planned.RolloutInput(out.offline)
+	out.pending = map[string]work.Changes{}
+	for _, c := range changes {
+		out.pending[c.Cluster] = append(out.pending[c.Cluster], c)
+	}
+	clusters := map[string]bool{}
+	for _, lw := range out.input.Live {
+		clusters[lw.Cluster] = true
+	}
+	for _, c := range out.planned.Clusters {
+		clusters[c.Name] = true
+	}
+	out.faults, out.waitingOn = map[string][]fleet.Fault{}, map[string]bool{}
+	for _, cluster := range out.planned.HandoverClusters() {
+		out.waitingOn[cluster] = true
+	}
+	for _, f := range out.planned.Faults {
+		out.faults[f.Cluster] = append(out.faults[f.Cluster], f)
+		if f.Cluster != "" {
+			clusters[f.Cluster] = true
+		}
+		if f.Reason == fleet.ObjectClaimed {
+			out.waitingOn[f.Cluster] = true
+		}
+	}
+	maps.DeleteFunc(out.pending, func(_ string, changes work.Changes) bool { return !changes.Pending() })
+	out.planned.Release()
+	out.input.Live = nil
+	for cluster := range clusters {
+		r.countCluster(out, cluster)
+	}
+	return nil
+}
+
+// refresh brings a report up to date with what has happened on clusters. It is false when that is more than the plan foresees:
+// the application has to be planned again.
+func (r *Applications) refresh(out *report, reported map[string]bool) bool {
+	maps.DeleteFunc(reported, func(cluster string, _ bool) bool { return out.leaving[cluster] })
+	for cluster, changed := range reported {
+		if out.waitingOn[cluster] && !r.refreshHolders(out, cluster) {
+			return false
+		}
+		pending := out.pending[cluster]
+		if pending == nil && changed {
+			return false
+		}
+		if pending != nil {
+			now, foreseen := pending.Refresh(r.worksOn(out, cluster))
+			if !foreseen {
+				return false
+			}
+			if out.pending[cluster] = now; !now.Pending() {
+				delete(out.pending, cluster)
+			}
+		}
+	}
+	for cluster := range reported {
+		r.countCluster(out, cluster)
+	}
+	return true
+}
+
+// refreshHolders reads the status of other owners' works on a cluster that hold what this application gives up.
+func (r *Applications) refreshHolders(out *report, cluster string) bool {
+	for i := range out.input.OtherHolders {
+		if lw := &out.input.OtherHolders[i]; lw.Cluster == cluster {
+			now := r.Works.Get(cluster, lw.Name)
+			if now == nil || now.UID != lw.UID || now.Generation != lw.Generation || now.Deleting != lw.Deleting {
+				return false
+			}
+			lw.Status = now.Status
+		}
+	}
+	return true
+}
+
+// worksOn are the application's works on a cluster, those of its former names included.
+func (r *Applications) worksOn(out *report, cluster string) []fleet.LiveWork {
+	live := r.Works.On(cluster, out.planned.Owner())
+	for i := range out.former {
+		live = append(live, out.renames.Works(r.Works.On(cluster, fleet.OwnerOf(&out.former[i])))...)
+	}
+	return live
+}
+
+// live are the application's works on all clusters that stay.
+func (r *Applications) live(out *report) []fleet.LiveWork {
+	live := r.Works.Of(out.planned.Owner())
+	for i := range out.former {
+		live = append(live, out.renames.Works(r.Works.Of(fleet.OwnerOf(&out.former[i])))...)
+	}
+	return slices.DeleteFunc(live, func(lw fleet.LiveWork) bool { return out.leaving[lw.Cluster] })
+}
+
+// step decides what may be done now, does it, and counts the clusters that it was about.
+func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application, out *report) error {
+	in := &out.input
+	in.Now, in.ApprovedPlan = r.Now(), app.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
+	in.Removals, in.GuardHolds = out.renames.RecentRemovals(app, out.former), app.Status.Held != nil
+	in.Settled = int(app.Status.SettledClusters)
+	var changes work.Changes
+	for _, cluster := range slices.Sorted(maps.Keys(out.pending)) {
+		changes = append(changes, out.pending[cluster]...)
+	}
+	out.staleCache = false
+	if len(changes) == 0 && out.idle {
+		out.step = out.step.Idle(*in) // a report costs no look at all clusters
+		out.removals = out.step.Counted
+		return nil
+	}
+	in.Live = r.live(out)
+	out.step = rollout.Next(changes, *in)
+	in.Live = nil
+	out.idle, out.removals = len(changes) == 0, out.step.Counted
+	writer := works.Writer{Client: r.Client, Reader: r.Reader, Concurrency: r.Writers}
+	var err error
+	out.refused, err = writer.Write(ctx, out.step.Now, func(ctx context.Context) (bool, error) { return r.recordBeforeLoss(ctx, app, out) })
+	for _, f := range changes.Faults() {
+		out.refused[f.Cluster] = f
+	}
+	for cluster := range out.pending {
+		r.countCluster(out, cluster)
+	}
+	return err
+}
+
+// recordBeforeLoss records in the status what the application is about to lose, so that the guard counts it whatever becomes
+// of this hub. It is false when the cache is stale: nothing is removed then.
+func (r *Applications) recordBeforeLoss(ctx context.Context, app *musterv1alpha1.Application, out *report) (bool, error) {
+	if out.step.Removal == nil {
+		return true, nil
+	}
+	next := app.DeepCopy()
+	next.Status.RecentRemovals = out.step.Recorded()
+	err := r.Client.Status().Update(ctx, next)
+	if apierrors.IsConflict(err) {
+		out.staleCache = true
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("record what the application loses: %w", err)
+	}
+	app.ResourceVersion, app.Status, out.removals = next.ResourceVersion, next.Status, next.Status.RecentRemovals
+	return true, nil
+}
+
+// approvalConsumed is true when everything that the approved plan removes is gone. A later plan of the same outcome, such as
+// the same mistake made twice, needs an approval of its own.
+func approvalConsumed(app *musterv1alpha1.Application, out *report) bool {
+	approved := app.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
+	switch {
+	case approved == "" || out.planned == nil || len(out.faults[""]) > 0:
+		return false // nothing was planned: that nothing is left to lose says nothing
+	case approved != out.planned.Digest:
+		return len(out.planned.Faults) == 0 // another plan has replaced it
+	}
+	return len(out.pending) == 0
+}
