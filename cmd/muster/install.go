@@ -28,7 +28,7 @@ const chartRegistry = "oci://ghcr.io/muster-io/charts/"
 type chartOptions struct {
 	name, namespace string
 	values          []string // files
-	set             []string
+	set, json       []string
 	timeout         time.Duration
 }
 
@@ -41,6 +41,7 @@ func (o *chartOptions) flags(f *pflag.FlagSet, name, namespace string) {
 	}
 	f.StringSliceVarP(&o.values, "values", "f", nil, "files with values of the chart")
 	f.StringArrayVar(&o.set, "set", nil, "a value of the chart, as in helm: image.repository=registry.example.com/muster")
+	f.StringArrayVar(&o.json, "set-json", nil, "a value of the chart in JSON, as in helm")
 	f.DurationVar(&o.timeout, "timeout", 3*time.Minute, "how long to wait until it runs")
 }
 
@@ -74,6 +75,11 @@ func (o *chartOptions) merge(values map[string]any) error {
 			return fmt.Errorf("--set %s: %w", set, err)
 		}
 	}
+	for _, set := range o.json {
+		if err := strvals.ParseJSON(set, values); err != nil {
+			return fmt.Errorf("--set-json %s: %w", set, err)
+		}
+	}
 	return nil
 }
 
@@ -100,6 +106,9 @@ func (o *chartOptions) helmCommand(name, kubeconfig string, values ...string) []
 	}
 	for _, set := range o.set {
 		command = append(command, "--set", set)
+	}
+	for _, set := range o.json {
+		command = append(command, "--set-json", set)
 	}
 	return command
 }

@@ -147,6 +147,7 @@ func TestInstallAndJoin(t *testing.T) {
 		expectOutput(t, "muster join", errs, "has joined as one already", "muster detach one")
 	})
 	t.Run("a starter repository is delivered", func(t *testing.T) { r.starter(t, filepath.Join(repositories, "fleet")) })
+	t.Run("the hub's own cluster is managed by the two charts", func(t *testing.T) { r.localCluster(t) })
 	t.Run("what keeps an agent from joining is named", func(t *testing.T) { r.givesUp(t) })
 	t.Run("an uninstall keeps the workloads and leaves no finalizer", func(t *testing.T) { r.uninstall(t, agent) })
 	hub.Stop()
@@ -205,6 +206,20 @@ func (r *realClusters) starter(t *testing.T, dir string) {
 	if code, out, errs = r.muster("init", dir, "--hub", "--url", "file://"+dir); code != 0 {
 		t.Errorf("a second muster init: exit code %d\n%s\n%s", code, out, errs)
 	}
+}
+
+// localCluster installs the agent beside the hub, with rights by rules, and delivers to it what the rules allow.
+func (r *realClusters) localCluster(t *testing.T) {
+	code, out, errs := r.while(func() {
+		test.RunDeployment(t, r.hub, "muster-agent", "klusterlet", r.klusterlet)
+	}, "join", "local-cluster", "--install", "--cluster-kubeconfig", r.hub.KubeconfigPath(), "--timeout", "2m", "--set", "rights.type=Rules",
+		"--set-json", `rights.rules=[{"apiGroups":["","apps"],"resources":["configmaps","services","deployments"],"verbs":["*"]}]`)
+	if code != 0 {
+		t.Fatalf("muster join local-cluster: exit code %d\n%s\n%s", code, out, errs)
+	}
+	r.eventually(t, "the application is delivered beside the hub", func(ctx context.Context) bool {
+		return r.hubAPI.Get(ctx, client.ObjectKey{Namespace: "hello", Name: "hello"}, &corev1.ConfigMap{}) == nil
+	})
 }
 
 // taken: a third API server asks for the name of the second.

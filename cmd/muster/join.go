@@ -253,9 +253,9 @@ func (c *cli) printJoin(name string, kubeconfig []byte, o joinOptions) error {
 		return err
 	}
 	helm := o.chart.helmCommand(charts.Klusterlet, o.managed, "--set", "clusterName="+name, "--set-file", "bootstrap.kubeconfig="+file)
-	start := []string{"klusterlet", "--install", "--cluster-name", name, "--bootstrap-kubeconfig", file, "--hub-kubeconfig-dir", name + ".hub"}
+	start := []string{"klusterlet", "--install", "--spoke-cluster-name", name, "--bootstrap-kubeconfig", file, "--hub-kubeconfig-dir", name + ".hub"}
 	if o.managed != "" {
-		start = append(start, "--kubeconfig", o.managed)
+		start = append(start, "--spoke-kubeconfig", o.managed)
 	}
 	answer := map[string]any{"cluster": name, "bootstrapKubeconfig": file, "identity": embedded.JoinIdentity(name), "command": start, "helm": helm}
 	return c.print(answer, func(p *printer) {
@@ -271,7 +271,7 @@ func (c *cli) printJoin(name string, kubeconfig []byte, o joinOptions) error {
 
 func whenInside(managed string) string {
 	if managed == "" {
-		return " (in a pod of it, or with --kubeconfig)"
+		return " (in a pod of it, or with --spoke-kubeconfig)"
 	}
 	return ""
 }

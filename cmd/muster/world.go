@@ -368,6 +368,9 @@ func strip(w *fleet.World) {
 		delete(w.Placements[i].Annotations, corev1.LastAppliedConfigAnnotation)
 	}
 	for i := range w.Works {
+		for j := range w.Works[i].Status.Waits {
+			w.Works[i].Status.Waits[j].Message = ""
+		}
 		for j := range w.Works[i].Status.Problems {
 			w.Works[i].Status.Problems[j].Message = ""
 		}

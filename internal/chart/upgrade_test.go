@@ -77,8 +77,8 @@ func TestUpgradeOverTheLastRelease(t *testing.T) {
 		for _, o := range []*unstructured.Unstructured{before.object, after} {
 			unstructured.RemoveNestedField(o.Object, "metadata", "managedFields")
 		}
-		if diff := cmp.Diff(before.object.Object, after.Object); diff != "" {
-			t.Errorf("%s has changed (-before +after):\n%s", key, diff)
+		if lost := missing("", before.object.Object, after.Object); len(lost) > 0 {
+			t.Errorf("%s has lost or changed %v", key, lost)
 		}
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(after.Object, typeOf(t, after.GetKind()), true); err != nil {
 			t.Errorf("%s is not read: %v", key, err)
@@ -148,6 +148,33 @@ func says(t *testing.T, what string, err error, parts ...string) {
 			t.Errorf("%s: the error does not say %q: %v", what, part, err)
 		}
 	}
+}
+
+// missing are the fields of one value that another does not have equal. What the other has more are defaults of new fields.
+func missing(path string, before, after any) []string {
+	switch b := before.(type) {
+	case map[string]any:
+		a, _ := after.(map[string]any)
+		var lost []string
+		for key, value := range b {
+			lost = append(lost, missing(path+"."+key, value, a[key])...)
+		}
+		return lost
+	case []any:
+		a, _ := after.([]any)
+		if len(a) != len(b) {
+			return []string{path}
+		}
+		var lost []string
+		for i := range b {
+			lost = append(lost, missing(fmt.Sprintf("%s[%d]", path, i), b[i], a[i])...)
+		}
+		return lost
+	}
+	if cmp.Equal(before, after) {
+		return nil
+	}
+	return []string{path}
 }
 
 type stored struct {
