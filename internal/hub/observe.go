@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -131,8 +132,8 @@ func sortObjects[T any, P interface {
 	*T
 	client.Object
 }](list []T) {
-	slices.SortFunc(list, func(a, b T) int {
-		x, y := P(&a), P(&b)
-		return cmp.Or(cmp.Compare(x.GetNamespace(), y.GetNamespace()), cmp.Compare(x.GetName(), y.GetName()))
+	sort.Slice(list, func(i, j int) bool { // by index: slices.SortFunc would copy two objects for each comparison
+		x, y := P(&list[i]), P(&list[j])
+		return cmp.Or(cmp.Compare(x.GetNamespace(), y.GetNamespace()), cmp.Compare(x.GetName(), y.GetName())) < 0
 	})
 }

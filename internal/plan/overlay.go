@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -110,9 +111,9 @@ func merge[T any, P object[T]](
 	for _, d := range byName {
 		out = append(out, *d)
 	}
-	slices.SortFunc(out, func(a, b T) int {
-		x, y := P(&a), P(&b)
-		return cmp.Or(cmp.Compare(x.GetNamespace(), y.GetNamespace()), cmp.Compare(x.GetName(), y.GetName()))
+	sort.Slice(out, func(i, j int) bool { // by index: slices.SortFunc would copy two objects for each comparison
+		x, y := P(&out[i]), P(&out[j])
+		return cmp.Or(cmp.Compare(x.GetNamespace(), y.GetNamespace()), cmp.Compare(x.GetName(), y.GetName())) < 0
 	})
 	return out
 }

@@ -58,6 +58,7 @@ func (r *Repositories) unchanged(ctx context.Context, repo *musterv1alpha1.Fleet
 func (r *Repositories) remember(repo *musterv1alpha1.FleetRepository, from hub.Count, out *report) {
 	key := client.ObjectKeyFromObject(repo)
 	r.changes.Settle(key, hub.ReadsOf(out.plan, out.leaving))
+	out.plan.World = nil // the plan is kept, and nobody reads the world that it was made in: it holds a copy of every cluster and work
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !out.delivered || out.refused || out.deleting > 0 {

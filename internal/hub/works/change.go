@@ -132,7 +132,8 @@ func (w *Writer) patch(ctx context.Context, cluster, name string, operations []o
 	if err != nil {
 		return err
 	}
-	var target workv1.ManifestWork
+	var target metav1.PartialObjectMetadata // so that the answer is without the manifests
+	target.SetGroupVersionKind(workv1.GroupVersion.WithKind("ManifestWork"))
 	target.Namespace, target.Name = cluster, name
 	err = w.Client.Patch(ctx, &target, client.RawPatch(types.JSONPatchType, patch))
 	if apierrors.IsNotFound(err) || isFailedTest(err) {

@@ -36,10 +36,14 @@ func BenchmarkFleet(tb *testing.B) {
 	b.waitForQuiet(1)
 
 	var took, floor []time.Duration
+	var phases []string
 	for i := range rounds {
-		began := time.Now()
+		b.profile("profile", fmt.Sprintf("round-%d.pprof", i), 5)
+		before, began := b.clusters.Answers(), time.Now()
+		first, last := b.answered(before+1, began), b.answered(before+int64(clusters), began)
 		b.waitForHealthy("shop", b.push(contentFile("shop", line(i+1), workBytes)), clusters)
 		took = append(took, time.Since(began))
+		phases = append(phases, fmt.Sprintf("first answer %v, last %v", <-first, <-last))
 		b.waitForQuiet(1)
 	}
 	b.profile("heap", "heap.pprof", 0)
@@ -62,9 +66,21 @@ func BenchmarkFleet(tb *testing.B) {
 	tb.ReportMetric(float64(mib(running)), "MiB")
 	tb.ReportMetric(float64(mib(peak)), "peak-MiB")
 	tb.ReportMetric(float64(mib(atStart)), "start-peak-MiB")
-	b.say("%d clusters: a line is changed, answered and counted in %v, by a bare client in %v: ratio %.2f; rounds %v and %v; the hub holds %d MiB, at most %d MiB; a new one is ready after %v, at most %d MiB",
-		clusters, median(took).Round(time.Millisecond), median(floor).Round(time.Millisecond), ratio, took, floor,
+	b.say("%d clusters: a line is changed, answered and counted in %v, by a bare client in %v: ratio %.2f; rounds %v (%s) and %v; the hub holds %d MiB, at most %d MiB; a new one is ready after %v, at most %d MiB",
+		clusters, median(took).Round(time.Millisecond), median(floor).Round(time.Millisecond), ratio, took, strings.Join(phases, "; "), floor,
 		mib(running), mib(peak), restarted.Round(time.Millisecond), mib(atStart))
+}
+
+// answered gives the time from a beginning until so many answers were written.
+func (b *bench) answered(n int64, began time.Time) <-chan time.Duration {
+	after := make(chan time.Duration, 1)
+	go func() {
+		for b.clusters.Answers() < n && b.ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		after <- time.Since(began).Round(time.Millisecond)
+	}()
+	return after
 }
 
 // restart starts the hub and returns when it has nothing more to do.
