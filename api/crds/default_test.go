@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/muster-io/muster/api/crds"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 )
 
 func TestDefault(t *testing.T) {
@@ -107,4 +108,28 @@ func object(t *testing.T, text string) map[string]any {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// TestGoSetsTheDefaultsOfTheSchema: an application from Git equals the same one from the API server. Where the two differ, the hub
+// waits for an application that never comes.
+func TestGoSetsTheDefaultsOfTheSchema(t *testing.T) {
+	given := object(t, `{apiVersion: muster.dev/v1alpha1, kind: Application, metadata: {namespace: a, name: b},
+  spec: {placementRef: {name: c}, source: {path: d}, sync: {}, deletion: {}, deletionGuard: {}}}`)
+	decode := func() *musterv1alpha1.Application {
+		data, err := json.Marshal(given)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var app musterv1alpha1.Application
+		if err := json.Unmarshal(data, &app); err != nil {
+			t.Fatal(err)
+		}
+		return &app
+	}
+	fromGit := decode()
+	fromGit.Default()
+	crds.Default(given)
+	if diff := cmp.Diff(decode(), fromGit); diff != "" {
+		t.Errorf("(-schema +Go):\n%s", diff)
+	}
 }

@@ -13,6 +13,7 @@ const DefaultMaxClusterPercent int32 = 10
 // Default sets what the CRD's schema sets, for applications that were read from a repository and not from an API server.
 func (a *Application) Default() {
 	a.Spec.Sync.Drift = cmp.Or(a.Spec.Sync.Drift, DriftCorrect)
+	a.Spec.Sync.OnImmutable = cmp.Or(a.Spec.Sync.OnImmutable, ImmutableFail)
 	a.Spec.Sync.WhenUnreachable = cmp.Or(a.Spec.Sync.WhenUnreachable, UnreachableKeep)
 	a.Spec.Deletion.Cluster = cmp.Or(a.Spec.Deletion.Cluster, DeletionDelete)
 	a.Spec.Deletion.Application = cmp.Or(a.Spec.Deletion.Application, DeletionDelete)

@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/work"
 )
 
@@ -190,5 +192,44 @@ func TestRefusedWorksAreTriedAgain(t *testing.T) {
 	planned, status := h.reconcile()
 	if i := slices.IndexFunc(status.Clusters, func(c musterv1alpha1.ClusterStatus) bool { return c.Cluster == "edge-2" }); planned || i < 0 || status.Clusters[i].State != StatePending {
 		t.Errorf("planned %t, and the rows are %+v", planned, status.Clusters)
+	}
+}
+
+// BenchmarkReport is what one report of one cluster costs the hub, once an application is everywhere as planned: it must not
+// depend on the number of clusters.
+func BenchmarkReport(b *testing.B) {
+	for _, n := range []int{100, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			app := named("web")
+			out := &report{app: app, planned: &plan.Application{Application: app}}
+			r := &Applications{Works: hub.NewWorks(), Now: time.Now}
+			for i := range n {
+				name := fmt.Sprintf("edge-%05d", i)
+				out.planned.Clusters = append(out.planned.Clusters, plan.Cluster{Name: name, SetDigest: "set"})
+				w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "web-0", Generation: 1, Annotations: map[string]string{
+					musterv1alpha1.ApplicationAnnotation: "retail/web", musterv1alpha1.SetDigestAnnotation: "set", musterv1alpha1.SetSizeAnnotation: "1",
+				}}}
+				healthy(w)
+				if err := r.Works.Set(w); err != nil {
+					b.Fatal(err)
+				}
+			}
+			out.pending, out.input = map[string]work.Changes{}, out.planned.RolloutInput(nil)
+			for _, c := range out.planned.Clusters {
+				r.countCluster(out, c.Name)
+			}
+			report := func() {
+				if !r.refresh(out, map[string]bool{"edge-00042": false}) || r.step(b.Context(), app, out) != nil {
+					b.Fatal("the report needs a plan")
+				}
+				if s := statusOf(app, out, nil); s.Summary.Current != int32(n) {
+					b.Fatalf("the summary is %+v", s.Summary)
+				}
+			}
+			report() // the first step looks at all clusters
+			for b.Loop() {
+				report()
+			}
+		})
 	}
 }
