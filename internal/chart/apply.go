@@ -96,7 +96,7 @@ func (i *installer) leaveToHelm(ctx context.Context) error {
 		return fmt.Errorf("look for a release of Helm: %w", err)
 	}
 	if len(secrets.Items) > 0 {
-		return fmt.Errorf("Helm has installed release %s in namespace %s: upgrade it with helm upgrade %s --reuse-values", i.Name, i.Namespace, i.Name) //nolint:staticcheck,revive // Helm is a name
+		return fmt.Errorf("release %s in namespace %s was installed with Helm: upgrade it with helm upgrade %s --reuse-values", i.Name, i.Namespace, i.Name)
 	}
 	return nil
 }

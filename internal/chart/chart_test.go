@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/yaml"
 
@@ -219,7 +218,7 @@ func TestHubHasTheRightsOfTheCode(t *testing.T) {
 	}
 	want := map[string]any{}
 	for _, o := range hub.Rights() {
-		kind, err := apiutil.GVKForObject(o.(client.Object), scheme.Scheme)
+		kind, err := apiutil.GVKForObject(o, scheme.Scheme)
 		if err != nil {
 			t.Fatal(err)
 		}
