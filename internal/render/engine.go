@@ -2,6 +2,7 @@ package render
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -45,7 +46,7 @@ func (h helmRun) again(d *draws) output {
 func execute(p prepared, d *draws) output {
 	functions := d.functions()
 	functions["required"], functions["fail"] = required, refuse
-	files, err := engine.Engine{CustomTemplateFuncs: functions}.Render(p.chart, p.top)
+	files, err := engine.Engine{CustomTemplateFuncs: functions}.RenderWithContext(context.Background(), p.chart, p.top) // who bounds a chart bounds the process
 	return output{files, d.calls, err}
 }
 

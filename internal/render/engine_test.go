@@ -276,7 +276,7 @@ func compareTrees(t *testing.T, tree fleet.Tree, dir, values string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, problem := engine.Engine{}.Render(theirs.chart, theirs.top)
+	want, problem := engine.Engine{}.RenderWithContext(t.Context(), theirs.chart, theirs.top)
 	got := run.again(&draws{})
 	if (problem == nil) != (got.err == nil) {
 		t.Fatalf("Helm: %v\nours: %v", problem, got.err)

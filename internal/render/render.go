@@ -344,10 +344,3 @@ func unreadable(file string, err error) error {
 	}
 	return fleet.Fault{Reason: fleet.SourceUnavailable, ActionRequiredBy: fleet.Controller, File: file, Message: "cannot be read: " + err.Error(), Err: err}
 }
-
-func size(bytes int64) string {
-	if bytes >= 1<<20 {
-		return fmt.Sprintf("%d MiB", bytes>>20)
-	}
-	return fmt.Sprintf("%d KiB", bytes>>10)
-}

@@ -75,7 +75,6 @@ type acceptance struct {
 	config *rest.Config
 	admin  client.Client
 	user   string // who asks
-	n      int
 }
 
 func newAcceptance(b *testing.B) *acceptance {

@@ -176,7 +176,9 @@ func (h *hub) beats(heartbeat *thehub.Heartbeat) {
 	go func() { done <- heartbeat.Start(ctx) }()
 	h.t.Cleanup(func() {
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			h.t.Errorf("heartbeat: %v", err)
+		}
 	})
 }
 

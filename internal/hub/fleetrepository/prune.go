@@ -57,23 +57,9 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 			held.Items = append(held.Items, fmt.Sprintf("application %s, on %d clusters", key, clusters))
 			continue
 		}
-		err := r.pruneOne(ctx, w, o)
-		if apierrors.IsConflict(err) {
-			out.deleting, out.requeueAfter = out.deleting+1, min(out.requeueAfter, time.Second) // somebody has written it meanwhile: it is read again
-			continue
+		if err := r.pruneOrRefuse(ctx, w, repo, o, out); err != nil {
+			return err
 		}
-		if apierrors.IsForbidden(err) {
-			out.refuse(fleet.Fault{
-				Reason: fleet.Forbidden, ActionRequiredBy: fleet.User, Object: o.key.String(), Err: err,
-				Message: fmt.Sprintf("it left the repository, and service account %s/%s may not delete it: %s",
-					repo.Namespace, repo.Spec.ServiceAccountName, plainStatus(err)),
-			})
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("prune %s: %w", o.key, err)
-		}
-		out.deleting++
 	}
 	if held.Deletions > 0 {
 		what := "1 application left the repository and runs on clusters"
@@ -84,6 +70,26 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 		held.Items = held.Items[:min(len(held.Items), 20)]
 		out.held = held
 	}
+	return nil
+}
+
+// pruneOrRefuse deletes one orphan. What the repository's account may not delete is a fault, and stops nothing else.
+func (r *Repositories) pruneOrRefuse(ctx context.Context, w *writes, repo *musterv1alpha1.FleetRepository, o orphan, out *report) error {
+	err := r.pruneOne(ctx, w, o)
+	switch {
+	case apierrors.IsConflict(err): // somebody has written it meanwhile: it is read again
+		out.requeueAfter = min(out.requeueAfter, time.Second)
+	case apierrors.IsForbidden(err):
+		out.refuse(fleet.Fault{
+			Reason: fleet.Forbidden, ActionRequiredBy: fleet.User, Object: o.key.String(), Err: err,
+			Message: fmt.Sprintf("it left the repository, and service account %s/%s may not delete it: %s",
+				repo.Namespace, repo.Spec.ServiceAccountName, plainStatus(err)),
+		})
+		return nil
+	case err != nil:
+		return fmt.Errorf("prune %s: %w", o.key, err)
+	}
+	out.deleting++
 	return nil
 }
 
