@@ -37,7 +37,7 @@ type Signal struct {
 type Hearing struct {
 	Of    int
 	Heard int // have renewed their lease since the hub listens
-	Late  int // have missed renewals, or were called silent less than a grace period ago
+	Late  int // have missed renewals, or were called silent less than a grace period ago, or before the mass silence began
 	// Awaited clusters have not renewed since the hub listens, and still have time to.
 	Awaited int
 }
@@ -53,7 +53,7 @@ func Hear(signals []Signal, presence *Presence, mass *MassSilence, now time.Time
 			continue
 		}
 		since, _ := presence.Since(LeasePeriod(s.Cluster))
-		if available.Status == metav1.ConditionUnknown && now.Sub(available.LastTransitionTime.Time) >= LeaseDeadline(s.Cluster) {
+		if available.Status == metav1.ConditionUnknown && !available.LastTransitionTime.Add(LeaseDeadline(s.Cluster)).After(mass.began(now)) {
 			continue
 		}
 		h.Of++
@@ -68,6 +68,15 @@ func Hear(signals []Signal, presence *Presence, mass *MassSilence, now time.Time
 		}
 	}
 	return h
+}
+
+// began is the time from which a cluster counts as silent long before. While nobody has said that a mass silence is real, the
+// clusters that were called silent at its beginning belong to it until they are heard: it does not end by waiting.
+func (m *MassSilence) began(now time.Time) time.Time {
+	if m == nil || m.Approved {
+		return now
+	}
+	return m.Since
 }
 
 func late(s Signal, since time.Time, mass *MassSilence, now time.Time) bool {

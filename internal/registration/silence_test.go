@@ -135,6 +135,39 @@ func TestMassSilence(t *testing.T) {
 	}
 }
 
+// TestMassSilenceStays: clusters that fall silent one after the other are some called silent before there are enough of them. They
+// belong to the mass silence until they are heard, or a person has said that it is real: it does not end by waiting.
+func TestMassSilenceStays(t *testing.T) {
+	var presence registration.Presence
+	presence.Start(ago(24 * time.Hour))
+	var signals []registration.Signal
+	for range 60 {
+		signals = append(signals, member(time.Second, metav1.ConditionTrue, time.Hour))
+	}
+	for range 19 {
+		signals = append(signals, member(30*time.Minute, metav1.ConditionUnknown, 25*time.Minute)) // called silent before it began
+	}
+	for range 21 {
+		signals = append(signals, member(23*time.Minute, metav1.ConditionTrue, time.Hour))
+	}
+	limit, mass := registration.SilenceLimit{Clusters: 10, Percent: 30}, &registration.MassSilence{Since: ago(22 * time.Minute)}
+	judge := func(approved time.Time) *registration.MassSilence {
+		return registration.Judge(registration.Hear(signals, &presence, mass, now), limit, &presence, mass, approved, now)
+	}
+	if mass = judge(time.Time{}); mass == nil || mass.Approved {
+		t.Fatalf("nobody was heard and nobody has said anything, and it is %+v", mass)
+	}
+	if mass = judge(mass.Since); mass == nil || !mass.Approved {
+		t.Fatalf("a person has said that it is real, and it is %+v", mass)
+	}
+	for i := range signals {
+		signals[i] = member(time.Second, metav1.ConditionTrue, time.Second)
+	}
+	if mass = judge(time.Time{}); mass != nil {
+		t.Errorf("all are heard, and it is %+v", mass)
+	}
+}
+
 // TestSilenceSimulated: hubs that restart, API servers that do not answer, outages of one cluster and of most of them, agents
 // that flap, all at random. Two sentences are checked at every second:
 //
