@@ -52,15 +52,15 @@ func (d *decider) limit(now []change, step *Step) []change {
 		step.Rollout.Started = d.in.Now
 	}
 	step.lookAt(selection.NextLook)
+	reason, message := RolloutPending, step.Rollout.Message()
+	if selection.Stopped {
+		reason = RolloutStopped
+	}
 	return slices.DeleteFunc(now, func(c change) bool {
 		if _, selected := slices.BinarySearch(selection.Selected, c.Cluster); selected || !pending[c.Cluster] {
 			return false
 		}
-		held := Held{Change: c.Change, Reason: RolloutPending, Message: step.Rollout.Message()}
-		if selection.Stopped {
-			held.Reason = RolloutStopped
-		}
-		step.Held = append(step.Held, held)
+		step.Held = append(step.Held, Held{Change: c.Change, Reason: reason, Message: message})
 		return true
 	})
 }
