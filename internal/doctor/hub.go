@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -273,7 +274,7 @@ func (h *hubDoctor) requests(ctx context.Context) []Finding {
 	for _, r := range list.Items {
 		byCluster[r.Labels[clusterv1.ClusterNameLabelKey]] = append(byCluster[r.Labels[clusterv1.ClusterNameLabelKey]], r)
 	}
-	for _, cluster := range sortedKeys(byCluster) {
+	for _, cluster := range slices.Sorted(maps.Keys(byCluster)) {
 		mc, err := h.cluster(ctx, cluster)
 		if err != nil {
 			continue
@@ -419,13 +420,4 @@ func (h *hubDoctor) repositories(ctx context.Context) []Finding {
 		return []Finding{ok(check, "%d, all of them can be fetched", len(list.Items))}
 	}
 	return findings
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }
