@@ -207,6 +207,7 @@ func (e WorkEvent) PlanChanged() bool {
 	}
 	before, after := *e.Before, *e.After
 	before.Status, after.Status = fleet.WorkStatus{}, fleet.WorkStatus{}
+	before.WrittenAt = after.WrittenAt // an agent that adds its finalizer moves it
 	return !reflect.DeepEqual(before, after)
 }
 

@@ -108,9 +108,13 @@ func TestWorkEvents(t *testing.T) {
 		event                    WorkEvent
 		planChanged, specChanged bool
 	}{
-		"came":      {WorkEvent{After: &one}, true, true},
-		"went":      {WorkEvent{Before: &one}, true, true},
-		"reported":  {event(nil, reportsApplied), false, false},
+		"came":     {WorkEvent{After: &one}, true, true},
+		"went":     {WorkEvent{Before: &one}, true, true},
+		"reported": {event(nil, reportsApplied), false, false},
+		"taken up": {event(nil, func(w *workv1.ManifestWork) { // an agent adds its finalizer, and the API server notes the time
+			now := metav1.Now()
+			w.Finalizers, w.ManagedFields = []string{workv1.ManifestWorkFinalizer}, []metav1.ManagedFieldsEntry{{Manager: "agent", Time: &now}}
+		}), false, false},
 		"rewritten": {event(nil, func(w *workv1.ManifestWork) { w.Generation = 4 }), true, true},
 		"marked":    {event(nil, func(w *workv1.ManifestWork) { w.Labels = nil }), true, false},
 		"deleting":  {event(nil, func(w *workv1.ManifestWork) { now := metav1.Now(); w.DeletionTimestamp = &now }), true, false},
