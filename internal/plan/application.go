@@ -35,6 +35,8 @@ type Job struct {
 	Fault *fleet.Fault
 	// World the application is planned in; its clusters sorted by name.
 	World *fleet.World
+	// Cluster is the only one to plan, empty for all that the decisions choose.
+	Cluster string
 	// CRDs are, by cluster, the kinds that other applications of the same plan bring.
 	CRDs map[string][]musterv1alpha1.APIResource
 	// APIs finds what a cluster serves; nil asks the world each time.
@@ -62,7 +64,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 		out.Faults = []fleet.Fault{*job.Fault}
 		return out, nil
 	}
-	targets := out.targets(job.World)
+	targets := slices.DeleteFunc(out.targets(job.World), func(t target) bool { return job.Cluster != "" && job.Cluster != t.cluster.Name })
 	planned := make([]*Cluster, len(targets))
 	faults := make([]*fleet.Fault, len(targets))
 	var costly costly
