@@ -106,10 +106,13 @@ func (r *Renderer) render(ctx context.Context, in Input, resolved *Resolved) (*f
 		return nil, out.err
 	}
 	content, err := r.finish(in, resolved, out)
-	if err != nil || out.rendered.Values == nil && len(out.rendered.Skipped) == 0 {
-		return content, err
+	if err != nil {
+		return nil, err
 	}
-	return &fleet.Content{Manifests: content.Manifests, Digest: content.Digest, Values: out.rendered.Values, Skipped: out.rendered.Skipped}, nil
+	return &fleet.Content{
+		Manifests: content.Manifests, Digest: content.Digest,
+		Values: out.rendered.Values, Skipped: out.rendered.Skipped, Defines: out.rendered.Defines,
+	}, nil
 }
 
 // result is what one run of an engine gave, and what that depended on.
