@@ -97,6 +97,11 @@ func (d *Definitions) Applications() []*musterv1alpha1.Application {
 	return of[*musterv1alpha1.Application](d)
 }
 
+// ClusterValues are those that the repository defines.
+func (d *Definitions) ClusterValues() []*musterv1alpha1.ClusterValues {
+	return of[*musterv1alpha1.ClusterValues](d)
+}
+
 func of[T Object](d *Definitions) []T {
 	var list []T
 	for i := range d.All {
