@@ -20,6 +20,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&FleetRepository{}, &FleetRepositoryList{},
 		&Application{}, &ApplicationList{},
 		&APISet{}, &APISetList{},
+		&ReviewPolicy{}, &ReviewPolicyList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
