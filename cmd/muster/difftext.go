@@ -99,8 +99,6 @@ func (p *printer) sign(e plan.Edit) string {
 	return "~"
 }
 
-func position(file string, line int) string { return fleet.Fault{File: file, Line: line}.Position() }
-
 func (p *printer) definition(d plan.DefinitionDifference) {
 	p.linef("%s %s %s   %s", p.paint(bold, "DEFINITION"), p.sign(d.Edit), d.Object, position(d.File, d.Line))
 	p.fields("    ", plain(d.Fields))
