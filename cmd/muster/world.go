@@ -24,6 +24,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/overview"
 )
 
 // savedWorld is a world with the names that its repositories have there. It is what muster world save writes.
@@ -263,7 +264,7 @@ func repositoryOfFiles(repositories []repositoryName, named string, files place)
 	slices.Sort(same)
 	switch {
 	case named != "" && !slices.Contains(known, named):
-		return "", "", unknown("FleetRepository", named, known)
+		return "", "", overview.Unknown("FleetRepository", named, known)
 	case named != "":
 		return named, "", nil
 	case len(same) == 1:

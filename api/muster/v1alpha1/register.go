@@ -21,6 +21,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&Application{}, &ApplicationList{},
 		&APISet{}, &APISetList{},
 		&ClusterValues{}, &ClusterValuesList{},
+		&ReviewPolicy{}, &ReviewPolicyList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
