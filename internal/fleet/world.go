@@ -25,6 +25,8 @@ type World struct {
 	Scores      []clusterv1alpha1.AddOnPlacementScore     `json:"scores,omitempty"`
 	// Applications on the hub, whatever repository or person they come from: they hold claims on objects.
 	Applications []musterv1alpha1.Application `json:"applications,omitempty"`
+	// ClusterValues of all namespaces.
+	ClusterValues []musterv1alpha1.ClusterValues `json:"clusterValues,omitempty"`
 	// APISets that clusters serve, found by the cluster's claim apis.muster.dev.
 	APISets []musterv1alpha1.APISet `json:"apiSets,omitempty"`
 	// Works that are live on the hub, as facts and not as manifests.
