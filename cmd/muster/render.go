@@ -12,6 +12,7 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/overview"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
 )
@@ -153,7 +154,7 @@ func applicationOf(p *plan.Plan, key string) (*plan.Application, error) {
 	for _, a := range p.Applications {
 		known = append(known, a.Key())
 	}
-	return nil, unknown("application", key, known)
+	return nil, overview.Unknown("application", key, known)
 }
 
 // notPlanned says why an application is not planned for a cluster: a fault, a decision, or a name that nothing has.
@@ -175,7 +176,7 @@ func notPlanned(p *plan.Plan, a *plan.Application, cluster string) error {
 	if slices.Contains(known, cluster) {
 		return fmt.Errorf("%s does not belong on %s: it is in none of the cluster sets of placement %s", a.Key(), cluster, a.Application.Spec.PlacementRef.Name)
 	}
-	return unknown("cluster", cluster, known)
+	return overview.Unknown("cluster", cluster, known)
 }
 
 func identityOf(object map[string]any) fleet.ObjectKey {

@@ -307,13 +307,15 @@ func (p *Plan) placementOf(app *musterv1alpha1.Application) *fleet.Definition {
 // is planned again once that kind is known.
 func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan, results map[string]placement.Result, of scope) error {
 	jobs := map[string]Job{}
+	values := ValuesIn(out.World.ClusterValues, out.Definitions)
+	out.Faults = append(out.Faults, valuesConflicts(values, out.World)...)
 	for i := range out.Definitions.All {
 		d := &out.Definitions.All[i]
 		app, ok := d.Object.(*musterv1alpha1.Application)
 		if !ok || !of.includes(app) {
 			continue
 		}
-		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Snapshot: s, World: out.World, Cluster: of.cluster}
+		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster}
 		if result, ok := results[app.Namespace+"/"+app.Spec.PlacementRef.Name]; ok {
 			job.Decisions = result.Decisions
 			job.Fault = invalidPlacement(app, d, &result, out.placementOf(app))

@@ -137,7 +137,7 @@ type prepared struct {
 // prepare copies the chart and settles which subcharts are on.
 func (h helmRun) prepare() (prepared, error) {
 	p := prepared{chart: copyChart(h.chart.chart)}
-	values, _ := cloneValue(h.values.values).(map[string]any)
+	values, _ := fleet.CloneValue(h.values.values).(map[string]any)
 	if err := chartutil.ProcessDependencies(p.chart, values); err != nil {
 		return p, h.chart.invalid("Chart.yaml", "the dependencies' conditions and imports cannot be processed: "+withoutQuotes(err.Error()))
 	}

@@ -32,6 +32,10 @@ type Input struct {
 	APIs *fleet.APIs
 	// Extra kinds: those of the CRDs that other applications of the same plan put on this cluster.
 	Extra []musterv1alpha1.APIResource
+	// ClusterValues of the cluster, nil for none. HasValues tells whether ClusterValues for the application's namespace have any at a
+	// path, for whatever cluster; nil is yes.
+	ClusterValues *fleet.Values
+	HasValues     func(path string) bool
 	// LineOf gives the line in File of a field of the application, such as spec.helm.values.replicas. Nil means unknown.
 	LineOf func(field string) int
 }
