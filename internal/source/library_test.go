@@ -209,7 +209,9 @@ func TestTenantsDoNotSeeEachOthersSources(t *testing.T) {
 	own := charts.New(t)
 	s.secrets["other/own"] = map[string][]byte{"ca.crt": own.CA()}
 	own.Publish("web", "1.0.0", webChart)
-	own.Change(func(s *charts.State) { s.Digests = map[string]string{"1.0.0": strings.TrimPrefix(mine.Digest, "sha256:")} })
+	own.Change(func(s *charts.State) {
+		s.Digests = map[string]string{"1.0.0": strings.TrimPrefix(mine.Digest, "sha256:")}
+	})
 	if found, err := s.look(chartOf(own, "other", "1.0.0", "own")); err == nil || !strings.Contains(err.Error(), "is not what the index") {
 		t.Errorf("with another's digest: %+v, %v", found, err)
 	}
