@@ -427,7 +427,7 @@ func (l *Library) ask(ctx context.Context, references []*fleet.Reference) (map[s
 	case first.Chart != nil && !isOCI(first.Chart.Repo):
 		return l.askCharts(ctx, references, c)
 	}
-	return nil, fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s: registries are not read yet", first.URL()))
+	return l.askOCI(ctx, references, c)
 }
 
 // credentials that open the remote of a reference.
