@@ -367,6 +367,9 @@ func (l *Library) referencesOf(r *remote) []*fleet.Reference {
 		default:
 			delete(l.held, key)
 			_ = os.Remove(l.recordFile(key))
+			if git := h.reference.Git; git != nil {
+				_ = l.Git.Unpin(git.URL, key) // a mirror that stays takes room and does no harm
+			}
 		}
 	}
 	return list
@@ -383,6 +386,13 @@ func (l *Library) forget(r *remote) {
 	}
 	delete(l.remotes, r.name)
 	_ = os.RemoveAll(filepath.Join(l.Dir, r.name))
+	var urls []string
+	for _, h := range l.held {
+		if h.reference.Git != nil {
+			urls = append(urls, h.reference.Git.URL)
+		}
+	}
+	_ = l.Git.Retain(urls)
 }
 
 // anyNew: somebody waits for a reference that was never looked at.
