@@ -58,7 +58,7 @@ func tone(state string) string {
 		return "good"
 	case targetApplied, targetPending, overview.ClusterJoining, "Pending", "Progressing", stateRolling:
 		return "busy"
-	case overview.ClusterWaiting, overview.ClusterReleased, overview.ClusterLeaving, targetHeld, "Held", stateDrifted, "Drifted", "Warning", "Unknown":
+	case overview.ClusterOffline, overview.ClusterWaiting, overview.ClusterReleased, overview.ClusterLeaving, targetHeld, "Held", stateDrifted, "Drifted", "Warning", "Unknown":
 		return "warn"
 	case overview.ClusterDenied, targetProblem, targetUnplanned, stateUnready, "False", "Degraded", "Failed", "Faulty", "Stopped":
 		return "bad"
