@@ -6,6 +6,7 @@ import (
 
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/review"
 	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
 )
@@ -24,10 +25,11 @@ func printDifference(p *printer, a *diffAnswer, world string) {
 	for _, line := range headline(a, world) {
 		p.line(line)
 	}
-	if d.Empty() && len(d.Held)+len(d.NewWarnings) == 0 {
+	if d.Empty() && len(d.Held)+len(d.NewWarnings)+len(a.Findings) == 0 {
 		p.line("nothing changes")
 		return
 	}
+	p.findings(a.Findings)
 	p.section(len(d.Definitions), "definitions", func(i int) { p.definition(d.Definitions[i]) })
 	p.section(len(d.Placements), "placements", func(i int) { p.placement(d.Placements[i]) })
 	p.section(len(d.Applications), "applications", func(i int) { p.application(d.Applications[i]) })
@@ -62,6 +64,17 @@ func headline(a *diffAnswer, world string) []string {
 		fmt.Sprintf("plan %s · base %s → head %s · %s · %s", short(a.Head.Plan),
 			fleet.ShortRevision(a.Base.Revision), fleet.ShortRevision(a.Head.Revision), world, count(s.Clusters, "cluster")),
 		strings.Join(what, " · "),
+	}
+}
+
+// findings prints the rules of policies that the change breaks.
+func (p *printer) findings(findings []review.Finding) {
+	for _, f := range findings {
+		title := p.paint(yellow, "WARNED")
+		if f.Deny {
+			title = p.paint(red, "DENIED")
+		}
+		p.linef("%s by %s   %s   %s", title, p.paint(bold, f.Policy), position(f.File, f.Line), f.Message)
 	}
 }
 
