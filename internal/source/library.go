@@ -36,9 +36,9 @@ type Library struct {
 	Dir string
 	// Git fetches repositories; it has a folder of its own.
 	Git *Store
-	// Secret reads a Secret of a namespace. Nil: there are none.
+	// Secret reads a Secret of a namespace.
 	Secret func(ctx context.Context, namespace, name string) (map[string][]byte, error)
-	// Credentials opens an address for a reference that names no Secret. Nil: it is anonymous.
+	// Credentials opens an address for a reference that names no Secret, and without Secret for the others. Nil: it is anonymous.
 	Credentials func(address string) (Credentials, error)
 	// Insecure allows references that ask for a connection that proves nothing.
 	Insecure bool
@@ -291,6 +291,9 @@ func (l *Library) Users(keys []string) []string {
 	return users
 }
 
+// RemoteOf is the name of the remote of a reference.
+func (l *Library) RemoteOf(r *fleet.Reference) string { return remoteName(r) }
+
 // Remotes are the names of all remotes, sorted.
 func (l *Library) Remotes() []string {
 	l.mu.Lock()
@@ -443,14 +446,12 @@ func (l *Library) ask(ctx context.Context, references []*fleet.Reference) (map[s
 // credentials that open the remote of a reference.
 func (l *Library) credentials(ctx context.Context, r *fleet.Reference) (Credentials, error) {
 	name := r.SecretRef()
-	if name == "" && l.Credentials != nil {
-		return l.Credentials(r.URL())
+	if l.Credentials != nil && (name == "" || l.Secret == nil) {
+		c, err := l.Credentials(r.URL())
+		return c, fleet.Fail(fleet.SourceUnavailable, err)
 	}
 	if name == "" {
 		return Credentials{}, nil
-	}
-	if l.Secret == nil {
-		return Credentials{}, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: Secret %s/%s is on the hub: it cannot be read here", r.URL(), r.Namespace, name))
 	}
 	data, err := l.Secret(ctx, r.Namespace, name)
 	if err != nil {
