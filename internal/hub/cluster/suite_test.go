@@ -25,6 +25,7 @@ import (
 	"github.com/muster-io/muster/api/crds"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/test"
@@ -41,7 +42,7 @@ func TestMain(m *testing.M) {
 var scheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta2.AddToScheme, workv1.AddToScheme, musterv1alpha1.AddToScheme,
+		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, musterv1alpha1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			panic(err)
