@@ -33,7 +33,14 @@ func TestReplicaSetAlone(t *testing.T) {
 	for _, name := range []string{"one", "two"} {
 		f.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 		f.create(&clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: clusterv1.ManagedClusterSpec{HubAcceptsClient: true}})
-		f.join(name)
+		c, err := client.New(f.join(name).Config(), client.Options{Scheme: Scheme()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "retail-web"}}
+		if err := c.Create(f.ctx, namespace); client.IgnoreAlreadyExists(err) != nil {
+			t.Fatal(err)
+		}
 	}
 	f.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "retail"}})
 	f.create(&clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "edge"}})
@@ -86,9 +93,9 @@ func TestReplicaSetAlone(t *testing.T) {
 
 	ttl := int64(1)
 	job := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: "one", Name: "once"}}
-	job.Spec.Workload.Manifests = serverManifests(t, "3")[:1]
+	job.Spec.Workload.Manifests = serverManifests(t, "3")
 	job.Spec.ManifestConfigs = []workv1.ManifestConfigOption{{
-		ResourceIdentifier: workv1.ResourceIdentifier{Resource: "namespaces", Name: "retail-web"},
+		ResourceIdentifier: workv1.ResourceIdentifier{Group: "apps", Resource: "deployments", Namespace: "retail-web", Name: "server"},
 		ConditionRules:     []workv1.ConditionRule{{Condition: workv1.ManifestComplete, Type: workv1.CelConditionExpressionsType, CelExpressions: []string{"true"}}},
 	}}
 	job.Spec.DeleteOption = &workv1.DeleteOption{PropagationPolicy: workv1.DeletePropagationPolicyTypeOrphan, TTLSecondsAfterFinished: &ttl}
@@ -101,7 +108,7 @@ func TestReplicaSetAlone(t *testing.T) {
 	})
 }
 
-// serverManifests are a namespace and a Deployment of a version.
+// serverManifests are a Deployment of a version.
 func serverManifests(t *testing.T, version string) []workv1.Manifest {
 	t.Helper()
 	labels := map[string]string{"app": "server"}
@@ -113,10 +120,7 @@ func serverManifests(t *testing.T, version string) []workv1.Manifest {
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "server", Image: "server:" + version}}}},
 		},
 	}
-	namespace := corev1.Namespace{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: metav1.ObjectMeta{Name: "retail-web"}}
-	return []workv1.Manifest{
-		{RawExtension: runtime.RawExtension{Raw: encoded(t, namespace)}}, {RawExtension: runtime.RawExtension{Raw: encoded(t, server)}},
-	}
+	return []workv1.Manifest{{RawExtension: runtime.RawExtension{Raw: encoded(t, server)}}}
 }
 
 func encoded(t *testing.T, o any) []byte {
