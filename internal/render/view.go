@@ -36,7 +36,7 @@ type view struct {
 }
 
 func newView(in Input, s source) *view {
-	return &view{Tree: in.Tree, beside: in.Tree, apis: in.apis(), hashes: map[string]string{s.path: s.hash}, saw: reading{}}
+	return &view{Tree: s.tree, beside: in.Tree, apis: in.apis(), hashes: map[string]string{s.path: s.hash}, saw: reading{}}
 }
 
 // besidePrefix is before the names of files that are beside the application's, whatever tree the content is in.
