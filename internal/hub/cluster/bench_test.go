@@ -34,7 +34,6 @@ import (
 	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/registration"
-	"github.com/muster-io/muster/internal/test"
 )
 
 const (
@@ -79,13 +78,10 @@ type acceptance struct {
 
 func newAcceptance(b *testing.B) *acceptance {
 	b.Helper()
-	f := &acceptance{cp: test.Hub(b)}
+	f := &acceptance{cp: hubs.Borrow(b)}
 	f.config = rest.CopyConfig(f.cp.Config())
 	f.config.QPS = -1
 	f.admin = clientForBench(b, f.config)
-	if err := cluster.Install(b.Context(), f.admin); err != nil {
-		b.Fatal(err)
-	}
 	review := &authenticationv1.SelfSubjectReview{}
 	if err := f.admin.Create(b.Context(), review); err != nil {
 		b.Fatal(err)
