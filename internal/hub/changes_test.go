@@ -187,7 +187,10 @@ func TestChangesAreCountedWhereTheyAreRead(t *testing.T) {
 			c := &Changes{reader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(sets...).Build()}
 			for key, p := range plans {
 				c.Begin(key)
-				c.Settle(key, ReadsOf(p, nil))
+				reads := *p
+				r := ReadsOf(&reads, nil)
+				reads.World = nil // as the controller leaves it
+				c.Settle(key, r)
 			}
 			row.change(c)
 			if r, b := c.Count(retail).Plan, c.Count(bank).Plan; r != row.retail || b != row.bank {

@@ -31,8 +31,8 @@ type Reads struct {
 	leaving map[string]bool
 	// interests of its placements.
 	interests []placement.Interest
-	// readers are, by namespace, the clusters on which an application reads ClusterValues, or may.
-	readers map[string]map[string]bool
+	// readers are, by namespace, the clusters on which an application reads ClusterValues: their names, labels and claims.
+	readers map[string]map[string]*clusterv1.ManagedCluster
 	// definesValues are the namespaces in which its files define ClusterValues.
 	definesValues map[string]bool
 	// settled says that the plan has no faults and that no object goes from one application to another: then works that
@@ -45,7 +45,7 @@ func ReadsOf(p *plan.Plan, leaving []string) *Reads {
 	r := &Reads{
 		plan: p, namespaces: map[string]bool{}, sets: map[string]bool{}, clusters: map[string]bool{},
 		objects: p.Objects(), leaving: map[string]bool{}, settled: p.Settled(),
-		readers: map[string]map[string]bool{}, definesValues: map[string]bool{},
+		readers: map[string]map[string]*clusterv1.ManagedCluster{}, definesValues: map[string]bool{},
 	}
 	for _, application := range leaving {
 		r.leaving[application] = true
@@ -112,18 +112,25 @@ func (r *Reads) cluster(before, after *clusterv1.ManagedCluster, sets []string) 
 
 // noteReaders notes on which clusters applications read ClusterValues: where they are planned, or could not be.
 func (r *Reads) noteReaders(p *plan.Plan) {
+	facts := map[string]*clusterv1.ManagedCluster{}
+	for i := range p.World.Clusters {
+		c := &p.World.Clusters[i]
+		known := &clusterv1.ManagedCluster{}
+		known.Name, known.Labels, known.Status.ClusterClaims = c.Name, c.Labels, c.Status.ClusterClaims
+		facts[c.Name] = known
+	}
 	for _, a := range p.Applications {
 		if !render.ReadsClusterValues(a.Application) {
 			continue
 		}
 		on := r.readers[a.Application.Namespace]
 		if on == nil {
-			on = map[string]bool{}
+			on = map[string]*clusterv1.ManagedCluster{}
 			r.readers[a.Application.Namespace] = on
 		}
 		for _, d := range a.Decisions {
-			if d.Chosen || d.Unreachable {
-				on[d.Cluster] = true
+			if c := facts[d.Cluster]; c != nil && (d.Chosen || d.Unreachable) {
+				on[d.Cluster] = c
 			}
 		}
 	}
@@ -140,9 +147,8 @@ func (r *Reads) clusterValues(before, after *musterv1alpha1.ClusterValues) bool 
 		if !shared && reader != namespace {
 			continue
 		}
-		for i := range r.plan.World.Clusters {
-			c := &r.plan.World.Clusters[i]
-			if on[c.Name] && (fleet.ValuesMatch(before, c) || fleet.ValuesMatch(after, c)) {
+		for _, c := range on {
+			if fleet.ValuesMatch(before, c) || fleet.ValuesMatch(after, c) {
 				return true
 			}
 		}
