@@ -75,6 +75,9 @@ type Options struct {
 	LeaderElection bool
 	// Addresses to listen on; empty is not at all.
 	WebhookAddress, MetricsAddress, HealthAddress, ProfilingAddress string
+	// UIAddress serves the page of the fleet; empty is not at all. UICertDir holds tls.crt and tls.key for it; empty leaves TLS to
+	// what stands in front.
+	UIAddress, UICertDir string
 	// PlacementDebugAddress serves how placements are scheduled, over TLS; empty is not at all.
 	PlacementDebugAddress string
 	// RenderCache is the memory that renderings may take, in MiB.
@@ -117,6 +120,8 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.HealthAddress, "health-address", "", "address for /healthz and /readyz; left out, none")
 	f.StringVar(&o.ProfilingAddress, "profiling-address", "", "address for Go's profiles at /debug/pprof/, such as 127.0.0.1:6060; anyone who reaches it may read them; left out, none")
 	f.StringVar(&o.PlacementDebugAddress, "placement-debug-address", "", "address for "+placement.DebugPath+"NAMESPACE/NAME over TLS, such as 127.0.0.1:9443; left out, none")
+	f.StringVar(&o.UIAddress, "ui-address", "", "address for the page of the fleet, such as :8445; people log in with tokens of the hub's API server; left out, none")
+	f.StringVar(&o.UICertDir, "ui-cert-dir", "", "folder with tls.crt and tls.key for --ui-address, read again when they change; left out, what stands in front has to end TLS")
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
 	o.renderFlags(f)
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
@@ -256,7 +261,7 @@ func Run(ctx context.Context, o Options) error {
 			return fmt.Errorf("set up controller %s: %w", name, err)
 		}
 	}
-	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug()); err != nil {
+	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug(), p.servePage(ctx)); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
