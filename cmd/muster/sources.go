@@ -142,7 +142,9 @@ func (c *cli) sayProblems(notes []sourceNote) {
 }
 
 func takesFromElsewhere(app *musterv1alpha1.Application) bool {
-	is := func(s *musterv1alpha1.Source) bool { return s != nil && (s.Git != nil || s.Chart != nil || s.OCI != nil) }
+	is := func(s *musterv1alpha1.Source) bool {
+		return s != nil && (s.Git != nil || s.Chart != nil || s.OCI != nil)
+	}
 	return is(&app.Spec.Source) || slices.ContainsFunc(app.Spec.Overrides, func(o musterv1alpha1.Override) bool { return is(o.Source) })
 }
 

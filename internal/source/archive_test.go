@@ -15,7 +15,9 @@ import (
 )
 
 func TestUnpack(t *testing.T) {
-	file := func(name string) tar.Header { return tar.Header{Name: name, Mode: 0o644, Size: 1, Typeflag: tar.TypeReg} }
+	file := func(name string) tar.Header {
+		return tar.Header{Name: name, Mode: 0o644, Size: 1, Typeflag: tar.TypeReg}
+	}
 	var many []tar.Header
 	for i := range maxArchiveFiles + 1 {
 		many = append(many, file(fmt.Sprintf("web/%d", i)))
