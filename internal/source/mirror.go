@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,7 @@ const (
 	refsFetched   = "refs/muster/fetched/"    // a ref of the remote, as it was fetched last
 	refsFetchedBy = "refs/muster/fetched-by/" // the commit that a fleet repository fetched last
 	refsDelivered = "refs/muster/delivered/"  // the commit that a fleet repository delivered last
+	refsKept      = "refs/muster/kept/"       // commits that a fleet repository may return to, by owner and by what may return
 )
 
 // mirror is the bare repository that holds what was fetched from one address.
@@ -96,6 +98,26 @@ func (m *mirror) removeRef(name plumbing.ReferenceName) error {
 	return dotgit.New(osfs.New(m.dir)).RemoveRef(name)
 }
 
+// refsBelow are the names of the refs below one.
+func (m *mirror) refsBelow(below plumbing.ReferenceName) ([]plumbing.ReferenceName, error) {
+	m.refs.Lock()
+	defer m.refs.Unlock()
+	dir := filepath.Join(m.dir, filepath.FromSlash(string(below)))
+	var names []plumbing.ReferenceName
+	err := filepath.WalkDir(dir, func(file string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(m.dir, file)
+		names = append(names, plumbing.ReferenceName(filepath.ToSlash(name)))
+		return err
+	})
+	return names, err
+}
+
 // tips are the commits that the mirror's refs name.
 func (m *mirror) tips() ([]plumbing.Hash, error) {
 	m.refs.Lock()
@@ -125,6 +147,12 @@ func (m *mirror) recordFetch(owner, revision string) error {
 func fetchedByRef(owner string) (plumbing.ReferenceName, error) {
 	return ownersRef(refsFetchedBy, owner)
 }
+
+// keptRef is below which the commits are that something of an owner may return to.
+func keptRef(owner, what string) (plumbing.ReferenceName, error) {
+	return ownersRef(refsKept, owner+"/"+what)
+}
+
 func deliveredRef(owner string) (plumbing.ReferenceName, error) {
 	return ownersRef(refsDelivered, owner)
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -248,8 +250,50 @@ func (s *Store) Pin(url, owner, revision string) error {
 	return m.setRef(name, h)
 }
 
-// HasFetched says whether an owner has fetched a commit itself: as its last one, as the one that it pinned, or in the history of
-// these. FleetRepositories with one URL share a mirror, and sharing it grants no read access: the remote decides at each Fetch.
+// Keep keeps the commits that something of an owner, such as one of its applications, may return to, in place of those that it kept
+// for it before.
+func (s *Store) Keep(url, owner, what string, revisions []string) error {
+	m, err := s.mirror(url, nil)
+	if err != nil {
+		return err
+	}
+	below, err := keptRef(owner, what)
+	if err != nil {
+		return err
+	}
+	for _, revision := range revisions {
+		if _, h, err := s.commit(url, revision); err == nil { // what is not here cannot be kept
+			if err := m.setRef(below+"/"+plumbing.ReferenceName(revision), h); err != nil {
+				return err
+			}
+		}
+	}
+	kept, err := m.refsBelow(below)
+	if err != nil {
+		return err
+	}
+	for _, name := range kept {
+		if !slices.Contains(revisions, path.Base(string(name))) {
+			if err := m.removeRef(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// isKept says whether a commit is kept for an owner.
+func (m *mirror) isKept(owner, revision string) (bool, error) {
+	below, err := ownersRef(refsKept, owner)
+	if err != nil {
+		return false, err
+	}
+	kept, err := m.refsBelow(below)
+	return slices.ContainsFunc(kept, func(name plumbing.ReferenceName) bool { return path.Base(string(name)) == revision }), err
+}
+
+// HasFetched says whether an owner has fetched a commit itself: as its last one, as the one that it pinned, in the history of
+// these, or as one that it keeps. FleetRepositories with one URL share a mirror, and sharing it grants no read access: the remote decides at each Fetch.
 func (s *Store) HasFetched(url, owner, revision string) (bool, error) {
 	m, h, err := s.commit(url, revision)
 	if err != nil {
@@ -271,7 +315,7 @@ func (s *Store) HasFetched(url, owner, revision string) (bool, error) {
 			return found, err
 		}
 	}
-	return false, nil
+	return m.isKept(owner, revision)
 }
 
 // Unpin removes the refs of an owner whose FleetRepository is gone.
@@ -291,7 +335,15 @@ func (s *Store) Unpin(url, owner string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(m.removeRef(name), m.removeRef(fetchedBy))
+	below, err := ownersRef(refsKept, owner)
+	if err != nil {
+		return err
+	}
+	kept, err := m.refsBelow(below)
+	for _, name := range kept {
+		err = errors.Join(err, m.removeRef(name))
+	}
+	return errors.Join(err, m.removeRef(name), m.removeRef(fetchedBy))
 }
 
 // Retain removes the mirrors of all other URLs, which no repository follows any more. A mirror that is being fetched stays until

@@ -20,6 +20,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&FleetRepository{}, &FleetRepositoryList{},
 		&Application{}, &ApplicationList{},
 		&APISet{}, &APISetList{},
+		&RolloutHistory{}, &RolloutHistoryList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// plan observes and plans. The report says how far it came.
-func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application) (*report, error) {
+// planAt observes and plans at a commit; "" is the delivered one. The report says how far it came.
+func (r *Applications) planAt(ctx context.Context, app *musterv1alpha1.Application, revision string) (*report, error) {
 	out := &report{revision: app.Status.Revision, app: app}
 	world, err := r.Works.ObserveApplication(ctx, r.Client, app, r.Now())
 	if err != nil {
@@ -21,7 +21,7 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 	}
 	world.HubCluster = r.HubCluster
 	out.offline, out.leaving = plan.UnreachableIn(world), plan.LeavingIn(world)
-	job, delivered, waiting, err := r.job(ctx, app, world, out)
+	job, delivered, waiting, err := r.job(ctx, app, revision, world, out)
 	if err != nil || waiting != "" {
 		out.waiting = waiting
 		return out, err
@@ -35,12 +35,12 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 		return out, err
 	}
 	out.planned.Seal()
-	return out, r.begin(out)
+	return out, nil
 }
 
 // job finds what the application's repository says of it, and where it belongs; the plan is the repository's, if it was made
 // since the hub started. A text instead of a job says what is waited for.
-func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application, world *fleet.World, out *report) (*plan.Job, *plan.Plan, string, error) {
+func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application, revision string, world *fleet.World, out *report) (*plan.Job, *plan.Plan, string, error) {
 	key, ok := hub.RepositoryOf(app)
 	if !ok {
 		return nil, nil, "it was made by hand: spec.source.path is read from a fleet repository, so commit the application to one", nil
@@ -79,6 +79,11 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 	}
 	if delivery.Plan != nil {
 		job.CRDs = delivery.Plan.CRDs
+	}
+	if revision != "" && revision != repo.Status.Revision {
+		if waiting, err := r.atRevision(ctx, job, &repo, revision); err != nil || waiting != "" {
+			return nil, nil, waiting, err
+		}
 	}
 	decide(job, world, definition)
 	if job.Fault == nil {
