@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -236,8 +234,9 @@ func (s *Store) mirror(url string, create *address) (*mirror, error) {
 	return m, nil
 }
 
-// Pin keeps a commit for its owner (namespace/name), in place of the commit that it kept before. After Pin returns, the commit
-// survives force-pushes, git gc in the mirror, and restarts.
+// Pin keeps a commit for its owner, with its history. After Pin returns, the commit survives force-pushes, git gc in the mirror, and
+// restarts. The commit that was pinned before stays where the new one does not descend from it: what was delivered once can be
+// delivered again.
 func (s *Store) Pin(url, owner, revision string) error {
 	m, h, err := s.commit(url, revision)
 	if err != nil {
@@ -247,75 +246,29 @@ func (s *Store) Pin(url, owner, revision string) error {
 	if err != nil {
 		return err
 	}
+	if err := m.keepRewritten(owner, name, h); err != nil {
+		return err
+	}
 	return m.setRef(name, h)
 }
 
-// Keep keeps the commits that something of an owner, such as one of its applications, may return to, in place of those that it kept
-// for it before.
-func (s *Store) Keep(url, owner, what string, revisions []string) error {
-	m, err := s.mirror(url, nil)
-	if err != nil {
-		return err
-	}
-	below, err := keptRef(owner, what)
-	if err != nil {
-		return err
-	}
-	for _, revision := range revisions {
-		if _, h, err := s.commit(url, revision); err == nil { // what is not here cannot be kept
-			if err := m.setRef(below+"/"+plumbing.ReferenceName(revision), h); err != nil {
-				return err
-			}
-		}
-	}
-	kept, err := m.refsBelow(below)
-	if err != nil {
-		return err
-	}
-	for _, name := range kept {
-		if !slices.Contains(revisions, path.Base(string(name))) {
-			if err := m.removeRef(name); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// isKept says whether a commit is kept for an owner.
-func (m *mirror) isKept(owner, revision string) (bool, error) {
-	below, err := ownersRef(refsKept, owner)
-	if err != nil {
-		return false, err
-	}
-	kept, err := m.refsBelow(below)
-	return slices.ContainsFunc(kept, func(name plumbing.ReferenceName) bool { return path.Base(string(name)) == revision }), err
-}
-
-// HasFetched says whether an owner has fetched a commit itself: as its last one, as the one that it pinned, in the history of
-// these, or as one that it keeps. FleetRepositories with one URL share a mirror, and sharing it grants no read access: the remote decides at each Fetch.
+// HasFetched says whether an owner has fetched a commit itself: as its last one, as one that it pinned, or in the history of
+// these. FleetRepositories with one URL share a mirror, and sharing it grants no read access: the remote decides at each Fetch.
 func (s *Store) HasFetched(url, owner, revision string) (bool, error) {
 	m, h, err := s.commit(url, revision)
 	if err != nil {
 		return false, nil //nolint:nilerr // a commit that is not here was fetched by nobody
 	}
-	for _, refOf := range []func(string) (plumbing.ReferenceName, error){deliveredRef, fetchedByRef} {
-		name, err := refOf(owner)
-		if err != nil {
-			return false, err
-		}
-		head, err := m.ref(name)
-		if err != nil {
-			return false, err
-		}
-		if head.IsZero() {
-			continue
-		}
+	heads, err := m.headsOf(owner)
+	if err != nil {
+		return false, err
+	}
+	for _, head := range heads {
 		if found, err := isAncestor(m.packs, h, head); found || err != nil {
 			return found, err
 		}
 	}
-	return m.isKept(owner, revision)
+	return false, nil
 }
 
 // Unpin removes the refs of an owner whose FleetRepository is gone.
@@ -335,13 +288,9 @@ func (s *Store) Unpin(url, owner string) error {
 	if err != nil {
 		return err
 	}
-	below, err := ownersRef(refsKept, owner)
-	if err != nil {
-		return err
-	}
-	kept, err := m.refsBelow(below)
-	for _, name := range kept {
-		err = errors.Join(err, m.removeRef(name))
+	kept, err := m.keptBy(owner)
+	for _, ref := range kept {
+		err = errors.Join(err, m.removeRef(ref.Name()))
 	}
 	return errors.Join(err, m.removeRef(name), m.removeRef(fetchedBy))
 }

@@ -7,7 +7,6 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
-	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -173,9 +172,6 @@ func (r *Applications) keepGood(ctx context.Context, app *musterv1alpha1.Applica
 		history.Revisions = slices.Insert(history.Revisions, 0, good)
 		history.Revisions = history.Revisions[:min(len(history.Revisions), maxGood)]
 	}
-	if err := r.keepCommits(ctx, app, history); err != nil {
-		return err
-	}
 	if history.ResourceVersion == "" {
 		return r.Client.Create(ctx, history)
 	}
@@ -197,23 +193,6 @@ func (r *Applications) asksForTheSame(ctx context.Context, app *musterv1alpha1.A
 		return false, ctx.Err()
 	}
 	return err == nil && before.planned != nil && before.planned.Digest == out.planned.Digest, nil
-}
-
-// keepCommits keeps the commits of a history in the mirror, whatever becomes of the remote's history.
-func (r *Applications) keepCommits(ctx context.Context, app *musterv1alpha1.Application, history *musterv1alpha1.RolloutHistory) error {
-	key, ok := hub.RepositoryOf(app)
-	if !ok {
-		return nil
-	}
-	var repo musterv1alpha1.FleetRepository
-	if err := r.Client.Get(ctx, key, &repo); err != nil {
-		return client.IgnoreNotFound(err)
-	}
-	var revisions []string
-	for _, good := range history.Revisions {
-		revisions = append(revisions, good.Revision)
-	}
-	return r.Deliveries.Store.Keep(repo.Spec.URL, string(repo.UID), fleet.OwnerOf(app).Digest(), revisions)
 }
 
 // history is the history of an application as the API server has it, or a new one: a stale one would lead past the last good revision.
