@@ -21,6 +21,8 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&Application{}, &ApplicationList{},
 		&APISet{}, &APISetList{},
 		&RolloutHistory{}, &RolloutHistoryList{},
+		&ClusterValues{}, &ClusterValuesList{},
+		&ReviewPolicy{}, &ReviewPolicyList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

@@ -77,6 +77,7 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 		Application: app, File: definition.File, Line: definition.Line, LineOf: definition.LineOf,
 		Snapshot: delivery.Snapshot, World: world,
 	}
+	job.Values = valuesOf(world, key, delivery)
 	if delivery.Plan != nil {
 		job.CRDs = delivery.Plan.CRDs
 	}
@@ -90,6 +91,11 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 		job.Fault = delivery.Definitions.RenameFault(definition)
 	}
 	return job, delivery.Plan, "", nil
+}
+
+// valuesOf are the ClusterValues of a delivered commit, and those that others have put on the hub.
+func valuesOf(world *fleet.World, repo types.NamespacedName, delivery *hub.Delivery) *fleet.ValuesIndex {
+	return plan.ValuesIn(plan.DeliveredValues(world.ClusterValues, repo.String(), delivery.Definitions), delivery.Definitions)
 }
 
 // absent says why a delivered commit has no definition of an application that is on the hub.

@@ -83,6 +83,7 @@ func (r *Applications) atRevision(ctx context.Context, job *plan.Job, repo *must
 	app.Spec.Sync.WhenUnreachable = today.Spec.Sync.WhenUnreachable
 	app.Default()
 	job.Application, job.Snapshot = app, delivery.Snapshot
+	job.Values = valuesOf(job.World, client.ObjectKeyFromObject(repo), delivery)
 	job.File, job.Line, job.LineOf = definition.File, definition.Line, definition.LineOf
 	return "", nil
 }
