@@ -17,6 +17,8 @@ type Job struct {
 	Kind ContentKind
 	// Path of the content in the tree.
 	Path string
+	// Packed is true for a chart that was an archive: its .helmignore was obeyed when it was packed.
+	Packed bool
 	// Release, Namespace, Hooks and Layers are a chart's.
 	Release   string
 	Namespace string
@@ -73,7 +75,7 @@ type Engine interface {
 }
 
 func (j Job) digest() string {
-	parts := []string{strconv.Itoa(int(j.Kind)), j.Path, j.Release, j.Namespace, string(j.Hooks)}
+	parts := []string{strconv.Itoa(int(j.Kind)), j.Path, strconv.FormatBool(j.Packed), j.Release, j.Namespace, string(j.Hooks)}
 	for _, l := range j.Layers {
 		parts = append(parts, "layer", l.Name, l.File, string(l.Data), l.Packed)
 		if l.Missing != nil {

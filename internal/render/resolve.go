@@ -26,6 +26,8 @@ type Resolved struct {
 	// Layers tells which layer each inline value is from: the dotted path below spec.helm.values -> "override prod", or
 	// the application's file and line.
 	Layers map[string]string
+	// Found is what the source resolved to, if it is in another repository or a registry. Rendering sets it.
+	Found *fleet.Found
 
 	values map[string]any
 	fields map[string]string // source.path, helm.values.replicas -> the field of the application that says it
@@ -96,9 +98,8 @@ func selects(selector musterv1alpha1.ClusterSelector, cluster *clusterv1.Managed
 
 func (r *Resolved) merge(in Input, override *musterv1alpha1.Override, field string) error {
 	spec := &r.Application.Spec
-	if override.Source != nil && override.Source.Path != "" {
-		spec.Source.Path = override.Source.Path
-		r.fields["source.path"] = field + ".source.path"
+	if override.Source != nil {
+		r.mergeSource(override.Source, field+".source")
 	}
 	if override.Kustomize != nil {
 		kustomize := *override.Kustomize
@@ -184,11 +185,10 @@ type inlineField struct {
 
 func (r *Resolved) inlineFields() []inlineField {
 	spec := &r.Application.Spec
-	fields := []inlineField{
-		{"source.path", &spec.Source.Path},
-		{"destination.namespace", &spec.Destination.Namespace},
-		{"serviceAccountName", &spec.ServiceAccountName},
-	}
+	fields := append(r.sourceFields(),
+		inlineField{"destination.namespace", &spec.Destination.Namespace},
+		inlineField{"serviceAccountName", &spec.ServiceAccountName},
+	)
 	if spec.Helm != nil {
 		fields = append(fields, inlineField{"helm.releaseName", &spec.Helm.ReleaseName}, inlineField{"helm.clusterValues", &spec.Helm.ClusterValues})
 		for i := range spec.Helm.ValuesFiles {

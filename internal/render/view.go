@@ -33,7 +33,7 @@ type view struct {
 }
 
 func newView(in Input, s source) *view {
-	return &view{Tree: in.Tree, apis: in.apis(), hashes: map[string]string{s.path: s.hash}, saw: reading{}}
+	return &view{Tree: s.tree, apis: in.apis(), hashes: map[string]string{s.path: s.hash}, saw: reading{}}
 }
 
 // APIs notes that the run depends on them.

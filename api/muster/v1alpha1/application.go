@@ -30,6 +30,10 @@ type ApplicationSpec struct {
 	// PlacementRef names a Placement in the application's namespace.
 	PlacementRef LocalReference `json:"placementRef"`
 	// Source is where the content is.
+	// +kubebuilder:validation:XValidation:rule="[has(self.path), has(self.git), has(self.chart), has(self.oci)].filter(set, set).size() == 1",message="set exactly one of path, git, chart and oci"
+	// +kubebuilder:validation:XValidation:rule="!has(self.git) || has(self.git.url)",message="git wants url"
+	// +kubebuilder:validation:XValidation:rule="!has(self.chart) || has(self.chart.repo) && has(self.chart.name) && has(self.chart.version)",message="chart wants repo, name and version"
+	// +kubebuilder:validation:XValidation:rule="!has(self.oci) || has(self.oci.url) && [has(self.oci.tag), has(self.oci.semver), has(self.oci.digest)].filter(set, set).size() == 1",message="oci wants url, and exactly one of tag, semver and digest"
 	Source Source `json:"source"`
 	// Helm says how to render the source as a Helm chart. Left out, the content decides: a folder with Chart.yaml is a chart.
 	// +optional
@@ -65,11 +69,95 @@ type ApplicationSpec struct {
 	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
 }
 
-// Source is where the content is.
+// Source is where the content is: in this repository, in another one, in a chart repository or in a registry. Values files come
+// from beside the application's file whatever the source is. Of an application exactly one field is set. An override sets what
+// differs: fields of the same kind of source are merged, another kind replaces it.
 type Source struct {
 	// Path is a folder or file of the fleet repository that the application was read from, relative to the fleet's root.
+	// +optional
 	// +kubebuilder:validation:MinLength=1
-	Path string `json:"path"`
+	Path string `json:"path,omitempty"`
+	// Git is a folder of another Git repository.
+	// +optional
+	Git *GitSource `json:"git,omitempty"`
+	// Chart is a Helm chart of a chart repository or an OCI registry.
+	// +optional
+	Chart *ChartSource `json:"chart,omitempty"`
+	// OCI is an artifact of an OCI registry that holds files: a chart, an overlay or manifests.
+	// +optional
+	OCI *OCISource `json:"oci,omitempty"`
+}
+
+// GitSource is a folder of a Git repository.
+type GitSource struct {
+	// URL of the repository: http://, https:// or ssh://, user@host:path, or file:// where the hub allows it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	URL string `json:"url,omitempty"`
+	// Ref is the branch, tag or commit to follow. Left out, the remote's default branch.
+	// +optional
+	Ref *GitRef `json:"ref,omitempty"`
+	// Path is the folder in the repository. Left out, its root.
+	// +optional
+	Path string `json:"path,omitempty"`
+	// SecretRef names a Secret of the application's namespace, with the keys of a FleetRepository's.
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+	// Insecure allows http://. The hub has to allow it too.
+	// +optional
+	Insecure bool `json:"insecure,omitempty"`
+}
+
+// ChartSource is a Helm chart.
+type ChartSource struct {
+	// Repo is the address of the chart repository, http(s)://host/path, or of a registry, oci://host/path, to which the name is added.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^(https?|oci)://.+`
+	Repo string `json:"repo,omitempty"`
+	// Name of the chart.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name,omitempty"`
+	// Version is a version, or a range of them such as ^4.11 or ">=4.11 <5", of which the newest is taken. Pre-releases belong to a
+	// range that names one, such as ">=4.11.0-0".
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	Version string `json:"version,omitempty"`
+	// SecretRef names a Secret of the application's namespace.
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+	// Insecure allows http://, and https:// with a certificate that nobody vouches for. The hub has to allow it too.
+	// +optional
+	Insecure bool `json:"insecure,omitempty"`
+}
+
+// OCISource is an artifact of a registry whose layer is an archive of files, such as flux push artifact makes it.
+type OCISource struct {
+	// URL of the artifact: oci://host/path.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^oci://.+`
+	URL string `json:"url,omitempty"`
+	// Tag to follow: it may move, as a channel does.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	Tag string `json:"tag,omitempty"`
+	// SemVer is a range of versions, of which the tag with the newest is taken.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	SemVer string `json:"semver,omitempty"`
+	// Digest of the manifest, sha256:...: it never moves.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^sha256:[0-9a-f]{64}$`
+	Digest string `json:"digest,omitempty"`
+	// Path is the folder in the artifact. Left out, all of it.
+	// +optional
+	Path string `json:"path,omitempty"`
+	// SecretRef names a Secret of the application's namespace.
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+	// Insecure allows plain HTTP, and a certificate that nobody vouches for. The hub has to allow it too.
+	// +optional
+	Insecure bool `json:"insecure,omitempty"`
 }
 
 // Helm says how to render a chart.
@@ -142,7 +230,7 @@ type Override struct {
 	Name string `json:"name"`
 	// ClusterSelector says which clusters. An empty one selects all.
 	ClusterSelector ClusterSelector `json:"clusterSelector"`
-	// Source replaces the fields of the source that it sets.
+	// Source is merged over spec.source: {chart: {version: 4.11.2}} is all that a promotion needs.
 	// +optional
 	Source *Source `json:"source,omitempty"`
 	// Helm is merged over spec.helm.
@@ -280,6 +368,10 @@ type ApplicationStatus struct {
 	// Held are deletions that wait for an approval.
 	// +optional
 	Held *Held `json:"held,omitempty"`
+	// Sources are what the references of the application to other repositories and registries resolved to.
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	Sources []SourceStatus `json:"sources,omitempty"`
 	// Rollout is how far the change that goes on has come; absent when none does, and when spec.rollout is.
 	// +optional
 	Rollout *RolloutStatus `json:"rollout,omitempty"`
@@ -298,6 +390,21 @@ type ApplicationStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// SourceStatus is what a reference to another repository or a registry resolved to.
+type SourceStatus struct {
+	// Source is the reference, as people say it.
+	Source string `json:"source"`
+	// Version that it resolved to: of a chart, the tag of an artifact, the branch or tag of a repository.
+	// +optional
+	Version string `json:"version,omitempty"`
+	// Digest of what was fetched: of the chart's archive or the artifact's manifest, sha256:..., or the commit.
+	// +optional
+	Digest string `json:"digest,omitempty"`
+	// Message says why the source could not be looked at, or is not taken as it is now. What was fetched before stays.
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // Removal is what an application has lost at one time.
