@@ -216,15 +216,21 @@ func (out *result) size() int64 {
 // jobOf says what to render.
 func jobOf(in Input, resolved *Resolved, s source) (Job, error) {
 	job := Job{Kind: s.kind, Path: s.path, Packed: s.packed}
+	var err error
+	if job.Post, err = postOf(in, resolved); err != nil {
+		return job, err
+	}
+	if s.kind == PlainYAML {
+		job.Files, err = filesOf(in, resolved)
+	}
 	if s.kind != HelmChart {
-		return job, nil
+		return job, err
 	}
 	job.Release, job.Namespace, job.Hooks = in.Application.Name, namespaceOf(resolved.Application), musterv1alpha1.HooksRefuse
 	if helm := resolved.Application.Spec.Helm; helm != nil {
 		job.Release = cmp.Or(helm.ReleaseName, job.Release)
 		job.Hooks = cmp.Or(helm.Hooks, job.Hooks)
 	}
-	var err error
 	job.Layers, err = layersOf(in, resolved, s)
 	return job, err
 }
@@ -258,8 +264,8 @@ var kustomizationFiles = []string{"kustomization.yaml", "kustomization.yml", "Ku
 // sourceOf finds the content and decides what it is: what the application says, else what the files are.
 func sourceOf(in Input, resolved *Resolved) (source, error) {
 	spec := resolved.Application.Spec
-	if spec.Helm != nil && spec.Kustomize != nil {
-		return source{}, in.at(fleet.DefinitionInvalid, "spec.kustomize", "both helm and kustomize are set: keep the one that the source is")
+	if spec.Helm != nil && spec.Kustomize != nil && (spec.Kustomize.Path != "" || !spec.Kustomize.ChangesObjects()) {
+		return source{}, in.at(fleet.DefinitionInvalid, resolved.fieldOf("kustomize.path"), "helm and kustomize.path are set: the source is a chart or an overlay. An overlay that is applied to what the chart renders belongs into kustomize.components")
 	}
 	root, err := rootOf(in, resolved)
 	if err != nil {
@@ -283,6 +289,8 @@ func sourceOf(in Input, resolved *Resolved) (source, error) {
 	switch {
 	case spec.Helm != nil && kind != HelmChart:
 		return source{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("spec.helm is set and %s has no Chart.yaml", dir))
+	case spec.Helm != nil: // what kustomize says is for what the chart renders
+	case spec.Kustomize != nil && spec.Kustomize.Path == "" && spec.Kustomize.ChangesObjects() && !hasAny(root.tree, dir, kustomizationFiles...): // likewise
 	case spec.Kustomize != nil && !hasAny(root.tree, dir, kustomizationFiles...):
 		return source{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("spec.kustomize is set and %s has no kustomization.yaml", dir))
 	case spec.Kustomize != nil:

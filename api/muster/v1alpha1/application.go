@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -38,9 +39,16 @@ type ApplicationSpec struct {
 	// Helm says how to render the source as a Helm chart. Left out, the content decides: a folder with Chart.yaml is a chart.
 	// +optional
 	Helm *Helm `json:"helm,omitempty"`
-	// Kustomize says how to render the source as an overlay. Left out, a folder with a kustomization file is one.
+	// Kustomize says how to render the source as an overlay, and what it changes in what is rendered, also in that of a chart or of plain
+	// manifests. Left out, a folder with a kustomization file is an overlay.
 	// +optional
 	Kustomize *Kustomize `json:"kustomize,omitempty"`
+	// YAML says which files of a folder of plain manifests count.
+	// +optional
+	YAML *YAML `json:"yaml,omitempty"`
+	// CommonMetadata is put on every object.
+	// +optional
+	CommonMetadata CommonMetadata `json:"commonMetadata,omitzero"`
 	// Destination is the namespace on the clusters.
 	// +optional
 	Destination Destination `json:"destination,omitempty"`
@@ -206,11 +214,103 @@ type ValuesFile struct {
 	Optional bool `json:"optional,omitempty"`
 }
 
-// Kustomize says how to render an overlay.
+// Kustomize says how to render an overlay, and what Kustomize changes in the objects of any renderer: the components first, then the
+// patches, replicas and images, with the fields and the meaning of a kustomization.
 type Kustomize struct {
 	// Path below the source that holds the kustomization file, so that overrides can choose an overlay by cluster.
 	// +optional
 	Path string `json:"path,omitempty"`
+	// Components are folders with a kustomization file, relative to the application's file: what they say is done to the objects. A
+	// Kustomize overlay after a Helm chart is one.
+	// +optional
+	Components []string `json:"components,omitempty"`
+	// Images replace names, tags and digests of images.
+	// +optional
+	Images []KustomizeImage `json:"images,omitempty"`
+	// Replicas are set on the workloads that are named.
+	// +optional
+	Replicas []KustomizeReplicas `json:"replicas,omitempty"`
+	// Patches are strategic merge patches or JSON patches (RFC 6902).
+	// +optional
+	Patches []KustomizePatch `json:"patches,omitempty"`
+}
+
+// ChangesObjects tells whether something is done to objects that are rendered already.
+func (k *Kustomize) ChangesObjects() bool {
+	return k != nil && len(k.Components)+len(k.Images)+len(k.Replicas)+len(k.Patches) > 0
+}
+
+// KustomizeImage replaces an image.
+type KustomizeImage struct {
+	// Name of the image as it is written, without tag.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+	// +optional
+	NewName string `json:"newName,omitempty"`
+	// +optional
+	NewTag string `json:"newTag,omitempty"`
+	// +optional
+	Digest string `json:"digest,omitempty"`
+}
+
+// KustomizeReplicas is a number of replicas.
+type KustomizeReplicas struct {
+	// Name of the workload.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+	// +kubebuilder:validation:Minimum=0
+	Count int64 `json:"count"`
+}
+
+// KustomizePatch changes the objects that it is for.
+type KustomizePatch struct {
+	// Patch is a strategic merge patch, or a list of JSON patch operations, as YAML.
+	// +kubebuilder:validation:MinLength=1
+	Patch string `json:"patch"`
+	// Target selects the objects; names are regular expressions. A strategic merge patch that names its object needs none.
+	// +optional
+	Target *KustomizeTarget `json:"target,omitempty"`
+}
+
+// KustomizeTarget selects objects.
+type KustomizeTarget struct {
+	// +optional
+	Group string `json:"group,omitempty"`
+	// +optional
+	Version string `json:"version,omitempty"`
+	// +optional
+	Kind string `json:"kind,omitempty"`
+	// +optional
+	Name string `json:"name,omitempty"`
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	// +optional
+	LabelSelector string `json:"labelSelector,omitempty"`
+	// +optional
+	AnnotationSelector string `json:"annotationSelector,omitempty"`
+}
+
+// YAML says which files of a folder of plain manifests count. A pattern is a path below the folder, in which * is any text within a name
+// and ** any number of folders; one without a slash is for names in every folder.
+type YAML struct {
+	// Include are patterns of the files that count. Left out, all *.yaml, *.yml and *.json but those that other tools put beside manifests:
+	// Chart.yaml and values*.yaml of Helm, fleet.yaml, kustomization files, skaffold.yaml and the like.
+	// +optional
+	Include []string `json:"include,omitempty"`
+	// Exclude are patterns of files and folders that do not.
+	// +optional
+	Exclude []string `json:"exclude,omitempty"`
+	// Recurse into the folders below. Default: true.
+	// +optional
+	Recurse *bool `json:"recurse,omitempty"`
+}
+
+// CommonMetadata is put on every object.
+type CommonMetadata struct {
+	// +optional
+	Labels map[string]string `json:"labels,omitempty"`
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // Destination is where on a cluster the objects go.
@@ -239,12 +339,25 @@ type Override struct {
 	// Kustomize is merged over spec.kustomize.
 	// +optional
 	Kustomize *Kustomize `json:"kustomize,omitempty"`
+	// YAML is merged over spec.yaml.
+	// +optional
+	YAML *YAML `json:"yaml,omitempty"`
+	// CommonMetadata is merged over spec.commonMetadata.
+	// +optional
+	CommonMetadata CommonMetadata `json:"commonMetadata,omitzero"`
+	// Destination is merged over spec.destination.
+	// +optional
+	Destination *Destination `json:"destination,omitempty"`
 }
 
-// ClusterSelector selects clusters by label, as in a Placement.
+// ClusterSelector selects clusters that match all of its parts, as in a Placement.
 type ClusterSelector struct {
+	// LabelSelector over the cluster's labels.
 	// +optional
 	LabelSelector *metav1.LabelSelector `json:"labelSelector,omitempty"`
+	// ClaimSelector over the cluster's claims.
+	// +optional
+	ClaimSelector *clusterv1beta1.ClusterClaimSelector `json:"claimSelector,omitempty"`
 }
 
 // Sync says how live objects are kept equal to what is applied.

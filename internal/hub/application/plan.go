@@ -31,7 +31,6 @@ func (r *Applications) planAt(ctx context.Context, app *musterv1alpha1.Applicati
 	if out.planned, err = r.Planner.Application(ctx, *job); err != nil {
 		return out, err
 	}
-	r.Sources.Use(sourceUser(app), out.planned.Sources)
 	out.planMissing = delivered == nil
 	if err := r.claims(ctx, out.planned, delivered, out.renames); err != nil {
 		return out, err

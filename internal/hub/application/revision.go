@@ -27,11 +27,14 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 	if err != nil {
 		return out, err
 	}
+	sources := out.planned.Sources
 	if refused != nil {
 		if out, err = r.planAt(ctx, app, refused.To); err != nil || out.planned == nil {
 			return out, err
 		}
+		sources = fleet.SortSources(slices.Concat(sources, out.planned.Sources))
 	}
+	r.Sources.Use(sourceUser(app), sources)
 	out.rolledBack = refused
 	return out, r.begin(out)
 }
