@@ -22,7 +22,7 @@ type diffAnswer struct {
 	*review.Review
 }
 
-// rendering counts what planning has rendered, once for each distinct input, and what it had rendered before.
+// rendering counts what planning has rendered, once for each distinct input, and what it took from memory.
 type rendering struct {
 	Renders int64 `json:"renders"`
 	Hits    int64 `json:"hits"`
@@ -101,7 +101,7 @@ func (c *cli) diff(ctx context.Context, f diffFlags, args []string) error {
 	return exitOf(answer.Difference, f.failOn)
 }
 
-// compare builds both plans in the same world. A repository alone is its own world: the base counts as delivered.
+// compare builds both plans in the same world. Where the repository is the world, its base counts as delivered.
 func compare(ctx context.Context, r *repository, which comparison, w fleet.World, note worldNote, change review.Change) (*diffAnswer, error) {
 	from, err := r.snapshot(which.base)
 	if err != nil {

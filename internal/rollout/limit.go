@@ -85,8 +85,8 @@ func (r *Rollout) Message() string {
 		return fmt.Sprintf("the rollout is stopped: %s; push a commit that corrects it", r.Failure())
 	case s.Unproven:
 		return fmt.Sprintf("the rollout waits until a cluster%s answers", of)
-	case len(s.InFlight) > 0:
-		return fmt.Sprintf("the rollout waits for %s%s", someOf(s.InFlight), of)
+	case len(s.holding) > 0:
+		return fmt.Sprintf("the rollout waits for %s%s", someOf(s.holding), of)
 	}
 	return fmt.Sprintf("the rollout begins with %s%s", someOf(s.Selected), of)
 }

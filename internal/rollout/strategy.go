@@ -81,6 +81,9 @@ type Selection struct {
 	Done bool
 	// NextLook is when time alone changes the selection; zero when it does not.
 	NextLook time.Time
+
+	// holding are the clusters in flight that the next ones wait for.
+	holding []string
 }
 
 // phase is a part of a rollout that ends before the next one begins.
@@ -89,6 +92,8 @@ type phase struct {
 	clusters []Cluster
 	// concurrency is how many clusters may be in flight, maxFailures how many may fail.
 	concurrency, maxFailures int
+	// passesFailures is true when a failure that is allowed does not hold the next phase back.
+	passesFailures bool
 }
 
 // Select decides which clusters may change now, by the rules of OCM's rolloutStrategy (cluster.open-cluster-management.io
@@ -140,7 +145,7 @@ func (s *selector) selection(phases []phase) Selection {
 	if out.Done {
 		out.Group = ""
 	}
-	for _, list := range []*[]string{&out.Selected, &out.InFlight, &out.TimedOut, &out.Failed} {
+	for _, list := range []*[]string{&out.Selected, &out.InFlight, &out.TimedOut, &out.Failed, &out.holding} {
 		slices.Sort(*list)
 	}
 	return out
@@ -188,14 +193,16 @@ func (s *selector) phasesOf(strategy musterv1alpha1.Rollout, groups []Group) ([]
 			if err != nil {
 				return nil, err
 			}
-			phases = append(phases, phase{group: g.label(), clusters: g.Clusters, concurrency: len(g.Clusters), maxFailures: maxFailures})
+			phases = append(phases, phase{
+				group: g.label(), clusters: g.Clusters, concurrency: len(g.Clusters), maxFailures: maxFailures, passesFailures: true,
+			})
 		}
 	case clusterv1alpha1.Progressive:
 		p := phase{clusters: clustersOf(rest)}
 		if p.concurrency, err = share("maxConcurrency", maxConcurrency, len(p.clusters), len(p.clusters)); err != nil {
 			return nil, err
 		}
-		if p.maxFailures, err = share("maxFailures", config.MaxFailures, len(p.clusters), 0); err != nil {
+		if p.maxFailures, err = share("maxFailures", config.MaxFailures, len(clustersOf(groups)), 0); err != nil {
 			return nil, err
 		}
 		phases = append(phases, p)
@@ -251,7 +258,8 @@ func (s *selector) phase(p phase) bool {
 	if s.returning {
 		slices.Reverse(clusters)
 	}
-	inFlight, failures, answering, pending, offline := 0, 0, 0, []string(nil), []string(nil)
+	failures, answering, pending, offline := 0, 0, []string(nil), []string(nil)
+	var inFlight, holding []string
 	for _, c := range clusters {
 		if c.Offline {
 			if c.State == ToApply {
@@ -264,7 +272,10 @@ func (s *selector) phase(p phase) bool {
 		case c.State == ToApply:
 			pending = append(pending, c.Name)
 		case s.note(c):
-			inFlight++
+			inFlight = append(inFlight, c.Name)
+			if c.State != Failed || !p.passesFailures {
+				holding = append(holding, c.Name)
+			}
 		}
 		if c.State == Failed || s.timedOut(c) {
 			failures++
@@ -274,11 +285,12 @@ func (s *selector) phase(p phase) bool {
 		s.out.Stopped, s.out.Waiting = true, s.out.Waiting+len(pending)+len(offline)
 		return false
 	}
-	free := min(len(pending), max(0, p.concurrency-inFlight))
+	s.out.holding = holding
+	free := min(len(pending), max(0, p.concurrency-len(inFlight)))
 	s.out.Selected = append(append(s.out.Selected, pending[:free]...), offline...)
 	s.out.Waiting += len(pending) - free
 	s.out.Unproven = answering == 0 && len(clusters) > 0 && !s.returning
-	return inFlight == 0 && len(pending) == 0 && !s.out.Unproven
+	return len(holding) == 0 && len(pending) == 0 && !s.out.Unproven
 }
 
 // note adds a cluster that has changed to the selection. It is true when the cluster is in flight.
@@ -319,12 +331,16 @@ func (s *selector) lookAt(t time.Time) {
 	}
 }
 
-// waitFor counts what is left to change in phases that have not begun.
+// waitFor counts what is left to change in phases that have not begun again: clusters that changed before others came ahead of
+// them are in flight there too.
 func (s *selector) waitFor(phases []phase) {
 	for _, p := range phases {
 		for _, c := range p.clusters {
-			if c.State == ToApply {
+			switch {
+			case c.State == ToApply:
 				s.out.Waiting++
+			case !c.Offline:
+				s.note(c)
 			}
 		}
 	}
@@ -336,7 +352,7 @@ func parseDeadline(text string) (time.Duration, error) {
 		return math.MaxInt64, nil
 	}
 	d, err := time.ParseDuration(text)
-	if err != nil {
+	if err != nil || text == "0" {
 		return 0, fmt.Errorf("progressDeadline %q is not a number with the unit h, m or s, and not None", text)
 	}
 	return d, nil

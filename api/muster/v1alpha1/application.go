@@ -189,10 +189,11 @@ type Helm struct {
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Values *runtime.RawExtension `json:"values,omitempty"`
-	// Hooks says what to do about chart hooks, which have no one to run them on a pull-based cluster: Refuse faults and names
-	// them, Ignore leaves them out. Test hooks are always left out. Empty is Refuse.
+	// Hooks says what to do about chart hooks: Waves runs those of installations and upgrades in waves before and after the other
+	// objects, Ignore leaves all of them out, Refuse faults and names them. Hooks of tests, rollbacks and deletions do not run. Empty
+	// is Waves.
 	// +optional
-	// +kubebuilder:validation:Enum=Refuse;Ignore
+	// +kubebuilder:validation:Enum=Waves;Ignore;Refuse
 	Hooks HookPolicy `json:"hooks,omitempty"`
 }
 
@@ -201,8 +202,9 @@ type HookPolicy string
 
 // The hook policies.
 const (
-	HooksRefuse HookPolicy = "Refuse"
-	HooksIgnore HookPolicy = "Ignore"
+	HooksInWaves HookPolicy = "Waves"
+	HooksIgnore  HookPolicy = "Ignore"
+	HooksRefuse  HookPolicy = "Refuse"
 )
 
 // ValuesFile is a path, or a path that may be missing. In YAML it is a string or an object.

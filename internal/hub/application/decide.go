@@ -80,12 +80,12 @@ func decisionsOf(p *clusterv1beta1.Placement, world *fleet.World, chosen []strin
 	}
 	index := placement.NewIndex(world)
 	var result *placement.Result
-	seen := map[string]bool{}
+	explained := map[string]bool{}
 	for _, lw := range world.Works {
-		if _, isChosen := slices.BinarySearch(chosen, lw.Cluster); isChosen || seen[lw.Cluster] {
+		if _, isChosen := slices.BinarySearch(chosen, lw.Cluster); isChosen || explained[lw.Cluster] {
 			continue
 		}
-		seen[lw.Cluster] = true
+		explained[lw.Cluster] = true
 		if result == nil {
 			scheduled := index.Schedule(p)
 			result = &scheduled
