@@ -58,7 +58,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	app := job.Application
 	out := &Application{
 		Application: app, File: job.File, Line: job.Line, Decisions: job.Decisions,
-		revision: job.Snapshot.Revision, live: liveByCluster(job.World, app),
+		revision: job.Snapshot.Revision, manifestLimit: job.World.ManifestLimit, live: liveByCluster(job.World, app),
 	}
 	contents := newStore()
 	defer contents.done()
