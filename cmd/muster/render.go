@@ -102,14 +102,9 @@ func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags w
 	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
-	on := func(ctx context.Context, s fleet.Snapshot, w fleet.World) (*plan.Plan, error) {
+	p, sources, err := flags.sources.planned(ctx, &w.World, func(w fleet.World) (*plan.Plan, error) {
 		return planner.On(ctx, s, w, application, cluster)
-	}
-	sources, err := flags.sources.fetch(ctx, on, &w.World, s)
-	if err != nil {
-		return nil, "", err
-	}
-	p, err := on(ctx, s, w.World)
+	})
 	if err != nil {
 		return nil, "", err
 	}

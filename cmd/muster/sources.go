@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
@@ -17,7 +16,6 @@ import (
 	"oras.land/oras-go/v2/registry/remote/credentials"
 	"sigs.k8s.io/yaml"
 
-	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/source"
@@ -53,25 +51,9 @@ func (n sourceNote) text() string {
 	return text
 }
 
-// builder plans a snapshot.
-type builder func(context.Context, fleet.Snapshot, fleet.World) (*plan.Plan, error)
-
-// fetch fetches what snapshots take from elsewhere, with the network and the logins of whoever runs this, and says what it
-// found. The world then has it, and plans fetch nothing.
-func (f *sourceFlags) fetch(ctx context.Context, build builder, w *fleet.World, snapshots ...fleet.Snapshot) ([]sourceNote, error) {
-	var external []fleet.Snapshot
-	for _, s := range snapshots {
-		definitions, err := fleet.Load(ctx, s.Tree)
-		if err != nil {
-			return nil, fmt.Errorf("load %s: %w", s.Repository, err)
-		}
-		if slices.ContainsFunc(definitions.Applications(), takesFromElsewhere) {
-			external = append(external, s)
-		}
-	}
-	if len(external) == 0 {
-		return nil, nil
-	}
+// fetch fetches what plans take from elsewhere, with the network and the logins of whoever runs this, and says what it found. The
+// plans are built until they ask for nothing new; they fetch nothing themselves.
+func (f *sourceFlags) fetch(ctx context.Context, w *fleet.World, build func(fleet.World) ([]*plan.Plan, error)) ([]sourceNote, error) {
 	library, done, err := f.library()
 	if err != nil {
 		return nil, err
@@ -80,12 +62,12 @@ func (f *sourceFlags) fetch(ctx context.Context, build builder, w *fleet.World, 
 	looked := map[string]bool{}
 	for {
 		w.Sources = library.Sources()
+		plans, err := build(*w)
+		if err != nil {
+			return nil, err
+		}
 		var used []fleet.UsedSource
-		for _, s := range external {
-			p, err := build(ctx, s, *w)
-			if err != nil {
-				return nil, err
-			}
+		for _, p := range plans {
 			used = append(used, p.Sources()...)
 		}
 		used = fleet.SortSources(used)
@@ -93,6 +75,16 @@ func (f *sourceFlags) fetch(ctx context.Context, build builder, w *fleet.World, 
 			return notesOf(w.Sources, used), ctx.Err()
 		}
 	}
+}
+
+// planned builds one plan, with what it takes from elsewhere.
+func (f *sourceFlags) planned(ctx context.Context, w *fleet.World, build func(fleet.World) (*plan.Plan, error)) (*plan.Plan, []sourceNote, error) {
+	var built *plan.Plan
+	notes, err := f.fetch(ctx, w, func(w fleet.World) (plans []*plan.Plan, err error) {
+		built, err = build(w)
+		return []*plan.Plan{built}, err
+	})
+	return built, notes, err
 }
 
 // lookAtNew looks at the remotes of references that were not looked at yet, several at a time. It tells whether there were any.
@@ -141,28 +133,21 @@ func (c *cli) sayProblems(notes []sourceNote) {
 	}
 }
 
-func takesFromElsewhere(app *musterv1alpha1.Application) bool {
-	is := func(s *musterv1alpha1.Source) bool {
-		return s != nil && (s.Git != nil || s.Chart != nil || s.OCI != nil)
-	}
-	return is(&app.Spec.Source) || slices.ContainsFunc(app.Spec.Overrides, func(o musterv1alpha1.Override) bool { return is(o.Source) })
-}
-
 // library is one in the cache folder of whoever runs this. Repositories are fetched into a folder of this process, since two
 // processes cannot share a mirror.
 func (f *sourceFlags) library() (*source.Library, func(), error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return nil, nil, fmt.Errorf("find a folder to keep charts in: %w", err)
-	}
 	git, err := os.MkdirTemp("", "muster-sources-")
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a folder for other repositories: %w", err)
 	}
 	// A temporary folder that cannot be removed is no reason to fail.
 	done := func() { _ = os.RemoveAll(git) }
+	cache, err := os.UserCacheDir()
+	if err != nil { // nobody's home: nothing is kept
+		cache = git
+	}
 	l := &source.Library{
-		Dir: filepath.Join(cache, "muster", "sources"), Git: &source.Store{Dir: git, Local: []string{"/"}},
+		Dir: filepath.Join(cache, "muster", "sources"), Git: &source.Store{Dir: filepath.Join(git, "mirrors"), Local: []string{"/"}},
 		Insecure: f.insecure, Credentials: ownCredentials,
 	}
 	if len(f.secrets) == 0 {

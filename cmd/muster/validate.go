@@ -92,11 +92,7 @@ func (c *cli) validate(ctx context.Context, s fleet.Snapshot, files place, flags
 	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
-	sources, err := flags.sources.fetch(ctx, planner.Build, &w.World, s)
-	if err != nil {
-		return nil, err
-	}
-	p, err := planner.Build(ctx, s, w.World)
+	p, sources, err := flags.sources.planned(ctx, &w.World, func(w fleet.World) (*plan.Plan, error) { return planner.Build(ctx, s, w) })
 	if err != nil {
 		return nil, err
 	}
