@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
@@ -19,7 +20,7 @@ import (
 type diffAnswer struct {
 	World worldNote `json:"world"`
 	// Sources are what content that is not in the repository resolved to.
-	Sources []sourceNote `json:"sources,omitempty"`
+	Sources []musterv1alpha1.SourceStatus `json:"sources,omitempty"`
 	rendering
 	*review.Review
 }

@@ -114,7 +114,7 @@ func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags w
 	c.warn(note)
 	head := fmt.Sprintf("%s on %s · %s · %s", application, cluster, note.text(c.now()), renderingOf(planner.Renderer))
 	for _, n := range sources {
-		head += " · " + n.text()
+		head += " · " + fleet.SourceText(n)
 	}
 	return p, head, nil
 }

@@ -16,6 +16,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/credentials"
 	"sigs.k8s.io/yaml"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/source"
@@ -32,28 +33,9 @@ func (f *sourceFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.insecure, "insecure-sources", false, "let applications set insecure on a source, as the hub's flag does")
 }
 
-// sourceNote is what a reference resolved to.
-type sourceNote struct {
-	Source  string `json:"source"`
-	Version string `json:"version,omitempty"`
-	Digest  string `json:"digest,omitempty"`
-	Problem string `json:"problem,omitempty"`
-}
-
-func (n sourceNote) text() string {
-	text := n.Source
-	if n.Digest != "" {
-		text += " is " + strings.TrimSpace(n.Version+" "+fleet.ShortDigest(n.Digest))
-	}
-	if n.Problem != "" {
-		text += ": " + n.Problem
-	}
-	return text
-}
-
 // fetch fetches what plans take from elsewhere, with the network and the logins of whoever runs this, and says what it found. The
 // plans are built until they ask for nothing new; they fetch nothing themselves.
-func (f *sourceFlags) fetch(ctx context.Context, w *fleet.World, build func(fleet.World) ([]*plan.Plan, error)) ([]sourceNote, error) {
+func (f *sourceFlags) fetch(ctx context.Context, w *fleet.World, build func(fleet.World) ([]*plan.Plan, error)) ([]musterv1alpha1.SourceStatus, error) {
 	library, done, err := f.library()
 	if err != nil {
 		return nil, err
@@ -78,7 +60,7 @@ func (f *sourceFlags) fetch(ctx context.Context, w *fleet.World, build func(flee
 }
 
 // planned builds one plan, with what it takes from elsewhere.
-func (f *sourceFlags) planned(ctx context.Context, w *fleet.World, build func(fleet.World) (*plan.Plan, error)) (*plan.Plan, []sourceNote, error) {
+func (f *sourceFlags) planned(ctx context.Context, w *fleet.World, build func(fleet.World) (*plan.Plan, error)) (*plan.Plan, []musterv1alpha1.SourceStatus, error) {
 	var built *plan.Plan
 	notes, err := f.fetch(ctx, w, func(w fleet.World) (plans []*plan.Plan, err error) {
 		built, err = build(w)
@@ -109,26 +91,24 @@ func lookAtNew(ctx context.Context, library *source.Library, used []fleet.UsedSo
 	return len(remotes) > 0
 }
 
-func notesOf(sources fleet.Sources, used []fleet.UsedSource) []sourceNote {
-	var notes []sourceNote
+func notesOf(sources fleet.Sources, used []fleet.UsedSource) []musterv1alpha1.SourceStatus {
+	var notes []musterv1alpha1.SourceStatus
 	for _, u := range used {
-		n := sourceNote{Source: u.Reference.String()}
 		found, err := sources.Find(u.Reference)
+		note := fleet.UsedSource{Reference: u.Reference, Found: found}.Status()
 		if err != nil {
-			n.Problem = err.Error()
-		} else {
-			n.Version, n.Digest, n.Problem = found.Version, found.Digest, found.Problem
+			note.Message = err.Error()
 		}
-		notes = append(notes, n)
+		notes = append(notes, note)
 	}
 	return notes
 }
 
 // sayProblems tells what is wrong with sources that have content of an earlier time: a fault tells of the others.
-func (c *cli) sayProblems(notes []sourceNote) {
+func (c *cli) sayProblems(notes []musterv1alpha1.SourceStatus) {
 	for _, n := range notes {
-		if n.Problem != "" && n.Digest != "" {
-			fmt.Fprintln(c.errs, "muster: "+oneLine(n.text()))
+		if n.Message != "" && n.Digest != "" {
+			fmt.Fprintln(c.errs, "muster: "+oneLine(fleet.SourceText(n)))
 		}
 	}
 }

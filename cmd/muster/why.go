@@ -127,6 +127,9 @@ func printReasons(p *printer, r *overview.Reasons, cluster string) {
 	if len(r.Overrides) > 0 {
 		p.linef("  overrides: %s", strings.Join(r.Overrides, ", "))
 	}
+	for _, s := range r.Sources {
+		p.linef("  source: %s", oneLine(fleet.SourceText(s)))
+	}
 	p.faults("FAULT", red, r.Faults)
 	if r.Row != nil {
 		p.linef("  %s: %s %s  %s  (action required by: %s)", r.Row.State, r.Row.Reason, oneLine(r.Row.Message),
