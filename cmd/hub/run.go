@@ -284,7 +284,7 @@ func newParts(mgr ctrl.Manager, o Options) (*parts, error) {
 	}, nil
 }
 
-// library keeps what applications take from elsewhere, beside the mirrors of fleet repositories.
+// library keeps the sources of applications outside their own repository, beside the mirrors of fleet repositories.
 func (p *parts) library() *source.Library {
 	dir := filepath.Join(p.StateDir, "sources")
 	return &source.Library{
@@ -402,6 +402,6 @@ func (p *parts) serveWebhooks() error {
 	mux := http.NewServeMux()
 	mux.Handle("/webhook/", source.Webhook{Secret: p.repositories.WebhookSecret, Trigger: p.repositories.Trigger})
 	server := &http.Server{Addr: p.WebhookAddress, Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
-	// The port is opened by the leader: a Git host that reached a standby would wait for an answer in vain.
+	// Only the leader opens the port: a standby could not answer a webhook.
 	return p.mgr.Add(&manager.Server{Name: "webhooks", Server: server, OnlyServeWhenLeader: true})
 }
