@@ -189,7 +189,7 @@ var controllers = map[string]func(*parts) error{
 		p.repositories = &fleetrepository.Repositories{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Config: p.mgr.GetConfig(),
 			Store: p.store, Deliveries: p.deliveries, Planner: p.planner, Sources: p.sources,
-			HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Now: time.Now,
+			HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Precedence: p.precedence, Now: time.Now,
 		}
 		return errors.Join(p.repositories.Setup(p.mgr), event.OfRepositories(p.mgr, p.events))
 	},
@@ -200,7 +200,7 @@ var controllers = map[string]func(*parts) error{
 		}
 		applications := &application.Applications{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
-			Sources: p.sources, HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Now: time.Now,
+			Sources: p.sources, HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Precedence: p.precedence, Now: time.Now,
 		}
 		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events), event.OfCorrections(p.mgr, p.events, works))
 	},

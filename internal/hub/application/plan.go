@@ -28,6 +28,9 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 		return out, err
 	}
 	out.revision = job.Snapshot.Revision
+	if out.revision != app.Status.Revision {
+		defer r.Precedence.Deliver()()
+	}
 	if out.planned, err = r.Planner.Application(ctx, *job); err != nil {
 		return out, err
 	}
