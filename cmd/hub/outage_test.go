@@ -109,8 +109,8 @@ func (o *outageFleet) expectTwo() []string {
 	o.eventually(func() string {
 		a := o.application("retail/shop")
 		on = o.onClusters()
-		if s := a.Status.Summary; len(on) != 2 || s.Clusters != 2 || s.Healthy != 2 || a.Status.SettledClusters != 2 {
-			return fmt.Sprintf("the application is on %v: %+v, settled on %d", on, s, a.Status.SettledClusters)
+		if s := a.Status.Summary; len(on) != 2 || s.Clusters != 2 || s.Healthy != 2 || a.Status.Settled == nil || a.Status.Settled.Clusters != 2 {
+			return fmt.Sprintf("the application is on %v: %+v, settled on %+v", on, s, a.Status.Settled)
 		}
 		return ""
 	})

@@ -47,6 +47,8 @@ type Plan struct {
 	Warnings []fleet.Fault
 	// CRDs are, by cluster, the kinds that the plan's own custom resource definitions add.
 	CRDs map[string][]musterv1alpha1.APIResource
+
+	grounds map[string]string // of the placements, by namespace/name
 }
 
 // Placement is a placement and what it decides.
@@ -64,6 +66,8 @@ type Application struct {
 	Line        int
 	// Decisions of its placement, one for each cluster of the bound sets.
 	Decisions []fleet.Decision
+	// Grounds of the decisions, see placement.ReadGrounds; "" when they are not known.
+	Grounds string
 	// Clusters that were planned, sorted by name: the chosen ones, and those that are kept while they cannot be reached.
 	Clusters []Cluster
 	// Faults of this application on a cluster or, with no cluster, on all.
@@ -222,6 +226,7 @@ func (p *Plan) schedule() map[string]placement.Result {
 		}
 		result := index.Schedule(o)
 		results[o.Namespace+"/"+o.Name] = result
+		p.noteGrounds(o, &result)
 		p.Faults = append(p.Faults, placementFaults(d, o, &result, p.World)...)
 		p.Placements = append(p.Placements, Placement{Placement: o, File: d.File, Line: d.Line, Result: result})
 	}
@@ -240,9 +245,19 @@ func (p *Plan) scheduleOthers(index *placement.Index, results map[string]placeme
 		o := &p.World.Placements[i]
 		key := o.Namespace + "/" + o.Name
 		if _, ok := results[key]; !ok && named[key] {
-			results[key] = index.Schedule(o)
+			result := index.Schedule(o)
+			results[key] = result
+			p.noteGrounds(o, &result)
 		}
 	}
+}
+
+// noteGrounds keeps the grounds that the pages of a placement will carry.
+func (p *Plan) noteGrounds(o *clusterv1beta1.Placement, result *placement.Result) {
+	if p.grounds == nil {
+		p.grounds = map[string]string{}
+	}
+	p.grounds[o.Namespace+"/"+o.Name] = placement.LastGrounds(placement.GroundsAfter(o, result, p.World.Decisions))
 }
 
 // placementFaults are what is wrong with a placement itself, at the lines of its fields.
@@ -283,7 +298,7 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		}
 		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Snapshot: s, World: out.World}
 		if result, ok := results[app.Namespace+"/"+app.Spec.PlacementRef.Name]; ok {
-			job.Decisions = result.Decisions
+			job.Decisions, job.Grounds = result.Decisions, out.grounds[app.Namespace+"/"+app.Spec.PlacementRef.Name]
 			job.Fault = invalidPlacement(app, d, &result, out.placementOf(app))
 		} else {
 			job.Fault = missingPlacement(app, d)

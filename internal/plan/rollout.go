@@ -15,7 +15,7 @@ func (a *Application) RolloutInput(unreachable map[string]bool) rollout.Input {
 	spec := a.Application.Spec
 	in := rollout.Input{
 		Owner: a.Owner(), Live: a.Live(), OtherHolders: a.otherHolders, WantedBy: a.wantedBy,
-		Complete: !all, Faulty: faulty, Emptied: map[string]bool{}, Decisions: map[string]fleet.Decision{}, Unreachable: unreachable,
+		Complete: !all, Faulty: faulty, Emptied: map[string]bool{}, Decisions: map[string]fleet.Decision{}, Grounds: a.Grounds, Unreachable: unreachable,
 		WhenUnreachable: spec.Sync.WhenUnreachable, Deletion: spec.Deletion.Cluster,
 		Strategy: spec.Rollout, PlanDigest: a.Digest, MaxClusterPercent: int(musterv1alpha1.DefaultMaxClusterPercent),
 	}
@@ -39,7 +39,7 @@ func (a *Application) ReviewInput(w *fleet.World) rollout.Input {
 	in.Now = w.Time
 	if onHub := a.onHub(w); onHub != nil {
 		in.ApprovedPlan = onHub.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
-		in.Settled = int(onHub.Status.SettledClusters)
+		in.Settled, in.Left = onHub.Status.Settled, onHub.Status.Left
 		in.Removals, in.GuardHolds = onHub.Status.RecentRemovals, onHub.Status.Held != nil
 		if r := onHub.Status.Rollout; r != nil {
 			in.RolloutStarted = r.StartedAt.Time

@@ -41,6 +41,7 @@ func decide(job *plan.Job, world *fleet.World, definition *fleet.Definition) {
 		job.Fault = &fault
 		return
 	}
+	job.Grounds = groundsOf(p, world)
 	job.Decisions = decisionsOf(p, world, inBoundSets(world, app.Namespace, chosen))
 }
 
@@ -57,6 +58,15 @@ func inBoundSets(world *fleet.World, namespace string, chosen []string) []string
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(chosen), func(name string) bool { return !bound[name] })
+}
+
+// groundsOf are the grounds of the live decisions. Another scheduler names none, and only what the hub itself says of clusters counts
+// as a reason to exchange them.
+func groundsOf(p *clusterv1beta1.Placement, world *fleet.World) string {
+	if p.Annotations[clusterv1beta1.PlacementDisableAnnotation] == "true" {
+		return "external"
+	}
+	return placement.ReadGrounds(p, world.Decisions)
 }
 
 // lagging: nothing is against a cluster that the live decisions do not have. It was dropped while it did not answer, is back,
