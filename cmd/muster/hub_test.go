@@ -365,7 +365,7 @@ func TestHeartbeatIsRead(t *testing.T) {
 	h.muster(t, 1, "approve")
 	since, away := now.Add(-time.Hour).UTC().Truncate(time.Second), now.Add(-3*time.Hour).UTC()
 	report, err := json.Marshal(hub.Hearing{
-		Away: &hub.Away{From: away, To: away.Add(time.Hour)}, Silence: &hub.Silence{Since: since, Clusters: 260}, Heard: 40, Of: 300,
+		Away: &hub.Away{From: away, To: away.Add(time.Hour)}, Silence: &hub.Silence{Since: since, Counted: since.Add(time.Minute), Clusters: 260}, Heard: 40, Of: 300,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -380,7 +380,7 @@ func TestHeartbeatIsRead(t *testing.T) {
 	if err := h.Get(t.Context(), hub.HeartbeatKey, update); err != nil {
 		t.Fatal(err)
 	}
-	if got := update.Annotations[musterv1alpha1.ApprovedSilenceAnnotation]; got != since.Format(time.RFC3339) {
+	if got := update.Annotations[musterv1alpha1.ApprovedSilenceAnnotation]; got != since.Format(time.RFC3339)+" "+since.Add(time.Minute).Format(time.RFC3339) {
 		t.Errorf("approved is %q, want the silence since %s", got, since)
 	}
 	file := filepath.Join(t.TempDir(), "world.json") // plans depend on which cluster the hub is

@@ -167,9 +167,9 @@ func needsOf(f hubFacts, now time.Time) []need {
 	if !f.hub.current() {
 		ofHub = append(ofHub, need{Who: "hub", What: f.hub.says(now), Next: "start it: muster up here, hub --kubeconfig FILE elsewhere"})
 	}
-	if h := f.hub.Hearing; h != nil && h.Silence != nil && !h.Silence.Approved {
+	if h := f.hub.Hearing; h != nil && h.Silence != nil && h.Silence.Approved < h.Silence.Clusters {
 		ofHub = append(ofHub, need{
-			Who: "hub", What: fmt.Sprintf("%d of %d clusters are silent at once, and none is tainted or moved", h.Silence.Clusters, h.Of),
+			Who: "hub", What: fmt.Sprintf("%d of %d clusters are silent at once, and none is tainted or moved", h.Silence.Clusters-h.Silence.Approved, h.Of),
 			Next: "find out what separates them from the hub; if they are really away: muster approve --silence",
 		})
 	}
