@@ -168,7 +168,7 @@ var controllers = map[string]func(*parts) error{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
 			HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Now: time.Now,
 		}
-		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events))
+		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events), event.OfCorrections(p.mgr, p.events, works))
 	},
 }
 

@@ -12,13 +12,14 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/review"
 )
 
 // diffAnswer is the answer of diff.
 type diffAnswer struct {
 	World worldNote `json:"world"`
 	rendering
-	*plan.Difference
+	*review.Review
 }
 
 // rendering counts what planning has rendered, once for each distinct input, and what it had rendered before.
@@ -89,7 +90,7 @@ func (c *cli) diff(ctx context.Context, f diffFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	answer, err := compare(ctx, r, which, w.World, note)
+	answer, err := compare(ctx, r, which, w.World, note, review.Change{})
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (c *cli) diff(ctx context.Context, f diffFlags, args []string) error {
 }
 
 // compare builds both plans in the same world. A repository alone is its own world: the base counts as delivered.
-func compare(ctx context.Context, r *repository, which comparison, w fleet.World, note worldNote) (*diffAnswer, error) {
+func compare(ctx context.Context, r *repository, which comparison, w fleet.World, note worldNote, change review.Change) (*diffAnswer, error) {
 	from, err := r.snapshot(which.base)
 	if err != nil {
 		return nil, err
@@ -135,7 +136,11 @@ func compare(ctx context.Context, r *repository, which comparison, w fleet.World
 	if err != nil {
 		return nil, err
 	}
-	return &diffAnswer{World: note, rendering: renderingOf(planner.Renderer), Difference: d}, nil
+	findings, err := review.Evaluate(ctx, review.Policies(base.Definitions, nil, note.Repository), base, head, d, change)
+	if err != nil {
+		return nil, err
+	}
+	return &diffAnswer{World: note, rendering: renderingOf(planner.Renderer), Review: &review.Review{Difference: d, Findings: findings}}, nil
 }
 
 // exitOf is how diff ends.
@@ -159,9 +164,11 @@ func exitOf(d *plan.Difference, failOn []string) error {
 
 func (c *cli) printDiff(a *diffAnswer, full bool) error {
 	if c.output == "markdown" {
-		p := &printer{full: full}
-		printMarkdown(p, a, a.World.text(c.now()))
-		return write(c.out, []byte(p.b.String()))
+		text := review.Text{World: a.World.text(c.now()), Limit: review.CommentLimit}
+		if full {
+			text.Limit = 0
+		}
+		return write(c.out, []byte(a.Markdown(text)))
 	}
 	return c.print(a, func(p *printer) {
 		p.full = full

@@ -6,6 +6,7 @@ import (
 
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/review"
 	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
 )
@@ -24,10 +25,11 @@ func printDifference(p *printer, a *diffAnswer, world string) {
 	for _, line := range headline(a, world) {
 		p.line(line)
 	}
-	if d.Empty() && len(d.Held)+len(d.NewWarnings) == 0 {
+	if d.Empty() && len(d.Held)+len(d.NewWarnings)+len(a.Findings) == 0 {
 		p.line("nothing changes")
 		return
 	}
+	p.findings(a.Findings)
 	p.section(len(d.Definitions), "definitions", func(i int) { p.definition(d.Definitions[i]) })
 	p.section(len(d.Placements), "placements", func(i int) { p.placement(d.Placements[i]) })
 	p.section(len(d.Applications), "applications", func(i int) { p.application(d.Applications[i]) })
@@ -65,6 +67,17 @@ func headline(a *diffAnswer, world string) []string {
 	}
 }
 
+// findings prints the rules of policies that the change breaks.
+func (p *printer) findings(findings []review.Finding) {
+	for _, f := range findings {
+		title := p.paint(yellow, "WARNED")
+		if f.Deny {
+			title = p.paint(red, "DENIED")
+		}
+		p.linef("%s by %s   %s   %s", title, p.paint(bold, f.Policy), position(f.File, f.Line), f.Message)
+	}
+}
+
 // section prints a number of things, not too many.
 func (p *printer) section(n int, noun string, one func(i int)) {
 	for i := range n {
@@ -85,8 +98,6 @@ func (p *printer) sign(e plan.Edit) string {
 	}
 	return "~"
 }
-
-func position(file string, line int) string { return fleet.Fault{File: file, Line: line}.Position() }
 
 func (p *printer) definition(d plan.DefinitionDifference) {
 	p.linef("%s %s %s   %s", p.paint(bold, "DEFINITION"), p.sign(d.Edit), d.Object, position(d.File, d.Line))

@@ -15,6 +15,7 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/drift"
+	"github.com/muster-io/muster/internal/overview"
 	"github.com/muster-io/muster/internal/registration"
 )
 
@@ -44,16 +45,16 @@ func TestClusterState(t *testing.T) {
 		why     string
 		cluster clusterv1.ManagedCluster
 	}{
-		clusterAvailable: {"it joined and answers", managed("a", true, joined, available)},
-		clusterOffline:   {"it joined and does not answer", managed("a", true, joined, condition(clusterv1.ManagedClusterConditionAvailable, false))},
-		clusterJoining:   {"it is accepted and was never there", managed("a", true)},
-		clusterWaiting:   {"nobody accepted it yet", managed("a", false)},
-		clusterDenied:    {"it was accepted and is not any more", managed("a", false, hubAccepted)},
-		clusterReleased:  {"its file left Git: it waits for a person, however well it is", released},
-		clusterLeaving:   {"it is being deleted", leaving},
+		overview.ClusterAvailable: {"it joined and answers", managed("a", true, joined, available)},
+		overview.ClusterOffline:   {"it joined and does not answer", managed("a", true, joined, condition(clusterv1.ManagedClusterConditionAvailable, false))},
+		overview.ClusterJoining:   {"it is accepted and was never there", managed("a", true)},
+		overview.ClusterWaiting:   {"nobody accepted it yet", managed("a", false)},
+		overview.ClusterDenied:    {"it was accepted and is not any more", managed("a", false, hubAccepted)},
+		overview.ClusterReleased:  {"its file left Git: it waits for a person, however well it is", released},
+		overview.ClusterLeaving:   {"it is being deleted", leaving},
 	} {
 		t.Run(want, func(t *testing.T) {
-			if got, _ := clusterState(&row.cluster); got != want {
+			if got, _ := overview.ClusterState(&row.cluster); got != want {
 				t.Errorf("%s: got %s", row.why, got)
 			}
 		})
@@ -77,7 +78,7 @@ func delivered(revision string) musterv1alpha1.FleetRepository {
 }
 
 // fleetFacts has something of everything that a person has to know.
-func fleetFacts() hubFacts {
+func fleetFacts() overview.Facts {
 	held := app("web", "aaaaaaaaaa", musterv1alpha1.Summary{Clusters: 3, Current: 2, Held: 1})
 	held.Status.Held = &musterv1alpha1.Held{Plan: "7c1e04aa11", Deletions: 3, Message: "retail/web would leave 3 of 4 clusters: approve with muster approve --plan 7c1e04a"}
 	repository := delivered("aaaaaaaaaa")
@@ -85,24 +86,24 @@ func fleetFacts() hubFacts {
 	repository.Status.Conditions = []metav1.Condition{condition("Fetched", true), condition("Ready", true)}
 	repository.Status.Faults = []musterv1alpha1.Fault{{Reason: "RenderFailed", Application: "retail/web", Cluster: "a", File: "values.yaml", Line: 12, Message: "no label", ActionRequiredBy: "User"}}
 	joined, available := condition(clusterv1.ManagedClusterConditionJoined, true), condition(clusterv1.ManagedClusterConditionAvailable, true)
-	return hubFacts{
-		hub: hubView{State: hubRuns},
-		clusters: []clusterv1.ManagedCluster{
+	return overview.Facts{
+		Hub: overview.Hub{State: overview.HubRuns},
+		Clusters: []clusterv1.ManagedCluster{
 			managed("new", false), managed("a", true, joined, available), managed("b", true, joined), managed("soon", true),
 		},
-		applications: []musterv1alpha1.Application{held, app("cart", "aaaaaaaaaa", musterv1alpha1.Summary{Clusters: 1, Current: 1, Healthy: 1})},
-		repositories: []musterv1alpha1.FleetRepository{repository},
-		drift: []driftRow{
+		Applications: []musterv1alpha1.Application{held, app("cart", "aaaaaaaaaa", musterv1alpha1.Summary{Clusters: 1, Current: 1, Healthy: 1})},
+		Repositories: []musterv1alpha1.FleetRepository{repository},
+		Drift: []overview.Drift{
 			{Application: "platform/ledger", Cluster: "b", Record: drift.Record{Path: "spec.replicas", Was: "3", Is: "5", Manager: "kubectl-edit", Time: time.Unix(0, 0)}},
 			{Application: "platform/ledger", Cluster: "c", Record: drift.Record{Path: "spec.replicas", Was: "3", Is: "5", Healed: true}},
 		},
 	}
 }
 
-func overviewText(f hubFacts) []string {
+func overviewText(f overview.Facts) []string {
 	p := &printer{}
 	now := time.Unix(720, 0)
-	printOverview(p, overviewOf(f, now), now)
+	printOverview(p, overview.FleetOf(f, now), now)
 	return strings.Split(strings.TrimSpace(p.b.String()), "\n")
 }
 
@@ -129,9 +130,9 @@ func TestOverview(t *testing.T) {
 // to do.
 func TestTroubleOfHubAndRepository(t *testing.T) {
 	at := func(seconds int64) metav1.Time { return metav1.Time{Time: time.Unix(seconds, 0)} }
-	fetched := func(status metav1.ConditionStatus, reason, message string) func(*hubFacts) {
-		return func(f *hubFacts) {
-			r := &f.repositories[0]
+	fetched := func(status metav1.ConditionStatus, reason, message string) func(*overview.Facts) {
+		return func(f *overview.Facts) {
+			r := &f.Repositories[0]
 			r.Status.Conditions = []metav1.Condition{{Type: "Fetched", Status: status, Reason: reason, Message: message, LastTransitionTime: at(420)}, condition("Ready", true)}
 			if status == metav1.ConditionFalse {
 				r.Status.Conditions[1] = metav1.Condition{Type: "Ready", Status: status, Reason: reason, Message: message}
@@ -139,20 +140,20 @@ func TestTroubleOfHubAndRepository(t *testing.T) {
 			}
 		}
 	}
-	fault := func(f musterv1alpha1.Fault) func(*hubFacts) {
-		return func(facts *hubFacts) { facts.repositories[0].Status.Faults = []musterv1alpha1.Fault{f} }
+	fault := func(f musterv1alpha1.Fault) func(*overview.Facts) {
+		return func(facts *overview.Facts) { facts.Repositories[0].Status.Faults = []musterv1alpha1.Fault{f} }
 	}
 	seen := time.Unix(540, 0)
 	for name, row := range map[string]struct {
 		why    string
-		change func(*hubFacts)
+		change func(*overview.Facts)
 		text   []string
 		next   string
 		json   string
 	}{
-		"dead hub": {"what a dead hub wrote may be old", func(f *hubFacts) { f.hub = hubView{State: hubSilent, LastSeen: &seen} },
+		"dead hub": {"what a dead hub wrote may be old", func(f *overview.Facts) { f.Hub = overview.Hub{State: overview.HubSilent, LastSeen: &seen} },
 			[]string{"HUB last seen 3m ago: what is shown may be old"}, "muster up", `"hub":{"state":"silent","lastSeen":"`},
-		"no hub": {"nothing would ever happen", func(f *hubFacts) { f.hub = hubView{State: hubNever} },
+		"no hub": {"nothing would ever happen", func(f *overview.Facts) { f.Hub = overview.Hub{State: overview.HubNever} },
 			[]string{"HUB never seen"}, "muster up", `"hub":{"state":"never"}`},
 		"unreachable": {"for how long, and what stays", fetched("False", "SourceUnavailable", "git.example.com cannot be reached"),
 			[]string{"aaaaaaa    12m", "for 5m: SourceUnavailable: git.example.com cannot be reached"}, "correct spec.url, spec.ref or its Secret: kubectl -n muster-system edit fleetrepository fleet", `"unreadableSince":"`},
@@ -166,14 +167,14 @@ func TestTroubleOfHubAndRepository(t *testing.T) {
 			nil, "kubectl -n muster-system create rolebinding muster:repositories --clusterrole=muster:repositories --serviceaccount=muster-system:muster-hub", `"what":"SourceUnavailable`},
 		"long": {"the cause stands at its end", fault(musterv1alpha1.Fault{Reason: "RenderFailed", Message: strings.Repeat("a template calls a template, ", 20) + "which has no label", ActionRequiredBy: "User"}),
 			[]string{"a template, which has no label\n                       → kubectl"}, "describe fleetrepository fleet", `which has no label"`},
-		"a name of the hub's": {"accepting it would fail", func(f *hubFacts) { f.clusters = []clusterv1.ManagedCluster{managed("kube-system", false)} },
+		"a name of the hub's": {"accepting it would fail", func(f *overview.Facts) { f.Clusters = []clusterv1.ManagedCluster{managed("kube-system", false)} },
 			[]string{"kube-system          asks to join, and never can"}, "kubectl delete managedcluster kube-system", `"who":"kube-system"`},
 		"empty": {"nothing was ever pushed", fault(musterv1alpha1.Fault{Reason: "RepositoryEmpty", Message: "it has no commit", ActionRequiredBy: "User"}),
 			[]string{"RepositoryEmpty: it has no commit"}, "push the fleet's definitions to it", `"what":"RepositoryEmpty`},
 		"refused file": {"a huge or binary file, or a link that leaves", fault(musterv1alpha1.Fault{Reason: "ContentRefused", File: "clusters/b.yaml", Message: "it is binary", ActionRequiredBy: "User"}),
 			[]string{"ContentRefused: it is binary"}, "correct clusters/b.yaml", `"what":"ContentRefused`},
-		"the hub's own": {"no fault says it", func(f *hubFacts) {
-			f.repositories[0].Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "False", Reason: "Failed", Message: "the API server is slow"}}
+		"the hub's own": {"no fault says it", func(f *overview.Facts) {
+			f.Repositories[0].Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "False", Reason: "Failed", Message: "the API server is slow"}}
 		}, []string{"the hub fails, and tries again: the API server is slow"}, "read the hub's log", `"ready":false`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -181,7 +182,7 @@ func TestTroubleOfHubAndRepository(t *testing.T) {
 			row.change(&f)
 			text := strings.Join(overviewText(f), "\n")
 			expect(t, text, append(row.text, row.next)...)
-			o := overviewOf(f, time.Unix(720, 0))
+			o := overview.FleetOf(f, time.Unix(720, 0))
 			data, err := json.Marshal(o)
 			if err != nil {
 				t.Fatal(err)
@@ -192,7 +193,7 @@ func TestTroubleOfHubAndRepository(t *testing.T) {
 					t.Errorf("%s: %q does not say what to do", row.why, n.What)
 				}
 			}
-			if o.inOrder() {
+			if o.InOrder() {
 				t.Errorf("%s: all is said to be well", row.why)
 			}
 		})
@@ -202,10 +203,10 @@ func TestTroubleOfHubAndRepository(t *testing.T) {
 // TestNarrowTerminal: lines that a terminal would break are broken between words, and the state is what is cut.
 func TestNarrowTerminal(t *testing.T) {
 	f := fleetFacts()
-	f.repositories[0].Status.Faults[0].Message = "the value of label region is missing on the cluster"
-	f.repositories[0].Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "False", Reason: "Faults", Message: strings.Repeat("long ", 30)}}
+	f.Repositories[0].Status.Faults[0].Message = "the value of label region is missing on the cluster"
+	f.Repositories[0].Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "False", Reason: "Faults", Message: strings.Repeat("long ", 30)}}
 	p := &printer{width: 80}
-	printOverview(p, overviewOf(f, time.Unix(720, 0)), time.Unix(720, 0))
+	printOverview(p, overview.FleetOf(f, time.Unix(720, 0)), time.Unix(720, 0))
 	expect(t, p.b.String(), "  muster-system/fleet  retail/web on a: RenderFailed: the value of label region",
 		"                       is missing on the cluster\n                       → correct values.yaml:12\n", "…\n")
 	for line := range strings.Lines(p.b.String()) {
@@ -218,7 +219,7 @@ func TestNarrowTerminal(t *testing.T) {
 // TestRepositoryStatus: whatever the overview cuts is there whole.
 func TestRepositoryStatus(t *testing.T) {
 	f := fleetFacts()
-	r := &f.repositories[0]
+	r := &f.Repositories[0]
 	r.Spec.URL, r.Spec.Path = "https://me:secret@git.example.com/fleet", "acme"
 	r.Status.FaultCount = 4
 	r.Status.Conditions = []metav1.Condition{{Type: "Planned", Status: "False", Reason: "Faults", Message: strings.Repeat("long ", 30) + "end"}}
@@ -245,9 +246,9 @@ func TestWell(t *testing.T) {
 		app  musterv1alpha1.Application
 		hub  string
 		well bool
-	}{"all is well": {good, hubRuns, true}, "whether the hub runs may not be asked": {good, hubUnknown, true}, "an application is not ready": {pending, hubRuns, false}, "the hub is dead": {good, hubNever, false}} {
-		f := hubFacts{hub: hubView{State: row.hub}, applications: []musterv1alpha1.Application{row.app}}
-		if got := overviewOf(f, time.Unix(0, 0)).inOrder(); got != row.well {
+	}{"all is well": {good, overview.HubRuns, true}, "whether the hub runs may not be asked": {good, overview.HubUnknown, true}, "an application is not ready": {pending, overview.HubRuns, false}, "the hub is dead": {good, overview.HubNever, false}} {
+		f := overview.Facts{Hub: overview.Hub{State: row.hub}, Applications: []musterv1alpha1.Application{row.app}}
+		if got := overview.FleetOf(f, time.Unix(0, 0)).InOrder(); got != row.well {
 			t.Errorf("%s: well is %v", name, got)
 		}
 	}
@@ -339,12 +340,12 @@ func TestProgress(t *testing.T) {
 		"none":                    {why: "a repository may define clusters only", at: "abc123", text: "defines no application"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := hubFacts{
-				hub: hubView{State: hubRuns}, repositories: []musterv1alpha1.FleetRepository{delivered(row.at)}, applications: row.apps,
-				placements: []clusterv1beta1.Placement{chosen}, clusters: []clusterv1.ManagedCluster{managed("soon", true)},
+			f := overview.Facts{
+				Hub: overview.Hub{State: overview.HubRuns}, Repositories: []musterv1alpha1.FleetRepository{delivered(row.at)}, Applications: row.apps,
+				Placements: []clusterv1beta1.Placement{chosen}, Clusters: []clusterv1.ManagedCluster{managed("soon", true)},
 			}
 			row.asked.revision = "abc1"
-			r := &f.repositories[0]
+			r := &f.Repositories[0]
 			r.Status.Held = row.removal
 			r.Status.Faults, r.Status.FetchedRevision = row.faults, firstOf(row.fetched, row.at)
 			r.Status.FaultCount = 24
@@ -371,7 +372,7 @@ func TestProgress(t *testing.T) {
 			expect(t, out.b.String(), row.text)
 		})
 	}
-	dead := hubFacts{hub: hubView{State: hubNever}, repositories: []musterv1alpha1.FleetRepository{delivered("abc123")}, applications: apps{done}}
+	dead := overview.Facts{Hub: overview.Hub{State: overview.HubNever}, Repositories: []musterv1alpha1.FleetRepository{delivered("abc123")}, Applications: apps{done}}
 	if p := progressOf(dead, asked{revision: "abc1"}); p.Done {
 		t.Error("a hub that does not run shows nothing")
 	}
@@ -514,14 +515,21 @@ func TestSecondAgentIsShown(t *testing.T) {
 	asks := condition(registration.ConditionJoinRequest, false)
 	asks.Message = "x asks to join as agent a2, and agent a1 has joined under this name"
 	m := managed("edge-1", true, joined, available, asks)
-	needs := needsOf(hubFacts{hub: hubView{State: hubRuns}, clusters: []clusterv1.ManagedCluster{m}}, time.Unix(0, 0))
+	needs := overview.NeedsOf(overview.Facts{Hub: overview.Hub{State: overview.HubRuns}, Clusters: []clusterv1.ManagedCluster{m}}, time.Unix(0, 0))
 	if len(needs) != 1 || needs[0].Who != "edge-1" || needs[0].What != asks.Message {
 		t.Errorf("needs %+v", needs)
 	}
-	if text := whoAsks(&m); text != asks.Message {
+	if text := overview.WhoAsks(&m); text != asks.Message {
 		t.Errorf("of the cluster is said %q", text)
 	}
-	if needs := needsOf(hubFacts{hub: hubView{State: hubRuns}, clusters: []clusterv1.ManagedCluster{managed("edge-1", true, joined, available)}}, time.Unix(0, 0)); len(needs) > 0 {
+	if needs := overview.NeedsOf(overview.Facts{Hub: overview.Hub{State: overview.HubRuns}, Clusters: []clusterv1.ManagedCluster{managed("edge-1", true, joined, available)}}, time.Unix(0, 0)); len(needs) > 0 {
 		t.Errorf("needs without a request: %+v", needs)
 	}
+}
+
+func TestPrintedReasons(t *testing.T) {
+	p := &printer{}
+	row := &musterv1alpha1.ClusterStatus{Cluster: "a", State: "Failed", Reason: "Refused", Message: "the hub refuses the work: too large", ActionRequiredBy: "User"}
+	printReasons(p, &overview.Reasons{Subject: "application retail/web on a", Row: row, Waits: []string{"the cluster is offline"}}, "a")
+	expect(t, p.b.String(), "WAITS the cluster is offline", "Failed: Refused the hub refuses the work: too large")
 }

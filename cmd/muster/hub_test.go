@@ -27,6 +27,7 @@ import (
 	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/overview"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
 	"github.com/muster-io/muster/internal/test"
@@ -328,11 +329,11 @@ func (h testHub) deliver(t *testing.T, dir string) {
 // TestJSONOfStatus holds that programs get the overview whole.
 func TestJSONOfStatus(t *testing.T) {
 	h := newTestHub(t)
-	var o overview
+	var o overview.Fleet
 	if err := json.Unmarshal([]byte(h.muster(t, 0, "status", "-o", "json")), &o); err != nil {
 		t.Fatal(err)
 	}
-	if o.Hub.State != hubNever || len(o.NeedsYou) == 0 || o.NeedsYou[0].Who != "hub" {
+	if o.Hub.State != overview.HubNever || len(o.NeedsYou) == 0 || o.NeedsYou[0].Who != "hub" {
 		t.Errorf("no hub runs here, and it says %+v %+v", o.Hub, o.NeedsYou)
 	}
 	h.muster(t, 1, "status", "--exit-code")

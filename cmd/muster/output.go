@@ -8,9 +8,9 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
-	"time"
 	"unicode/utf8"
 
+	"github.com/muster-io/muster/internal/overview"
 	"golang.org/x/term"
 	"sigs.k8s.io/yaml"
 )
@@ -231,28 +231,11 @@ func (p *printer) names(names []string) string {
 	return text
 }
 
-// age in the words of kubectl.
-func age(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0s"
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
-	}
-	return fmt.Sprintf("%dd", int(d.Hours()/24))
-}
-
-// count with its noun: 1 cluster, 2 clusters.
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// short is a digest as people write it.
-func short(digest string) string { return digest[:min(len(digest), 8)] }
+// The words for people that the overview uses too.
+var (
+	age      = overview.Age
+	count    = overview.Count
+	short    = overview.Short
+	orNone   = overview.OrNone
+	position = overview.Position
+)

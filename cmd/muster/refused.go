@@ -8,6 +8,7 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/overview"
 )
 
 // shortcoming is a fault of a repository: a definition that is not on the hub as the commit has it.
@@ -18,7 +19,7 @@ type shortcoming struct {
 
 // shortcomings are the faults of the commit that was read last, without the fault of a fetch that failed since.
 func shortcomings(r *musterv1alpha1.FleetRepository) []shortcoming {
-	fetching := unreadable(r)
+	fetching := overview.Unreadable(r)
 	var list []shortcoming
 	for _, f := range r.Status.Faults {
 		if fetching != nil && f.Reason == fetching.Reason && f.Message == fetching.Message {

@@ -11,6 +11,7 @@ import (
 	"github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/overview"
 	"github.com/muster-io/muster/internal/source"
 )
 
@@ -141,7 +142,7 @@ func (r *repository) commit(revision string) (string, error) {
 
 // whereIs is what to do about a revision that is not found.
 func (r *repository) whereIs(revision string) string {
-	switch near := nearest(revision, r.refs); {
+	switch near := overview.Nearest(revision, r.refs); {
 	case revision == "HEAD":
 		return "nothing is committed yet"
 	case len(near) > 0:

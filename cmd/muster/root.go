@@ -46,7 +46,7 @@ func newRoot(c *cli) *cobra.Command {
 	flags.StringVar(&c.kubeconfig, "kubeconfig", "", "kubeconfig of the hub (default $KUBECONFIG, then the hub that muster up started)")
 	flags.StringVar(&c.state, "state", ".muster", "directory of the hub that muster up started")
 	flags.DurationVar(&c.patience, "request-timeout", 30*time.Second, "how long one request to the hub may take")
-	flags.StringVarP(&c.output, "output", "o", "table", "table, json or yaml; diff also has markdown")
+	flags.StringVarP(&c.output, "output", "o", "table", "table, json or yaml; diff and review also have markdown")
 	flags.BoolVar(&c.noColor, "no-color", false, "no colours, also on a terminal")
 	for _, add := range commands {
 		root.AddCommand(add(c))
@@ -64,7 +64,7 @@ func newRoot(c *cli) *cobra.Command {
 
 // commands are all there are, but completion and help, which cobra adds.
 var commands = []func(*cli) *cobra.Command{
-	validateCommand, renderCommand, diffCommand, worldCommand,
+	validateCommand, renderCommand, diffCommand, reviewCommand, worldCommand,
 	statusCommand, driftCommand, whyCommand, waitCommand,
 	approveCommand, acceptCommand, joinCommand, detachCommand,
 	hubCommand, doctorCommand, initCommand, clustersCommand,
@@ -74,7 +74,7 @@ var commands = []func(*cli) *cobra.Command{
 // checkOutput refuses an output that the command does not have.
 func (c *cli) checkOutput(cmd *cobra.Command) error {
 	formats := []string{"table", "json", "yaml"}
-	if cmd.Name() == "diff" {
+	if cmd.Name() == "diff" || cmd.Name() == "review" {
 		formats = append(formats, "markdown")
 	}
 	if !slices.Contains(formats, c.output) {

@@ -10,17 +10,14 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
-	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
-	"github.com/muster-io/muster/internal/registration"
+	"github.com/muster-io/muster/internal/overview"
 )
 
 func statusCommand(c *cli) *cobra.Command {
@@ -150,85 +147,27 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// hubFacts are what the overview is made of.
-type hubFacts struct {
-	hub          hubView
-	clusters     []clusterv1.ManagedCluster
-	applications []musterv1alpha1.Application
-	repositories []musterv1alpha1.FleetRepository
-	placements   []clusterv1beta1.Placement
-	drift        []driftRow // of applications that only report it
-}
-
-func gather(ctx context.Context, hub client.Client, now time.Time) (hubFacts, error) {
-	var (
-		clusters     clusterv1.ManagedClusterList
-		applications musterv1alpha1.ApplicationList
-		repositories musterv1alpha1.FleetRepositoryList
-		placements   clusterv1beta1.PlacementList
-	)
-	for _, list := range []client.ObjectList{&clusters, &applications, &repositories, &placements} {
-		if err := hub.List(ctx, list); err != nil {
-			return hubFacts{}, fmt.Errorf("ask the hub: %w", err)
-		}
-	}
-	f := hubFacts{clusters: clusters.Items, applications: applications.Items, repositories: repositories.Items, placements: placements.Items}
-	f.hub = lookAtHub(ctx, hub, now)
-	for i := range f.applications {
-		a := &f.applications[i]
-		if a.Spec.Sync.Drift != musterv1alpha1.DriftReport || a.Status.Summary.Drifted == 0 {
-			continue
-		}
-		rows, err := driftOf(ctx, hub, a)
-		if err != nil {
-			return f, err
-		}
-		f.drift = append(f.drift, rows...)
-	}
-	return f, nil
-}
-
-// of are the facts about one application: what needs a person because of it.
-func (f hubFacts) of(a *musterv1alpha1.Application) hubFacts {
-	key := a.Namespace + "/" + a.Name
-	only := hubFacts{hub: f.hub, applications: []musterv1alpha1.Application{*a}}
-	for _, d := range f.drift {
-		if d.Application == key {
-			only.drift = append(only.drift, d)
-		}
-	}
-	for i := range f.repositories {
-		r := f.repositories[i].DeepCopy()
-		if r.Namespace+"/"+r.Name != a.Annotations[musterv1alpha1.RepositoryAnnotation] {
-			continue
-		}
-		r.Status.Faults = slices.DeleteFunc(r.Status.Faults, func(x musterv1alpha1.Fault) bool { return x.Application != key && x.Application != "" })
-		only.repositories = append(only.repositories, *r)
-	}
-	return only
-}
-
 func (c *cli) overview(ctx context.Context, hub client.Client) (answer, error) {
-	facts, err := gather(ctx, hub, c.now())
+	facts, err := overview.Gather(ctx, hub, c.now())
 	if err != nil {
 		return answer{}, err
 	}
-	o := overviewOf(facts, c.now())
-	return answer{o, func(p *printer) { printOverview(p, o, c.now()) }, o.inOrder()}, nil
+	o := overview.FleetOf(facts, c.now())
+	return answer{o, func(p *printer) { printOverview(p, o, c.now()) }, o.InOrder()}, nil
 }
 
 // applicationView is the answer about one application.
 type applicationView struct {
-	Hub         hubView                          `json:"hub"`
+	Hub         overview.Hub                     `json:"hub"`
 	Application string                           `json:"application"`
 	State       string                           `json:"state"`
 	Status      musterv1alpha1.ApplicationStatus `json:"status"`
-	NeedsYou    []need                           `json:"needsYou"`
+	NeedsYou    []overview.Need                  `json:"needsYou"`
 }
 
-func (c *cli) applicationStatus(facts hubFacts, app *musterv1alpha1.Application) answer {
-	v := applicationView{facts.hub, app.Namespace + "/" + app.Name, stateOf(app), app.Status, needsOf(facts.of(app), c.now())}
-	well := len(v.NeedsYou) == 0 && ready(app)
+func (c *cli) applicationStatus(facts overview.Facts, app *musterv1alpha1.Application) answer {
+	v := applicationView{facts.Hub, app.Namespace + "/" + app.Name, overview.ApplicationState(app), app.Status, overview.NeedsOf(facts.Of(app), c.now())}
+	well := len(v.NeedsYou) == 0 && overview.ApplicationReady(app)
 	return answer{v, func(p *printer) { printApplication(p, v, c.now()) }, well}
 }
 
@@ -246,7 +185,7 @@ func getApplication(ctx context.Context, hub client.Client, key string) (*muster
 		}
 		known = append(known, a.Namespace+"/"+a.Name)
 	}
-	return nil, unknown("application", key, known)
+	return nil, overview.Unknown("application", key, known)
 }
 
 // getCluster finds a cluster; its error lists names that are near.
@@ -262,12 +201,12 @@ func getCluster(ctx context.Context, hub client.Client, name string) (*clusterv1
 		}
 		known = append(known, list.Items[i].Name)
 	}
-	return nil, unknown("cluster", name, known)
+	return nil, overview.Unknown("cluster", name, known)
 }
 
 // clusterView is the answer about one cluster.
 type clusterView struct {
-	Hub        hubView           `json:"hub"`
+	Hub        overview.Hub      `json:"hub"`
 	Cluster    string            `json:"cluster"`
 	State      string            `json:"state"`
 	Message    string            `json:"message,omitempty"`
@@ -287,81 +226,17 @@ func (c *cli) clusterStatus(ctx context.Context, reader client.Client, name stri
 		return answer{}, fmt.Errorf("ask the hub: %w", err)
 	}
 	v := clusterView{
-		Hub: lookAtHub(ctx, reader, c.now()), Cluster: name,
+		Hub: overview.LookAtHub(ctx, reader, c.now()), Cluster: name,
 		Kubernetes: cluster.Status.Version.Kubernetes, Labels: cluster.Labels, Taints: cluster.Spec.Taints,
 	}
-	v.State, v.Message = clusterState(cluster)
-	v.Message = strings.Join(slices.DeleteFunc([]string{v.Message, whoAsks(cluster)}, func(s string) bool { return s == "" }), "; ")
+	v.State, v.Message = overview.ClusterState(cluster)
+	v.Message = strings.Join(slices.DeleteFunc([]string{v.Message, overview.WhoAsks(cluster)}, func(s string) bool { return s == "" }), "; ")
 	for i := range works.Items {
 		v.Works = append(v.Works, hub.LiveWork(&works.Items[i]))
 	}
 	slices.SortStableFunc(v.Works, func(a, b fleet.LiveWork) int {
-		return cmp.Or(cmp.Compare(workRank(a), workRank(b)), cmp.Compare(a.Owner.String(), b.Owner.String()), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(overview.WorkRank(a), overview.WorkRank(b)), cmp.Compare(a.Owner.String(), b.Owner.String()), cmp.Compare(a.Name, b.Name))
 	})
-	well := v.Hub.current() && v.State == clusterAvailable && !slices.ContainsFunc(v.Works, func(w fleet.LiveWork) bool { return workRank(w) < doneWell })
+	well := v.Hub.Current() && v.State == overview.ClusterAvailable && !slices.ContainsFunc(v.Works, func(w fleet.LiveWork) bool { return overview.WorkRank(w) < overview.DoneWell })
 	return answer{v, func(p *printer) { printCluster(p, v, c.now()) }, well}, nil
-}
-
-// whoAsks tells of a request to join under a cluster's name that waits for a person, as of a second agent, or "".
-func whoAsks(m *clusterv1.ManagedCluster) string {
-	c := meta.FindStatusCondition(m.Status.Conditions, registration.ConditionJoinRequest)
-	if c == nil || c.Status != metav1.ConditionFalse {
-		return ""
-	}
-	return c.Message
-}
-
-// doneWell is the rank of a work that is applied, healthy and not drifted.
-const doneWell = 3
-
-// workRank orders works, the worst first.
-func workRank(w fleet.LiveWork) int {
-	switch {
-	case w.Deleting, len(w.Status.Problems) > 0:
-		return 0
-	case !w.Status.Observed, !w.Status.Applied:
-		return 1
-	case w.Status.Health != fleet.HealthHealthy:
-		return 2
-	}
-	return doneWell
-}
-
-// The states of a cluster.
-const (
-	clusterAvailable = "available"
-	clusterOffline   = "offline"
-	clusterJoining   = "joining"  // accepted, and has not been there yet
-	clusterWaiting   = "waiting"  // for somebody to accept it
-	clusterDenied    = "denied"   // was accepted once
-	clusterReleased  = "released" // left Git and waits for muster detach
-	clusterLeaving   = "leaving"  // is being detached
-)
-
-// clusterState says how a cluster is, and what the hub says about it.
-func clusterState(m *clusterv1.ManagedCluster) (state, message string) {
-	available := meta.FindStatusCondition(m.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
-	accepted := meta.FindStatusCondition(m.Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted)
-	if available != nil {
-		message = available.Message
-	}
-	released, isReleased := m.Annotations[musterv1alpha1.ReleasedAnnotation]
-	switch {
-	case m.DeletionTimestamp != nil:
-		if c := meta.FindStatusCondition(m.Status.Conditions, clusterv1.ManagedClusterConditionDeleting); c != nil {
-			message = c.Message
-		}
-		return clusterLeaving, message
-	case isReleased:
-		return clusterReleased, released
-	case !m.Spec.HubAcceptsClient && accepted != nil:
-		return clusterDenied, accepted.Message
-	case !m.Spec.HubAcceptsClient:
-		return clusterWaiting, ""
-	case !meta.IsStatusConditionTrue(m.Status.Conditions, clusterv1.ManagedClusterConditionJoined):
-		return clusterJoining, message
-	case available != nil && available.Status == "True":
-		return clusterAvailable, ""
-	}
-	return clusterOffline, message
 }

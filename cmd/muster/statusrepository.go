@@ -12,50 +12,51 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/overview"
 )
 
 // repositoryStatus is the answer about one repository: all that the overview has no room for.
 type repositoryStatus struct {
-	Hub        hubView                              `json:"hub"`
+	Hub        overview.Hub                         `json:"hub"`
 	Repository string                               `json:"repository"`
 	URL        string                               `json:"url"`
 	Path       string                               `json:"path,omitempty"`
 	State      string                               `json:"state"`
 	Status     musterv1alpha1.FleetRepositoryStatus `json:"status"`
-	NeedsYou   []need                               `json:"needsYou"`
+	NeedsYou   []overview.Need                      `json:"needsYou"`
 }
 
 // named is the answer about what has a name: an application, else a repository.
 func (c *cli) named(ctx context.Context, hub client.Client, key string) (answer, error) {
-	facts, err := gather(ctx, hub, c.now())
+	facts, err := overview.Gather(ctx, hub, c.now())
 	if err != nil {
 		return answer{}, err
 	}
 	var known []string
-	for i := range facts.applications {
-		a := &facts.applications[i]
+	for i := range facts.Applications {
+		a := &facts.Applications[i]
 		if a.Namespace+"/"+a.Name == key {
 			return c.applicationStatus(facts, a), nil
 		}
 		known = append(known, a.Namespace+"/"+a.Name)
 	}
-	for i := range facts.repositories {
-		r := &facts.repositories[i]
+	for i := range facts.Repositories {
+		r := &facts.Repositories[i]
 		if r.Namespace+"/"+r.Name == key {
 			return c.repositoryStatus(facts, r), nil
 		}
 		known = append(known, r.Namespace+"/"+r.Name)
 	}
-	return answer{}, unknown("application or repository", key, known)
+	return answer{}, overview.Unknown("application or repository", key, known)
 }
 
-func (c *cli) repositoryStatus(facts hubFacts, r *musterv1alpha1.FleetRepository) answer {
+func (c *cli) repositoryStatus(facts overview.Facts, r *musterv1alpha1.FleetRepository) answer {
 	v := repositoryStatus{
-		Hub: facts.hub, Repository: r.Namespace + "/" + r.Name, URL: withoutCredentials(r.Spec.URL), Path: r.Spec.Path,
-		State: readyText(r.Status.Conditions), Status: r.Status,
-		NeedsYou: needsOf(hubFacts{hub: facts.hub, repositories: []musterv1alpha1.FleetRepository{*r}}, c.now()),
+		Hub: facts.Hub, Repository: r.Namespace + "/" + r.Name, URL: withoutCredentials(r.Spec.URL), Path: r.Spec.Path,
+		State: overview.ReadyText(r.Status.Conditions), Status: r.Status,
+		NeedsYou: overview.NeedsOf(overview.Facts{Hub: facts.Hub, Repositories: []musterv1alpha1.FleetRepository{*r}}, c.now()),
 	}
-	well := repositoryOf(r).Ready && len(v.NeedsYou) == 0
+	well := overview.RepositoryOf(r).Ready && len(v.NeedsYou) == 0
 	return answer{v, func(p *printer) { printRepository(p, v, unlisted(r), c.now()) }, well}
 }
 

@@ -16,6 +16,7 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/overview"
 )
 
 // progress is how far the hub is with one revision.
@@ -126,7 +127,7 @@ func (c *cli) wait(ctx context.Context, hub client.Client, a asked, timeout, pat
 	free := start // when nobody was needed last
 	last := ""
 	for {
-		facts, err := gather(ctx, hub, c.now())
+		facts, err := overview.Gather(ctx, hub, c.now())
 		if err != nil {
 			return err
 		}
@@ -196,32 +197,32 @@ func listed(texts []string) string {
 
 // progressOf is pure. A revision is there when its repository has delivered it and each of its applications is planned at it
 // and healthy on every cluster that answers, of which there is one.
-func progressOf(f hubFacts, a asked) progress {
+func progressOf(f overview.Facts, a asked) progress {
 	p := progress{Revision: a.revision, Ready: []string{}, Missing: []string{}, Blocked: []string{}, Unproven: []string{}, Offline: []string{}}
-	if f.hub.State == hubSilent || f.hub.State == hubNever {
+	if f.Hub.State == overview.HubSilent || f.Hub.State == overview.HubNever {
 		p.Missing = append(p.Missing, "the hub does not keep its word up to date: muster status")
 	}
-	delivered, faults := p.repositories(f.repositories, a)
+	delivered, faults := p.repositories(f.Repositories, a)
 	onHub := map[string]bool{}
-	for i := range f.applications {
-		onHub[f.applications[i].Namespace+"/"+f.applications[i].Name] = true
+	for i := range f.Applications {
+		onHub[f.Applications[i].Namespace+"/"+f.Applications[i].Name] = true
 	}
 	if len(delivered) == 0 {
-		p.Missing = append(p.Missing, undelivered(f.repositories, a)...)
+		p.Missing = append(p.Missing, undelivered(f.Repositories, a)...)
 		p.fallShort(faults, a, onHub)
 		return p
 	}
-	applications, away := 0, awayOf(f.clusters)
-	for i := range f.applications {
-		app := &f.applications[i]
+	applications, away := 0, awayOf(f.Clusters)
+	for i := range f.Applications {
+		app := &f.Applications[i]
 		key := app.Namespace + "/" + app.Name
 		at, ours := delivered[app.Annotations[musterv1alpha1.RepositoryAnnotation]]
 		if a.application != "" && key != a.application || a.application == "" && !ours {
 			continue
 		}
 		applications++
-		l := lacking(app, at, chosenBy(f.placements, app), away).because(app, faults)
-		if held := heldRemoval(f.repositories, app, at); held != "" {
+		l := lacking(app, at, chosenBy(f.Placements, app), away).because(app, faults)
+		if held := heldRemoval(f.Repositories, app, at); held != "" {
 			l = lack{blocked, held}
 		}
 		p.add(app, l, away)
@@ -232,7 +233,7 @@ func progressOf(f hubFacts, a asked) progress {
 		p.Missing, p.undefined = append(p.Missing, a.application+": is not on the hub"), true
 	}
 	if applications > 0 && p.Clusters == 0 && len(p.lacks()) == 0 {
-		p.Unproven = append(p.Unproven, "no placement chose a cluster, so that nothing runs it"+joiningNote(f.clusters))
+		p.Unproven = append(p.Unproven, "no placement chose a cluster, so that nothing runs it"+joiningNote(f.Clusters))
 	}
 	for _, list := range [][]string{p.Ready, p.Missing, p.Blocked, p.Unproven, p.Offline} {
 		slices.Sort(list)
@@ -386,7 +387,7 @@ func lacking(a *musterv1alpha1.Application, revision string, chosen int, away ma
 		return lack{blocked, a.Status.Held.Message}
 	case planned.Status != "True" && planned.Reason == "Faults" && faultOfAuthor(a) != nil:
 		f := faultOfAuthor(a)
-		return lack{blocked, fmt.Sprintf("%s; %s", planned.Message, cmp.Or(correct(f.File, int(f.Line)), fmt.Sprintf("muster why %s/%s %s", a.Namespace, a.Name, f.Cluster)))}
+		return lack{blocked, fmt.Sprintf("%s; %s", planned.Message, cmp.Or(overview.Correct(f.File, int(f.Line)), fmt.Sprintf("muster why %s/%s %s", a.Namespace, a.Name, f.Cluster)))}
 	case planned.Status != "True":
 		return lack{pending, planned.Message}
 	case s.Faulty > 0:
@@ -468,7 +469,7 @@ func unhealthy(s musterv1alpha1.ApplicationStatus, away map[string]bool) bool {
 func awayOf(clusters []clusterv1.ManagedCluster) map[string]bool {
 	away := map[string]bool{}
 	for i := range clusters {
-		if state, _ := clusterState(&clusters[i]); state == clusterOffline || state == clusterJoining {
+		if state, _ := overview.ClusterState(&clusters[i]); state == overview.ClusterOffline || state == overview.ClusterJoining {
 			away[clusters[i].Name] = true
 		}
 	}
@@ -504,7 +505,7 @@ func chosenBy(placements []clusterv1beta1.Placement, a *musterv1alpha1.Applicati
 func joiningNote(clusters []clusterv1.ManagedCluster) string {
 	var names []string
 	for i := range clusters {
-		if state, _ := clusterState(&clusters[i]); state == clusterJoining || state == clusterWaiting {
+		if state, _ := overview.ClusterState(&clusters[i]); state == overview.ClusterJoining || state == overview.ClusterWaiting {
 			names = append(names, clusters[i].Name)
 		}
 	}

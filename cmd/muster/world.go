@@ -24,6 +24,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/overview"
 )
 
 // savedWorld is a world with the names that its repositories have there. It is what muster world save writes.
@@ -263,7 +264,7 @@ func repositoryOfFiles(repositories []repositoryName, named string, files place)
 	slices.Sort(same)
 	switch {
 	case named != "" && !slices.Contains(known, named):
-		return "", "", unknown("FleetRepository", named, known)
+		return "", "", overview.Unknown("FleetRepository", named, known)
 	case named != "":
 		return named, "", nil
 	case len(same) == 1:
@@ -324,7 +325,7 @@ func worldCommand(c *cli) *cobra.Command {
 	}
 	parent.AddCommand(&cobra.Command{
 		Use:   "save FILE",
-		Short: "Write the facts that plans are made in, without manifests and values, for diff --world FILE",
+		Short: "Write the facts that plans are made in, without manifests and applications' values, for diff --world FILE",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w, err := c.hubWorld(cmd.Context())
@@ -360,6 +361,10 @@ func strip(w *fleet.World) {
 		for j := range a.Spec.Overrides {
 			withoutValues(a.Spec.Overrides[j].Helm)
 		}
+	}
+	for i := range w.ClusterValues {
+		delete(w.ClusterValues[i].Annotations, corev1.LastAppliedConfigAnnotation)
+		w.ClusterValues[i].ManagedFields = nil
 	}
 	for i := range w.Clusters {
 		delete(w.Clusters[i].Annotations, corev1.LastAppliedConfigAnnotation)

@@ -391,7 +391,7 @@ func defaultsOf(c *chart.Chart) map[string]any {
 	for _, sub := range c.Dependencies() {
 		values[sub.Name()] = defaultsOf(sub)
 	}
-	mergeValues(values, c.Values, "", func(string, bool) {})
+	fleet.MergeValues(values, c.Values, "", func(string, bool) {})
 	return values
 }
 
@@ -420,7 +420,7 @@ func copyChart(c *chart.Chart) *chart.Chart {
 	}
 	fresh := &chart.Chart{Metadata: &metadata, Lock: c.Lock, Templates: c.Templates, Files: c.Files, Schema: c.Schema, Values: c.Values}
 	if len(c.Dependencies()) > 0 { // imported values are merged into them
-		fresh.Values, _ = cloneValue(c.Values).(map[string]any)
+		fresh.Values, _ = fleet.CloneValue(c.Values).(map[string]any)
 	}
 	for _, sub := range c.Dependencies() {
 		fresh.AddDependency(copyChart(sub))

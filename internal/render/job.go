@@ -21,7 +21,7 @@ type Job struct {
 	Release   string
 	Namespace string
 	Hooks     musterv1alpha1.HookPolicy
-	// Layers of values over those of the chart: the values files in order, then the inline values.
+	// Layers of values over those of the chart: the cluster's values, the values files in order, then the inline values.
 	Layers []Layer
 }
 

@@ -12,13 +12,21 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 )
 
-// layersOf reads the layers of an application over its chart: the values files in order, then the inline values.
+// layersOf reads the layers of an application over its chart: the values of the cluster, the values files in order, then the inline
+// values.
 func layersOf(in Input, resolved *Resolved, s source) ([]Layer, error) {
 	helm := resolved.Application.Spec.Helm
 	if helm == nil {
 		return nil, nil
 	}
 	var layers []Layer
+	ofCluster, err := clusterValuesLayer(in, resolved)
+	if err != nil {
+		return nil, err
+	}
+	if ofCluster != nil {
+		layers = append(layers, *ofCluster)
+	}
 	for i, file := range helm.ValuesFiles {
 		field := resolved.fieldOf(fmt.Sprintf("helm.valuesFiles[%d]", i))
 		missing := in.at(fleet.ContentMissing, field, fmt.Sprintf("values file %s is not in the repository: add it, or mark it optional", file.Path))

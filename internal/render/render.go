@@ -32,6 +32,10 @@ type Input struct {
 	APIs *fleet.APIs
 	// Extra kinds: those of the CRDs that other applications of the same plan put on this cluster.
 	Extra []musterv1alpha1.APIResource
+	// ClusterValues of the cluster, nil for none. HasValues tells whether ClusterValues for the application's namespace have any at a
+	// path, for whatever cluster; nil is yes.
+	ClusterValues *fleet.Values
+	HasValues     func(path string) bool
 	// LineOf gives the line in File of a field of the application, such as spec.helm.values.replicas. Nil means unknown.
 	LineOf func(field string) int
 }
@@ -106,10 +110,13 @@ func (r *Renderer) render(ctx context.Context, in Input, resolved *Resolved) (*f
 		return nil, out.err
 	}
 	content, err := r.finish(in, resolved, out)
-	if err != nil || out.rendered.Values == nil && len(out.rendered.Skipped) == 0 {
-		return content, err
+	if err != nil {
+		return nil, err
 	}
-	return &fleet.Content{Manifests: content.Manifests, Digest: content.Digest, Values: out.rendered.Values, Skipped: out.rendered.Skipped}, nil
+	return &fleet.Content{
+		Manifests: content.Manifests, Digest: content.Digest,
+		Values: out.rendered.Values, Skipped: out.rendered.Skipped, Defines: out.rendered.Defines,
+	}, nil
 }
 
 // result is what one run of an engine gave, and what that depended on.

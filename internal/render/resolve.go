@@ -124,6 +124,10 @@ func (r *Resolved) mergeHelm(in Input, from *musterv1alpha1.Helm, field string) 
 		helm.ReleaseName = from.ReleaseName
 		r.fields["helm.releaseName"] = field + ".releaseName"
 	}
+	if from.ClusterValues != "" {
+		helm.ClusterValues = from.ClusterValues
+		r.fields["helm.clusterValues"] = field + ".clusterValues"
+	}
 	if from.ValuesFiles != nil {
 		helm.ValuesFiles = slices.Clone(from.ValuesFiles)
 		r.fields["helm.valuesFiles"] = field + ".valuesFiles"
@@ -138,8 +142,8 @@ func (r *Resolved) mergeHelm(in Input, from *musterv1alpha1.Helm, field string) 
 	if err := json.Unmarshal(from.Values.Raw, &values); err != nil {
 		return in.at(fleet.DefinitionInvalid, field+".values", "values must be a map")
 	}
-	mergeValues(r.values, values, "", func(path string, set bool) {
-		dropBelow(r.fields, "helm.values."+path)
+	fleet.MergeValues(r.values, values, "", func(path string, set bool) {
+		fleet.DropBelow(r.fields, "helm.values."+path)
 		if set {
 			r.fields["helm.values."+path] = field + ".values." + path
 		}
@@ -147,57 +151,9 @@ func (r *Resolved) mergeHelm(in Input, from *musterv1alpha1.Helm, field string) 
 	return nil
 }
 
-// mergeValues merges src over dst: maps merge, everything else replaces; null stays, so that Helm deletes what is below it.
-// replaced is told each path whose value goes (set false) or comes (set true, leaves only).
-func mergeValues(dst, src map[string]any, prefix string, replaced func(path string, set bool)) {
-	for _, key := range slices.Sorted(maps.Keys(src)) {
-		path := prefix + key
-		table, isTable := src[key].(map[string]any)
-		below, hasTable := dst[key].(map[string]any)
-		if isTable && hasTable {
-			mergeValues(below, table, path+".", replaced)
-			continue
-		}
-		replaced(path, false)
-		if isTable && len(table) > 0 {
-			fresh := map[string]any{}
-			dst[key] = fresh
-			mergeValues(fresh, table, path+".", replaced)
-			continue
-		}
-		dst[key] = cloneValue(src[key])
-		replaced(path, true)
-	}
-}
-
-func cloneValue(value any) any {
-	switch v := value.(type) {
-	case map[string]any:
-		clone := make(map[string]any, len(v))
-		for key, below := range v {
-			clone[key] = cloneValue(below)
-		}
-		return clone
-	case []any:
-		clone := make([]any, len(v))
-		for i := range v {
-			clone[i] = cloneValue(v[i])
-		}
-		return clone
-	}
-	return value
-}
-
-// dropBelow removes a path and everything under it.
-func dropBelow[V any](m map[string]V, path string) {
-	maps.DeleteFunc(m, func(key string, _ V) bool {
-		return strings.HasPrefix(key, path) && (len(key) == len(path) || key[len(path)] == '.' || key[len(path)] == '[')
-	})
-}
-
 // evaluate evaluates the expressions in the inline fields.
 func (r *Resolved) evaluate(in Input) error {
-	scope := newScope(in.Cluster)
+	scope := newScope(in.Cluster, in.ClusterValues)
 	for _, f := range r.inlineFields() {
 		value, err := scope.text(*f.text)
 		if err != nil {
@@ -234,7 +190,7 @@ func (r *Resolved) inlineFields() []inlineField {
 		{"serviceAccountName", &spec.ServiceAccountName},
 	}
 	if spec.Helm != nil {
-		fields = append(fields, inlineField{"helm.releaseName", &spec.Helm.ReleaseName})
+		fields = append(fields, inlineField{"helm.releaseName", &spec.Helm.ReleaseName}, inlineField{"helm.clusterValues", &spec.Helm.ClusterValues})
 		for i := range spec.Helm.ValuesFiles {
 			fields = append(fields, inlineField{fmt.Sprintf("helm.valuesFiles[%d]", i), &spec.Helm.ValuesFiles[i].Path})
 		}

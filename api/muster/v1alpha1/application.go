@@ -78,6 +78,11 @@ type Helm struct {
 	// ReleaseName is what the chart sees as .Release.Name. Default: the application's name.
 	// +optional
 	ReleaseName string `json:"releaseName,omitempty"`
+	// ClusterValues is where, in the values that ClusterValues objects give the cluster, those for this chart are, such as
+	// apps.storefront; "." is all of them. They are merged over the chart's own values, below the values files. A cluster without values
+	// there adds none.
+	// +optional
+	ClusterValues string `json:"clusterValues,omitempty"`
 	// ValuesFiles are merged in order over the chart's own values. A plain name is relative to the application's file; the
 	// prefix "chart:" makes it relative to the chart. An entry is a path, or {path, optional}.
 	// +optional

@@ -20,6 +20,8 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&FleetRepository{}, &FleetRepositoryList{},
 		&Application{}, &ApplicationList{},
 		&APISet{}, &APISetList{},
+		&ClusterValues{}, &ClusterValuesList{},
+		&ReviewPolicy{}, &ReviewPolicyList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

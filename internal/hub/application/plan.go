@@ -77,6 +77,7 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 		Application: app, File: definition.File, Line: definition.Line, LineOf: definition.LineOf,
 		Snapshot: delivery.Snapshot, World: world,
 	}
+	job.Values = plan.ValuesIn(plan.DeliveredValues(world.ClusterValues, key.String(), delivery.Definitions), delivery.Definitions)
 	if delivery.Plan != nil {
 		job.CRDs = delivery.Plan.CRDs
 	}

@@ -1,4 +1,4 @@
-package main
+package overview
 
 import (
 	"strings"
@@ -43,7 +43,7 @@ func TestAsLive(t *testing.T) {
 				{Decision: fleet.Decision{Cluster: "a", Chosen: true, Step: placement.StepChosen, Reason: "in set prod"}},
 				{Decision: fleet.Decision{Cluster: "b", Step: placement.StepTaints, Reason: "tainted"}, Change: "tolerate it"},
 			}
-			(&knowledge{world: &fleet.World{Decisions: []clusterv1beta1.PlacementDecision{page}}}).asLive(p, decisions)
+			(&Knowledge{World: &fleet.World{Decisions: []clusterv1beta1.PlacementDecision{page}}}).asLive(p, decisions)
 			var got [][]string
 			for _, d := range decisions {
 				got = append(got, []string{d.Cluster, map[bool]string{true: "yes", false: "no"}[d.Chosen], d.Reason, d.Change})
@@ -93,7 +93,7 @@ func TestAsTheirs(t *testing.T) {
 				}
 				w.Decisions = []clusterv1beta1.PlacementDecision{page}
 			}
-			r, err := (&knowledge{world: w}).placement("retail/shops", "")
+			r, err := (&Knowledge{World: w}).Placement("retail/shops", "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,7 +110,7 @@ func TestAsTheirs(t *testing.T) {
 			if diff := cmp.Diff(want, r.Decisions); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", row.why, diff)
 			}
-			if want := count(len(row.live), "cluster") + " chosen by another scheduler"; r.Summary != want {
+			if want := Count(len(row.live), "cluster") + " chosen by another scheduler"; r.Summary != want {
 				t.Errorf("summary %q, want %q", r.Summary, want)
 			}
 		})
@@ -127,43 +127,43 @@ func TestWaits(t *testing.T) {
 	joined, available := condition(clusterv1.ManagedClusterConditionJoined, true), condition(clusterv1.ManagedClusterConditionAvailable, true)
 	for name, row := range map[string]struct {
 		why    string
-		change func(k *knowledge, a *musterv1alpha1.Application)
+		change func(k *Knowledge, a *musterv1alpha1.Application)
 		want   string
 	}{
-		"nothing": {"all is as it should be", func(*knowledge, *musterv1alpha1.Application) {}, ""},
-		"dead hub": {"nobody acts", func(k *knowledge, _ *musterv1alpha1.Application) {
-			k.hub = hubView{State: hubSilent, LastSeen: &at.Time}
+		"nothing": {"all is as it should be", func(*Knowledge, *musterv1alpha1.Application) {}, ""},
+		"dead hub": {"nobody acts", func(k *Knowledge, _ *musterv1alpha1.Application) {
+			k.Hub = Hub{State: HubSilent, LastSeen: &at.Time}
 		},
 			"the hub: last seen 5m ago"},
-		"offline": {"the cluster does not answer", func(k *knowledge, _ *musterv1alpha1.Application) {
-			k.world.Clusters[0].Status.Conditions = []metav1.Condition{joined, of(clusterv1.ManagedClusterConditionAvailable, "Unknown", "R", "the agent stopped.")}
+		"offline": {"the cluster does not answer", func(k *Knowledge, _ *musterv1alpha1.Application) {
+			k.World.Clusters[0].Status.Conditions = []metav1.Condition{joined, of(clusterv1.ManagedClusterConditionAvailable, "Unknown", "R", "the agent stopped.")}
 		}, "the cluster is offline for 5m (the agent stopped): what it has stays"},
-		"unreachable repository": {"the newest commit cannot be known", func(k *knowledge, _ *musterv1alpha1.Application) {
-			k.repositories[0].Status.DeliveredAt = &metav1.Time{Time: now.Add(-time.Hour)}
-			k.repositories[0].Status.Conditions = []metav1.Condition{of("Fetched", "False", "SourceUnavailable", "the host cannot be reached")}
+		"unreachable repository": {"the newest commit cannot be known", func(k *Knowledge, _ *musterv1alpha1.Application) {
+			k.Repositories[0].Status.DeliveredAt = &metav1.Time{Time: now.Add(-time.Hour)}
+			k.Repositories[0].Status.Conditions = []metav1.Condition{of("Fetched", "False", "SourceUnavailable", "the host cannot be reached")}
 		}, "cannot be fetched for 5m: the host cannot be reached; aaaaaaa of 60m ago stays"},
-		"settling": {"placements are being decided", func(k *knowledge, _ *musterv1alpha1.Application) {
-			k.repositories[0].Status.FetchedRevision = "bbbbbbbbbb"
-			k.repositories[0].Status.Conditions = []metav1.Condition{of("Delivered", "False", "Waiting", "the decisions of placement retail/shops to follow")}
+		"settling": {"placements are being decided", func(k *Knowledge, _ *musterv1alpha1.Application) {
+			k.Repositories[0].Status.FetchedRevision = "bbbbbbbbbb"
+			k.Repositories[0].Status.Conditions = []metav1.Condition{of("Delivered", "False", "Waiting", "the decisions of placement retail/shops to follow")}
 		}, "has fetched bbbbbbb and not delivered it, which waits for: the decisions of placement retail/shops to follow"},
-		"rewritten": {"", func(k *knowledge, _ *musterv1alpha1.Application) {
-			k.repositories[0].Status.Conditions = []metav1.Condition{of("Fetched", "True", "HistoryRewritten", "the history was rewritten")}
+		"rewritten": {"", func(k *Knowledge, _ *musterv1alpha1.Application) {
+			k.Repositories[0].Status.Conditions = []metav1.Condition{of("Fetched", "True", "HistoryRewritten", "the history was rewritten")}
 		}, "repository muster-system/fleet: the history was rewritten"},
-		"stale": {"the application is behind its repository", func(_ *knowledge, a *musterv1alpha1.Application) { a.Status.Revision = "0000000000" },
+		"stale": {"the application is behind its repository", func(_ *Knowledge, a *musterv1alpha1.Application) { a.Status.Revision = "0000000000" },
 			"the application is planned at 0000000, and aaaaaaa is delivered"},
-		"waiting": {"the commit is half on the hub", func(_ *knowledge, a *musterv1alpha1.Application) {
+		"waiting": {"the commit is half on the hub", func(_ *Knowledge, a *musterv1alpha1.Application) {
 			a.Status.Conditions = []metav1.Condition{of("Planned", "False", "Waiting", "waits for commit bbbbbbb")}
 		}, "the application is not planned: waits for commit bbbbbbb"},
-		"unseen": {"the hub has not come to it", func(_ *knowledge, a *musterv1alpha1.Application) { a.Generation = 2 }, "has not seen the application as it is now"},
-		"pending work": {"the agent has not come to it", func(k *knowledge, _ *musterv1alpha1.Application) {
-			k.world.Works = []fleet.LiveWork{{Name: "web-1", Owner: fleet.ApplicationOwner("retail", "web"), Cluster: "a"}}
+		"unseen": {"the hub has not come to it", func(_ *Knowledge, a *musterv1alpha1.Application) { a.Generation = 2 }, "has not seen the application as it is now"},
+		"pending work": {"the agent has not come to it", func(k *Knowledge, _ *musterv1alpha1.Application) {
+			k.World.Works = []fleet.LiveWork{{Name: "web-1", Owner: fleet.ApplicationOwner("retail", "web"), Cluster: "a"}}
 		}, "the agent has not reported on work web-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := app("web", "aaaaaaaaaa", musterv1alpha1.Summary{Clusters: 1, Healthy: 1})
-			k := &knowledge{
-				hub: hubView{State: hubRuns}, repositories: []musterv1alpha1.FleetRepository{delivered("aaaaaaaaaa")},
-				world: &fleet.World{Time: now, Clusters: []clusterv1.ManagedCluster{managed("a", true, joined, available)}},
+			k := &Knowledge{
+				Hub: Hub{State: HubRuns}, Repositories: []musterv1alpha1.FleetRepository{delivered("aaaaaaaaaa")},
+				World: &fleet.World{Time: now, Clusters: []clusterv1.ManagedCluster{managed("a", true, joined, available)}},
 			}
 			row.change(k, &a)
 			waits := k.waits(&a, "a")
@@ -177,13 +177,40 @@ func TestWaits(t *testing.T) {
 	world.Placements = []clusterv1beta1.Placement{{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "web"}}}
 	for policy, want := range map[musterv1alpha1.DriftPolicy]string{musterv1alpha1.DriftReport: "User", musterv1alpha1.DriftCorrect: "Controller"} {
 		reported.Spec.Sync.Drift = policy
-		r, err := (&knowledge{hub: hubView{State: hubRuns}, world: world}).application(&reported, "a")
+		r, err := (&Knowledge{Hub: Hub{State: HubRuns}, World: world}).application(&reported, "a")
 		if err != nil || r.Row.ActionRequiredBy != want {
 			t.Errorf("drift under %s is the move of %+v (%v), want %s", policy, r, err, want)
 		}
 	}
-	p := &printer{}
-	row := &musterv1alpha1.ClusterStatus{Cluster: "a", State: "Failed", Reason: "Refused", Message: "the hub refuses the work: too large", ActionRequiredBy: "User"}
-	printReasons(p, &reasons{Subject: "application retail/web on a", Row: row, Waits: []string{"the cluster is offline"}}, "a")
-	expect(t, p.b.String(), "WAITS the cluster is offline", "Failed: Refused the hub refuses the work: too large")
+}
+
+func condition(kind string, ok bool) metav1.Condition {
+	status := metav1.ConditionFalse
+	if ok {
+		status = metav1.ConditionTrue
+	}
+	return metav1.Condition{Type: kind, Status: status, Reason: "R", Message: "m"}
+}
+
+func managed(name string, accepted bool, conditions ...metav1.Condition) clusterv1.ManagedCluster {
+	m := clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	m.Spec.HubAcceptsClient = accepted
+	m.Status.Conditions = conditions
+	return m
+}
+
+func app(name, revision string, s musterv1alpha1.Summary, rows ...musterv1alpha1.ClusterStatus) musterv1alpha1.Application {
+	a := musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "retail", Name: name, Annotations: map[string]string{musterv1alpha1.RepositoryAnnotation: "muster-system/fleet"},
+	}}
+	a.Spec.PlacementRef.Name = name
+	a.Status.Revision, a.Status.Summary, a.Status.Clusters = revision, s, rows
+	a.Status.Conditions = []metav1.Condition{condition("Planned", true), condition("Ready", true)}
+	return a
+}
+
+func delivered(revision string) musterv1alpha1.FleetRepository {
+	r := musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}}
+	r.Status.Revision, r.Status.FetchedRevision = revision, revision
+	return r
 }

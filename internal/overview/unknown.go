@@ -1,4 +1,4 @@
-package main
+package overview
 
 import (
 	"cmp"
@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// unknown is the error about a name that does not exist; it lists similar names.
-func unknown(what, name string, known []string) error {
-	if near := nearest(name, known); len(near) > 0 {
+// Unknown is the error about a name that does not exist; it lists similar names.
+func Unknown(what, name string, known []string) error {
+	if near := Nearest(name, known); len(near) > 0 {
 		return fmt.Errorf("there is no %s %q; did you mean %s?", what, name, strings.Join(near, ", "))
 	}
 	known = slices.Sorted(slices.Values(known))
@@ -23,8 +23,8 @@ func unknown(what, name string, known []string) error {
 	return fmt.Errorf("there is no %s %q; there are %s", what, name, text)
 }
 
-// nearest are at most five known names that differ from the name by a typo or a missing part.
-func nearest(name string, known []string) []string {
+// Nearest are at most five known names that differ from the name by a typo or a missing part.
+func Nearest(name string, known []string) []string {
 	type match struct {
 		name string
 		far  int
