@@ -123,13 +123,13 @@ func (m *MassSilence) grace() time.Duration {
 	return m.Grace
 }
 
-// covers is true for a cluster that was late at the count that a person has called real.
+// covers is true for a cluster that was late at the count that a person has called real. It goes by the last renewal alone: when the
+// hub writes a taint, the API server may note that as a change of the lease period.
 func (m *MassSilence) covers(s Signal) bool {
-	if m == nil || m.Approved.IsZero() {
+	if m == nil || m.Approved.IsZero() || s.Beat == nil {
 		return false
 	}
-	heard := heardAt(s.Cluster, s.Beat, time.Time{})
-	return !heard.IsZero() && !m.Approved.Before(heard.Add(latePeriods*LeasePeriod(s.Cluster)))
+	return !m.Approved.Before(s.Beat.last().Add(latePeriods * LeasePeriod(s.Cluster)))
 }
 
 // MayDeclare is true when a cluster whose lease has expired may be called silent.
