@@ -1,11 +1,14 @@
 package plan
 
 import (
+	"time"
+
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/rollout"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // RolloutInput is the part of the input of a step that a plan knows, for the hub that makes the step and for a review that says
@@ -36,7 +39,7 @@ func (a *Application) RolloutInput(unreachable map[string]bool) rollout.Input {
 // ReviewInput is the input of the step that the hub would make in a world.
 func (a *Application) ReviewInput(w *fleet.World) rollout.Input {
 	in := a.RolloutInput(UnreachableIn(w))
-	in.Now = w.Time
+	in.Now, in.AvailableSince = w.Time, AvailableSince(w)
 	if onHub := a.onHub(w); onHub != nil {
 		in.ApprovedPlan = onHub.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
 		in.Settled, in.Left = onHub.Status.Settled, onHub.Status.Left
@@ -56,6 +59,18 @@ func (a *Application) onHub(w *fleet.World) *musterv1alpha1.Application {
 		}
 	}
 	return nil
+}
+
+// AvailableSince is since when the clusters of a world that answer do.
+func AvailableSince(w *fleet.World) map[string]time.Time {
+	since := map[string]time.Time{}
+	for i := range w.Clusters {
+		c := meta.FindStatusCondition(w.Clusters[i].Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
+		if c != nil && c.Status == metav1.ConditionTrue {
+			since[w.Clusters[i].Name] = c.LastTransitionTime.Time
+		}
+	}
+	return since
 }
 
 // UnreachableIn are the clusters of a world that do not answer. A repository does not know of any.

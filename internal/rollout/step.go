@@ -42,6 +42,8 @@ type Input struct {
 
 	// Unreachable clusters do not answer.
 	Unreachable map[string]bool
+	// AvailableSince is since when the others do, as far as that is known.
+	AvailableSince map[string]time.Time
 	// WhenUnreachable is the owner's policy; empty is Keep.
 	WhenUnreachable musterv1alpha1.UnreachablePolicy
 	// Deletion says what becomes of the objects on a cluster that the owner leaves; empty is Delete.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -212,12 +213,22 @@ func (d *decider) isReplaced(cluster string) bool {
 	return found
 }
 
+// backGrace is for how long the works of a cluster stay that has come back: the scheduler may choose it again.
+const backGrace = 10 * time.Second
+
 // replacementHealthy holds the removal from a cluster that the scheduler has replaced until its replacement is healthy.
 func (d *decider) replacementHealthy(c *change) objection {
-	if c.Action != work.Delete || d.wantedOn[c.Cluster] || !d.isReplaced(c.Cluster) || d.swapped().removable[c.Cluster] {
+	if c.Action != work.Delete || d.wantedOn[c.Cluster] || !d.isReplaced(c.Cluster) {
 		return objection{}
 	}
+	if since := d.in.AvailableSince[c.Cluster]; !since.IsZero() && d.in.Now.Before(since.Add(backGrace)) {
+		return objection{Reason: ReplacementPending, Until: since.Add(backGrace),
+			Message: c.Cluster + " is swapped: the placement chose another cluster in its place. It has just come back, and its works stay until the scheduler has looked at it"}
+	}
 	s := d.swapped()
+	if s.removable[c.Cluster] {
+		return objection{}
+	}
 	message := fmt.Sprintf("the placement chose another cluster in its place. Its works stay until the replacement is healthy: %d of %d chosen clusters are",
 		s.healthy, s.chosen)
 	settled, _ := d.settledOn()

@@ -68,6 +68,8 @@ func TestSwap(t *testing.T) {
 		"a label":               {why: "somebody has excluded the cluster", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Predicates"} }, want: ApprovalNeeded},
 		"another scheduler":     {why: "its reasons are its own", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a"} }, want: ApprovalNeeded},
 		"no replacement":        {why: "nothing was chosen in its place", change: func(in *Input) { delete(in.Decisions, "c") }, want: ReplacementPending},
+		"back":                  {why: "the scheduler may choose it again", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-9 * time.Second)} }, want: ReplacementPending},
+		"back for long":         {why: "it has not", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-10 * time.Second)} }},
 		"itself not healthy":    {why: "it serves nothing, and the replacements do", change: func(in *Input) { in.Live[0].Status.Health = fleet.HealthDegraded }},
 		"it does not answer":    {why: "what cannot be heard stays", change: func(in *Input) { in.Unreachable["a"] = true }, want: ClusterUnreachable},
 		"rescheduled": {why: "the hub's own taint is the scheduler's cause", change: func(in *Input) {

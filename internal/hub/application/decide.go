@@ -69,10 +69,11 @@ func groundsOf(p *clusterv1beta1.Placement, world *fleet.World) string {
 	return placement.ReadGrounds(p, world.Decisions)
 }
 
-// lagging: nothing is against a cluster that the live decisions do not have. It was dropped while it did not answer, is back,
-// and the scheduler has not heard of it yet: that is no deselection. Where somebody else decides, theirs are the reasons.
-func lagging(p *clusterv1beta1.Placement, d fleet.Decision) bool {
-	return d.Chosen && p.Annotations[clusterv1beta1.PlacementDisableAnnotation] != "true"
+// lagging: nothing is against a cluster that the live decisions do not have, and they have a place for it. It was dropped while it
+// did not answer, is back, and the scheduler has not heard of it yet: that is no deselection. Where somebody else decides, theirs are
+// the reasons.
+func lagging(p *clusterv1beta1.Placement, d fleet.Decision, full bool) bool {
+	return d.Chosen && !full && p.Annotations[clusterv1beta1.PlacementDisableAnnotation] != "true"
 }
 
 // decisionsOf are the live decisions, which win, and our scheduler's reasons for the clusters that have works and were not chosen.
@@ -89,6 +90,7 @@ func decisionsOf(p *clusterv1beta1.Placement, world *fleet.World, chosen []strin
 		decisions = append(decisions, fleet.Decision{Cluster: name, Chosen: true, Step: placement.StepChosen, Group: g.Name, GroupIndex: g.Index})
 	}
 	index := placement.NewIndex(world)
+	full := p.Spec.NumberOfClusters != nil && len(chosen) >= int(*p.Spec.NumberOfClusters)
 	var result *placement.Result
 	seen := map[string]bool{}
 	for _, lw := range world.Works {
@@ -101,7 +103,10 @@ func decisionsOf(p *clusterv1beta1.Placement, world *fleet.World, chosen []strin
 			result = &scheduled
 		}
 		d := index.Explain(p, result, lw.Cluster)
-		d.Unreachable = d.Unreachable || lagging(p, d)
+		d.Unreachable = d.Unreachable || lagging(p, d, full)
+		if d.Chosen && full { // the scheduler knows more: scores, and what other namespaces have chosen
+			d.Step, d.Reason = placement.StepScores, fmt.Sprintf("%d are wanted, and others were chosen", len(chosen))
+		}
 		if p.Annotations[clusterv1beta1.PlacementDisableAnnotation] == "true" {
 			d.Step = "" // another scheduler has decided, for reasons of its own
 		}

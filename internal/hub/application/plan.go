@@ -20,7 +20,7 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 		return out, err
 	}
 	world.HubCluster = r.HubCluster
-	out.offline, out.leaving = plan.UnreachableIn(world), plan.LeavingIn(world)
+	out.offline, out.since, out.leaving = plan.UnreachableIn(world), plan.AvailableSince(world), plan.LeavingIn(world)
 	job, delivered, waiting, err := r.job(ctx, app, world, out)
 	if err != nil || waiting != "" {
 		out.waiting = waiting

@@ -29,6 +29,7 @@ type report struct {
 	renames     fleet.Renames                // of the delivered commit
 	former      []musterv1alpha1.Application // whose place it has
 	offline     map[string]bool              // clusters that do not answer
+	since       map[string]time.Time         // since when the others do
 	faults      map[string][]fleet.Fault     // by cluster; "" for those of the complete application
 	leaving     map[string]bool              // clusters that are being detached or deleted: their works are not the plan's
 	waitingOn   map[string]bool              // clusters on which another owner has, or is to have, an object
@@ -52,6 +53,7 @@ func (r *Applications) begin(out *report) error {
 		return err
 	}
 	out.input = out.planned.RolloutInput(out.offline)
+	out.input.AvailableSince = out.since
 	out.pending = map[string]work.Changes{}
 	for _, c := range changes {
 		out.pending[c.Cluster] = append(out.pending[c.Cluster], c)
