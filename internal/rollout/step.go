@@ -238,6 +238,8 @@ type decider struct {
 	holders  holders
 	loss     *guard // made for the first change that loses something
 	exchange *swap  // the same
+	was      *settledBefore
+	live     map[string][]*fleet.LiveWork // by cluster; made for the first that asks
 }
 
 func deciderOf(changes work.Changes, in Input) *decider {

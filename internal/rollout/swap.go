@@ -142,6 +142,20 @@ func (d *decider) sameGrounds() bool {
 // settledOn is what the owner was settled on last. Where that was never noted, as by an older hub, it is the present choice, if the
 // owner is on no more clusters than were chosen and nothing waits for an approval: else nobody knows what somebody has asked for.
 func (d *decider) settledOn() (settled musterv1alpha1.Settled, known bool) {
+	if d.was == nil {
+		d.was = &settledBefore{}
+		d.was.Settled, d.was.known = d.readSettled()
+	}
+	return d.was.Settled, d.was.known
+}
+
+// settledBefore is what settledOn has found.
+type settledBefore struct {
+	musterv1alpha1.Settled
+	known bool
+}
+
+func (d *decider) readSettled() (settled musterv1alpha1.Settled, known bool) {
 	if d.in.Settled != nil {
 		return *d.in.Settled, true
 	}
@@ -178,11 +192,13 @@ func (d *decider) exchanged(name string) bool {
 }
 
 func (d *decider) liveByCluster() map[string][]*fleet.LiveWork {
-	live := map[string][]*fleet.LiveWork{}
-	for i := range d.in.Live {
-		live[d.in.Live[i].Cluster] = append(live[d.in.Live[i].Cluster], &d.in.Live[i])
+	if d.live == nil {
+		d.live = map[string][]*fleet.LiveWork{}
+		for i := range d.in.Live {
+			d.live[d.in.Live[i].Cluster] = append(d.live[d.in.Live[i].Cluster], &d.in.Live[i])
+		}
 	}
-	return live
+	return d.live
 }
 
 // pending are the clusters whose works are about to change.
