@@ -23,6 +23,7 @@ const (
 
 	// Found while fetching.
 	SourceUnavailable Reason = "SourceUnavailable" // the remote does not answer, or refuses
+	SourceMoved       Reason = "SourceMoved"       // a version that was fetched is another one now
 	HistoryRewritten  Reason = "HistoryRewritten"  // the delivered commit is no ancestor of the new one
 	ContentRefused    Reason = "ContentRefused"    // a link that leaves the repository, a file that is too large
 

@@ -40,6 +40,8 @@ type World struct {
 	// Assumed is what a cluster serves that has not reported it: a version, and kinds where there are some. Nil is
 	// DefaultKubernetesVersion and the built-in kinds.
 	Assumed *musterv1alpha1.APISet `json:"assumed,omitempty"`
+	// Sources finds what references to other repositories and registries resolved to. Nil finds none.
+	Sources Sources `json:"-"`
 	// FromRepository is true when nothing but the repository was asked: decisions have no history and clusters no claims.
 	FromRepository bool `json:"fromRepository,omitempty"`
 }

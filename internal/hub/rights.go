@@ -101,7 +101,7 @@ func hubRules() []rbacv1.PolicyRule {
 
 		registration.Rule("", "namespaces", "get", "list", "watch", "create", "update", "patch"),
 		registration.Rule("", "events", "create", "update", "patch"),
-		registration.Rule("events.k8s.io", "events", "create", "update", "patch"),
+		registration.Rule("events.k8s.io", "events", "get", "list", "watch", "create", "update", "patch"), // the page lists them
 		registration.Rule("coordination.k8s.io", "leases", "get", "list", "watch", "create", "update", "patch", "delete"),
 		registration.Rule(rbacv1.GroupName, "clusterroles", "get", "list", "watch", "create", "update", "delete"),
 		registration.Rule(rbacv1.GroupName, "clusterrolebindings", "get", "list", "watch", "create", "update", "delete"),

@@ -71,6 +71,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	targets := slices.DeleteFunc(out.targets(job.World), func(t target) bool { return job.Cluster != "" && job.Cluster != t.cluster.Name })
 	planned := make([]*Cluster, len(targets))
 	faults := make([]*fleet.Fault, len(targets))
+	sources := make([]*fleet.UsedSource, len(targets))
 	var costly costly
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -79,7 +80,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 			if costly.enoughBefore(i) {
 				return nil
 			}
-			c, err := p.cluster(ctx, job, out, target, contents)
+			c, err := p.cluster(ctx, job, out, target, contents, &sources[i])
 			if err == nil {
 				planned[i] = c
 				return nil
@@ -107,7 +108,11 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 		if faults[i] != nil {
 			out.Faults = append(out.Faults, *faults[i])
 		}
+		if sources[i] != nil {
+			out.Sources = append(out.Sources, *sources[i])
+		}
 	}
+	out.Sources = fleet.SortSources(out.Sources)
 	out.Warnings = slices.Concat(out.emptyContent(), out.skippedFiles(), out.unmatchedRules(job))
 	return out, nil
 }
@@ -272,7 +277,7 @@ func leaving(c *clusterv1.ManagedCluster) bool {
 }
 
 // cluster plans the application for one cluster.
-func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target, contents *store) (*Cluster, error) {
+func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target, contents *store, from **fleet.UsedSource) (*Cluster, error) {
 	in := render.Input{
 		Application:   job.Application,
 		File:          job.File,
@@ -280,6 +285,7 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 		Cluster:       t.cluster,
 		APIs:          job.apis(t.cluster),
 		Extra:         job.CRDs[t.cluster.Name],
+		Sources:       job.World.Sources,
 		LineOf:        job.LineOf,
 		ClusterValues: job.Values.Of(job.Application.Namespace, t.cluster),
 		HasValues:     func(path string) bool { return job.Values.Has(job.Application.Namespace, path) },
@@ -287,6 +293,10 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 	resolved, err := render.Resolve(in)
 	if err != nil {
 		return nil, err
+	}
+	if reference := resolved.Reference(); reference != nil {
+		*from = &fleet.UsedSource{Reference: reference}
+		defer func() { (*from).Found = resolved.Found }()
 	}
 	runs := &resolved.Application.Spec.ServiceAccountName
 	*runs = cmp.Or(*runs, job.World.Accounts[job.Application.Namespace])

@@ -74,6 +74,8 @@ type Application struct {
 	Faults []fleet.Fault
 	// Warnings stop nothing.
 	Warnings []fleet.Fault
+	// Sources that it takes content from, out of its own repository, sorted.
+	Sources []fleet.UsedSource
 	// Digest over the works that are wanted.
 	Digest string
 
@@ -172,6 +174,15 @@ func (p *Plan) Works() iter.Seq2[*Application, work.Set] {
 			}
 		}
 	}
+}
+
+// Sources that the applications take content from, out of the repository, sorted.
+func (p *Plan) Sources() []fleet.UsedSource {
+	var all []fleet.UsedSource
+	for _, a := range p.Applications {
+		all = append(all, a.Sources...)
+	}
+	return fleet.SortSources(all)
 }
 
 // Find gives the application with this namespace/name, or nil.

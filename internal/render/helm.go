@@ -37,7 +37,7 @@ type helmRun struct {
 
 // helm renders a chart: loads it, merges and checks the values, executes the templates and reads what they give.
 func (l *Local) helm(job Job, host Host) (*Rendered, error) {
-	c, err := l.loadChart(host, job.Path)
+	c, err := l.loadChart(host, job.Path, job.Packed)
 	if err != nil {
 		return nil, err
 	}

@@ -69,9 +69,9 @@ const chartPrefix = "chart:"
 
 // fileLayer reads a values file. One that is inside of an archive is left to the engine, which opens archives.
 func (in Input) fileLayer(name, field string, s source) (Layer, error) {
-	l := Layer{Name: name}
+	l, tree := Layer{Name: name}, in.Tree
 	if below, ok := strings.CutPrefix(name, chartPrefix); ok {
-		below = path.Clean(strings.TrimSpace(below))
+		below, tree = path.Clean(strings.TrimSpace(below)), s.tree
 		l.File = path.Join(s.path, below)
 		if isArchive(s.path) {
 			l.File, l.Packed = s.path, below
@@ -87,7 +87,7 @@ func (in Input) fileLayer(name, field string, s source) (Layer, error) {
 		}
 	}
 	var err error
-	if l.Data, err = in.Tree.ReadFile(l.File); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if l.Data, err = tree.ReadFile(l.File); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		err = unreadable(l.File, err)
 	}
 	return l, err

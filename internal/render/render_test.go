@@ -217,7 +217,7 @@ func TestFaults(t *testing.T) {
 		},
 		"helm and kustomize": {
 			"-- a/Chart.yaml --\n", `{source: {path: a}, helm: {}, kustomize: {}}`, fleet.DefinitionInvalid,
-			"applications/shop/web/application.yaml:101", "both helm and kustomize", "one source has one kind",
+			"applications/shop/web/application.yaml:102", "helm and kustomize.path are set", "one source has one kind",
 		},
 		"helm without chart": {
 			"-- a/x.yaml --\n" + configMap, `{source: {path: a}, helm: {}}`, fleet.ContentMissing,

@@ -9,6 +9,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/hub/source"
 	"github.com/muster-io/muster/internal/render"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -31,6 +32,7 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 		Named("application").
 		For(&musterv1alpha1.Application{}, own).
 		WatchesRawSource(r.Works.Source(r.ofWork)).
+		WatchesRawSource(r.Sources.Source(r.ofSource)).
 		Watches(&clusterv1beta1.Placement{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&clusterv1beta1.PlacementDecision{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&corev1.Namespace{}, r.ofNamespace(), builder.WithPredicates(accountChanged())).
@@ -59,6 +61,14 @@ func (r *Applications) ofWork(e hub.WorkEvent) []reconcile.Request {
 		waiting = append(waiting, r.contenders(lw)...)
 	}
 	return append(woken, r.states.needPlan(waiting)...)
+}
+
+// ofSource wakes an application whose sources have changed.
+func (r *Applications) ofSource(user source.User) []reconcile.Request {
+	if user.Kind != "Application" {
+		return nil
+	}
+	return r.states.needPlan([]reconcile.Request{{NamespacedName: user.NamespacedName}})
 }
 
 // inNamespace wakes the applications of the object's namespace that name the placement.
