@@ -35,7 +35,7 @@ func TestOutages(t *testing.T) {
 		return strings.Replace(clusterFile(name, "tier: edge"), "leaseDurationSeconds: 3600", "leaseDurationSeconds: 2", 1)
 	}
 	two := `{numberOfClusters: 2, predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {tier: edge}}}}]}`
-	f := newFleet(t, tenant+short("one")+short("two")+short("three")+placementFile("edge", two)+placementFile("other", two)+
+	f := newFleet(t, tenant+short("one")+short("two")+short("three")+placementFile("edge", two)+
 		applicationFile("shop", "edge", "manifests/shop", "outage", "")+configMapFile("manifests/shop/config.yaml", "shop", "color", "red")+
 		"-- manifests/shop/data.yaml --\n"+protectedFiles,
 		func(o *Options) { o.HeartbeatPeriod = 500 * time.Millisecond })
@@ -56,7 +56,7 @@ func TestOutages(t *testing.T) {
 	o.outage("one cluster is replaced, and exchanged when it is back", o.one)
 	o.outage("a cluster flaps", o.flapping)
 	f.run("a person who names another placement is asked", func(f *theFleet) {
-		f.push(applicationFile("shop", "other", "manifests/shop", "outage", ""))
+		f.push(placementFile("other", two) + applicationFile("shop", "other", "manifests/shop", "outage", ""))
 		f.expectHeld("retail/shop", 1, "would leave 1 of 3 clusters")
 		f.push(applicationFile("shop", "edge", "manifests/shop", "outage", ""))
 		f.expectHeld("retail/shop", 0)
