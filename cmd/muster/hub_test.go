@@ -137,8 +137,10 @@ func TestApprove(t *testing.T) {
 	a := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "approve", Name: "web"}}
 	a.Spec.PlacementRef.Name, a.Spec.Source.Path = "p", "s"
 	a.Status.Held = &musterv1alpha1.Held{Plan: "0123456789abcdef", Deletions: 2, Message: "two would go: approve with muster approve --plan 0123456"}
+	a.Status.Left = []musterv1alpha1.LeftObjects{{Cluster: "dev-1", At: metav1.Now(), Objects: []string{"PersistentVolumeClaim shop/data"}}}
 	h.make(t, a)
 
+	expect(t, h.muster(t, 0, "status", "approve/web"), "LEFT on dev-1, which the scheduler has replaced", "PersistentVolumeClaim shop/data")
 	expect(t, h.muster(t, 0, "status"), "approve/web", "Held: 2 deletions", "muster approve --plan 01234567")
 	expect(t, h.muster(t, 1, "approve", "--plan", "ffffff"), "no plan that starts with", "01234567 (Application approve/web)")
 	expect(t, h.muster(t, 0, "approve", "--plan", "012345"), "approved plan 01234567 of Application approve/web")
