@@ -101,11 +101,11 @@ func (p *Presence) start(before Pulse, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.observed.Start(now)
-	if before.Seen.IsZero() {
+	if before.RenewedAt.IsZero() {
 		return
 	}
 	if !before.Fresh {
-		p.away = &registration.Absence{From: before.Seen, To: now}
+		p.away = &registration.Absence{From: before.RenewedAt, To: now}
 	}
 	if s := before.Hearing.Silence; s != nil {
 		p.mass = &registration.MassSilence{Since: s.Since, Grace: time.Duration(s.GraceSeconds) * time.Second}
@@ -171,7 +171,7 @@ func (p *Presence) Judge(signals []registration.Signal, limit registration.Silen
 	before = p.mass
 	p.hearing, p.counted = registration.Hear(signals, &p.observed, before.With(p.approved), now), now.UTC()
 	p.mass = registration.Judge(p.hearing, limit, &p.observed, before, p.approved, now)
-	if p.hearing.Awaited == 0 {
+	if p.hearing.NotYetHeard == 0 {
 		p.away = nil
 	}
 	return before, p.mass, p.hearing

@@ -44,8 +44,8 @@ type Hearing struct {
 	Late  int // have missed renewals, or were called silent less than a grace period ago, or before the mass silence began
 	// Covered are those of the late ones that a person has called away.
 	Covered int
-	// Awaited clusters have not renewed since the hub listens, and still have time to.
-	Awaited int
+	// NotYetHeard counts clusters that have not renewed since the hub began to listen, and whose time to do so is not over.
+	NotYetHeard int
 	// Grace is the longest grace period of the late clusters that are not called silent.
 	Grace time.Duration
 }
@@ -79,7 +79,7 @@ func Hear(signals []Signal, presence *Presence, mass *MassSilence, now time.Time
 		case s.Beat != nil && s.Beat.last().After(since):
 			h.Heard++
 		case now.Sub(since) < LeaseDeadline(s.Cluster):
-			h.Awaited++
+			h.NotYetHeard++
 		}
 		if s.declared() || late(s, presence, mass, now) {
 			h.Late++
