@@ -101,14 +101,14 @@ func (s *swap) allow(serving map[string]bool, places int) {
 }
 
 // pace is how many clusters the rollout strategy lets change at a time, and the clusters that it still watches. It is none while the
-// rollout is stopped.
+// rollout is stopped, or returns.
 func (d *decider) pace(pending map[string]bool) (pace int, watched map[string]bool) {
 	if d.in.Strategy == nil {
 		return math.MaxInt, nil
 	}
 	groups := d.groups(pending)
 	selection, err := Select(*d.in.Strategy, groups, d.in.Now)
-	if err != nil || selection.Stopped {
+	if err != nil || selection.Stopped || d.in.Returning {
 		return 0, nil
 	}
 	watched = map[string]bool{}
@@ -254,7 +254,7 @@ func (d *decider) replacementHealthy(c *change) objection {
 	case s.fewer:
 		message = fmt.Sprintf("the placement chose others. Its works stay until there is one in its place: the placement has %d clusters, and had %d", s.chosen, settled.Clusters)
 	case s.pace == 0:
-		message = "the placement chose another cluster in its place. Its works stay while the rollout is stopped"
+		message = "the placement chose another cluster in its place. Its works stay until the rollout goes on"
 	case s.healthy == s.chosen:
 		message = fmt.Sprintf("the placement chose another cluster in its place, which is healthy. Its works are removed at the pace of the rollout, %d clusters at a time", s.pace)
 	}

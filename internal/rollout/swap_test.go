@@ -170,7 +170,7 @@ type outage struct {
 	left    []musterv1alpha1.LeftObjects
 	removed int
 	// strategy lets one cluster change at a time, in every second simulation.
-	strategy *clusterv1alpha1.RolloutStrategy
+	strategy *musterv1alpha1.Rollout
 	started  time.Time
 }
 
@@ -179,7 +179,9 @@ func newOutage(t *testing.T, seed uint64, policy musterv1alpha1.UnreachablePolic
 		t: t, random: rand.New(rand.NewPCG(seed, 3)), policy: policy, wanted: 2 + int(seed%3), away: map[string]bool{}, tainted: map[string]bool{}, works: map[string]*fleet.LiveWork{},
 	}
 	if seed%2 == 1 {
-		o.strategy = &clusterv1alpha1.RolloutStrategy{Type: clusterv1alpha1.Progressive, Progressive: &clusterv1alpha1.RolloutProgressive{MaxConcurrency: intstr.FromInt32(1)}}
+		o.strategy = &musterv1alpha1.Rollout{RolloutStrategy: clusterv1alpha1.RolloutStrategy{
+			Type: clusterv1alpha1.Progressive, Progressive: &clusterv1alpha1.RolloutProgressive{MaxConcurrency: intstr.FromInt32(1)},
+		}}
 	}
 	for range 60 {
 		o.round()
