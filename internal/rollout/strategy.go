@@ -41,6 +41,8 @@ type Cluster struct {
 	// Offline clusters do not answer. They are never in flight and never block: one that is to change is selected beside the
 	// others as soon as its phase has begun, and catches up when it is back.
 	Offline bool
+	// Waits is true for a cluster in state ToApply that cannot change yet for another reason: its phase is not through without it.
+	Waits bool
 }
 
 // Group is a decision group of a placement.
@@ -224,7 +226,15 @@ func (s *selector) phase(p phase) bool {
 	slices.SortFunc(clusters, func(a, b Cluster) int { return cmp.Compare(a.Name, b.Name) })
 	failures, answering, pending, offline := 0, 0, []string(nil), []string(nil)
 	var inFlight, holding []string
+	waits := 0
 	for _, c := range clusters {
+		if c.State == ToApply && c.Waits {
+			waits++
+			if !c.Offline {
+				answering++
+			}
+			continue
+		}
 		if c.Offline {
 			if c.State == ToApply {
 				offline = append(offline, c.Name)
@@ -245,6 +255,7 @@ func (s *selector) phase(p phase) bool {
 			failures++
 		}
 	}
+	s.out.Waiting += waits
 	if failures > p.maxFailures {
 		s.out.Stopped, s.out.Waiting = true, s.out.Waiting+len(pending)+len(offline)
 		return false
@@ -254,7 +265,7 @@ func (s *selector) phase(p phase) bool {
 	s.out.Selected = append(append(s.out.Selected, pending[:free]...), offline...)
 	s.out.Waiting += len(pending) - free
 	s.out.Unproven = answering == 0 && len(clusters) > 0
-	return len(holding) == 0 && len(pending) == 0 && !s.out.Unproven
+	return len(holding) == 0 && len(pending)+waits == 0 && !s.out.Unproven
 }
 
 // note adds a cluster that has changed to the selection. It is true when the cluster is in flight.
