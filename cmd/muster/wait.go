@@ -493,14 +493,15 @@ func offlineOf(a *musterv1alpha1.Application, away map[string]bool) string {
 	return strings.Join(names, " ")
 }
 
-// chosenBy is how many clusters an application's placement chose.
+// chosenBy is how many clusters an application's placements chose; of several, at least.
 func chosenBy(placements []clusterv1beta1.Placement, a *musterv1alpha1.Application) int {
+	most := 0
 	for i := range placements {
-		if p := &placements[i]; p.Namespace == a.Namespace && p.Name == a.Spec.PlacementRef.Name {
-			return int(p.Status.NumberOfSelectedClusters)
+		if p := &placements[i]; p.Namespace == a.Namespace && slices.Contains(a.PlacementNames(), p.Name) {
+			most = max(most, int(p.Status.NumberOfSelectedClusters))
 		}
 	}
-	return 0
+	return most
 }
 
 // joiningNote names clusters that have not been there yet.

@@ -101,7 +101,7 @@ func (c *comparer) application(base, head *Application) (ApplicationDifference, 
 func policiesOf(a *Application) any {
 	spec := a.Application.Spec
 	return map[string]any{
-		"placementRef": spec.PlacementRef, "deletion": spec.Deletion, "deletionGuard": spec.DeletionGuard,
+		"placements": a.Application.PlacementNames(), "deletion": spec.Deletion, "deletionGuard": spec.DeletionGuard,
 		"sync": map[string]any{"whenUnreachable": spec.Sync.WhenUnreachable},
 	}
 }
@@ -172,16 +172,18 @@ func (c *comparer) why(side int, a *Application, cluster string) string {
 	if a == nil {
 		return ""
 	}
-	key := a.Application.Namespace + "/" + a.Application.Spec.PlacementRef.Name
-	if reason := c.explain[side].reason(key, cluster); reason != "" {
-		return reason
+	names := a.Application.PlacementNames()
+	if len(names) == 1 {
+		if reason := c.explain[side].reason(a.Application.Namespace+"/"+names[0], cluster); reason != "" {
+			return reason
+		}
 	}
-	for _, d := range a.Decisions { // of a placement that only the hub has
+	for _, d := range a.Decisions { // of several placements, or of one that only the hub has
 		if d.Cluster == cluster {
 			return d.Reason
 		}
 	}
-	return "not among the clusters of placement " + key
+	return "not among the clusters of placement " + a.Application.Namespace + "/" + strings.Join(names, ", ")
 }
 
 // changes are what the clusters get that have the application on both sides, grouped by what they get.

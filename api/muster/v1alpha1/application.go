@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"fmt"
+
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,9 +30,21 @@ type Application struct {
 }
 
 // ApplicationSpec is what to deliver, where, and how.
+// +kubebuilder:validation:XValidation:rule="[has(self.placementRef), has(self.placementRefs), has(self.placement)].filter(set, set).size() == 1",message="set exactly one of placementRef, placementRefs and placement"
 type ApplicationSpec struct {
 	// PlacementRef names a Placement in the application's namespace.
-	PlacementRef LocalReference `json:"placementRef"`
+	// +optional
+	PlacementRef LocalReference `json:"placementRef,omitzero"`
+	// PlacementRefs name several: the application belongs on the clusters of all of them, on each once. Decision groups of a rollout come
+	// in their order.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	PlacementRefs []LocalReference `json:"placementRefs,omitempty"`
+	// Placement is one of the application's own. A fleet repository makes a Placement of the application's name of it.
+	// +optional
+	Placement *clusterv1beta1.PlacementSpec `json:"placement,omitempty"`
 	// Source is where the content is.
 	// +kubebuilder:validation:XValidation:rule="[has(self.path), has(self.git), has(self.chart), has(self.oci)].filter(set, set).size() == 1",message="set exactly one of path, git, chart and oci"
 	// +kubebuilder:validation:XValidation:rule="!has(self.git) || has(self.git.url)",message="git wants url"
@@ -96,6 +110,34 @@ type Dependency struct {
 	// Namespace of the application. Default: that of the one which depends on it.
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
+}
+
+// PlacementNames are the placements in the application's namespace that choose its clusters.
+func (a *Application) PlacementNames() []string {
+	switch {
+	case a.Spec.Placement != nil:
+		return []string{a.Name}
+	case len(a.Spec.PlacementRefs) == 0:
+		return []string{a.Spec.PlacementRef.Name}
+	}
+	names := make([]string, 0, len(a.Spec.PlacementRefs))
+	for _, ref := range a.Spec.PlacementRefs {
+		names = append(names, ref.Name)
+	}
+	return names
+}
+
+// PlacementField is the field that names a placement.
+func (a *Application) PlacementField(name string) string {
+	for i, ref := range a.Spec.PlacementRefs {
+		if ref.Name == name {
+			return fmt.Sprintf("spec.placementRefs[%d].name", i)
+		}
+	}
+	if a.Spec.Placement != nil {
+		return "spec.placement"
+	}
+	return "spec.placementRef.name"
 }
 
 // Source is where the content is: in this repository, in another one, in a chart repository or in a registry. Values files come

@@ -151,6 +151,16 @@ func (in *ApplicationList) DeepCopyObject() runtime.Object {
 func (in *ApplicationSpec) DeepCopyInto(out *ApplicationSpec) {
 	*out = *in
 	out.PlacementRef = in.PlacementRef
+	if in.PlacementRefs != nil {
+		in, out := &in.PlacementRefs, &out.PlacementRefs
+		*out = make([]LocalReference, len(*in))
+		copy(*out, *in)
+	}
+	if in.Placement != nil {
+		in, out := &in.Placement, &out.Placement
+		*out = new(v1beta1.PlacementSpec)
+		(*in).DeepCopyInto(*out)
+	}
 	in.Source.DeepCopyInto(&out.Source)
 	if in.Helm != nil {
 		in, out := &in.Helm, &out.Helm
