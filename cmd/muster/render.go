@@ -102,7 +102,14 @@ func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags w
 	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
-	p, err := planner.On(ctx, s, w.World, application, cluster)
+	on := func(ctx context.Context, s fleet.Snapshot, w fleet.World) (*plan.Plan, error) {
+		return planner.On(ctx, s, w, application, cluster)
+	}
+	sources, err := flags.sources.fetch(ctx, on, &w.World, s)
+	if err != nil {
+		return nil, "", err
+	}
+	p, err := on(ctx, s, w.World)
 	if err != nil {
 		return nil, "", err
 	}
@@ -110,7 +117,11 @@ func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags w
 		return nil, "", err
 	}
 	c.warn(note)
-	return p, fmt.Sprintf("%s on %s · %s · %s", application, cluster, note.text(c.now()), renderingOf(planner.Renderer)), nil
+	head := fmt.Sprintf("%s on %s · %s · %s", application, cluster, note.text(c.now()), renderingOf(planner.Renderer))
+	for _, n := range sources {
+		head += " · " + n.text()
+	}
+	return p, head, nil
 }
 
 // plannedOn is an application on a cluster, or why it is not there.

@@ -3,7 +3,6 @@ package v1alpha1
 import (
 	"fmt"
 
-	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -86,7 +85,7 @@ type ApplicationSpec struct {
 	// Rollout says in which order a change reaches the clusters, in the shape of OCM's rolloutStrategy. Left out, it reaches all
 	// at once. Groups are the decision groups of the placement.
 	// +optional
-	Rollout *clusterv1alpha1.RolloutStrategy `json:"rollout,omitempty"`
+	Rollout *Rollout `json:"rollout,omitempty"`
 	// DependsOn names applications that have to be ready on a cluster, with what their repository asks for now, before this one
 	// changes there. One of another namespace has to name this namespace in its dependentNamespaces.
 	// +optional
@@ -527,9 +526,12 @@ type ApplicationStatus struct {
 	// Revision is the commit that was planned last.
 	// +optional
 	Revision string `json:"revision,omitempty"`
-	// LastGoodRevision is the last commit at which every cluster was applied and healthy.
+	// LastGoodRevision is the last commit that was rolled out and healthy, and LastGoodPlan the digest of the works that it asked
+	// for. The RolloutHistory of the application's name has those before.
 	// +optional
 	LastGoodRevision string `json:"lastGoodRevision,omitempty"`
+	// +optional
+	LastGoodPlan string `json:"lastGoodPlan,omitempty"`
 	// Plan is the digest of the works that Revision asks for.
 	// +optional
 	Plan string `json:"plan,omitempty"`
@@ -550,6 +552,9 @@ type ApplicationStatus struct {
 	// Rollout is how far the change that goes on has come; absent when none does, and when spec.rollout is.
 	// +optional
 	Rollout *RolloutStatus `json:"rollout,omitempty"`
+	// RolledBack is the change that failed and is refused; absent once a commit brings another one.
+	// +optional
+	RolledBack *RolledBack `json:"rolledBack,omitempty"`
 	// RecentRemovals are what the application has lost within a day and without an approval: it counts against its deletion guard.
 	// +optional
 	RecentRemovals []Removal `json:"recentRemovals,omitempty"`
@@ -575,38 +580,6 @@ type SourceStatus struct {
 	// +optional
 	Digest string `json:"digest,omitempty"`
 	// Message says why the source could not be looked at, or is not taken as it is now. What was fetched before stays.
-	// +optional
-	Message string `json:"message,omitempty"`
-}
-
-// The phases of a rollout.
-const (
-	RolloutProgressing = "Progressing"
-	RolloutStopped     = "Stopped"
-)
-
-// RolloutStatus is how far a change has come over an application's clusters.
-type RolloutStatus struct {
-	// StartedAt is when the first cluster was about to change.
-	StartedAt metav1.Time `json:"startedAt"`
-	// Phase is Progressing, or Stopped when more clusters have failed than spec.rollout allows.
-	Phase string `json:"phase"`
-	// Group is the decision group that it is at, if it goes by groups.
-	// +optional
-	Group string `json:"group,omitempty"`
-	// Clusters of the application, and how many of them have the change.
-	Clusters int32 `json:"clusters"`
-	Updated  int32 `json:"updated"`
-	// InFlight is how many of those are not through yet, Waiting how many come later.
-	// +optional
-	InFlight int32 `json:"inFlight,omitempty"`
-	// +optional
-	Waiting int32 `json:"waiting,omitempty"`
-	// Failed names the first twenty clusters that failed or timed out.
-	// +optional
-	// +kubebuilder:validation:MaxItems=20
-	Failed []string `json:"failed,omitempty"`
-	// Message says what it waits for.
 	// +optional
 	Message string `json:"message,omitempty"`
 }

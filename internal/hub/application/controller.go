@@ -85,7 +85,18 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 		}
 		r.states.keep(st, out)
 	}
-	return out, r.step(ctx, app, out)
+	out.noReturn, out.good = "", false
+	if err := r.step(ctx, app, out); err != nil || out.staleCache {
+		return out, err
+	}
+	if out.step.Return {
+		if returns, err := r.rollBack(ctx, app, out); err != nil || !returns {
+			return out, err
+		}
+		r.states.keep(st, nil)
+		return r.sync(ctx, app) // the last good revision is planned now
+	}
+	return out, r.recordGood(ctx, app, out)
 }
 
 // waitsForPlan is true when something may be settled once the repository has planned the commit: nothing wakes the application
