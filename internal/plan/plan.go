@@ -386,6 +386,7 @@ func Union(all [][]fleet.Decision) []fleet.Decision {
 // is planned again once that kind is known.
 func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan, results map[string]placement.Result, of scope) error {
 	jobs := map[string]Job{}
+	find := out.finder()
 	values := ValuesIn(out.World.ClusterValues, out.Definitions)
 	out.Faults = append(out.Faults, valuesConflicts(values, out.World)...)
 	for i := range out.Definitions.All {
@@ -398,6 +399,9 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		job.Decisions, job.Grounds, job.Fault = out.decided(app, d, results)
 		if job.Fault == nil {
 			job.Fault = out.Definitions.RenameFault(d)
+		}
+		if job.Fault == nil {
+			job.Fault = DependencyFault(app, d.File, d.Line, d.LineOf, find)
 		}
 		jobs[app.Namespace+"/"+app.Name] = job
 		planned, err := p.Application(ctx, job)

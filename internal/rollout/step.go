@@ -39,6 +39,9 @@ type Input struct {
 	// WantedBy are, by cluster, objects that this owner gives up and the owner that wants them, or UnknownOwner.
 	WantedBy map[string]map[fleet.ObjectKey]fleet.Owner
 
+	// DependencyPending says, by cluster, what the owner depends on and what is not ready there.
+	DependencyPending map[string]string
+
 	// Unreachable clusters do not answer.
 	Unreachable map[string]bool
 	// AvailableSince is since when the others do, as far as that is known.
@@ -120,6 +123,7 @@ const (
 	WorkForeign        HeldReason = "WorkForeign"        // a work that is not ours has the name
 	RolloutPending     HeldReason = "RolloutPending"     // other clusters come first
 	RolloutStopped     HeldReason = "RolloutStopped"     // too many clusters have failed
+	DependencyPending  HeldReason = "DependencyPending"  // what the owner depends on is not ready on this cluster
 )
 
 // objection is why a change waits; the zero value is no objection.
@@ -138,6 +142,7 @@ func (d *decider) checks() []func(*change) objection {
 		d.nameFree,           // a name is free when the work that had it is gone
 		d.absenceProven,      // what a plan could not see is not gone
 		d.reachable,          // unreachable is not deselected
+		d.dependencyReady,    // what the owner depends on comes first
 		d.replacementHealthy, // a swap surges first
 		d.approved,           // the deletion guard
 		d.handedOver,         // gains before losses
@@ -349,6 +354,15 @@ func (d *decider) reachable(c *change) objection {
 	dropped := !d.wantedOn[c.Cluster] && !decision.Chosen && decision.Unreachable
 	if dropped && d.in.WhenUnreachable != musterv1alpha1.UnreachableReschedule {
 		return objection{Reason: ClusterUnreachable, Message: fmt.Sprintf("%s was dropped only because it did not answer: its works stay", c.Cluster)}
+	}
+	return objection{}
+}
+
+// dependencyReady holds gains and updates on a cluster until what the owner depends on is ready there. What the owner leaves behind
+// waits for nobody.
+func (d *decider) dependencyReady(c *change) objection {
+	if pending := d.in.DependencyPending[c.Cluster]; pending != "" && (c.Action == work.Create || c.Action == work.Update) {
+		return objection{Reason: DependencyPending, Message: pending}
 	}
 	return objection{}
 }

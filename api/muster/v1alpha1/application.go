@@ -86,9 +86,29 @@ type ApplicationSpec struct {
 	// at once. Groups are the decision groups of the placement.
 	// +optional
 	Rollout *Rollout `json:"rollout,omitempty"`
+	// DependsOn names applications that have to be ready on a cluster, with what their repository asks for now, before this one
+	// changes there. One of another namespace has to name this namespace in its dependentNamespaces.
+	// +optional
+	// +kubebuilder:validation:MaxItems=32
+	DependsOn []Dependency `json:"dependsOn,omitempty"`
+	// DependentNamespaces are the namespaces, beside its own, whose applications may depend on this one; * is all. Their messages tell
+	// whether this one is ready, cluster by cluster.
+	// +optional
+	// +listType=set
+	DependentNamespaces []string `json:"dependentNamespaces,omitempty"`
 	// DeletionGuard bounds what one revision may take away without an approval.
 	// +optional
 	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
+}
+
+// Dependency names an application.
+type Dependency struct {
+	// Name of the application.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+	// Namespace of the application. Default: that of the one which depends on it.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
 }
 
 // PlacementNames are the placements in the application's namespace that choose its clusters.

@@ -96,6 +96,11 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 	if job.Fault == nil {
 		job.Fault = delivery.Definitions.RenameFault(definition)
 	}
+	if job.Fault == nil {
+		if job.Fault, err = r.dependencyFault(ctx, app, definition); err != nil {
+			return nil, nil, "", err
+		}
+	}
 	return job, delivery.Plan, "", nil
 }
 

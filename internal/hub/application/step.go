@@ -170,7 +170,7 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 		out.removals = out.step.Counted
 		return nil
 	}
-	in.Live = r.live(out)
+	in.Live, in.DependencyPending = r.live(out), r.dependencyPending(app, out)
 	out.step = rollout.Next(changes, *in)
 	in.Live = nil
 	out.idle, out.removals = len(changes) == 0 && !out.rolling(), out.step.Counted
