@@ -172,7 +172,7 @@ func resultOf(out *report, now time.Time, again time.Duration, err error) (recon
 	case out.staleCache:
 		again = 100 * time.Millisecond
 	case again > 0:
-	case out.planned != nil && out.waitsForPlan():
+	case out.planned != nil && (out.waitsForPlan() || out.waitsForDependency()): // nothing wakes it when another plan is made
 		again = 2 * time.Second
 	case out.waiting != "" || len(out.refused) > 0:
 		again = 15 * time.Second
