@@ -261,7 +261,7 @@ func Run(ctx context.Context, o Options) error {
 			return fmt.Errorf("set up controller %s: %w", name, err)
 		}
 	}
-	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug(), p.servePage(ctx)); err != nil {
+	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug(), p.servePage(ctx), p.serveMetrics(ctx, selected)); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)

@@ -379,6 +379,8 @@ func lacking(a *musterv1alpha1.Application, revision string, chosen int, away ma
 	s := a.Status.Summary
 	planned := meta.FindStatusCondition(a.Status.Conditions, "Planned")
 	switch {
+	case a.Status.RolledBack != nil && a.Status.RolledBack.Refused == revision:
+		return lack{blocked, readyMessage(a)}
 	case a.Status.Revision != revision && planned != nil && planned.Status != "True":
 		return lack{pending, planned.Message}
 	case a.Status.Revision != revision:
@@ -402,6 +404,14 @@ func lacking(a *musterv1alpha1.Application, revision string, chosen int, away ma
 		return lack{pending, fmt.Sprintf("healthy on %d of %s", s.Healthy, count(int(s.Clusters), "cluster"))}
 	}
 	return lack{}
+}
+
+// readyMessage is what the hub says of an application as a whole.
+func readyMessage(a *musterv1alpha1.Application) string {
+	if c := meta.FindStatusCondition(a.Status.Conditions, "Ready"); c != nil {
+		return c.Message
+	}
+	return ""
 }
 
 // heldRemoval says what a person has to do when the revision does not define the application and its repository holds it. The
@@ -493,14 +503,15 @@ func offlineOf(a *musterv1alpha1.Application, away map[string]bool) string {
 	return strings.Join(names, " ")
 }
 
-// chosenBy is how many clusters an application's placement chose.
+// chosenBy is how many clusters an application's placements chose; of several, at least.
 func chosenBy(placements []clusterv1beta1.Placement, a *musterv1alpha1.Application) int {
+	most := 0
 	for i := range placements {
-		if p := &placements[i]; p.Namespace == a.Namespace && p.Name == a.Spec.PlacementRef.Name {
-			return int(p.Status.NumberOfSelectedClusters)
+		if p := &placements[i]; p.Namespace == a.Namespace && slices.Contains(a.PlacementNames(), p.Name) {
+			most = max(most, int(p.Status.NumberOfSelectedClusters))
 		}
 	}
-	return 0
+	return most
 }
 
 // joiningNote names clusters that have not been there yet.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -47,6 +48,8 @@ type Plan struct {
 	Warnings []fleet.Fault
 	// CRDs are, by cluster, the kinds that the plan's own custom resource definitions add.
 	CRDs map[string][]musterv1alpha1.APIResource
+
+	grounds map[string]string // of the placements, by namespace/name
 }
 
 // Placement is a placement and what it decides.
@@ -64,6 +67,8 @@ type Application struct {
 	Line        int
 	// Decisions of its placement, one for each cluster of the bound sets.
 	Decisions []fleet.Decision
+	// Grounds of the decisions, see placement.ReadGrounds; "" when they are not known.
+	Grounds string
 	// Clusters that were planned, sorted by name: the chosen ones, and those that are kept while they cannot be reached.
 	Clusters []Cluster
 	// Faults of this application on a cluster or, with no cluster, on all.
@@ -258,7 +263,9 @@ func (p *Plan) schedule(of scope) map[string]placement.Result {
 	named := map[string]bool{}
 	for _, app := range p.Definitions.Applications() {
 		if of.includes(app) {
-			named[app.Namespace+"/"+app.Spec.PlacementRef.Name] = true
+			for _, name := range app.PlacementNames() {
+				named[app.Namespace+"/"+name] = true
+			}
 		}
 	}
 	for i := range p.Definitions.All {
@@ -269,6 +276,7 @@ func (p *Plan) schedule(of scope) map[string]placement.Result {
 		}
 		result := index.Schedule(o)
 		results[o.Namespace+"/"+o.Name] = result
+		p.noteGrounds(o, &result)
 		p.Faults = append(p.Faults, placementFaults(d, o, &result, p.World)...)
 		p.Placements = append(p.Placements, Placement{Placement: o, File: d.File, Line: d.Line, Result: result})
 	}
@@ -283,9 +291,19 @@ func (p *Plan) scheduleOthers(index *placement.Index, results map[string]placeme
 		o := &p.World.Placements[i]
 		key := o.Namespace + "/" + o.Name
 		if _, ok := results[key]; !ok && named[key] {
-			results[key] = index.Schedule(o)
+			result := index.Schedule(o)
+			results[key] = result
+			p.noteGrounds(o, &result)
 		}
 	}
+}
+
+// noteGrounds keeps the grounds that the pages of a placement will carry.
+func (p *Plan) noteGrounds(o *clusterv1beta1.Placement, result *placement.Result) {
+	if p.grounds == nil {
+		p.grounds = map[string]string{}
+	}
+	p.grounds[o.Namespace+"/"+o.Name] = placement.LastGrounds(placement.GroundsAfter(o, result, p.World.Decisions))
 }
 
 // placementFaults are what is wrong with a placement itself, at the lines of its fields.
@@ -309,15 +327,66 @@ func placementFaults(d *fleet.Definition, o *clusterv1beta1.Placement, result *p
 	return faults
 }
 
-// placementOf is the placement that the snapshot defines, or nil.
-func (p *Plan) placementOf(app *musterv1alpha1.Application) *fleet.Definition {
-	return p.Definitions.Find(clusterv1beta1.GroupVersion.Group, "Placement", app.Namespace, app.Spec.PlacementRef.Name)
+// decided gives what the placements of an application decide together, or the fault of the first that is missing or wrong.
+func (p *Plan) decided(app *musterv1alpha1.Application, d *fleet.Definition, results map[string]placement.Result) (_ []fleet.Decision, grounds string, _ *fleet.Fault) {
+	var all [][]fleet.Decision
+	var each []string
+	for _, name := range app.PlacementNames() {
+		result, ok := results[app.Namespace+"/"+name]
+		if !ok {
+			return nil, "", missingPlacement(app, name, d)
+		}
+		defined := p.Definitions.Find(clusterv1beta1.GroupVersion.Group, "Placement", app.Namespace, name)
+		if fault := invalidPlacement(app, name, d, &result, defined); fault != nil {
+			return nil, "", fault
+		}
+		all, each = append(all, result.Decisions), append(each, p.grounds[app.Namespace+"/"+name])
+	}
+	return Union(all), UnionOfGrounds(each), nil
+}
+
+// UnionOfGrounds are the grounds of what several placements decide together, "" when those of one are not known.
+func UnionOfGrounds(each []string) string {
+	if slices.Contains(each, "") {
+		return ""
+	}
+	return strings.Join(each, " ")
+}
+
+// Union is what several placements decide together: a cluster that one of them chooses is chosen, once, in the group of the first
+// that does. The groups of the placements come one after the other.
+func Union(all [][]fleet.Decision) []fleet.Decision {
+	if len(all) == 1 {
+		return all[0]
+	}
+	byCluster := map[string]fleet.Decision{}
+	groups := 0
+	for _, decisions := range all {
+		last := -1
+		for _, d := range decisions {
+			if d.Chosen {
+				last = max(last, d.GroupIndex)
+				d.GroupIndex += groups
+			}
+			known, ok := byCluster[d.Cluster]
+			if !ok || !known.Chosen && (d.Chosen || d.Unreachable && !known.Unreachable) {
+				byCluster[d.Cluster] = d
+			}
+		}
+		groups += last + 1
+	}
+	union := make([]fleet.Decision, 0, len(byCluster))
+	for _, name := range slices.Sorted(maps.Keys(byCluster)) {
+		union = append(union, byCluster[name])
+	}
+	return union
 }
 
 // applications plans every application, in rounds: an application that needs a kind which another one brings to the cluster
 // is planned again once that kind is known.
 func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan, results map[string]placement.Result, of scope) error {
 	jobs := map[string]Job{}
+	find := out.finder()
 	values := ValuesIn(out.World.ClusterValues, out.Definitions)
 	out.Faults = append(out.Faults, valuesConflicts(values, out.World)...)
 	for i := range out.Definitions.All {
@@ -327,14 +396,12 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 			continue
 		}
 		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster}
-		if result, ok := results[app.Namespace+"/"+app.Spec.PlacementRef.Name]; ok {
-			job.Decisions = result.Decisions
-			job.Fault = invalidPlacement(app, d, &result, out.placementOf(app))
-		} else {
-			job.Fault = missingPlacement(app, d)
-		}
+		job.Decisions, job.Grounds, job.Fault = out.decided(app, d, results)
 		if job.Fault == nil {
 			job.Fault = out.Definitions.RenameFault(d)
+		}
+		if job.Fault == nil {
+			job.Fault = DependencyFault(app, d.File, d.Line, d.LineOf, find)
 		}
 		jobs[app.Namespace+"/"+app.Name] = job
 		planned, err := p.Application(ctx, job)
@@ -365,7 +432,7 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 
 // invalidPlacement is a fault when the placement itself is wrong: that it then chooses no cluster means nothing.
 // What is wrong stands in the placement's own fault; one that no file of the repository defines has none.
-func invalidPlacement(app *musterv1alpha1.Application, d *fleet.Definition, result *placement.Result, defined *fleet.Definition) *fleet.Fault {
+func invalidPlacement(app *musterv1alpha1.Application, name string, d *fleet.Definition, result *placement.Result, defined *fleet.Definition) *fleet.Fault {
 	field, problem := result.Problem()
 	if problem == "" {
 		return nil
@@ -376,16 +443,16 @@ func invalidPlacement(app *musterv1alpha1.Application, d *fleet.Definition, resu
 	}
 	return &fleet.Fault{
 		Reason: fleet.PlacementInvalid, ActionRequiredBy: fleet.User, Application: app.Namespace + "/" + app.Name,
-		File: d.File, Line: d.LineOf("spec.placementRef.name"),
-		Message: fmt.Sprintf("placement %s/%s is misconfigured: %s", app.Namespace, app.Spec.PlacementRef.Name, where),
+		File: d.File, Line: d.LineOf(app.PlacementField(name)),
+		Message: fmt.Sprintf("placement %s/%s is misconfigured: %s", app.Namespace, name, where),
 	}
 }
 
-func missingPlacement(app *musterv1alpha1.Application, d *fleet.Definition) *fleet.Fault {
+func missingPlacement(app *musterv1alpha1.Application, name string, d *fleet.Definition) *fleet.Fault {
 	return &fleet.Fault{
 		Reason: fleet.PlacementMissing, ActionRequiredBy: fleet.User, Application: app.Namespace + "/" + app.Name,
-		File: d.File, Line: d.LineOf("spec.placementRef.name"),
-		Message: fmt.Sprintf("placement %q is not in namespace %s: define it, or correct the name", app.Spec.PlacementRef.Name, app.Namespace),
+		File: d.File, Line: d.LineOf(app.PlacementField(name)),
+		Message: fmt.Sprintf("placement %q is not in namespace %s: define it, or correct the name", name, app.Namespace),
 	}
 }
 

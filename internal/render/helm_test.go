@@ -154,7 +154,7 @@ overrides: [{name: prod, clusterSelector: {}, helm: {values: {e: '${{ int(label(
 	}
 	wantFrom := map[string]string{
 		"a": "chart default", "b": "chart:ci/extra.yaml:2", "c.x": "values.yaml:2", "c.z": "application.yaml:104",
-		"d": "values/eu.yaml:1", "big": "values/eu.yaml:2", "e": "override prod", "gone": "values.yaml:4",
+		"d": "values/eu.yaml:1", "big": "values/eu.yaml:2", "e": "override prod, application.yaml:104", "gone": "values.yaml:4",
 	}
 	if diff := cmp.Diff(wantFrom, content.Values); diff != "" {
 		t.Errorf("layers (-want +got):\n%s", diff)

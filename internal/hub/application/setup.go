@@ -52,7 +52,7 @@ func (r *Applications) ofWork(e hub.WorkEvent) []reconcile.Request {
 	if e.Before != nil && e.Before.Owner != lw.Owner {
 		own = append(own, requestsOf(e.Before.Owner)...)
 	}
-	woken := r.states.noteReport(own, lw.Cluster, changed)
+	woken := append(r.states.noteReport(own, lw.Cluster, changed), r.states.dependents(lw.Owner)...)
 	waiting := r.states.waitingOnObject(lw.Cluster)
 	if !changed {
 		return append(woken, r.states.noteReport(waiting, lw.Cluster, false)...)
@@ -78,7 +78,7 @@ func (r *Applications) inNamespace() handler.EventHandler {
 		if p := o.GetLabels()[clusterv1beta1.PlacementLabel]; p != "" {
 			name = p
 		}
-		return r.matching(ctx, func(a *musterv1alpha1.Application) bool { return a.Spec.PlacementRef.Name == name }, client.InNamespace(o.GetNamespace()))
+		return r.matching(ctx, func(a *musterv1alpha1.Application) bool { return slices.Contains(a.PlacementNames(), name) }, client.InNamespace(o.GetNamespace()))
 	})
 }
 

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
@@ -56,6 +57,7 @@ func setupClusters(mgr ctrl.Manager, o Options) error {
 		Watches(&corev1.Namespace{}, owner, changed).
 		Watches(&clusterv1beta2.ManagedClusterSet{}, handler.EnqueueRequestsFromMapFunc(r.clustersOfHub),
 			builder.WithPredicates(managedNamespacesChanged())).
+		WatchesRawSource(source.Channel(silence.changed, handler.EnqueueRequestsFromMapFunc(r.silentClusters))).
 		WithOptions(o.controller()).
 		Complete(reconcile.AsReconciler[*clusterv1.ManagedCluster](r.client, r))
 }
@@ -89,6 +91,22 @@ func (r *clusters) clustersOfHub(ctx context.Context, _ client.Object) []reconci
 	requests := make([]reconcile.Request, len(list.Items))
 	for i := range list.Items {
 		requests[i].Name = list.Items[i].Name
+	}
+	return requests
+}
+
+// silentClusters enqueues the clusters that are called silent: a mass silence that begins spares some of them.
+func (r *clusters) silentClusters(ctx context.Context, _ client.Object) []reconcile.Request {
+	var list clusterv1.ManagedClusterList
+	if err := r.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list clusters")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range list.Items {
+		if meta.IsStatusConditionPresentAndEqual(list.Items[i].Status.Conditions, clusterv1.ManagedClusterConditionAvailable, metav1.ConditionUnknown) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKey{Name: list.Items[i].Name}})
+		}
 	}
 	return requests
 }
@@ -210,20 +228,25 @@ func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluste
 		return 0, err
 	}
 	conditions := &cluster.Status.Conditions
-	next := time.Duration(0)
+	next, doubt := time.Duration(0), registration.NoDoubt
 	if meta.FindStatusCondition(*conditions, clusterv1.ManagedClusterConditionHubAccepted) != nil {
 		var silent *metav1.Condition
 		if silent, next, err = r.silent(ctx, cluster, beat, now); err != nil {
 			return 0, err
 		}
-		if silent != nil {
+		switch {
+		case r.Presence.Spares(registration.Signal{Cluster: cluster, Beat: beat}):
+			doubt = registration.Spared
+		case silent == nil:
+			doubt = registration.Unproven
+		default:
 			meta.SetStatusCondition(conditions, *silent)
 		}
 		if synced := registration.ClockSynced(cluster, beat, now); synced != nil {
 			meta.SetStatusCondition(conditions, *synced)
 		}
 	}
-	cluster.Spec.Taints = registration.WantTaints(cluster, now)
+	cluster.Spec.Taints = registration.WantTaints(cluster, doubt, now)
 	var sets clusterv1beta2.ManagedClusterSetList
 	if err := r.client.List(ctx, &sets, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("list cluster sets: %w", err)
@@ -234,22 +257,23 @@ func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluste
 
 // silent is the condition of a cluster that is to be called silent, else nil; next is when to look again.
 func (r *clusters) silent(ctx context.Context, cluster *clusterv1.ManagedCluster, beat *registration.Beat, now time.Time) (*metav1.Condition, time.Duration, error) {
-	period := registration.LeasePeriod(cluster)
-	since, started := r.Presence.Since(period)
+	listening, started := r.Presence.Listen(cluster, beat)
 	if !started {
 		return nil, retrySoon, nil
 	}
-	silent, next := registration.Silent(cluster, beat, since, now)
+	silent, next := registration.Silent(cluster, beat, listening, now)
 	available := meta.FindStatusCondition(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
 	if silent == nil || available == nil || available.Status == metav1.ConditionUnknown {
 		return silent, next, nil
 	}
-	may, err := r.silence.mayDeclare(ctx, period/2)
-	if err != nil || !may {
+	mass, err := r.silence.judge(ctx, registration.LeasePeriod(cluster)/2)
+	if err != nil || !mass.MayDeclare(registration.Signal{Cluster: cluster, Beat: beat}) {
 		return nil, next, err
 	}
-	since, _ = r.Presence.Since(period) // the count may have ended a mass silence
-	silent, next = registration.Silent(cluster, beat, since, now)
+	listening, _ = r.Presence.Listen(cluster, beat) // the count may have ended a mass silence
+	if silent, next = registration.Silent(cluster, beat, listening, now); silent != nil {
+		r.silence.declared(registration.LeaseDeadline(cluster))
+	}
 	return silent, next, nil
 }
 
