@@ -70,6 +70,8 @@ type theFleet struct {
 	stop   func() // of the hub's controllers
 	agents map[string]func()
 	spokes map[string]*controlplane.ControlPlane
+	// serverIn is the namespace on clusters, which tests share, of the Deployment that a test looks at.
+	serverIn string
 	// controllers that startHub runs, and what else it is told.
 	controllers []string
 	options     []func(*Options)

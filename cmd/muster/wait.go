@@ -217,13 +217,13 @@ func progressOf(f overview.Facts, a asked) progress {
 	for i := range f.Applications {
 		app := &f.Applications[i]
 		key := app.Namespace + "/" + app.Name
-		at, ours := delivered[app.Annotations[musterv1alpha1.RepositoryAnnotation]]
+		revision, ours := delivered[app.Annotations[musterv1alpha1.RepositoryAnnotation]]
 		if a.application != "" && key != a.application || a.application == "" && !ours {
 			continue
 		}
 		applications++
-		l := lacking(app, at, chosenBy(f.Placements, app), away).because(app, faults)
-		if held := heldRemoval(f.Repositories, app, at); held != "" {
+		l := lacking(app, revision, chosenBy(f.Placements, app), away).because(app, faults)
+		if held := heldRemoval(f.Repositories, app, revision); held != "" {
 			l = lack{blocked, held}
 		}
 		p.add(app, l, away)
@@ -379,6 +379,8 @@ func lacking(a *musterv1alpha1.Application, revision string, chosen int, away ma
 	s := a.Status.Summary
 	planned := meta.FindStatusCondition(a.Status.Conditions, "Planned")
 	switch {
+	case a.Status.RolledBack != nil && a.Status.RolledBack.Refused == revision:
+		return lack{blocked, readyMessage(a)}
 	case a.Status.Revision != revision && planned != nil && planned.Status != "True":
 		return lack{pending, planned.Message}
 	case a.Status.Revision != revision:
@@ -402,6 +404,14 @@ func lacking(a *musterv1alpha1.Application, revision string, chosen int, away ma
 		return lack{pending, fmt.Sprintf("healthy on %d of %s", s.Healthy, count(int(s.Clusters), "cluster"))}
 	}
 	return lack{}
+}
+
+// readyMessage is what the hub says of an application as a whole.
+func readyMessage(a *musterv1alpha1.Application) string {
+	if c := meta.FindStatusCondition(a.Status.Conditions, "Ready"); c != nil {
+		return c.Message
+	}
+	return ""
 }
 
 // heldRemoval says what a person has to do when the revision does not define the application and its repository holds it. The

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 )
 
@@ -37,9 +38,19 @@ func (d *decider) limit(now []change, step *Step) []change {
 			pending[c.Cluster] = true
 		}
 	}
+	for _, h := range step.Held {
+		if h.Reason == DependencyPending {
+			pending[h.Change.Cluster] = true
+		}
+	}
 	groups := d.groups(pending)
-	selection, err := Select(*d.in.Strategy, groups, d.in.Now)
+	choose := Select
+	if d.in.Returning {
+		choose = SelectReturn
+	}
+	selection, err := choose(*d.in.Strategy, groups, d.in.Now)
 	step.Rollout = &Rollout{Selection: selection, Invalid: err, Started: d.in.RolloutStarted}
+	step.Return = selection.Stopped && d.in.Strategy.OnFailure == musterv1alpha1.FailureRollback
 	for _, g := range groups {
 		step.Rollout.Clusters += len(g.Clusters)
 	}
@@ -72,18 +83,29 @@ func (r *Rollout) Message() string {
 	if s.Group != "" {
 		of = " of group " + s.Group
 	}
-	failed := slices.Sorted(slices.Values(append(slices.Clone(s.Failed), s.TimedOut...)))
 	switch {
 	case r.Invalid != nil:
 		return "spec.rollout: " + r.Invalid.Error()
 	case s.Stopped:
-		return fmt.Sprintf("the rollout is stopped: %s failed%s; push a commit that corrects it", someOf(failed), of)
+		return fmt.Sprintf("the rollout is stopped: %s; push a commit that corrects it", r.Failure())
 	case s.Unproven:
 		return fmt.Sprintf("the rollout waits until a cluster%s answers", of)
 	case len(s.holding) > 0:
 		return fmt.Sprintf("the rollout waits for %s%s", someOf(s.holding), of)
 	}
+	if len(s.Selected) == 0 {
+		return fmt.Sprintf("the rollout waits for what its clusters%s wait for", of)
+	}
 	return fmt.Sprintf("the rollout begins with %s%s", someOf(s.Selected), of)
+}
+
+// Failure names the clusters that failed, and the group that the rollout is at.
+func (r *Rollout) Failure() string {
+	text := someOf(slices.Sorted(slices.Values(slices.Concat(r.Failed, r.TimedOut)))) + " failed"
+	if r.Group != "" {
+		text += " of group " + r.Group
+	}
+	return text
 }
 
 // someOf names the first three.
@@ -112,7 +134,7 @@ func (d *decider) groups(pending map[string]bool) []Group {
 			g = &Group{Name: decision.Group, Index: int32(decision.GroupIndex)}
 			byIndex[decision.GroupIndex] = g
 		}
-		c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name]}
+		c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name] || heldOnCluster(live[name]), Waits: d.in.DependencyPending[name] != ""}
 		if !pending[name] {
 			c.State, c.Since = d.stateOf(live[name])
 		}
@@ -124,6 +146,11 @@ func (d *decider) groups(pending map[string]bool) []Group {
 	}
 	slices.SortFunc(groups, func(a, b Group) int { return cmp.Compare(a.Index, b.Index) })
 	return groups
+}
+
+// heldOnCluster is true for a cluster on which somebody holds the owner: like one that does not answer it catches up later.
+func heldOnCluster(works []*fleet.LiveWork) bool {
+	return slices.ContainsFunc(works, (*fleet.LiveWork).HeldOnCluster)
 }
 
 // stateOf is the state of a cluster whose works are as they are wanted. What it reports counts only when it is about the work's

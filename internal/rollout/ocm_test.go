@@ -9,6 +9,7 @@ import (
 	"time"
 
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/work"
@@ -19,7 +20,7 @@ import (
 // ocmCase is one case of the rollout helper that OCM publishes: decision groups as "name: cluster ...", the states of clusters that
 // have the workload as "cluster=state age", and what the helper answers.
 type ocmCase struct {
-	strategy clusterv1alpha1.RolloutStrategy
+	strategy musterv1alpha1.Rollout
 	groups   string
 	existing string
 	// rollout are the clusters that change now, or are under way; timedOut have passed the deadline.
@@ -36,9 +37,7 @@ func config(deadline, maxFailures string, minSuccess time.Duration) clusterv1alp
 	return c
 }
 
-func all(c clusterv1alpha1.RolloutConfig) clusterv1alpha1.RolloutStrategy {
-	return clusterv1alpha1.RolloutStrategy{Type: clusterv1alpha1.All, All: &clusterv1alpha1.RolloutAll{RolloutConfig: c}}
-}
+func all(c clusterv1alpha1.RolloutConfig) musterv1alpha1.Rollout { return allAtOnce(c) }
 
 const (
 	twoGroups   = "group1: 1 2 3; : 4 5 6"
@@ -218,7 +217,7 @@ func TestWorksAsOCM(t *testing.T) {
 					}
 				}
 			}
-			shares, err := Over([]Target{{Placement: "p", Strategy: c.strategy, Groups: groups}}, rolloutNow)
+			shares, err := Over([]Target{{Placement: "p", Strategy: c.strategy.RolloutStrategy, Groups: groups}}, rolloutNow)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 )
 
@@ -46,7 +47,7 @@ func Over(targets []Target, now time.Time) ([]Share, error) {
 			}
 		}
 		var err error
-		if share.Selection, err = Select(t.Strategy, groups, now); err != nil {
+		if share.Selection, err = Select(musterv1alpha1.Rollout{RolloutStrategy: t.Strategy}, groups, now); err != nil {
 			return nil, fmt.Errorf("rolloutStrategy of placement %s: %w", t.Placement, err)
 		}
 	}

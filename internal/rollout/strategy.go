@@ -10,6 +10,7 @@ import (
 	"time"
 
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -41,6 +42,8 @@ type Cluster struct {
 	// Offline clusters do not answer. They are never in flight and never block: one that is to change is selected beside the
 	// others as soon as its phase has begun, and catches up when it is back.
 	Offline bool
+	// Waits is true for a cluster in state ToApply that cannot change yet for another reason: its phase is not through without it.
+	Waits bool
 }
 
 // Group is a decision group of a placement.
@@ -101,12 +104,37 @@ type phase struct {
 // that there are never more than maxConcurrency. A cluster is done when it has succeeded for minSuccessTime, or has timed out.
 //
 // It fails when a field of the strategy is not valid.
-func Select(strategy clusterv1alpha1.RolloutStrategy, groups []Group, now time.Time) (Selection, error) {
+func Select(strategy musterv1alpha1.Rollout, groups []Group, now time.Time) (Selection, error) {
 	s := selector{now: now}
 	phases, err := s.phasesOf(strategy, groups)
 	if err != nil {
 		return Selection{}, err
 	}
+	return s.selection(phases), nil
+}
+
+// returnDeadline is how long a cluster may take to return when the strategy has no progress deadline: what was good there once does
+// not keep others from returning for ever.
+const returnDeadline = 10 * time.Minute
+
+// SelectReturn decides which clusters may return to the last good revision now: in the reverse order of Select, as many at a time.
+// A return is not proved: a cluster that fails to return stops no other, and a success needs no minSuccessTime.
+func SelectReturn(strategy musterv1alpha1.Rollout, groups []Group, now time.Time) (Selection, error) {
+	s := selector{now: now, returning: true}
+	phases, err := s.phasesOf(strategy, groups)
+	if err != nil {
+		return Selection{}, err
+	}
+	s.minSuccessTime, s.deadline = 0, min(s.deadline, returnDeadline)
+	slices.Reverse(phases)
+	for i := range phases {
+		phases[i].maxFailures = len(phases[i].clusters)
+	}
+	return s.selection(phases), nil
+}
+
+// selection goes through the phases up to the one that is not through.
+func (s *selector) selection(phases []phase) Selection {
 	for i, p := range phases {
 		if !s.phase(p) {
 			s.waitFor(phases[i+1:])
@@ -122,7 +150,7 @@ func Select(strategy clusterv1alpha1.RolloutStrategy, groups []Group, now time.T
 	for _, list := range []*[]string{&out.Selected, &out.InFlight, &out.TimedOut, &out.Failed, &out.holding} {
 		slices.Sort(*list)
 	}
-	return out, nil
+	return out
 }
 
 // selector is a selection in the making.
@@ -130,11 +158,12 @@ type selector struct {
 	now            time.Time
 	minSuccessTime time.Duration
 	deadline       time.Duration // math.MaxInt64 when there is none
+	returning      bool
 	out            Selection
 }
 
 // phasesOf arranges the groups as the strategy says.
-func (s *selector) phasesOf(strategy clusterv1alpha1.RolloutStrategy, groups []Group) ([]phase, error) {
+func (s *selector) phasesOf(strategy musterv1alpha1.Rollout, groups []Group) ([]phase, error) {
 	groups = slices.Clone(groups)
 	slices.SortStableFunc(groups, func(a, b Group) int { return cmp.Compare(a.Index, b.Index) })
 	config, mandatory := clusterv1alpha1.RolloutConfig{}, []clusterv1alpha1.MandatoryDecisionGroup(nil)
@@ -179,10 +208,16 @@ func (s *selector) phasesOf(strategy clusterv1alpha1.RolloutStrategy, groups []G
 			return nil, err
 		}
 		phases = append(phases, p)
-	default: // all at once, and no failure of one stops the others
+	default: // all at once: there is nothing that a failure could stop, but it may be taken back
 		s.minSuccessTime = 0
 		all := clustersOf(groups)
-		phases = []phase{{clusters: all, concurrency: len(all), maxFailures: len(all)}}
+		p := phase{clusters: all, concurrency: len(all), maxFailures: len(all)}
+		if strategy.OnFailure == musterv1alpha1.FailureRollback {
+			if p.maxFailures, err = share("maxFailures", config.MaxFailures, len(all), 0); err != nil {
+				return nil, err
+			}
+		}
+		phases = []phase{p}
 	}
 	return phases, nil
 }
@@ -222,9 +257,20 @@ func (s *selector) phase(p phase) bool {
 	s.out.Group = p.group
 	clusters := slices.Clone(p.clusters)
 	slices.SortFunc(clusters, func(a, b Cluster) int { return cmp.Compare(a.Name, b.Name) })
+	if s.returning {
+		slices.Reverse(clusters)
+	}
 	failures, answering, pending, offline := 0, 0, []string(nil), []string(nil)
 	var inFlight, holding []string
+	waits := 0
 	for _, c := range clusters {
+		if c.State == ToApply && c.Waits {
+			waits++
+			if !c.Offline {
+				answering++
+			}
+			continue
+		}
 		if c.Offline {
 			if c.State == ToApply {
 				offline = append(offline, c.Name)
@@ -245,6 +291,7 @@ func (s *selector) phase(p phase) bool {
 			failures++
 		}
 	}
+	s.out.Waiting += waits
 	if failures > p.maxFailures {
 		s.out.Stopped, s.out.Waiting = true, s.out.Waiting+len(pending)+len(offline)
 		return false
@@ -253,8 +300,8 @@ func (s *selector) phase(p phase) bool {
 	free := min(len(pending), max(0, p.concurrency-len(inFlight)))
 	s.out.Selected = append(append(s.out.Selected, pending[:free]...), offline...)
 	s.out.Waiting += len(pending) - free
-	s.out.Unproven = answering == 0 && len(clusters) > 0
-	return len(holding) == 0 && len(pending) == 0 && !s.out.Unproven
+	s.out.Unproven = answering == 0 && len(clusters) > 0 && !s.returning
+	return len(holding) == 0 && len(pending)+waits == 0 && !s.out.Unproven
 }
 
 // note adds a cluster that has changed to the selection. It is true when the cluster is in flight.
@@ -266,6 +313,9 @@ func (s *selector) note(c Cluster) bool {
 	case c.State == Failed, c.State == Progressing:
 		if c.State == Failed {
 			s.out.Failed = append(s.out.Failed, c.Name)
+		}
+		if c.State == Failed && s.returning {
+			return false
 		}
 		if s.deadline != math.MaxInt64 {
 			s.lookAt(c.Since.Add(s.deadline))

@@ -3,7 +3,6 @@ package v1alpha1
 import (
 	"fmt"
 
-	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -86,10 +85,30 @@ type ApplicationSpec struct {
 	// Rollout says in which order a change reaches the clusters, in the shape of OCM's rolloutStrategy. Left out, it reaches all
 	// at once. Groups are the decision groups of the placement.
 	// +optional
-	Rollout *clusterv1alpha1.RolloutStrategy `json:"rollout,omitempty"`
+	Rollout *Rollout `json:"rollout,omitempty"`
+	// DependsOn names applications that have to be ready on a cluster, with what their repository asks for now, before this one
+	// changes there. One of another namespace has to name this namespace in its dependentNamespaces.
+	// +optional
+	// +kubebuilder:validation:MaxItems=32
+	DependsOn []Dependency `json:"dependsOn,omitempty"`
+	// DependentNamespaces are the namespaces, beside its own, whose applications may depend on this one; * is all. Their messages tell
+	// whether this one is ready, cluster by cluster.
+	// +optional
+	// +listType=set
+	DependentNamespaces []string `json:"dependentNamespaces,omitempty"`
 	// DeletionGuard bounds what one revision may take away without an approval.
 	// +optional
 	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
+}
+
+// Dependency names an application.
+type Dependency struct {
+	// Name of the application.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+	// Namespace of the application. Default: that of the one which depends on it.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
 }
 
 // PlacementNames are the placements in the application's namespace that choose its clusters.
@@ -512,9 +531,12 @@ type ApplicationStatus struct {
 	// Revision is the commit that was planned last.
 	// +optional
 	Revision string `json:"revision,omitempty"`
-	// LastGoodRevision is the last commit at which every cluster was applied and healthy.
+	// LastGoodRevision is the last commit that was rolled out and healthy, and LastGoodPlan the digest of the works that it asked
+	// for. The RolloutHistory of the application's name has those before.
 	// +optional
 	LastGoodRevision string `json:"lastGoodRevision,omitempty"`
+	// +optional
+	LastGoodPlan string `json:"lastGoodPlan,omitempty"`
 	// Plan is the digest of the works that Revision asks for.
 	// +optional
 	Plan string `json:"plan,omitempty"`
@@ -535,13 +557,21 @@ type ApplicationStatus struct {
 	// Rollout is how far the change that goes on has come; absent when none does, and when spec.rollout is.
 	// +optional
 	Rollout *RolloutStatus `json:"rollout,omitempty"`
+	// RolledBack is the change that failed and is refused; absent once a commit brings another one.
+	// +optional
+	RolledBack *RolledBack `json:"rolledBack,omitempty"`
 	// RecentRemovals are what the application has lost within a day and without an approval: it counts against its deletion guard.
 	// +optional
 	RecentRemovals []Removal `json:"recentRemovals,omitempty"`
-	// SettledClusters is how many clusters the placement had when the application was last on all of them. Clusters that the scheduler
-	// exchanges are not lost as long as it has so many.
+	// Settled is what the application was settled on last. It tells clusters that the scheduler exchanges, which are no loss, from
+	// those that somebody takes away.
 	// +optional
-	SettledClusters int32 `json:"settledClusters,omitempty"`
+	Settled *Settled `json:"settled,omitempty"`
+	// Left are objects that hold data and that stay on clusters which the scheduler has replaced: an application that comes back
+	// there has them again.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	Left []LeftObjects `json:"left,omitempty"`
 	// Conditions: Planned, Applied, Healthy, InSync; Ready is derived from them. True is good.
 	// +optional
 	// +listType=map
@@ -564,36 +594,28 @@ type SourceStatus struct {
 	Message string `json:"message,omitempty"`
 }
 
-// The phases of a rollout.
-const (
-	RolloutProgressing = "Progressing"
-	RolloutStopped     = "Stopped"
-)
-
-// RolloutStatus is how far a change has come over an application's clusters.
-type RolloutStatus struct {
-	// StartedAt is when the first cluster was about to change.
-	StartedAt metav1.Time `json:"startedAt"`
-	// Phase is Progressing, or Stopped when more clusters have failed than spec.rollout allows.
-	Phase string `json:"phase"`
-	// Group is the decision group that it is at, if it goes by groups.
-	// +optional
-	Group string `json:"group,omitempty"`
-	// Clusters of the application, and how many of them have the change.
+// Settled is the choice of a placement that an application is on, but for clusters that do not answer and clusters that are being
+// exchanged.
+type Settled struct {
+	// Grounds identify what people have said about the choice, see the annotation muster.dev/grounds.
+	Grounds string `json:"grounds"`
+	// Clusters is how many the placement had.
 	Clusters int32 `json:"clusters"`
-	Updated  int32 `json:"updated"`
-	// InFlight is how many of those are not through yet, Waiting how many come later.
+	// Replaced clusters are no longer chosen, since the scheduler has chosen others in their place, and still have the application.
 	// +optional
-	InFlight int32 `json:"inFlight,omitempty"`
+	Replaced []string `json:"replaced,omitempty"`
+	// Dropped clusters have the application, did not answer when somebody changed the choice, and were not replaced before: it counts
+	// as a loss when they lose it.
 	// +optional
-	Waiting int32 `json:"waiting,omitempty"`
-	// Failed names the first twenty clusters that failed or timed out.
-	// +optional
-	// +kubebuilder:validation:MaxItems=20
-	Failed []string `json:"failed,omitempty"`
-	// Message says what it waits for.
-	// +optional
-	Message string `json:"message,omitempty"`
+	Dropped []string `json:"dropped,omitempty"`
+}
+
+// LeftObjects are objects that an application has left on a cluster.
+type LeftObjects struct {
+	Cluster string      `json:"cluster"`
+	At      metav1.Time `json:"at"`
+	// Objects, as Kind namespace/name; the first twenty.
+	Objects []string `json:"objects"`
 }
 
 // Removal is what an application has lost at one time.

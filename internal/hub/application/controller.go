@@ -38,6 +38,8 @@ type Applications struct {
 	Planner    *plan.Planner
 	// Sources fetches what applications take from elsewhere. Nil fetches nothing.
 	Sources *source.Sources
+	// Precedence is told when a commit is planned; nil is none.
+	Precedence *hub.Precedence
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
 	// StatusInterval is the least time between two status writes of one application.
@@ -85,7 +87,18 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 		}
 		r.states.keep(st, out)
 	}
-	return out, r.step(ctx, app, out)
+	out.noReturn, out.good = "", false
+	if err := r.step(ctx, app, out); err != nil || out.staleCache {
+		return out, err
+	}
+	if out.step.Return {
+		if returns, err := r.rollBack(ctx, app, out); err != nil || !returns {
+			return out, err
+		}
+		r.states.keep(st, nil)
+		return r.sync(ctx, app) // the last good revision is planned now
+	}
+	return out, r.recordGood(ctx, app, out)
 }
 
 // waitsForPlan is true when something may be settled once the repository has planned the commit: nothing wakes the application
@@ -161,7 +174,7 @@ func resultOf(out *report, now time.Time, again time.Duration, err error) (recon
 	case out.staleCache:
 		again = 100 * time.Millisecond
 	case again > 0:
-	case out.planned != nil && out.waitsForPlan():
+	case out.planned != nil && (out.waitsForPlan() || out.waitsForDependency()): // nothing wakes it when another plan is made
 		again = 2 * time.Second
 	case out.waiting != "" || len(out.refused) > 0:
 		again = 15 * time.Second
