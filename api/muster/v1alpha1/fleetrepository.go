@@ -1,10 +1,6 @@
 package v1alpha1
 
-import (
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
-)
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // FleetRepository is a Git repository, or a path in one, that the hub watches. Its objects are applied with the rights
 // of the service account it names, in its own namespace.
@@ -195,14 +191,14 @@ type ApplicationDefaults struct {
 // ApplicationDefaultsSpec are the fields of an application that may have defaults. Helm, kustomize and yaml are for the applications that have
 // that section; helm.values become helm.defaultValues, which go over the chart's own values and below all others.
 type ApplicationDefaultsSpec struct {
-	Helm               *Helm                            `json:"helm,omitempty"`
-	Kustomize          *Kustomize                       `json:"kustomize,omitempty"`
-	YAML               *YAML                            `json:"yaml,omitempty"`
-	CommonMetadata     CommonMetadata                   `json:"commonMetadata,omitzero"`
-	Destination        Destination                      `json:"destination,omitempty"`
-	ServiceAccountName string                           `json:"serviceAccountName,omitempty"`
-	Sync               Sync                             `json:"sync,omitempty"`
-	Deletion           Deletion                         `json:"deletion,omitempty"`
-	Rollout            *clusterv1alpha1.RolloutStrategy `json:"rollout,omitempty"`
-	DeletionGuard      DeletionGuard                    `json:"deletionGuard,omitempty"`
+	Helm               *Helm          `json:"helm,omitempty"`
+	Kustomize          *Kustomize     `json:"kustomize,omitempty"`
+	YAML               *YAML          `json:"yaml,omitempty"`
+	CommonMetadata     CommonMetadata `json:"commonMetadata,omitzero"`
+	Destination        Destination    `json:"destination,omitempty"`
+	ServiceAccountName string         `json:"serviceAccountName,omitempty"`
+	Sync               Sync           `json:"sync,omitempty"`
+	Deletion           Deletion       `json:"deletion,omitempty"`
+	Rollout            *Rollout       `json:"rollout,omitempty"`
+	DeletionGuard      DeletionGuard  `json:"deletionGuard,omitempty"`
 }

@@ -164,7 +164,7 @@ func (in *ApplicationDefaultsSpec) DeepCopyInto(out *ApplicationDefaultsSpec) {
 	out.Deletion = in.Deletion
 	if in.Rollout != nil {
 		in, out := &in.Rollout, &out.Rollout
-		*out = new(clusterv1alpha1.RolloutStrategy)
+		*out = new(Rollout)
 		(*in).DeepCopyInto(*out)
 	}
 	in.DeletionGuard.DeepCopyInto(&out.DeletionGuard)
