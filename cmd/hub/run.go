@@ -40,6 +40,7 @@ import (
 	"github.com/muster-io/muster/internal/hub/fleetrepository"
 	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/hub/placement"
+	"github.com/muster-io/muster/internal/hub/review"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/source"
@@ -85,6 +86,8 @@ type Options struct {
 	MassSilence registration.SilenceLimit
 	// HeartbeatPeriod is how often the hub makes sure that its API server answers; zero is hub.HeartbeatPeriod.
 	HeartbeatPeriod time.Duration
+	// ReplanInterval is the least time between two plans of one pull request while its head stays; zero is review.ReplanInterval.
+	ReplanInterval time.Duration
 	// Verbosity of the log: 0 says what happened, 1 says more.
 	Verbosity int
 	// SeveralHubs run in this process, as in tests: the names of controllers are then not unique in it.
@@ -125,6 +128,7 @@ type parts struct {
 	deliveries   *hub.Deliveries
 	planner      *plan.Planner
 	repositories *fleetrepository.Repositories
+	reviews      *review.Reviews
 	presence     *hub.Presence
 	precedence   *hub.Precedence
 	works        *hub.Works
@@ -158,6 +162,17 @@ var controllers = map[string]func(*parts) error{
 			HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Now: time.Now,
 		}
 		return errors.Join(p.repositories.Setup(p.mgr), event.OfRepositories(p.mgr, p.events))
+	},
+	"review": func(p *parts) error {
+		works, err := p.index()
+		if err != nil {
+			return err
+		}
+		p.reviews = &review.Reviews{
+			Client: p.mgr.GetClient(), Works: works, Store: p.store, Deliveries: p.deliveries, Planner: p.planner, Repositories: p.repositories,
+			HubCluster: p.HubCluster, UserAgent: "muster-hub/" + version, Now: time.Now, ReplanInterval: p.ReplanInterval,
+		}
+		return p.reviews.Setup(p.mgr)
 	},
 	"application": func(p *parts) error {
 		works, err := p.index()
@@ -339,6 +354,14 @@ func (p *parts) labelLeader(ctx context.Context) error {
 	return p.mgr.Add(leader)
 }
 
+// trigger makes the next look at a repository due now: at its branch, and at its pull requests.
+func (p *parts) trigger(namespace, name string) {
+	p.repositories.Trigger(namespace, name)
+	if p.reviews != nil {
+		p.reviews.Trigger(namespace, name)
+	}
+}
+
 // serveWebhooks listens to Git hosts, which announce that a repository changed. Only the leader does.
 func (p *parts) serveWebhooks() error {
 	if p.WebhookAddress == "" {
@@ -348,7 +371,7 @@ func (p *parts) serveWebhooks() error {
 		return fmt.Errorf("--webhook-address %s: %w", p.WebhookAddress, err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/webhook/", source.Webhook{Secret: p.repositories.WebhookSecret, Trigger: p.repositories.Trigger})
+	mux.Handle("/webhook/", source.Webhook{Secret: p.repositories.WebhookSecret, Trigger: p.trigger})
 	server := &http.Server{Addr: p.WebhookAddress, Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
 	// The port is opened by the leader: a Git host that reached a standby would wait for an answer in vain.
 	return p.mgr.Add(&manager.Server{Name: "webhooks", Server: server, OnlyServeWhenLeader: true})

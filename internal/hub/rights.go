@@ -91,7 +91,7 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons/status", "update", "patch"), // agents
 
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories", "get", "list", "watch", "update", "patch"),
-		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications", "get", "list", "watch", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications/status", "update"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "apisets", "get", "list", "watch", "delete"),
