@@ -39,6 +39,7 @@ import (
 	"github.com/muster-io/muster/internal/hub/event"
 	"github.com/muster-io/muster/internal/hub/fleetrepository"
 	"github.com/muster-io/muster/internal/hub/install"
+	"github.com/muster-io/muster/internal/hub/notification"
 	"github.com/muster-io/muster/internal/hub/placement"
 	"github.com/muster-io/muster/internal/hub/review"
 	"github.com/muster-io/muster/internal/plan"
@@ -129,10 +130,12 @@ type parts struct {
 	planner      *plan.Planner
 	repositories *fleetrepository.Repositories
 	reviews      *review.Reviews
-	presence     *hub.Presence
-	precedence   *hub.Precedence
-	works        *hub.Works
-	events       events.EventRecorder
+	// notifications hear what is recorded as events.
+	notifications *notification.Notifications
+	presence      *hub.Presence
+	precedence    *hub.Precedence
+	works         *hub.Works
+	events        events.EventRecorder
 }
 
 // index gives the index of live works, which the controllers that plan share.
@@ -150,7 +153,8 @@ var controllers = map[string]func(*parts) error{
 		options := cluster.Options{Events: p.events, Presence: p.presence, MassSilence: &p.MassSilence, Precedence: p.precedence}
 		return errors.Join(cluster.Setup(p.mgr, options), event.OfClusters(p.mgr, p.events))
 	},
-	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
+	"placement":    func(p *parts) error { return placement.Setup(p.mgr) },
+	"notification": func(p *parts) error { return p.notifications.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
 		works, err := p.index()
 		if err != nil {
@@ -255,9 +259,10 @@ func newParts(mgr ctrl.Manager, o Options) (*parts, error) {
 		return nil, err
 	}
 	rendered.count(renderer)
+	notifications := &notification.Notifications{Client: mgr.GetClient(), Now: time.Now}
 	return &parts{
 		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store}, planner: &plan.Planner{Renderer: renderer},
-		presence: &hub.Presence{}, events: recorder,
+		presence: &hub.Presence{}, events: notifications.Hear(recorder), notifications: notifications,
 	}, nil
 }
 

@@ -97,6 +97,8 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "apisets", "get", "list", "watch", "delete"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "apisets", "create"), // agents
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "reviewpolicies", "get", "list", "watch"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "notifications", "get", "list", "watch"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "notifications/status", "patch"),
 
 		registration.Rule("", "namespaces", "get", "list", "watch", "create", "update", "patch"),
 		registration.Rule("", "events", "create", "update", "patch"),

@@ -36,7 +36,9 @@ func TestDelivery(t *testing.T) {
 			[]string{"retail Underway: applied on 3 of 4, healthy on 3"}, "what a cluster says of an older set counts for nothing"},
 		"half a set":   {func(works []fleet.LiveWork, _ *musterv1alpha1.Application) { works[1].SetSize = 2 }, "", []string{"retail Underway: applied on 3 of 4, healthy on 3"}, ""},
 		"not observed": {func(works []fleet.LiveWork, _ *musterv1alpha1.Application) { works[1].Status.Observed = false }, "", []string{"retail Underway: applied on 3 of 4, healthy on 3"}, ""},
-		"not healthy": {func(works []fleet.LiveWork, _ *musterv1alpha1.Application) { works[1].Status.Health = fleet.HealthUnknown }, "",
+		"not healthy": {func(works []fleet.LiveWork, _ *musterv1alpha1.Application) {
+			works[1].Status.Health = fleet.HealthUnknown
+		}, "",
 			[]string{"retail Underway: applied on 4 of 4, healthy on 3"}, "not reported is no success"},
 		"failed": {func(works []fleet.LiveWork, app *musterv1alpha1.Application) {
 			works[1].Status.Applied = false

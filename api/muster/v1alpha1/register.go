@@ -21,6 +21,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&Application{}, &ApplicationList{},
 		&APISet{}, &APISetList{},
 		&ReviewPolicy{}, &ReviewPolicyList{},
+		&Notification{}, &NotificationList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

@@ -23,6 +23,14 @@ func ofApplication(before, after *musterv1alpha1.ApplicationStatus) []Event {
 		func(r musterv1alpha1.ClusterStatus) Event {
 			return normal("FaultResolved", "Apply", "%s: %s is resolved", r.Cluster, r.Reason)
 		})...)
+	all = append(all, changed(rowsIn(before, "Degraded"), rowsIn(after, "Degraded"), of, "degraded clusters",
+		func(r musterv1alpha1.ClusterStatus) Event {
+			return warning("Degraded", "Watch", "%s: %s", r.Cluster, r.Message)
+		},
+		func(r musterv1alpha1.ClusterStatus) Event {
+			return normal("Recovered", "Watch", "%s: is not degraded any more", r.Cluster)
+		})...)
+	all = append(all, ofRollout(before.Rollout, after.Rollout)...)
 	return append(all, changed(rowsIn(before, "Drifted"), rowsIn(after, "Drifted"), of, "clusters with drift",
 		func(r musterv1alpha1.ClusterStatus) Event {
 			return warning("DriftFound", "Compare", "%s: %s", r.Cluster, r.Message)
@@ -30,6 +38,20 @@ func ofApplication(before, after *musterv1alpha1.ApplicationStatus) []Event {
 		func(r musterv1alpha1.ClusterStatus) Event {
 			return normal("DriftCorrected", "Compare", "%s: nothing differs from what was applied any more", r.Cluster)
 		})...)
+}
+
+// ofRollout tells of a rollout that stops, and of one that goes on.
+func ofRollout(before, after *musterv1alpha1.RolloutStatus) []Event {
+	stopped := func(r *musterv1alpha1.RolloutStatus) bool {
+		return r != nil && r.Phase == musterv1alpha1.RolloutStopped
+	}
+	switch {
+	case stopped(after) && !stopped(before):
+		return []Event{warning("RolloutStopped", "Rollout", "the rollout is stopped: %s", after.Message)}
+	case stopped(before) && !stopped(after):
+		return []Event{normal("RolloutResumed", "Rollout", "the rollout is not stopped any more")}
+	}
+	return nil
 }
 
 // wasApplied says whether every cluster has applied the revision, and had not before.

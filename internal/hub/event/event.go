@@ -2,7 +2,7 @@
 //
 //	FleetRepository  Delivered, DeletionsHeld, DeletionsReleased, the reason of each fault that appeared, FaultResolved
 //	Application      Applied, DeletionsHeld, DeletionsReleased, the reason of each fault that appeared, FaultResolved,
-//	                 DriftFound, DriftCorrected
+//	                 Degraded, Recovered, DriftFound, DriftCorrected, RolloutStopped, RolloutResumed
 //	ManagedCluster   Accepted, Denied, Joined, AvailableUnknown (lost), Unavailable, Available (back), ClockOutOfSync, ClockInSync
 //
 // An event is the difference between two versions of an object's status, whoever wrote them. The hub that leads compares the
