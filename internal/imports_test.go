@@ -41,8 +41,8 @@ var table = map[string]struct {
 		[]string{"api", "internal/expression", "internal/fleet", "internal/plan", "internal/rollout"},
 		"tells what two plans differ in, for whoever shows it",
 	},
-	"internal/githost": {nil, "knows hosts and nothing of fleets"},
-	"internal/notify":  {[]string{"api", "internal/expression"}, "events become messages"},
+	"internal/githost":      {nil, "knows hosts and nothing of fleets"},
+	"internal/notify":       {[]string{"api", "internal/expression"}, "events become messages"},
 	"internal/controlplane": {nil, "starts programs and knows nothing of fleets"},
 	"klusterlet": {
 		[]string{"api", "internal/drift", "internal/fleet", "internal/health", "internal/registration"},
