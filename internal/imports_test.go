@@ -25,7 +25,7 @@ var table = map[string]struct {
 	"internal/fleet":        {[]string{"api"}, "the vocabulary that all others speak"},
 	"internal/drift":        {[]string{"api"}, "shared by hub and agent"},
 	"internal/health":       {[]string{"api", "internal/fleet"}, "shared by hub and agent"},
-	"internal/source":       {[]string{"internal/fleet"}, "Git becomes a snapshot and nothing more"},
+	"internal/source":       {[]string{"api", "internal/fleet"}, "what is elsewhere becomes a file tree and nothing more"},
 	"internal/expression":   {[]string{"api"}, "the CEL of placements and applications"},
 	"internal/render":       {[]string{"api", "internal/expression", "internal/fleet"}, "content and one cluster become manifests"},
 	"internal/renderworker": {[]string{"api", "internal/fleet", "internal/render"}, "runs what render does in processes"},

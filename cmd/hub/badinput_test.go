@@ -16,25 +16,6 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 )
 
-// tenant is a namespace with a binding of set edge, and the set.
-const tenant = `
--- tenants/retail.yaml --
-apiVersion: v1
-kind: Namespace
-metadata: {name: retail}
----
-apiVersion: cluster.open-cluster-management.io/v1beta2
-kind: ManagedClusterSetBinding
-metadata: {name: edge, namespace: retail}
-spec: {clusterSet: edge}
--- clustersets/edge.yaml --
-apiVersion: cluster.open-cluster-management.io/v1beta2
-kind: ManagedClusterSet
-metadata: {name: edge}
-spec:
-  clusterSelector: {selectorType: ExclusiveClusterSetLabel}
-`
-
 const everyEdge = `{predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {tier: edge}}}}]}`
 
 // chart has a template that fails for one size.

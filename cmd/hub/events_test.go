@@ -43,7 +43,14 @@ func TestEventsAreWritten(t *testing.T) {
 		f.edit("one", cm, func() { cm.Data["color"] = "pink" })
 		f.expectEvent("Application/shop", "Warning", "DriftFound", "one: ConfigMap events/shop", `was "red"`, `is "pink"`, "kubectl-edit")
 		f.edit("one", cm, func() { cm.Data["color"] = "red" })
-		f.expectEvent("Application/shop", "Normal", "DriftCorrected", "one: ")
+		f.expectEvent("Application/shop", "Normal", "DriftCorrected", "one: ConfigMap events/shop: ", `is "pink"`, "corrected")
+	})
+	f.run("drift that an agent corrects before it reports it", func(f *theFleet) {
+		f.push(applicationFile("shop", "edge", "manifests/shop", "events", "  sync: {drift: Correct}"))
+		f.expectReady("retail/shop")
+		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "events", Name: "shop"}}
+		f.edit("two", cm, func() { cm.Data["color"] = "blue" })
+		f.expectEvent("Application/shop", "Normal", "DriftCorrected", "two: ConfigMap events/shop: ", `was "red"`, `is "blue"`, "kubectl-edit")
 	})
 	f.run("a cluster that is lost and comes back", func(f *theFleet) {
 		f.available("two", false)

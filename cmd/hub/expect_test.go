@@ -18,6 +18,7 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/test/archive"
 )
 
 // says is "" when the condition has the status and reason and its message has every part; else what it says instead.
@@ -237,33 +238,15 @@ func (f *theFleet) watchDeletions(config *rest.Config, resource schema.GroupVers
 	return d
 }
 
-// configMapFile is a file of a txtar archive with one ConfigMap.
-func configMapFile(file, name, key, value string) string {
-	return fmt.Sprintf("-- %s --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata: {%s: %s}\n", file, name, key, value)
-}
+// Files of a test's repository.
+const (
+	tenant  = archive.Retail
+	deleted = "deleted\n"
+)
 
-// applicationFile is a file of a txtar archive with one application in namespace retail; more is YAML of its spec.
-func applicationFile(name, placement, source, destination, more string) string {
-	return fmt.Sprintf(`-- applications/retail/%s/application.yaml --
-apiVersion: muster.dev/v1alpha1
-kind: Application
-metadata: {name: %s, namespace: retail}
-spec:
-  placementRef: {name: %s}
-  source: {path: %s}
-  destination: {namespace: %s, createNamespace: true}
-%s
-`, name, name, placement, source, destination, more)
-}
-
-// placementFile is a file of a txtar archive with one placement in namespace retail; spec is YAML.
-func placementFile(name, spec string) string {
-	return fmt.Sprintf(`-- placements/%s.yaml --
-apiVersion: cluster.open-cluster-management.io/v1beta1
-kind: Placement
-metadata: {name: %s, namespace: retail}
-spec: %s
-`, name, name, spec)
-}
-
-const deleted = "deleted\n"
+var (
+	clusterFile     = archive.Cluster
+	placementFile   = archive.Placement
+	applicationFile = archive.Application
+	configMapFile   = archive.ConfigMap
+)

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -67,7 +66,7 @@ type theFleet struct {
 	client client.Client
 	repo   *test.Repository
 	state  string
-	url    string // that agents know the hub by
+	url    string // that agents know the hub by; another one for each test, since tests share clusters
 	stop   func() // of the hub's controllers
 	agents map[string]func()
 	spokes map[string]*controlplane.ControlPlane
@@ -92,60 +91,78 @@ func (f *theFleet) run(name string, do func(f *theFleet)) {
 	}
 }
 
+// hubs are the API servers of the fleets, with all that a hub counts on.
+var hubs = test.Pool{Options: controlplane.Options{Name: "hub"}, Prepare: prepareHub}
+
 // newFleet starts a hub whose repository has the given files, and delivers nothing yet.
 func newFleet(t testing.TB, archive string, options ...func(*Options)) *theFleet {
 	t.Helper()
-	return newFleetOn(t, controlplane.Options{Name: "hub"}, archive, options...)
+	return fleetOn(t, hubs.Borrow(t), archive, options...)
 }
 
 // newFleetOn chooses the control plane: where a garbage collector matters it runs kube-controller-manager.
 func newFleetOn(t testing.TB, o controlplane.Options, archive string, options ...func(*Options)) *theFleet {
 	t.Helper()
+	cp := test.ControlPlane(t, o)
+	if err := prepareHub(t.Context(), cp); err != nil {
+		t.Fatal(err)
+	}
+	return fleetOn(t, cp, archive, options...)
+}
+
+func fleetOn(t testing.TB, cp *controlplane.ControlPlane, archive string, options ...func(*Options)) *theFleet {
+	t.Helper()
 	f := &theFleet{
-		t: t, ctx: context.Background(), cp: test.ControlPlane(t, o), controllers: []string{"*"},
+		t: t, ctx: context.Background(), cp: cp, controllers: []string{"*"}, url: cp.URL() + "/" + t.Name(),
 		options: options, repo: test.NewRepository(t, archive), state: t.TempDir(), agents: map[string]func(){}, spokes: map[string]*controlplane.ControlPlane{},
 	}
-	f.url = f.cp.URL()
-	f.prepareHub()
+	f.connect()
 	f.startHub()
-	t.Cleanup(func() {
-		for _, stop := range f.agents {
-			stop()
-		}
-		f.t = t
-		f.stop()
-	})
+	t.Cleanup(f.end)
 	return f
 }
 
 // prepareHub puts on an empty API server what a hub counts on.
-func (f *theFleet) prepareHub() {
-	f.t.Helper()
-	if err := install.Hub(f.ctx, f.cp.Config()); err != nil {
-		f.t.Fatal(err)
+func prepareHub(ctx context.Context, cp *controlplane.ControlPlane) error {
+	if err := install.Hub(ctx, cp.Config()); err != nil {
+		return err
 	}
-	var err error
-	if f.client, err = client.New(f.cp.Config(), client.Options{Scheme: Scheme()}); err != nil {
-		f.t.Fatal(err)
+	c, err := client.New(cp.Config(), client.Options{Scheme: Scheme()})
+	if err != nil {
+		return err
 	}
-	f.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "muster-system"}})
-	f.create(&rbacv1.ClusterRoleBinding{
+	return c.Create(ctx, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "muster-root"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: "cluster-admin"},
 		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "muster-system", Name: "root"}},
 	})
 }
 
-// lose takes the hub away with all that it knew, and starts an empty one under the same name. The agents are stopped.
-func (f *theFleet) lose() {
+// connect makes the administrator's client.
+func (f *theFleet) connect() {
 	f.t.Helper()
+	var err error
+	if f.client, err = client.New(f.cp.Config(), client.Options{Scheme: Scheme()}); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// end stops the agents and the hub's controllers.
+func (f *theFleet) end() {
 	for _, stop := range f.agents {
 		stop()
 	}
 	f.stop()
-	f.cp = test.ControlPlane(f.t, controlplane.Options{Name: "rebuilt"})
+}
+
+// lose takes the hub away with all that it knew, and starts an empty one under the same name. The agents are stopped.
+func (f *theFleet) lose() {
+	f.t.Helper()
+	f.end()
+	f.cp = hubs.Borrow(f.t)
+	f.t.Cleanup(f.end)
 	f.state = f.t.TempDir()
-	f.prepareHub()
+	f.connect()
 	f.startHub()
 }
 

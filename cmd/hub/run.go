@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -42,6 +43,7 @@ import (
 	"github.com/muster-io/muster/internal/hub/notification"
 	"github.com/muster-io/muster/internal/hub/placement"
 	"github.com/muster-io/muster/internal/hub/review"
+	hubsource "github.com/muster-io/muster/internal/hub/source"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/source"
@@ -59,6 +61,10 @@ type Options struct {
 	StateDir string
 	// LocalRepositories are the folders below which file:// repositories may be read.
 	LocalRepositories []string
+	// SourceInterval is the time between two looks at a chart repository, a registry or another Git repository.
+	SourceInterval time.Duration
+	// InsecureSources allows sources that ask for plain HTTP or certificates that nobody vouches for.
+	InsecureSources bool
 	// Install puts the CRDs, the admission policies and the rights of the hub's own account on the API server first. It wants
 	// an administrator's rights; without it the hub's own are enough.
 	Install bool
@@ -102,6 +108,8 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.Controllers, "controllers", []string{"*"}, "controllers to run: "+strings.Join(slices.Sorted(maps.Keys(controllers)), ", ")+", or *")
 	f.StringVar(&o.StateDir, "state-dir", "muster-hub", "folder for the mirrors of repositories, on a volume")
 	f.StringSliceVar(&o.LocalRepositories, "local-repositories", nil, "folders below which file:// repositories may be read; none by default")
+	f.DurationVar(&o.SourceInterval, "source-interval", source.DefaultInterval, "time between two looks at a chart repository, a registry or another Git repository that applications name")
+	f.BoolVar(&o.InsecureSources, "insecure-sources", false, "let applications set insecure on a source: plain HTTP, or a certificate that nobody vouches for")
 	f.BoolVar(&o.Install, "install", false, "put the CRDs, the admission policies and the rights of service account muster-system/muster-hub on the API server first, as an administrator")
 	f.StringVar(&o.HubCluster, "hub-cluster", "", "name of the managed cluster that is the hub itself, if it is one")
 	f.BoolVar(&o.LeaderElection, "leader-elect", true, "let one at a time work of several hubs with the same controllers; the others are live, not ready, and take no webhooks")
@@ -129,6 +137,7 @@ type parts struct {
 	deliveries   *hub.Deliveries
 	planner      *plan.Planner
 	repositories *fleetrepository.Repositories
+	sources      *hubsource.Sources // nil without controller source
 	reviews      *review.Reviews
 	// notifications hear what is recorded as events.
 	notifications *notification.Notifications
@@ -162,7 +171,7 @@ var controllers = map[string]func(*parts) error{
 		}
 		p.repositories = &fleetrepository.Repositories{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Config: p.mgr.GetConfig(),
-			Store: p.store, Deliveries: p.deliveries, Planner: p.planner,
+			Store: p.store, Deliveries: p.deliveries, Planner: p.planner, Sources: p.sources,
 			HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Now: time.Now,
 		}
 		return errors.Join(p.repositories.Setup(p.mgr), event.OfRepositories(p.mgr, p.events))
@@ -185,10 +194,11 @@ var controllers = map[string]func(*parts) error{
 		}
 		applications := &application.Applications{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
-			HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Now: time.Now,
+			Sources: p.sources, HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Now: time.Now,
 		}
-		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events))
+		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events), event.OfCorrections(p.mgr, p.events, works))
 	},
+	"source": func(p *parts) error { return p.sources.Setup(p.mgr) },
 }
 
 // Scheme knows every kind that the hub works with.
@@ -237,6 +247,9 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	p.precedence = precedence
+	if slices.Contains(selected, "source") {
+		p.sources = hubsource.New(p.library())
+	}
 	for _, name := range selected {
 		if err := controllers[name](p); err != nil {
 			return fmt.Errorf("set up controller %s: %w", name, err)
@@ -264,6 +277,20 @@ func newParts(mgr ctrl.Manager, o Options) (*parts, error) {
 		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store}, planner: &plan.Planner{Renderer: renderer},
 		presence: &hub.Presence{}, events: notifications.Hear(recorder), notifications: notifications,
 	}, nil
+}
+
+// library keeps what applications take from elsewhere, beside the mirrors of fleet repositories.
+func (p *parts) library() *source.Library {
+	dir := filepath.Join(p.StateDir, "sources")
+	return &source.Library{
+		Dir: dir, Git: &source.Store{Dir: filepath.Join(dir, "git"), Local: p.LocalRepositories},
+		Interval: p.SourceInterval, Insecure: p.InsecureSources,
+		Secret: func(ctx context.Context, namespace, name string) (map[string][]byte, error) {
+			var secret corev1.Secret
+			err := p.mgr.GetClient().Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
+			return secret.Data, err
+		},
+	}
 }
 
 func (o *Options) config() (*rest.Config, error) {

@@ -378,37 +378,6 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-func TestHeldBy(t *testing.T) {
-	of := func(plans ...string) []heldObject {
-		var list []heldObject
-		for _, p := range plans {
-			list = append(list, heldObject{Kind: "Application", Name: "retail/" + p, Held: &musterv1alpha1.Held{Plan: p}})
-		}
-		return list
-	}
-	for name, row := range map[string]struct {
-		held   []heldObject
-		prefix string
-		want   int
-		err    string
-	}{
-		"one":         {of("aaaaaa11", "bbbbbb22"), "aaaaaa", 1, ""},
-		"same plan":   {of("aaaaaa11", "aaaaaa11"), "aaaaaa1", 2, ""},
-		"ambiguous":   {of("aaaaaa11", "aaaaaa22"), "aaaaaa", 0, "2 plans"},
-		"none so":     {of("aaaaaa11"), "cccccc", 0, "held are aaaaaa11 (Application retail/aaaaaa11)"},
-		"none at all": {nil, "cccccc", 0, "nothing is held"},
-		"too short":   {of("aaaaaa11"), "a", 0, "at least 6"},
-		"empty":       {of("aaaaaa11"), "", 0, "at least 6"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, err := heldBy(row.held, row.prefix)
-			if len(got) != row.want || (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
-				t.Errorf("got %v, %v", got, err)
-			}
-		})
-	}
-}
-
 func TestDetachable(t *testing.T) {
 	joined := condition(clusterv1.ManagedClusterConditionJoined, true)
 	there, away := managed("a", true, joined, condition(clusterv1.ManagedClusterConditionAvailable, true)), managed("a", true, joined)

@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v2"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/yaml"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/overview"
@@ -32,7 +32,9 @@ func renderCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "render --application NAMESPACE/NAME --cluster NAME [DIR]",
 		Short: "Print the manifests of an application on a cluster as they would be delivered, values of Secrets hashed",
-		Args:  cobra.MaximumNArgs(1),
+		Long: "Print the manifests of an application on a cluster as they would be delivered, values of Secrets hashed.\n\n" +
+			"Other applications are planned only if this one needs what they bring: that two want one object is what validate and diff find.",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, files, err := folderOrCommit(args, revision)
 			if err != nil {
@@ -89,7 +91,7 @@ func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags w
 	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
-	p, err := planner.Build(ctx, s, w.World)
+	p, err := planner.On(ctx, s, w.World, application, cluster)
 	if err != nil {
 		return nil, "", err
 	}
@@ -98,7 +100,7 @@ func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags w
 	}
 	c.warn(note)
 	objects, err := renderedOn(p, application, cluster)
-	head := fmt.Sprintf("plan %s · %s on %s · %s · %s", short(p.Digest), application, cluster, note.text(c.now()), renderingOf(planner.Renderer))
+	head := fmt.Sprintf("%s on %s · %s · %s", application, cluster, note.text(c.now()), renderingOf(planner.Renderer))
 	return objects, head, err
 }
 
@@ -129,7 +131,7 @@ func renderedOn(p *plan.Plan, application, cluster string) ([]rendered, error) {
 	for _, w := range set.Works {
 		for _, m := range w.Spec.Workload.Manifests {
 			var object map[string]any
-			if err := json.Unmarshal(m.Raw, &object); err != nil {
+			if err := utiljson.Unmarshal(m.Raw, &object); err != nil { // whole numbers stay whole
 				return nil, fmt.Errorf("read a manifest of %s: %w", application, err)
 			}
 			objects = append(objects, rendered{File: files[identityOf(object)], Work: w.Name, Object: redact.Redact(object)})
@@ -192,7 +194,7 @@ func (c *cli) printRendered(objects []rendered, head string) error {
 		return err
 	}
 	for _, o := range objects {
-		data, err := yaml.Marshal(o.Object)
+		data, err := yaml.Marshal(o.Object) // of JSON's types, which need no way over JSON
 		if err != nil {
 			return fmt.Errorf("encode a manifest: %w", err)
 		}

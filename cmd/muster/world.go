@@ -325,7 +325,7 @@ func worldCommand(c *cli) *cobra.Command {
 	}
 	parent.AddCommand(&cobra.Command{
 		Use:   "save FILE",
-		Short: "Write the facts that plans are made in, without manifests and values, for diff --world FILE",
+		Short: "Write the facts that plans are made in, without manifests and applications' values, for diff --world FILE",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w, err := c.hubWorld(cmd.Context())
@@ -361,6 +361,10 @@ func strip(w *fleet.World) {
 		for j := range a.Spec.Overrides {
 			withoutValues(a.Spec.Overrides[j].Helm)
 		}
+	}
+	for i := range w.ClusterValues {
+		delete(w.ClusterValues[i].Annotations, corev1.LastAppliedConfigAnnotation)
+		w.ClusterValues[i].ManagedFields = nil
 	}
 	for i := range w.Clusters {
 		delete(w.Clusters[i].Annotations, corev1.LastAppliedConfigAnnotation)

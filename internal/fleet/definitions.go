@@ -97,6 +97,11 @@ func (d *Definitions) Applications() []*musterv1alpha1.Application {
 	return of[*musterv1alpha1.Application](d)
 }
 
+// ClusterValues are those that the repository defines.
+func (d *Definitions) ClusterValues() []*musterv1alpha1.ClusterValues {
+	return of[*musterv1alpha1.ClusterValues](d)
+}
+
 // ReviewPolicies are the review policies that the repository defines.
 func (d *Definitions) ReviewPolicies() []*musterv1alpha1.ReviewPolicy {
 	return of[*musterv1alpha1.ReviewPolicy](d)

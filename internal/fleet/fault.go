@@ -23,6 +23,7 @@ const (
 
 	// Found while fetching.
 	SourceUnavailable Reason = "SourceUnavailable" // the remote does not answer, or refuses
+	SourceMoved       Reason = "SourceMoved"       // a version that was fetched is another one now
 	HistoryRewritten  Reason = "HistoryRewritten"  // the delivered commit is no ancestor of the new one
 	ContentRefused    Reason = "ContentRefused"    // a link that leaves the repository, a file that is too large
 
@@ -48,6 +49,7 @@ const (
 	ManifestTooLarge   Reason = "ManifestTooLarge"   // one manifest over the limit of a work
 	ObjectClaimed      Reason = "ObjectClaimed"      // another application has the object on this cluster
 	WorkForeign        Reason = "WorkForeign"        // a work of the planned name exists and is not ours
+	ValuesConflict     Reason = "ValuesConflict"     // ClusterValues of equal priority that do not agree
 	RenameInvalid      Reason = "RenameInvalid"      // muster.dev/moved-from names an application that was not renamed
 	HubProtected       Reason = "HubProtected"       // an object that tenants may not deliver to the hub's own cluster
 

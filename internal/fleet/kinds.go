@@ -43,6 +43,10 @@ var Kinds = []Kind{
 		func() Object { return &clusterv1beta1.Placement{} },
 	},
 	{
+		gvk("muster.dev", "v1alpha1", "ClusterValues"), "clustervalues", true,
+		func() Object { return &musterv1alpha1.ClusterValues{} },
+	},
+	{
 		gvk("muster.dev", "v1alpha1", "FleetRepository"), "fleetrepositories", true,
 		func() Object { return &musterv1alpha1.FleetRepository{} },
 	},

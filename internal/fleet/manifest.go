@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 )
 
 // Manifest is one rendered object. Its bytes are canonical and shared between the clusters that get the same: never change them.
@@ -23,6 +25,8 @@ type Content struct {
 	Digest string
 	// Skipped are the files of a folder of manifests that hold none: those of another tool.
 	Skipped []string
+	// Defines are the kinds that the CRDs among the manifests bring to a cluster.
+	Defines []musterv1alpha1.APIResource
 	// Values tells, for Helm, which layer set each value last: "replicas" -> "values/prod.yaml:7".
 	Values map[string]string
 }

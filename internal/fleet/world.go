@@ -25,6 +25,8 @@ type World struct {
 	Scores      []clusterv1alpha1.AddOnPlacementScore     `json:"scores,omitempty"`
 	// Applications on the hub, whatever repository or person they come from: they hold claims on objects.
 	Applications []musterv1alpha1.Application `json:"applications,omitempty"`
+	// ClusterValues of all namespaces.
+	ClusterValues []musterv1alpha1.ClusterValues `json:"clusterValues,omitempty"`
 	// APISets that clusters serve, found by the cluster's claim apis.muster.dev.
 	APISets []musterv1alpha1.APISet `json:"apiSets,omitempty"`
 	// Works that are live on the hub, as facts and not as manifests.
@@ -38,6 +40,8 @@ type World struct {
 	// Assumed is what a cluster serves that has not reported it: a version, and kinds where there are some. Nil is
 	// DefaultKubernetesVersion and the built-in kinds.
 	Assumed *musterv1alpha1.APISet `json:"assumed,omitempty"`
+	// Sources finds what references to other repositories and registries resolved to. Nil finds none.
+	Sources Sources `json:"-"`
 	// FromRepository is true when nothing but the repository was asked: decisions have no history and clusters no claims.
 	FromRepository bool `json:"fromRepository,omitempty"`
 }
@@ -85,6 +89,8 @@ type WorkStatus struct {
 	Since time.Time `json:"since,omitzero"`
 	// Problems are objects that are not applied, not healthy or drifted, worst first, at most ten.
 	Problems []ObjectProblem `json:"problems,omitempty"`
+	// Corrected are objects whose drift is over, whatever generation they were corrected at, at most ten.
+	Corrected []Correction `json:"corrected,omitempty"`
 	// Waits are what the agent waits for, in its words: a hold on the cluster, a wave, objects that do not go.
 	Waits []Wait `json:"waits,omitempty"`
 	// AppliedObjects, by index of Objects, are those the cluster reports as Applied at this generation.
@@ -113,6 +119,12 @@ type ObjectProblem struct {
 	Object  ObjectKey `json:"object"`
 	State   string    `json:"state"` // ApplyFailed, Degraded, Progressing, Drifted
 	Message string    `json:"message"`
+}
+
+// Correction is an object that had drifted and is again what was applied.
+type Correction struct {
+	Object  ObjectKey `json:"object"`
+	Message string    `json:"message"` // which fields differed, by whom, in the agent's words
 }
 
 // ObjectKey identifies an object on a cluster.

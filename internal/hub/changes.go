@@ -133,6 +133,7 @@ func (c *Changes) Watch(ctx context.Context, informers cache.Cache, works *Works
 		{&clusterv1beta1.PlacementDecision{}, c.inNamespace},
 		{&clusterv1alpha1.AddOnPlacementScore{}, c.score},
 		{&musterv1alpha1.Application{}, c.application},
+		{&musterv1alpha1.ClusterValues{}, c.clusterValues},
 		{&musterv1alpha1.APISet{}, func(client.Object, client.Object) { c.note(all) }},
 		{&musterv1alpha1.FleetRepository{}, c.repository},
 		{&corev1.Namespace{}, c.namespace},
@@ -252,6 +253,20 @@ func (c *Changes) application(before, after client.Object) {
 	from, _ := RepositoryOf(is)
 	c.note(func(repository types.NamespacedName, r *Reads) bool {
 		return r.namespaces[is.GetNamespace()] || repository == from
+	})
+}
+
+// clusterValues: they change a plan with an application that reads them and is on a cluster that they match, now or before, and one that
+// defines others which they may contradict.
+func (c *Changes) clusterValues(before, after client.Object) {
+	b, _ := before.(*musterv1alpha1.ClusterValues)
+	a, _ := after.(*musterv1alpha1.ClusterValues)
+	if b != nil && a != nil && b.Generation == a.Generation && b.Annotations[musterv1alpha1.RepositoryAnnotation] == a.Annotations[musterv1alpha1.RepositoryAnnotation] {
+		return
+	}
+	from, _ := RepositoryOf(either(before, after))
+	c.note(func(repository types.NamespacedName, r *Reads) bool {
+		return repository == from || r.clusterValues(b, a)
 	})
 }
 

@@ -55,10 +55,28 @@ metadata: {name: TEAM}
 `)
 }
 
+// readsValues is an application of team bank that reads the values of clusters.
+const readsValues = `
+-- applications/rates.yaml --
+apiVersion: muster.dev/v1alpha1
+kind: Application
+metadata: {name: rates, namespace: bank}
+spec: {placementRef: {name: all}, source: {path: 'manifests/${{ cluster.values.?rates.orValue("shop") }}'}, destination: {namespace: rates}}
+`
+
 func clusterIn(name, set string) *clusterv1.ManagedCluster {
 	c := &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: name, Generation: 1, ResourceVersion: "1", Labels: map[string]string{clusterv1beta2.ClusterSetLabel: set}}}
 	meta.SetStatusCondition(&c.Status.Conditions, metav1.Condition{Type: clusterv1.ManagedClusterConditionAvailable, Status: metav1.ConditionTrue})
 	return c
+}
+
+// clusterValuesIn match the clusters of a set; none is all.
+func clusterValuesIn(namespace, set string) *musterv1alpha1.ClusterValues {
+	o := &musterv1alpha1.ClusterValues{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "values", Generation: 1}}
+	if set != "" {
+		o.Spec.Selector.LabelSelector.MatchLabels = map[string]string{clusterv1beta2.ClusterSetLabel: set}
+	}
+	return o
 }
 
 func setNamed(name string) *clusterv1beta2.ManagedClusterSet {
@@ -82,7 +100,7 @@ func TestChangesAreCountedWhereTheyAreRead(t *testing.T) {
 	plans := map[types.NamespacedName]*plan.Plan{}
 	for key, files := range map[types.NamespacedName]string{
 		retail: teamFiles("retail", "edge", "{}"),
-		bank:   teamFiles("bank", "vault", "{prioritizerPolicy: {mode: Exact, configurations: [{weight: 1, scoreCoordinate: {type: BuiltIn, builtIn: ResourceAllocatableMemory}}]}}"),
+		bank:   teamFiles("bank", "vault", "{prioritizerPolicy: {mode: Exact, configurations: [{weight: 1, scoreCoordinate: {type: BuiltIn, builtIn: ResourceAllocatableMemory}}]}}") + readsValues,
 	} {
 		plans[key] = planOf(t, files, fleet.World{
 			Time: time.Unix(1e9, 0), Clusters: []clusterv1.ManagedCluster{*edge, *vault},
@@ -133,6 +151,15 @@ func TestChangesAreCountedWhereTheyAreRead(t *testing.T) {
 				a.Annotations = map[string]string{musterv1alpha1.ApprovedPlanAnnotation: "x"}
 			}))
 		}, 1, 0},
+		"values that nobody reads": {func(c *Changes) { c.clusterValues(nil, clusterValuesIn("retail", "")) }, 0, 0},
+		"values of all":            {func(c *Changes) { c.clusterValues(nil, clusterValuesIn("muster-system", "")) }, 0, 1},
+		"values of the team":       {func(c *Changes) { c.clusterValues(nil, clusterValuesIn("bank", "")) }, 0, 1},
+		"values of other clusters": {func(c *Changes) { c.clusterValues(nil, clusterValuesIn("bank", "edge")) }, 0, 0},
+		"values that matched": {func(c *Changes) {
+			c.clusterValues(changed(clusterValuesIn("bank", "vault"), func(v *musterv1alpha1.ClusterValues) {
+				v.Spec, v.Generation = clusterValuesIn("bank", "edge").Spec, 2
+			}))
+		}, 0, 1},
 		"another repository": {func(c *Changes) { c.repository(nil, &musterv1alpha1.FleetRepository{}) }, 1, 1},
 		"status of a repository": {func(c *Changes) {
 			c.repository(changed(&musterv1alpha1.FleetRepository{}, func(*musterv1alpha1.FleetRepository) {}))
@@ -160,7 +187,10 @@ func TestChangesAreCountedWhereTheyAreRead(t *testing.T) {
 			c := &Changes{reader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(sets...).Build()}
 			for key, p := range plans {
 				c.Begin(key)
-				c.Settle(key, ReadsOf(p, nil))
+				reads := *p
+				r := ReadsOf(&reads, nil)
+				reads.World = nil // as the controller leaves it
+				c.Settle(key, r)
 			}
 			row.change(c)
 			if r, b := c.Count(retail).Plan, c.Count(bank).Plan; r != row.retail || b != row.bank {
@@ -198,7 +228,7 @@ func planOf(t *testing.T, files string, w fleet.World) *plan.Plan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(p.Faults) > 0 || len(p.Applications) != 1 || len(p.Applications[0].Clusters) != 1 {
+	if len(p.Faults) > 0 || len(p.Applications) == 0 || len(p.Applications[0].Clusters) != 1 {
 		t.Fatalf("the plan is not what the test wants: faults %v", p.Faults)
 	}
 	return p

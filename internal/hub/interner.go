@@ -31,6 +31,9 @@ func (i interner) work(lw *fleet.LiveWork) {
 	for p := range lw.Status.Problems {
 		internKey(&lw.Status.Problems[p].Object)
 	}
+	for c := range lw.Status.Corrected {
+		internKey(&lw.Status.Corrected[c].Object)
+	}
 }
 
 func (i interner) list(keys []fleet.ObjectKey) []fleet.ObjectKey {

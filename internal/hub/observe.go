@@ -44,10 +44,11 @@ func observe(ctx context.Context, reader client.Reader, works []fleet.LiveWork, 
 		scores       clusterv1alpha1.AddOnPlacementScoreList
 		applications musterv1alpha1.ApplicationList
 		apis         musterv1alpha1.APISetList
+		values       musterv1alpha1.ClusterValuesList
 		namespaces   corev1.NamespaceList
 	)
 	for _, list := range []client.ObjectList{
-		&clusters, &sets, &bindings, &placements, &decisions, &scores, &applications, &apis, &namespaces,
+		&clusters, &sets, &bindings, &placements, &decisions, &scores, &applications, &apis, &values, &namespaces,
 	} {
 		if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("observe the fleet: %w", err)
@@ -55,7 +56,7 @@ func observe(ctx context.Context, reader client.Reader, works []fleet.LiveWork, 
 	}
 	w.Clusters, w.ClusterSets, w.Bindings = clusters.Items, sets.Items, bindings.Items
 	w.Placements, w.Decisions, w.Scores = placements.Items, decisions.Items, scores.Items
-	w.Applications, w.APISets = applications.Items, apis.Items
+	w.Applications, w.APISets, w.ClusterValues = applications.Items, apis.Items, values.Items
 	for i := range namespaces.Items {
 		noteAccount(w, &namespaces.Items[i])
 	}
@@ -74,6 +75,7 @@ func (w *Works) ObserveApplication(ctx context.Context, cache client.Reader, app
 		placements clusterv1beta1.PlacementList
 		decisions  clusterv1beta1.PlacementDecisionList
 		apis       musterv1alpha1.APISetList
+		values     musterv1alpha1.ClusterValuesList
 	)
 	local := client.InNamespace(app.Namespace)
 	for _, read := range []struct {
@@ -86,6 +88,7 @@ func (w *Works) ObserveApplication(ctx context.Context, cache client.Reader, app
 		{&placements, []client.ListOption{local}},
 		{&decisions, []client.ListOption{local}},
 		{&apis, nil},
+		{&values, nil},
 	} {
 		if err := cache.List(ctx, read.list, append(read.options, client.UnsafeDisableDeepCopy)...); err != nil {
 			return nil, fmt.Errorf("observe application %s/%s: %w", app.Namespace, app.Name, err)
@@ -98,6 +101,9 @@ func (w *Works) ObserveApplication(ctx context.Context, cache client.Reader, app
 	noteAccount(world, &namespace)
 	world.Clusters, world.ClusterSets, world.Bindings = clusters.Items, sets.Items, bindings.Items
 	world.Placements, world.Decisions, world.APISets = placements.Items, decisions.Items, apis.Items
+	world.ClusterValues = slices.DeleteFunc(values.Items, func(o musterv1alpha1.ClusterValues) bool {
+		return o.Namespace != fleet.SharedNamespace && o.Namespace != app.Namespace
+	})
 	sortWorld(world)
 	return world, nil
 }
@@ -123,6 +129,7 @@ func sortWorld(w *fleet.World) {
 	sortObjects(w.Scores)
 	sortObjects(w.Applications)
 	sortObjects(w.APISets)
+	sortObjects(w.ClusterValues)
 	slices.SortFunc(w.Works, func(a, b fleet.LiveWork) int {
 		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name))
 	})

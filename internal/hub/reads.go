@@ -1,14 +1,17 @@
 package hub
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/placement"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/render"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -28,6 +31,10 @@ type Reads struct {
 	leaving map[string]bool
 	// interests of its placements.
 	interests []placement.Interest
+	// readers are, by namespace, the clusters on which an application reads ClusterValues: their names, labels and claims.
+	readers map[string]map[string]*clusterv1.ManagedCluster
+	// definesValues are the namespaces in which its files define ClusterValues.
+	definesValues map[string]bool
 	// settled says that the plan has no faults and that no object goes from one application to another: then works that
 	// become what the plan says change nothing in it.
 	settled bool
@@ -38,6 +45,7 @@ func ReadsOf(p *plan.Plan, leaving []string) *Reads {
 	r := &Reads{
 		plan: p, namespaces: map[string]bool{}, sets: map[string]bool{}, clusters: map[string]bool{},
 		objects: p.Objects(), leaving: map[string]bool{}, settled: p.Settled(),
+		readers: map[string]map[string]*clusterv1.ManagedCluster{}, definesValues: map[string]bool{},
 	}
 	for _, application := range leaving {
 		r.leaving[application] = true
@@ -61,12 +69,15 @@ func ReadsOf(p *plan.Plan, leaving []string) *Reads {
 			r.clusters[f.Cluster] = true
 		}
 	}
+	r.noteReaders(p)
 	for i := range p.Definitions.All {
 		switch o := p.Definitions.All[i].Object.(type) {
 		case *clusterv1.ManagedCluster:
 			r.clusters[o.Name] = true
 		case *clusterv1beta2.ManagedClusterSet:
 			r.sets[o.Name] = true
+		case *musterv1alpha1.ClusterValues:
+			r.definesValues[o.Namespace] = true
 		}
 	}
 	for i := range p.World.Bindings {
@@ -97,6 +108,52 @@ func (r *Reads) cluster(before, after *clusterv1.ManagedCluster, sets []string) 
 		return true
 	}
 	return slices.ContainsFunc(r.interests, func(i placement.Interest) bool { return i.InCluster(before, after) })
+}
+
+// noteReaders notes on which clusters applications read ClusterValues: where they are planned, or could not be.
+func (r *Reads) noteReaders(p *plan.Plan) {
+	facts := map[string]*clusterv1.ManagedCluster{}
+	for i := range p.World.Clusters {
+		c := &p.World.Clusters[i]
+		known := &clusterv1.ManagedCluster{}
+		known.Name, known.Labels, known.Status.ClusterClaims = c.Name, c.Labels, c.Status.ClusterClaims
+		facts[c.Name] = known
+	}
+	for _, a := range p.Applications {
+		if !render.ReadsClusterValues(a.Application) {
+			continue
+		}
+		on := r.readers[a.Application.Namespace]
+		if on == nil {
+			on = map[string]*clusterv1.ManagedCluster{}
+			r.readers[a.Application.Namespace] = on
+		}
+		for _, d := range a.Decisions {
+			if c := facts[d.Cluster]; c != nil && (d.Chosen || d.Unreachable) {
+				on[d.Cluster] = c
+			}
+		}
+	}
+}
+
+// clusterValues says whether a change of ClusterValues can change the plan; nil are ones that are not there.
+func (r *Reads) clusterValues(before, after *musterv1alpha1.ClusterValues) bool {
+	namespace := cmp.Or(after, before).Namespace
+	shared := namespace == fleet.SharedNamespace
+	if r.definesValues[namespace] || shared && len(r.definesValues) > 0 {
+		return true
+	}
+	for reader, on := range r.readers {
+		if !shared && reader != namespace {
+			continue
+		}
+		for _, c := range on {
+			if fleet.ValuesMatch(before, c) || fleet.ValuesMatch(after, c) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // score says whether the scores on a cluster can change the plan.

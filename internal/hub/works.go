@@ -136,6 +136,9 @@ func (w *Works) All() []fleet.LiveWork {
 // Of are the works of one owner, in no order.
 func (w *Works) Of(owner fleet.Owner) []fleet.LiveWork { return w.by(byOwner, owner.String(), nil) }
 
+// OnCluster are the works on one cluster, whoever owns them, in no order.
+func (w *Works) OnCluster(cluster string) []fleet.LiveWork { return w.by(byCluster, cluster, nil) }
+
 // On are the works of one owner on one cluster.
 func (w *Works) On(cluster string, owner fleet.Owner) []fleet.LiveWork {
 	return w.by(byCluster, cluster, func(lw *fleet.LiveWork) bool { return lw.Owner == owner })

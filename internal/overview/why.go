@@ -80,7 +80,7 @@ func (k *Knowledge) Named(key, cluster string) (*Reasons, error) {
 	case cluster == "":
 		return k.Placement(k.World.Applications[i].Namespace+"/"+k.World.Applications[i].Spec.PlacementRef.Name, "")
 	default:
-		return k.application(&k.World.Applications[i], cluster)
+		return k.Application(&k.World.Applications[i], cluster)
 	}
 }
 
@@ -168,8 +168,8 @@ func unfinished(p *clusterv1beta1.Placement, named int, complete bool) string {
 	return ""
 }
 
-// application explains an application on a cluster.
-func (k *Knowledge) application(a *musterv1alpha1.Application, cluster string) (*Reasons, error) {
+// Application explains an application on a cluster.
+func (k *Knowledge) Application(a *musterv1alpha1.Application, cluster string) (*Reasons, error) {
 	key := a.Namespace + "/" + a.Name
 	r, err := k.Placement(a.Namespace+"/"+a.Spec.PlacementRef.Name, cluster)
 	if err != nil {

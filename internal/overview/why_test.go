@@ -177,7 +177,7 @@ func TestWaits(t *testing.T) {
 	world.Placements = []clusterv1beta1.Placement{{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "web"}}}
 	for policy, want := range map[musterv1alpha1.DriftPolicy]string{musterv1alpha1.DriftReport: "User", musterv1alpha1.DriftCorrect: "Controller"} {
 		reported.Spec.Sync.Drift = policy
-		r, err := (&Knowledge{Hub: Hub{State: HubRuns}, World: world}).application(&reported, "a")
+		r, err := (&Knowledge{Hub: Hub{State: HubRuns}, World: world}).Application(&reported, "a")
 		if err != nil || r.Row.ActionRequiredBy != want {
 			t.Errorf("drift under %s is the move of %+v (%v), want %s", policy, r, err, want)
 		}

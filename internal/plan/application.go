@@ -35,8 +35,12 @@ type Job struct {
 	Fault *fleet.Fault
 	// World the application is planned in; its clusters sorted by name.
 	World *fleet.World
+	// Cluster is the only one to plan, empty for all that the decisions choose.
+	Cluster string
 	// CRDs are, by cluster, the kinds that other applications of the same plan bring.
 	CRDs map[string][]musterv1alpha1.APIResource
+	// Values that ClusterValues give clusters; nil for none.
+	Values *fleet.ValuesIndex
 	// APIs finds what a cluster serves; nil asks the world each time.
 	APIs func(*clusterv1.ManagedCluster) *fleet.APIs
 }
@@ -62,9 +66,10 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 		out.Faults = []fleet.Fault{*job.Fault}
 		return out, nil
 	}
-	targets := out.targets(job.World)
+	targets := slices.DeleteFunc(out.targets(job.World), func(t target) bool { return job.Cluster != "" && job.Cluster != t.cluster.Name })
 	planned := make([]*Cluster, len(targets))
 	faults := make([]*fleet.Fault, len(targets))
+	sources := make([]*fleet.UsedSource, len(targets))
 	var costly costly
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -73,7 +78,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 			if costly.enoughBefore(i) {
 				return nil
 			}
-			c, err := p.cluster(ctx, job, out, target, contents)
+			c, err := p.cluster(ctx, job, out, target, contents, &sources[i])
 			if err == nil {
 				planned[i] = c
 				return nil
@@ -101,7 +106,11 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 		if faults[i] != nil {
 			out.Faults = append(out.Faults, *faults[i])
 		}
+		if sources[i] != nil {
+			out.Sources = append(out.Sources, *sources[i])
+		}
 	}
+	out.Sources = fleet.SortSources(out.Sources)
 	out.Warnings = slices.Concat(out.emptyContent(), out.skippedFiles(), out.unmatchedRules(job))
 	return out, nil
 }
@@ -266,19 +275,26 @@ func leaving(c *clusterv1.ManagedCluster) bool {
 }
 
 // cluster plans the application for one cluster.
-func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target, contents *store) (*Cluster, error) {
+func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target, contents *store, from **fleet.UsedSource) (*Cluster, error) {
 	in := render.Input{
-		Application: job.Application,
-		File:        job.File,
-		Tree:        job.Snapshot.Tree,
-		Cluster:     t.cluster,
-		APIs:        job.apis(t.cluster),
-		Extra:       job.CRDs[t.cluster.Name],
-		LineOf:      job.LineOf,
+		Application:   job.Application,
+		File:          job.File,
+		Tree:          job.Snapshot.Tree,
+		Cluster:       t.cluster,
+		APIs:          job.apis(t.cluster),
+		Extra:         job.CRDs[t.cluster.Name],
+		Sources:       job.World.Sources,
+		LineOf:        job.LineOf,
+		ClusterValues: job.Values.Of(job.Application.Namespace, t.cluster),
+		HasValues:     func(path string) bool { return job.Values.Has(job.Application.Namespace, path) },
 	}
 	resolved, err := render.Resolve(in)
 	if err != nil {
 		return nil, err
+	}
+	if reference := resolved.Reference(); reference != nil {
+		*from = &fleet.UsedSource{Reference: reference}
+		defer func() { (*from).Found = resolved.Found }()
 	}
 	runs := &resolved.Application.Spec.ServiceAccountName
 	*runs = cmp.Or(*runs, job.World.Accounts[job.Application.Namespace])

@@ -380,6 +380,9 @@ func (a *Application) giveUp(c Cluster, holder func(string, fleet.ObjectKey) *fl
 		}
 		content.Manifests = append(content.Manifests, m)
 	}
+	content.Defines = slices.DeleteFunc(slices.Clone(complete.Defines), func(kind musterv1alpha1.APIResource) bool {
+		return !slices.ContainsFunc(content.Manifests, func(m fleet.Manifest) bool { return m.Key.Name == kind.Resource+"."+kind.Group })
+	})
 	if len(others) == 0 || len(mine) > 0 {
 		return c, false
 	}

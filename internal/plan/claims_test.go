@@ -14,31 +14,11 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/rollout"
+	"github.com/muster-io/muster/internal/test/archive"
 	"github.com/muster-io/muster/internal/work"
 )
 
-const contested = `
--- clusters/edge-1.yaml --
-apiVersion: cluster.open-cluster-management.io/v1
-kind: ManagedCluster
-metadata: {name: edge-1, labels: {cluster.open-cluster-management.io/clusterset: edge}}
-spec: {hubAcceptsClient: true}
--- clustersets/edge.yaml --
-apiVersion: cluster.open-cluster-management.io/v1beta2
-kind: ManagedClusterSet
-metadata: {name: edge}
-spec: {clusterSelector: {selectorType: ExclusiveClusterSetLabel}}
--- tenants/retail.yaml --
-apiVersion: cluster.open-cluster-management.io/v1beta2
-kind: ManagedClusterSetBinding
-metadata: {name: edge, namespace: retail}
-spec: {clusterSet: edge}
--- placements/all.yaml --
-apiVersion: cluster.open-cluster-management.io/v1beta1
-kind: Placement
-metadata: {name: all, namespace: retail}
-spec: {}
-`
+var contested = archive.Retail + archive.Cluster("edge-1", "") + archive.Placement("all", "{}")
 
 // claimant is an application with an object of its own, if it has a name, and one that others want too.
 func claimant(name, own string) string {

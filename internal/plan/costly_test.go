@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/test/archive"
 )
 
 // bounded is an engine for which values of four digits are too expensive.
@@ -29,7 +31,7 @@ func (b bounded) Render(ctx context.Context, job render.Job, host render.Host) (
 // that does for some keeps the others.
 func TestCostlyCharts(t *testing.T) {
 	repository := func(costly ...int) string {
-		text := contested + `
+		text := archive.Retail + archive.Placement("all", "{}") + `
 -- applications/web.yaml --
 apiVersion: muster.dev/v1alpha1
 kind: Application
@@ -48,17 +50,14 @@ kind: ConfigMap
 metadata: {name: a}
 data: {a: "{{ .Values.times }}"}
 `
-		for i := 2; i <= 8; i++ {
+		for i := 1; i <= 8; i++ {
 			times := i
-			for _, c := range costly {
-				if c == i {
-					times = 1000 + i
-				}
+			if slices.Contains(costly, i) {
+				times = 1000 + i
 			}
-			text += fmt.Sprintf("-- clusters/edge-%[1]d.yaml --\napiVersion: cluster.open-cluster-management.io/v1\nkind: ManagedCluster\n"+
-				"metadata: {name: edge-%[1]d, labels: {cluster.open-cluster-management.io/clusterset: edge, times: \"%[2]d\"}}\nspec: {hubAcceptsClient: true}\n", i, times)
+			text += archive.Cluster(fmt.Sprintf("edge-%d", i), fmt.Sprintf("times: \"%d\"", times))
 		}
-		return strings.Replace(text, "clusterset: edge}}", `clusterset: edge, times: "1"}}`, 1)
+		return text
 	}
 	for name, c := range map[string]struct {
 		costly  []int

@@ -15,6 +15,7 @@ import (
 
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/render"
 )
 
 // exampleFiles is the fleet that newcomers begin with.
@@ -147,4 +148,34 @@ func TestReadmeSamplesArePlanned(t *testing.T) {
 		t.Errorf("there is no sample of an %s", kind)
 	}
 	buildWithoutFaults(t, files)
+}
+
+// TestOneApplication: what one application brings to one cluster is what the plan of everything says, and nothing else is rendered
+// for it, unless the cluster knows a kind only through another application.
+func TestOneApplication(t *testing.T) {
+	files := exampleFiles(t)
+	files["applications/platform/baseline/uses.yaml"] = &fstest.MapFile{Data: []byte("apiVersion: muster.dev/v1alpha1\nkind: Application\n" +
+		"metadata: {name: uses, namespace: platform}\nspec: {placementRef: {name: everywhere}, source: {path: uses}}\n")}
+	files["applications/platform/baseline/brings.yaml"] = &fstest.MapFile{Data: []byte("apiVersion: muster.dev/v1alpha1\nkind: Application\n" +
+		"metadata: {name: brings, namespace: platform}\nspec: {placementRef: {name: everywhere}, source: {path: brings}}\n")}
+	files["uses/a.yaml"] = &fstest.MapFile{Data: []byte("apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: a}\n")}
+	files["brings/a.yaml"] = &fstest.MapFile{Data: []byte("apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: things.example.com}\n" +
+		"spec: {group: example.com, scope: Cluster, names: {kind: Thing, plural: things}, versions: [{name: v1, served: true}]}\n")}
+	all := buildWithoutFaults(t, files)
+	for _, a := range all.Applications {
+		for _, c := range a.Clusters {
+			planner := &plan.Planner{Renderer: render.New(1 << 20)}
+			p, err := planner.On(t.Context(), fleet.Snapshot{Repository: all.Repository, Revision: all.Revision, Tree: fleet.TreeOf(files)}, fleet.World{FromRepository: true}, a.Key(), c.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			one := p.Find(a.Key())
+			if one == nil || len(one.Clusters) != 1 || one.Clusters[0].SetDigest != c.SetDigest {
+				t.Errorf("%s on %s differs from the plan of everything: %+v", a.Key(), c.Name, one)
+			}
+			if renders := planner.Renderer.Stats().Renders; (renders == 1) != (a.Key() != "platform/uses") {
+				t.Errorf("%s on %s: %d renders", a.Key(), c.Name, renders)
+			}
+		}
+	}
 }

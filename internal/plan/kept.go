@@ -14,12 +14,11 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
-	"github.com/muster-io/muster/internal/render"
 )
 
 // kept is a content as a plan keeps it: small, and shared by the clusters that get the same. What a thousand clusters get is
-// mostly the same text, so that the manifests are kept compressed, as what they add to those of the first cluster; they are
-// opened for one cluster at a time.
+// mostly the same text, so that the manifests are kept compressed, as what they add to the first content; they are opened for one
+// cluster at a time.
 type kept struct {
 	digest  string
 	heads   []fleet.Manifest // without JSON; shared by all contents that hold the same objects
@@ -28,17 +27,19 @@ type kept struct {
 	defines []musterv1alpha1.APIResource // kinds that its custom resource definitions bring
 
 	store *store
-	bytes []byte
+	bytes []byte // nil is the first content
 }
 
-// open is the content again. It is not shared, and not kept.
+// open is the content again. It is not kept, and must not be changed.
 func (k *kept) open() (*fleet.Content, error) {
-	reader := flate.NewReaderDict(bytes.NewReader(k.bytes), k.store.dictionary)
-	text, err := io.ReadAll(reader)
-	if err != nil {
-		return nil, fmt.Errorf("open a content: %w", err)
+	text := k.store.first
+	if k.bytes != nil {
+		var err error
+		if text, err = io.ReadAll(flate.NewReaderDict(bytes.NewReader(k.bytes), text)); err != nil {
+			return nil, fmt.Errorf("open a content: %w", err)
+		}
 	}
-	content := &fleet.Content{Digest: k.digest, Values: k.values, Skipped: k.skipped, Manifests: slices.Clone(k.heads)}
+	content := &fleet.Content{Digest: k.digest, Values: k.values, Skipped: k.skipped, Defines: k.defines, Manifests: slices.Clone(k.heads)}
 	for i := range content.Manifests {
 		line, rest, _ := bytes.Cut(text, []byte{'\n'}) // canonical JSON has no line breaks
 		content.Manifests[i].JSON, text = slices.Clip(line), rest
@@ -48,12 +49,12 @@ func (k *kept) open() (*fleet.Content, error) {
 
 // store keeps the contents of one application. It is safe for concurrent use.
 type store struct {
-	mutex      sync.Mutex
-	writer     *flate.Writer
-	dictionary []byte // the manifests of the first content
-	contents   map[string]*kept
-	heads      map[string][]fleet.Manifest
-	values     map[string]map[string]string
+	mutex    sync.Mutex
+	writer   *flate.Writer
+	first    []byte // the manifests of the first content, the dictionary of the others
+	contents map[string]*kept
+	heads    map[string][]fleet.Manifest
+	values   map[string]map[string]string
 }
 
 func newStore() *store {
@@ -71,12 +72,11 @@ func (s *store) keep(content *fleet.Content) (*kept, error) {
 	if k, ok := s.contents[key]; ok {
 		return k, nil
 	}
-	k := &kept{digest: content.Digest, heads: s.headsOf(content), skipped: content.Skipped, store: s}
+	k := &kept{digest: content.Digest, heads: s.headsOf(content), skipped: content.Skipped, defines: content.Defines, store: s}
 	if _, ok := s.values[layers]; !ok {
 		s.values[layers] = content.Values
 	}
 	k.values = s.values[layers]
-	k.defines, _ = render.Defines(content) // one that cannot be read is refused by the API server
 	var err error
 	if k.bytes, err = s.compress(content); err != nil {
 		return nil, fmt.Errorf("keep a content: %w", err)
@@ -112,17 +112,21 @@ func (s *store) headsOf(content *fleet.Content) []fleet.Manifest {
 	return heads
 }
 
+// compress gives what a content adds to the first one, or keeps it as the first one, which most applications have no other than.
 func (s *store) compress(content *fleet.Content) ([]byte, error) {
 	var lines bytes.Buffer
 	for _, m := range content.Manifests {
 		lines.Write(m.JSON)
 		lines.WriteByte('\n')
 	}
+	if s.first == nil {
+		s.first = slices.Clip(lines.Bytes())
+		return nil, nil
+	}
 	var out bytes.Buffer
 	if s.writer == nil {
-		s.dictionary = bytes.Clone(lines.Bytes())
 		var err error
-		if s.writer, err = flate.NewWriterDict(&out, flate.DefaultCompression, s.dictionary); err != nil {
+		if s.writer, err = flate.NewWriterDict(&out, flate.DefaultCompression, s.first); err != nil {
 			return nil, err
 		}
 	} else {

@@ -36,6 +36,8 @@ func Overlay(w fleet.World, repository string, defs *fleet.Definitions, renames 
 		func(live, defined *clusterv1beta1.Placement) { defined.Status = live.Status })
 	out.Applications = merge(w.Applications, defs.Applications(), gone, "muster.dev", "Application",
 		overlayApplication)
+	out.ClusterValues = merge(w.ClusterValues, defs.ClusterValues(), gone, "muster.dev", "ClusterValues",
+		func(_, _ *musterv1alpha1.ClusterValues) {})
 	for i := range out.Applications {
 		out.Applications[i].Status.RecentRemovals = renames.RecentRemovals(&out.Applications[i], w.Applications)
 	}

@@ -70,6 +70,8 @@ type Application struct {
 	Faults []fleet.Fault
 	// Warnings stop nothing.
 	Warnings []fleet.Fault
+	// Sources that it takes content from, out of its own repository, sorted.
+	Sources []fleet.UsedSource
 	// Digest over the works that are wanted.
 	Digest string
 
@@ -170,6 +172,15 @@ func (p *Plan) Works() iter.Seq2[*Application, work.Set] {
 	}
 }
 
+// Sources that the applications take content from, out of the repository, sorted.
+func (p *Plan) Sources() []fleet.UsedSource {
+	var all []fleet.UsedSource
+	for _, a := range p.Applications {
+		all = append(all, a.Sources...)
+	}
+	return fleet.SortSources(all)
+}
+
 // Find gives the application with this namespace/name, or nil.
 func (p *Plan) Find(key string) *Application {
 	for _, a := range p.Applications {
@@ -192,13 +203,43 @@ func (p *Planner) Build(ctx context.Context, s fleet.Snapshot, w fleet.World) (*
 
 // Loaded is Build for a snapshot whose definitions have been loaded.
 func (p *Planner) Loaded(ctx context.Context, s fleet.Snapshot, defs *fleet.Definitions, w fleet.World) (*Plan, error) {
+	return p.build(ctx, s, defs, w, scope{})
+}
+
+// On is the part of Build that says what one application brings to one cluster. Other applications are planned, for that cluster,
+// only when this one cannot be without them: they may bring it a kind, or hand it an object.
+func (p *Planner) On(ctx context.Context, s fleet.Snapshot, w fleet.World, application, cluster string) (*Plan, error) {
+	defs, err := fleet.Load(ctx, s.Tree)
+	if err != nil {
+		return nil, fmt.Errorf("load %s at %s: %w", s.Repository, fleet.ShortRevision(s.Revision), err)
+	}
+	out, err := p.build(ctx, s, defs, w, scope{application, cluster})
+	if err != nil {
+		return nil, err
+	}
+	if a := out.Find(application); a != nil && a.On(cluster) != nil && len(a.Faults) == 0 {
+		return out, nil
+	}
+	return p.build(ctx, s, defs, w, scope{cluster: cluster})
+}
+
+// scope is what is planned: all, unless it names an application or a cluster.
+type scope struct {
+	application, cluster string
+}
+
+func (s scope) includes(app *musterv1alpha1.Application) bool {
+	return s.application == "" || s.application == app.Namespace+"/"+app.Name
+}
+
+func (p *Planner) build(ctx context.Context, s fleet.Snapshot, defs *fleet.Definitions, w fleet.World, of scope) (*Plan, error) {
 	renames := defs.Renames(s.Repository, w.Applications)
 	out := &Plan{
 		Repository: s.Repository, Revision: s.Revision, Definitions: defs, Renames: renames, World: Overlay(w, s.Repository, defs, renames),
 		Faults: slices.Clone(defs.Faults), CRDs: map[string][]musterv1alpha1.APIResource{},
 	}
-	results := out.schedule()
-	if err := p.applications(ctx, s, out, results); err != nil {
+	results := out.schedule(of)
+	if err := p.applications(ctx, s, out, results, of); err != nil {
 		return nil, err
 	}
 	out.settleClaims()
@@ -210,14 +251,20 @@ func (p *Planner) Loaded(ctx context.Context, s fleet.Snapshot, defs *fleet.Defi
 	return out, nil
 }
 
-// schedule decides every placement that the snapshot defines.
-func (p *Plan) schedule() map[string]placement.Result {
+// schedule decides every placement that the snapshot defines, or those that the applications in a scope name.
+func (p *Plan) schedule(of scope) map[string]placement.Result {
 	results := map[string]placement.Result{}
 	index := placement.NewIndex(p.World)
+	named := map[string]bool{}
+	for _, app := range p.Definitions.Applications() {
+		if of.includes(app) {
+			named[app.Namespace+"/"+app.Spec.PlacementRef.Name] = true
+		}
+	}
 	for i := range p.Definitions.All {
 		d := &p.Definitions.All[i]
 		o, ok := d.Object.(*clusterv1beta1.Placement)
-		if !ok {
+		if !ok || of.application != "" && !named[o.Namespace+"/"+o.Name] {
 			continue
 		}
 		result := index.Schedule(o)
@@ -225,17 +272,13 @@ func (p *Plan) schedule() map[string]placement.Result {
 		p.Faults = append(p.Faults, placementFaults(d, o, &result, p.World)...)
 		p.Placements = append(p.Placements, Placement{Placement: o, File: d.File, Line: d.Line, Result: result})
 	}
-	p.scheduleOthers(index, results)
+	p.scheduleOthers(index, results, named)
 	return results
 }
 
 // scheduleOthers decides the placements that no file of this repository defines and that an application of it names: they may
 // still be on the hub.
-func (p *Plan) scheduleOthers(index *placement.Index, results map[string]placement.Result) {
-	named := map[string]bool{}
-	for _, app := range p.Definitions.Applications() {
-		named[app.Namespace+"/"+app.Spec.PlacementRef.Name] = true
-	}
+func (p *Plan) scheduleOthers(index *placement.Index, results map[string]placement.Result, named map[string]bool) {
 	for i := range p.World.Placements {
 		o := &p.World.Placements[i]
 		key := o.Namespace + "/" + o.Name
@@ -273,15 +316,17 @@ func (p *Plan) placementOf(app *musterv1alpha1.Application) *fleet.Definition {
 
 // applications plans every application, in rounds: an application that needs a kind which another one brings to the cluster
 // is planned again once that kind is known.
-func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan, results map[string]placement.Result) error {
+func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan, results map[string]placement.Result, of scope) error {
 	jobs := map[string]Job{}
+	values := ValuesIn(out.World.ClusterValues, out.Definitions)
+	out.Faults = append(out.Faults, valuesConflicts(values, out.World)...)
 	for i := range out.Definitions.All {
 		d := &out.Definitions.All[i]
 		app, ok := d.Object.(*musterv1alpha1.Application)
-		if !ok {
+		if !ok || !of.includes(app) {
 			continue
 		}
-		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Snapshot: s, World: out.World}
+		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster}
 		if result, ok := results[app.Namespace+"/"+app.Spec.PlacementRef.Name]; ok {
 			job.Decisions = result.Decisions
 			job.Fault = invalidPlacement(app, d, &result, out.placementOf(app))

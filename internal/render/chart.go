@@ -43,14 +43,14 @@ type chartPlace struct {
 }
 
 // loadChart loads the chart at a path, once per content.
-func (l *Local) loadChart(tree fleet.Tree, dir string) (*loadedChart, error) {
+func (l *Local) loadChart(tree fleet.Tree, dir string, packed bool) (*loadedChart, error) {
 	hash, err := tree.Hash(dir)
 	if err != nil {
 		return nil, unreadable(dir, err)
 	}
-	key := digestOf("chart", dir, hash)
+	key := digestOf("chart", dir, hash, strconv.FormatBool(packed))
 	return remember(l.memo, "chart", key, func() (*loadedChart, int64, error) {
-		c, err := readChart(tree, dir)
+		c, err := readChart(tree, dir, packed)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -59,14 +59,14 @@ func (l *Local) loadChart(tree fleet.Tree, dir string) (*loadedChart, error) {
 	})
 }
 
-func readChart(tree fleet.Tree, dir string) (*loadedChart, error) {
+func readChart(tree fleet.Tree, dir string, packed bool) (*loadedChart, error) {
 	c := &loadedChart{dir: dir, root: &chartPlace{path: dir}}
 	var err error
 	if isArchive(dir) {
 		c.root.archive = true
 		err = c.loadArchive(tree)
 	} else {
-		err = c.loadFolder(tree)
+		err = c.loadFolder(tree, packed)
 	}
 	if err != nil {
 		return nil, err
@@ -124,10 +124,13 @@ func (c *loadedChart) loadArchive(tree fleet.Tree) error {
 	return nil
 }
 
-func (c *loadedChart) loadFolder(tree fleet.Tree) error {
-	rules, err := ignoreRules(tree, c.dir)
-	if err != nil {
-		return err
+func (c *loadedChart) loadFolder(tree fleet.Tree, packed bool) error {
+	rules := ignore.Empty()
+	if !packed {
+		var err error
+		if rules, err = ignoreRules(tree, c.dir); err != nil {
+			return err
+		}
 	}
 	w := chartWalk{tree: tree, dir: c.dir, rules: rules}
 	if err := w.folder(".", 0); err != nil {
@@ -137,6 +140,7 @@ func (c *loadedChart) loadFolder(tree fleet.Tree) error {
 		c.size += int64(len(file.Data))*3 + 256
 		c.root.note(file)
 	}
+	var err error
 	if c.chart, err = loader.LoadFiles(w.files); err != nil {
 		return c.loadFault(err)
 	}
@@ -391,7 +395,7 @@ func defaultsOf(c *chart.Chart) map[string]any {
 	for _, sub := range c.Dependencies() {
 		values[sub.Name()] = defaultsOf(sub)
 	}
-	mergeValues(values, c.Values, "", func(string, bool) {})
+	fleet.MergeValues(values, c.Values, "", func(string, bool) {})
 	return values
 }
 
@@ -420,7 +424,7 @@ func copyChart(c *chart.Chart) *chart.Chart {
 	}
 	fresh := &chart.Chart{Metadata: &metadata, Lock: c.Lock, Templates: c.Templates, Files: c.Files, Schema: c.Schema, Values: c.Values}
 	if len(c.Dependencies()) > 0 { // imported values are merged into them
-		fresh.Values, _ = cloneValue(c.Values).(map[string]any)
+		fresh.Values, _ = fleet.CloneValue(c.Values).(map[string]any)
 	}
 	for _, sub := range c.Dependencies() {
 		fresh.AddDependency(copyChart(sub))

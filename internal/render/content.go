@@ -27,7 +27,7 @@ type Object struct {
 	Namespace string
 	// JSON of the object: keys sorted, no insignificant space.
 	JSON []byte
-	// NamespaceOffset is where in JSON a namespace belongs, when there is none.
+	// NamespaceOffset is where in JSON a namespace belongs: the comma before it.
 	NamespaceOffset int
 
 	hook    string                       // Helm's, if it is one
@@ -112,6 +112,11 @@ func (o Object) in(namespace string) []byte {
 	return slices.Concat(o.JSON[:o.NamespaceOffset], fmt.Appendf(nil, `,"namespace":%q`, namespace), o.JSON[o.NamespaceOffset:])
 }
 
+// without gives the JSON of an object without its namespace, a name in which nothing is escaped.
+func (o Object) without(namespace string) []byte {
+	return slices.Concat(o.JSON[:o.NamespaceOffset], o.JSON[o.NamespaceOffset+len(`,"namespace":""`)+len(namespace):])
+}
+
 var (
 	crdKind       = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
 	namespaceKind = schema.GroupKind{Kind: "Namespace"}
@@ -163,22 +168,6 @@ func definedBy(crd map[string]any) []musterv1alpha1.APIResource {
 		})
 	}
 	return resources
-}
-
-// Defines gives the kinds that the CRDs of a content bring to its cluster: the Extra of other applications there.
-func Defines(content *fleet.Content) ([]musterv1alpha1.APIResource, error) {
-	var resources []musterv1alpha1.APIResource
-	for _, manifest := range content.Manifests {
-		if manifest.Key.Group != crdKind.Group || manifest.Key.Kind != crdKind.Kind {
-			continue
-		}
-		var crd map[string]any
-		if err := json.Unmarshal(manifest.JSON, &crd); err != nil {
-			return nil, fmt.Errorf("read %s: %w", manifest.Key, err)
-		}
-		resources = append(resources, definedBy(crd)...)
-	}
-	return resources, nil
 }
 
 // finish gives each object its place on a cluster: the plural and scope of its kind, and its namespace.
@@ -283,8 +272,8 @@ func (f *finisher) addNamespace() error {
 func (f *finisher) add(o Object) error {
 	resource, data := f.found[o.GVK], o.JSON
 	switch {
-	case !resource.Namespaced && o.Namespace != "":
-		return o.object().invalid("metadata.namespace is set and the kind belongs to the whole cluster: take the namespace out")
+	case !resource.Namespaced && o.Namespace != "": // charts write it everywhere, and an API server drops it
+		o.Namespace, data = "", o.without(o.Namespace)
 	case resource.Namespaced && o.Namespace == "":
 		o.Namespace, data = f.namespace, o.in(f.namespace)
 	}

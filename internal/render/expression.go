@@ -16,6 +16,7 @@ import (
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	"github.com/muster-io/muster/internal/expression"
+	"github.com/muster-io/muster/internal/fleet"
 )
 
 // The delimiters of an expression. They differ from Helm's and Prometheus', whose templates pass through untouched.
@@ -34,11 +35,12 @@ const (
 	clusterName   = "cluster.name"
 	clusterLabels = "cluster.labels"
 	clusterClaims = "cluster.claims"
+	clusterValue  = "cluster.values"
 )
 
 // expressionEnvironment is the environment of all expressions with the facts of one cluster:
 //
-//	cluster.name, cluster.labels, cluster.claims
+//	cluster.name, cluster.labels, cluster.claims, cluster.values
 //	label("key")  label("key", default)  the label, else the default, else a fault
 //	claim("key")  claim("key", default)  likewise
 var expressionEnvironment = sync.OnceValues(func() (*cel.Env, error) {
@@ -47,6 +49,7 @@ var expressionEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable(clusterName, cel.StringType),
 		cel.Variable(clusterLabels, facts),
 		cel.Variable(clusterClaims, facts),
+		cel.Variable(clusterValue, cel.MapType(cel.StringType, cel.DynType)),
 	}
 	for function, variable := range map[string]string{"label": "labels", "claim": "claims"} {
 		options = append(options,
@@ -110,7 +113,10 @@ func (f *clusterFacts) Find(key ref.Val) (ref.Val, bool) {
 var ErrLabelMissing = errors.New("the cluster lacks a label")
 
 // missingFact is the error of a key that a cluster does not have.
-type missingFact struct{ kind, key string }
+type missingFact struct {
+	kind, key string
+	path      string // of a value, with the maps that it is in
+}
 
 func (m *missingFact) Error() string { return "no such key: " + m.key }
 
@@ -118,7 +124,11 @@ func (m *missingFact) Is(target error) bool { return target == ErrLabelMissing &
 
 // sentence says what is missing and the next step.
 func (m *missingFact) sentence(cluster string) string {
-	if m.kind == "label" {
+	switch m.kind {
+	case "value":
+		return fmt.Sprintf("cluster.values.%s is not set for cluster %s: set it in ClusterValues that match the cluster, or give a default: cluster.values.?%s.orValue(\"x\")",
+			m.path, cluster, strings.ReplaceAll(m.path, ".", ".?"))
+	case "label":
 		return fmt.Sprintf("label %q is missing on cluster %s: set it in the cluster's file, or give a default: label(%q, \"x\")", m.key, cluster, m.key)
 	}
 	return fmt.Sprintf("claim %q is not reported by cluster %s: create the ClusterClaim there, or give a default: claim(%q, \"x\")", m.key, cluster, m.key)
@@ -128,17 +138,17 @@ func (m *missingFact) sentence(cluster string) string {
 type scope struct {
 	cluster        *clusterv1.ManagedCluster
 	labels, claims *clusterFacts
+	values         *clusterValues
 	variables      map[string]any
 	left           uint64 // of the budget
 }
 
-func newScope(cluster *clusterv1.ManagedCluster) *scope {
-	claims := make(map[string]string, len(cluster.Status.ClusterClaims))
-	for _, claim := range cluster.Status.ClusterClaims {
-		claims[claim.Name] = claim.Value
+func newScope(cluster *clusterv1.ManagedCluster, values *fleet.Values) *scope {
+	s := &scope{
+		cluster: cluster, labels: factsOf("label", cluster.Labels), claims: factsOf("claim", fleet.ClaimsOf(cluster)),
+		values: valuesOf(values), left: expressionBudget,
 	}
-	s := &scope{cluster: cluster, labels: factsOf("label", cluster.Labels), claims: factsOf("claim", claims), left: expressionBudget}
-	s.variables = map[string]any{clusterName: cluster.Name, clusterLabels: s.labels, clusterClaims: s.claims}
+	s.variables = map[string]any{clusterName: cluster.Name, clusterLabels: s.labels, clusterClaims: s.claims, clusterValue: s.values}
 	return s
 }
 
@@ -195,7 +205,7 @@ func (s *scope) value(source string) (any, error) {
 }
 
 func (s *scope) evaluate(p part) (ref.Val, error) {
-	s.labels.missed, s.claims.missed = nil, nil
+	s.labels.missed, s.claims.missed, *s.values.failed = nil, nil, valuesFailure{}
 	value, details, err := p.program.Eval(s.variables)
 	var cost uint64
 	if details != nil && details.ActualCost() != nil {
@@ -209,7 +219,10 @@ func (s *scope) evaluate(p part) (ref.Val, error) {
 	if err == nil {
 		return value, nil
 	}
-	for _, missed := range []*missingFact{s.labels.missed, s.claims.missed} {
+	if conflict := s.values.failed.conflict; conflict != nil && err.Error() == conflict.Error() {
+		return nil, &expressionError{p.shown() + ": " + conflict.Error(), conflict}
+	}
+	for _, missed := range []*missingFact{s.labels.missed, s.claims.missed, s.values.failed.missed} {
 		if missed != nil && err.Error() == missed.Error() {
 			return nil, &expressionError{p.shown() + ": " + missed.sentence(s.cluster.Name), missed}
 		}
@@ -261,6 +274,8 @@ func (p part) written(value ref.Val) (string, error) {
 // plainValue is a value of CEL as JSON has it.
 func plainValue(value ref.Val) (any, error) {
 	switch v := value.(type) {
+	case *types.Err: // in a map of cluster.values
+		return nil, v
 	case types.Null:
 		return nil, nil
 	case types.Bool, types.Int, types.Uint, types.Double, types.String:
@@ -331,7 +346,7 @@ func (p part) compile(env *cel.Env) (cel.Program, error) {
 	compiled, issues := env.Compile(p.source)
 	if issues.Err() != nil {
 		problems := strings.ReplaceAll(expression.Problems(issues), "undeclared reference to 'cluster' (in container '')",
-			"of a cluster there are cluster.name, cluster.labels and cluster.claims")
+			"of a cluster there are cluster.name, cluster.labels, cluster.claims and cluster.values")
 		return nil, p.fails("is not valid CEL, such as label(\"region\"), label(\"region\", \"none\") or cluster.name: " + problems)
 	}
 	return expression.Program(env, compiled, expression.Costs{})

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"unicode"
 
 	"github.com/muster-io/muster/internal/fleet"
 	"helm.sh/helm/v4/pkg/chart/common"
@@ -36,7 +37,7 @@ type helmRun struct {
 
 // helm renders a chart: loads it, merges and checks the values, executes the templates and reads what they give.
 func (l *Local) helm(job Job, host Host) (*Rendered, error) {
-	c, err := l.loadChart(host, job.Path)
+	c, err := l.loadChart(host, job.Path, job.Packed)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +137,7 @@ type prepared struct {
 // prepare copies the chart and settles which subcharts are on.
 func (h helmRun) prepare() (prepared, error) {
 	p := prepared{chart: copyChart(h.chart.chart)}
-	values, _ := cloneValue(h.values.values).(map[string]any)
+	values, _ := fleet.CloneValue(h.values.values).(map[string]any)
 	if err := chartutil.ProcessDependencies(p.chart, values); err != nil {
 		return p, h.chart.invalid("Chart.yaml", "the dependencies' conditions and imports cannot be processed: "+withoutQuotes(err.Error()))
 	}
@@ -196,14 +197,18 @@ func (l *Local) document(read func(file, text string) ([]object, error), how, fi
 	})
 }
 
-// documentsOf splits a rendered file as Helm does.
+// documentsOf splits a rendered file as Helm does, at each --- that begins a line. Helm's own function takes as long for a large
+// definition as parsing it.
 func documentsOf(text string) []string {
-	split := releaseutil.SplitManifests(text)
-	names := slices.Collect(maps.Keys(split))
-	sort.Sort(releaseutil.BySplitManifestsOrder(names))
-	docs := make([]string, len(names))
-	for i, name := range names {
-		docs[i] = split[name]
+	var docs []string
+	parts := strings.Split("\n"+strings.TrimLeftFunc(text, unicode.IsSpace), "\n---")
+	for i, part := range parts {
+		if i+1 < len(parts) {
+			part += "\n"
+		}
+		if part = strings.TrimLeftFunc(part, unicode.IsSpace); part != "" {
+			docs = append(docs, part)
+		}
 	}
 	return docs
 }

@@ -71,7 +71,7 @@ func inputWith(t *testing.T, archive, name, text, spec string) Input {
 // helmReads are the objects of the chart in chart/ as Helm makes them.
 func helmReads(t *testing.T, in Input) []any {
 	t.Helper()
-	c, err := NewLocal(1<<20, 1<<20).loadChart(in.Tree, "chart")
+	c, err := NewLocal(1<<20, 1<<20).loadChart(in.Tree, "chart", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,9 +288,9 @@ func TestWhatAnOverlayMisses(t *testing.T) {
 
 // TestForeignFiles: what another tool left beside manifests is no reason to refuse them; a mistake in a manifest is.
 func TestForeignFiles(t *testing.T) {
-	const tools = "-- m/fleet.yaml --\ndefaultNamespace: a\n-- m/sub/values.yaml --\n- a\n- b\n-- m/README.md --\n# Read me\n-- m/empty.yaml --\n# nothing\n"
+	const tools = "-- m/fleet.yaml --\ndefaultNamespace: a\n-- m/notes.yaml --\na: b\n-- m/sub/more.yaml --\n- a\n- b\n-- m/values.yaml --\na: b\n-- m/README.md --\n# Read me\n-- m/empty.yaml --\n# nothing\n"
 	content := mustRender(t, New(1<<20), input(t, tools+"-- m/a.yaml --\n"+configMap, "{source: {path: m}}"))
-	if diff := cmp.Diff([]string{"m/fleet.yaml", "m/sub/values.yaml"}, content.Skipped); diff != "" || len(content.Manifests) != 1 {
+	if diff := cmp.Diff([]string{"m/notes.yaml", "m/sub/more.yaml"}, content.Skipped); diff != "" || len(content.Manifests) != 1 {
 		t.Errorf("%d manifests, skipped (-want +got):\n%s", len(content.Manifests), diff)
 	}
 	for name, row := range map[string]struct {

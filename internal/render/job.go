@@ -17,11 +17,17 @@ type Job struct {
 	Kind ContentKind
 	// Path of the content in the tree.
 	Path string
+	// Files says which files of a folder of plain manifests count.
+	Files Files
+	// Post is what is changed in what is rendered; nil is nothing.
+	Post *Post
+	// Packed is true for a chart that was an archive: its .helmignore was obeyed when it was packed.
+	Packed bool
 	// Release, Namespace, Hooks and Layers are a chart's.
 	Release   string
 	Namespace string
 	Hooks     musterv1alpha1.HookPolicy
-	// Layers of values over those of the chart: the values files in order, then the inline values.
+	// Layers of values over those of the chart: the cluster's values, the values files in order, then the inline values.
 	Layers []Layer
 }
 
@@ -73,7 +79,7 @@ type Engine interface {
 }
 
 func (j Job) digest() string {
-	parts := []string{strconv.Itoa(int(j.Kind)), j.Path, j.Release, j.Namespace, string(j.Hooks)}
+	parts := []string{strconv.Itoa(int(j.Kind)), j.Path, strconv.FormatBool(j.Packed), j.Release, j.Namespace, string(j.Hooks), j.Files.digest(), j.Post.digest()}
 	for _, l := range j.Layers {
 		parts = append(parts, "layer", l.Name, l.File, string(l.Data), l.Packed)
 		if l.Missing != nil {

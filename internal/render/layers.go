@@ -12,13 +12,21 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 )
 
-// layersOf reads the layers of an application over its chart: the values files in order, then the inline values.
+// layersOf reads the layers of an application over its chart: the values of the cluster, the values files in order, then the inline
+// values.
 func layersOf(in Input, resolved *Resolved, s source) ([]Layer, error) {
 	helm := resolved.Application.Spec.Helm
 	if helm == nil {
 		return nil, nil
 	}
 	var layers []Layer
+	ofCluster, err := clusterValuesLayer(in, resolved)
+	if err != nil {
+		return nil, err
+	}
+	if ofCluster != nil {
+		layers = append(layers, *ofCluster)
+	}
 	for i, file := range helm.ValuesFiles {
 		field := resolved.fieldOf(fmt.Sprintf("helm.valuesFiles[%d]", i))
 		missing := in.at(fleet.ContentMissing, field, fmt.Sprintf("values file %s is not in the repository: add it, or mark it optional", file.Path))
@@ -61,9 +69,9 @@ const chartPrefix = "chart:"
 
 // fileLayer reads a values file. One that is inside of an archive is left to the engine, which opens archives.
 func (in Input) fileLayer(name, field string, s source) (Layer, error) {
-	l := Layer{Name: name}
+	l, tree := Layer{Name: name}, in.Tree
 	if below, ok := strings.CutPrefix(name, chartPrefix); ok {
-		below = path.Clean(strings.TrimSpace(below))
+		below, tree = path.Clean(strings.TrimSpace(below)), s.tree
 		l.File = path.Join(s.path, below)
 		if isArchive(s.path) {
 			l.File, l.Packed = s.path, below
@@ -79,7 +87,7 @@ func (in Input) fileLayer(name, field string, s source) (Layer, error) {
 		}
 	}
 	var err error
-	if l.Data, err = in.Tree.ReadFile(l.File); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if l.Data, err = tree.ReadFile(l.File); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		err = unreadable(l.File, err)
 	}
 	return l, err

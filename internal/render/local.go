@@ -37,7 +37,10 @@ func (l *Local) Render(_ context.Context, job Job, host Host) (*Rendered, error)
 	case Kustomization:
 		out.Objects, err = kustomize(&treeFiles{tree: host, overlay: job.Path}, job.Path)
 	default:
-		out.Objects, out.Skipped, err = readManifests(host, job.Path)
+		out.Objects, out.Skipped, err = readManifests(host, job.Path, job.Files)
+	}
+	if err == nil && job.Post != nil {
+		out.Objects, err = job.Post.apply(host, out.Objects)
 	}
 	if err != nil {
 		return nil, fleet.Reject(fleet.RenderFailed, err)

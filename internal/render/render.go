@@ -32,6 +32,12 @@ type Input struct {
 	APIs *fleet.APIs
 	// Extra kinds: those of the CRDs that other applications of the same plan put on this cluster.
 	Extra []musterv1alpha1.APIResource
+	// Sources finds content that is in another repository or a registry. Nil finds none.
+	Sources fleet.Sources
+	// ClusterValues of the cluster, nil for none. HasValues tells whether ClusterValues for the application's namespace have any at a
+	// path, for whatever cluster; nil is yes.
+	ClusterValues *fleet.Values
+	HasValues     func(path string) bool
 	// LineOf gives the line in File of a field of the application, such as spec.helm.values.replicas. Nil means unknown.
 	LineOf func(field string) int
 }
@@ -106,10 +112,13 @@ func (r *Renderer) render(ctx context.Context, in Input, resolved *Resolved) (*f
 		return nil, out.err
 	}
 	content, err := r.finish(in, resolved, out)
-	if err != nil || out.rendered.Values == nil && len(out.rendered.Skipped) == 0 {
-		return content, err
+	if err != nil {
+		return nil, err
 	}
-	return &fleet.Content{Manifests: content.Manifests, Digest: content.Digest, Values: out.rendered.Values, Skipped: out.rendered.Skipped}, nil
+	return &fleet.Content{
+		Manifests: content.Manifests, Digest: content.Digest,
+		Values: out.rendered.Values, Skipped: out.rendered.Skipped, Defines: out.rendered.Defines,
+	}, nil
 }
 
 // result is what one run of an engine gave, and what that depended on.
@@ -206,16 +215,22 @@ func (out *result) size() int64 {
 
 // jobOf says what to render.
 func jobOf(in Input, resolved *Resolved, s source) (Job, error) {
-	job := Job{Kind: s.kind, Path: s.path}
+	job := Job{Kind: s.kind, Path: s.path, Packed: s.packed}
+	var err error
+	if job.Post, err = postOf(in, resolved); err != nil {
+		return job, err
+	}
+	if s.kind == PlainYAML {
+		job.Files, err = filesOf(in, resolved)
+	}
 	if s.kind != HelmChart {
-		return job, nil
+		return job, err
 	}
 	job.Release, job.Namespace, job.Hooks = in.Application.Name, namespaceOf(resolved.Application), musterv1alpha1.HooksRefuse
 	if helm := resolved.Application.Spec.Helm; helm != nil {
 		job.Release = cmp.Or(helm.ReleaseName, job.Release)
 		job.Hooks = cmp.Or(helm.Hooks, job.Hooks)
 	}
-	var err error
 	job.Layers, err = layersOf(in, resolved, s)
 	return job, err
 }
@@ -234,11 +249,13 @@ func namespaceOf(app *musterv1alpha1.Application) string {
 	return cmp.Or(app.Spec.Destination.Namespace, app.Namespace)
 }
 
-// source is the content of an application: what it is, where it is, and the hash of that place.
+// source is the content of an application: what it is, the tree that it is in and where, and the hash of that place.
 type source struct {
-	kind ContentKind
-	path string
-	hash string
+	kind   ContentKind
+	tree   fleet.Tree
+	path   string
+	hash   string
+	packed bool
 }
 
 // kustomizationFiles are the names that Kustomize recognises, in its order.
@@ -247,37 +264,39 @@ var kustomizationFiles = []string{"kustomization.yaml", "kustomization.yml", "Ku
 // sourceOf finds the content and decides what it is: what the application says, else what the files are.
 func sourceOf(in Input, resolved *Resolved) (source, error) {
 	spec := resolved.Application.Spec
-	if spec.Helm != nil && spec.Kustomize != nil {
-		return source{}, in.at(fleet.DefinitionInvalid, "spec.kustomize", "both helm and kustomize are set: keep the one that the source is")
+	if spec.Helm != nil && spec.Kustomize != nil && (spec.Kustomize.Path != "" || !spec.Kustomize.ChangesObjects()) {
+		return source{}, in.at(fleet.DefinitionInvalid, resolved.fieldOf("kustomize.path"), "helm and kustomize.path are set: the source is a chart or an overlay. An overlay that is applied to what the chart renders belongs into kustomize.components")
 	}
-	field := resolved.fieldOf("source.path")
-	dir, err := inTree(spec.Source.Path)
+	root, err := rootOf(in, resolved)
 	if err != nil {
-		return source{}, in.at(fleet.ContentMissing, field, err.Error())
+		return source{}, err
 	}
+	dir, field := root.dir, root.field
 	if spec.Kustomize != nil && spec.Kustomize.Path != "" {
 		field = resolved.fieldOf("kustomize.path")
 		if dir, err = inTree(path.Join(dir, spec.Kustomize.Path)); err != nil {
 			return source{}, in.at(fleet.ContentMissing, field, err.Error())
 		}
 	}
-	hash, err := in.Tree.Hash(dir)
+	hash, err := root.tree.Hash(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return source{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("%s is not in the repository: correct the path or add the content", dir))
+		return source{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("%s is not in %s: correct the path or add the content", dir, root.where))
 	}
 	if err != nil {
 		return source{}, unreadable(dir, err)
 	}
-	kind := detect(in.Tree, dir)
+	kind := detect(root.tree, dir)
 	switch {
 	case spec.Helm != nil && kind != HelmChart:
 		return source{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("spec.helm is set and %s has no Chart.yaml", dir))
-	case spec.Kustomize != nil && !hasAny(in.Tree, dir, kustomizationFiles...):
+	case spec.Helm != nil: // what kustomize says is for what the chart renders
+	case spec.Kustomize != nil && spec.Kustomize.Path == "" && spec.Kustomize.ChangesObjects() && !hasAny(root.tree, dir, kustomizationFiles...): // likewise
+	case spec.Kustomize != nil && !hasAny(root.tree, dir, kustomizationFiles...):
 		return source{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("spec.kustomize is set and %s has no kustomization.yaml", dir))
 	case spec.Kustomize != nil:
 		kind = Kustomization
 	}
-	return source{kind: kind, path: dir, hash: hash}, nil
+	return source{kind: kind, tree: root.tree, path: dir, hash: hash, packed: root.packed}, nil
 }
 
 func detect(tree fleet.Tree, dir string) ContentKind {

@@ -165,13 +165,27 @@ spec:
 	if diff := cmp.Diff(want, objects(content)); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
-	defined, err := Defines(content)
-	if err != nil {
-		t.Fatal(err)
-	}
 	wantDefined := []musterv1alpha1.APIResource{{Group: "example.com", Version: "v1", Kind: "Ledger", Resource: "ledgers", Namespaced: true}}
-	if diff := cmp.Diff(wantDefined, defined); diff != "" {
+	if diff := cmp.Diff(wantDefined, content.Defines); diff != "" {
 		t.Errorf("defines (-want +got):\n%s", diff)
+	}
+}
+
+// TestNamespaceOfAClustersKind: charts write a namespace into every object. An API server drops it where the kind has none, so that
+// kubectl and Helm take it.
+func TestNamespaceOfAClustersKind(t *testing.T) {
+	for name, metadata := range map[string]string{"last": "{name: a, namespace: b}", "in between": "{name: a, namespace: b, uid: x}"} {
+		t.Run(name, func(t *testing.T) {
+			in := input(t, "-- m/a.yaml --\napiVersion: v1\nkind: PersistentVolume\nmetadata: "+metadata+"\nspec: {}\n", `{source: {path: m}}`)
+			got := mustRender(t, New(1<<20), in).Manifests[0]
+			want := `{"apiVersion":"v1","kind":"PersistentVolume","metadata":{"name":"a"},"spec":{}}`
+			if name == "in between" {
+				want = strings.Replace(want, `"a"}`, `"a","uid":"x"}`, 1)
+			}
+			if got.Key.Namespace != "" || string(got.JSON) != want {
+				t.Errorf("got %s %s", got.Key, got.JSON)
+			}
+		})
 	}
 }
 
@@ -203,7 +217,7 @@ func TestFaults(t *testing.T) {
 		},
 		"helm and kustomize": {
 			"-- a/Chart.yaml --\n", `{source: {path: a}, helm: {}, kustomize: {}}`, fleet.DefinitionInvalid,
-			"applications/shop/web/application.yaml:101", "both helm and kustomize", "one source has one kind",
+			"applications/shop/web/application.yaml:102", "helm and kustomize.path are set", "one source has one kind",
 		},
 		"helm without chart": {
 			"-- a/x.yaml --\n" + configMap, `{source: {path: a}, helm: {}}`, fleet.ContentMissing,
@@ -236,9 +250,6 @@ func TestFaults(t *testing.T) {
 		},
 		"label that is no text": {
 			"-- a/x.yaml --\napiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {enabled: true}}\n", `{source: {path: a}}`, fleet.ManifestInvalid, "a/x.yaml:1", "metadata.labels[enabled] is not text: quote it", "every API server refuses it",
-		},
-		"namespace on a cluster's kind": {
-			"-- a/x.yaml --\napiVersion: v1\nkind: Namespace\nmetadata: {name: a, namespace: b}\n", `{source: {path: a}}`, fleet.ManifestInvalid, "a/x.yaml:1", "belongs to the whole cluster", "the object's identity would differ from what is written",
 		},
 		"twice": {
 			"-- a/x.yaml --\n" + configMap + "-- a/y.yaml --\n" + strings.Replace(configMap, "settings", "settings, namespace: shop", 1), `{source: {path: a}}`, fleet.ManifestInvalid, "a/y.yaml:1", "also in a/x.yaml:1", "both files are named, whatever way the namespace is written",

@@ -9,9 +9,9 @@ import (
 	"strings"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -26,6 +26,8 @@ type Resolved struct {
 	// Layers tells which layer each inline value is from: the dotted path below spec.helm.values -> "override prod", or
 	// the application's file and line.
 	Layers map[string]string
+	// Found is what the source resolved to, if it is in another repository or a registry. Rendering sets it.
+	Found *fleet.Found
 
 	values map[string]any
 	fields map[string]string // source.path, helm.values.replicas -> the field of the application that says it
@@ -52,6 +54,7 @@ func parent(path string) string {
 // merge, lists replace, null deletes), then expressions evaluated. The error is a fleet.Fault with the file and line of the field.
 func Resolve(in Input) (*Resolved, error) {
 	app := *in.Application
+	app.Spec.Kustomize, app.Spec.YAML, app.Spec.CommonMetadata = app.Spec.Kustomize.DeepCopy(), app.Spec.YAML.DeepCopy(), *app.Spec.CommonMetadata.DeepCopy()
 	r := &Resolved{Application: &app, values: map[string]any{}, fields: map[string]string{}}
 	if app.Spec.Helm != nil {
 		helm := *app.Spec.Helm
@@ -84,31 +87,25 @@ func Resolve(in Input) (*Resolved, error) {
 
 // selects tells whether a selector matches a cluster; an empty one matches all.
 func selects(selector musterv1alpha1.ClusterSelector, cluster *clusterv1.ManagedCluster) (bool, error) {
-	if selector.LabelSelector == nil {
-		return true, nil
+	var s clusterv1beta1.GroupClusterSelector
+	if selector.LabelSelector != nil {
+		s.LabelSelector = *selector.LabelSelector
 	}
-	s, err := metav1.LabelSelectorAsSelector(selector.LabelSelector)
+	if selector.ClaimSelector != nil {
+		s.ClaimSelector = *selector.ClaimSelector
+	}
+	ofLabels, ofClaims, err := fleet.ClusterSelectors(s)
 	if err != nil {
 		return false, err
 	}
-	return s.Matches(labels.Set(cluster.Labels)), nil
+	return ofLabels.Matches(labels.Set(cluster.Labels)) && (ofClaims.Empty() || ofClaims.Matches(labels.Set(fleet.ClaimsOf(cluster)))), nil
 }
 
 func (r *Resolved) merge(in Input, override *musterv1alpha1.Override, field string) error {
-	spec := &r.Application.Spec
-	if override.Source != nil && override.Source.Path != "" {
-		spec.Source.Path = override.Source.Path
-		r.fields["source.path"] = field + ".source.path"
+	if override.Source != nil {
+		r.mergeSource(override.Source, field+".source")
 	}
-	if override.Kustomize != nil {
-		kustomize := *override.Kustomize
-		if kustomize.Path == "" && spec.Kustomize != nil {
-			kustomize.Path = spec.Kustomize.Path
-		} else {
-			r.fields["kustomize.path"] = field + ".kustomize.path"
-		}
-		spec.Kustomize = &kustomize
-	}
+	r.mergeObjects(override, field)
 	if override.Helm == nil {
 		return nil
 	}
@@ -124,6 +121,10 @@ func (r *Resolved) mergeHelm(in Input, from *musterv1alpha1.Helm, field string) 
 		helm.ReleaseName = from.ReleaseName
 		r.fields["helm.releaseName"] = field + ".releaseName"
 	}
+	if from.ClusterValues != "" {
+		helm.ClusterValues = from.ClusterValues
+		r.fields["helm.clusterValues"] = field + ".clusterValues"
+	}
 	if from.ValuesFiles != nil {
 		helm.ValuesFiles = slices.Clone(from.ValuesFiles)
 		r.fields["helm.valuesFiles"] = field + ".valuesFiles"
@@ -138,8 +139,8 @@ func (r *Resolved) mergeHelm(in Input, from *musterv1alpha1.Helm, field string) 
 	if err := json.Unmarshal(from.Values.Raw, &values); err != nil {
 		return in.at(fleet.DefinitionInvalid, field+".values", "values must be a map")
 	}
-	mergeValues(r.values, values, "", func(path string, set bool) {
-		dropBelow(r.fields, "helm.values."+path)
+	fleet.MergeValues(r.values, values, "", func(path string, set bool) {
+		fleet.DropBelow(r.fields, "helm.values."+path)
 		if set {
 			r.fields["helm.values."+path] = field + ".values." + path
 		}
@@ -147,57 +148,9 @@ func (r *Resolved) mergeHelm(in Input, from *musterv1alpha1.Helm, field string) 
 	return nil
 }
 
-// mergeValues merges src over dst: maps merge, everything else replaces; null stays, so that Helm deletes what is below it.
-// replaced is told each path whose value goes (set false) or comes (set true, leaves only).
-func mergeValues(dst, src map[string]any, prefix string, replaced func(path string, set bool)) {
-	for _, key := range slices.Sorted(maps.Keys(src)) {
-		path := prefix + key
-		table, isTable := src[key].(map[string]any)
-		below, hasTable := dst[key].(map[string]any)
-		if isTable && hasTable {
-			mergeValues(below, table, path+".", replaced)
-			continue
-		}
-		replaced(path, false)
-		if isTable && len(table) > 0 {
-			fresh := map[string]any{}
-			dst[key] = fresh
-			mergeValues(fresh, table, path+".", replaced)
-			continue
-		}
-		dst[key] = cloneValue(src[key])
-		replaced(path, true)
-	}
-}
-
-func cloneValue(value any) any {
-	switch v := value.(type) {
-	case map[string]any:
-		clone := make(map[string]any, len(v))
-		for key, below := range v {
-			clone[key] = cloneValue(below)
-		}
-		return clone
-	case []any:
-		clone := make([]any, len(v))
-		for i := range v {
-			clone[i] = cloneValue(v[i])
-		}
-		return clone
-	}
-	return value
-}
-
-// dropBelow removes a path and everything under it.
-func dropBelow[V any](m map[string]V, path string) {
-	maps.DeleteFunc(m, func(key string, _ V) bool {
-		return strings.HasPrefix(key, path) && (len(key) == len(path) || key[len(path)] == '.' || key[len(path)] == '[')
-	})
-}
-
 // evaluate evaluates the expressions in the inline fields.
 func (r *Resolved) evaluate(in Input) error {
-	scope := newScope(in.Cluster)
+	scope := newScope(in.Cluster, in.ClusterValues)
 	for _, f := range r.inlineFields() {
 		value, err := scope.text(*f.text)
 		if err != nil {
@@ -210,8 +163,17 @@ func (r *Resolved) evaluate(in Input) error {
 		return in.at(fleet.DefinitionInvalid, r.fieldOf("destination.namespace"),
 			"what it says for this cluster is no name of a namespace: "+fleet.ShortRule(bad[0]))
 	}
-	_, err := r.evaluateValue(in, scope, "helm.values", r.values)
-	return err
+	if _, err := r.evaluateValue(in, scope, "helm.values", r.values); err != nil {
+		return err
+	}
+	spec := &r.Application.Spec
+	if err := evaluateIn(r, in, scope, "kustomize", spec.Kustomize); err != nil {
+		return err
+	}
+	if err := evaluateIn(r, in, scope, "yaml", spec.YAML); err != nil {
+		return err
+	}
+	return evaluateIn(r, in, scope, "commonMetadata", &spec.CommonMetadata)
 }
 
 func (r *Resolved) expressionFault(in Input, path string, err error) error {
@@ -228,21 +190,15 @@ type inlineField struct {
 
 func (r *Resolved) inlineFields() []inlineField {
 	spec := &r.Application.Spec
-	fields := []inlineField{
-		{"source.path", &spec.Source.Path},
-		{"destination.namespace", &spec.Destination.Namespace},
-		{"serviceAccountName", &spec.ServiceAccountName},
-	}
+	fields := append(r.sourceFields(),
+		inlineField{"destination.namespace", &spec.Destination.Namespace},
+		inlineField{"serviceAccountName", &spec.ServiceAccountName},
+	)
 	if spec.Helm != nil {
-		fields = append(fields, inlineField{"helm.releaseName", &spec.Helm.ReleaseName})
+		fields = append(fields, inlineField{"helm.releaseName", &spec.Helm.ReleaseName}, inlineField{"helm.clusterValues", &spec.Helm.ClusterValues})
 		for i := range spec.Helm.ValuesFiles {
 			fields = append(fields, inlineField{fmt.Sprintf("helm.valuesFiles[%d]", i), &spec.Helm.ValuesFiles[i].Path})
 		}
-	}
-	if spec.Kustomize != nil {
-		kustomize := *spec.Kustomize // the application's own stays as it is
-		spec.Kustomize = &kustomize
-		fields = append(fields, inlineField{"kustomize.path", &kustomize.Path})
 	}
 	return fields
 }

@@ -60,7 +60,7 @@ func TestExpressions(t *testing.T) {
 		"missing claim":       {source: `${{ claim("zone") }}`, fails: `claim "zone" is not reported by cluster edge-7`, why: "the next step is named"},
 		"missing in a branch": {source: `${{ false ? label("zone") : "ok" }}`, want: "ok", why: "what is not asked for is not missing"},
 		"missing elsewhere":   {source: `${{ label("zone", "") + {"a": "b"}[label("region")] }}`, fails: "fails: no such key: eu", why: "a key of the author's own map is none of the cluster's"},
-		"unknown fact":        {source: `${{ cluster.values.x }}`, fails: `${{ cluster.values.x }}: is not valid CEL`, why: "what does not exist yet is no empty text"},
+		"unknown fact":        {source: `${{ cluster.region.x }}`, fails: `${{ cluster.region.x }}: is not valid CEL`, why: "what does not exist yet is no empty text"},
 		"not a number":        {source: `${{ int(label("region")) }}`, fails: "fails: ", why: "and the value is not quoted"},
 		"null in a text":      {source: `a-${{ null }}`, fails: "gives null_type, which cannot stand in a text", why: "no text can be meant by it"},
 		"list in a text":      {source: `a-${{ [1] }}`, fails: "gives list, which cannot stand in a text", why: "no text can be meant by it"},
@@ -76,7 +76,7 @@ func TestExpressions(t *testing.T) {
 	c.Status.ClusterClaims = []clusterv1.ManagedClusterClaim{{Name: "id.k8s.io", Value: "4711"}}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := newScope(c).value(test.source)
+			got, err := newScope(c, nil).value(test.source)
 			if test.fails != "" {
 				if err == nil || !strings.Contains(err.Error(), test.fails) || strings.Contains(err.Error(), `"eu"`) {
 					t.Errorf("%s: got %v, %v", test.why, got, err)
@@ -128,7 +128,7 @@ func TestExpressionsOfSeveralClustersAtATime(t *testing.T) {
 	for i := range 50 {
 		group.Go(func() {
 			name := fmt.Sprintf("edge-%d", i)
-			s := newScope(cluster(name, map[string]string{"name": name}))
+			s := newScope(cluster(name, map[string]string{"name": name}), nil)
 			got, err := s.value(`${{ label("name") }}/${{ cluster.name }}`)
 			if want := name + "/" + name; err != nil || got != want {
 				t.Errorf("got %v, %v, want %s", got, err, want)

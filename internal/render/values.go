@@ -31,7 +31,7 @@ func (l *Local) mergeLayers(c *loadedChart, layers []Layer) (*merged, error) {
 		if err != nil {
 			return nil, err
 		}
-		mergeValues(m.values, file.values, "", func(string, bool) {})
+		fleet.MergeValues(m.values, file.values, "", func(string, bool) {})
 		mergePlaces(m.places, file.values, "", func(p string) Place {
 			if place, ok := layer.Places[p]; ok {
 				return place
@@ -61,7 +61,7 @@ func (l *Local) valuesOf(c *loadedChart, layer Layer) (*valuesFile, error) {
 	})
 }
 
-// mergePlaces follows mergeValues.
+// mergePlaces follows fleet.MergeValues.
 func mergePlaces(dst, src map[string]any, prefix string, placeOf func(path string) Place) {
 	for key, value := range src {
 		table, isTable := value.(map[string]any)
@@ -125,7 +125,7 @@ func noteNames(names map[string]string, places, defaults map[string]any, prefix 
 // flatten gives the leaves of values by dotted path. Lists and empty maps are leaves.
 func flatten(values map[string]any, prefix string) map[string]any {
 	leaves := map[string]any{}
-	mergeValues(map[string]any{}, values, prefix, func(path string, set bool) {
+	fleet.MergeValues(map[string]any{}, values, prefix, func(path string, set bool) {
 		if set {
 			leaves[path] = nil
 		}
@@ -158,7 +158,7 @@ func parseValues(file string, data []byte) (*valuesFile, error) {
 		if err != nil {
 			return nil, yamlFault(fleet.RenderFailed, file, err)
 		}
-		mergeValues(f.values, values, "", func(string, bool) {})
+		fleet.MergeValues(f.values, values, "", func(string, bool) {})
 		maps.Copy(f.lines, lines)
 	}
 	return f, nil

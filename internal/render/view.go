@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/muster-io/muster/internal/fleet"
@@ -23,7 +24,9 @@ const (
 // view is the tree and the cluster's APIs as one input has them. It is the host of a run, and notes what the run asks for.
 type view struct {
 	fleet.Tree
-	apis *fleet.APIs
+	// beside is the tree that the application's file is in, below besidePrefix.
+	beside fleet.Tree
+	apis   *fleet.APIs
 	// hashes that are known already.
 	hashes map[string]string
 
@@ -33,7 +36,21 @@ type view struct {
 }
 
 func newView(in Input, s source) *view {
-	return &view{Tree: in.Tree, apis: in.apis(), hashes: map[string]string{s.path: s.hash}, saw: reading{}}
+	return &view{Tree: s.tree, beside: in.Tree, apis: in.apis(), hashes: map[string]string{s.path: s.hash}, saw: reading{}}
+}
+
+// besidePrefix is before the names of files that are beside the application's, whatever tree the content is in.
+const besidePrefix = "~fleet/"
+
+// at gives the tree that a name is in, and the name there.
+func (v *view) at(name string) (fleet.Tree, string) {
+	if below, ok := strings.CutPrefix(name, besidePrefix); ok {
+		return v.beside, below
+	}
+	if name+"/" == besidePrefix {
+		return v.beside, "."
+	}
+	return v.Tree, name
 }
 
 // APIs notes that the run depends on them.
@@ -47,25 +64,29 @@ func (v *view) APIs() *fleet.APIs {
 // Stat tells whether there is a file or folder.
 func (v *view) Stat(name string) (fs.FileInfo, error) {
 	v.note(name, lookExists)
-	return fs.Stat(v.Tree, name)
+	tree, name := v.at(name)
+	return fs.Stat(tree, name)
 }
 
 // Open is not needed to read.
 func (v *view) Open(name string) (fs.File, error) {
 	v.note(name, lookContent)
-	return v.Tree.Open(name)
+	tree, name := v.at(name)
+	return tree.Open(name)
 }
 
 // ReadFile reads a file.
 func (v *view) ReadFile(name string) ([]byte, error) {
 	v.note(name, lookContent)
-	return v.Tree.ReadFile(name)
+	tree, name := v.at(name)
+	return tree.ReadFile(name)
 }
 
 // ReadDir lists a folder.
 func (v *view) ReadDir(name string) ([]fs.DirEntry, error) {
 	v.note(name, lookContent)
-	return v.Tree.ReadDir(name)
+	tree, name := v.at(name)
+	return tree.ReadDir(name)
 }
 
 // Hash identifies all of a file or folder: what is read below it afterwards is not noted.
@@ -78,7 +99,8 @@ func (v *view) hash(name string) (string, error) {
 	if hash, ok := v.hashes[name]; ok {
 		return hash, nil
 	}
-	return v.Tree.Hash(name)
+	tree, name := v.at(name)
+	return tree.Hash(name)
 }
 
 // note records a look. Each name is recorded once, the stronger look wins.
@@ -98,7 +120,7 @@ func (v *view) covered(name string) bool {
 		if saw, ok := v.saw[above]; ok && saw[:1] == lookContent {
 			return true
 		}
-		if above == "." || above == "/" {
+		if above == "." || above == "/" || above+"/" == besidePrefix {
 			return false
 		}
 	}
@@ -107,7 +129,8 @@ func (v *view) covered(name string) bool {
 // look gives how a name in the tree looks: the way of looking, then what was seen.
 func (v *view) look(name, how string) string {
 	if how == lookExists {
-		info, err := fs.Stat(v.Tree, name)
+		tree, name := v.at(name)
+		info, err := fs.Stat(tree, name)
 		if err != nil {
 			return how + " missing"
 		}

@@ -3,9 +3,11 @@ package source
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -24,11 +26,16 @@ const (
 	keyIdentityPassword = "identity.password"
 	keyKnownHosts       = "known_hosts"
 	keyCAFile           = "caFile"
+	keyCACert           = "ca.crt"
+	keyClientCert       = "tls.crt"
+	keyClientKey        = "tls.key"
+	keyDockerConfig     = ".dockerconfigjson"
 	keyWebhookToken     = "webhookToken"
 )
 
 var knownKeys = []string{
-	keyUsername, keyPassword, keyBearerToken, keyIdentity, keyIdentityPassword, keyKnownHosts, keyCAFile, keyWebhookToken,
+	keyUsername, keyPassword, keyBearerToken, keyIdentity, keyIdentityPassword, keyKnownHosts, keyCAFile, keyCACert,
+	keyClientCert, keyClientKey, keyDockerConfig, keyWebhookToken,
 }
 
 // Credentials authenticate to a repository. The zero value is anonymous. Printed in any way, it shows its kind only.
@@ -36,13 +43,26 @@ type Credentials struct {
 	data   map[string]string
 	signer ssh.Signer
 	roots  *x509.CertPool
+	client *tls.Certificate
+	docker map[string]dockerAuth // by registry
+}
+
+// dockerAuth is what a docker config JSON says of one registry.
+type dockerAuth struct {
+	Username      string `json:"username"`
+	Password      string `json:"password"`
+	Auth          string `json:"auth"`
+	IdentityToken string `json:"identitytoken"`
+	RegistryToken string `json:"registrytoken"`
 }
 
 // CredentialsFromSecret reads the data of a Secret. An error names the key to correct and never its value.
 //
 //	username + password              basic authentication over http(s)
 //	bearerToken                      a bearer token over http(s)
-//	caFile                           PEM certificates that https trusts beside the system's
+//	caFile, or ca.crt                PEM certificates that https trusts beside the system's
+//	tls.crt + tls.key                a client certificate for https
+//	.dockerconfigjson                what docker login writes, for registries
 //	identity (+ identity.password)   a private key for ssh
 //	known_hosts                      the host keys that ssh accepts; needed with identity
 //	webhookToken                     what signs the webhook's requests; not used to fetch
@@ -74,6 +94,8 @@ func (c Credentials) combine() error {
 		{keyPassword, keyUsername},
 		{keyIdentityPassword, keyIdentity},
 		{keyKnownHosts, keyIdentity},
+		{keyClientCert, keyClientKey},
+		{keyClientKey, keyClientCert},
 	}
 	for _, n := range needs {
 		if c.has(n[0]) && !c.has(n[1]) {
@@ -85,6 +107,12 @@ func (c Credentials) combine() error {
 		{keyIdentity, keyPassword},
 		{keyIdentity, keyBearerToken},
 		{keyIdentity, keyCAFile},
+		{keyIdentity, keyCACert},
+		{keyIdentity, keyClientCert},
+		{keyIdentity, keyDockerConfig},
+		{keyCAFile, keyCACert},
+		{keyDockerConfig, keyPassword},
+		{keyDockerConfig, keyBearerToken},
 	}
 	for _, e := range excludes {
 		if c.has(e[0]) && c.has(e[1]) {
@@ -102,15 +130,55 @@ func (c *Credentials) parse() error {
 		}
 		c.signer = signer
 	}
-	if c.has(keyCAFile) {
+	for _, key := range []string{keyCAFile, keyCACert} {
+		if !c.has(key) {
+			continue
+		}
 		roots, err := x509.SystemCertPool()
 		if err != nil {
 			roots = x509.NewCertPool()
 		}
-		if !roots.AppendCertsFromPEM([]byte(c.data[keyCAFile])) {
-			return fmt.Errorf("the Secret's key %q holds no certificate: it wants PEM", keyCAFile)
+		if !roots.AppendCertsFromPEM([]byte(c.data[key])) {
+			return fmt.Errorf("the Secret's key %q holds no certificate: it wants PEM", key)
 		}
 		c.roots = roots
+	}
+	if c.has(keyClientCert) {
+		pair, err := tls.X509KeyPair([]byte(c.data[keyClientCert]), []byte(c.data[keyClientKey]))
+		if err != nil {
+			return fmt.Errorf("the Secret's keys %q and %q are no certificate with its key: they want PEM", keyClientCert, keyClientKey)
+		}
+		c.client = &pair
+	}
+	if c.has(keyDockerConfig) {
+		return c.parseDocker()
+	}
+	return nil
+}
+
+func (c *Credentials) parseDocker() error {
+	var config struct {
+		Auths map[string]dockerAuth `json:"auths"`
+	}
+	wrong := fmt.Errorf("the Secret's key %q is not what docker login writes: it wants {\"auths\": {HOST: {...}}}", keyDockerConfig)
+	if err := json.Unmarshal([]byte(c.data[keyDockerConfig]), &config); err != nil || len(config.Auths) == 0 {
+		return wrong
+	}
+	c.docker = map[string]dockerAuth{}
+	for host, auth := range config.Auths {
+		if auth.Auth != "" {
+			plain, err := base64.StdEncoding.DecodeString(auth.Auth)
+			if err != nil {
+				return wrong
+			}
+			auth.Username, auth.Password, _ = strings.Cut(string(plain), ":")
+		}
+		_, name, ok := strings.Cut(host, "://")
+		if !ok {
+			name = host
+		}
+		name, _, _ = strings.Cut(name, "/")
+		c.docker[name] = auth
 	}
 	return nil
 }
@@ -204,6 +272,13 @@ func (c Credentials) redact(text string) string {
 			text = strings.ReplaceAll(text, c.data[key], "(redacted)")
 		}
 	}
+	for _, auth := range c.docker {
+		for _, secret := range []string{auth.Auth, auth.Password, auth.IdentityToken, auth.RegistryToken} {
+			if secret != "" {
+				text = strings.ReplaceAll(text, secret, "(redacted)")
+			}
+		}
+	}
 	return text
 }
 
@@ -216,6 +291,10 @@ func (c Credentials) String() string {
 		return "bearer token"
 	case c.has(keyPassword):
 		return "basic"
+	case c.has(keyDockerConfig):
+		return "docker config"
+	case c.has(keyClientCert):
+		return "client certificate"
 	}
 	return "anonymous"
 }

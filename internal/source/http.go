@@ -36,19 +36,33 @@ func (w *webClients) session(addr address, c Credentials) (uploader, error) {
 func (w *webClients) client(c Credentials) transport.Transport {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	key := sha256.Sum256([]byte(c.data[keyCAFile]))
+	key := c.tlsKey()
 	if client, ok := w.clients[key]; ok {
 		return client
 	}
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = &tls.Config{RootCAs: c.roots, MinVersion: tls.VersionTLS12}
-	t.ResponseHeaderTimeout = time.Minute
+	t := c.transport()
 	client := githttp.NewClient(&http.Client{Transport: bounded{t}})
 	if w.clients == nil {
 		w.clients = map[[32]byte]transport.Transport{}
 	}
 	w.clients[key] = client
 	return client
+}
+
+// tlsKey is equal for credentials that can share connections.
+func (c Credentials) tlsKey() [32]byte {
+	return sha256.Sum256([]byte(strings.Join([]string{c.data[keyCAFile], c.data[keyCACert], c.data[keyClientCert], c.data[keyClientKey]}, "\x00")))
+}
+
+// transport trusts and shows the certificates of the credentials, and uses the proxy of the environment.
+func (c Credentials) transport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: c.roots, MinVersion: tls.VersionTLS12}
+	if c.client != nil {
+		t.TLSClientConfig.Certificates = []tls.Certificate{*c.client}
+	}
+	t.ResponseHeaderTimeout = time.Minute
+	return t
 }
 
 // http authenticates requests; nil is anonymous.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -89,7 +90,7 @@ func Clusters(t testing.TB, n int) []*controlplane.ControlPlane {
 }
 
 // ControlPlane starts a control plane of one test, in the shared etcd unless the options name another one or a directory, and
-// stops it when the test ends.
+// stops it when the test ends. Where several tests of a package need one, a [Pool] is faster.
 func ControlPlane(t testing.TB, o controlplane.Options) *controlplane.ControlPlane {
 	t.Helper()
 	cp, err := shared.startOwn(o)
@@ -151,7 +152,7 @@ type environment struct {
 	mu       sync.Mutex
 	clusters []func() (*controlplane.ControlPlane, error)
 	own      int                          // control planes of single tests so far
-	started  []*controlplane.ControlPlane // shared, to be stopped
+	started  []*controlplane.ControlPlane // shared, or of a pool: to be stopped
 	stopEtcd func() error
 }
 
@@ -203,10 +204,23 @@ func (e *environment) startShared(name string, o controlplane.Options, crds [][]
 	if err := controlplane.Install(context.Background(), cp.Config(), crds...); err != nil {
 		return nil, errors.Join(err, cp.Stop())
 	}
+	e.add(cp)
+	return cp, nil
+}
+
+// add makes a control plane one that is stopped when the tests end.
+func (e *environment) add(cp *controlplane.ControlPlane) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.started = append(e.started, cp)
-	return cp, nil
+}
+
+// stopOne stops such a control plane earlier.
+func (e *environment) stopOne(cp *controlplane.ControlPlane) error {
+	e.mu.Lock()
+	e.started = slices.DeleteFunc(e.started, func(x *controlplane.ControlPlane) bool { return x == cp })
+	e.mu.Unlock()
+	return cp.Stop()
 }
 
 // startOwn starts a control plane of one test.

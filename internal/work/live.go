@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -15,8 +16,11 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// maxProblems is how many objects a hub remembers of a work that are not as they should be.
+// maxProblems is how many objects a hub remembers of a work that are not as they should be, or were not.
 const maxProblems = 10
+
+// maxCorrection is how many bytes of a correction's message it remembers.
+const maxCorrection = 300
 
 // The states of an object that is not as it should be, worst first.
 const (
@@ -108,9 +112,11 @@ func keptBy(option *workv1.DeleteOption) []fleet.ObjectKey {
 	return kept
 }
 
-// statusOf folds what the agent reported. Nothing counts but what it says of the work's generation.
+// statusOf folds what the agent reported. Of health and problems, nothing counts but what it says of the work's generation.
 func statusOf(obj *workv1.ManifestWork, objects []fleet.ObjectKey) fleet.WorkStatus {
-	status := fleet.WorkStatus{Health: fleet.HealthUnknown, Since: sinceOf(obj.Status.Conditions), Waits: waitsOf(obj)}
+	status := fleet.WorkStatus{
+		Health: fleet.HealthUnknown, Since: sinceOf(obj.Status.Conditions), Waits: waitsOf(obj), Corrected: correctionsOf(obj),
+	}
 	applied := meta.FindStatusCondition(obj.Status.Conditions, workv1.WorkApplied)
 	status.Observed = applied != nil && applied.ObservedGeneration == obj.Generation
 	if !status.Observed {
@@ -150,6 +156,32 @@ func waitsOf(obj *workv1.ManifestWork) []fleet.Wait {
 		}
 	}
 	return waits
+}
+
+// correctionsOf reads which objects had drifted and are as applied again. They count whatever generation they are of: a correction
+// that was reported stays reported when the next commit changes another object.
+func correctionsOf(obj *workv1.ManifestWork) []fleet.Correction {
+	var corrections []fleet.Correction
+	for _, m := range obj.Status.ResourceStatus.Manifests {
+		drift := meta.FindStatusCondition(m.Conditions, musterv1alpha1.ConditionDrift)
+		if drift == nil || drift.Status != metav1.ConditionFalse || len(corrections) == maxProblems {
+			continue
+		}
+		r := m.ResourceMeta
+		corrections = append(corrections, fleet.Correction{
+			Object:  fleet.ObjectKey{Group: r.Group, Version: r.Version, Kind: r.Kind, Resource: r.Resource, Namespace: r.Namespace, Name: r.Name},
+			Message: shortened(drift.Message),
+		})
+	}
+	return corrections
+}
+
+// shortened bounds what a hub remembers of a correction: the status of the work has the rest.
+func shortened(message string) string {
+	if len(message) <= maxCorrection {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxCorrection], "") + "…"
 }
 
 // reportsByOrdinal finds the report about each object: the one at its ordinal, if it names the object.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	workv1 "github.com/muster-io/muster/api/work/v1"
@@ -95,6 +96,21 @@ func TestLiveStatusIsMatchedByIdentity(t *testing.T) {
 	w.Status.ResourceStatus.Manifests[1].ResourceMeta.Name = "another"
 	if got := Live(w).Status.AppliedObjects; !cmp.Equal(got, []bool{true, false}) {
 		t.Errorf("applied %v: the report at ordinal 1 is about another object", got)
+	}
+}
+
+// TestLiveCorrections: what was corrected stays known when another commit comes, so that it is told once.
+func TestLiveCorrections(t *testing.T) {
+	w := reported(t, at(3, "Applied", "True", "Drift", "True"), at(3, "Applied", "True", "Drift", "False"), at(3, "Applied", "True"))
+	conditions := w.Status.ResourceStatus.Manifests[1].Conditions
+	conditions[len(conditions)-1].Message = strings.Repeat("ä", maxCorrection)
+	before := Live(w).Status.Corrected
+	if len(before) != 1 || before[0].Object.Name != "web-01" || len(before[0].Message) > maxCorrection+len("…") || !utf8.ValidString(before[0].Message) {
+		t.Fatalf("corrected %+v, want the second object alone, with a message that is cut", before)
+	}
+	w.Generation = 4
+	if diff := cmp.Diff(before, Live(w).Status.Corrected); diff != "" {
+		t.Errorf("another commit changes it (-before +after):\n%s", diff)
 	}
 }
 

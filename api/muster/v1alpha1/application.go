@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -31,13 +32,24 @@ type ApplicationSpec struct {
 	// PlacementRef names a Placement in the application's namespace.
 	PlacementRef LocalReference `json:"placementRef"`
 	// Source is where the content is.
+	// +kubebuilder:validation:XValidation:rule="[has(self.path), has(self.git), has(self.chart), has(self.oci)].filter(set, set).size() == 1",message="set exactly one of path, git, chart and oci"
+	// +kubebuilder:validation:XValidation:rule="!has(self.git) || has(self.git.url)",message="git wants url"
+	// +kubebuilder:validation:XValidation:rule="!has(self.chart) || has(self.chart.repo) && has(self.chart.name) && has(self.chart.version)",message="chart wants repo, name and version"
+	// +kubebuilder:validation:XValidation:rule="!has(self.oci) || has(self.oci.url) && [has(self.oci.tag), has(self.oci.semver), has(self.oci.digest)].filter(set, set).size() == 1",message="oci wants url, and exactly one of tag, semver and digest"
 	Source Source `json:"source"`
 	// Helm says how to render the source as a Helm chart. Left out, the content decides: a folder with Chart.yaml is a chart.
 	// +optional
 	Helm *Helm `json:"helm,omitempty"`
-	// Kustomize says how to render the source as an overlay. Left out, a folder with a kustomization file is one.
+	// Kustomize says how to render the source as an overlay, and what it changes in what is rendered, also in that of a chart or of plain
+	// manifests. Left out, a folder with a kustomization file is an overlay.
 	// +optional
 	Kustomize *Kustomize `json:"kustomize,omitempty"`
+	// YAML says which files of a folder of plain manifests count.
+	// +optional
+	YAML *YAML `json:"yaml,omitempty"`
+	// CommonMetadata is put on every object.
+	// +optional
+	CommonMetadata CommonMetadata `json:"commonMetadata,omitzero"`
 	// Destination is the namespace on the clusters.
 	// +optional
 	Destination Destination `json:"destination,omitempty"`
@@ -66,11 +78,95 @@ type ApplicationSpec struct {
 	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
 }
 
-// Source is where the content is.
+// Source is where the content is: in this repository, in another one, in a chart repository or in a registry. Values files come
+// from beside the application's file whatever the source is. Of an application exactly one field is set. An override sets what
+// differs: fields of the same kind of source are merged, another kind replaces it.
 type Source struct {
 	// Path is a folder or file of the fleet repository that the application was read from, relative to the fleet's root.
+	// +optional
 	// +kubebuilder:validation:MinLength=1
-	Path string `json:"path"`
+	Path string `json:"path,omitempty"`
+	// Git is a folder of another Git repository.
+	// +optional
+	Git *GitSource `json:"git,omitempty"`
+	// Chart is a Helm chart of a chart repository or an OCI registry.
+	// +optional
+	Chart *ChartSource `json:"chart,omitempty"`
+	// OCI is an artifact of an OCI registry that holds files: a chart, an overlay or manifests.
+	// +optional
+	OCI *OCISource `json:"oci,omitempty"`
+}
+
+// GitSource is a folder of a Git repository.
+type GitSource struct {
+	// URL of the repository: http://, https:// or ssh://, user@host:path, or file:// where the hub allows it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	URL string `json:"url,omitempty"`
+	// Ref is the branch, tag or commit to follow. Left out, the remote's default branch.
+	// +optional
+	Ref *GitRef `json:"ref,omitempty"`
+	// Path is the folder in the repository. Left out, its root.
+	// +optional
+	Path string `json:"path,omitempty"`
+	// SecretRef names a Secret of the application's namespace, with the keys of a FleetRepository's.
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+	// Insecure allows http://. The hub has to allow it too.
+	// +optional
+	Insecure bool `json:"insecure,omitempty"`
+}
+
+// ChartSource is a Helm chart.
+type ChartSource struct {
+	// Repo is the address of the chart repository, http(s)://host/path, or of a registry, oci://host/path, to which the name is added.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^(https?|oci)://.+`
+	Repo string `json:"repo,omitempty"`
+	// Name of the chart.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name,omitempty"`
+	// Version is a version, or a range of them such as ^4.11 or ">=4.11 <5", of which the newest is taken. Pre-releases belong to a
+	// range that names one, such as ">=4.11.0-0".
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	Version string `json:"version,omitempty"`
+	// SecretRef names a Secret of the application's namespace.
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+	// Insecure allows http://, and https:// with a certificate that nobody vouches for. The hub has to allow it too.
+	// +optional
+	Insecure bool `json:"insecure,omitempty"`
+}
+
+// OCISource is an artifact of a registry whose layer is an archive of files, such as flux push artifact makes it.
+type OCISource struct {
+	// URL of the artifact: oci://host/path.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^oci://.+`
+	URL string `json:"url,omitempty"`
+	// Tag to follow: it may move, as a channel does.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	Tag string `json:"tag,omitempty"`
+	// SemVer is a range of versions, of which the tag with the newest is taken.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	SemVer string `json:"semver,omitempty"`
+	// Digest of the manifest, sha256:...: it never moves.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^sha256:[0-9a-f]{64}$`
+	Digest string `json:"digest,omitempty"`
+	// Path is the folder in the artifact. Left out, all of it.
+	// +optional
+	Path string `json:"path,omitempty"`
+	// SecretRef names a Secret of the application's namespace.
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+	// Insecure allows plain HTTP, and a certificate that nobody vouches for. The hub has to allow it too.
+	// +optional
+	Insecure bool `json:"insecure,omitempty"`
 }
 
 // Helm says how to render a chart.
@@ -78,6 +174,11 @@ type Helm struct {
 	// ReleaseName is what the chart sees as .Release.Name. Default: the application's name.
 	// +optional
 	ReleaseName string `json:"releaseName,omitempty"`
+	// ClusterValues is where, in the values that ClusterValues objects give the cluster, those for this chart are, such as
+	// apps.storefront; "." is all of them. They are merged over the chart's own values, below the values files. A cluster without values
+	// there adds none.
+	// +optional
+	ClusterValues string `json:"clusterValues,omitempty"`
 	// ValuesFiles are merged in order over the chart's own values. A plain name is relative to the application's file; the
 	// prefix "chart:" makes it relative to the chart. An entry is a path, or {path, optional}.
 	// +optional
@@ -114,11 +215,103 @@ type ValuesFile struct {
 	Optional bool `json:"optional,omitempty"`
 }
 
-// Kustomize says how to render an overlay.
+// Kustomize says how to render an overlay, and what Kustomize changes in the objects of any renderer: the components first, then the
+// patches, replicas and images, with the fields and the meaning of a kustomization.
 type Kustomize struct {
 	// Path below the source that holds the kustomization file, so that overrides can choose an overlay by cluster.
 	// +optional
 	Path string `json:"path,omitempty"`
+	// Components are folders with a kustomization file, relative to the application's file: what they say is done to the objects. A
+	// Kustomize overlay after a Helm chart is one.
+	// +optional
+	Components []string `json:"components,omitempty"`
+	// Images replace names, tags and digests of images.
+	// +optional
+	Images []KustomizeImage `json:"images,omitempty"`
+	// Replicas are set on the workloads that are named.
+	// +optional
+	Replicas []KustomizeReplicas `json:"replicas,omitempty"`
+	// Patches are strategic merge patches or JSON patches (RFC 6902).
+	// +optional
+	Patches []KustomizePatch `json:"patches,omitempty"`
+}
+
+// ChangesObjects tells whether something is done to objects that are rendered already.
+func (k *Kustomize) ChangesObjects() bool {
+	return k != nil && len(k.Components)+len(k.Images)+len(k.Replicas)+len(k.Patches) > 0
+}
+
+// KustomizeImage replaces an image.
+type KustomizeImage struct {
+	// Name of the image as it is written, without tag.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+	// +optional
+	NewName string `json:"newName,omitempty"`
+	// +optional
+	NewTag string `json:"newTag,omitempty"`
+	// +optional
+	Digest string `json:"digest,omitempty"`
+}
+
+// KustomizeReplicas is a number of replicas.
+type KustomizeReplicas struct {
+	// Name of the workload.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+	// +kubebuilder:validation:Minimum=0
+	Count int64 `json:"count"`
+}
+
+// KustomizePatch changes the objects that it is for.
+type KustomizePatch struct {
+	// Patch is a strategic merge patch, or a list of JSON patch operations, as YAML.
+	// +kubebuilder:validation:MinLength=1
+	Patch string `json:"patch"`
+	// Target selects the objects; names are regular expressions. A strategic merge patch that names its object needs none.
+	// +optional
+	Target *KustomizeTarget `json:"target,omitempty"`
+}
+
+// KustomizeTarget selects objects.
+type KustomizeTarget struct {
+	// +optional
+	Group string `json:"group,omitempty"`
+	// +optional
+	Version string `json:"version,omitempty"`
+	// +optional
+	Kind string `json:"kind,omitempty"`
+	// +optional
+	Name string `json:"name,omitempty"`
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	// +optional
+	LabelSelector string `json:"labelSelector,omitempty"`
+	// +optional
+	AnnotationSelector string `json:"annotationSelector,omitempty"`
+}
+
+// YAML says which files of a folder of plain manifests count. A pattern is a path below the folder, in which * is any text within a name
+// and ** any number of folders; one without a slash is for names in every folder.
+type YAML struct {
+	// Include are patterns of the files that count. Left out, all *.yaml, *.yml and *.json but those that other tools put beside manifests:
+	// Chart.yaml and values*.yaml of Helm, fleet.yaml, kustomization files, skaffold.yaml and the like.
+	// +optional
+	Include []string `json:"include,omitempty"`
+	// Exclude are patterns of files and folders that do not.
+	// +optional
+	Exclude []string `json:"exclude,omitempty"`
+	// Recurse into the folders below. Default: true.
+	// +optional
+	Recurse *bool `json:"recurse,omitempty"`
+}
+
+// CommonMetadata is put on every object.
+type CommonMetadata struct {
+	// +optional
+	Labels map[string]string `json:"labels,omitempty"`
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // Destination is where on a cluster the objects go.
@@ -138,7 +331,7 @@ type Override struct {
 	Name string `json:"name"`
 	// ClusterSelector says which clusters. An empty one selects all.
 	ClusterSelector ClusterSelector `json:"clusterSelector"`
-	// Source replaces the fields of the source that it sets.
+	// Source is merged over spec.source: {chart: {version: 4.11.2}} is all that a promotion needs.
 	// +optional
 	Source *Source `json:"source,omitempty"`
 	// Helm is merged over spec.helm.
@@ -147,12 +340,25 @@ type Override struct {
 	// Kustomize is merged over spec.kustomize.
 	// +optional
 	Kustomize *Kustomize `json:"kustomize,omitempty"`
+	// YAML is merged over spec.yaml.
+	// +optional
+	YAML *YAML `json:"yaml,omitempty"`
+	// CommonMetadata is merged over spec.commonMetadata.
+	// +optional
+	CommonMetadata CommonMetadata `json:"commonMetadata,omitzero"`
+	// Destination is merged over spec.destination.
+	// +optional
+	Destination *Destination `json:"destination,omitempty"`
 }
 
-// ClusterSelector selects clusters by label, as in a Placement.
+// ClusterSelector selects clusters that match all of its parts, as in a Placement.
 type ClusterSelector struct {
+	// LabelSelector over the cluster's labels.
 	// +optional
 	LabelSelector *metav1.LabelSelector `json:"labelSelector,omitempty"`
+	// ClaimSelector over the cluster's claims.
+	// +optional
+	ClaimSelector *clusterv1beta1.ClusterClaimSelector `json:"claimSelector,omitempty"`
 }
 
 // Sync says how live objects are kept equal to what is applied.
@@ -273,6 +479,10 @@ type ApplicationStatus struct {
 	// Held are deletions that wait for an approval.
 	// +optional
 	Held *Held `json:"held,omitempty"`
+	// Sources are what the references of the application to other repositories and registries resolved to.
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	Sources []SourceStatus `json:"sources,omitempty"`
 	// Rollout is how far the change that goes on has come; absent when none does, and when spec.rollout is.
 	// +optional
 	Rollout *RolloutStatus `json:"rollout,omitempty"`
@@ -288,6 +498,21 @@ type ApplicationStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// SourceStatus is what a reference to another repository or a registry resolved to.
+type SourceStatus struct {
+	// Source is the reference, as people say it.
+	Source string `json:"source"`
+	// Version that it resolved to: of a chart, the tag of an artifact, the branch or tag of a repository.
+	// +optional
+	Version string `json:"version,omitempty"`
+	// Digest of what was fetched: of the chart's archive or the artifact's manifest, sha256:..., or the commit.
+	// +optional
+	Digest string `json:"digest,omitempty"`
+	// Message says why the source could not be looked at, or is not taken as it is now. What was fetched before stays.
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // The phases of a rollout.

@@ -13,6 +13,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/hub/source"
 	"github.com/muster-io/muster/internal/hub/works"
 	"github.com/muster-io/muster/internal/plan"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -35,6 +36,8 @@ type Applications struct {
 	// Deliveries and Planner are shared with the repository controller.
 	Deliveries *hub.Deliveries
 	Planner    *plan.Planner
+	// Sources fetches what applications take from elsewhere. Nil fetches nothing.
+	Sources *source.Sources
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
 	// StatusInterval is the least time between two status writes of one application.
@@ -184,5 +187,6 @@ func (r *Applications) finalize(ctx context.Context, app *musterv1alpha1.Applica
 		return reconcile.Result{RequeueAfter: max(again, time.Second)}, err // a work that is gone wakes us sooner
 	}
 	r.states.forget(client.ObjectKeyFromObject(app))
+	r.Sources.Use(sourceUser(app), nil)
 	return reconcile.Result{}, r.setFinalizer(ctx, app, controllerutil.RemoveFinalizer)
 }

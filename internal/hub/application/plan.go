@@ -7,6 +7,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/hub/source"
 	"github.com/muster-io/muster/internal/plan"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,7 +20,7 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 	if err != nil {
 		return out, err
 	}
-	world.HubCluster = r.HubCluster
+	world.HubCluster, world.Sources = r.HubCluster, r.Sources.World()
 	out.offline, out.leaving = plan.UnreachableIn(world), plan.LeavingIn(world)
 	job, delivered, waiting, err := r.job(ctx, app, world, out)
 	if err != nil || waiting != "" {
@@ -30,12 +31,18 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 	if out.planned, err = r.Planner.Application(ctx, *job); err != nil {
 		return out, err
 	}
+	r.Sources.Use(sourceUser(app), out.planned.Sources)
 	out.planMissing = delivered == nil
 	if err := r.claims(ctx, out.planned, delivered, out.renames); err != nil {
 		return out, err
 	}
 	out.planned.Seal()
 	return out, r.begin(out)
+}
+
+// sourceUser is an application as a user of sources.
+func sourceUser(app *musterv1alpha1.Application) source.User {
+	return source.User{Kind: "Application", NamespacedName: client.ObjectKeyFromObject(app)}
 }
 
 // job finds what the application's repository says of it, and where it belongs; the plan is the repository's, if it was made
@@ -77,6 +84,7 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 		Application: app, File: definition.File, Line: definition.Line, LineOf: definition.LineOf,
 		Snapshot: delivery.Snapshot, World: world,
 	}
+	job.Values = plan.ValuesIn(plan.DeliveredValues(world.ClusterValues, key.String(), delivery.Definitions), delivery.Definitions)
 	if delivery.Plan != nil {
 		job.CRDs = delivery.Plan.CRDs
 	}

@@ -30,46 +30,14 @@ import (
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
 	"github.com/muster-io/muster/internal/rollout"
+	"github.com/muster-io/muster/internal/test/archive"
 )
 
 // fleetText is a repository with two clusters, and applications that want the ConfigMap of their source there.
 func fleetText(applications ...string) string {
 	var b strings.Builder
-	b.WriteString(`
--- clusters/edge.yaml --
-apiVersion: cluster.open-cluster-management.io/v1
-kind: ManagedCluster
-metadata: {name: edge-1, labels: {cluster.open-cluster-management.io/clusterset: edge}}
-spec: {hubAcceptsClient: true}
----
-apiVersion: cluster.open-cluster-management.io/v1
-kind: ManagedCluster
-metadata: {name: edge-2, labels: {cluster.open-cluster-management.io/clusterset: edge}}
-spec: {hubAcceptsClient: true}
--- clustersets/edge.yaml --
-apiVersion: cluster.open-cluster-management.io/v1beta2
-kind: ManagedClusterSet
-metadata: {name: edge}
-spec: {clusterSelector: {selectorType: ExclusiveClusterSetLabel}}
--- tenants/retail.yaml --
-apiVersion: cluster.open-cluster-management.io/v1beta2
-kind: ManagedClusterSetBinding
-metadata: {name: edge, namespace: retail}
-spec: {clusterSet: edge}
--- placements/all.yaml --
-apiVersion: cluster.open-cluster-management.io/v1beta1
-kind: Placement
-metadata: {name: all, namespace: retail}
-spec: {}
--- manifests/shared/shared.yaml --
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: shared}
--- manifests/other/other.yaml --
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: other}
-`)
+	b.WriteString(archive.Retail + archive.Cluster("edge-1", "") + archive.Cluster("edge-2", "") + archive.Placement("all", "{}") +
+		archive.ConfigMap("manifests/shared/shared.yaml", "shared", "key", "value") + archive.ConfigMap("manifests/other/other.yaml", "other", "key", "value"))
 	for _, a := range applications {
 		name, source, _ := strings.Cut(a, " from ")
 		b.WriteString("-- applications/" + name + ".yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: " + name +

@@ -2,12 +2,15 @@ package application
 
 import (
 	"context"
+	"slices"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/hub/source"
+	"github.com/muster-io/muster/internal/render"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -29,11 +32,13 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 		Named("application").
 		For(&musterv1alpha1.Application{}, own).
 		WatchesRawSource(r.Works.Source(r.ofWork)).
+		WatchesRawSource(r.Sources.Source(r.ofSource)).
 		Watches(&clusterv1beta1.Placement{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&clusterv1beta1.PlacementDecision{}, r.inNamespace(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&corev1.Namespace{}, r.ofNamespace(), builder.WithPredicates(accountChanged())).
 		Watches(&musterv1alpha1.FleetRepository{}, r.ofRepository(), builder.WithPredicates(delivered())).
 		Watches(&clusterv1.ManagedCluster{}, r.ofCluster(), builder.WithPredicates(clusterFactsChanged())).
+		Watches(&musterv1alpha1.ClusterValues{}, r.ofClusterValues(), builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&musterv1alpha1.APISet{}, r.all(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
@@ -56,6 +61,14 @@ func (r *Applications) ofWork(e hub.WorkEvent) []reconcile.Request {
 		waiting = append(waiting, r.contenders(lw)...)
 	}
 	return append(woken, r.states.needPlan(waiting)...)
+}
+
+// ofSource wakes an application whose sources have changed.
+func (r *Applications) ofSource(user source.User) []reconcile.Request {
+	if user.Kind != "Application" {
+		return nil
+	}
+	return r.states.needPlan([]reconcile.Request{{NamespacedName: user.NamespacedName}})
 }
 
 // inNamespace wakes the applications of the object's namespace that name the placement.
@@ -105,6 +118,36 @@ func (r *Applications) ofCluster() handler.EventHandler {
 		return r.matching(ctx, func(a *musterv1alpha1.Application) bool {
 			return r.states.plansFor(client.ObjectKeyFromObject(a), o.GetName()) || len(r.Works.On(o.GetName(), fleet.OwnerOf(a))) > 0
 		})
+	})
+}
+
+// ofClusterValues wakes the applications that read ClusterValues on a cluster which they match. Of a change, both versions come here.
+func (r *Applications) ofClusterValues() handler.EventHandler {
+	return r.states.plans(func(ctx context.Context, o client.Object) []reconcile.Request {
+		values, ok := o.(*musterv1alpha1.ClusterValues)
+		if !ok {
+			return nil
+		}
+		var clusters clusterv1.ManagedClusterList
+		if err := r.Client.List(ctx, &clusters, client.UnsafeDisableDeepCopy); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "list clusters")
+			return nil
+		}
+		var matching []string
+		for i := range clusters.Items {
+			if fleet.ValuesMatch(values, &clusters.Items[i]) {
+				matching = append(matching, clusters.Items[i].Name)
+			}
+		}
+		var options []client.ListOption
+		if values.Namespace != fleet.SharedNamespace {
+			options = append(options, client.InNamespace(values.Namespace))
+		}
+		return r.matching(ctx, func(a *musterv1alpha1.Application) bool {
+			return render.ReadsClusterValues(a) && slices.ContainsFunc(matching, func(cluster string) bool {
+				return r.states.plansFor(client.ObjectKeyFromObject(a), cluster)
+			})
+		}, options...)
 	})
 }
 

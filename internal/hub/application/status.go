@@ -77,6 +77,7 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		status.Clusters = out.clusters.worst()
 		status.Held = heldOf(out)
 		status.Rollout = rolloutOf(out)
+		status.Sources = sourcesOf(out.planned.Sources)
 		status.RecentRemovals = out.removals
 		status.SettledClusters = int32(out.step.Settled)
 		if out.step.Approved {
@@ -91,6 +92,22 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		meta.SetStatusCondition(&status.Conditions, c)
 	}
 	return status
+}
+
+// maxSources is how many sources a status names.
+const maxSources = 20
+
+// sourcesOf are what the sources of an application resolved to.
+func sourcesOf(used []fleet.UsedSource) []musterv1alpha1.SourceStatus {
+	var list []musterv1alpha1.SourceStatus
+	for _, u := range used[:min(len(used), maxSources)] {
+		s := musterv1alpha1.SourceStatus{Source: u.Reference.String()}
+		if u.Found != nil {
+			s.Version, s.Digest, s.Message = u.Found.Version, u.Found.Digest, u.Found.Problem
+		}
+		list = append(list, s)
+	}
+	return list
 }
 
 // removing is the status of an application that is deleted: how many of its works are left, and how many of them wait for

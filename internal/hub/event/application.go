@@ -34,10 +34,7 @@ func ofApplication(before, after *musterv1alpha1.ApplicationStatus) []Event {
 	return append(all, changed(rowsIn(before, "Drifted"), rowsIn(after, "Drifted"), of, "clusters with drift",
 		func(r musterv1alpha1.ClusterStatus) Event {
 			return warning("DriftFound", "Compare", "%s: %s", r.Cluster, r.Message)
-		},
-		func(r musterv1alpha1.ClusterStatus) Event {
-			return normal("DriftCorrected", "Compare", "%s: nothing differs from what was applied any more", r.Cluster)
-		})...)
+		}, nil)...) // OfCorrections tells of its end
 }
 
 // ofRollout tells of a rollout that stops, and of one that goes on.

@@ -5,7 +5,8 @@
 //	                 Degraded, Recovered, DriftFound, DriftCorrected, RolloutStopped, RolloutResumed
 //	ManagedCluster   Accepted, Denied, Joined, AvailableUnknown (lost), Unavailable, Available (back), ClockOutOfSync, ClockInSync
 //
-// An event is the difference between two versions of an object's status, whoever wrote them. The hub that leads compares the
+// An event is the difference between two versions of an object's status, whoever wrote them; DriftCorrected is that of two reports
+// about a work, and tells what had drifted. Drift that ends with another commit has no DriftCorrected. The hub that leads compares the
 // versions that its cache sees; what changed while no hub led has no event. The status itself is the record.
 package event
 
@@ -149,7 +150,7 @@ func keyed[T any, K comparable](list []T, key func(T) K) (map[K]T, []K) {
 	return all, keys
 }
 
-// changed tells of the elements that appeared, and of those that are gone from a list that has room for them.
+// changed tells of the elements that appeared, and, unless gone is nil, of those that are gone from a list that has room for them.
 func changed[T any, K comparable](before, after []T, key func(T) K, what string, appeared, gone func(T) Event) []Event {
 	was, oldKeys := keyed(before, key)
 	is, newKeys := keyed(after, key)
@@ -160,7 +161,7 @@ func changed[T any, K comparable](before, after []T, key func(T) K, what string,
 		}
 	}
 	for _, k := range oldKeys {
-		if _, stays := is[k]; !stays && len(after) < maxListed {
+		if _, stays := is[k]; !stays && gone != nil && len(after) < maxListed {
 			went = append(went, gone(was[k]))
 		}
 	}

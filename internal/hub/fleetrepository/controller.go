@@ -15,6 +15,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
+	hubsource "github.com/muster-io/muster/internal/hub/source"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/source"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -44,6 +45,8 @@ type Repositories struct {
 	Deliveries *hub.Deliveries
 	// Planner shared with the application controller.
 	Planner *plan.Planner
+	// Sources fetches what applications take from elsewhere. Nil fetches nothing.
+	Sources *hubsource.Sources
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
 	// DecisionTimeout is how long a commit waits until the live decisions are those of its plan. After that the live decisions win.
@@ -134,10 +137,11 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	if err != nil {
 		return out, err
 	}
-	world.HubCluster = r.HubCluster
+	world.HubCluster, world.Sources = r.HubCluster, r.Sources.World()
 	if out.plan, err = r.Planner.Loaded(ctx, delivery.Snapshot, delivery.Definitions, *world); err != nil {
 		return out, err
 	}
+	r.Sources.Use(sourceUser(client.ObjectKeyFromObject(repo)), out.plan.Sources())
 	planned := *delivery
 	planned.Plan = out.plan
 	out.delivery = &planned
@@ -205,6 +209,7 @@ func (r *Repositories) finalize(ctx context.Context, repo *musterv1alpha1.FleetR
 
 func (r *Repositories) forget(key types.NamespacedName) {
 	r.Deliveries.Forget(key)
+	r.Sources.Use(sourceUser(key), nil)
 	r.changes.Forget(key)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -212,6 +217,20 @@ func (r *Repositories) forget(key types.NamespacedName) {
 	delete(r.written, key)
 	delete(r.converged, key)
 	delete(r.triggers, key)
+}
+
+// sourceUser is a repository as a user of sources.
+func sourceUser(key types.NamespacedName) hubsource.User {
+	return hubsource.User{Kind: "FleetRepository", NamespacedName: key}
+}
+
+// ofSource wakes a repository whose sources have changed.
+func (r *Repositories) ofSource(user hubsource.User) []reconcile.Request {
+	if user.Kind != "FleetRepository" {
+		return nil
+	}
+	r.changes.Add(user.NamespacedName)
+	return []reconcile.Request{{NamespacedName: user.NamespacedName}}
 }
 
 // publish writes the status, if it changed. No other function writes it.

@@ -59,6 +59,7 @@ func (r *Repositories) Setup(mgr ctrl.Manager) error {
 		For(&musterv1alpha1.FleetRepository{}, changed).
 		Watches(&clusterv1beta1.Placement{}, handler.EnqueueRequestsFromMapFunc(r.touched)).
 		WatchesRawSource(source.TypedChannel(r.wake.channel(), webhooks)).
+		WatchesRawSource(r.Sources.Source(r.ofSource)).
 		WatchesRawSource(r.Works.Source(func(hub.WorkEvent) []reconcile.Request { return nil })).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 16})
 	applied := handler.TypedEnqueueRequestsFromMapFunc(func(ctx context.Context, o *metav1.PartialObjectMetadata) []reconcile.Request {

@@ -147,9 +147,15 @@ func (r *Reviews) forget(key types.NamespacedName) {
 	r.mu.Unlock()
 	if s != nil {
 		for number := range s.requests {
-			r.changes.Forget(countKey(key, number))
+			r.drop(countKey(key, number))
 		}
 	}
+}
+
+// drop forgets what the plan of a pull request reads.
+func (r *Reviews) drop(count types.NamespacedName) {
+	r.changes.Forget(count)
+	r.Repositories.Sources.Use(sourceUser(count), nil)
 }
 
 // countKey is what the changes of a pull request's plan are counted under.

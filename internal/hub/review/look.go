@@ -144,7 +144,7 @@ func (t *task) gone(ctx context.Context, open map[int64]bool, due bool) error {
 	for number := range t.state.requests {
 		if !open[number] {
 			delete(t.state.requests, number)
-			t.changes.Forget(countKey(key, number))
+			t.drop(countKey(key, number))
 		}
 	}
 	if t.repo.Status.Review == nil {

@@ -95,7 +95,7 @@ func (t *task) plan(ctx context.Context, pr githost.PullRequest, onHub []musterv
 	if err != nil {
 		return nil, err
 	}
-	world.HubCluster = t.HubCluster
+	world.HubCluster, world.Sources = t.HubCluster, t.Repositories.Sources.World()
 	before, err := t.open(ctx, base)
 	if err != nil {
 		return nil, err
@@ -115,6 +115,9 @@ func (t *task) plan(ctx context.Context, pr githost.PullRequest, onHub []musterv
 	is, err := t.Planner.Loaded(ctx, after.snapshot, after.defs, *world)
 	if err != nil {
 		return nil, err
+	}
+	if !pr.Fork { // what anybody may write makes the hub fetch nothing
+		t.Repositories.Sources.Use(sourceUser(countKey(client.ObjectKeyFromObject(t.repo), pr.Number)), fleet.SortSources(slices.Concat(was.Sources(), is.Sources())))
 	}
 	change := review.Change{Author: pr.Author, Title: pr.Title, Base: pr.BaseBranch, Head: pr.HeadBranch, Labels: pr.Labels, Fork: pr.Fork}
 	policies := review.Policies(before.defs, onHub, client.ObjectKeyFromObject(t.repo).String())

@@ -3,6 +3,7 @@ package review
 import (
 	"context"
 	"crypto/rand"
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -19,6 +20,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
+	hubsource "github.com/muster-io/muster/internal/hub/source"
 )
 
 // wakeUp lets a webhook wake the reconciler.
@@ -58,8 +60,24 @@ func (r *Reviews) Setup(mgr ctrl.Manager) error {
 		Watches(&musterv1alpha1.ReviewPolicy{}, handler.EnqueueRequestsFromMapFunc(r.all)).
 		Watches(&musterv1alpha1.Application{}, handler.EnqueueRequestsFromMapFunc(r.delivered)).
 		WatchesRawSource(source.TypedChannel(r.wake.channel(), asked)).
+		WatchesRawSource(r.Repositories.Sources.Source(r.ofSource)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4})
 	return b.Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// sourceUser is a pull request as a user of sources.
+func sourceUser(count types.NamespacedName) hubsource.User {
+	return hubsource.User{Kind: "PullRequest", NamespacedName: count}
+}
+
+// ofSource wakes the repository of a pull request whose sources have changed.
+func (r *Reviews) ofSource(user hubsource.User) []reconcile.Request {
+	if user.Kind != "PullRequest" {
+		return nil
+	}
+	r.changes.Add(user.NamespacedName)
+	name, _, _ := strings.Cut(user.Name, "#")
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: user.Namespace, Name: name}}}
 }
 
 // moved: what the repository's controller reports on the way is no reason to look.

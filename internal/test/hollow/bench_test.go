@@ -39,6 +39,7 @@ import (
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/test"
+	"github.com/muster-io/muster/internal/test/archive"
 	"github.com/muster-io/muster/internal/test/hollow"
 )
 
@@ -372,41 +373,9 @@ func median(all []time.Duration) time.Duration {
 
 func mib(bytes int64) int64 { return bytes >> 20 }
 
-// tenantFiles are the namespace of the applications, bound to the set of all clusters.
-const tenantFiles = `
--- tenants/retail.yaml --
-apiVersion: v1
-kind: Namespace
-metadata: {name: retail}
----
-apiVersion: cluster.open-cluster-management.io/v1beta2
-kind: ManagedClusterSetBinding
-metadata: {name: edge, namespace: retail}
-spec: {clusterSet: edge}
--- clustersets/edge.yaml --
-apiVersion: cluster.open-cluster-management.io/v1beta2
-kind: ManagedClusterSet
-metadata: {name: edge}
-spec:
-  clusterSelector: {selectorType: ExclusiveClusterSetLabel}
-`
-
 // applicationFiles are an application on all clusters, and its content of about so many bytes.
 func applicationFiles(name, line string, bytes int) string {
-	return fmt.Sprintf(`-- placements/%[1]s.yaml --
-apiVersion: cluster.open-cluster-management.io/v1beta1
-kind: Placement
-metadata: {name: %[1]s, namespace: retail}
-spec: {}
--- applications/retail/%[1]s/application.yaml --
-apiVersion: muster.dev/v1alpha1
-kind: Application
-metadata: {name: %[1]s, namespace: retail}
-spec:
-  placementRef: {name: %[1]s}
-  source: {path: manifests/%[1]s}
-  destination: {namespace: %[1]s}
-`, name) + contentFile(name, line, bytes)
+	return archive.Placement(name, "{}") + archive.Application(name, name, "manifests/"+name, name, "") + contentFile(name, line, bytes)
 }
 
 func contentFile(name, line string, bytes int) string {

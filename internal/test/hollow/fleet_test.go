@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/test/archive"
 )
 
 // workBytes is about how large the works of BenchmarkFleet are.
@@ -25,7 +26,7 @@ const rounds = 3
 // and counts the same answers, while no hub runs.
 func BenchmarkFleet(tb *testing.B) {
 	clusters := size(tb, "CLUSTERS", 500)
-	b := newBench(tb, clusters, tenantFiles)
+	b := newBench(tb, clusters, archive.Retail)
 	must(b, b.clusters.Create(b.ctx))
 	b.startHub()
 	b.follow()
@@ -104,7 +105,7 @@ func BenchmarkApplications(tb *testing.B) {
 	for i := range applications {
 		files.WriteString(applicationFiles(fmt.Sprintf("app-%02d", i), "line", 64))
 	}
-	b := newBench(tb, clusters, tenantFiles)
+	b := newBench(tb, clusters, archive.Retail)
 	must(b, b.clusters.Create(b.ctx))
 	b.startHub()
 	b.follow()

@@ -1,0 +1,305 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+)
+
+// browserPrograms are the names under which Chromium is installed.
+var browserPrograms = []string{"chromium", "chromium-browser", "google-chrome", "chrome"}
+
+// browser starts Chromium. Without one the test is skipped, unless MUSTER_BROWSER=required, as .ci/run says.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	program := ""
+	for _, name := range browserPrograms {
+		if found, err := exec.LookPath(name); err == nil {
+			program = found
+			break
+		}
+	}
+	if program == "" {
+		if os.Getenv("MUSTER_BROWSER") == "required" {
+			t.Fatal("there is no Chromium, and MUSTER_BROWSER=required: install Debian's package chromium")
+		}
+		t.Skip("there is no Chromium: install Debian's package chromium to run the page in a browser")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.WSURLReadTimeout(2*time.Minute))
+	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(stop)
+	ctx, stop := chromedp.NewContext(allocator)
+	t.Cleanup(stop)
+	ctx, stop = context.WithTimeout(ctx, 4*time.Minute)
+	t.Cleanup(stop)
+	return ctx
+}
+
+// lockedBuffer is written by the program and read by the test.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// uiFleet puts a fleet of clusters with one application on the hub, as the hub's controllers and agents leave it.
+func uiFleet(t *testing.T, hub testHub) {
+	t.Helper()
+	create := func(o client.Object, status func()) {
+		t.Helper()
+		if err := hub.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = hub.Delete(context.Background(), o) })
+		if status != nil {
+			status()
+			if err := hub.Status().Update(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ui-shop"}}, nil)
+	set := &clusterv1beta2.ManagedClusterSet{ObjectMeta: metav1.ObjectMeta{Name: "ui"}}
+	create(set, nil)
+	binding := &clusterv1beta2.ManagedClusterSetBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "ui-shop", Name: "ui"}}
+	binding.Spec.ClusterSet = "ui"
+	create(binding, nil)
+	now := metav1.Now()
+	state := func(kind, status string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: metav1.ConditionStatus(status), Reason: "Reported", LastTransitionTime: now}
+	}
+	var decisions []clusterv1beta1.ClusterDecision
+	for i := range 60 {
+		name := fmt.Sprintf("ui-%s-%02d", []string{"eu", "us", "ap"}[i%3], i)
+		m := &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
+			clusterv1beta2.ClusterSetLabel: "ui", "region": []string{"eu", "us", "ap"}[i%3], "env": []string{"dev", "prod"}[i%2],
+		}}}
+		m.Spec.HubAcceptsClient = true
+		create(m, func() {
+			available := "True"
+			if i%13 == 5 {
+				available = "Unknown"
+			}
+			m.Status.Version.Kubernetes = "v1.36.3"
+			m.Status.Conditions = []metav1.Condition{state(clusterv1.ManagedClusterConditionHubAccepted, "True"),
+				state(clusterv1.ManagedClusterConditionJoined, "True"), state(clusterv1.ManagedClusterConditionAvailable, available)}
+		})
+		if i%2 == 1 {
+			decisions = append(decisions, clusterv1beta1.ClusterDecision{ClusterName: name})
+		}
+	}
+	p := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: "ui-shop", Name: "prod"}}
+	p.Spec.Predicates = []clusterv1beta1.ClusterPredicate{{RequiredClusterSelector: clusterv1beta1.ClusterSelector{
+		LabelSelector: metav1.LabelSelector{MatchLabels: map[string]string{"env": "prod"}},
+	}}}
+	create(p, func() {
+		p.Status.NumberOfSelectedClusters = int32(len(decisions))
+		p.Status.Conditions = []metav1.Condition{state(clusterv1beta1.PlacementConditionSatisfied, "True")}
+	})
+	d := &clusterv1beta1.PlacementDecision{ObjectMeta: metav1.ObjectMeta{Namespace: "ui-shop", Name: "prod-decision-1", Labels: map[string]string{
+		clusterv1beta1.PlacementLabel: "prod", clusterv1beta1.DecisionGroupIndexLabel: "0",
+	}}}
+	create(d, func() { d.Status.Decisions = decisions })
+	a := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "ui-shop", Name: "storefront"}}
+	a.Spec.PlacementRef.Name, a.Spec.Source.Path = "prod", "charts/storefront"
+	create(a, func() {
+		a.Status.Revision = "4f0c6b1d2e"
+		a.Status.ObservedGeneration = a.Generation
+		a.Status.Summary = musterv1alpha1.Summary{Clusters: 30, Current: 26, Healthy: 22, Offline: 2, Faulty: 1}
+		a.Status.Held = &musterv1alpha1.Held{Plan: "0123456789abcdef", Deletions: 4, Items: []string{"ui-us-01", "ui-us-07"}, Message: "would leave 2 of 30 clusters"}
+		a.Status.Conditions = []metav1.Condition{state("Planned", "True"), {Type: "Ready", Status: "False", Reason: "Held", Message: "4 deletions wait", LastTransitionTime: now}}
+		a.Status.Clusters = []musterv1alpha1.ClusterStatus{{Cluster: "ui-us-01", State: "Failed", Reason: "ApplyFailed", Message: "the cluster refuses Deployment shop/storefront: quota", Since: &now}}
+	})
+	create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ui-us-01"}}, nil)
+	w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: "ui-us-01", Name: "storefront-1", Annotations: map[string]string{musterv1alpha1.ApplicationAnnotation: "ui-shop/storefront"}}}
+	w.Spec.Workload.Manifests = []workv1.Manifest{{}}
+	w.Spec.Workload.Manifests[0].Raw = []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"page","namespace":"shop"},"data":{"color":"blue"}}`)
+	create(w, nil)
+}
+
+// TestPageInBrowser runs muster ui against a real API server and looks at every page with Chromium: no error on the console, nothing
+// that axe finds serious, no sideways scrolling on a phone, a change that comes by itself, keys, a what-if, an approval.
+func TestPageInBrowser(t *testing.T) {
+	hub := newTestHub(t)
+	tab := browser(t)
+	uiFleet(t, hub)
+	config, err := clientcmd.BuildConfigFromFlags("", hub.kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &lockedBuffer{}
+	c := &cli{out: out, errs: &lockedBuffer{}, now: time.Now, kubeconfig: hub.kubeconfig, output: "json"}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- c.serveUI(ctx, config, "127.0.0.1:0", false) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Errorf("the page ended with %v", err)
+		}
+	})
+	var printed struct{ URL string }
+	for json.Unmarshal([]byte(out.String()), &printed) != nil {
+		select {
+		case err := <-served:
+			t.Fatalf("the page does not start: %v", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	base := strings.TrimSuffix(printed.URL[:strings.Index(printed.URL, "?")], "/")
+
+	var mu sync.Mutex
+	var complaints []string
+	chromedp.ListenTarget(tab, func(e any) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch e := e.(type) {
+		case *runtime.EventExceptionThrown:
+			complaints = append(complaints, e.ExceptionDetails.Error())
+		case *log.EventEntryAdded:
+			if e.Entry.Level == log.LevelError {
+				complaints = append(complaints, e.Entry.Text+" "+e.Entry.URL)
+			}
+		case *page.EventJavascriptDialogOpening:
+			go func() { _ = chromedp.Run(tab, page.HandleJavaScriptDialog(true)) }()
+		}
+	})
+	run := func(what string, actions ...chromedp.Action) {
+		t.Helper()
+		if err := chromedp.Run(tab, actions...); err != nil {
+			t.Fatalf("%s: %v\nthe console says %q", what, err, complaints)
+		}
+	}
+	axe, err := os.ReadFile("testdata/ui/axe-4.14.1.min.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run("log in", chromedp.Navigate(printed.URL), chromedp.WaitVisible("#main h1"))
+	pages := map[string]string{
+		"fleet": "/", "applications": "/applications", "application": "/applications/ui-shop/storefront",
+		"target": "/applications/ui-shop/storefront/clusters/ui-us-01", "cluster": "/clusters/ui-us-01", "placements": "/placements",
+		"placement": "/placements/ui-shop/prod", "drift": "/drift", "rollouts": "/rollouts", "activity": "/activity", "repositories": "/repositories",
+	}
+	for _, name := range slices.Sorted(func(yield func(string) bool) {
+		for name := range pages {
+			if !yield(name) {
+				return
+			}
+		}
+	}) {
+		for _, width := range []int64{1280, 390} {
+			var wide bool
+			var found []struct{ ID, Impact, Help string }
+			var image []byte
+			run("look at "+name,
+				emulation.SetDeviceMetricsOverride(width, 900, 1, width < 600), chromedp.Navigate(base+pages[name]), chromedp.WaitVisible("#main h1"),
+				chromedp.WaitVisible("#live.on"),
+				chromedp.Evaluate("document.documentElement.scrollWidth > window.innerWidth", &wide),
+				chromedp.Evaluate(string(axe)+";0", nil),
+				chromedp.Evaluate(`axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}).then((r) => r.violations.map((v) => ({ID: v.id, Impact: v.impact, Help: v.help + ": " + v.nodes[0].html})))`,
+					&found, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }),
+			)
+			if wide {
+				t.Errorf("page %s scrolls sideways at %d pixels", name, width)
+			}
+			for _, f := range found {
+				if f.Impact == "serious" || f.Impact == "critical" {
+					t.Errorf("page %s at %d pixels: %s (%s): %s", name, width, f.ID, f.Impact, f.Help)
+				}
+			}
+			if dir := os.Getenv("MUSTER_SCREENSHOTS"); dir != "" {
+				run("keep a picture", chromedp.FullScreenshot(&image, 100))
+				if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d.png", name, width)), image, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+
+	// A change comes by itself: the page is not loaded again.
+	run("go to the fleet", emulation.SetDeviceMetricsOverride(1280, 900, 1, false), chromedp.Navigate(base+"/?q=ui-new"), chromedp.WaitVisible("#live.on"), chromedp.Evaluate("window.same = true; 0", nil))
+	late := &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: "ui-new"}}
+	if err := hub.Create(t.Context(), late); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hub.Delete(context.Background(), late) })
+	var same bool
+	run("see the new cluster", chromedp.WaitVisible(`main a[href="/clusters/ui-new"][data-row]`), chromedp.Evaluate("window.same === true", &same))
+	if !same {
+		t.Error("the page was loaded again")
+	}
+
+	// Keys.
+	var focused, open string
+	run("keys", chromedp.Navigate(base+"/applications"), chromedp.WaitVisible("#live.on"),
+		chromedp.KeyEvent("j"), chromedp.Evaluate("document.activeElement.getAttribute('href')", &focused),
+		chromedp.KeyEvent("?"), chromedp.Evaluate("String(document.getElementById('help').open)", &open), chromedp.KeyEvent(kb.Escape))
+	if focused != "/applications/ui-shop/storefront" || open != "true" {
+		t.Errorf("after j the focus is on %q, and after ? the help is open: %s", focused, open)
+	}
+	run("open the row", chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(`#main section.held`))
+
+	// A what-if saves nothing.
+	var outcome string
+	run("try another placement", chromedp.Navigate(base+"/placements/ui-shop/prod"), chromedp.WaitVisible("#spec"),
+		chromedp.SetValue("#spec", "predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {env: dev}}}}]"),
+		chromedp.Click(".whatif button"), chromedp.WaitVisible(".outcome"), chromedp.Text(".outcome p", &outcome))
+	if outcome != "30 gained, 30 lost, 0 stay." {
+		t.Errorf("the outcome is %q", outcome)
+	}
+
+	// An approval asks first, and is then on the hub.
+	run("approve", chromedp.Navigate(base+"/applications/ui-shop/storefront"), chromedp.WaitVisible("section.held button"), chromedp.Click("section.held button"))
+	var app musterv1alpha1.Application
+	for app.Annotations[musterv1alpha1.ApprovedPlanAnnotation] != "0123456789abcdef" {
+		if err := hub.Get(t.Context(), client.ObjectKey{Namespace: "ui-shop", Name: "storefront"}, &app); err != nil {
+			t.Fatal(err)
+		}
+		if tab.Err() != nil {
+			t.Fatalf("the plan is not approved: %v", tab.Err())
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(complaints) > 0 {
+		t.Errorf("the console has errors: %q", complaints)
+	}
+}

@@ -1,0 +1,179 @@
+package fleet
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+)
+
+// Sources finds what references to other repositories and registries resolved to. It is a fact of a world: it fetches nothing,
+// and gives the same answer for as long as the world is used. It must be safe for concurrent use.
+type Sources interface {
+	// Find gives the content of a reference. The error is a Fault that says why there is none.
+	Find(*Reference) (*Found, error)
+}
+
+// Reference is content that is not in the fleet repository, as an application of a namespace names it. The path in the content is
+// no part of it.
+type Reference struct {
+	// Namespace whose Secrets may be read for it; empty for a reference that names none: whose content is everybody's.
+	Namespace string
+	// One of these is set, without its path.
+	Git   *musterv1alpha1.GitSource
+	Chart *musterv1alpha1.ChartSource
+	OCI   *musterv1alpha1.OCISource
+}
+
+// Found is what a reference resolved to.
+type Found struct {
+	// Name is short, such as storefront@4.11.2: files of the content are shown below it.
+	Name string
+	// Version that was chosen, for people.
+	Version string
+	// Digest is that of the chart's archive or of the artifact's manifest, sha256:..., or the commit.
+	Digest string
+	// Tree holds the files. Equal digests hold equal files.
+	Tree Tree
+	// Packed is true for a chart that was an archive: what its .helmignore names was left out when it was packed.
+	Packed bool
+	// Problem says why the source could not be looked at, or why what it says now is not taken; empty is none.
+	Problem string
+}
+
+// ReferenceOf is the reference of an application's source; nil for one in its own repository.
+func ReferenceOf(namespace string, s musterv1alpha1.Source) *Reference {
+	r := &Reference{}
+	switch {
+	case s.Git != nil:
+		git := *s.Git
+		git.Path = ""
+		r.Git = &git
+	case s.Chart != nil:
+		chart := *s.Chart
+		r.Chart = &chart
+	case s.OCI != nil:
+		oci := *s.OCI
+		oci.Path = ""
+		r.OCI = &oci
+	default:
+		return nil
+	}
+	if r.SecretRef() != "" {
+		r.Namespace = namespace
+	}
+	return r
+}
+
+// SecretRef is the name of the Secret that opens the source; empty for none.
+func (r *Reference) SecretRef() string {
+	var ref *musterv1alpha1.LocalReference
+	switch {
+	case r.Git != nil:
+		ref = r.Git.SecretRef
+	case r.Chart != nil:
+		ref = r.Chart.SecretRef
+	case r.OCI != nil:
+		ref = r.OCI.SecretRef
+	}
+	if ref == nil {
+		return ""
+	}
+	return ref.Name
+}
+
+// Insecure says whether the reference asks for a connection that proves nothing.
+func (r *Reference) Insecure() bool {
+	return r.Git != nil && r.Git.Insecure || r.Chart != nil && r.Chart.Insecure || r.OCI != nil && r.OCI.Insecure
+}
+
+// Key is equal for equal references. What was fetched for one namespace with its Secret has a key that no other namespace has.
+func (r *Reference) Key() string {
+	data, err := CanonicalJSON(r)
+	if err != nil {
+		panic(err) // strings and booleans
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:16])
+}
+
+// URL of the repository or registry.
+func (r *Reference) URL() string {
+	switch {
+	case r.Git != nil:
+		return r.Git.URL
+	case r.Chart != nil:
+		return r.Chart.Repo
+	case r.OCI != nil:
+		return r.OCI.URL
+	}
+	return ""
+}
+
+// Wants is which version, tag or commit the reference names.
+func (r *Reference) Wants() string {
+	switch {
+	case r.Git != nil && r.Git.Ref != nil:
+		return r.Git.Ref.Commit + r.Git.Ref.Tag + r.Git.Ref.Branch
+	case r.Chart != nil:
+		return r.Chart.Version
+	case r.OCI != nil && r.OCI.SemVer != "":
+		return r.OCI.SemVer
+	case r.OCI != nil:
+		return r.OCI.Tag + r.OCI.Digest
+	}
+	return ""
+}
+
+// String is the reference as people say it.
+func (r *Reference) String() string {
+	kind, name := "artifact", ""
+	switch {
+	case r.Git != nil:
+		kind = "repository"
+	case r.Chart != nil:
+		kind, name = "chart", r.Chart.Name+" of "
+	}
+	text := fmt.Sprintf("%s %s%s", kind, name, r.URL())
+	if wants := r.Wants(); wants != "" {
+		text += ", " + wants
+	}
+	return text
+}
+
+// Name is a short name of what the reference is to, without a version.
+func (r *Reference) Name() string {
+	if r.Chart != nil {
+		return r.Chart.Name
+	}
+	return strings.TrimSuffix(path.Base(strings.TrimRight(strings.ReplaceAll(r.URL(), ":", "/"), "/")), ".git")
+}
+
+// UsedSource is a reference of an application, and what it resolved to.
+type UsedSource struct {
+	Reference *Reference
+	// Found is nil for one that has not been fetched.
+	Found *Found
+}
+
+// SortSources orders the sources of an application, each once.
+func SortSources(used []UsedSource) []UsedSource {
+	slices.SortFunc(used, func(a, b UsedSource) int {
+		return cmp.Or(
+			strings.Compare(a.Reference.String(), b.Reference.String()), strings.Compare(a.Reference.Key(), b.Reference.Key()),
+			cmp.Compare(unfetched(a), unfetched(b)))
+	})
+	return slices.CompactFunc(used, func(a, b UsedSource) bool { return a.Reference.Key() == b.Reference.Key() })
+}
+
+func unfetched(u UsedSource) int {
+	if u.Found == nil {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,602 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+// Library fetches what references to charts, artifacts and other repositories resolve to, and keeps it in a folder.
+//
+// A plan reads it through Sources, which fetches nothing: it notes what it was asked for and does not have, and Look fetches that.
+// References to one address with one Secret are one remote: a look asks it once for all of them, and takes only what has changed.
+// What was fetched stays until another look brings something else: a remote that is away, and a Secret that is gone, change nothing.
+//
+// Nothing that was fetched with a Secret is given to another namespace, and nothing that one address said to another address: each
+// remote has its own folder.
+type Library struct {
+	// Dir holds what was fetched. It belongs on a volume.
+	Dir string
+	// Git fetches repositories; it has a folder of its own.
+	Git *Store
+	// Secret reads a Secret of a namespace. Nil: there are none.
+	Secret func(ctx context.Context, namespace, name string) (map[string][]byte, error)
+	// Credentials opens an address for a reference that names no Secret. Nil: it is anonymous.
+	Credentials func(address string) (Credentials, error)
+	// Insecure allows references that ask for a connection that proves nothing.
+	Insecure bool
+	// MaxArchive bounds an archive, in bytes; 0 is DefaultMaxArchive.
+	MaxArchive int64
+	// Interval between two looks at a remote; 0 is DefaultInterval.
+	Interval time.Duration
+	// Wanted is called for a remote that is to be looked at now. It must not block.
+	Wanted func(remote string)
+
+	mu      sync.Mutex
+	loaded  bool
+	held    map[string]*holding // by the key of the reference
+	remotes map[string]*remote
+	hosts   map[string]*host
+	users   map[string]map[string]bool // the keys of the references that each user has
+	clients clients
+}
+
+// DefaultInterval is the time between two looks at a remote.
+const DefaultInterval = 5 * time.Minute
+
+// unusedAfter is how long a reference that nobody uses is kept.
+const unusedAfter = time.Hour
+
+// holding is a reference and what it resolved to.
+type holding struct {
+	reference *fleet.Reference
+	remote    string
+	wantedAt  time.Time
+	record    *record
+	found     *fleet.Found // nil before the first fetch
+	fault     error        // of the last look; nil after a good one
+}
+
+// record is what is known of a reference over restarts.
+type record struct {
+	Reference *fleet.Reference `json:"reference"`
+	// Version and Digest as fleet.Found has them.
+	Version string `json:"version"`
+	Digest  string `json:"digest"`
+	// Content is the file that holds the content, in the folder of the remote; empty for Git.
+	Content string `json:"content,omitempty"`
+	Packed  bool   `json:"packed,omitempty"`
+}
+
+// remote is an address, with the Secret that opens it.
+type remote struct {
+	name     string
+	host     string
+	failures int
+	looking  sync.Mutex
+}
+
+// host is a server that does not answer, or asks for patience: none of its remotes is asked before the time.
+type host struct {
+	failures int
+	until    time.Time
+}
+
+// remoteName is a name for the remote of a reference: a hash of the address and of who asks.
+func remoteName(r *fleet.Reference) string {
+	kind := "oci"
+	address := r.URL()
+	switch {
+	case r.Git != nil:
+		kind = "git"
+	case r.Chart != nil && !isOCI(address):
+		kind = "charts"
+	case r.Chart != nil:
+		address = strings.TrimRight(address, "/") + "/" + r.Chart.Name
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q", []string{kind, strings.TrimRight(address, "/"), r.Namespace, r.SecretRef(), fmt.Sprint(r.Insecure())}))
+	return kind + "-" + hex.EncodeToString(sum[:16])
+}
+
+func isOCI(address string) bool { return strings.HasPrefix(address, "oci://") }
+
+// hostOf is the host of an address.
+func hostOf(address string) string {
+	if a, err := parseAddress(address); err == nil {
+		return a.host
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+func (l *Library) init() {
+	if l.loaded {
+		return
+	}
+	l.loaded = true
+	l.held, l.remotes, l.hosts, l.users = map[string]*holding{}, map[string]*remote{}, map[string]*host{}, map[string]map[string]bool{}
+	files, _ := filepath.Glob(filepath.Join(l.Dir, "references", "*.json"))
+	for _, file := range files {
+		var r record
+		data, err := os.ReadFile(file)
+		if err != nil || json.Unmarshal(data, &r) != nil || r.Reference == nil {
+			continue // fetched anew
+		}
+		h := l.hold(r.Reference)
+		if found, err := l.open(&r); err == nil {
+			h.record, h.found = &r, found
+		}
+	}
+}
+
+// hold makes a reference known. The caller has the lock.
+func (l *Library) hold(r *fleet.Reference) *holding {
+	key, name := r.Key(), remoteName(r)
+	h := l.held[key]
+	if h == nil {
+		h = &holding{reference: r, remote: name}
+		l.held[key] = h
+	}
+	h.wantedAt = time.Now()
+	if l.remotes[name] == nil {
+		l.remotes[name] = &remote{name: name, host: hostOf(r.URL())}
+	}
+	return h
+}
+
+// open opens what a record names.
+func (l *Library) open(r *record) (*fleet.Found, error) {
+	found := &fleet.Found{Version: r.Version, Digest: r.Digest, Packed: r.Packed, Name: r.Reference.Name() + "@" + cmp.Or(r.Version, shortDigest(r.Digest))}
+	if r.Reference.Git != nil {
+		url, key := r.Reference.Git.URL, r.Reference.Key()
+		if fetched, err := l.Git.HasFetched(url, key, r.Digest); err != nil || !fetched {
+			return nil, errors.Join(err, fmt.Errorf("%s was not fetched", r.Reference))
+		}
+		snapshot, err := l.Git.Snapshot(url, r.Digest, "")
+		found.Tree, found.Name = snapshot.Tree, r.Reference.Name()+"@"+fleet.ShortRevision(r.Digest)
+		return found, err
+	}
+	var err error
+	found.Tree, err = openKept(filepath.Join(l.Dir, remoteName(r.Reference), r.Content), r.Digest)
+	return found, err
+}
+
+func shortDigest(digest string) string {
+	_, hash, _ := strings.Cut(digest, ":")
+	return hash[:min(len(hash), 12)]
+}
+
+// Sources is what is known now. It notes what it is asked for and does not have, and has Wanted called.
+func (l *Library) Sources() fleet.Sources {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.init()
+	now := make(map[string]answer, len(l.held))
+	for key, h := range l.held {
+		now[key] = h.answer()
+	}
+	return &sources{library: l, now: now}
+}
+
+// answer is what a plan is told about a reference.
+type answer struct {
+	found *fleet.Found
+	fault error
+}
+
+func (h *holding) answer() answer {
+	switch {
+	case h.found != nil && h.fault != nil:
+		found := *h.found
+		found.Problem = h.fault.Error()
+		return answer{found: &found}
+	case h.found != nil:
+		return answer{found: h.found}
+	case h.fault != nil:
+		return answer{fault: h.fault}
+	}
+	return answer{fault: fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s is being fetched", h.reference))}
+}
+
+// sources are a library as it was at one moment.
+type sources struct {
+	library *Library
+	mu      sync.Mutex
+	now     map[string]answer
+}
+
+// Find implements fleet.Sources.
+func (s *sources) Find(r *fleet.Reference) (*fleet.Found, error) {
+	key := r.Key()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, ok := s.now[key]
+	if !ok {
+		a = s.library.want(r)
+		s.now[key] = a
+	}
+	return a.found, a.fault
+}
+
+// want notes a reference that is asked for and not known.
+func (l *Library) want(r *fleet.Reference) answer {
+	l.mu.Lock()
+	h := l.hold(r)
+	a, name := h.answer(), h.remote
+	l.mu.Unlock()
+	if l.Wanted != nil {
+		l.Wanted(name)
+	}
+	return a
+}
+
+// Use says which references somebody uses, in place of those that it said before: others are given up after a while. It tells
+// whether one of them has changed since it was found: nobody is told of a change who was not known to use it.
+func (l *Library) Use(user string, used []fleet.UsedSource) (changed bool) {
+	keys := map[string]bool{}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.init()
+	for _, u := range used {
+		key := u.Reference.Key()
+		keys[key] = true
+		h := l.held[key]
+		changed = changed || h != nil && !sameFound(h.answer(), u.Found)
+	}
+	delete(l.users, user)
+	if len(keys) > 0 {
+		l.users[user] = keys
+	}
+	return changed
+}
+
+func sameFound(now answer, found *fleet.Found) bool {
+	if now.found == nil || found == nil {
+		return now.found == found
+	}
+	return now.found.Digest == found.Digest && now.found.Version == found.Version && now.found.Problem == found.Problem
+}
+
+// Users of any of the references.
+func (l *Library) Users(keys []string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var users []string
+	for user, used := range l.users {
+		if slices.ContainsFunc(keys, func(key string) bool { return used[key] }) {
+			users = append(users, user)
+		}
+	}
+	slices.Sort(users)
+	return users
+}
+
+// Remotes are the names of all remotes, sorted.
+func (l *Library) Remotes() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.init()
+	return slices.Sorted(maps.Keys(l.remotes))
+}
+
+// Looked is what a look has found.
+type Looked struct {
+	// Changed are the keys of the references that have changed in what they resolve to, or in what is wrong with them.
+	Changed []string
+	// Again is when to look again; 0 is never: nobody uses the remote any more.
+	Again time.Duration
+	// Err is the first fault.
+	Err error
+}
+
+// Look asks a remote once for all references to it, and fetches what they resolve to and is not here. A host that has failed
+// is left in peace for a while.
+func (l *Library) Look(ctx context.Context, name string) Looked {
+	l.mu.Lock()
+	l.init()
+	r := l.remotes[name]
+	l.mu.Unlock()
+	if r == nil {
+		return Looked{}
+	}
+	r.looking.Lock()
+	defer r.looking.Unlock()
+	references := l.referencesOf(r)
+	if len(references) == 0 {
+		l.forget(r)
+		return Looked{}
+	}
+	if wait := l.patience(r.host); wait > 0 && !l.anyNew(references) {
+		return Looked{Again: wait}
+	}
+	var out Looked
+	results, err := l.ask(ctx, references)
+	if ctx.Err() != nil {
+		return Looked{Again: time.Second}
+	}
+	again := l.note(r, err, results)
+	for _, reference := range references {
+		res := results[reference.Key()]
+		if res.err == nil && res.record == nil {
+			res.err = err
+		}
+		if l.keep(reference, res) {
+			out.Changed = append(out.Changed, reference.Key())
+		}
+		out.Err = cmp.Or(out.Err, res.err)
+	}
+	out.Again = again
+	return out
+}
+
+// referencesOf are the references of a remote that somebody uses, sorted. The others are given up.
+func (l *Library) referencesOf(r *remote) []*fleet.Reference {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	used := map[string]bool{}
+	for _, keys := range l.users {
+		maps.Copy(used, keys)
+	}
+	var list []*fleet.Reference
+	for _, key := range slices.Sorted(maps.Keys(l.held)) {
+		h := l.held[key]
+		switch {
+		case h.remote != r.name:
+		case used[key] || time.Since(h.wantedAt) < unusedAfter:
+			list = append(list, h.reference)
+		default:
+			delete(l.held, key)
+			_ = os.Remove(l.recordFile(key))
+		}
+	}
+	return list
+}
+
+// forget gives up a remote that nobody uses.
+func (l *Library) forget(r *remote) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, h := range l.held {
+		if h.remote == r.name { // wanted meanwhile
+			return
+		}
+	}
+	delete(l.remotes, r.name)
+	_ = os.RemoveAll(filepath.Join(l.Dir, r.name))
+}
+
+// anyNew: somebody waits for a reference that was never looked at.
+func (l *Library) anyNew(references []*fleet.Reference) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.ContainsFunc(references, func(r *fleet.Reference) bool {
+		h := l.held[r.Key()]
+		return h != nil && h.found == nil && h.fault == nil
+	})
+}
+
+// patience is how long a host is to be left in peace.
+func (l *Library) patience(name string) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h := l.hosts[name]; h != nil {
+		return time.Until(h.until)
+	}
+	return 0
+}
+
+// result of a look for one reference.
+type result struct {
+	record *record
+	err    error
+}
+
+// ask asks the remote of the references, which have one.
+func (l *Library) ask(ctx context.Context, references []*fleet.Reference) (map[string]result, error) {
+	first := references[0]
+	c, err := l.credentials(ctx, first)
+	if err != nil {
+		return nil, err
+	}
+	if first.Insecure() && !l.Insecure {
+		return nil, fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s: insecure is set, and the hub does not allow it: take it out and give the Secret a ca.crt, or start the hub with --insecure-sources", first.URL()))
+	}
+	switch {
+	case first.Git != nil:
+		return l.askGit(ctx, references, c)
+	case first.Chart != nil && !isOCI(first.Chart.Repo):
+		return l.askCharts(ctx, references, c)
+	}
+	return nil, fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s: registries are not read yet", first.URL()))
+}
+
+// credentials that open the remote of a reference.
+func (l *Library) credentials(ctx context.Context, r *fleet.Reference) (Credentials, error) {
+	name := r.SecretRef()
+	if name == "" && l.Credentials != nil {
+		return l.Credentials(r.URL())
+	}
+	if name == "" {
+		return Credentials{}, nil
+	}
+	if l.Secret == nil {
+		return Credentials{}, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: Secret %s/%s is on the hub: it cannot be read here", r.URL(), r.Namespace, name))
+	}
+	data, err := l.Secret(ctx, r.Namespace, name)
+	if err != nil {
+		return Credentials{}, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: read Secret %s/%s, which the source names: %w", r.URL(), r.Namespace, name, err))
+	}
+	c, err := CredentialsFromSecret(data)
+	if err != nil {
+		return c, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: Secret %s/%s: %w", r.URL(), r.Namespace, name, err))
+	}
+	return c, nil
+}
+
+// note remembers how the remote answered, and says when to look again: after the interval and a tenth of it at most, so that
+// remotes are not asked all at once; after a failure sooner, and later each time.
+func (l *Library) note(r *remote, err error, results map[string]result) time.Duration {
+	for _, res := range results {
+		err = cmp.Or(err, res.err)
+	}
+	interval := cmp.Or(l.Interval, DefaultInterval)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		r.failures = 0
+		delete(l.hosts, r.host)
+		return interval + time.Duration(rand.Int64N(int64(interval)/10+1))
+	}
+	r.failures++
+	again := min(interval, 5*time.Second<<min(r.failures-1, 8))
+	var busy *busyError
+	if errors.As(err, &busy) {
+		h := l.hosts[r.host]
+		if h == nil {
+			h = &host{}
+			l.hosts[r.host] = h
+		}
+		h.failures++
+		wait := max(busy.after, min(interval, 5*time.Second<<min(h.failures-1, 8)))
+		h.until = time.Now().Add(wait)
+		again = max(again, wait)
+	}
+	return again + time.Duration(rand.Int64N(int64(again)/10+1))
+}
+
+// keep takes what a look has found for a reference, and says whether that is something else than before.
+func (l *Library) keep(r *fleet.Reference, res result) bool {
+	key := r.Key()
+	l.mu.Lock()
+	h := l.held[key]
+	l.mu.Unlock()
+	if h == nil {
+		return false
+	}
+	if res.err != nil {
+		return l.change(h, h.record, h.found, res.err)
+	}
+	if h.record != nil && h.found != nil && h.record.Digest == res.record.Digest && h.record.Version == res.record.Version {
+		return l.change(h, h.record, h.found, nil)
+	}
+	if h.found != nil && h.record.Digest != res.record.Digest && r.Chart != nil && isExact(r.Chart.Version) {
+		return l.change(h, h.record, h.found, fleet.Reject(fleet.SourceMoved, fmt.Errorf(
+			"%s: version %s was %s when it was fetched and is %s now: what was fetched stays; publish a new version, or write version \"=%s\" to follow what it says",
+			r, res.record.Version, shortDigest(h.record.Digest), shortDigest(res.record.Digest), res.record.Version)))
+	}
+	found, err := l.open(res.record)
+	if err == nil {
+		err = l.write(key, res.record)
+	}
+	if err != nil {
+		return l.change(h, h.record, h.found, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("keep %s: %w", r, err)))
+	}
+	changed := l.change(h, res.record, found, nil)
+	l.tidy(h.remote)
+	return changed
+}
+
+func (l *Library) change(h *holding, r *record, found *fleet.Found, fault error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	same := h.record == r && h.found == found && (h.fault == nil) == (fault == nil) && (fault == nil || h.fault.Error() == fault.Error())
+	h.record, h.found, h.fault = r, found, fault
+	return !same
+}
+
+func (l *Library) recordFile(key string) string {
+	return filepath.Join(l.Dir, "references", key+".json")
+}
+
+func (l *Library) write(key string, r *record) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	file := l.recordFile(key)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	return writeWhole(file, func(to io.Writer) error {
+		_, err := to.Write(data)
+		return err
+	})
+}
+
+// tidy removes the contents of a remote that no reference resolves to any more. What is open stays readable.
+func (l *Library) tidy(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	keep := map[string]bool{}
+	for _, h := range l.held {
+		if h.remote == name && h.record != nil {
+			keep[h.record.Content] = true
+		}
+	}
+	files, _ := filepath.Glob(filepath.Join(l.Dir, name, "*.zip"))
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil && !keep[filepath.Base(file)] && time.Since(info.ModTime()) > unusedAfter {
+			_ = os.Remove(file)
+		}
+	}
+}
+
+// has says whether a content is here, in the folder of a remote.
+func (l *Library) has(remote, content string) bool {
+	_, err := os.Stat(filepath.Join(l.Dir, remote, content))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// askGit fetches the refs of a repository.
+func (l *Library) askGit(ctx context.Context, references []*fleet.Reference, c Credentials) (map[string]result, error) {
+	results := map[string]result{}
+	for _, r := range references {
+		revision, err := l.fetchGit(ctx, r, c)
+		if err != nil {
+			results[r.Key()] = result{err: err}
+			continue
+		}
+		results[r.Key()] = result{record: &record{Reference: r, Version: r.Wants(), Digest: revision}}
+	}
+	return results, nil
+}
+
+func (l *Library) fetchGit(ctx context.Context, r *fleet.Reference, c Credentials) (string, error) {
+	git := r.Git
+	if strings.HasPrefix(git.URL, "http://") && !git.Insecure {
+		return "", plainHTTP(git.URL)
+	}
+	remote := Remote{URL: git.URL, Credentials: c, Owner: r.Key()}
+	if git.Ref != nil {
+		remote.Ref = Ref{Branch: git.Ref.Branch, Tag: git.Ref.Tag, Commit: git.Ref.Commit}
+	}
+	revision, err := l.Git.Fetch(ctx, remote)
+	if err != nil {
+		return "", err
+	}
+	return revision, l.Git.Pin(git.URL, r.Key(), revision)
+}
+
+func plainHTTP(address string) error {
+	return fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s: plain HTTP proves nothing about what it brings: use https://, or set insecure where the hub allows it", address))
+}

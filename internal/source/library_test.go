@@ -1,0 +1,264 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/test/charts"
+)
+
+// shelf is a library of a test, with the Secrets that it may read.
+type shelf struct {
+	*Library
+	t       *testing.T
+	secrets map[string]map[string][]byte
+	wanted  []string
+}
+
+func newShelf(t *testing.T) *shelf {
+	s := &shelf{t: t, secrets: map[string]map[string][]byte{}}
+	s.Library = &Library{
+		Dir: t.TempDir(), Git: &Store{Dir: t.TempDir()}, Wanted: func(remote string) { s.wanted = append(s.wanted, remote) },
+		Secret: func(_ context.Context, namespace, name string) (map[string][]byte, error) {
+			data, ok := s.secrets[namespace+"/"+name]
+			if !ok {
+				return nil, errors.New("not found")
+			}
+			return data, nil
+		},
+	}
+	return s
+}
+
+// restart is the library of a hub that starts anew with the same folder.
+func (s *shelf) restart() *shelf {
+	again := newShelf(s.t)
+	again.Dir, again.Git.Dir, again.secrets = s.Dir, s.Git.Dir, s.secrets
+	return again
+}
+
+func chartOf(r *charts.Repository, namespace, version, secret string) *fleet.Reference {
+	source := musterv1alpha1.Source{Chart: &musterv1alpha1.ChartSource{Repo: r.URL, Name: "web", Version: version}}
+	if secret != "" {
+		source.Chart.SecretRef = &musterv1alpha1.LocalReference{Name: secret}
+	}
+	return fleet.ReferenceOf(namespace, source)
+}
+
+// look looks at the remote of a reference, as a plan that names it would have it done, and finds the reference.
+func (s *shelf) look(r *fleet.Reference) (*fleet.Found, error) {
+	s.t.Helper()
+	_, _ = s.Sources().Find(r)
+	s.Look(s.t.Context(), remoteName(r))
+	return s.Sources().Find(r)
+}
+
+// finds looks and expects a version.
+func (s *shelf) finds(r *fleet.Reference, version string) *fleet.Found {
+	s.t.Helper()
+	found, err := s.look(r)
+	if err != nil || found.Version != version {
+		s.t.Fatalf("%s is %+v, %v; want %s", r, found, err, version)
+	}
+	return found
+}
+
+const webChart = `
+-- values.yaml --
+color: red
+-- templates/config.yaml --
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: web}
+data: {color: {{ .Values.color }}}
+`
+
+func TestChartsOfARepository(t *testing.T) {
+	repo := charts.New(t)
+	repo.Change(func(s *charts.State) { s.User, s.Password = "ann", "hunter2" })
+	repo.Publish("web", "4.11.2", webChart)
+	repo.Publish("web", "4.12.0", webChart)
+	repo.Publish("web", "5.0.0-rc.1", webChart)
+	s := newShelf(t)
+	s.secrets["retail/charts"] = map[string][]byte{"username": []byte("ann"), "password": []byte("hunter2"), "ca.crt": repo.CA()}
+	exact, ranged := chartOf(repo, "retail", "4.11.2", "charts"), chartOf(repo, "retail", "^4.11", "charts")
+
+	if _, err := s.Sources().Find(exact); err == nil || !strings.Contains(err.Error(), "is being fetched") {
+		t.Errorf("before the first look: %v", err)
+	}
+	if len(s.wanted) != 1 {
+		t.Errorf("wanted is %q: a plan that asks has it fetched", s.wanted)
+	}
+	found := s.finds(exact, "4.11.2")
+	if data, err := fs.ReadFile(found.Tree, "templates/config.yaml"); err != nil || !strings.Contains(string(data), "ConfigMap") {
+		t.Errorf("the chart's template is %q, %v", data, err)
+	}
+	s.finds(ranged, "4.12.0")
+	want := []string{"GET /index.yaml 200", "GET /charts/web/4.11.2.tgz 200", "GET /index.yaml 304", "GET /charts/web/4.12.0.tgz 200"}
+	if diff := cmp.Diff(want, repo.Seen()); diff != "" {
+		t.Errorf("requests (-want +got)\n%s", diff)
+	}
+
+	repo.Publish("web", "4.13.0", webChart)
+	looked := s.Look(t.Context(), remoteName(exact))
+	if !slices.Equal(looked.Changed, []string{ranged.Key()}) {
+		t.Errorf("a version was published: changed is %q", looked.Changed)
+	}
+	s.finds(ranged, "4.13.0")
+	if looked = s.Look(t.Context(), remoteName(exact)); len(looked.Changed) > 0 || looked.Again < DefaultInterval || looked.Again > DefaultInterval*12/10 {
+		t.Errorf("nothing was published: %+v", looked)
+	}
+
+	repo.Close()
+	if found, err := s.restart().Sources().Find(ranged); err != nil || found.Version != "4.13.0" || found.Digest != s.finds(ranged, "4.13.0").Digest {
+		t.Errorf("after a restart without the repository: %+v, %v", found, err)
+	}
+}
+
+// TestWhatWasFetchedStays: whatever goes wrong has a plain fault, and what was fetched before stays.
+func TestWhatWasFetchedStays(t *testing.T) {
+	cases := map[string]struct {
+		break_ func(*charts.Repository, *shelf)
+		want   string
+	}{
+		"away":            {func(r *charts.Repository, _ *shelf) { r.Close() }, "cannot be read: check the address"},
+		"credentials":     {func(r *charts.Repository, _ *shelf) { r.Change(func(s *charts.State) { s.Password = "other" }) }, "refuses the credentials (basic, HTTP 401)"},
+		"busy":            {func(r *charts.Repository, _ *shelf) { r.Change(func(s *charts.State) { s.Status = 429 }) }, "has no answer now (HTTP 429)"},
+		"half":            {func(r *charts.Repository, _ *shelf) { r.Change(func(s *charts.State) { s.Cut = true }) }, "the answer broke off"},
+		"Secret is gone":  {func(_ *charts.Repository, s *shelf) { delete(s.secrets, "retail/charts") }, "read Secret retail/charts"},
+		"Secret is wrong": {func(_ *charts.Repository, s *shelf) { s.secrets["retail/charts"]["passwrod"] = []byte("x") }, `"passwrod" is unknown`},
+		"digest": {func(r *charts.Repository, _ *shelf) {
+			r.Change(func(s *charts.State) { s.Digests = map[string]string{"4.12.0": strings.Repeat("ab", 32)} })
+		}, "is not what the index of its repository says"},
+		"no chart": {func(r *charts.Repository, _ *shelf) {
+			r.PublishArchive("web", "4.12.0", charts.Archive(map[string]string{"web/values.yaml": ""}))
+		}, "has no Chart.yaml"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			repo := charts.New(t)
+			repo.Change(func(s *charts.State) { s.User, s.Password = "ann", "hunter2" })
+			repo.Publish("web", "4.11.2", webChart)
+			s := newShelf(t)
+			s.secrets["retail/charts"] = map[string][]byte{"username": []byte("ann"), "password": []byte("hunter2"), "ca.crt": repo.CA()}
+			ranged := chartOf(repo, "retail", "^4.11", "charts")
+			before := s.finds(ranged, "4.11.2")
+
+			repo.Publish("web", "4.12.0", webChart)
+			c.break_(repo, s)
+			looked := s.Look(t.Context(), remoteName(ranged))
+			if !slices.Equal(looked.Changed, []string{ranged.Key()}) || looked.Err == nil || looked.Again > DefaultInterval {
+				t.Errorf("the look: %+v", looked)
+			}
+			found, err := s.Sources().Find(ranged)
+			if err != nil || found.Digest != before.Digest {
+				t.Fatalf("what was fetched: %+v, %v", found, err)
+			}
+			if !strings.Contains(found.Problem, c.want) || strings.Contains(found.Problem, "hunter2") {
+				t.Errorf("the problem is %q, want %q", found.Problem, c.want)
+			}
+		})
+	}
+}
+
+func TestVersionThatIsPublishedAnewIsNotTaken(t *testing.T) {
+	repo := charts.New(t)
+	repo.Publish("web", "4.11.2", webChart)
+	s := newShelf(t)
+	s.secrets["retail/ca"] = map[string][]byte{"ca.crt": repo.CA()}
+	exact, follows := chartOf(repo, "retail", "4.11.2", "ca"), chartOf(repo, "retail", "=4.11.2", "ca")
+	before := s.finds(exact, "4.11.2")
+	s.finds(follows, "4.11.2")
+
+	repo.Publish("web", "4.11.2", webChart+"-- NEW --\n")
+	s.Look(t.Context(), remoteName(exact))
+	found, err := s.Sources().Find(exact)
+	if err != nil || found.Digest != before.Digest || !strings.Contains(found.Problem, "when it was fetched and is") {
+		t.Errorf("an exact version: %+v, %v", found, err)
+	}
+	if found, err = s.Sources().Find(follows); err != nil || found.Digest == before.Digest || found.Problem != "" {
+		t.Errorf("a range: %+v, %v", found, err)
+	}
+}
+
+func TestTenantsDoNotSeeEachOthersSources(t *testing.T) {
+	repo := charts.New(t)
+	repo.Change(func(s *charts.State) { s.User, s.Password = "ann", "hunter2" })
+	repo.Publish("web", "4.11.2", webChart)
+	s := newShelf(t)
+	s.secrets["retail/charts"] = map[string][]byte{"username": []byte("ann"), "password": []byte("hunter2"), "ca.crt": repo.CA()}
+	s.secrets["other/charts"] = map[string][]byte{"ca.crt": repo.CA()}
+	mine := s.finds(chartOf(repo, "retail", "4.11.2", "charts"), "4.11.2")
+
+	for _, stranger := range []*fleet.Reference{chartOf(repo, "other", "4.11.2", "charts"), chartOf(repo, "other", "4.11.2", "")} {
+		if found, err := s.look(stranger); err == nil {
+			t.Errorf("%s of namespace other is %+v", stranger, found)
+		}
+	}
+
+	// A repository of one's own that names the digest of another's chart gives nothing away.
+	own := charts.New(t)
+	s.secrets["other/own"] = map[string][]byte{"ca.crt": own.CA()}
+	own.Publish("web", "1.0.0", webChart)
+	own.Change(func(s *charts.State) {
+		s.Digests = map[string]string{"1.0.0": strings.TrimPrefix(mine.Digest, "sha256:")}
+	})
+	if found, err := s.look(chartOf(own, "other", "1.0.0", "own")); err == nil || !strings.Contains(err.Error(), "is not what the index") {
+		t.Errorf("with another's digest: %+v, %v", found, err)
+	}
+}
+
+func TestAHostThatIsBusyIsLeftInPeace(t *testing.T) {
+	repo := charts.New(t)
+	repo.Publish("web", "4.11.2", webChart)
+	s := newShelf(t)
+	s.secrets["retail/ca"] = map[string][]byte{"ca.crt": repo.CA()}
+	r := chartOf(repo, "retail", "^4", "ca")
+	s.finds(r, "4.11.2")
+	repo.Change(func(s *charts.State) { s.Status, s.RetryAfter = 429, "1800" })
+	if looked := s.Look(t.Context(), remoteName(r)); looked.Again < 30*time.Minute {
+		t.Errorf("it asks for half an hour: %+v", looked)
+	}
+	repo.Seen()
+	looked := s.Look(t.Context(), remoteName(r))
+	if seen := repo.Seen(); len(seen) > 0 || looked.Again < 29*time.Minute {
+		t.Errorf("it was asked %q, again in %v", seen, looked.Again)
+	}
+}
+
+func TestChoose(t *testing.T) {
+	versions := []string{"1.0.0", "1.2.0", "1.10.0", "2.0.0-rc.1", "v0.9.0", "nonsense"}
+	cases := map[string]struct{ wanted, want, why string }{
+		"exact":            {"1.2.0", "1.2.0", ""},
+		"with a v":         {"v1.2.0", "1.2.0", "both are written"},
+		"without its v":    {"0.9.0", "v0.9.0", "both are written"},
+		"caret":            {"^1.0", "1.10.0", "the newest, not the last in the alphabet"},
+		"tilde":            {"~1.2", "1.2.0", ""},
+		"any":              {"*", "1.10.0", "no pre-release"},
+		"pre-release":      {">=1.0.0-0", "2.0.0-rc.1", "the range names one"},
+		"pre-release only": {"2.0.0-rc.1", "2.0.0-rc.1", ""},
+		"no match":         {"^3", "no version is in the range ^3: the newest is 2.0.0-rc.1", ""},
+		"no such version":  {"1.2.1", "there is no version 1.2.1: the newest is 2.0.0-rc.1", "a version is not a range: 1.2.0 is no 1.2.1"},
+		"no range":         {"newest", `"newest" is no version and no range`, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := choose(c.wanted, versions)
+			if err != nil {
+				got = err.Error()
+			}
+			if !strings.HasPrefix(got, c.want) {
+				t.Errorf("%s is %s, want %s: %s", c.wanted, got, c.want, c.why)
+			}
+		})
+	}
+}

@@ -1,0 +1,170 @@
+package ui
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"html/template"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/overview"
+)
+
+// views are all there are, by the path of the page; the API has the same below /api/v1.
+func (s *Server) views() map[string]view {
+	named := func(what string) func(*http.Request) string {
+		return func(r *http.Request) string {
+			return what + " " + strings.TrimPrefix(r.PathValue("namespace")+"/"+r.PathValue("name"), "/")
+		}
+	}
+	is := func(title string) func(*http.Request) string { return func(*http.Request) string { return title } }
+	return map[string]view{
+		"/{$}":          {"fleet", is("Fleet"), "fleet", "cluster.open-cluster-management.io/managedclusters", s.fleet},
+		"/applications": {"applications", is("Applications"), "applications", "", s.applications},
+		"/applications/{namespace}/{name}": {
+			"application", named("Application"), "applications", "muster.dev/applications", s.application,
+		},
+		"/applications/{namespace}/{name}/clusters/{cluster}": {
+			"target", named("Application"), "applications", "muster.dev/applications", s.target,
+		},
+		"/rollouts":        {"rollouts", is("Rollouts"), "rollouts", "", s.rollouts},
+		"/clusters/{name}": {"cluster", named("Cluster"), "fleet", "cluster.open-cluster-management.io/managedclusters", s.cluster},
+		"/placements":      {"placements", is("Placements"), "placements", "cluster.open-cluster-management.io/placements", s.placementList},
+		"/placements/{namespace}/{name}": {
+			"placement", named("Placement"), "placements", "cluster.open-cluster-management.io/placements", s.placement,
+		},
+		"/drift":        {"drift", is("Drift"), "drift", "", s.drift},
+		"/activity":     {"activity", is("Activity"), "activity", "", s.activity},
+		"/repositories": {"repositories", is("Repositories"), "repositories", "", s.repositories},
+		"/repositories/{namespace}/{name}": {
+			"repository", named("Repository"), "repositories", "muster.dev/fleetrepositories", s.repository,
+		},
+	}
+}
+
+// openAPI describes the API: made of the same table that it is served from, so that it cannot lag behind.
+func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) {
+	paths := map[string]any{}
+	views := s.views()
+	for _, pattern := range slices.Sorted(maps.Keys(views)) {
+		v := views[pattern]
+		path := "/api/v1" + strings.TrimSuffix(pattern, "{$}")
+		parameters := []map[string]any{}
+		for _, name := range []string{"namespace", "name", "cluster"} {
+			if strings.Contains(pattern, "{"+name+"}") {
+				parameters = append(parameters, map[string]any{"name": name, "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
+			}
+		}
+		for name, what := range map[string]string{"q": "a text that the items hold", "state": "a state that the items have", "page": "from 1", "limit": "items on a page, at most 1000"} {
+			kind := "string"
+			if name == "page" || name == "limit" {
+				kind = "integer"
+			}
+			parameters = append(parameters, map[string]any{"name": name, "in": "query", "description": what, "schema": map[string]any{"type": kind}})
+		}
+		slices.SortFunc(parameters, func(a, b map[string]any) int { return strings.Compare(a["name"].(string), b["name"].(string)) })
+		answers := map[string]any{
+			"200": map[string]any{"description": "what the page " + v.template + " shows", "content": map[string]any{"application/json": map[string]any{}}},
+			"304": map[string]any{"description": "nothing has changed since the ETag in If-None-Match"},
+			"403": map[string]any{"description": "you have no right to list it"},
+		}
+		paths[path] = map[string]any{"get": map[string]any{"operationId": v.template, "parameters": parameters, "responses": answers}}
+	}
+	paths["/api/v1/watch"] = map[string]any{"get": map[string]any{
+		"operationId": "watch", "responses": map[string]any{"200": map[string]any{
+			"description": "server-sent events: changed, whenever anything has changed, at most once a second", "content": map[string]any{"text/event-stream": map[string]any{}},
+		}},
+	}}
+	writeJSON(w, r, http.StatusOK, map[string]any{
+		"openapi": "3.1.0", "info": map[string]any{"title": "Muster", "version": s.Version, "description": "What a fleet is like. Read only."}, "paths": paths,
+	})
+}
+
+// redacted is a manifest as the page shows it.
+func (s *Server) redacted(raw []byte) (map[string]any, error) {
+	var object map[string]any
+	if err := json.Unmarshal(raw, &object); err != nil {
+		return nil, err
+	}
+	return redactor.Redact(object), nil
+}
+
+// redactor hashes with a key of this process: the page compares nothing with another one's hashes.
+var redactor = fleet.Redactor{Key: []byte(rand.Text())}
+
+func nameOf(object map[string]any) string {
+	metadata, _ := object["metadata"].(map[string]any)
+	kind, _ := object["kind"].(string)
+	name, _ := metadata["name"].(string)
+	if namespace, _ := metadata["namespace"].(string); namespace != "" {
+		name = namespace + "/" + name
+	}
+	return kind + " " + name
+}
+
+// functions of the templates.
+func (s *Server) functions() template.FuncMap {
+	return template.FuncMap{
+		"asset":     func(name string) string { return "/static/" + s.assets[name] },
+		"link":      linkTo,
+		"count":     overview.Count,
+		"short":     overview.Short,
+		"orNone":    overview.OrNone,
+		"revision":  fleet.ShortRevision,
+		"position":  func(file string, line int32) string { return overview.Position(file, int(line)) },
+		"ago":       func(t time.Time) string { return agoOf(s.Now(), t) },
+		"isoTime":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"bar":       bar,
+		"summary":   summaryBar,
+		"sections":  func() []section { return sections },
+		"tone":      tone,
+		"isTrue":    func(v any) bool { return v == "True" },
+		"plusLines": func(text string) int { return min(30, strings.Count(text, "\n")+2) },
+		"says":      func(h overview.Hub) []string { return saysOf(h, s.Now()) },
+		"dict": func(pairs ...any) map[string]any {
+			m := map[string]any{}
+			for i := 0; i+1 < len(pairs); i += 2 {
+				m[pairs[i].(string)] = pairs[i+1]
+			}
+			return m
+		},
+	}
+}
+
+func agoOf(now, t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return overview.Age(now.Sub(t)) + " ago"
+}
+
+// saysOf are the lines about a hub that does not run, was away, or cannot hear its clusters.
+func saysOf(h overview.Hub, now time.Time) []string {
+	var lines []string
+	if !h.Current() {
+		lines = append(lines, h.Says(now))
+	}
+	for _, text := range []string{h.Away(now), h.MassSilence(now)} {
+		if text != "" {
+			lines = append(lines, text)
+		}
+	}
+	return lines
+}
+
+// section is an entry of the menu.
+type section struct{ Name, Title, Path, Key string }
+
+var sections = []section{
+	{"fleet", "Fleet", "/", "f"},
+	{"applications", "Applications", "/applications", "a"},
+	{"rollouts", "Rollouts", "/rollouts", "r"},
+	{"placements", "Placements", "/placements", "p"},
+	{"drift", "Drift", "/drift", "d"},
+	{"repositories", "Repositories", "/repositories", "g"},
+	{"activity", "Activity", "/activity", "v"},
+}

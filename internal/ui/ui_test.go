@@ -1,0 +1,448 @@
+package ui
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	corev1 "k8s.io/api/core/v1"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+func testScheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme, clusterv1beta2.AddToScheme,
+		workv1.AddToScheme, musterv1alpha1.AddToScheme, coordinationv1.AddToScheme, eventsv1.AddToScheme,
+	} {
+		if err := add(s); err != nil {
+			panic(err)
+		}
+	}
+	return s
+}
+
+// heldWorks is an index in memory.
+type heldWorks []fleet.LiveWork
+
+func (h heldWorks) Of(owner fleet.Owner) (of []fleet.LiveWork) {
+	for _, w := range h {
+		if w.Owner == owner {
+			of = append(of, w)
+		}
+	}
+	return of
+}
+
+func (h heldWorks) OnCluster(cluster string) (on []fleet.LiveWork) {
+	for _, w := range h {
+		if w.Cluster == cluster {
+			on = append(on, w)
+		}
+	}
+	return on
+}
+
+// anyone lets one person in without a token, for tests of what pages show.
+type anyone struct{ person *Person }
+
+func (a anyone) Person(http.ResponseWriter, *http.Request) (*Person, error) { return a.person, nil }
+
+var noon = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+func condition(kind, status, reason, message string) metav1.Condition {
+	return metav1.Condition{Type: kind, Status: metav1.ConditionStatus(status), Reason: reason, Message: message, LastTransitionTime: metav1.Time{Time: noon}}
+}
+
+func managed(name, env string, available bool) *clusterv1.ManagedCluster {
+	m := &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"env": env, clusterv1beta2.ClusterSetLabel: "all"}}}
+	m.Spec.HubAcceptsClient = true
+	status := "Unknown"
+	if available {
+		status = "True"
+	}
+	m.Status.Conditions = []metav1.Condition{
+		condition(clusterv1.ManagedClusterConditionJoined, "True", "Joined", ""), condition(clusterv1.ManagedClusterConditionAvailable, status, "R", "the agent stopped"),
+	}
+	return m
+}
+
+const hostile = `<script>alert("x")</script>`
+
+// company is a small fleet with something of everything.
+func company() ([]client.Object, heldWorks) {
+	set := &clusterv1beta2.ManagedClusterSet{ObjectMeta: metav1.ObjectMeta{Name: "all"}}
+	set.Spec.ClusterSelector.SelectorType = clusterv1beta2.ExclusiveClusterSetLabel
+	binding := &clusterv1beta2.ManagedClusterSetBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "all"}}
+	binding.Spec.ClusterSet = "all"
+	p := &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "prod"}}
+	p.Spec.Predicates = []clusterv1beta1.ClusterPredicate{{RequiredClusterSelector: clusterv1beta1.ClusterSelector{LabelSelector: metav1.LabelSelector{MatchLabels: map[string]string{"env": "prod"}}}}}
+	p.Status.NumberOfSelectedClusters = 1
+	decision := &clusterv1beta1.PlacementDecision{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "prod-1", Labels: map[string]string{
+		clusterv1beta1.PlacementLabel: "prod", clusterv1beta1.DecisionGroupIndexLabel: "0",
+	}}}
+	decision.Status.Decisions = []clusterv1beta1.ClusterDecision{{ClusterName: "one"}}
+	app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
+	app.Spec.PlacementRef.Name = "prod"
+	app.Spec.Source.Path = "charts/web"
+	app.Status.Summary = musterv1alpha1.Summary{Clusters: 1, Current: 1}
+	app.Status.Held = &musterv1alpha1.Held{Plan: "abcdef0123456789", Deletions: 2, Items: []string{"two", hostile}, Message: hostile}
+	app.Status.Conditions = []metav1.Condition{condition("Ready", "False", "Held", hostile)}
+	app.Status.Clusters = []musterv1alpha1.ClusterStatus{{Cluster: "one", State: "Degraded", Reason: "Degraded", Message: hostile}}
+	repository := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}}
+	repository.Spec.URL = "https://user:hunter2@git.example/fleet.git"
+	repository.Status.Faults = []musterv1alpha1.Fault{{Reason: "Invalid", Message: hostile, File: "a.yaml", Line: 3, ActionRequiredBy: "User"}}
+	event := &eventsv1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "e"}, ReportingController: "muster-hub", Reason: "Held", Type: "Warning", Note: hostile}
+	event.Regarding.Kind, event.Regarding.Namespace, event.Regarding.Name = "Application", "shop", "web"
+	event.EventTime = metav1.MicroTime{Time: noon}
+	one := managed("one", "prod", true)
+	one.Labels["note"] = "x" // label values of an API server hold no markup; annotations and messages do
+	work := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: "one", Name: "web-1"}}
+	work.Spec.Workload.Manifests = []workv1.Manifest{
+		{RawExtension: runtime.RawExtension{Raw: []byte(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"db"},"data":{"password":"aHVudGVyMg=="}}`)}},
+		{RawExtension: runtime.RawExtension{Raw: []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"a":"<script>alert(\"x\")</script>"}}`)}},
+	}
+	live := fleet.LiveWork{Cluster: "one", Name: "web-1", Owner: fleet.ApplicationOwner("shop", "web"), Revision: "0123456789abcdef", Status: fleet.WorkStatus{
+		Observed: true, Applied: true, Health: fleet.HealthDegraded, Problems: []fleet.ObjectProblem{{State: "Degraded", Message: hostile}},
+	}}
+	return []client.Object{
+		set, binding, p, decision, app, repository, event, one, managed("two", "prod", false), managed("three", "dev", true), work,
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
+	}, heldWorks{live}
+}
+
+func serve(t testing.TB, may func(group, resource, namespace string) bool) (*Server, *httptest.Server, client.Client) {
+	t.Helper()
+	objects, works := company()
+	c := fake.NewClientBuilder().WithScheme(testScheme()).WithObjects(objects...).Build()
+	s := &Server{Reader: c, Works: works, Version: "test", Log: logr.Discard(), Now: func() time.Time { return noon }}
+	s.Access = anyone{&Person{Name: "me", Client: c, May: func(_ context.Context, g, r, n string) bool { return may == nil || may(g, r, n) }}}
+	h, err := s.Handler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	return s, server, c
+}
+
+func get(t testing.TB, address string, header ...string) (int, string, http.Header) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	data, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(data), answer.Header
+}
+
+// TestPages asks for every page: each says what it is for, and nothing that a cluster or Git wrote becomes markup.
+func TestPages(t *testing.T) {
+	_, server, _ := serve(t, nil)
+	for path, wants := range map[string][]string{
+		"/":                                     {"Needs you", "muster approve --plan abcdef01", `href="/clusters/two"`, "1 offline"},
+		"/?q=env%3Dprod":                        {`href="/clusters/one"`, "Clusters <span class=\"number\">2"},
+		"/?state=offline":                       {`<span class="number">1</span></h2>`},
+		"/?group=env":                           {"Map by env", "<h3>dev"},
+		"/applications":                         {`href="/applications/shop/web"`, "held"},
+		"/applications/shop/web":                {"Approve plan abcdef01", "group 0", "one: problem", "charts/web"},
+		"/applications/shop/web/clusters/one":   {"Secret db", "redacted:", "chosen", "&lt;script&gt;"},
+		"/applications/shop/web/clusters/three": {"To be chosen", "There is no work for it"},
+		"/clusters/one":                         {"shop/web", "Degraded"},
+		"/clusters/two":                         {"the agent stopped", "offline"},
+		"/placements":                           {"/placements/shop/prod"},
+		"/placements/shop/prod":                 {"Pipeline", "Predicates", "What if"},
+		"/placements/shop/prod?spec=" + url.QueryEscape("predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {env: dev}}}}]"): {"<b>1</b> gained, <b>1</b> lost", "+ three", "− one"},
+		"/placements/shop/prod?spec=" + url.QueryEscape("predicatess: []"):                                                                     {"does not parse", "predicatess"},
+		"/drift":                            {"Nothing has drifted"},
+		"/rollouts":                         {"Nothing is on its way"},
+		"/activity":                         {"Held", "12:00"},
+		"/repositories":                     {"muster-system/fleet"},
+		"/repositories/muster-system/fleet": {"a.yaml:3", "&lt;script&gt;"},
+	} {
+		status, body, header := get(t, server.URL+path)
+		if path == "/activity" {
+			wants = []string{"Held", "2026-11-01T12:00:00Z"}
+		}
+		if status != http.StatusOK {
+			t.Errorf("%s: %d\n%s", path, status, body)
+			continue
+		}
+		for _, want := range wants {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s does not say %q:\n%s", path, want, body)
+			}
+		}
+		if strings.Contains(body, "<script>") || strings.Contains(body, "aHVudGVyMg") || strings.Contains(body, "hunter2") || strings.Contains(body, " style=") {
+			t.Errorf("%s lets markup, a secret, or a style through:\n%s", path, body)
+		}
+		if policy := header.Get("Content-Security-Policy"); strings.Contains(policy, "unsafe") || !strings.Contains(policy, "frame-ancestors 'none'") {
+			t.Errorf("%s has policy %q", path, policy)
+		}
+		if _, part, _ := get(t, server.URL+path, "HX-Request", "true"); strings.Contains(part, "<html") || !strings.Contains(part, `<main id="main"`) {
+			t.Errorf("%s is no part for htmx: %.200s", path, part)
+		}
+	}
+	for path, want := range map[string]string{
+		"/clusters/onee": "did you mean one", "/applications/shop/wep": "did you mean shop/web", "/nowhere": "there is no page", "/placements/shop/none": "there is no placement",
+	} {
+		if status, body, _ := get(t, server.URL+path); status != http.StatusNotFound || !strings.Contains(body, want) {
+			t.Errorf("%s: %d, want 404 and %q:\n%s", path, status, want, body)
+		}
+	}
+}
+
+// TestAPI: every page has its answer as JSON, which a client that has it already is not sent again, and the description lists them all.
+func TestAPI(t *testing.T) {
+	s, server, _ := serve(t, nil)
+	_, text, _ := get(t, server.URL+"/api/v1/openapi.json")
+	var described struct {
+		Paths map[string]any `json:"paths"`
+	}
+	if err := json.Unmarshal([]byte(text), &described); err != nil {
+		t.Fatal(err)
+	}
+	fill := strings.NewReplacer("{$}", "", "{namespace}/{name}", "shop/web", "{cluster}", "one")
+	for pattern := range s.views() {
+		if described.Paths["/api/v1"+strings.TrimSuffix(pattern, "{$}")] == nil {
+			t.Errorf("%s is not described", pattern)
+		}
+		path := "/api/v1" + fill.Replace(pattern)
+		switch {
+		case strings.Contains(pattern, "/placements/"):
+			path = "/api/v1/placements/shop/prod"
+		case strings.Contains(pattern, "/repositories/"):
+			path = "/api/v1/repositories/muster-system/fleet"
+		case strings.HasPrefix(pattern, "/clusters/"):
+			path = "/api/v1/clusters/one"
+		}
+		status, body, header := get(t, server.URL+path)
+		if status != http.StatusOK || !json.Valid([]byte(body)) || strings.Contains(body, "aHVudGVyMg") {
+			t.Errorf("%s: %d %s", path, status, body)
+			continue
+		}
+		if status, again, _ := get(t, server.URL+path, "If-None-Match", header.Get("ETag")); status != http.StatusNotModified || again != "" {
+			t.Errorf("%s again: %d %s", path, status, again)
+		}
+	}
+	_, body, _ := get(t, server.URL+"/api/v1/?limit=1&page=2")
+	var v fleetView
+	if err := json.Unmarshal([]byte(body), &v); err != nil || len(v.Clusters.Items) != 1 || v.Clusters.Items[0].Name != "three" || v.Clusters.Pages != 3 {
+		t.Errorf("the second of three pages is %+v (%v)", v.Clusters, err)
+	}
+}
+
+// TestRights: a person sees what their rights on the hub let them list, and nothing else.
+func TestRights(t *testing.T) {
+	_, server, _ := serve(t, func(_, resource, namespace string) bool { return resource == "managedclusters" || namespace == "other" })
+	for path, want := range map[string]int{"/": 200, "/applications": 200, "/applications/shop/web": 403, "/placements/shop/prod": 403, "/repositories/muster-system/fleet": 403, "/activity": 200} {
+		status, body, _ := get(t, server.URL+path)
+		if status != want || strings.Contains(body, ">shop/web") || strings.Contains(body, "abcdef") || strings.Contains(body, "charts/web") {
+			t.Errorf("%s: %d, want %d, and nothing of others:\n%s", path, status, want, body)
+		}
+	}
+	if _, body, _ := get(t, server.URL+"/clusters/one"); strings.Contains(body, "shop/web") {
+		t.Errorf("the page of a cluster tells of others' applications:\n%s", body)
+	}
+}
+
+// TestActions: an approval is of the plan that the person has seen, by the person's client, and no other site can make one.
+func TestActions(t *testing.T) {
+	_, server, c := serve(t, nil)
+	post := func(path string, form url.Values, header ...string) *http.Response {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+path, strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		for i := 0; i+1 < len(header); i += 2 {
+			request.Header.Set(header[i], header[i+1])
+		}
+		answer, err := (&http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		return answer
+	}
+	approved := func() string {
+		var app musterv1alpha1.Application
+		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "web"}, &app); err != nil {
+			t.Fatal(err)
+		}
+		return app.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
+	}
+	if answer := post("/approve", url.Values{"plan": {"abcdef0123456789"}}, "Sec-Fetch-Site", "cross-site"); answer.StatusCode != http.StatusForbidden || approved() != "" {
+		t.Errorf("another site's approval: %d, approved %q", answer.StatusCode, approved())
+	}
+	if answer := post("/approve", url.Values{"plan": {"fedcba9876543210"}}); answer.StatusCode < 400 || approved() != "" {
+		t.Errorf("an approval of another plan: %d, approved %q", answer.StatusCode, approved())
+	}
+	answer := post("/approve", url.Values{"plan": {"abcdef0123456789"}, "next": {"//evil.example/"}}, "Sec-Fetch-Site", "same-origin")
+	if answer.StatusCode != http.StatusSeeOther || answer.Header.Get("Location") != "/" || approved() != "abcdef0123456789" {
+		t.Errorf("the approval: %d to %q, approved %q", answer.StatusCode, answer.Header.Get("Location"), approved())
+	}
+}
+
+// TestLocalAccess: only who has the token gets in, at a loopback address.
+func TestLocalAccess(t *testing.T) {
+	s, _, _ := serve(t, nil)
+	local := NewLocal(&Person{Name: "me", Client: s.Reader.(client.Client), May: func(context.Context, string, string, string) bool { return true }})
+	s.Access = local
+	h, err := s.Handler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(host, target string, cookies ...*http.Cookie) *http.Response {
+		r := httptest.NewRequest(http.MethodGet, target, nil)
+		r.Host = host
+		for _, c := range cookies {
+			r.AddCookie(c)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Result()
+	}
+	for name, r := range map[string]*http.Response{
+		"no token": ask("127.0.0.1:8080", "/activity"), "a wrong token": ask("127.0.0.1:8080", "/activity?token=x"), "the API": ask("127.0.0.1:8080", "/api/v1/activity"),
+		"the watch": ask("localhost", "/api/v1/watch"), "a wrong cookie": ask("localhost", "/activity", &http.Cookie{Name: sessionCookie, Value: "x"}),
+	} {
+		if r.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: %d", name, r.StatusCode)
+		}
+	}
+	if r := ask("evil.example", "/activity?token="+local.Token); r.StatusCode != http.StatusForbidden {
+		t.Errorf("a name that points here: %d", r.StatusCode)
+	}
+	r := ask("[::1]:8080", "/placements?q=a&token="+local.Token)
+	if r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != "/placements?q=a" || len(r.Cookies()) != 1 || !r.Cookies()[0].HttpOnly || r.Cookies()[0].SameSite != http.SameSiteStrictMode {
+		t.Fatalf("the token: %d %v", r.StatusCode, r.Header)
+	}
+	if r := ask("[::1]:8080", "/placements?q=a", r.Cookies()...); r.StatusCode != http.StatusOK {
+		t.Errorf("with the cookie: %d", r.StatusCode)
+	}
+}
+
+// TestWatch: who looks is told of a change, once for many of them.
+func TestWatch(t *testing.T) {
+	s, server, _ := serve(t, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/api/v1/watch", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	lines := bufio.NewScanner(answer.Body)
+	next := func() string {
+		for lines.Scan() {
+			if kind, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+				lines.Scan()
+				return kind + " " + strings.TrimPrefix(lines.Text(), "data: ")
+			}
+		}
+		return "the end: " + fmt.Sprint(lines.Err())
+	}
+	if got := next(); got != "hello 0" {
+		t.Fatalf("first comes %q", got)
+	}
+	s.Changed()
+	first := next()
+	for range 50 {
+		s.Changed()
+	}
+	if second := next(); !strings.HasPrefix(first, "changed ") || second != "changed 51" {
+		t.Errorf("51 changes are %q and %q, want two events, the last one of all", first, second)
+	}
+}
+
+// TestLargeFleet: pages stay below 300 KB with 10,000 clusters and an application on all of them.
+func TestLargeFleet(t *testing.T) {
+	server := largeFleet(t, 10_000)
+	for _, path := range largePages {
+		status, body, _ := get(t, server.URL+path)
+		if status != http.StatusOK || len(body) > 300_000 {
+			t.Errorf("%s: %d, %d bytes", path, status, len(body))
+		}
+	}
+}
+
+var largePages = []string{"/", "/?q=c-09999", "/?group=env", "/applications", "/applications/shop/web", "/placements/shop/prod", "/clusters/c-00001", "/activity"}
+
+func largeFleet(t testing.TB, clusters int) *httptest.Server {
+	t.Helper()
+	objects, works := company()
+	decision := objects[3].(*clusterv1beta1.PlacementDecision)
+	decision.Status.Decisions = nil
+	for i := range clusters {
+		name := fmt.Sprintf("c-%05d", i)
+		objects = append(objects, managed(name, []string{"dev", "prod"}[i%2], i%50 > 0))
+		decision.Status.Decisions = append(decision.Status.Decisions, clusterv1beta1.ClusterDecision{ClusterName: name})
+		works = append(works, fleet.LiveWork{Cluster: name, Name: "web-1", Owner: fleet.ApplicationOwner("shop", "web"), Revision: "0123456789abcdef",
+			Status: fleet.WorkStatus{Observed: true, Applied: true, Health: fleet.HealthHealthy}})
+	}
+	s := &Server{Reader: newListed(objects), Works: works, Version: "test", Log: logr.Discard(), Now: func() time.Time { return noon }}
+	s.Access = anyone{&Person{Name: "me", Client: fake.NewClientBuilder().WithScheme(testScheme()).Build(), May: func(context.Context, string, string, string) bool { return true }}}
+	h, err := s.Handler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	return server
+}
+
+// BenchmarkPages of a fleet with 10,000 clusters: the time of each page, and its size.
+func BenchmarkPages(b *testing.B) {
+	server := largeFleet(b, 10_000)
+	for _, path := range largePages {
+		b.Run(strings.ReplaceAll(path, "/", "_"), func(b *testing.B) {
+			size := 0
+			for b.Loop() {
+				_, body, _ := get(b, server.URL+path)
+				size = len(body)
+			}
+			b.ReportMetric(float64(size)/1000, "KB")
+		})
+	}
+}
