@@ -143,6 +143,13 @@ func commentIsDeleted(f *forged, _ int) {
 func hubStartsOver(f *forged, _ int) {
 	number, head := f.propose(colored("blue"))
 	f.expectReviewed(number, head, "success")
+	f.eventually(func() string { // the record is written after the host
+		r := f.repository().Status.Review
+		if r == nil || len(r.PullRequests) != 1 || r.PullRequests[0].State != "Success" || r.PullRequests[0].Head != head {
+			return fmt.Sprintf("reviews: %+v", r)
+		}
+		return ""
+	})
 	f.stop()
 	written := func() (n int) {
 		f.forge.Do(func() {

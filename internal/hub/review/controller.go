@@ -82,6 +82,7 @@ type state struct {
 	open      []githost.PullRequest
 	requests  map[int64]*request
 	told      map[string]told // statuses of the delivered commit, by name
+	measured  measure
 }
 
 // request is what is remembered of one pull request.
@@ -226,7 +227,11 @@ func (r *Reviews) publish(ctx context.Context, repo *musterv1alpha1.FleetReposit
 	if equality.Semantic.DeepEqual(repo.Status.Review, status) {
 		return nil
 	}
-	patch, err := json.Marshal(map[string]any{"status": map[string]any{"review": status}})
+	var value any // null, or an object that says of each field what it is: a merge patch leaves what it does not name
+	if status != nil {
+		value = map[string]any{"reason": status.Reason, "message": status.Message, "pullRequests": status.PullRequests}
+	}
+	patch, err := json.Marshal(map[string]any{"status": map[string]any{"review": value}})
 	if err != nil {
 		return fmt.Errorf("encode the status of reviews: %w", err)
 	}

@@ -18,8 +18,17 @@ const (
 	// maxGroups is how many statuses a commit gets.
 	maxGroups = 50
 	// countsInterval is the least time between two statuses that differ in nothing but numbers.
-	countsInterval = 15 * time.Second
+	countsInterval = time.Minute
+	// measureInterval is the least time between two looks at the works of a commit: reports of clusters come one by one.
+	measureInterval = 2 * time.Second
 )
+
+// measure is how far a commit was.
+type measure struct {
+	revision string
+	at       time.Time
+	groups   []review.Group
+}
 
 // told is the status of a group as the host has it.
 type told struct {
@@ -59,11 +68,17 @@ func (t *task) delivery(ctx context.Context) ([]review.Group, error) {
 	if revision == "" {
 		return nil, nil
 	}
+	last := t.state.measured
+	if wait := measureInterval - t.Now().Sub(last.at); last.revision == revision && wait > 0 {
+		t.soon(wait)
+		return last.groups, nil
+	}
 	delivered, err := t.Deliveries.Read(ctx, t.repo, revision)
 	if err != nil || delivered.Plan == nil {
 		return nil, nil // the repository's controller makes it, and says what is wrong
 	}
 	groups := review.Delivery(delivered.Plan, t.Works.Of, t.applications(ctx, delivered.Definitions), t.repo.Spec.Review.EnvironmentLabel)
+	t.state.measured = measure{revision, t.Now(), groups}
 	for _, g := range groups[:min(len(groups), maxGroups)] {
 		check := githost.Check{Name: checkName(t.repo) + ": " + g.Name, Description: g.Line(), URL: t.repo.Spec.Review.DetailsURL}
 		check.State = map[review.Progress]githost.State{review.Through: githost.Success, review.Stuck: githost.Failure, review.Underway: githost.Pending}[g.Progress]
