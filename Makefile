@@ -39,7 +39,7 @@ endef
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r target what; do printf '  %-13s %s\n' "$$target" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1 /p' Makefile | while read -r target what; do printf '  %-18s %s\n' "$$target" "$$what"; done
 
 # ---- build
 
@@ -165,7 +165,17 @@ export CLUSTERS APPLICATIONS
 .PHONY: bench-fleet
 bench-fleet: $(TEST_ASSETS) ## a hub with CLUSTERS hollow clusters: the time of a change, memory
 	@echo "measuring a hub with hollow clusters (minutes)"
-	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkFleet$$' -benchtime 1x -timeout 60m ./internal/test/hollow
+	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkFleet$$' -benchtime 1x -timeout 120m ./internal/test/hollow
+
+.PHONY: bench-applications
+bench-applications: $(TEST_ASSETS) ## a hub with APPLICATIONS applications on CLUSTERS hollow clusters: first delivery, usage reports, start
+	@echo "measuring a hub with hollow clusters (minutes)"
+	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkApplications$$' -benchtime 1x -timeout 120m ./internal/test/hollow
+
+.PHONY: bench-acceptance
+bench-acceptance: $(TEST_ASSETS) ## CLUSTERS hollow clusters are accepted while others are delivered to; and against a bare client
+	@echo "measuring how clusters are accepted (minutes)"
+	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkAccept' -benchtime 1x -timeout 120m -p 1 ./internal/hub/cluster ./internal/test/hollow
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (20s)

@@ -18,8 +18,8 @@ import (
 	"sigs.k8s.io/kwok/pkg/log"
 )
 
-// stages are KWOK's own default stages: nodes become ready and keep their heartbeat, pods run, complete and go.
-// KWOK exits when it is given none, and its binary carries them only as this package's data.
+// stages are KWOK's own default stages: nodes become ready and renew their heartbeat; pods run, complete and are deleted.
+// KWOK exits when it is given no stages, and its own binary does not contain these.
 var stages = []string{
 	fast.DefaultNodeInit,
 	heartbeat.DefaultNodeHeartbeat,
@@ -30,7 +30,7 @@ var stages = []string{
 
 // kwok runs KWOK's controller with the default stages, as `kwok <its own flags>`.
 func kwok() int {
-	// component-base has put --version on the process-wide flag set; KWOK wants to put its own there.
+	// component-base has added --version to the process-wide flag set, to which KWOK adds a flag of the same name.
 	pflag.CommandLine = pflag.NewFlagSet("kwok", pflag.ContinueOnError)
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -53,9 +53,9 @@ func kwok() int {
 	return 0
 }
 
-// configure reads KWOK's configuration: the default stages, then what --config names.
+// configure reads KWOK's configuration: the default stages, then the files that --config names.
 //
-// KWOK takes stages from files only, so they pass through one that is gone again before the first node is seen.
+// KWOK reads stages from files only, so that they are written to a temporary one, which is removed before KWOK starts.
 func configure(ctx context.Context, flags *pflag.FlagSet) (context.Context, error) {
 	dir, err := os.MkdirTemp("", "kwok-")
 	if err != nil {

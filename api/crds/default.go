@@ -1,8 +1,9 @@
 package crds
 
 import (
-	"fmt"
+	"bytes"
 	"slices"
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -14,43 +15,61 @@ import (
 // field with a default is missing, or null without being nullable, inside an object that is there. A
 // value that was given, 0 and "" too, stays. An object of a kind that is not defined here stays as it is.
 func Default(object map[string]any) {
-	kind := fmt.Sprint(object["apiVersion"], " ", object["kind"])
-	if schema, ok := schemas()[kind]; ok {
+	if schema := schemaOf(object); schema != nil {
 		fill(object, schema)
 	}
 }
 
-// schemas are the schemas of all definitions by "<apiVersion> <kind>", in JSON.
-var schemas = sync.OnceValue(func() map[string]map[string]any {
-	out := map[string]map[string]any{}
+// schemas are the schemas by "<apiVersion> <kind>", in JSON, of the definitions that were asked for: a command reads few of them.
+var schemas sync.Map
+
+// schemaOf is the schema of an object; nil is none.
+func schemaOf(object map[string]any) map[string]any {
+	apiVersion, _ := object["apiVersion"].(string)
+	kind, _ := object["kind"].(string)
+	key := apiVersion + " " + kind
+	if known, ok := schemas.Load(key); ok {
+		return known.(map[string]any)
+	}
+	group, version, _ := strings.Cut(apiVersion, "/")
 	for _, doc := range slices.Concat(Hub(), Agent()) {
-		var crd struct {
-			Spec struct {
-				Group string `json:"group"`
-				Names struct {
-					Kind string `json:"kind"`
-				} `json:"names"`
-				Versions []struct {
-					Name   string `json:"name"`
-					Schema struct {
-						OpenAPIV3Schema map[string]any `json:"openAPIV3Schema"`
-					} `json:"schema"`
-				} `json:"versions"`
-			} `json:"spec"`
+		if !bytes.Contains(doc, []byte("\n  group: "+group+"\n")) || !bytes.Contains(doc, []byte("\n    kind: "+kind+"\n")) {
+			continue
 		}
-		data, err := yaml.ToJSON(doc)
-		if err == nil {
-			err = json.Unmarshal(data, &crd)
-		}
-		if err != nil {
-			panic(err) // the definitions are part of the binary
-		}
-		for _, version := range crd.Spec.Versions {
-			out[crd.Spec.Group+"/"+version.Name+" "+crd.Spec.Names.Kind] = version.Schema.OpenAPIV3Schema
+		if schema := schemaIn(doc, version); schema != nil {
+			schemas.Store(key, schema)
+			return schema
 		}
 	}
-	return out
-})
+	return nil
+}
+
+// schemaIn is the schema of a version of a definition.
+func schemaIn(doc []byte, version string) map[string]any {
+	var crd struct {
+		Spec struct {
+			Versions []struct {
+				Name   string `json:"name"`
+				Schema struct {
+					OpenAPIV3Schema map[string]any `json:"openAPIV3Schema"`
+				} `json:"schema"`
+			} `json:"versions"`
+		} `json:"spec"`
+	}
+	data, err := yaml.ToJSON(doc)
+	if err == nil {
+		err = json.Unmarshal(data, &crd)
+	}
+	if err != nil {
+		panic(err) // the definitions are part of the binary
+	}
+	for _, v := range crd.Spec.Versions {
+		if v.Name == version {
+			return v.Schema.OpenAPIV3Schema
+		}
+	}
+	return nil
+}
 
 // fill fills the defaults of the schema into a value of it.
 func fill(value any, schema map[string]any) {

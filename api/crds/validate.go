@@ -26,12 +26,12 @@ type Problem struct {
 // Validate compares an object with its schema as an API server does, but for the CEL rules: required fields, types, enums,
 // bounds, patterns. The problems are sorted by field. An object of a kind that is not defined here has none.
 func Validate(object map[string]any) []Problem {
-	validator, ok := validators()[fmt.Sprint(object["apiVersion"], " ", object["kind"])]
-	if !ok {
+	schema := schemaOf(object)
+	if schema == nil {
 		return nil
 	}
 	var problems []Problem
-	for _, err := range validator.Validate(object).Errors {
+	for _, err := range validatorOf(fmt.Sprint(object["apiVersion"], " ", object["kind"]), schema).Validate(object).Errors {
 		var v *openapierrors.Validation
 		if errors.As(err, &v) {
 			problems = append(problems, Problem{Field: fieldPath(v.Name), Message: plainMessage(v)})
@@ -57,18 +57,22 @@ func plainMessage(v *openapierrors.Validation) string {
 	return strings.TrimPrefix(strings.TrimPrefix(message, "in body "), "is ")
 }
 
-var validators = sync.OnceValue(func() map[string]*validate.SchemaValidator {
-	out := map[string]*validate.SchemaValidator{}
-	for kind, plain := range schemas() {
-		data, err := stdjson.Marshal(plain)
-		schema := &spec.Schema{}
-		if err == nil {
-			err = stdjson.Unmarshal(data, schema)
-		}
-		if err != nil {
-			panic(err) // the definitions are part of the binary
-		}
-		out[kind] = validate.NewSchemaValidator(schema, nil, "", strfmt.Default)
+// validators are those of the schemas, by the same keys.
+var validators sync.Map
+
+func validatorOf(key string, plain map[string]any) *validate.SchemaValidator {
+	if known, ok := validators.Load(key); ok {
+		return known.(*validate.SchemaValidator)
 	}
-	return out
-})
+	data, err := stdjson.Marshal(plain)
+	schema := &spec.Schema{}
+	if err == nil {
+		err = stdjson.Unmarshal(data, schema)
+	}
+	if err != nil {
+		panic(err) // the definitions are part of the binary
+	}
+	validator := validate.NewSchemaValidator(schema, nil, "", strfmt.Default)
+	validators.Store(key, validator)
+	return validator
+}

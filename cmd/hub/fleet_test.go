@@ -70,6 +70,8 @@ type theFleet struct {
 	stop   func() // of the hub's controllers
 	agents map[string]func()
 	spokes map[string]*controlplane.ControlPlane
+	// serverIn is the namespace on clusters, which tests share, of the Deployment that a test looks at.
+	serverIn string
 	// controllers that startHub runs, and what else it is told.
 	controllers []string
 	options     []func(*Options)
@@ -267,7 +269,8 @@ func (f *theFleet) eventually(check func() string) {
 // describe tells what the hub says, for a test that failed.
 func (f *theFleet) describe() string {
 	var b strings.Builder
-	r := f.repository()
+	var r musterv1alpha1.FleetRepository
+	_ = f.client.Get(f.ctx, types.NamespacedName{Namespace: "muster-system", Name: "fleet"}, &r) // a hub without one says so
 	fmt.Fprintf(&b, "repository: revision %s, held %v\n", r.Status.Revision, r.Status.Held)
 	for _, c := range r.Status.Conditions {
 		fmt.Fprintf(&b, "  %s %s %s: %s\n", c.Type, c.Status, c.Reason, c.Message)

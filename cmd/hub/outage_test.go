@@ -157,7 +157,7 @@ func (o *outageFleet) everything() {
 	o.startHub()
 	o.eventually(func() string {
 		pulse, err := hub.ReadPulse(o.ctx, o.client, time.Now())
-		if err != nil || time.Since(pulse.Seen) > 3*time.Second {
+		if err != nil || time.Since(pulse.RenewedAt) > 3*time.Second {
 			return fmt.Sprintf("the hub does not run: %+v, %v", pulse, err)
 		}
 		return ""

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 )
 
 const byCanary = `
@@ -26,6 +28,7 @@ func TestRolloutGoesByStrategy(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+clusterFile("three", "tier: edge, site: c")+
 		placementFile("shops", byCanary))
+	f.serverIn = "rolled"
 	f.deliver()
 	for _, name := range []string{"one", "two", "three"} {
 		f.join(name)
@@ -40,11 +43,95 @@ func TestRolloutGoesByStrategy(t *testing.T) {
 		}
 		return ""
 	})
-	f.push(applicationFile("shop", "shops", "manifests/shop", "rolled", canaryFirst) + serverFile("1"))
+	f.push(applicationFile("shop", "shops", "manifests/shop", f.serverIn, canaryFirst) + serverFile("1"))
 	f.run("the first delivery goes by the strategy too", firstDelivery)
 	f.run("what does not become healthy on the canary stays there", stopsAtCanary)
 	f.run("the rollout goes on where it was when the hub starts over", goesOnAfterRestart)
 	f.run("what a cluster refuses stops the rollout, and the next commit goes on", stopsAndGoesOn)
+}
+
+// TestBadRevisionReturns: a change that fails on the canary is taken back there by itself, the others are never touched, and it is
+// refused until a commit brings another one.
+func TestBadRevisionReturns(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+clusterFile("three", "tier: edge, site: c")+
+		placementFile("shops", byCanary))
+	f.serverIn = "returned"
+	f.deliver()
+	for _, name := range []string{"one", "two", "three"} {
+		f.join(name)
+	}
+	good := f.push(applicationFile("shop", "shops", "manifests/shop", f.serverIn,
+		`  rollout: {type: Progressive, onFailure: Rollback, progressive: {mandatoryDecisionGroups: [{groupName: canary}]}}`) + serverFile("1"))
+	for _, name := range []string{"three", "one", "two"} {
+		f.runs(name, "1")
+	}
+	f.expectReady("retail/shop")
+	f.expectHistory("retail/shop", good)
+	works := f.uidsAndGenerations("one", "two")
+
+	bad := f.push(serverFile("bad"))
+	f.fails("three", "bad")
+	f.eventually(func() string {
+		if back := f.application("retail/shop").Status.RolledBack; back == nil || back.Revision != bad || back.To != good {
+			return fmt.Sprintf("rolled back: %+v, want %s to %s", back, bad, good)
+		}
+		return ""
+	})
+	f.stop() // the return goes on where it was
+	f.startHub()
+	f.runs("three", "1")
+	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "RolledBack", bad[:7]+" is refused: three failed of group canary", good[:7])
+	f.eventually(func() string {
+		if r := f.application("retail/shop").Status.Rollout; r != nil {
+			return fmt.Sprintf("the return does not end: %+v", r)
+		}
+		return ""
+	})
+
+	// Another commit that leaves the application as it is changes nothing, and a cluster that comes gets what is good.
+	refused := f.push(clusterFile("four", "tier: edge, site: d"))
+	f.join("four")
+	f.runs("four", "1")
+	f.expectHealthy("retail/shop", good, 4)
+	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "RolledBack", refused[:7])
+	if back := f.application("retail/shop").Status.RolledBack; back == nil || back.Revision != bad {
+		t.Errorf("rolled back is %+v, want %s", back, bad)
+	}
+	if now := f.uidsAndGenerations("one", "two"); now != works {
+		f.t.Errorf("works of others changed by a change that failed on the canary:\n was %s\n is %s", works, now)
+	}
+	f.expectHistory("retail/shop", good)
+
+	better := f.push(serverFile("2"))
+	for _, name := range []string{"three", "one", "two", "four"} {
+		f.runs(name, "2")
+	}
+	f.expectReady("retail/shop")
+	f.expectHistory("retail/shop", better, good)
+	if back := f.application("retail/shop").Status.RolledBack; back != nil {
+		t.Errorf("still refused: %+v", back)
+	}
+}
+
+// expectHistory waits until the good revisions of an application are these.
+func (f *theFleet) expectHistory(key string, revisions ...string) {
+	f.t.Helper()
+	namespace, name, _ := strings.Cut(key, "/")
+	f.eventually(func() string {
+		var h musterv1alpha1.RolloutHistory
+		if err := f.client.Get(f.ctx, types.NamespacedName{Namespace: namespace, Name: name}, &h); err != nil {
+			return err.Error()
+		}
+		var got []string
+		for _, r := range h.Revisions {
+			got = append(got, r.Revision)
+		}
+		if !slices.Equal(got, revisions) {
+			return fmt.Sprintf("good were %q, want %q", got, revisions)
+		}
+		return ""
+	})
 }
 
 // serverFile is a Deployment and a ConfigMap that say a version. Nothing runs Deployments here: the test says whether they do well.
@@ -65,17 +152,28 @@ spec:
 // runs says that the Deployment of a cluster is available at its generation, once it has a version.
 func (f *theFleet) runs(cluster, version string) {
 	f.t.Helper()
+	f.report(cluster, version, corev1.ConditionTrue, "NewReplicaSetAvailable")
+}
+
+// fails says that the Deployment of a cluster does not get ready, once it has a version.
+func (f *theFleet) fails(cluster, version string) {
+	f.t.Helper()
+	f.report(cluster, version, corev1.ConditionFalse, "ProgressDeadlineExceeded")
+}
+
+func (f *theFleet) report(cluster, version string, progressing corev1.ConditionStatus, reason string) {
+	f.t.Helper()
 	f.expectImage(cluster, version)
 	f.eventually(func() string {
 		var d appsv1.Deployment
-		if !f.on(cluster, &d, "rolled", "server") {
+		if !f.on(cluster, &d, f.serverIn, "server") {
 			return "no Deployment"
 		}
 		d.Status = appsv1.DeploymentStatus{
 			ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1,
 			Conditions: []appsv1.DeploymentCondition{
 				{Type: appsv1.DeploymentAvailable, Status: corev1.ConditionTrue, Reason: "Test"},
-				{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "NewReplicaSetAvailable"},
+				{Type: appsv1.DeploymentProgressing, Status: progressing, Reason: reason},
 			},
 		}
 		c, err := client.New(f.spokes[cluster].Config(), client.Options{Scheme: Scheme()})
@@ -91,7 +189,7 @@ func (f *theFleet) runs(cluster, version string) {
 
 func (f *theFleet) image(cluster string) string {
 	var d appsv1.Deployment
-	if !f.on(cluster, &d, "rolled", "server") {
+	if !f.on(cluster, &d, f.serverIn, "server") {
 		return ""
 	}
 	_, version, _ := strings.Cut(d.Spec.Template.Spec.Containers[0].Image, ":")

@@ -34,16 +34,19 @@ import (
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/hub/application"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/hub/event"
 	"github.com/muster-io/muster/internal/hub/fleetrepository"
 	"github.com/muster-io/muster/internal/hub/install"
+	"github.com/muster-io/muster/internal/hub/manifestworkreplicaset"
 	"github.com/muster-io/muster/internal/hub/notification"
 	"github.com/muster-io/muster/internal/hub/placement"
 	"github.com/muster-io/muster/internal/hub/review"
 	hubsource "github.com/muster-io/muster/internal/hub/source"
+	"github.com/muster-io/muster/internal/hub/workgc"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/source"
@@ -74,6 +77,9 @@ type Options struct {
 	LeaderElection bool
 	// Addresses to listen on; empty is not at all.
 	WebhookAddress, MetricsAddress, HealthAddress, ProfilingAddress string
+	// UIAddress serves the page of the fleet; empty is not at all. UICertDir holds tls.crt and tls.key for it; empty leaves TLS to
+	// what stands in front.
+	UIAddress, UICertDir string
 	// PlacementDebugAddress serves how placements are scheduled, over TLS; empty is not at all.
 	PlacementDebugAddress string
 	// RenderCache is the memory that renderings may take, in MiB.
@@ -118,6 +124,8 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.HealthAddress, "health-address", "", "address for /healthz and /readyz; left out, none")
 	f.StringVar(&o.ProfilingAddress, "profiling-address", "", "address for Go's profiles at /debug/pprof/, such as 127.0.0.1:6060; anyone who reaches it may read them; left out, none")
 	f.StringVar(&o.PlacementDebugAddress, "placement-debug-address", "", "address for "+placement.DebugPath+"NAMESPACE/NAME over TLS, such as 127.0.0.1:9443; left out, none")
+	f.StringVar(&o.UIAddress, "ui-address", "", "address for the page of the fleet, such as :8445; people log in with tokens of the hub's API server; left out, none")
+	f.StringVar(&o.UICertDir, "ui-cert-dir", "", "folder with tls.crt and tls.key for --ui-address, read again when they change; left out, what stands in front has to end TLS")
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
 	o.renderFlags(f)
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
@@ -162,7 +170,24 @@ var controllers = map[string]func(*parts) error{
 		options := cluster.Options{Events: p.events, Presence: p.presence, MassSilence: &p.MassSilence, Precedence: p.precedence}
 		return errors.Join(cluster.Setup(p.mgr, options), event.OfClusters(p.mgr, p.events))
 	},
-	"placement":    func(p *parts) error { return placement.Setup(p.mgr) },
+	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
+	manifestworkreplicaset.Name: func(p *parts) error {
+		works, err := p.index()
+		if err != nil {
+			return err
+		}
+		sets := &manifestworkreplicaset.ReplicaSets{
+			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
+		}
+		return sets.Setup(p.mgr)
+	},
+	workgc.Name: func(p *parts) error {
+		works, err := p.index()
+		if err != nil {
+			return err
+		}
+		return (&workgc.Collector{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Now: time.Now}).Setup(p.mgr)
+	},
 	"notification": func(p *parts) error { return p.notifications.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
 		works, err := p.index()
@@ -206,7 +231,7 @@ func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme,
-		clusterv1beta2.AddToScheme, workv1.AddToScheme, musterv1alpha1.AddToScheme,
+		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, musterv1alpha1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			panic(err) // two types of one name: a mistake of ours
@@ -255,7 +280,7 @@ func Run(ctx context.Context, o Options) error {
 			return fmt.Errorf("set up controller %s: %w", name, err)
 		}
 	}
-	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug()); err != nil {
+	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug(), p.servePage(ctx), p.serveMetrics(ctx, selected)); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)

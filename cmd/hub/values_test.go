@@ -19,7 +19,7 @@ apiVersion: muster.dev/v1alpha1
 kind: Application
 metadata: {name: shop, namespace: retail}
 spec:
-  placementRef: {name: edge}
+  placement: {predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {tier: edge}}}}]} # its own
   source: {path: charts/domain}
   destination: {namespace: values, createNamespace: true}
   helm: {values: {domain: '${{ cluster.values.domain }}'}}

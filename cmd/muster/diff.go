@@ -18,11 +18,13 @@ import (
 // diffAnswer is the answer of diff.
 type diffAnswer struct {
 	World worldNote `json:"world"`
+	// Sources are what content that is not in the repository resolved to.
+	Sources []sourceNote `json:"sources,omitempty"`
 	rendering
 	*review.Review
 }
 
-// rendering counts what planning has rendered, once for each distinct input, and what it had rendered before.
+// rendering counts what planning has rendered, once for each distinct input, and what it took from memory.
 type rendering struct {
 	Renders int64 `json:"renders"`
 	Hits    int64 `json:"hits"`
@@ -90,7 +92,7 @@ func (c *cli) diff(ctx context.Context, f diffFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	answer, err := compare(ctx, r, which, w.World, note, review.Change{})
+	answer, err := c.compare(ctx, r, which, w.World, note, f.world.sources, review.Change{})
 	if err != nil {
 		return err
 	}
@@ -101,8 +103,8 @@ func (c *cli) diff(ctx context.Context, f diffFlags, args []string) error {
 	return exitOf(answer.Difference, f.failOn)
 }
 
-// compare builds both plans in the same world. A repository alone is its own world: the base counts as delivered.
-func compare(ctx context.Context, r *repository, which comparison, w fleet.World, note worldNote, change review.Change) (*diffAnswer, error) {
+// compare builds both plans in the same world. Where the repository is the world, its base counts as delivered.
+func (c *cli) compare(ctx context.Context, r *repository, which comparison, w fleet.World, note worldNote, fetch sourceFlags, change review.Change) (*diffAnswer, error) {
 	from, err := r.snapshot(which.base)
 	if err != nil {
 		return nil, err
@@ -114,6 +116,11 @@ func compare(ctx context.Context, r *repository, which comparison, w fleet.World
 	places := from.Repository + " and " + to.Repository
 	from.Repository, to.Repository = note.Repository, note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
+	sources, err := fetch.fetch(ctx, planner.Build, &w, from, to)
+	if err != nil {
+		return nil, err
+	}
+	c.sayProblems(sources)
 	base, err := planner.Build(ctx, from, w)
 	if err != nil {
 		return nil, err
@@ -139,7 +146,7 @@ func compare(ctx context.Context, r *repository, which comparison, w fleet.World
 	if err != nil {
 		return nil, err
 	}
-	return &diffAnswer{World: note, rendering: renderingOf(planner.Renderer), Review: result}, nil
+	return &diffAnswer{World: note, Sources: sources, rendering: renderingOf(planner.Renderer), Review: result}, nil
 }
 
 // exitOf is how diff ends.

@@ -78,7 +78,7 @@ func (p *printer) findings(findings []review.Finding) {
 	}
 }
 
-// section prints a number of things, not too many.
+// section prints at most maxSections things.
 func (p *printer) section(n int, noun string, one func(i int)) {
 	for i := range n {
 		if i == maxSections && !p.full {
@@ -136,7 +136,7 @@ func counts(before, after int) string {
 	return fmt.Sprintf("%d → %s", before, count(after, "cluster"))
 }
 
-// clusters prints groups in columns: how many, why, which.
+// clusters prints groups of clusters: how many, why, which.
 func (p *printer) clusters(style, sign string, groups []plan.ClusterGroup) {
 	shown, more := limited(p, groups, maxGroups)
 	for _, g := range shown {
@@ -151,7 +151,7 @@ func (p *printer) clusters(style, sign string, groups []plan.ClusterGroup) {
 	}
 }
 
-// became says whether an application is new, gone or renamed.
+// became says whether an application is new, removed or renamed.
 func became(d plan.ApplicationDifference) string {
 	if d.RenamedFrom != "" {
 		return " (renamed from " + d.RenamedFrom + ")"
@@ -185,7 +185,7 @@ func groupName(i int) string {
 	return name
 }
 
-// about says which clusters a group has, beside their names.
+// about describes the clusters of a group, beside their names.
 func about(g plan.ChangeGroup) string {
 	var notes []string
 	if g.Label != "" {

@@ -96,6 +96,7 @@ func expectOutput(t *testing.T, what, text string, parts ...string) {
 // TestInstallAndJoin installs hub and agent from the program's charts on two real API servers, whose pods run as processes with
 // the arguments, mounts and accounts of the charts' Deployments.
 func TestInstallAndJoin(t *testing.T) {
+	t.Parallel()
 	r := newRealClusters(t)
 	repositories := t.TempDir()
 	var hub *test.Pod

@@ -167,6 +167,7 @@ func eventually(t *testing.T, wrong func() string) {
 
 // TestJoinAndAccept takes clusters in with the commands that people type, against a hub that its kubeconfig alone names.
 func TestJoinAndAccept(t *testing.T) {
+	t.Parallel()
 	h := newJoinHub(t)
 	t.Run("joins, is denied, leaves and comes back", func(t *testing.T) { comesAndGoes(t, h) })
 	t.Run("not asked, denied request, another identity", func(t *testing.T) { isNotLetIn(t, h) })

@@ -10,15 +10,18 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/muster-io/muster/internal/test"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"muster": main, "kubectl-muster": main})
+	testscript.Main(test.Tests{M: m}, map[string]func(){"muster": main, "kubectl-muster": main})
 }
 
 // TestScripts runs the program as people do. Each script begins in a Git repository with the fleet of testdata/fleet as
 // its one commit.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,

@@ -36,7 +36,7 @@ func printOverview(p *printer, o overview.Fleet, now time.Time) {
 		total += n
 	}
 	parts := []string{p.paint(bold, fmt.Sprintf("CLUSTERS %d", total))}
-	for _, state := range []string{overview.ClusterAvailable, overview.ClusterOffline, overview.ClusterJoining, overview.ClusterWaiting, overview.ClusterDenied, overview.ClusterReleased, overview.ClusterLeaving} {
+	for _, state := range overview.ClusterStates {
 		if n := o.Clusters[state]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%s %d", state, n))
 		}

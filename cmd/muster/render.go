@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v2"
@@ -28,6 +30,7 @@ func renderCommand(c *cli) *cobra.Command {
 	var (
 		flags                          worldFlags
 		application, cluster, revision string
+		explain                        bool
 	)
 	cmd := &cobra.Command{
 		Use:   "render --application NAMESPACE/NAME --cluster NAME [DIR]",
@@ -40,7 +43,14 @@ func renderCommand(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			objects, head, err := c.render(cmd.Context(), s, files, flags, application, cluster)
+			p, head, err := c.render(cmd.Context(), s, files, flags, application, cluster)
+			if err != nil {
+				return err
+			}
+			if explain {
+				return c.explainValues(p, head, application, cluster)
+			}
+			objects, err := renderedOn(p, application, cluster)
 			if err != nil {
 				return err
 			}
@@ -49,6 +59,7 @@ func renderCommand(c *cli) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&application, "application", "", "namespace/name of the application")
 	cmd.Flags().StringVar(&cluster, "cluster", "", "name of the cluster")
+	cmd.Flags().BoolVar(&explain, "explain", false, "instead of the manifests, name the layer, file and line that set each value of the chart")
 	cmd.Flags().StringVar(&revision, "revision", "", "commit, branch or tag (default: the files as they are)")
 	for _, name := range []string{"application", "cluster"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {
@@ -82,8 +93,8 @@ func folderOrCommit(args []string, revision string) (fleet.Snapshot, place, erro
 	return s, place{r.urls, r.path}, nil
 }
 
-// render gives the objects, and a line for people that says of what and in which world.
-func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags worldFlags, application, cluster string) ([]rendered, string, error) {
+// render gives the plan, and a line for people that says of what and in which world.
+func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags worldFlags, application, cluster string) (*plan.Plan, string, error) {
 	w, note, err := c.worldOf(ctx, flags, files)
 	if err != nil {
 		return nil, "", err
@@ -91,7 +102,14 @@ func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags w
 	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
-	p, err := planner.On(ctx, s, w.World, application, cluster)
+	on := func(ctx context.Context, s fleet.Snapshot, w fleet.World) (*plan.Plan, error) {
+		return planner.On(ctx, s, w, application, cluster)
+	}
+	sources, err := flags.sources.fetch(ctx, on, &w.World, s)
+	if err != nil {
+		return nil, "", err
+	}
+	p, err := on(ctx, s, w.World)
 	if err != nil {
 		return nil, "", err
 	}
@@ -99,26 +117,63 @@ func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags w
 		return nil, "", err
 	}
 	c.warn(note)
-	objects, err := renderedOn(p, application, cluster)
 	head := fmt.Sprintf("%s on %s · %s · %s", application, cluster, note.text(c.now()), renderingOf(planner.Renderer))
-	return objects, head, err
+	for _, n := range sources {
+		head += " · " + n.text()
+	}
+	return p, head, nil
+}
+
+// plannedOn is an application on a cluster, or why it is not there.
+func plannedOn(p *plan.Plan, application, cluster string) (*plan.Application, *plan.Cluster, error) {
+	a, err := applicationOf(p, application)
+	if err != nil {
+		return nil, nil, err
+	}
+	on := a.On(cluster)
+	if on == nil {
+		return nil, nil, notPlanned(p, a, cluster)
+	}
+	return a, on, nil
+}
+
+// explainValues prints which layer set each value of the chart, and never a value.
+func (c *cli) explainValues(p *plan.Plan, head, application, cluster string) error {
+	_, on, err := plannedOn(p, application, cluster)
+	if err != nil {
+		return err
+	}
+	content, err := on.Content()
+	if err != nil {
+		return err
+	}
+	return c.print(content.Values, func(p *printer) {
+		if len(on.Overrides) > 0 {
+			head += " · overrides: " + strings.Join(on.Overrides, ", ")
+		}
+		p.line(head)
+		if content.Values == nil {
+			p.line("no values: it is no chart")
+		}
+		var rows [][]string
+		for _, path := range slices.Sorted(maps.Keys(content.Values)) {
+			rows = append(rows, []string{path, content.Values[path]})
+		}
+		p.columns(rows)
+	})
 }
 
 // renderedOn are the objects of an application on a cluster, values of Secrets hashed.
 func renderedOn(p *plan.Plan, application, cluster string) ([]rendered, error) {
-	a, err := applicationOf(p, application)
+	a, on, err := plannedOn(p, application, cluster)
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(a.Clusters, func(planned plan.Cluster) bool { return planned.Name == cluster })
-	if i < 0 {
-		return nil, notPlanned(p, a, cluster)
-	}
-	set, err := a.Works(a.Clusters[i])
+	set, err := a.Works(*on)
 	if err != nil {
 		return nil, err
 	}
-	content, err := a.Clusters[i].Content()
+	content, err := on.Content()
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +229,7 @@ func notPlanned(p *plan.Plan, a *plan.Application, cluster string) error {
 		known = append(known, m.Name)
 	}
 	if slices.Contains(known, cluster) {
-		return fmt.Errorf("%s does not belong on %s: it is in none of the cluster sets of placement %s", a.Key(), cluster, a.Application.Spec.PlacementRef.Name)
+		return fmt.Errorf("%s does not belong on %s: it is in none of the cluster sets of placement %s", a.Key(), cluster, strings.Join(a.Application.PlacementNames(), ", "))
 	}
 	return overview.Unknown("cluster", cluster, known)
 }

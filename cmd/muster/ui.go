@@ -13,20 +13,13 @@ import (
 	"github.com/spf13/cobra"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/client-go/rest"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
-	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
-	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
-	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
-	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/ui"
@@ -55,13 +48,6 @@ func uiCommand(c *cli) *cobra.Command {
 	cmd.Flags().StringVar(&address, "address", "127.0.0.1:0", "loopback address to serve at; port 0 takes a free one")
 	cmd.Flags().BoolVar(&open, "open", true, "open the page in the browser")
 	return cmd
-}
-
-// uiKinds are what the page keeps an index of, beside works.
-var uiKinds = []client.Object{
-	&clusterv1.ManagedCluster{}, &clusterv1beta2.ManagedClusterSet{}, &clusterv1beta2.ManagedClusterSetBinding{},
-	&clusterv1beta1.Placement{}, &clusterv1beta1.PlacementDecision{}, &clusterv1alpha1.AddOnPlacementScore{},
-	&musterv1alpha1.Application{}, &musterv1alpha1.FleetRepository{}, &eventsv1.Event{},
 }
 
 func (c *cli) serveUI(ctx context.Context, config *rest.Config, address string, open bool) error {
@@ -138,22 +124,8 @@ func uiIndex(ctx context.Context, config *rest.Config, server *ui.Server) (ctrl.
 	if err != nil {
 		return nil, err
 	}
-	if _, err := works.Handle(func(hub.WorkEvent) { server.Changed() }); err != nil {
+	if err := hub.FollowPage(ctx, mgr.GetCache(), works, server.Changed); err != nil {
 		return nil, err
-	}
-	changed := toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { server.Changed() },
-		UpdateFunc: func(any, any) { server.Changed() },
-		DeleteFunc: func(any) { server.Changed() },
-	}
-	for _, kind := range uiKinds {
-		informer, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false))
-		if err != nil {
-			return nil, fmt.Errorf("follow %T: %w", kind, err)
-		}
-		if _, err := informer.AddEventHandler(changed); err != nil {
-			return nil, fmt.Errorf("follow %T: %w", kind, err)
-		}
 	}
 	server.Reader, server.Works = mgr.GetClient(), works
 	return mgr, nil

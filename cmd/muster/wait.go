@@ -22,33 +22,33 @@ import (
 // progress is how far the hub is with one revision.
 type progress struct {
 	Revision string `json:"revision"`
-	// Delivered is the commit that counts: the revision, or a later one that contains it.
+	// Delivered is the delivered commit that contains the revision: the revision itself, or a later one.
 	Delivered string `json:"delivered,omitempty"`
 	Done      bool   `json:"done"`
-	// Ready are the applications that are there. Clusters counts those of each of them, Healthy the ones that run it.
+	// Ready are the applications that run the revision. Clusters is the sum of their clusters, Healthy that of the healthy ones.
 	Ready    []string `json:"ready"`
 	Clusters int      `json:"clusters"`
 	Healthy  int      `json:"healthy"`
-	// Missing says, a line each, what is not there yet.
+	// Missing has a line for each thing that is still missing.
 	Missing []string `json:"missing"`
-	// Blocked are those of them that nobody but a person resolves, with what to do.
+	// Blocked are the lines of Missing that only a person can resolve, with what to do.
 	Blocked []string `json:"blocked"`
-	// Unproven says of what nothing can be shown: nobody answers who would run it.
+	// Unproven has a line for each application about which nothing is known: no cluster that has it answers.
 	Unproven []string `json:"unproven"`
 	// Offline are clusters that are not waited for, a line for each application.
 	Offline []string      `json:"offline"`
 	Took    time.Duration `json:"tookNanoseconds"`
-	// sure: one of the blocked is so for certain. Others are what clusters refuse, which they may accept later.
+	// sure is true when a line of Blocked is certain. What a cluster refuses is not: it may accept it later.
 	sure bool
-	// undefined: the revision is delivered, and neither defines the application nor says why it cannot.
+	// undefined is true when the revision is delivered, does not define the application, and has no fault that explains it.
 	undefined bool
 }
 
-// asked is what is waited for.
+// asked is what the command waits for.
 type asked struct {
 	revision    string
 	application string // all when empty
-	// contains tells whether a later commit contains the revision, as far as that is known here. Nil knows nothing.
+	// contains says whether a later commit contains the revision, and whether that can be known here. Nil: it cannot.
 	contains func(later string) (yes, known bool)
 }
 
@@ -92,7 +92,7 @@ func waitCommand(c *cli) *cobra.Command {
 	return cmd
 }
 
-// resolved is the full commit and its descendants, if this folder is in a repository that knows them.
+// resolved is the full commit, and a function that says what contains it, if this folder is in a repository that has the commit.
 func resolved(revision string) (string, func(string) (yes, known bool)) {
 	r, err := openRepository(".", ".")
 	if err != nil {
@@ -114,17 +114,18 @@ func resolved(revision string) (string, func(string) (yes, known bool)) {
 const (
 	// waitPeriod is how often wait looks.
 	waitPeriod = 500 * time.Millisecond
-	// stuck is how long a person's move is seen to be needed until it is believed: a hub that has just planned a commit may
-	// not have seen all of it.
+	// stuck is how long a person has to be needed before the command ends: a hub that has just planned a commit may not have
+	// read all of its own results yet.
 	stuck = 5 * time.Second
-	// refusing is how long clusters refuse something until that is believed: the kind that it is of may be on its way.
+	// refusing is how long clusters have to refuse an object before the command ends: another work may be about to bring the
+	// kind of the object.
 	refusing = 30 * time.Second
 )
 
-// wait ends when the revision is there, when the time is up, or when a person has been needed for longer than patience.
+// wait ends when the revision runs everywhere, when the time is up, or when a person has been needed for longer than patience.
 func (c *cli) wait(ctx context.Context, hub client.Client, a asked, timeout, patience time.Duration) error {
 	start := c.now()
-	free := start // when nobody was needed last
+	free := start // the last time at which no person was needed
 	last := ""
 	for {
 		facts, err := overview.Gather(ctx, hub, c.now())
@@ -162,7 +163,7 @@ func (c *cli) wait(ctx context.Context, hub client.Client, a asked, timeout, pat
 	}
 }
 
-// missed ends a wait in vain: programs get what is missing as they get what is there, people as a message.
+// missed ends a wait without success: programs get the same answer as after a success, people get a message.
 func (c *cli) missed(p progress, how string) error {
 	if err := c.print(p, func(*printer) {}); err != nil {
 		return err
@@ -170,10 +171,10 @@ func (c *cli) missed(p progress, how string) error {
 	return exitError{code: exitChanges, message: how + p.failure()}
 }
 
-// lacks is what stands between the revision and its success.
+// lacks are all the lines that keep the wait from succeeding.
 func (p *progress) lacks() []string { return slices.Concat(p.Missing, p.Unproven) }
 
-// failure says why it is not there: what waits for a person, what is late, or that nothing shows it.
+// failure says why the wait did not succeed: what waits for a person, what is late, or what is unknown.
 func (p *progress) failure() string {
 	revision := fleet.ShortRevision(p.Revision)
 	list := listed(p.lacks())
@@ -195,8 +196,8 @@ func listed(texts []string) string {
 	return b.String()
 }
 
-// progressOf is pure. A revision is there when its repository has delivered it and each of its applications is planned at it
-// and healthy on every cluster that answers, of which there is one.
+// progressOf is pure. A revision runs when its repository has delivered it, and each of its applications is planned at it
+// and healthy on every cluster that answers, at least one.
 func progressOf(f overview.Facts, a asked) progress {
 	p := progress{Revision: a.revision, Ready: []string{}, Missing: []string{}, Blocked: []string{}, Unproven: []string{}, Offline: []string{}}
 	if f.Hub.State == overview.HubSilent || f.Hub.State == overview.HubNever {
@@ -242,8 +243,8 @@ func progressOf(f overview.Facts, a asked) progress {
 	return p
 }
 
-// repositories gives what those have delivered that the revision is in, and what is wrong with the commit that it came to the
-// hub with: with the delivered one, or, where none is, with the one that is on its way.
+// repositories gives the commit that each repository has delivered, where it contains the revision, and the faults of that commit;
+// where none is delivered, the faults of the commit that is fetched.
 func (p *progress) repositories(all []musterv1alpha1.FleetRepository, a asked) (delivered map[string]string, faults []shortcoming) {
 	delivered = map[string]string{}
 	for i := range all {
@@ -261,7 +262,8 @@ func (p *progress) repositories(all []musterv1alpha1.FleetRepository, a asked) (
 	return delivered, faults
 }
 
-// fallShort counts what a commit says and the hub has not. What is wrong with an application that is there is told by itself.
+// fallShort adds the faults of a commit that keep something from the hub. An application that is on the hub is left out: add tells
+// about it.
 func (p *progress) fallShort(faults []shortcoming, a asked, onHub map[string]bool) {
 	for _, f := range faults {
 		said := slices.ContainsFunc(p.Blocked, func(line string) bool { return strings.HasSuffix(line, ": "+f.text()) })
@@ -275,14 +277,14 @@ func (p *progress) fallShort(faults []shortcoming, a asked, onHub map[string]boo
 	}
 }
 
-// notListed: among the faults that a status has no room for may be an application that is not on the hub.
+// notListed adds that a status has no room for all faults: one of them may be about an application that is not on the hub.
 func (p *progress) notListed(r *musterv1alpha1.FleetRepository, a asked) {
 	if more := unlisted(r); more > 0 && a.application == "" {
 		p.Unproven = append(p.Unproven, fmt.Sprintf("repository %s/%s: %s more: muster validate in a clone lists them", r.Namespace, r.Name, count(more, "fault")))
 	}
 }
 
-// counts: a delivered commit is the one that is asked for, or known to contain it.
+// counts says whether a delivered commit is the wanted one, or is known to contain it.
 func (a asked) counts(delivered string) bool {
 	if delivered == "" {
 		return false
@@ -346,7 +348,7 @@ func undelivered(repositories []musterv1alpha1.FleetRepository, a asked) []strin
 	return missing
 }
 
-// knows: it can be told here whether a delivered commit contains the one that is asked for.
+// knows says whether it can be known here that a delivered commit contains the wanted one.
 func (a asked) knows(delivered string) bool {
 	if a.contains == nil {
 		return false
@@ -355,15 +357,15 @@ func (a asked) knows(delivered string) bool {
 	return known
 }
 
-// how an application lacks something.
+// how says in which way an application lacks something.
 type how int
 
 const (
 	nothing  how = iota
 	pending      // it comes by itself
 	blocked      // a person has to act
-	refused      // a cluster refuses it: a person has to act, unless it takes it after all
-	unproven     // nobody answers who could show it
+	refused      // a cluster refuses it: a person has to act, unless the cluster accepts it later
+	unproven     // no cluster that has it answers
 )
 
 type lack struct {
@@ -371,12 +373,14 @@ type lack struct {
 	text string
 }
 
-// lacking says what an application lacks at a revision. Chosen is how many clusters its placement chose, away the clusters
+// lacking says what an application lacks at a revision. chosen is how many clusters its placement chose, away has the clusters
 // that do not answer.
 func lacking(a *musterv1alpha1.Application, revision string, chosen int, away map[string]bool) lack {
 	s := a.Status.Summary
 	planned := meta.FindStatusCondition(a.Status.Conditions, "Planned")
 	switch {
+	case a.Status.RolledBack != nil && a.Status.RolledBack.Refused == revision:
+		return lack{blocked, readyMessage(a)}
 	case a.Status.Revision != revision && planned != nil && planned.Status != "True":
 		return lack{pending, planned.Message}
 	case a.Status.Revision != revision:
@@ -402,6 +406,14 @@ func lacking(a *musterv1alpha1.Application, revision string, chosen int, away ma
 	return lack{}
 }
 
+// readyMessage is what the hub says of an application as a whole.
+func readyMessage(a *musterv1alpha1.Application) string {
+	if c := meta.FindStatusCondition(a.Status.Conditions, "Ready"); c != nil {
+		return c.Message
+	}
+	return ""
+}
+
 // heldRemoval says what a person has to do when the revision does not define the application and its repository holds it. The
 // status names some of those that are held.
 func heldRemoval(repositories []musterv1alpha1.FleetRepository, a *musterv1alpha1.Application, revision string) string {
@@ -422,7 +434,7 @@ func heldRemoval(repositories []musterv1alpha1.FleetRepository, a *musterv1alpha
 	return ""
 }
 
-// because is the lack with its cause, where a fault of the repository is why nothing better comes by itself.
+// because is the lack with its cause, where a fault of the repository is the reason that it does not end by itself.
 func (l lack) because(a *musterv1alpha1.Application, faults []shortcoming) lack {
 	i := slices.IndexFunc(faults, func(s shortcoming) bool { return s.explains(a) })
 	if l.how != pending || i < 0 {
@@ -431,7 +443,7 @@ func (l lack) because(a *musterv1alpha1.Application, faults []shortcoming) lack 
 	return lack{blocked, faults[i].text()}
 }
 
-// failing is the lack of an application that clusters do not take.
+// failing is the lack of an application that clusters cannot apply.
 func failing(a *musterv1alpha1.Application) lack {
 	on, where := count(int(a.Status.Summary.Faulty), "cluster"), "muster status "+a.Namespace+"/"+a.Name
 	for i := range a.Status.Clusters {
@@ -454,7 +466,7 @@ func faultOfAuthor(a *musterv1alpha1.Application) *musterv1alpha1.ClusterStatus 
 	return nil
 }
 
-// unhealthy says that a cluster which answers is not there yet. The rows name the twenty worst; an offline cluster may count
+// unhealthy says that a cluster which answers is not healthy yet. The rows name the twenty worst; an offline cluster may count
 // as healthy too, so that the sums alone do not tell.
 func unhealthy(s musterv1alpha1.ApplicationStatus, away map[string]bool) bool {
 	if s.Summary.Healthy+s.Summary.Offline < s.Summary.Clusters {
@@ -491,14 +503,15 @@ func offlineOf(a *musterv1alpha1.Application, away map[string]bool) string {
 	return strings.Join(names, " ")
 }
 
-// chosenBy is how many clusters an application's placement chose.
+// chosenBy is how many clusters an application's placements chose; of several, at least.
 func chosenBy(placements []clusterv1beta1.Placement, a *musterv1alpha1.Application) int {
+	most := 0
 	for i := range placements {
-		if p := &placements[i]; p.Namespace == a.Namespace && p.Name == a.Spec.PlacementRef.Name {
-			return int(p.Status.NumberOfSelectedClusters)
+		if p := &placements[i]; p.Namespace == a.Namespace && slices.Contains(a.PlacementNames(), p.Name) {
+			most = max(most, int(p.Status.NumberOfSelectedClusters))
 		}
 	}
-	return 0
+	return most
 }
 
 // joiningNote names clusters that have not been there yet.

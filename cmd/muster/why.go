@@ -96,6 +96,9 @@ func (c *cli) know(ctx context.Context, repo string, flags worldFlags) (*overvie
 	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
+	if _, err := flags.sources.fetch(ctx, planner.Build, &w.World, s); err != nil {
+		return nil, err
+	}
 	p, err := planner.Build(ctx, s, w.World)
 	if err != nil {
 		return nil, err

@@ -96,19 +96,19 @@ func (r Record) String() string {
 // message tells of the records, and of how many more there are.
 func message(r Report) string {
 	var b strings.Builder
-	told := 0
+	written := 0
 	for _, record := range r.Records {
 		line := record.String()
 		if b.Len()+len(line) > maxMessage {
 			break
 		}
-		if told > 0 {
+		if written > 0 {
 			b.WriteString("; ")
 		}
 		b.WriteString(line)
-		told++
+		written++
 	}
-	if more := r.Total - told; more > 0 {
+	if more := r.Total - written; more > 0 {
 		fmt.Fprintf(&b, "; and %d more", more)
 	}
 	if !r.Active() {

@@ -68,20 +68,20 @@ func leavesOf(manifest map[string]any) *fieldpath.Set {
 	return set
 }
 
-func collect(set *fieldpath.Set, at fieldpath.Path, v any) {
+func collect(set *fieldpath.Set, path fieldpath.Path, v any) {
 	m, ok := v.(map[string]any)
-	if !ok || (len(m) == 0 && len(at) > 0) {
-		set.Insert(at)
+	if !ok || (len(m) == 0 && len(path) > 0) {
+		set.Insert(path)
 		return
 	}
 	for name, next := range m {
-		if len(at) == 0 && (name == "apiVersion" || name == "kind" || name == "status") {
+		if len(path) == 0 && (name == "apiVersion" || name == "kind" || name == "status") {
 			continue
 		}
-		if next == nil || (len(at) == 1 && *at[0].FieldName == "metadata" && unowned[name]) {
+		if next == nil || (len(path) == 1 && *path[0].FieldName == "metadata" && unowned[name]) {
 			continue
 		}
-		collect(set, append(at.Copy(), fieldpath.FieldNameElement(name)), next)
+		collect(set, append(path.Copy(), fieldpath.FieldNameElement(name)), next)
 	}
 }
 

@@ -8,8 +8,11 @@ import (
 	"regexp"
 	"strings"
 
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	"github.com/muster-io/muster/api/crds"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"go.yaml.in/yaml/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -176,8 +179,69 @@ func (d *document) definition() (Definition, int, error) {
 		return out, 0, err
 	}
 	defaulted(object)
+	if app, ok := object.(*musterv1alpha1.Application); ok {
+		if err := d.checkPlacement(app); err != nil {
+			return out, 0, err
+		}
+	}
 	out.Object = object
 	return out, rank, nil
+}
+
+// checkPlacement holds what the API server checks too.
+func (d *document) checkPlacement(app *musterv1alpha1.Application) error {
+	set := 0
+	for _, is := range []bool{app.Spec.PlacementRef.Name != "", len(app.Spec.PlacementRefs) > 0, app.Spec.Placement != nil} {
+		if is {
+			set++
+		}
+	}
+	if set != 1 {
+		return d.fault("spec.placementRef", "set exactly one of spec.placementRef, spec.placementRefs and spec.placement: it says on which clusters the application belongs")
+	}
+	return nil
+}
+
+// ownPlacement is the Placement that an Application has of its own, with the lines of its fields; nil if it has none.
+func ownPlacement(d *Definition) *Definition {
+	app, ok := d.Object.(*musterv1alpha1.Application)
+	if !ok || app.Spec.Placement == nil {
+		return nil
+	}
+	written, _, _ := unstructured.NestedMap(d.Source.Object, "spec", "placement")
+	kind := clusterv1beta1.GroupVersion.WithKind("Placement")
+	out := &Definition{
+		Object: &clusterv1beta1.Placement{
+			TypeMeta:   metav1.TypeMeta{APIVersion: kind.GroupVersion().String(), Kind: kind.Kind},
+			ObjectMeta: metav1.ObjectMeta{Namespace: app.Namespace, Name: app.Name}, Spec: *app.Spec.Placement.DeepCopy(),
+		},
+		Source: &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": kind.GroupVersion().String(), "kind": kind.Kind,
+			"metadata": map[string]any{"namespace": app.Namespace, "name": app.Name}, "spec": written,
+		}},
+		Key:  ownPlacementKey(d.Key),
+		File: d.File, Line: d.LineOf("spec.placement"), lines: map[string]int{},
+	}
+	for field, line := range d.lines {
+		if below, ok := strings.CutPrefix(field, "spec.placement"); ok && (below == "" || below[0] == '.') {
+			out.lines["spec"+below] = line
+		}
+	}
+	return out
+}
+
+func ownPlacementKey(application ObjectKey) ObjectKey {
+	return ObjectKey{
+		Group: clusterv1beta1.GroupVersion.Group, Version: clusterv1beta1.GroupVersion.Version, Kind: "Placement", Resource: "placements",
+		Namespace: application.Namespace, Name: application.Name,
+	}
+}
+
+// hasOwnPlacement: also of an application that is invalid, the placement must not be pruned.
+func (d *document) hasOwnPlacement() bool {
+	_, found, _ := unstructured.NestedFieldNoCopy(d.object, "spec", "placement")
+	key := d.key()
+	return found && key.Kind == "Application" && key.Group == musterv1alpha1.GroupVersion.Group
 }
 
 func kindName(k ObjectKey) string {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	kjson "sigs.k8s.io/json"
 )
@@ -302,10 +303,18 @@ func (l *loader) keepDocuments() {
 		rank int
 	}
 	var list []ranked
+	add := func(d Definition, rank int) {
+		id := d.Key.Identity()
+		seen[id] = append(seen[id], len(list))
+		list = append(list, ranked{d, rank})
+	}
 	for _, d := range l.documents {
 		definition, rank, err := d.definition()
 		if definition.Key.Kind != "" {
 			l.defs.Named[definition.Key.Identity()] = true
+		}
+		if d.hasOwnPlacement() {
+			l.defs.Named[ownPlacementKey(definition.Key).Identity()] = true
 		}
 		if err != nil {
 			fault, _ := AsFault(err)
@@ -315,9 +324,11 @@ func (l *loader) keepDocuments() {
 			l.defs.Faults = append(l.defs.Faults, fault)
 			continue
 		}
-		id := definition.Key.Identity()
-		seen[id] = append(seen[id], len(list))
-		list = append(list, ranked{definition, rank})
+		add(definition, rank)
+		if own := ownPlacement(&definition); own != nil {
+			_, rank, _ := kindOf(clusterv1beta1.GroupVersion.WithKind("Placement"))
+			add(*own, rank)
+		}
 	}
 	for i, d := range list {
 		if same := seen[d.Key.Identity()]; len(same) > 1 {

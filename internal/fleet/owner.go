@@ -30,6 +30,17 @@ func ApplicationOwner(namespace, name string) Owner {
 // IsApplication is true for an Application.
 func (o Owner) IsApplication() bool { return o.Kind == applicationKind }
 
+// replicaSetKind is the kind of owner that OCM's own labels name.
+const replicaSetKind = "ManifestWorkReplicaSet"
+
+// ReplicaSetOwner is a ManifestWorkReplicaSet as the owner of its works.
+func ReplicaSetOwner(namespace, name string) Owner {
+	return Owner{Kind: replicaSetKind, Namespace: namespace, Name: name}
+}
+
+// IsReplicaSet is true for a ManifestWorkReplicaSet.
+func (o Owner) IsReplicaSet() bool { return o.Kind == replicaSetKind }
+
 // IsZero is true for no owner.
 func (o Owner) IsZero() bool { return o == Owner{} }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"sync"
 )
 
 // Tree is a read-only file tree whose files and folders have hashes. It must be safe for concurrent use.
@@ -38,17 +39,20 @@ func ShortRevision(revision string) string {
 }
 
 // TreeOf makes a Tree of any file system by hashing what is read. It suits working trees and tests; a commit's own
-// hashes are cheaper.
-func TreeOf(files fs.FS) Tree { return plainTree{files} }
+// hashes are cheaper. What Hash says stays as it was at first: a plan asks for each cluster again.
+func TreeOf(files fs.FS) Tree { return &plainTree{FS: files} }
 
-type plainTree struct{ fs.FS }
+type plainTree struct {
+	fs.FS
+	hashes sync.Map // by name
+}
 
-func (t plainTree) ReadDir(name string) ([]fs.DirEntry, error) {
+func (t *plainTree) ReadDir(name string) ([]fs.DirEntry, error) {
 	entries, err := fs.ReadDir(t.FS, name)
 	return entries, plainLink(name, err)
 }
 
-func (t plainTree) ReadFile(name string) ([]byte, error) {
+func (t *plainTree) ReadFile(name string) ([]byte, error) {
 	data, err := fs.ReadFile(t.FS, name)
 	return data, plainLink(name, err)
 }
@@ -61,12 +65,21 @@ func plainLink(name string, err error) error {
 	return Reject(ContentRefused, fmt.Errorf("%s is a link, or below one, that leads out of the repository, as every absolute one does: make it relative, to a file inside", name))
 }
 
-func (t plainTree) Hash(name string) (string, error) { return t.hash(name, 0) }
+func (t *plainTree) Hash(name string) (string, error) {
+	if known, ok := t.hashes.Load(name); ok {
+		return known.(string), nil
+	}
+	hash, err := t.hash(name, 0)
+	if err == nil {
+		t.hashes.Store(name, hash)
+	}
+	return hash, err
+}
 
 // maxDepth ends a circle of links.
 const maxDepth = 100
 
-func (t plainTree) hash(name string, depth int) (string, error) {
+func (t *plainTree) hash(name string, depth int) (string, error) {
 	if depth > maxDepth {
 		return "", Reject(ContentRefused, fmt.Errorf("%s is nested more than %d folders deep: is there a circle of links?", name, maxDepth))
 	}

@@ -74,6 +74,10 @@ type LiveWork struct {
 	Kept []ObjectKey `json:"kept,omitempty"`
 	// Orphan is true when deleting the work leaves its objects.
 	Orphan bool `json:"orphan,omitempty"`
+	// Labels of a work that a ManifestWorkReplicaSet made: the placement is one of them. Of others they are not kept.
+	Labels map[string]string `json:"labels,omitempty"`
+	// ExpiresAt is when a work that is complete is to be deleted; zero when it is not complete, or stays.
+	ExpiresAt time.Time `json:"expiresAt,omitzero"`
 	// Status folded from the work's conditions.
 	Status WorkStatus `json:"status"`
 }
@@ -95,7 +99,45 @@ type WorkStatus struct {
 	Waits []Wait `json:"waits,omitempty"`
 	// AppliedObjects, by index of Objects, are those the cluster reports as Applied at this generation.
 	AppliedObjects []bool `json:"appliedObjects,omitempty"`
+	// Conditions are what the work says as a whole, as OCM's hub reads it.
+	Conditions WorkConditions `json:"conditions,omitzero"`
 }
+
+// WorkConditions are conditions of a work.
+type WorkConditions struct {
+	Applied     Condition `json:"applied,omitempty"`
+	Available   Condition `json:"available,omitempty"`
+	Progressing Condition `json:"progressing,omitempty"`
+	Degraded    Condition `json:"degraded,omitempty"`
+}
+
+// Condition is what a work says of one of its conditions. A hub remembers it of each work of the fleet: it is small.
+type Condition uint8
+
+// A condition that is there says true or something else, about the generation that the work has or an earlier one.
+const (
+	conditionReported Condition = 1 << iota
+	conditionTrue
+	conditionCurrent
+)
+
+// ConditionAt is a condition that is there.
+func ConditionAt(isTrue, isCurrent bool) Condition {
+	c := conditionReported
+	if isTrue {
+		c |= conditionTrue
+	}
+	if isCurrent {
+		c |= conditionCurrent
+	}
+	return c
+}
+
+// IsTrue says that the condition is True, of whatever generation.
+func (c Condition) IsTrue() bool { return c&conditionTrue != 0 }
+
+// IsCurrent says that the condition is about the work's generation.
+func (c Condition) IsCurrent() bool { return c&conditionCurrent != 0 }
 
 // Health is how well an object does: Unknown is not reported, and never counts as healthy.
 type Health string

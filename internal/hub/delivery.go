@@ -33,6 +33,7 @@ type Deliveries struct {
 	mu        sync.Mutex
 	delivered map[types.NamespacedName]*Delivery
 	read      map[types.NamespacedName]*Delivery // last
+	past      map[types.NamespacedName][]*Delivery
 }
 
 // Read reads a repository at a commit, without using the network.
@@ -49,16 +50,10 @@ func (d *Deliveries) Read(ctx context.Context, repo *musterv1alpha1.FleetReposit
 		return nil, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s has not fetched %s of its repository: what was delivered stays until it has",
 			key, fleet.ShortRevision(revision)))
 	}
-	snapshot, err := d.Store.Snapshot(repo.Spec.URL, revision, repo.Spec.Path)
+	delivery, err := d.load(ctx, repo, revision)
 	if err != nil {
-		return nil, fmt.Errorf("open %s at %s: %w", key, fleet.ShortRevision(revision), err)
+		return nil, err
 	}
-	snapshot.Repository = key.String()
-	definitions, err := fleet.Load(ctx, snapshot.Tree)
-	if err != nil {
-		return nil, fmt.Errorf("load %s at %s: %w", key, fleet.ShortRevision(revision), err)
-	}
-	delivery := &Delivery{URL: repo.Spec.URL, Path: repo.Spec.Path, Snapshot: snapshot, Definitions: definitions}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.read == nil {
@@ -68,12 +63,59 @@ func (d *Deliveries) Read(ctx context.Context, repo *musterv1alpha1.FleetReposit
 	return delivery, nil
 }
 
+// load opens a commit, without asking who has fetched it.
+func (d *Deliveries) load(ctx context.Context, repo *musterv1alpha1.FleetRepository, revision string) (*Delivery, error) {
+	key := client.ObjectKeyFromObject(repo)
+	snapshot, err := d.Store.Snapshot(repo.Spec.URL, revision, repo.Spec.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open %s at %s: %w", key, fleet.ShortRevision(revision), err)
+	}
+	snapshot.Repository = key.String()
+	definitions, err := fleet.Load(ctx, snapshot.Tree)
+	if err != nil {
+		return nil, fmt.Errorf("load %s at %s: %w", key, fleet.ShortRevision(revision), err)
+	}
+	return &Delivery{URL: repo.Spec.URL, Path: repo.Spec.Path, Snapshot: snapshot, Definitions: definitions}, nil
+}
+
+// maxPast is how many commits of a repository that were delivered earlier are remembered: a return compares two with the delivered
+// one.
+const maxPast = 4
+
+// Past reads a commit that the repository has delivered earlier, without using the network. It may have left the remote's history: the
+// store keeps those that were good.
+func (d *Deliveries) Past(ctx context.Context, repo *musterv1alpha1.FleetRepository, revision string) (*Delivery, error) {
+	if known := d.known(repo, revision); known != nil {
+		return known, nil
+	}
+	key := client.ObjectKeyFromObject(repo)
+	fetched, err := d.Store.HasFetched(repo.Spec.URL, string(repo.UID), revision)
+	if err != nil {
+		return nil, fmt.Errorf("open %s at %s: %w", key, fleet.ShortRevision(revision), err)
+	}
+	if !fetched {
+		return nil, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("commit %s of %s is not in the hub's mirror, and not in the history of the remote any more",
+			fleet.ShortRevision(revision), key))
+	}
+	delivery, err := d.load(ctx, repo, revision)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.past == nil {
+		d.past = map[types.NamespacedName][]*Delivery{}
+	}
+	d.past[key] = append([]*Delivery{delivery}, d.past[key][:min(len(d.past[key]), maxPast-1)]...)
+	return delivery, nil
+}
+
 // known is the remembered delivery of a commit, or nil.
 func (d *Deliveries) known(repo *musterv1alpha1.FleetRepository, revision string) *Delivery {
 	key := client.ObjectKeyFromObject(repo)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, known := range []*Delivery{d.delivered[key], d.read[key]} {
+	for _, known := range append([]*Delivery{d.delivered[key], d.read[key]}, d.past[key]...) {
 		if known != nil && known.Snapshot.Revision == revision && known.URL == repo.Spec.URL && known.Path == repo.Spec.Path {
 			return known
 		}
@@ -98,6 +140,7 @@ func (d *Deliveries) Forget(key types.NamespacedName) {
 	defer d.mu.Unlock()
 	delete(d.delivered, key)
 	delete(d.read, key)
+	delete(d.past, key)
 }
 
 // RepositoryOf is the repository that an object on the hub was applied from, by its annotation.

@@ -128,10 +128,10 @@ func bare(lease *coordinationv1.Lease) *coordinationv1.Lease {
 	return &coordinationv1.Lease{ObjectMeta: lease.ObjectMeta}
 }
 
-// Pulse is what the heartbeat of a hub tells.
+// Pulse is what a hub's heartbeat says.
 type Pulse struct {
-	// Seen is when the hub last renewed its Lease; the zero time when it never did.
-	Seen time.Time
+	// RenewedAt is when the hub last renewed its Lease; the zero time when it never did.
+	RenewedAt time.Time
 	// Fresh is true when that is recent, so that the controllers run.
 	Fresh bool
 	// HubCluster is the managed cluster that is the hub itself, if it says that one is.
@@ -161,9 +161,9 @@ func pulseOf(lease *coordinationv1.Lease, now time.Time) Pulse {
 	if s := lease.Spec.LeaseDurationSeconds; s != nil {
 		duration = time.Duration(*s) * time.Second
 	}
-	seen := lease.Spec.RenewTime.Time
+	renewedAt := lease.Spec.RenewTime.Time
 	return Pulse{
-		Seen: seen, Fresh: now.Sub(seen) <= duration, HubCluster: lease.Annotations[musterv1alpha1.HubClusterAnnotation],
+		RenewedAt: renewedAt, Fresh: now.Sub(renewedAt) <= duration, HubCluster: lease.Annotations[musterv1alpha1.HubClusterAnnotation],
 		Hearing: decodeHearing(lease.Annotations[musterv1alpha1.HearingAnnotation]),
 	}
 }

@@ -34,7 +34,7 @@ func TestHeartbeat(t *testing.T) {
 		return p
 	}
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	if p := pulse(now); p.Fresh || !p.Seen.IsZero() {
+	if p := pulse(now); p.Fresh || !p.RenewedAt.IsZero() {
 		t.Errorf("a hub that never ran: %+v", p)
 	}
 	h := &Heartbeat{Client: c, Holder: "me", Now: func() time.Time { return now }}
@@ -43,7 +43,7 @@ func TestHeartbeat(t *testing.T) {
 		if err := h.beat(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		if p := pulse(now.Add(29 * time.Second)); !p.Fresh || !p.Seen.Equal(now) {
+		if p := pulse(now.Add(29 * time.Second)); !p.Fresh || !p.RenewedAt.Equal(now) {
 			t.Errorf("29 s after a beat at %s: %+v", now, p)
 		}
 	}

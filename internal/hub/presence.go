@@ -77,11 +77,11 @@ func (p *Presence) start(before Pulse, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.observed.Start(now)
-	if before.Seen.IsZero() {
+	if before.RenewedAt.IsZero() {
 		return
 	}
 	if !before.Fresh {
-		p.away = &registration.Absence{From: before.Seen, To: now}
+		p.away = &registration.Absence{From: before.RenewedAt, To: now}
 	}
 	if s := before.Hearing.Silence; s != nil {
 		p.mass = &registration.MassSilence{Since: s.Since, Approved: s.Approved}
@@ -132,7 +132,7 @@ func (p *Presence) Judge(signals []registration.Signal, limit registration.Silen
 	before = p.mass
 	p.hearing = registration.Hear(signals, &p.observed, before, now)
 	p.mass = registration.Judge(p.hearing, limit, &p.observed, before, p.approved, now)
-	if p.hearing.Awaited == 0 {
+	if p.hearing.NotYetHeard == 0 {
 		p.away = nil
 	}
 	return before, p.mass, p.hearing

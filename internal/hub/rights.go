@@ -87,6 +87,8 @@ func hubRules() []rbacv1.PolicyRule {
 
 		registration.Rule(workv1.GroupName, "manifestworks", "get", "list", "watch", "create", "update", "patch", "delete", "execute-as"),
 		registration.Rule(workv1.GroupName, "manifestworks/status", "update", "patch"), // agents
+		registration.Rule(workv1.GroupName, "manifestworkreplicasets", "get", "list", "watch", "patch"),
+		registration.Rule(workv1.GroupName, "manifestworkreplicasets/status", "update"),
 		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons", "get", "list", "watch", "delete"),
 		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons/status", "update", "patch"), // agents
 
@@ -94,6 +96,7 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications", "get", "list", "watch", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications/status", "update"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "rollouthistories", "get", "create", "update"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "clustervalues", "get", "list", "watch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "apisets", "get", "list", "watch", "delete"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "apisets", "create"), // agents
@@ -103,7 +106,7 @@ func hubRules() []rbacv1.PolicyRule {
 
 		registration.Rule("", "namespaces", "get", "list", "watch", "create", "update", "patch"),
 		registration.Rule("", "events", "create", "update", "patch"),
-		registration.Rule("events.k8s.io", "events", "create", "update", "patch"),
+		registration.Rule("events.k8s.io", "events", "get", "list", "watch", "create", "update", "patch"), // the page lists them
 		registration.Rule("coordination.k8s.io", "leases", "get", "list", "watch", "create", "update", "patch", "delete"),
 		registration.Rule(rbacv1.GroupName, "clusterroles", "get", "list", "watch", "create", "update", "delete"),
 		registration.Rule(rbacv1.GroupName, "clusterrolebindings", "get", "list", "watch", "create", "update", "delete"),

@@ -43,7 +43,8 @@ var kinds = map[string]string{
 	"Delivered": "Delivered", "Applied": "Applied", "Degraded": "Degraded", "Recovered": "Recovered",
 	"DeletionsHeld": "Held", "DeletionsReleased": "Released",
 	"DriftFound": "Drift", "DriftCorrected": "DriftCorrected",
-	"RolloutStopped": "RolloutStopped", "RolloutResumed": "RolloutResumed",
+	"RolloutStopped": "RolloutStopped", "RolloutResumed": "RolloutResumed", "RolloutStarted": "RolloutStarted",
+	"RolloutCompleted": "RolloutCompleted", "RollingBack": "RolloutReturned", "RolledBack": "RolloutReturned",
 	"AvailableUnknown": "ClusterLost", "ManagedClusterUnavailable": "ClusterLost", "ManagedClusterAvailable": "ClusterBack",
 	"FaultResolved": "Resolved",
 }

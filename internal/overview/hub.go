@@ -32,10 +32,10 @@ func LookAtHub(ctx context.Context, reader client.Reader, now time.Time) Hub {
 	switch {
 	case err != nil:
 		return Hub{State: HubUnknown, Message: "whether the hub runs cannot be seen: " + err.Error()}
-	case pulse.Seen.IsZero():
+	case pulse.RenewedAt.IsZero():
 		return Hub{State: HubNever}
 	case !pulse.Fresh:
-		return Hub{State: HubSilent, LastSeen: &pulse.Seen}
+		return Hub{State: HubSilent, LastSeen: &pulse.RenewedAt}
 	}
 	v := Hub{State: HubRuns}
 	if pulse.Hearing != (hub.Hearing{}) {

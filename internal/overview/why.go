@@ -78,7 +78,7 @@ func (k *Knowledge) Named(key, cluster string) (*Reasons, error) {
 		}
 		return nil, Unknown("application or placement", key, known)
 	case cluster == "":
-		return k.Placement(k.World.Applications[i].Namespace+"/"+k.World.Applications[i].Spec.PlacementRef.Name, "")
+		return k.Placement(k.World.Applications[i].Namespace+"/"+k.World.Applications[i].PlacementNames()[0], "")
 	default:
 		return k.Application(&k.World.Applications[i], cluster)
 	}
@@ -168,10 +168,28 @@ func unfinished(p *clusterv1beta1.Placement, named int, complete bool) string {
 	return ""
 }
 
+// placements explains a cluster by the placement that chose it, or else by the first.
+func (k *Knowledge) placements(a *musterv1alpha1.Application, cluster string) (*Reasons, error) {
+	var first *Reasons
+	for _, name := range a.PlacementNames() {
+		r, err := k.Placement(a.Namespace+"/"+name, cluster)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(r.Decisions, func(x placement.Explained) bool { return x.Chosen }) {
+			return r, nil
+		}
+		if first == nil {
+			first = r
+		}
+	}
+	return first, nil
+}
+
 // Application explains an application on a cluster.
 func (k *Knowledge) Application(a *musterv1alpha1.Application, cluster string) (*Reasons, error) {
 	key := a.Namespace + "/" + a.Name
-	r, err := k.Placement(a.Namespace+"/"+a.Spec.PlacementRef.Name, cluster)
+	r, err := k.placements(a, cluster)
 	if err != nil {
 		return nil, err
 	}

@@ -13,8 +13,8 @@ import (
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 )
 
-// change says what would have to change for a cluster to be chosen: everything that stands against it, not only what the
-// pipeline found first.
+// change says what would have to change for a cluster to be chosen: all the obstacles, not only the one that the pipeline
+// found first.
 func (e *explainer) change(name, step string) string {
 	position, exists := e.index.position[name]
 	switch {
@@ -47,7 +47,7 @@ func (e *explainer) change(name, step string) string {
 	return text
 }
 
-// topologyNeeds are the topology keys that a cluster lacks and that the spread does not do without.
+// topologyNeeds are the topology keys that a cluster lacks and that a hard spread constraint requires.
 func (e *explainer) topologyNeeds(position int) []string {
 	var needs []string
 	for _, c := range e.placement.Spec.SpreadPolicy.SpreadConstraints {
@@ -58,8 +58,8 @@ func (e *explainer) topologyNeeds(position int) []string {
 	return needs
 }
 
-// intoSets says how a cluster gets into an eligible set: by a label, or what has to happen before there is one; or else by the
-// set in which it is.
+// intoSets says how a cluster gets into an eligible set: by labels, after a set is bound or created where none is eligible; or by
+// making its own set eligible.
 func (e *explainer) intoSets(position int) string {
 	own := e.ownSet(position)
 	var ways []string
@@ -98,8 +98,8 @@ func (e *explainer) joinable() *clusterv1beta2.ManagedClusterSet {
 	return e.index.sets[e.sets.eligible[0]]
 }
 
-// ownSet is the set of a cluster that is no eligible one: if possible one that the placement names, and one that takes every
-// cluster only if there is no other, since who binds it takes them all. Nil for a cluster without a set.
+// ownSet is a set that holds the cluster and is not eligible. A set that the placement names is preferred; a set that selects
+// every cluster comes last, because binding it would bring in all clusters. It is nil for a cluster without a set.
 func (e *explainer) ownSet(position int) *clusterv1beta2.ManagedClusterSet {
 	var best *clusterv1beta2.ManagedClusterSet
 	rank := func(set *clusterv1beta2.ManagedClusterSet) int {
@@ -120,7 +120,7 @@ func (e *explainer) ownSet(position int) *clusterv1beta2.ManagedClusterSet {
 	return best
 }
 
-// admit is what makes a set eligible.
+// admit says what makes a set eligible.
 func (e *explainer) admit(set *clusterv1beta2.ManagedClusterSet) string {
 	var acts []string
 	if !slices.Contains(e.sets.bound, set.Name) {
@@ -151,7 +151,7 @@ func setNeeds(set *clusterv1beta2.ManagedClusterSet, labels map[string]string) [
 	return s.needs(labels)
 }
 
-// selectorOf is what a set takes clusters by; nil when it takes none.
+// selectorOf is the selector of a set; nil when it selects no cluster.
 func selectorOf(set *clusterv1beta2.ManagedClusterSet) *metav1.LabelSelector {
 	if t := set.Spec.ClusterSelector.SelectorType; t == "" || t == clusterv1beta2.ExclusiveClusterSetLabel {
 		return &metav1.LabelSelector{MatchLabels: map[string]string{clusterv1beta2.ClusterSetLabel: set.Name}}
@@ -159,7 +159,7 @@ func selectorOf(set *clusterv1beta2.ManagedClusterSet) *metav1.LabelSelector {
 	return set.Spec.ClusterSelector.LabelSelector
 }
 
-// pastFilters are what stands against a cluster in the predicates and the taints.
+// pastFilters says which predicates and taints exclude a cluster.
 func (e *explainer) pastFilters(position int) []string {
 	var needs []string
 	switch {
@@ -196,7 +196,7 @@ func taintNeed(taint *clusterv1.Taint, expired *int64) string {
 	return text + ", or remove it"
 }
 
-// higher says what would bring a ranked cluster among the chosen ones: more places, a better score, or softer spreading.
+// higher says what would make a ranked cluster one of the chosen: more places, a better score, or softer spread constraints.
 func (e *explainer) higher(i int) string {
 	wanted := len(e.order)
 	if n := e.placement.Spec.NumberOfClusters; n != nil {
@@ -237,7 +237,7 @@ func (e *explainer) scored() bool {
 	return slices.ContainsFunc(e.result.Prioritizers, func(p Prioritizer) bool { return p.Name != preferNoSelect })
 }
 
-// hardKeys are the topology keys of the constraints that can keep a cluster out.
+// hardKeys are the topology keys of the constraints that can exclude a cluster.
 func (e *explainer) hardKeys() string {
 	var keys []string
 	for _, c := range e.placement.Spec.SpreadPolicy.SpreadConstraints {
@@ -248,7 +248,7 @@ func (e *explainer) hardKeys() string {
 	return strings.Join(keys, " and ")
 }
 
-// needs are the unmet terms of a selector as demands.
+// needs are the unmet terms of a selector, each as what is needed.
 func (s Selector) needs(m map[string]string) []string {
 	var list []string
 	for i := range s.terms {
@@ -259,7 +259,7 @@ func (s Selector) needs(m map[string]string) []string {
 	return list
 }
 
-// need is an unmet term as a demand, with what is there.
+// need is an unmet term as what is needed, with the value that is there.
 func (t *term) need(m map[string]string) string {
 	value, has := m[t.key]
 	there := " (has " + t.key + "=" + value + ")"
@@ -276,7 +276,7 @@ func (t *term) need(m map[string]string) string {
 	}
 }
 
-// needs are the unmet parts of a predicate as demands.
+// needs are the unmet parts of a predicate, each as what is needed.
 func (s *clusterSelector) needs(x *Index, position int) []string {
 	list := slices.Concat(s.labels.needs(x.clusters[position].Labels), s.claims.needs(x.claimsOf(position)))
 	budget := celBudget

@@ -17,22 +17,22 @@ func choose(r *run) error {
 		wanted = int(*n)
 	}
 	picked := r.order[:min(wanted, len(r.order))]
-	var blocked map[int]string
+	var excluded map[int]string
 	if len(r.placement.Spec.SpreadPolicy.SpreadConstraints) > 0 {
 		var err error
-		if picked, blocked, err = r.spread(wanted); err != nil {
+		if picked, excluded, err = r.spread(wanted); err != nil {
 			return err
 		}
 	}
 	if r.placement.Spec.NumberOfClusters != nil {
 		r.result.missing = wanted - len(picked)
 	}
-	r.conclude(picked, blocked, wanted)
+	r.conclude(picked, excluded, wanted)
 	return nil
 }
 
 // conclude records the decision about each candidate.
-func (r *run) conclude(picked []int, blocked map[int]string, wanted int) {
+func (r *run) conclude(picked []int, excluded map[int]string, wanted int) {
 	chosen := make([]bool, len(r.candidates))
 	for _, i := range picked {
 		chosen[i] = true
@@ -43,8 +43,8 @@ func (r *run) conclude(picked []int, blocked map[int]string, wanted int) {
 		c := &r.candidates[i]
 		switch {
 		case chosen[i]: // below
-		case blocked[i] != "":
-			r.drop(c, StepSpread, blocked[i])
+		case excluded[i] != "":
+			r.drop(c, StepSpread, excluded[i])
 		case limited:
 			buffer = append(buffer[:0], "ranked "...)
 			buffer = append(appendOrdinal(buffer, rank+1), ", "...)

@@ -67,17 +67,17 @@ func own(p *clusterv1beta1.Placement, group Group, page *clusterv1beta1.Placemen
 
 func pageName(placement string, n int) string { return placement + "-decision-" + strconv.Itoa(n) }
 
-// NamedAfter is the placement whose page an object of this name would be, "" when it would be nobody's. A page of the name
-// that lacks the label occupies the name: it is adopted, as in OCM, and never deleted.
+// NamedAfter is the placement that gives its pages names of this form, "" for another form. A page with such a name and
+// without the label is adopted, as in OCM, and never deleted.
 func NamedAfter(page string) string {
-	at := strings.LastIndex(page, "-decision-")
-	if at < 0 {
+	infix := strings.LastIndex(page, "-decision-")
+	if infix < 0 {
 		return ""
 	}
-	if n, err := strconv.Atoi(page[at+len("-decision-"):]); err != nil || n < 1 {
+	if n, err := strconv.Atoi(page[infix+len("-decision-"):]); err != nil || n < 1 {
 		return ""
 	}
-	return page[:at]
+	return page[:infix]
 }
 
 // pagesOf divides a group's clusters into pages, one of them at least.
@@ -90,7 +90,7 @@ func pagesOf(clusters []string) [][]string {
 
 // Read returns the clusters that a placement has chosen, by name, and whether the pages are a complete set: there is at
 // least one, none names a cluster that another names too, and together they are as many as the placement's status says.
-// Of an incomplete set nothing may be concluded: the last complete one stays.
+// Nothing may be concluded from an incomplete set: the last complete one stays.
 func Read(p *clusterv1beta1.Placement, decisions []clusterv1beta1.PlacementDecision) (clusters []string, complete bool) {
 	pages := 0
 	for i := range decisions {
@@ -189,13 +189,13 @@ func Writes(p *clusterv1beta1.Placement, existing, wanted []clusterv1beta1.Place
 	s := newShift(p, existing, wanted)
 	var writes []Write
 	for len(s.pending) > 0 {
-		at := slices.IndexFunc(s.pending, s.safe)
-		if at < 0 {
+		next := slices.IndexFunc(s.pending, s.safe)
+		if next < 0 {
 			writes = append(writes, s.addPage())
 			continue
 		}
-		w := s.pending[at]
-		s.pending = slices.Delete(s.pending, at, at+1)
+		w := s.pending[next]
+		s.pending = slices.Delete(s.pending, next, next+1)
 		s.make(w)
 		writes = append(writes, w)
 	}
@@ -247,7 +247,7 @@ func newShift(p *clusterv1beta1.Placement, existing, wanted []clusterv1beta1.Pla
 			s.pending = append(s.pending, Write{Delete, existing[i]})
 		}
 	}
-	slices.SortStableFunc(s.pending, func(a, b Write) int { return cmp.Compare(order(a.Verb), order(b.Verb)) })
+	slices.SortStableFunc(s.pending, func(a, b Write) int { return cmp.Compare(verbOrder(a.Verb), verbOrder(b.Verb)) })
 	return s
 }
 
@@ -256,7 +256,7 @@ func ours(p *clusterv1beta1.Placement, page *clusterv1beta1.PlacementDecision) b
 	return page.Labels[clusterv1beta1.PlacementLabel] == p.Name
 }
 
-func order(v Verb) int { return slices.Index([]Verb{Create, Update, Delete}, v) }
+func verbOrder(v Verb) int { return slices.Index([]Verb{Create, Update, Delete}, v) }
 
 func (s *shift) hold(page string, clusters []string) {
 	for _, c := range s.content[page] {

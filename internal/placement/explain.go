@@ -73,8 +73,8 @@ type explainer struct {
 	rank      []int          // by candidate, from 1
 	group     map[string]string
 
-	// place is the number of clusters that would have to be wanted for a candidate to be one of them, 0 for none; relaxed
-	// is the same if no spread constraint were hard.
+	// place is, by candidate, the least numberOfClusters with which it would be chosen, 0 for none; relaxed is the same if no
+	// spread constraint were hard.
 	place, relaxed []int
 }
 
@@ -106,12 +106,12 @@ func (e *explainer) prepare() {
 }
 
 // positions are the positions of n things in a list, from 1; 0 for those that are not in it.
-func positions(n int, order []int) []int {
-	at := make([]int, n)
-	for position, i := range order {
-		at[i] = position + 1
+func positions(n int, list []int) []int {
+	positions := make([]int, n)
+	for position, i := range list {
+		positions[i] = position + 1
 	}
-	return at
+	return positions
 }
 
 func (e *explainer) explain(name string) Explained {

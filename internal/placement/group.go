@@ -53,7 +53,7 @@ func divideIntoGroups(r *run) error {
 	return nil
 }
 
-// conflict notes what groups before it leave a named group without: its name, and clusters that its selector matches too.
+// conflict notes an earlier group with the same name, and the clusters that earlier groups have although this selector matches them.
 func (r *run) conflict(name string, selector *clusterSelector, before map[string][]int) {
 	if _, twice := before[name]; twice {
 		r.conflicts = append(r.conflicts, fmt.Sprintf("there are two decision groups %s", name))

@@ -6,8 +6,8 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 )
 
-// History is what placements have chosen: Steady and NoSelectIfNew ask for a placement's own decisions, Balance for those
-// of all others. It changes page by page and is safe for concurrent use.
+// History is what placements have chosen: Steady and NoSelectIfNew use a placement's own decisions, Balance those of all
+// others. It changes page by page and is safe for concurrent use.
 type History struct {
 	mu     sync.RWMutex
 	counts map[string]int            // cluster -> decisions of all placements
@@ -60,15 +60,15 @@ func (h *History) forget(key string) {
 	}
 	delete(h.pages, key)
 	for _, c := range page.clusters {
-		less(h.counts, c)
-		less(h.chosen[page.placement], c)
+		decrement(h.counts, c)
+		decrement(h.chosen[page.placement], c)
 	}
 	if len(h.chosen[page.placement]) == 0 {
 		delete(h.chosen, page.placement)
 	}
 }
 
-func less(counts map[string]int, key string) {
+func decrement(counts map[string]int, key string) {
 	if counts[key]--; counts[key] == 0 {
 		delete(counts, key)
 	}

@@ -38,7 +38,7 @@ func NewIndex(w *fleet.World) *Index {
 	return NewIndexWith(w, NewHistory(w.Decisions))
 }
 
-// NewIndexWith prepares a world whose decisions are already tallied: the world's own are not read.
+// NewIndexWith prepares a world with the history of its decisions: the decisions in the world are not read.
 func NewIndexWith(w *fleet.World, history *History) *Index {
 	x := &Index{
 		now:      w.Time,

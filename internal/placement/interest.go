@@ -22,7 +22,7 @@ type Interest struct {
 	all       bool            // a CEL expression can read everything
 	sets      bool            // the decisions name the set that holds a cluster
 
-	predicates []clusterSelector // nil where there are none, or where they cannot decide without more than the cluster
+	predicates []clusterSelector // nil where there are none, or where they need more than the cluster to decide
 }
 
 // InterestOf computes what a placement reads.
@@ -84,13 +84,13 @@ func (i *Interest) selector(labels *metav1.LabelSelector, claims []metav1.LabelS
 }
 
 func (i *Interest) prioritizer(c clusterv1beta1.PrioritizerConfig) {
-	switch at := c.ScoreCoordinate; {
-	case at == nil || c.Weight == 0:
-	case at.AddOn != nil:
-		i.scores[at.AddOn.ResourceName] = true
-	case at.BuiltIn == clusterv1beta1.PrioritizerResourceAllocatableCPU:
+	switch score := c.ScoreCoordinate; {
+	case score == nil || c.Weight == 0:
+	case score.AddOn != nil:
+		i.scores[score.AddOn.ResourceName] = true
+	case score.BuiltIn == clusterv1beta1.PrioritizerResourceAllocatableCPU:
 		i.resources[clusterv1.ResourceCPU] = true
-	case at.BuiltIn == clusterv1beta1.PrioritizerResourceAllocatableMemory:
+	case score.BuiltIn == clusterv1beta1.PrioritizerResourceAllocatableMemory:
 		i.resources[clusterv1.ResourceMemory] = true
 	}
 }
@@ -129,8 +129,8 @@ func (i Interest) InCluster(before, after *clusterv1.ManagedCluster) bool {
 	return false
 }
 
-// InSet says whether the decision about a cluster changes when it is another eligible set that holds it: a chosen cluster's
-// reason names the set where no predicate gives a better one. Of several the first by name counts.
+// InSet says whether the decision about a cluster changes when another eligible set holds it: the reason of a chosen cluster
+// names the set where no predicate gives a better reason. Of several sets, the first by name counts.
 func (i Interest) InSet(before, after string) bool { return i.sets && before != after }
 
 // InScore says whether the difference between two states of an AddOnPlacementScore can change the placement's result. A

@@ -9,7 +9,7 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 )
 
-// Outcome is the writes for a result: the pages in their sequence, then the status.
+// Outcome has the writes for a result: the pages in this sequence, then the status.
 type Outcome struct {
 	Writes []Write
 	Status clusterv1beta1.PlacementStatus
@@ -21,7 +21,7 @@ type Outcome struct {
 //
 // A placement that is sorted by score shows the scores in its decisions, and they change often. A change that
 // only scores cause is therefore written at most once in spec.scoreRateLimit, counted from status.lastScoreUpdateTime; until
-// then the pages stay as they are. Every other change (of the spec, of the clusters that match the filters, of the
+// that time the pages stay as they are. Every other change (of the spec, of the clusters that match the filters, of the
 // number) is written immediately, with the current scores. A placement that is sorted by name shows no
 // scores: its decisions follow the scores immediately, as in OCM, which declares the three fields and implements none.
 func Next(p *clusterv1beta1.Placement, r *Result, existing []clusterv1beta1.PlacementDecision) Outcome {
@@ -50,9 +50,9 @@ func Next(p *clusterv1beta1.Placement, r *Result, existing []clusterv1beta1.Plac
 	return u
 }
 
-// onlyScores says whether nothing but scores can be the reason that the pages are to change: the placement is the one that
-// was scheduled, each page keeps its group and its number of clusters, and every cluster that was chosen could be chosen
-// again. With spread constraints a label can move the choice too, so that there the clusters have to be the same.
+// onlyScores says whether only scores can be the reason why the pages change: the placement has not changed since it was
+// scheduled, each page keeps its group and its number of clusters, and every cluster that was chosen could be chosen
+// again. With spread constraints a label can change the choice too, so that the clusters have to be the same.
 func (r *Result) onlyScores(p *clusterv1beta1.Placement, existing, wanted []clusterv1beta1.PlacementDecision) bool {
 	if !Scheduled(p) || len(existing) != len(wanted) {
 		return false

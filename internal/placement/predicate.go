@@ -156,7 +156,7 @@ func selectorField(err error) string {
 	return ""
 }
 
-// predicateText is what the predicates ask for, short: "tier=edge" or, for several, "any predicate".
+// predicateText is what the predicates require, in short: "tier=edge" or, for several, "any predicate".
 func (r *run) predicateText() string {
 	if len(r.selectors) == 1 {
 		if text := r.selectors[0].text(); len(text) <= 60 {
@@ -167,7 +167,7 @@ func (r *run) predicateText() string {
 	return "any predicate"
 }
 
-// why says how a cluster qualified, in a text that does not change with the scores.
+// why says why a cluster passed the filters, in a text that does not change with the scores.
 func (r *run) why(c *candidate) string {
 	if c.predicate >= 0 {
 		s := &r.selectors[c.predicate]

@@ -68,7 +68,7 @@ func prioritize(r *run) error {
 }
 
 // prioritizers are those of a policy: Additive adds to Balance and Steady or changes their weights, Exact uses only what
-// is configured. Of two configurations of one built-in the later counts; AddOn scores count each time.
+// is configured. Of two configurations of one built-in prioritizer the later one counts; each configuration of an AddOn score counts.
 func prioritizers(policy clusterv1beta1.PrioritizerPolicy) ([]prioritizer, error) {
 	var list []prioritizer
 	switch policy.Mode {
@@ -87,8 +87,8 @@ func prioritizers(policy clusterv1beta1.PrioritizerPolicy) ([]prioritizer, error
 			return nil, err
 		}
 		same := func(q prioritizer) bool { return q.name == p.name }
-		if at := slices.IndexFunc(list, same); at >= 0 && c.ScoreCoordinate.Type != clusterv1beta1.ScoreCoordinateTypeAddOn {
-			list[at] = p
+		if earlier := slices.IndexFunc(list, same); earlier >= 0 && c.ScoreCoordinate.Type != clusterv1beta1.ScoreCoordinateTypeAddOn {
+			list[earlier] = p
 			continue
 		}
 		list = append(list, p)
@@ -96,36 +96,36 @@ func prioritizers(policy clusterv1beta1.PrioritizerPolicy) ([]prioritizer, error
 	return list, nil
 }
 
-// configured is one configuration, which stands in a field of the placement.
+// configured is the prioritizer of one configuration; field is the place of the configuration in the placement.
 func configured(c clusterv1beta1.PrioritizerConfig, field string) (prioritizer, error) {
-	at := c.ScoreCoordinate
+	score := c.ScoreCoordinate
 	switch {
-	case at == nil:
+	case score == nil:
 		return prioritizer{}, &misconfigured{field: field, message: "scoreCoordinate field is required"}
 	case c.Weight < -maxWeight || c.Weight > maxWeight:
 		return prioritizer{}, &misconfigured{field: field + ".weight", message: fmt.Sprintf("weight %d is not between -%d and %d", c.Weight, maxWeight, maxWeight)}
-	case at.Type == clusterv1beta1.ScoreCoordinateTypeAddOn && at.AddOn == nil && c.Weight == 0:
-		return prioritizer{}, nil // off, whatever it is
-	case at.Type == clusterv1beta1.ScoreCoordinateTypeAddOn && at.AddOn == nil:
+	case score.Type == clusterv1beta1.ScoreCoordinateTypeAddOn && score.AddOn == nil && c.Weight == 0:
+		return prioritizer{}, nil // a weight of 0 turns it off, whatever it names
+	case score.Type == clusterv1beta1.ScoreCoordinateTypeAddOn && score.AddOn == nil:
 		return prioritizer{}, &misconfigured{field: field + ".scoreCoordinate", message: "addOn should not be empty"}
-	case at.Type == clusterv1beta1.ScoreCoordinateTypeAddOn:
-		name := "AddOn/" + at.AddOn.ResourceName + "/" + at.AddOn.ScoreName
-		return prioritizer{name, c.Weight, addOn(name, *at.AddOn)}, nil
+	case score.Type == clusterv1beta1.ScoreCoordinateTypeAddOn:
+		name := "AddOn/" + score.AddOn.ResourceName + "/" + score.AddOn.ScoreName
+		return prioritizer{name, c.Weight, addOn(name, *score.AddOn)}, nil
 	}
-	switch at.BuiltIn {
+	switch score.BuiltIn {
 	case clusterv1beta1.PrioritizerBalance:
-		return prioritizer{at.BuiltIn, c.Weight, balance}, nil
+		return prioritizer{score.BuiltIn, c.Weight, balance}, nil
 	case clusterv1beta1.PrioritizerSteady:
-		return prioritizer{at.BuiltIn, c.Weight, steady}, nil
+		return prioritizer{score.BuiltIn, c.Weight, steady}, nil
 	case clusterv1beta1.PrioritizerResourceAllocatableCPU:
-		return prioritizer{at.BuiltIn, c.Weight, allocatable(clusterv1.ResourceCPU)}, nil
+		return prioritizer{score.BuiltIn, c.Weight, allocatable(clusterv1.ResourceCPU)}, nil
 	case clusterv1beta1.PrioritizerResourceAllocatableMemory:
-		return prioritizer{at.BuiltIn, c.Weight, allocatable(clusterv1.ResourceMemory)}, nil
+		return prioritizer{score.BuiltIn, c.Weight, allocatable(clusterv1.ResourceMemory)}, nil
 	default:
-		if c.Weight == 0 { // off, whatever it is
-			return prioritizer{name: at.BuiltIn}, nil
+		if c.Weight == 0 { // a weight of 0 turns it off, whatever it names
+			return prioritizer{name: score.BuiltIn}, nil
 		}
-		return prioritizer{}, &misconfigured{field: field + ".scoreCoordinate.builtIn", message: fmt.Sprintf("incorrect builtin prioritizer: %s", at.BuiltIn)}
+		return prioritizer{}, &misconfigured{field: field + ".scoreCoordinate.builtIn", message: fmt.Sprintf("incorrect builtin prioritizer: %s", score.BuiltIn)}
 	}
 }
 
@@ -163,7 +163,7 @@ func allocatable(resource clusterv1.ResourceName) func(*run, []int64) {
 		for i := range r.candidates {
 			status := &r.candidates[i].cluster.Status
 			amount, has := status.Allocatable[resource]
-			if _, whole := status.Capacity[resource]; !has || !whole {
+			if _, capacity := status.Capacity[resource]; !has || !capacity {
 				continue
 			}
 			amounts[i], known[i] = amount.AsApproximateFloat64(), true

@@ -10,7 +10,7 @@ import (
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 )
 
-// Selector is a compiled label selector that can say what is unmet.
+// Selector is a compiled label selector that can say which of its terms are unmet.
 type Selector struct{ terms []term }
 
 // NewSelector compiles a label selector, with Kubernetes' own rules for what is valid. A nil one matches everything.
@@ -53,7 +53,7 @@ func (s Selector) Match(labels map[string]string) (bool, string) {
 	return false, few(unmet, "; ")
 }
 
-// few joins a list that people read; of a long one the first.
+// few joins a list for people: of a long list its beginning, and how many more there are.
 func few(list []string, separator string) string {
 	const enough = 20
 	if len(list) <= enough {
@@ -71,7 +71,7 @@ func (s Selector) matches(labels map[string]string) bool {
 	return true
 }
 
-// Terms are the selector's demands as text: "label tier=edge", "claim id in (a, b)".
+// Terms are the selector's terms as text: "label tier=edge", "claim id in (a, b)".
 func (s Selector) Terms() []string {
 	list := make([]string, len(s.terms))
 	for i := range s.terms {
@@ -124,7 +124,7 @@ func (t *term) String() string {
 	}
 }
 
-// unmet is the term with what is there instead.
+// unmet is the term, with the value that is there instead.
 func (t *term) unmet(m map[string]string) string {
 	value, has := m[t.key]
 	if !has {
@@ -191,7 +191,7 @@ func (s *clusterSelector) matchCEL(x *Index, i int, budget *uint64) (bool, strin
 	return true, ""
 }
 
-// text is the selector's demands, for "matches …" and "not matching …".
+// text is all that the selector requires, for "matches …" and "not matching …".
 func (s *clusterSelector) text() string {
 	parts := append(s.labels.Terms(), s.claims.Terms()...)
 	for _, e := range s.cel {

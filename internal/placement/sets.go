@@ -202,7 +202,7 @@ func (r *run) outside(name string) fleet.Decision {
 	return fleet.Decision{Cluster: name, Step: StepSets, Reason: reason}
 }
 
-// notInSets says why a cluster that no eligible set holds is out.
+// notInSets says why a cluster is in no eligible set.
 func (r *run) notInSets() string {
 	if len(r.sets.eligible) == 0 {
 		return "not in any bound set: none is"

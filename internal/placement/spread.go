@@ -10,22 +10,22 @@ import (
 )
 
 // spread picks up to wanted candidates one by one, each time the best that the constraints allow. The skew of a topology
-// is how many clusters it has more than the one that has the fewest, among the topologies of the candidates.
+// is its number of picked clusters minus that of the topology with the fewest, among the topologies of the candidates.
 //
-//	DoNotSchedule   a cluster that would bring its topology over maxSkew, or has no topology, waits; in the end it is not chosen
+//	DoNotSchedule   a cluster that would bring its topology over maxSkew, or has no topology, is not picked while that is so
 //	ScheduleAnyway  such a cluster comes after all others; the first constraint is the most important one
 //
 // It returns the picked candidates and, for those that a constraint excluded, the reason.
-func (r *run) spread(wanted int) (picked []int, blocked map[int]string, err error) {
+func (r *run) spread(wanted int) (picked []int, excluded map[int]string, err error) {
 	constraints, err := r.topologies()
 	if err != nil {
 		return nil, nil, err
 	}
-	picked, blocked = r.pick(constraints, wanted)
-	return picked, blocked, nil
+	picked, excluded = r.pick(constraints, wanted)
+	return picked, excluded, nil
 }
 
-func (r *run) pick(constraints []topology, wanted int) (picked []int, blocked map[int]string) {
+func (r *run) pick(constraints []topology, wanted int) (picked []int, excluded map[int]string) {
 	classes := r.classes(constraints)
 	for len(picked) < wanted {
 		best := -1
@@ -43,29 +43,29 @@ func (r *run) pick(constraints []topology, wanted int) (picked []int, blocked ma
 		}
 		picked = append(picked, classes[best].pick(constraints))
 	}
-	blocked = map[int]string{}
+	excluded = map[int]string{}
 	for n := range classes {
 		position := classes[n].barred(constraints)
 		if position < 0 || len(picked) == wanted {
 			continue
 		}
 		for _, i := range classes[n].rest {
-			blocked[i] = constraints[position].reason(classes[n].values[position])
+			excluded[i] = constraints[position].reason(classes[n].values[position])
 		}
 	}
-	return picked, blocked
+	return picked, excluded
 }
 
-// topology is one constraint with the number of picked clusters for each value of its key.
+// topology is one constraint, with the number of picked clusters for each value of its key.
 type topology struct {
 	clusterv1beta1.SpreadConstraintsTerm
 	values []string // by value number
 	counts []int    // picked, by value number
-	having []int    // how many values have so many picked, by count
+	having []int    // by count: the number of values with that many picked clusters
 	least  int      // the smallest count
 }
 
-// class is the candidates that share a topology in every constraint, in the order of their rank.
+// class has the candidates with the same topology in every constraint, by rank.
 type class struct {
 	values []int // value number by constraint, -1 when the cluster has none
 	rest   []int // candidates not picked yet
@@ -107,8 +107,8 @@ func (r *run) classes(constraints []topology) []class {
 			}
 			fmt.Fprintf(&key, "%d ", values[n])
 		}
-		position, seen := byKey[key.String()]
-		if !seen {
+		position, known := byKey[key.String()]
+		if !known {
 			position = len(list)
 			byKey[key.String()] = position
 			list = append(list, class{values: values})
@@ -142,8 +142,8 @@ func (t *topology) number(known map[string]int, value string) int {
 	return n
 }
 
-// excess is by how much one more cluster of a topology would break the constraint; 0 when it would not. A cluster without
-// a topology breaks it more than any other.
+// excess is how far one more cluster of a topology would exceed the maximum skew; 0 when it would not. A cluster without a
+// topology exceeds it more than any other.
 func (t *topology) excess(value int) int {
 	if value < 0 {
 		return int(^uint(0) >> 1)
@@ -151,7 +151,7 @@ func (t *topology) excess(value int) int {
 	return max(0, t.counts[value]+1-t.least-int(t.MaxSkew))
 }
 
-// barred is the first hard constraint that one more cluster of the class would break, -1 when there is none.
+// barred is the first hard constraint that one more cluster of the class would violate, -1 when there is none.
 func (c *class) barred(constraints []topology) int {
 	for n := range constraints {
 		if constraints[n].WhenUnsatisfiable == clusterv1beta1.DoNotSchedule && constraints[n].excess(c.values[n]) > 0 {

@@ -36,7 +36,7 @@ func taints(r *run) error {
 	return nil
 }
 
-// checkTolerations holds OCM's two rules, in OCM's words.
+// checkTolerations enforces OCM's two rules, with OCM's messages.
 func checkTolerations(tolerations []clusterv1beta1.Toleration) error {
 	for i, t := range tolerations {
 		field := "spec.tolerations[" + strconv.Itoa(i) + "]"
@@ -50,8 +50,8 @@ func checkTolerations(tolerations []clusterv1beta1.Toleration) error {
 	return nil
 }
 
-// untolerated are the taints that keep a cluster out, as reasons, and whether all of them say that the hub does not
-// reach it. It marks the candidate that is to be avoided, and notes when a toleration ends.
+// untolerated gives the taints that exclude a cluster, as reasons, and whether all of them say that the hub does not
+// reach it. It marks a candidate with an untolerated PreferNoSelect, and notes when a toleration ends.
 func (r *run) untolerated(c *candidate) (unmet []string, unreachable bool) {
 	unreachable = true
 	var expires time.Time
@@ -80,8 +80,8 @@ func (r *run) untolerated(c *candidate) (unmet []string, unreachable bool) {
 	return unmet, unreachable && len(unmet) > 0
 }
 
-// tolerate says whether one of the tolerations matches a taint, until when (zero is for ever), and, when none does any
-// more, the seconds of the one that did.
+// tolerate says whether one of the tolerations matches a taint, until when (zero is for ever), and, when all that match have
+// expired, the seconds of one of them.
 func tolerate(taint *clusterv1.Taint, tolerations []clusterv1beta1.Toleration, now time.Time) (ok bool, until time.Time, expired *int64) {
 	for i := range tolerations {
 		t := &tolerations[i]
@@ -103,7 +103,7 @@ func tolerate(taint *clusterv1.Taint, tolerations []clusterv1beta1.Toleration, n
 	return ok, until, expired
 }
 
-// seconds are as long as a duration can be where they are more: people write the largest number for ever.
+// seconds is a number of seconds as a duration, bounded by the longest one: people write the largest number for "for ever".
 func seconds(n int64) time.Duration {
 	return time.Duration(max(0, min(n, math.MaxInt64/int64(time.Second)))) * time.Second
 }

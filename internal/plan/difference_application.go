@@ -101,9 +101,27 @@ func (c *comparer) application(base, head *Application) (ApplicationDifference, 
 func policiesOf(a *Application) any {
 	spec := a.Application.Spec
 	return map[string]any{
-		"placementRef": spec.PlacementRef, "deletion": spec.Deletion, "deletionGuard": spec.DeletionGuard,
+		"sources":    versionsOf(a.Sources),
+		"placements": a.Application.PlacementNames(), "deletion": spec.Deletion, "deletionGuard": spec.DeletionGuard,
 		"sync": map[string]any{"whenUnreachable": spec.Sync.WhenUnreachable},
 	}
+}
+
+// versionsOf are, by where content comes from that is not in the repository, the versions that were found there.
+func versionsOf(used []fleet.UsedSource) map[string]any {
+	versions := map[string]any{}
+	for _, u := range used {
+		if u.Found == nil {
+			continue
+		}
+		from := u.Reference.From()
+		version := strings.TrimSpace(u.Found.Version + " " + fleet.ShortDigest(u.Found.Digest))
+		if earlier, ok := versions[from].(string); ok && earlier != version {
+			version = earlier + ", " + version
+		}
+		versions[from] = version
+	}
+	return versions
 }
 
 // coverage is where an application is planned, and where it could not be.
@@ -172,16 +190,18 @@ func (c *comparer) why(side int, a *Application, cluster string) string {
 	if a == nil {
 		return ""
 	}
-	key := a.Application.Namespace + "/" + a.Application.Spec.PlacementRef.Name
-	if reason := c.explain[side].reason(key, cluster); reason != "" {
-		return reason
+	names := a.Application.PlacementNames()
+	if len(names) == 1 {
+		if reason := c.explain[side].reason(a.Application.Namespace+"/"+names[0], cluster); reason != "" {
+			return reason
+		}
 	}
-	for _, d := range a.Decisions { // of a placement that only the hub has
+	for _, d := range a.Decisions { // of several placements, or of one that only the hub has
 		if d.Cluster == cluster {
 			return d.Reason
 		}
 	}
-	return "not among the clusters of placement " + key
+	return "not among the clusters of placement " + a.Application.Namespace + "/" + strings.Join(names, ", ")
 }
 
 // changes are what the clusters get that have the application on both sides, grouped by what they get.

@@ -209,7 +209,7 @@ func TestCompare(t *testing.T) {
 				"  overrides:\n  - name: america\n    clusterSelector: {labelSelector: {matchLabels: {region: us}}}\n    helm: {values: {region: west}}\n",
 			want: []string{
 				"Changed application retail/web 3→3", "  c (region=us) overrides [america]", "    Changed ConfigMap retail/web",
-				"      data.region: us→west override america false",
+				"      data.region: us→west override america, web.yaml:11 false",
 			},
 		},
 		"a cluster more": {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -258,7 +259,9 @@ func (p *Plan) schedule(of scope) map[string]placement.Result {
 	named := map[string]bool{}
 	for _, app := range p.Definitions.Applications() {
 		if of.includes(app) {
-			named[app.Namespace+"/"+app.Spec.PlacementRef.Name] = true
+			for _, name := range app.PlacementNames() {
+				named[app.Namespace+"/"+name] = true
+			}
 		}
 	}
 	for i := range p.Definitions.All {
@@ -309,9 +312,50 @@ func placementFaults(d *fleet.Definition, o *clusterv1beta1.Placement, result *p
 	return faults
 }
 
-// placementOf is the placement that the snapshot defines, or nil.
-func (p *Plan) placementOf(app *musterv1alpha1.Application) *fleet.Definition {
-	return p.Definitions.Find(clusterv1beta1.GroupVersion.Group, "Placement", app.Namespace, app.Spec.PlacementRef.Name)
+// decided gives what the placements of an application decide together, or the fault of the first that is missing or wrong.
+func (p *Plan) decided(app *musterv1alpha1.Application, d *fleet.Definition, results map[string]placement.Result) ([]fleet.Decision, *fleet.Fault) {
+	var all [][]fleet.Decision
+	for _, name := range app.PlacementNames() {
+		result, ok := results[app.Namespace+"/"+name]
+		if !ok {
+			return nil, missingPlacement(app, name, d)
+		}
+		defined := p.Definitions.Find(clusterv1beta1.GroupVersion.Group, "Placement", app.Namespace, name)
+		if fault := invalidPlacement(app, name, d, &result, defined); fault != nil {
+			return nil, fault
+		}
+		all = append(all, result.Decisions)
+	}
+	return Union(all), nil
+}
+
+// Union is what several placements decide together: a cluster that one of them chooses is chosen, once, in the group of the first
+// that does. The groups of the placements come one after the other.
+func Union(all [][]fleet.Decision) []fleet.Decision {
+	if len(all) == 1 {
+		return all[0]
+	}
+	byCluster := map[string]fleet.Decision{}
+	groups := 0
+	for _, decisions := range all {
+		last := -1
+		for _, d := range decisions {
+			if d.Chosen {
+				last = max(last, d.GroupIndex)
+				d.GroupIndex += groups
+			}
+			known, ok := byCluster[d.Cluster]
+			if !ok || !known.Chosen && (d.Chosen || d.Unreachable && !known.Unreachable) {
+				byCluster[d.Cluster] = d
+			}
+		}
+		groups += last + 1
+	}
+	union := make([]fleet.Decision, 0, len(byCluster))
+	for _, name := range slices.Sorted(maps.Keys(byCluster)) {
+		union = append(union, byCluster[name])
+	}
+	return union
 }
 
 // applications plans every application, in rounds: an application that needs a kind which another one brings to the cluster
@@ -327,12 +371,7 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 			continue
 		}
 		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster}
-		if result, ok := results[app.Namespace+"/"+app.Spec.PlacementRef.Name]; ok {
-			job.Decisions = result.Decisions
-			job.Fault = invalidPlacement(app, d, &result, out.placementOf(app))
-		} else {
-			job.Fault = missingPlacement(app, d)
-		}
+		job.Decisions, job.Fault = out.decided(app, d, results)
 		if job.Fault == nil {
 			job.Fault = out.Definitions.RenameFault(d)
 		}
@@ -365,7 +404,7 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 
 // invalidPlacement is a fault when the placement itself is wrong: that it then chooses no cluster means nothing.
 // What is wrong stands in the placement's own fault; one that no file of the repository defines has none.
-func invalidPlacement(app *musterv1alpha1.Application, d *fleet.Definition, result *placement.Result, defined *fleet.Definition) *fleet.Fault {
+func invalidPlacement(app *musterv1alpha1.Application, name string, d *fleet.Definition, result *placement.Result, defined *fleet.Definition) *fleet.Fault {
 	field, problem := result.Problem()
 	if problem == "" {
 		return nil
@@ -376,16 +415,16 @@ func invalidPlacement(app *musterv1alpha1.Application, d *fleet.Definition, resu
 	}
 	return &fleet.Fault{
 		Reason: fleet.PlacementInvalid, ActionRequiredBy: fleet.User, Application: app.Namespace + "/" + app.Name,
-		File: d.File, Line: d.LineOf("spec.placementRef.name"),
-		Message: fmt.Sprintf("placement %s/%s is misconfigured: %s", app.Namespace, app.Spec.PlacementRef.Name, where),
+		File: d.File, Line: d.LineOf(app.PlacementField(name)),
+		Message: fmt.Sprintf("placement %s/%s is misconfigured: %s", app.Namespace, name, where),
 	}
 }
 
-func missingPlacement(app *musterv1alpha1.Application, d *fleet.Definition) *fleet.Fault {
+func missingPlacement(app *musterv1alpha1.Application, name string, d *fleet.Definition) *fleet.Fault {
 	return &fleet.Fault{
 		Reason: fleet.PlacementMissing, ActionRequiredBy: fleet.User, Application: app.Namespace + "/" + app.Name,
-		File: d.File, Line: d.LineOf("spec.placementRef.name"),
-		Message: fmt.Sprintf("placement %q is not in namespace %s: define it, or correct the name", app.Spec.PlacementRef.Name, app.Namespace),
+		File: d.File, Line: d.LineOf(app.PlacementField(name)),
+		Message: fmt.Sprintf("placement %q is not in namespace %s: define it, or correct the name", name, app.Namespace),
 	}
 }
 

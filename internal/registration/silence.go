@@ -38,8 +38,8 @@ type Hearing struct {
 	Of    int
 	Heard int // have renewed their lease since the hub listens
 	Late  int // have missed renewals, or were called silent less than a grace period ago, or before the mass silence began
-	// Awaited clusters have not renewed since the hub listens, and still have time to.
-	Awaited int
+	// NotYetHeard counts clusters that have not renewed since the hub began to listen, and whose time to do so is not over.
+	NotYetHeard int
 }
 
 // Hear counts. Clusters that are not accepted, that never joined, and that were silent long before do not count. Mass is the mass
@@ -61,7 +61,7 @@ func Hear(signals []Signal, presence *Presence, mass *MassSilence, now time.Time
 		case s.Beat != nil && s.Beat.last().After(since):
 			h.Heard++
 		case now.Sub(since) < LeaseDeadline(s.Cluster):
-			h.Awaited++
+			h.NotYetHeard++
 		}
 		if available.Status == metav1.ConditionUnknown || late(s, since, mass, now) {
 			h.Late++

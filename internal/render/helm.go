@@ -2,12 +2,10 @@ package render
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
-	"sort"
 	"strings"
 	"unicode"
 
@@ -152,8 +150,7 @@ func (h helmRun) prepare() (prepared, error) {
 // manifests reads the rendered files, leaves out NOTES and partials, and deals with hooks.
 func (h helmRun) manifests(files map[string]string) ([]Object, error) {
 	var objects []Object
-	var hooks []string
-	firstHook := ""
+	var hooks hooksOfChart
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if strings.HasSuffix(name, "NOTES.txt") || strings.HasPrefix(path.Base(name), "_") || strings.TrimSpace(files[name]) == "" {
 			continue
@@ -165,24 +162,19 @@ func (h helmRun) manifests(files map[string]string) ([]Object, error) {
 				return nil, err
 			}
 			for _, o := range found {
-				switch hook := o.hook; {
-				case hook == "":
+				if o.hook == "" {
 					objects = append(objects, o)
-				case !testHook(hook):
-					firstHook = cmp.Or(firstHook, file)
-					hooks = append(hooks, fmt.Sprintf("%s (%s, %s)", o.object().label(), hook, file))
+				} else if err := hooks.add(o, h.hooks); err != nil {
+					return nil, err
 				}
 			}
 		}
 	}
-	if len(hooks) > 0 && h.hooks == musterv1alpha1.HooksRefuse {
-		sort.Strings(hooks)
-		return nil, fleet.Fault{Reason: fleet.HookRefused, ActionRequiredBy: fleet.User, File: firstHook,
-			Message: "the chart has hooks, which nothing runs on a cluster that pulls: " + strings.Join(hooks, "; ") +
-				". Set spec.helm.hooks: Ignore to deliver it without them"}
+	if err := hooks.refused(); err != nil {
+		return nil, err
 	}
 	slices.SortStableFunc(objects, func(a, b Object) int { return installRank(a.GVK.Kind) - installRank(b.GVK.Kind) })
-	return objects, nil
+	return inWaves(objects, hooks.run)
 }
 
 // document reads a text, once for all renders that have it: clusters share most of what a chart gives.
@@ -233,16 +225,6 @@ func installRank(kind string) int {
 func (o object) hook() string {
 	annotation, _ := nested(o.value, "metadata", "annotations", release.HookAnnotation).(string)
 	return annotation
-}
-
-// testHook tells whether every event of a hook is a test.
-func testHook(events string) bool {
-	for event := range strings.SplitSeq(events, ",") {
-		if !strings.HasPrefix(strings.TrimSpace(event), "test") {
-			return false
-		}
-	}
-	return true
 }
 
 // crds reads the crds/ folders of the chart and of the subcharts that are on. Their files are not templates.

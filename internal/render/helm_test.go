@@ -154,7 +154,7 @@ overrides: [{name: prod, clusterSelector: {}, helm: {values: {e: '${{ int(label(
 	}
 	wantFrom := map[string]string{
 		"a": "chart default", "b": "chart:ci/extra.yaml:2", "c.x": "values.yaml:2", "c.z": "application.yaml:104",
-		"d": "values/eu.yaml:1", "big": "values/eu.yaml:2", "e": "override prod", "gone": "values.yaml:4",
+		"d": "values/eu.yaml:1", "big": "values/eu.yaml:2", "e": "override prod, application.yaml:104", "gone": "values.yaml:4",
 	}
 	if diff := cmp.Diff(wantFrom, content.Values); diff != "" {
 		t.Errorf("layers (-want +got):\n%s", diff)
@@ -198,8 +198,14 @@ func TestHelmFaults(t *testing.T) {
 		"values file with a loose anchor": {cm, `{valuesFiles: [v.yaml]}`, "-- applications/shop/web/v.yaml --\na: *hunter2\n", fleet.RenderFailed, "applications/shop/web/v.yaml:1",
 			"not valid YAML", "hunter2", "a password that begins with a star"},
 		"chart values broken": {cm, `{}`, "-- chart/values.yaml --\na: 1\nb: [\n", fleet.RenderFailed, "chart/values.yaml:2", "does not load", "", "file and line"},
-		"hooks": {"apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate, annotations: {helm.sh/hook: 'pre-upgrade,pre-install'}}\n", `{}`, "", fleet.HookRefused, "chart/templates/x.yaml",
+		"hooks": {"apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate, annotations: {helm.sh/hook: 'pre-upgrade,pre-install'}}\n", `{hooks: Refuse}`, "", fleet.HookRefused, "chart/templates/x.yaml",
 			"Job migrate (pre-upgrade,pre-install, chart/templates/x.yaml)", "", "hooks are named, with the way out"},
+		"hook before and after": {"apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate, annotations: {helm.sh/hook: 'pre-install,post-install'}}\n", `{}`, "", fleet.ManifestInvalid, "chart/templates/x.yaml",
+			"cannot run both before and after", "", "one object is in one wave"},
+		"hook weight": {"apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate, annotations: {helm.sh/hook: pre-install, helm.sh/hook-weight: heavy}}\n", `{}`, "", fleet.ManifestInvalid, "chart/templates/x.yaml",
+			`helm.sh/hook-weight is "heavy"`, "", "as helm install would"},
+		"hook policy": {"apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate, annotations: {helm.sh/hook: pre-install, helm.sh/hook-delete-policy: never}}\n", `{}`, "", fleet.ManifestInvalid, "chart/templates/x.yaml",
+			`has "never"`, "", "it is not guessed"},
 		"kubernetes too old": {cm, `{}`, "-- chart/Chart.yaml --\napiVersion: v2\nname: web\nversion: 1.0.0\nkubeVersion: '>=1.99'\n", fleet.RenderFailed, "chart/Chart.yaml",
 			"wants Kubernetes >=1.99 and the cluster has v1.30.0", "", "as helm install would"},
 		"library": {cm, `{}`, "-- chart/Chart.yaml --\napiVersion: v2\nname: web\nversion: 1.0.0\ntype: library\n", fleet.RenderFailed, "chart/Chart.yaml", "library chart", "", "as helm install would"},

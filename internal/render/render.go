@@ -226,7 +226,7 @@ func jobOf(in Input, resolved *Resolved, s source) (Job, error) {
 	if s.kind != HelmChart {
 		return job, err
 	}
-	job.Release, job.Namespace, job.Hooks = in.Application.Name, namespaceOf(resolved.Application), musterv1alpha1.HooksRefuse
+	job.Release, job.Namespace, job.Hooks = in.Application.Name, namespaceOf(resolved.Application), musterv1alpha1.HooksInWaves
 	if helm := resolved.Application.Spec.Helm; helm != nil {
 		job.Release = cmp.Or(helm.ReleaseName, job.Release)
 		job.Hooks = cmp.Or(helm.Hooks, job.Hooks)

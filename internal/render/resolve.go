@@ -23,8 +23,8 @@ type Resolved struct {
 	Application *musterv1alpha1.Application
 	// Overrides that apply to the cluster, by name, in order.
 	Overrides []string
-	// Layers tells which layer each inline value is from: the dotted path below spec.helm.values -> "override prod", or
-	// the application's file and line.
+	// Layers tells which layer each inline value is from: the dotted path below spec.helm.values -> "override prod,
+	// application.yaml:7", or "application.yaml:3".
 	Layers map[string]string
 	// Found is what the source resolved to, if it is in another repository or a registry. Rendering sets it.
 	Found *fleet.Found
@@ -236,7 +236,7 @@ func (r *Resolved) nameLayers(in Input) {
 			continue
 		}
 		if i, isOverride := overrideIndex(field); isOverride {
-			r.Layers[below] = "override " + in.Application.Spec.Overrides[i].Name
+			r.Layers[below] = "override " + in.Application.Spec.Overrides[i].Name + ", " + position(baseName(in.File), in.lineOf(field))
 			continue
 		}
 		r.Layers[below] = position(baseName(in.File), in.lineOf(field))

@@ -192,8 +192,8 @@ func TestResolve(t *testing.T) {
 		"values": `{"args":["c"],"image":{"pull":"Always","tag":"v2"},"nested":{"x":null},"replicas":2}`,
 		"file":   "eu.yaml", "namespace": "edge-7-shop", "account": "prod-deployer", "hooks": "Ignore",
 		"layers": map[string]string{
-			"args": "override everywhere", "image.pull": "application.yaml:104", "image.tag": "override prod",
-			"nested.x": "override everywhere", "replicas": "application.yaml:103",
+			"args": "override everywhere, application.yaml:104", "image.pull": "application.yaml:104", "image.tag": "override prod, application.yaml:105",
+			"nested.x": "override everywhere, application.yaml:105", "replicas": "application.yaml:103",
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

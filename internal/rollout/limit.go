@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 )
 
@@ -38,8 +39,13 @@ func (d *decider) limit(now []change, step *Step) []change {
 		}
 	}
 	groups := d.groups(pending)
-	selection, err := Select(*d.in.Strategy, groups, d.in.Now)
+	choose := Select
+	if d.in.Returning {
+		choose = SelectReturn
+	}
+	selection, err := choose(*d.in.Strategy, groups, d.in.Now)
 	step.Rollout = &Rollout{Selection: selection, Invalid: err, Started: d.in.RolloutStarted}
+	step.Return = selection.Stopped && d.in.Strategy.OnFailure == musterv1alpha1.FailureRollback
 	for _, g := range groups {
 		step.Rollout.Clusters += len(g.Clusters)
 	}
@@ -72,18 +78,26 @@ func (r *Rollout) Message() string {
 	if s.Group != "" {
 		of = " of group " + s.Group
 	}
-	failed := slices.Sorted(slices.Values(append(slices.Clone(s.Failed), s.TimedOut...)))
 	switch {
 	case r.Invalid != nil:
 		return "spec.rollout: " + r.Invalid.Error()
 	case s.Stopped:
-		return fmt.Sprintf("the rollout is stopped: %s failed%s; push a commit that corrects it", someOf(failed), of)
+		return fmt.Sprintf("the rollout is stopped: %s; push a commit that corrects it", r.Failure())
 	case s.Unproven:
 		return fmt.Sprintf("the rollout waits until a cluster%s answers", of)
-	case len(s.InFlight) > 0:
-		return fmt.Sprintf("the rollout waits for %s%s", someOf(s.InFlight), of)
+	case len(s.holding) > 0:
+		return fmt.Sprintf("the rollout waits for %s%s", someOf(s.holding), of)
 	}
 	return fmt.Sprintf("the rollout begins with %s%s", someOf(s.Selected), of)
+}
+
+// Failure names the clusters that failed, and the group that the rollout is at.
+func (r *Rollout) Failure() string {
+	text := someOf(slices.Sorted(slices.Values(slices.Concat(r.Failed, r.TimedOut)))) + " failed"
+	if r.Group != "" {
+		text += " of group " + r.Group
+	}
+	return text
 }
 
 // someOf names the first three.

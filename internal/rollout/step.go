@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/work"
@@ -44,7 +43,9 @@ type Input struct {
 	Deletion musterv1alpha1.DeletionPolicy
 
 	// Strategy says in which order gains and updates reach the clusters; nil is all at once. Its groups are those of Decisions.
-	Strategy *clusterv1alpha1.RolloutStrategy
+	Strategy *musterv1alpha1.Rollout
+	// Returning is true when a change has failed, and what is wanted is the revision before it: the clusters go in the reverse order.
+	Returning bool
 	// RolloutStarted is when the rollout that goes on began, as the step that began it said; zero when none does.
 	RolloutStarted time.Time
 
@@ -78,6 +79,8 @@ type Step struct {
 	Removal *musterv1alpha1.Removal
 	// Rollout says how far the rollout is; nil without a strategy.
 	Rollout *Rollout
+	// Return is true when the rollout has failed and its strategy asks for the last good revision.
+	Return bool
 	// Swapped are the clusters that the scheduler has replaced and that the owner is still on, sorted.
 	Swapped []string
 	// Settled is how many clusters the owner is settled on now.

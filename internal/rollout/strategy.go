@@ -10,6 +10,7 @@ import (
 	"time"
 
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -80,6 +81,9 @@ type Selection struct {
 	Done bool
 	// NextLook is when time alone changes the selection; zero when it does not.
 	NextLook time.Time
+
+	// holding are the clusters in flight that the next ones wait for.
+	holding []string
 }
 
 // phase is a part of a rollout that ends before the next one begins.
@@ -88,6 +92,8 @@ type phase struct {
 	clusters []Cluster
 	// concurrency is how many clusters may be in flight, maxFailures how many may fail.
 	concurrency, maxFailures int
+	// passesFailures is true when a failure that is allowed does not hold the next phase back.
+	passesFailures bool
 }
 
 // Select decides which clusters may change now, by the rules of OCM's rolloutStrategy (cluster.open-cluster-management.io
@@ -96,12 +102,37 @@ type phase struct {
 // that there are never more than maxConcurrency. A cluster is done when it has succeeded for minSuccessTime, or has timed out.
 //
 // It fails when a field of the strategy is not valid.
-func Select(strategy clusterv1alpha1.RolloutStrategy, groups []Group, now time.Time) (Selection, error) {
+func Select(strategy musterv1alpha1.Rollout, groups []Group, now time.Time) (Selection, error) {
 	s := selector{now: now}
 	phases, err := s.phasesOf(strategy, groups)
 	if err != nil {
 		return Selection{}, err
 	}
+	return s.selection(phases), nil
+}
+
+// returnDeadline is how long a cluster may take to return when the strategy has no progress deadline: what was good there once does
+// not keep others from returning for ever.
+const returnDeadline = 10 * time.Minute
+
+// SelectReturn decides which clusters may return to the last good revision now: in the reverse order of Select, as many at a time.
+// A return is not proved: a cluster that fails to return stops no other, and a success needs no minSuccessTime.
+func SelectReturn(strategy musterv1alpha1.Rollout, groups []Group, now time.Time) (Selection, error) {
+	s := selector{now: now, returning: true}
+	phases, err := s.phasesOf(strategy, groups)
+	if err != nil {
+		return Selection{}, err
+	}
+	s.minSuccessTime, s.deadline = 0, min(s.deadline, returnDeadline)
+	slices.Reverse(phases)
+	for i := range phases {
+		phases[i].maxFailures = len(phases[i].clusters)
+	}
+	return s.selection(phases), nil
+}
+
+// selection goes through the phases up to the one that is not through.
+func (s *selector) selection(phases []phase) Selection {
 	for i, p := range phases {
 		if !s.phase(p) {
 			s.waitFor(phases[i+1:])
@@ -114,10 +145,10 @@ func Select(strategy clusterv1alpha1.RolloutStrategy, groups []Group, now time.T
 	if out.Done {
 		out.Group = ""
 	}
-	for _, list := range []*[]string{&out.Selected, &out.InFlight, &out.TimedOut, &out.Failed} {
+	for _, list := range []*[]string{&out.Selected, &out.InFlight, &out.TimedOut, &out.Failed, &out.holding} {
 		slices.Sort(*list)
 	}
-	return out, nil
+	return out
 }
 
 // selector is a selection in the making.
@@ -125,11 +156,12 @@ type selector struct {
 	now            time.Time
 	minSuccessTime time.Duration
 	deadline       time.Duration // math.MaxInt64 when there is none
+	returning      bool
 	out            Selection
 }
 
 // phasesOf arranges the groups as the strategy says.
-func (s *selector) phasesOf(strategy clusterv1alpha1.RolloutStrategy, groups []Group) ([]phase, error) {
+func (s *selector) phasesOf(strategy musterv1alpha1.Rollout, groups []Group) ([]phase, error) {
 	groups = slices.Clone(groups)
 	slices.SortStableFunc(groups, func(a, b Group) int { return cmp.Compare(a.Index, b.Index) })
 	config, mandatory := clusterv1alpha1.RolloutConfig{}, []clusterv1alpha1.MandatoryDecisionGroup(nil)
@@ -161,21 +193,29 @@ func (s *selector) phasesOf(strategy clusterv1alpha1.RolloutStrategy, groups []G
 			if err != nil {
 				return nil, err
 			}
-			phases = append(phases, phase{group: g.label(), clusters: g.Clusters, concurrency: len(g.Clusters), maxFailures: maxFailures})
+			phases = append(phases, phase{
+				group: g.label(), clusters: g.Clusters, concurrency: len(g.Clusters), maxFailures: maxFailures, passesFailures: true,
+			})
 		}
 	case clusterv1alpha1.Progressive:
 		p := phase{clusters: clustersOf(rest)}
 		if p.concurrency, err = share("maxConcurrency", maxConcurrency, len(p.clusters), len(p.clusters)); err != nil {
 			return nil, err
 		}
-		if p.maxFailures, err = share("maxFailures", config.MaxFailures, len(p.clusters), 0); err != nil {
+		if p.maxFailures, err = share("maxFailures", config.MaxFailures, len(clustersOf(groups)), 0); err != nil {
 			return nil, err
 		}
 		phases = append(phases, p)
-	default: // all at once, and no failure of one stops the others
+	default: // all at once: there is nothing that a failure could stop, but it may be taken back
 		s.minSuccessTime = 0
 		all := clustersOf(groups)
-		phases = []phase{{clusters: all, concurrency: len(all), maxFailures: len(all)}}
+		p := phase{clusters: all, concurrency: len(all), maxFailures: len(all)}
+		if strategy.OnFailure == musterv1alpha1.FailureRollback {
+			if p.maxFailures, err = share("maxFailures", config.MaxFailures, len(all), 0); err != nil {
+				return nil, err
+			}
+		}
+		phases = []phase{p}
 	}
 	return phases, nil
 }
@@ -215,7 +255,11 @@ func (s *selector) phase(p phase) bool {
 	s.out.Group = p.group
 	clusters := slices.Clone(p.clusters)
 	slices.SortFunc(clusters, func(a, b Cluster) int { return cmp.Compare(a.Name, b.Name) })
-	inFlight, failures, answering, pending, offline := 0, 0, 0, []string(nil), []string(nil)
+	if s.returning {
+		slices.Reverse(clusters)
+	}
+	failures, answering, pending, offline := 0, 0, []string(nil), []string(nil)
+	var inFlight, holding []string
 	for _, c := range clusters {
 		if c.Offline {
 			if c.State == ToApply {
@@ -228,7 +272,10 @@ func (s *selector) phase(p phase) bool {
 		case c.State == ToApply:
 			pending = append(pending, c.Name)
 		case s.note(c):
-			inFlight++
+			inFlight = append(inFlight, c.Name)
+			if c.State != Failed || !p.passesFailures {
+				holding = append(holding, c.Name)
+			}
 		}
 		if c.State == Failed || s.timedOut(c) {
 			failures++
@@ -238,11 +285,12 @@ func (s *selector) phase(p phase) bool {
 		s.out.Stopped, s.out.Waiting = true, s.out.Waiting+len(pending)+len(offline)
 		return false
 	}
-	free := min(len(pending), max(0, p.concurrency-inFlight))
+	s.out.holding = holding
+	free := min(len(pending), max(0, p.concurrency-len(inFlight)))
 	s.out.Selected = append(append(s.out.Selected, pending[:free]...), offline...)
 	s.out.Waiting += len(pending) - free
-	s.out.Unproven = answering == 0 && len(clusters) > 0
-	return inFlight == 0 && len(pending) == 0 && !s.out.Unproven
+	s.out.Unproven = answering == 0 && len(clusters) > 0 && !s.returning
+	return len(holding) == 0 && len(pending) == 0 && !s.out.Unproven
 }
 
 // note adds a cluster that has changed to the selection. It is true when the cluster is in flight.
@@ -254,6 +302,9 @@ func (s *selector) note(c Cluster) bool {
 	case c.State == Failed, c.State == Progressing:
 		if c.State == Failed {
 			s.out.Failed = append(s.out.Failed, c.Name)
+		}
+		if c.State == Failed && s.returning {
+			return false
 		}
 		if s.deadline != math.MaxInt64 {
 			s.lookAt(c.Since.Add(s.deadline))
@@ -280,12 +331,16 @@ func (s *selector) lookAt(t time.Time) {
 	}
 }
 
-// waitFor counts what is left to change in phases that have not begun.
+// waitFor counts what is left to change in phases that have not begun again: clusters that changed before others came ahead of
+// them are in flight there too.
 func (s *selector) waitFor(phases []phase) {
 	for _, p := range phases {
 		for _, c := range p.clusters {
-			if c.State == ToApply {
+			switch {
+			case c.State == ToApply:
 				s.out.Waiting++
+			case !c.Offline:
+				s.note(c)
 			}
 		}
 	}
@@ -297,7 +352,7 @@ func parseDeadline(text string) (time.Duration, error) {
 		return math.MaxInt64, nil
 	}
 	d, err := time.ParseDuration(text)
-	if err != nil {
+	if err != nil || text == "0" {
 		return 0, fmt.Errorf("progressDeadline %q is not a number with the unit h, m or s, and not None", text)
 	}
 	return d, nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -57,16 +58,25 @@ func selectionText(s Selection) string {
 	return text
 }
 
-func progressive(concurrency string, config clusterv1alpha1.RolloutConfig, mandatory ...string) clusterv1alpha1.RolloutStrategy {
-	return clusterv1alpha1.RolloutStrategy{Type: clusterv1alpha1.Progressive, Progressive: &clusterv1alpha1.RolloutProgressive{
+func progressive(concurrency string, config clusterv1alpha1.RolloutConfig, mandatory ...string) musterv1alpha1.Rollout {
+	return musterv1alpha1.Rollout{RolloutStrategy: clusterv1alpha1.RolloutStrategy{Type: clusterv1alpha1.Progressive, Progressive: &clusterv1alpha1.RolloutProgressive{
 		RolloutConfig: config, MaxConcurrency: intstr.Parse(concurrency), MandatoryDecisionGroups: groupsNamed(mandatory),
-	}}
+	}}}
 }
 
-func perGroup(config clusterv1alpha1.RolloutConfig, mandatory ...string) clusterv1alpha1.RolloutStrategy {
-	return clusterv1alpha1.RolloutStrategy{Type: clusterv1alpha1.ProgressivePerGroup, ProgressivePerGroup: &clusterv1alpha1.RolloutProgressivePerGroup{
+func allAtOnce(config clusterv1alpha1.RolloutConfig) musterv1alpha1.Rollout {
+	return musterv1alpha1.Rollout{RolloutStrategy: clusterv1alpha1.RolloutStrategy{Type: clusterv1alpha1.All, All: &clusterv1alpha1.RolloutAll{RolloutConfig: config}}}
+}
+
+func orReturn(strategy musterv1alpha1.Rollout) musterv1alpha1.Rollout {
+	strategy.OnFailure = musterv1alpha1.FailureRollback
+	return strategy
+}
+
+func perGroup(config clusterv1alpha1.RolloutConfig, mandatory ...string) musterv1alpha1.Rollout {
+	return musterv1alpha1.Rollout{RolloutStrategy: clusterv1alpha1.RolloutStrategy{Type: clusterv1alpha1.ProgressivePerGroup, ProgressivePerGroup: &clusterv1alpha1.RolloutProgressivePerGroup{
 		RolloutConfig: config, MandatoryDecisionGroups: groupsNamed(mandatory),
-	}}
+	}}}
 }
 
 func groupsNamed(names []string) clusterv1alpha1.MandatoryDecisionGroups {
@@ -84,14 +94,16 @@ func TestSelect(t *testing.T) {
 	deadline := clusterv1alpha1.RolloutConfig{ProgressDeadline: "30m", MaxFailures: intstr.FromInt32(1)}
 	for name, c := range map[string]struct {
 		why      string
-		strategy clusterv1alpha1.RolloutStrategy
+		strategy musterv1alpha1.Rollout
 		groups   []Group
 		want     string
 	}{
-		"all": {"every cluster changes at once, whatever the others do", clusterv1alpha1.RolloutStrategy{Type: clusterv1alpha1.All},
+		"all": {"every cluster changes at once, whatever the others do", allAtOnce(none),
 			[]Group{in(t, "", 0, "a Failed 1m, b ToApply, c ToApply")}, "select b c; in flight a"},
-		"no strategy": {"is all", clusterv1alpha1.RolloutStrategy{}, []Group{in(t, "", 0, "b ToApply, a ToApply")}, "select a b; in flight "},
-		"done":        {"nothing is left", progressive("1", none), []Group{in(t, "", 0, "a Succeeded 1m, b Succeeded 0s")}, "select ; in flight ; done"},
+		"no strategy": {"is all", musterv1alpha1.Rollout{}, []Group{in(t, "", 0, "b ToApply, a ToApply")}, "select a b; in flight "},
+		"all or return": {"a failure that was not allowed stops it, so that it is taken back", orReturn(allAtOnce(none)),
+			[]Group{in(t, "", 0, "a Failed 1m, b Succeeded 1m")}, "select ; in flight a; stopped"},
+		"done": {"nothing is left", progressive("1", none), []Group{in(t, "", 0, "a Succeeded 1m, b Succeeded 0s")}, "select ; in flight ; done"},
 		"two at a time": {"clusters go by name", progressive("2", none),
 			[]Group{in(t, "", 0, "d ToApply, c ToApply, b ToApply, a ToApply")}, "select a b; in flight ; 2 wait"},
 		"in flight first": {"what has changed counts before what has not, whatever its name", progressive("2", none),
@@ -144,9 +156,42 @@ func TestSelect(t *testing.T) {
 	}
 }
 
+// TestSelectReturn has the order in which clusters return to what was good.
+func TestSelectReturn(t *testing.T) {
+	config := clusterv1alpha1.RolloutConfig{MinSuccessTime: metav1.Duration{Duration: time.Hour}}
+	for name, c := range map[string]struct {
+		why      string
+		strategy musterv1alpha1.Rollout
+		groups   []Group
+		want     string
+	}{
+		"last first": {"the clusters that changed last return first, as many at a time", progressive("2", config, "canary"),
+			[]Group{in(t, "canary", 0, "z ToApply"), in(t, "", 1, "a ToApply, b ToApply, c ToApply")}, "select b c; in flight ; 2 wait"},
+		"no soak": {"a cluster that is healthy again is through", progressive("1", config, "canary"),
+			[]Group{in(t, "canary", 0, "z ToApply"), in(t, "", 1, "a Succeeded 0s, b Succeeded 1m")}, "select z; in flight ; at canary"},
+		"failure": {"a cluster that fails to return stops no other", progressive("1", config, "canary"),
+			[]Group{in(t, "canary", 0, "z ToApply"), in(t, "", 1, "a Failed 1m")}, "select z; in flight ; at canary"},
+		"slow": {"nor does one that makes no progress, for longer than ten minutes", progressive("1", config),
+			[]Group{in(t, "", 1, "a Progressing 9m, b ToApply")}, "select ; in flight a; 1 wait"},
+		"too slow": {"", progressive("1", config), []Group{in(t, "", 1, "a Progressing 10m, b ToApply")}, "select b; in flight ; timed out a"},
+		"offline":  {"a group that does not answer blocks none", perGroup(config), []Group{in(t, "early", 0, "z ToApply"), in(t, "late", 1, "a ToApply offline")}, "select a z; in flight ; at early"},
+		"all":      {"at once", orReturn(allAtOnce(config)), []Group{in(t, "", 0, "a ToApply, b Failed 1m")}, "select a; in flight "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := SelectReturn(c.strategy, c.groups, rolloutNow)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if selectionText(got) != c.want {
+				t.Errorf("%s:\n got %s\nwant %s", c.why, selectionText(got), c.want)
+			}
+		})
+	}
+}
+
 // TestSelectRefuses: what an API server without our schema lets through is named.
 func TestSelectRefuses(t *testing.T) {
-	for field, strategy := range map[string]clusterv1alpha1.RolloutStrategy{
+	for field, strategy := range map[string]musterv1alpha1.Rollout{
 		"maxConcurrency":   progressive("many", clusterv1alpha1.RolloutConfig{}),
 		"maxFailures":      progressive("1", clusterv1alpha1.RolloutConfig{MaxFailures: intstr.FromString("few")}),
 		"progressDeadline": progressive("1", clusterv1alpha1.RolloutConfig{ProgressDeadline: "soon"}),
@@ -179,7 +224,7 @@ func TestSelectEnds(t *testing.T) {
 	}
 }
 
-func simulateSelection(t *testing.T, r *rand.Rand, strategy clusterv1alpha1.RolloutStrategy, groups []Group, concurrency int, byGroup bool) {
+func simulateSelection(t *testing.T, r *rand.Rand, strategy musterv1alpha1.Rollout, groups []Group, concurrency int, byGroup bool) {
 	t.Helper()
 	now := rolloutNow
 	for range 10_000 {
@@ -197,7 +242,9 @@ func simulateSelection(t *testing.T, r *rand.Rand, strategy clusterv1alpha1.Roll
 		}
 		for i := range groups {
 			ahead := slices.ContainsFunc(groups[:i], func(g Group) bool {
-				return slices.ContainsFunc(g.Clusters, func(c Cluster) bool { return c.State == ToApply || slices.Contains(s.InFlight, c.Name) })
+				return slices.ContainsFunc(g.Clusters, func(c Cluster) bool {
+					return c.State == ToApply || slices.Contains(s.InFlight, c.Name) && (c.State != Failed || !byGroup) // a failure that is allowed does not hold the next group
+				})
 			})
 			if ordered := byGroup || i == 1; ordered && ahead && slices.ContainsFunc(s.Selected, func(c string) bool { return strings.HasPrefix(c, groups[i].Name+"-") }) {
 				t.Fatalf("group %s begins before those ahead of it are through: %s", groups[i].Name, selectionText(s))

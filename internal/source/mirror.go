@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ const (
 	refsFetched   = "refs/muster/fetched/"    // a ref of the remote, as it was fetched last
 	refsFetchedBy = "refs/muster/fetched-by/" // the commit that a fleet repository fetched last
 	refsDelivered = "refs/muster/delivered/"  // the commit that a fleet repository delivered last
+	refsKept      = "refs/muster/kept/"       // what a fleet repository had delivered when the remote rewrote its history
 )
 
 // mirror is the bare repository that holds what was fetched from one address.
@@ -94,6 +96,80 @@ func (m *mirror) removeRef(name plumbing.ReferenceName) error {
 	m.refs.Lock()
 	defer m.refs.Unlock()
 	return dotgit.New(osfs.New(m.dir)).RemoveRef(name)
+}
+
+// keptBy are the refs of the commits that an owner has pinned and that were rewritten since, the newest commit first.
+func (m *mirror) keptBy(owner string) ([]*plumbing.Reference, error) {
+	below, err := ownersRef(refsKept, owner)
+	if err != nil {
+		return nil, err
+	}
+	m.refs.Lock()
+	refs, err := dotgit.New(osfs.New(m.dir)).Refs()
+	m.refs.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	when := map[plumbing.Hash]time.Time{}
+	kept := slices.DeleteFunc(refs, func(ref *plumbing.Reference) bool {
+		c, err := commit(m.packs, ref.Hash())
+		if err != nil || !strings.HasPrefix(string(ref.Name()), string(below)+"/") {
+			return true
+		}
+		when[ref.Hash()] = commitTime(c)
+		return false
+	})
+	slices.SortFunc(kept, func(a, b *plumbing.Reference) int { return when[b.Hash()].Compare(when[a.Hash()]) })
+	return kept, nil
+}
+
+// maxKept is how many rewritten commits of an owner are kept.
+const maxKept = 20
+
+// keepRewritten keeps the commit that a ref of an owner names, unless the next one descends from it.
+func (m *mirror) keepRewritten(owner string, name plumbing.ReferenceName, next plumbing.Hash) error {
+	old, err := m.ref(name)
+	if err != nil || old.IsZero() {
+		return err
+	}
+	if descends, err := isAncestor(m.packs, old, next); err != nil || descends {
+		return err
+	}
+	below, err := ownersRef(refsKept, owner)
+	if err != nil {
+		return err
+	}
+	if err := m.setRef(below+"/"+plumbing.ReferenceName(old.String()), old); err != nil {
+		return err
+	}
+	kept, err := m.keptBy(owner)
+	for _, ref := range kept[min(len(kept), maxKept):] {
+		err = errors.Join(err, m.removeRef(ref.Name()))
+	}
+	return err
+}
+
+// headsOf are the commits that an owner has fetched or pinned, and in whose history others are.
+func (m *mirror) headsOf(owner string) ([]plumbing.Hash, error) {
+	var heads []plumbing.Hash
+	for _, refOf := range []func(string) (plumbing.ReferenceName, error){deliveredRef, fetchedByRef} {
+		name, err := refOf(owner)
+		if err != nil {
+			return nil, err
+		}
+		head, err := m.ref(name)
+		if err != nil {
+			return nil, err
+		}
+		if !head.IsZero() {
+			heads = append(heads, head)
+		}
+	}
+	kept, err := m.keptBy(owner)
+	for _, ref := range kept {
+		heads = append(heads, ref.Hash())
+	}
+	return heads, err
 }
 
 // tips are the commits that the mirror's refs name.

@@ -34,8 +34,8 @@ type objects interface {
 // maxPacks is how many packs a mirror may have before the small ones become one.
 const maxPacks = 24
 
-// packs are the objects of a mirror. A mirror holds nothing but packs, and keeps one rule: an object that is here has
-// everything that it refers to here as well, because a pack is added in one step.
+// packs are the objects of a mirror. A mirror stores objects only in packs, and keeps one rule: whatever an object refers to is in
+// the mirror too, because a pack is added in one step.
 //
 // Adding is crash-safe: pack and index are on disk before their names are, the index last. go-git's own object storage
 // is not used for this, because it is not safe for concurrent use and does not wait for the disk.
@@ -46,7 +46,7 @@ type packs struct {
 	mu      sync.Mutex
 	list    []*pack
 	scanned time.Time                // the folder's time when it was last read
-	extents map[plumbing.Hash]extent // of folders that are here with all that is below them
+	extents map[plumbing.Hash]extent // of folders that are complete in the mirror, with all that is below them
 }
 
 type pack struct {
@@ -68,7 +68,7 @@ func openPacks(dir string, bases gitcache.Object) (*packs, error) {
 	return p, p.refresh()
 }
 
-// refresh reads the folder again before a fetch: somebody's git gc may have removed packs.
+// refresh reads the folder again before a fetch: git gc, run by a person, may have removed packs.
 func (p *packs) refresh() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -91,7 +91,7 @@ func (p *packs) scan() error {
 	p.list = slices.DeleteFunc(p.list, func(k *pack) bool {
 		gone := !slices.Contains(indexes, filepath.Join(p.dir, k.name+".idx"))
 		if gone {
-			_ = k.data.Close() // nobody reads: the lock is held
+			_ = k.data.Close() // nobody reads it: the lock is held
 			p.extents = nil
 		}
 		return gone
@@ -136,7 +136,7 @@ func (p *packs) add(name string, index *idxfile.MemoryIndex) error {
 	return nil
 }
 
-// find locates an object; the caller holds the lock.
+// find finds the pack of an object, and the offset in it. The caller holds the lock.
 func (p *packs) find(h plumbing.Hash) (*pack, int64, bool) {
 	for i := len(p.list) - 1; i >= 0; i-- {
 		if offset, err := p.list[i].index.FindOffset(h); err == nil {
@@ -146,7 +146,7 @@ func (p *packs) find(h plumbing.Hash) (*pack, int64, bool) {
 	return nil, 0, false
 }
 
-// locate is find, with a second look at the folder when the object is missing.
+// locate is find. When the object is missing, it reads the folder again and tries once more.
 func (p *packs) locate(h plumbing.Hash) (*pack, int64, error) {
 	k, offset, ok := p.find(h)
 	if !ok {
@@ -202,7 +202,7 @@ func content(object plumbing.EncodedObject) (plumbing.ObjectType, []byte, error)
 	return object.Type(), data, err
 }
 
-// errTooLarge is a transfer that is larger than allowed.
+// errTooLarge says that a transfer is larger than allowed.
 var errTooLarge = errors.New("more than allowed")
 
 // receive stores the pack that a server sends, at most limit bytes of it, and returns the number of bytes.
@@ -221,7 +221,7 @@ func (p *packs) receive(r io.Reader, limit int64) (int64, error) {
 	if n > limit {
 		return n, errTooLarge
 	}
-	if !sum.holds() {
+	if !sum.matches() {
 		return n, fmt.Errorf("the pack that the server sent is damaged")
 	}
 	index, err := indexOf(file)
@@ -231,7 +231,7 @@ func (p *packs) receive(r io.Reader, limit int64) (int64, error) {
 	return n, p.install(file, index)
 }
 
-// indexOf reads a pack through. A pack without objects has no index.
+// indexOf reads a pack from its beginning to its end, and makes its index. A pack without objects has none.
 func indexOf(file *os.File) (*idxfile.Writer, error) {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return nil, err
@@ -260,7 +260,7 @@ func (p *packs) write(hashes []plumbing.Hash, from objects) (int64, error) {
 	return n, p.install(file, index)
 }
 
-// encodePack writes objects in full, one in memory at a time: it is for the few that one commit adds.
+// encodePack writes each object in full, and holds one in memory at a time. It is meant for the few objects that one commit adds.
 func encodePack(file io.Writer, hashes []plumbing.Hash, from objects) (*idxfile.Writer, int64, error) {
 	sum := sha1.New() //nolint:gosec // see above
 	buffered := bufio.NewWriterSize(file, 1<<16)
@@ -306,7 +306,8 @@ func encodePack(file io.Writer, hashes []plumbing.Hash, from objects) (*idxfile.
 	return index, offset, errors.Join(buffered.Flush(), index.OnFooter(checksum))
 }
 
-// objectHeader is the type and the size of a packed object: three and four bits, then seven a byte.
+// objectHeader is the type and the size of a packed object: the first byte has three bits of the type and four of the size, each
+// further byte has seven of the size.
 func objectHeader(kind plumbing.ObjectType, size int) []byte {
 	b := []byte{byte(kind)<<4 | byte(size&0x0f)}
 	for size >>= 4; size > 0; size >>= 7 {
@@ -316,7 +317,7 @@ func objectHeader(kind plumbing.ObjectType, size int) []byte {
 	return b
 }
 
-// install gives a pack its name, after the disk has it.
+// install renames a pack to its final name, after it is synced to disk.
 func (p *packs) install(file *os.File, writer *idxfile.Writer) error {
 	index, err := writer.Index()
 	if err != nil {
@@ -347,7 +348,7 @@ func (p *packs) install(file *os.File, writer *idxfile.Writer) error {
 	return p.add(name, index)
 }
 
-// writeFile replaces a file in one step: a reader, after a crash too, finds the old or the new content.
+// writeFile replaces a file in one step: a reader finds the old or the new content, also after a crash.
 func writeFile(name string, data []byte, mode os.FileMode) error {
 	file, err := os.CreateTemp(filepath.Dir(name), "tmp_")
 	if err != nil {
@@ -373,14 +374,14 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// consolidate makes one pack of the small ones when there are many. No object is dropped, so nothing that was
-// delivered can be lost here; a pack is removed only after the disk has the new one.
+// consolidate replaces the small packs by one when there are many. It drops no object, so that nothing delivered is lost. A pack
+// is removed only after the new one is synced to disk.
 func (p *packs) consolidate() error {
 	small := p.small()
 	if len(small) == 0 {
 		return nil
 	}
-	seen := map[plumbing.Hash]bool{}
+	added := map[plumbing.Hash]bool{}
 	var hashes []plumbing.Hash
 	for _, k := range small {
 		entries, err := k.index.EntriesByOffset()
@@ -395,8 +396,8 @@ func (p *packs) consolidate() error {
 			if err != nil {
 				return err
 			}
-			if !seen[e.Hash] {
-				seen[e.Hash] = true
+			if !added[e.Hash] {
+				added[e.Hash] = true
 				hashes = append(hashes, e.Hash)
 			}
 		}
@@ -407,8 +408,8 @@ func (p *packs) consolidate() error {
 	return p.remove(small)
 }
 
-// small are the packs to make one of: the smallest, and each next one that is not much larger than those together, so
-// that an object is rewritten a logarithmic number of times.
+// small are the packs that consolidate replaces: the smallest, and then each one that is at most twice as large as the ones before
+// it together, so that an object is rewritten a logarithmic number of times.
 func (p *packs) small() []*pack {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -441,7 +442,7 @@ func (p *packs) remove(gone []*pack) error {
 	return errors.Join(errs...)
 }
 
-// trailer hashes all but the last 20 bytes, which are to be the hash of the others.
+// trailer hashes all bytes but the last 20. Of an undamaged pack, those are the hash of the others.
 type trailer struct {
 	hash hash.Hash
 	last []byte
@@ -462,4 +463,5 @@ func (t *trailer) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-func (t *trailer) holds() bool { return bytes.Equal(t.hash.Sum(nil), t.last) }
+// matches says whether the last 20 bytes are the hash of the others.
+func (t *trailer) matches() bool { return bytes.Equal(t.hash.Sum(nil), t.last) }

@@ -234,8 +234,9 @@ func (s *Store) mirror(url string, create *address) (*mirror, error) {
 	return m, nil
 }
 
-// Pin keeps a commit for its owner (namespace/name), in place of the commit that it kept before. After Pin returns, the commit
-// survives force-pushes, git gc in the mirror, and restarts.
+// Pin keeps a commit for its owner, with its history. After Pin returns, the commit survives force-pushes, git gc in the mirror, and
+// restarts. The commit that was pinned before stays where the new one does not descend from it: what was delivered once can be
+// delivered again.
 func (s *Store) Pin(url, owner, revision string) error {
 	m, h, err := s.commit(url, revision)
 	if err != nil {
@@ -245,28 +246,24 @@ func (s *Store) Pin(url, owner, revision string) error {
 	if err != nil {
 		return err
 	}
+	if err := m.keepRewritten(owner, name, h); err != nil {
+		return err
+	}
 	return m.setRef(name, h)
 }
 
-// HasFetched says whether an owner has fetched a commit itself: as its last one, as the one that it pinned, or in the history of
+// HasFetched says whether an owner has fetched a commit itself: as its last one, as one that it pinned, or in the history of
 // these. FleetRepositories with one URL share a mirror, and sharing it grants no read access: the remote decides at each Fetch.
 func (s *Store) HasFetched(url, owner, revision string) (bool, error) {
 	m, h, err := s.commit(url, revision)
 	if err != nil {
 		return false, nil //nolint:nilerr // a commit that is not here was fetched by nobody
 	}
-	for _, refOf := range []func(string) (plumbing.ReferenceName, error){deliveredRef, fetchedByRef} {
-		name, err := refOf(owner)
-		if err != nil {
-			return false, err
-		}
-		head, err := m.ref(name)
-		if err != nil {
-			return false, err
-		}
-		if head.IsZero() {
-			continue
-		}
+	heads, err := m.headsOf(owner)
+	if err != nil {
+		return false, err
+	}
+	for _, head := range heads {
 		if found, err := isAncestor(m.packs, h, head); found || err != nil {
 			return found, err
 		}
@@ -291,7 +288,11 @@ func (s *Store) Unpin(url, owner string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(m.removeRef(name), m.removeRef(fetchedBy))
+	kept, err := m.keptBy(owner)
+	for _, ref := range kept {
+		err = errors.Join(err, m.removeRef(ref.Name()))
+	}
+	return errors.Join(err, m.removeRef(name), m.removeRef(fetchedBy))
 }
 
 // Retain removes the mirrors of all other URLs, which no repository follows any more. A mirror that is being fetched stays until
@@ -347,6 +348,19 @@ func (s *Store) commit(url, revision string) (*mirror, plumbing.Hash, error) {
 		err = fmt.Errorf("commit %q of %s is not here: fetch it first", revision, Display(url))
 	}
 	return nil, h, fleet.Fail(fleet.SourceUnavailable, err)
+}
+
+// CommittedAt is when a commit that was fetched was made, by the clock of whoever made it.
+func (s *Store) CommittedAt(url, revision string) (time.Time, error) {
+	m, hash, err := s.commit(url, revision)
+	if err != nil {
+		return time.Time{}, err
+	}
+	c, err := commit(m.packs, hash)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read commit %s: %w", revision, err)
+	}
+	return commitTime(c), nil
 }
 
 // Snapshot opens a commit that was fetched, without any network, rooted at dir: a folder of the repository, or empty

@@ -203,6 +203,50 @@ func TestPinKeepsUnreachableCommitThroughGC(t *testing.T) {
 	}
 }
 
+// TestRewrittenHistoryIsKept: what was delivered before a force-push stays readable, with its history, through git gc and a restart,
+// for its owner alone.
+func TestRewrittenHistoryIsKept(t *testing.T) {
+	root := t.TempDir()
+	r := newRepository(t, filepath.Join(root, "fleet.git"))
+	remote := Remote{URL: "file://" + r.dir, Owner: "team-a"}
+	s := newStore(t, root)
+	commits := map[string]string{}
+	push := func(name string, parents ...string) {
+		commits[name] = r.push("main", r.commit(map[string]file{"a.yaml": text(name)}, parents...))
+		_, err := s.Fetch(t.Context(), remote)
+		must(t, err)
+	}
+	push("base")
+	push("delivered", commits["base"])
+	must(t, s.Pin(remote.URL, "team-a", commits["delivered"]))
+	push("fetched only", commits["delivered"])
+	push("rewritten")
+	must(t, s.Pin(remote.URL, "team-a", commits["rewritten"]))
+	push("last", commits["rewritten"])
+	must(t, s.Pin(remote.URL, "team-a", commits["last"]))
+	gitRun(t, filepath.Join(s.Dir, folderName(remote.URL)), "gc", "--prune=now", "-q")
+	restarted := &Store{Dir: s.Dir}
+	fetched := func(owner, name string) bool {
+		found, err := restarted.HasFetched(remote.URL, owner, commits[name])
+		must(t, err)
+		return found
+	}
+	for name, want := range map[string]bool{"base": true, "delivered": true, "fetched only": false, "rewritten": true, "last": true} {
+		if fetched("team-a", name) != want || fetched("team-b", name) {
+			t.Errorf("commit %s: its owner has it %v, want %v; another owner has it %v", name, fetched("team-a", name), want, fetched("team-b", name))
+		}
+	}
+	kept, err := restarted.mirrors[folderName(remote.URL)].keptBy("team-a")
+	must(t, err)
+	if len(kept) != 1 || kept[0].Hash().String() != commits["delivered"] {
+		t.Errorf("kept are %v, want the one commit that was rewritten", kept)
+	}
+	must(t, restarted.Unpin(remote.URL, "team-a"))
+	if fetched("team-a", "delivered") {
+		t.Error("an owner that is gone keeps a commit")
+	}
+}
+
 // TestRetain: a mirror that no repository follows goes, and what is no mirror stays. One that is followed again is fetched anew.
 func TestRetain(t *testing.T) {
 	root := t.TempDir()

@@ -113,15 +113,17 @@ func (c *content) each(ctx context.Context, do func(context.Context, schema.Grou
 	return group.Wait()
 }
 
-// changesByItself: API servers and controllers write it without being asked.
+// changesByItself: API servers and controllers write it without being asked. What is so in a test's namespace goes with it.
 func (k objectKey) changesByItself() bool {
 	switch k.resource.Resource {
 	case "endpoints", "endpointslices":
 		return true
-	case "leases", "events":
-		return strings.HasPrefix(k.namespace, "kube-") || k.namespace == metav1.NamespaceDefault
+	case "configmaps":
+		return k.name == "kube-root-ca.crt"
+	case "serviceaccounts":
+		return k.name == "default"
 	}
-	return false
+	return strings.HasPrefix(k.namespace, "kube-")
 }
 
 // restore removes what came since, and restores what was changed or deleted.

@@ -38,18 +38,27 @@ type Environment struct {
 //
 // In a Ginkgo suite the tests are one Go test, and BeforeSuite calls Hub(GinkgoTB()). A package that has no TestMain gets
 // bare control planes, which die with the test binary.
-func Main(m *testing.M, e Environment) {
-	shared.Environment = e
+func Main(m *testing.M, e Environment) { os.Exit(Tests{m, e}.Run()) }
+
+// Tests are the tests of a package that uses the environment, for a TestMain that does more than [Main]. It is a testscript.TestingM.
+type Tests struct {
+	M *testing.M
+	Environment
+}
+
+// Run runs the tests, stops the control planes, and returns the exit code.
+func (t Tests) Run() int {
+	shared.Environment = t.Environment
 	if err := runManyAtATime(); err != nil {
 		fmt.Fprintf(os.Stderr, "set up the tests: %v\n", err)
-		os.Exit(1)
+		return 1
 	}
-	code := m.Run()
+	code := t.M.Run()
 	if err := shared.stop(); err != nil {
 		fmt.Fprintf(os.Stderr, "stop the test environment: %v\n", err)
 		code = max(code, 1)
 	}
-	os.Exit(code)
+	return code
 }
 
 // parallelTests is how many parallel tests run at a time by default. They wait for API servers and controllers most of the time:

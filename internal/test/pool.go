@@ -20,6 +20,11 @@ type Pool struct {
 	// Prepare puts on each new control plane what stays there for all tests. It may be nil.
 	Prepare func(context.Context, *controlplane.ControlPlane) error
 
+	// Size is how many there are at most; a test waits for one that is not borrowed. Zero is no bound.
+	Size int
+
+	once sync.Once
+	free chan struct{} // an element for each that may be borrowed; nil without a bound
 	mu   sync.Mutex
 	idle []*pooled
 }
@@ -34,6 +39,7 @@ type pooled struct {
 // it is borrowed before the cleanup functions that stop them are registered. After a test that failed it is not used again.
 func (p *Pool) Borrow(t testing.TB) *controlplane.ControlPlane {
 	t.Helper()
+	t.Cleanup(p.wait())
 	cp := p.take()
 	if cp == nil {
 		var err error
@@ -55,6 +61,20 @@ func (p *Pool) Borrow(t testing.TB) *controlplane.ControlPlane {
 		}
 	})
 	return cp.ControlPlane
+}
+
+// wait returns when one more control plane may be borrowed, with what says that it is not any more.
+func (p *Pool) wait() (done func()) {
+	p.once.Do(func() {
+		if p.Size > 0 {
+			p.free = make(chan struct{}, p.Size)
+		}
+	})
+	if p.free == nil {
+		return func() {}
+	}
+	p.free <- struct{}{}
+	return func() { <-p.free }
 }
 
 func (p *Pool) take() *pooled {

@@ -40,7 +40,7 @@ type applicationRow struct {
 func applicationRowOf(a *musterv1alpha1.Application) applicationRow {
 	return applicationRow{
 		Namespace: a.Namespace, Name: a.Name, State: overview.ApplicationState(a), Ready: overview.ApplicationReady(a),
-		Revision: a.Status.Revision, Summary: a.Status.Summary, Held: a.Status.Held, Rollout: a.Status.Rollout, Placement: a.Spec.PlacementRef.Name,
+		Revision: a.Status.Revision, Summary: a.Status.Summary, Held: a.Status.Held, Rollout: a.Status.Rollout, Placement: strings.Join(a.PlacementNames(), ", "),
 	}
 }
 
@@ -229,10 +229,14 @@ func (s *Server) findApplication(ctx context.Context, r *http.Request) (*musterv
 // it all the same.
 func (s *Server) targets(ctx context.Context, app *musterv1alpha1.Application) ([]targetGroup, error) {
 	var decisions clusterv1beta1.PlacementDecisionList
-	err := s.Reader.List(ctx, &decisions, client.InNamespace(app.Namespace),
-		client.MatchingLabels{clusterv1beta1.PlacementLabel: app.Spec.PlacementRef.Name}, client.UnsafeDisableDeepCopy)
-	if err != nil {
-		return nil, err
+	for _, name := range app.PlacementNames() {
+		var of clusterv1beta1.PlacementDecisionList
+		err := s.Reader.List(ctx, &of, client.InNamespace(app.Namespace),
+			client.MatchingLabels{clusterv1beta1.PlacementLabel: name}, client.UnsafeDisableDeepCopy)
+		if err != nil {
+			return nil, err
+		}
+		decisions.Items = append(decisions.Items, of.Items...)
 	}
 	var clusters clusterv1.ManagedClusterList
 	if err := s.Reader.List(ctx, &clusters, client.UnsafeDisableDeepCopy); err != nil {
@@ -260,6 +264,9 @@ func (s *Server) targets(ctx context.Context, app *musterv1alpha1.Application) (
 		}
 		for _, decision := range d.Status.Decisions {
 			cluster := decision.ClusterName
+			if seen[cluster] { // by two placements
+				continue
+			}
 			seen[cluster] = true
 			groups[name] = append(groups[name], targetOf(cluster, states[cluster], works[cluster], rows[cluster]))
 		}

@@ -86,6 +86,9 @@ func (s *Server) Handler() (http.Handler, error) {
 	}
 	mux.HandleFunc("GET /api/v1/openapi.json", s.openAPI)
 	mux.HandleFunc("GET /api/v1/watch", s.watch)
+	mux.HandleFunc("GET /login", s.login)
+	mux.HandleFunc("POST /login", s.login)
+	mux.HandleFunc("POST /logout", s.logout)
 	for pattern, act := range actions {
 		mux.HandleFunc("POST "+pattern, s.act(act))
 	}
@@ -127,6 +130,7 @@ type view struct {
 // layout is what a template gets.
 type layout struct {
 	Title, Section, Version, Person, URL string
+	LogOut                               bool // there is a login to leave
 	Partial                              bool // only the main part, which htmx puts in place
 	Data                                 any
 	Problem                              string
@@ -216,6 +220,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, person *Person, er
 func (s *Server) render(w http.ResponseWriter, r *http.Request, name string, l layout, status int) {
 	l.Version, l.URL = s.Version, r.URL.RequestURI()
 	l.Partial = r.Header.Get("HX-Request") == "true"
+	_, l.LogOut = s.Access.(*Tokens)
 	t := s.pages[name]
 	root := "page"
 	if l.Partial {

@@ -102,12 +102,12 @@ func Diff(live []fleet.LiveWork, wanted []*workv1.ManifestWork) Changes {
 func compareWork(live *fleet.LiveWork, wanted *workv1.ManifestWork) Change {
 	change := Change{
 		Action: Update, Cluster: wanted.Namespace, Name: wanted.Name,
-		Owner: OwnerOf(wanted.Annotations), Live: live, Wanted: wanted,
+		Owner: OwnerOf(wanted), Live: live, Wanted: wanted,
 	}
 	switch {
 	case live == nil:
 		change.Action = Create
-	case live.OwnerDigest != wanted.Labels[musterv1alpha1.OwnerLabel] && !lostLabel(live, change.Owner):
+	case live.OwnerDigest != OwnerDigest(wanted) && !lostLabel(live, change.Owner):
 		change.Action, change.Fault = Refuse, foreign(change)
 	case live.Deleting:
 		change.Action = Create

@@ -48,6 +48,10 @@ func manifestDigest(raw []byte) string {
 			raw = data
 		}
 	}
+	return digestOfBytes(raw)
+}
+
+func digestOfBytes(raw []byte) string {
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:])
 }

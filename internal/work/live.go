@@ -43,8 +43,8 @@ func Live(obj *workv1.ManifestWork) fleet.LiveWork {
 	live := fleet.LiveWork{
 		Cluster:     obj.Namespace,
 		Name:        obj.Name,
-		Owner:       OwnerOf(obj.Annotations),
-		OwnerDigest: obj.Labels[musterv1alpha1.OwnerLabel],
+		Owner:       OwnerOf(obj),
+		OwnerDigest: OwnerDigest(obj),
 		Part:        number(musterv1alpha1.PartAnnotation),
 		Revision:    annotation(musterv1alpha1.RevisionAnnotation),
 		UID:         string(obj.UID),
@@ -60,9 +60,22 @@ func Live(obj *workv1.ManifestWork) fleet.LiveWork {
 	if option := obj.Spec.DeleteOption; option != nil {
 		live.Orphan = option.PropagationPolicy == workv1.DeletePropagationPolicyTypeOrphan
 		live.Kept = keptBy(option)
+		live.ExpiresAt = expiryOf(obj, option.TTLSecondsAfterFinished)
+	}
+	if live.Owner.IsReplicaSet() {
+		live.Labels = obj.Labels
 	}
 	live.Status = statusOf(obj, live.Objects)
 	return live
+}
+
+// expiryOf is when a work that is complete has been so for its time to live.
+func expiryOf(obj *workv1.ManifestWork, ttl *int64) time.Time {
+	complete := meta.FindStatusCondition(obj.Status.Conditions, workv1.WorkComplete)
+	if ttl == nil || complete == nil || complete.Status != metav1.ConditionTrue {
+		return time.Time{}
+	}
+	return complete.LastTransitionTime.Add(time.Duration(*ttl) * time.Second)
 }
 
 // writtenAt is when a field other than the status changed last: the API server notes it with the owner of the field.
@@ -115,7 +128,7 @@ func keptBy(option *workv1.DeleteOption) []fleet.ObjectKey {
 // statusOf folds what the agent reported. Of health and problems, nothing counts but what it says of the work's generation.
 func statusOf(obj *workv1.ManifestWork, objects []fleet.ObjectKey) fleet.WorkStatus {
 	status := fleet.WorkStatus{
-		Health: fleet.HealthUnknown, Since: sinceOf(obj.Status.Conditions), Waits: waitsOf(obj), Corrected: correctionsOf(obj),
+		Health: fleet.HealthUnknown, Since: sinceOf(obj.Status.Conditions), Waits: waitsOf(obj), Corrected: correctionsOf(obj), Conditions: conditionsOf(obj),
 	}
 	applied := meta.FindStatusCondition(obj.Status.Conditions, workv1.WorkApplied)
 	status.Observed = applied != nil && applied.ObservedGeneration == obj.Generation
@@ -139,6 +152,21 @@ func statusOf(obj *workv1.ManifestWork, objects []fleet.ObjectKey) fleet.WorkSta
 		status.Problems = status.Problems[:maxProblems]
 	}
 	return status
+}
+
+// conditionsOf reads what the work says as a whole.
+func conditionsOf(obj *workv1.ManifestWork) fleet.WorkConditions {
+	read := func(kind string) fleet.Condition {
+		c := meta.FindStatusCondition(obj.Status.Conditions, kind)
+		if c == nil {
+			return 0
+		}
+		return fleet.ConditionAt(c.Status == metav1.ConditionTrue, c.ObservedGeneration == obj.Generation)
+	}
+	return fleet.WorkConditions{
+		Applied: read(workv1.WorkApplied), Available: read(workv1.WorkAvailable),
+		Progressing: read(workv1.WorkProgressing), Degraded: read(workv1.WorkDegraded),
+	}
 }
 
 // waitsOf reads what the agent waits for. A hold counts whatever generation it is of: nothing is applied while it lasts.

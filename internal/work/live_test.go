@@ -74,7 +74,7 @@ func TestLiveStatus(t *testing.T) {
 				t.Errorf("%s: problems (-want +got):\n%s", row.why, diff)
 			}
 			got.Problems = nil
-			row.want.Since = noon
+			row.want.Since, row.want.Conditions.Applied = noon, fleet.ConditionAt(true, true)
 			if diff := cmp.Diff(row.want, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", row.why, diff)
 			}
@@ -235,5 +235,26 @@ func TestChanged(t *testing.T) {
 	}
 	if _, err := Changed([]byte("x"), nil); err == nil {
 		t.Error("no JSON must be an error")
+	}
+}
+
+// TestLiveOfReplicaSet: the labels of OCM say whose a work is, and a time to live counts from when the work is complete.
+func TestLiveOfReplicaSet(t *testing.T) {
+	ttl := int64(60)
+	w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "edge-1", Name: "webx7k2p", Labels: map[string]string{"work.open-cluster-management.io/manifestworkreplicaset": "retail.web", "team": "shop"},
+	}}
+	w.Spec.DeleteOption = &workv1.DeleteOption{TTLSecondsAfterFinished: &ttl}
+	w.Status.Conditions = []metav1.Condition{{Type: "Complete", Status: "False", LastTransitionTime: metav1.NewTime(noon)}}
+	live := Live(w)
+	if live.Owner != fleet.ReplicaSetOwner("retail", "web") || live.OwnerDigest != live.Owner.Digest() || live.Labels["team"] != "shop" {
+		t.Errorf("it is of %v %s, with the labels %v", live.Owner, live.OwnerDigest, live.Labels)
+	}
+	if !live.ExpiresAt.IsZero() {
+		t.Errorf("it is not complete, and expires at %v", live.ExpiresAt)
+	}
+	w.Status.Conditions[0].Status = "True"
+	if got := Live(w).ExpiresAt; !got.Equal(noon.Add(time.Minute)) {
+		t.Errorf("it expires at %v", got)
 	}
 }

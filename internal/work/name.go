@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // longestName is how much of an owner's name goes into the names of its works.
@@ -39,16 +41,39 @@ func shortHash(owner fleet.Owner) string {
 	return hex.EncodeToString(sum[:])[:10]
 }
 
-// OwnerOf reads whose a work says that it is.
-func OwnerOf(annotations map[string]string) fleet.Owner {
+// OwnerOf reads whose a work says that it is. Of a ManifestWorkReplicaSet the label says it that OCM gives its works, so that a
+// work that OCM's hub made is the same as one of ours.
+func OwnerOf(work metav1.Object) fleet.Owner {
+	annotations := work.GetAnnotations()
 	if namespace, name, ok := strings.Cut(annotations[musterv1alpha1.ApplicationAnnotation], "/"); ok {
 		return fleet.ApplicationOwner(namespace, name)
 	}
-	fields := strings.Split(annotations[musterv1alpha1.OwnerAnnotation], "/")
-	if len(fields) != 3 {
-		return fleet.Owner{}
+	if fields := strings.Split(annotations[musterv1alpha1.OwnerAnnotation], "/"); len(fields) == 3 {
+		return fleet.Owner{Kind: fields[0], Namespace: fields[1], Name: fields[2]}
 	}
-	return fleet.Owner{Kind: fields[0], Namespace: fields[1], Name: fields[2]}
+	if namespace, name, ok := strings.Cut(work.GetLabels()[workv1alpha1.ManifestWorkReplicaSetLabelKey], "."); ok {
+		return fleet.ReplicaSetOwner(namespace, name) // a namespace's name has no dot
+	}
+	return fleet.Owner{}
+}
+
+// OwnerDigest is the digest of the owner that the labels of a work name; "" when they name none.
+func OwnerDigest(work metav1.Object) string {
+	if digest := work.GetLabels()[musterv1alpha1.OwnerLabel]; digest != "" {
+		return digest
+	}
+	if owner := OwnerOf(work); owner.IsReplicaSet() {
+		return owner.Digest()
+	}
+	return ""
+}
+
+// OwnerSelector finds the works of an owner by their labels.
+func OwnerSelector(owner fleet.Owner) map[string]string {
+	if owner.IsReplicaSet() {
+		return map[string]string{workv1alpha1.ManifestWorkReplicaSetLabelKey: owner.Namespace + "." + owner.Name}
+	}
+	return map[string]string{musterv1alpha1.OwnerLabel: owner.Digest()}
 }
 
 // OwnerAnnotation is the key and the value by which a work names its owner.

@@ -1,8 +1,10 @@
 package work
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -37,19 +39,19 @@ func prepare(owner fleet.Owner, options Options, content *fleet.Content) (*prepa
 		key := m.Key.Identity()
 		isCreated := created != nil && key == created.Key.Identity()
 		found = found || isCreated
-		p, err := prepareManifest(m, owner.Digest(), isCreated)
+		p, digest, err := prepareManifest(m, owner.Digest(), isCreated)
 		if err != nil {
 			return nil, fleet.Fault{
 				Reason: fleet.ManifestInvalid, ActionRequiredBy: fleet.User, Object: m.Key.String(), File: m.File,
 				Message: fmt.Sprintf("correct its metadata: %v", err), Err: err,
 			}
 		}
-		out.add(p)
+		out.add(p, digest)
 	}
 	if created != nil {
 		out.shared[created.Key.Identity()] = true
 		if !found {
-			out.add(*created)
+			out.add(*created, manifestDigest(created.JSON))
 		}
 	}
 	// Every split sorts; manifests that are sorted already are sorted fast.
@@ -57,9 +59,9 @@ func prepare(owner fleet.Owner, options Options, content *fleet.Content) (*prepa
 	return out, nil
 }
 
-func (p *prepared) add(m fleet.Manifest) {
+func (p *prepared) add(m fleet.Manifest, digest string) {
 	p.manifests = append(p.manifests, m)
-	p.digests[m.Key.Identity()] = manifestDigest(m.JSON)
+	p.digests[m.Key.Identity()] = digest
 	p.size += len(m.JSON) + manifestOverhead
 }
 
@@ -75,32 +77,100 @@ func createdNamespace(options Options) *fleet.Manifest {
 	}
 }
 
-// prepareManifest gives the manifest its label. The metadata goes through ObjectMeta because an API server does the same
-// to every manifest of a work: what it would drop must not be in the digest.
-func prepareManifest(m fleet.Manifest, owner string, shareable bool) (fleet.Manifest, error) {
+// prepareManifest gives the manifest its label, and its digest. What beside the metadata an API server would keep byte by byte is
+// not read.
+func prepareManifest(m fleet.Manifest, owner string, shareable bool) (fleet.Manifest, string, error) {
+	if begin, end := metadataOf(m.JSON); end > 0 {
+		var metadata map[string]any
+		err := utiljson.Unmarshal(m.JSON[begin:end], &metadata)
+		if err == nil {
+			metadata, err = prepareMetadata(metadata, owner, shareable)
+		}
+		var written []byte
+		if err == nil {
+			written, err = encode(metadata)
+		}
+		m.JSON = slices.Concat(m.JSON[:begin], written, m.JSON[end:])
+		return m, digestOfBytes(m.JSON), err
+	}
 	var object map[string]any
 	if err := utiljson.Unmarshal(m.JSON, &object); err != nil {
-		return m, err
+		return m, "", err
 	}
-	fields, _ := object["metadata"].(map[string]any)
+	metadata, _ := object["metadata"].(map[string]any)
+	metadata, err := prepareMetadata(metadata, owner, shareable)
+	if err != nil {
+		return m, "", err
+	}
+	object["metadata"] = metadata
+	m.JSON, err = encode(object)
+	return m, manifestDigest(m.JSON), err
+}
+
+// prepareMetadata sets the label. The metadata goes through ObjectMeta because an API server does the same to every manifest of a
+// work: what it would drop must not be in the digest.
+func prepareMetadata(fields map[string]any, owner string, shareable bool) (map[string]any, error) {
 	var metadata metav1.ObjectMeta
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(fields, &metadata); err != nil {
-		return m, err
+		return nil, err
 	}
 	if !shareable || len(metadata.Labels)+len(metadata.Annotations) > 0 {
 		metav1.SetMetaDataLabel(&metadata, musterv1alpha1.HubLabel, owner)
 	}
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&metadata)
 	if err != nil {
-		return m, err
+		return nil, err
 	}
 	if metadata.CreationTimestamp.IsZero() {
 		delete(fields, "creationTimestamp")
 	}
-	object["metadata"] = fields
-	m.JSON, err = encode(object)
-	return m, err
+	return fields, nil
 }
+
+// metadataOf finds the metadata in canonical JSON. The end is 0 if there is none, or if an API server, which reads numbers as int64
+// or float64, would write one of the numbers in another way.
+func metadataOf(data []byte) (begin, end int) {
+	depth := 0
+	for i := 0; i < len(data); i++ {
+		closes := false
+		switch c := data[i]; c {
+		case '"':
+			first := i + 1
+			for i = first; i < len(data) && data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
+				}
+			}
+			if depth == 1 && begin == 0 && bytes.HasPrefix(data[first:], []byte(`metadata":{`)) {
+				begin = i + len(`":`)
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+			closes = depth == 0
+		case ',':
+			closes = depth == 1
+		case ' ', '\t', '\r', '\n': // not canonical
+			return 0, 0
+		case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+			first := i
+			for i+1 < len(data) && strings.IndexByte("0123456789+-.eE", data[i+1]) >= 0 {
+				i++
+			}
+			if number := data[first : i+1]; len(number) > maxDigits || bytes.ContainsAny(number, "+.eE") || string(number) == "-0" {
+				return 0, 0
+			}
+		}
+		if closes && begin > 0 && end == 0 {
+			end = i
+		}
+	}
+	return begin, end
+}
+
+// maxDigits is how long a whole number may be that surely is an int64.
+const maxDigits = 18
 
 // manifestOverhead is what a prepared manifest costs beyond its bytes, roughly: its key and digest, and in the spec of a work
 // the rules of its kind.

@@ -13,6 +13,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func key(group, kind, resource, namespace, name string) fleet.ObjectKey {
@@ -106,9 +107,18 @@ func TestNames(t *testing.T) {
 	}
 	for _, owner := range []fleet.Owner{web, repository} {
 		key, value := OwnerAnnotation(owner)
-		if got := OwnerOf(map[string]string{key: value}); got != owner {
+		if got := OwnerOf(&metav1.ObjectMeta{Annotations: map[string]string{key: value}}); got != owner {
 			t.Errorf("a work of %s says that it is of %s", owner, got)
 		}
+	}
+	set := fleet.ReplicaSetOwner("retail", "web.1")
+	made := &metav1.ObjectMeta{Labels: OwnerSelector(set)}
+	if got := OwnerOf(made); got != set || OwnerDigest(made) != set.Digest() {
+		t.Errorf("a work with OCM's labels of %s says that it is of %s", set, got)
+	}
+	made.Annotations = map[string]string{musterv1alpha1.ApplicationAnnotation: "retail/web"}
+	if got := OwnerOf(made); got != web {
+		t.Errorf("a label of OCM makes a work of %s one of %s", web, got)
 	}
 }
 

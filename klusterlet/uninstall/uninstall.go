@@ -7,21 +7,16 @@ package uninstall
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -29,6 +24,7 @@ import (
 
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/klusterlet/registration"
+	"github.com/muster-io/muster/klusterlet/work"
 )
 
 // What becomes of the objects that the agent applied.
@@ -45,8 +41,6 @@ type Options struct {
 	HubSecret client.ObjectKey // the Secret that mirrors the agent's connection to its hub
 }
 
-var records = workv1.GroupVersion.WithResource("appliedmanifestworks")
-
 // poll is the time between two looks at what is ending.
 const poll = time.Second
 
@@ -60,11 +54,19 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	objects, err := dynamic.NewForConfig(o.Cluster)
+	scheme := runtime.NewScheme()
+	if err := workv1.AddToScheme(scheme); err != nil {
+		return err
+	}
+	records, err := client.New(o.Cluster, client.Options{Scheme: scheme})
 	if err != nil {
 		return err
 	}
-	u := &uninstall{Options: o, clients: clients, objects: objects, log: logr.FromContextOrDiscard(ctx)}
+	objects, err := work.NewUninstall(o.Cluster)
+	if err != nil {
+		return err
+	}
+	u := &uninstall{Options: o, clients: clients, records: records, objects: objects, log: logr.FromContextOrDiscard(ctx)}
 	if err := u.stopAgent(ctx); err != nil {
 		return err
 	}
@@ -89,7 +91,8 @@ func Run(ctx context.Context, o Options) error {
 type uninstall struct {
 	Options
 	clients kubernetes.Interface
-	objects dynamic.Interface
+	records client.Client
+	objects *work.Uninstall
 	log     logr.Logger
 }
 
@@ -148,7 +151,8 @@ func (u *uninstall) hubHash(ctx context.Context) (string, error) {
 }
 
 func (u *uninstall) endRecords(ctx context.Context, hash string) error {
-	list, err := u.objects.Resource(records).List(ctx, metav1.ListOptions{})
+	var list workv1.AppliedManifestWorkList
+	err := u.records.List(ctx, &list)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -158,15 +162,11 @@ func (u *uninstall) endRecords(ctx context.Context, hash string) error {
 	var errs []error
 	ended := 0
 	for i := range list.Items {
-		var record workv1.AppliedManifestWork
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(list.Items[i].Object, &record); err != nil {
-			errs = append(errs, fmt.Errorf("read AppliedManifestWork %s: %w", list.Items[i].GetName(), err))
-			continue
-		}
+		record := &list.Items[i]
 		if record.Spec.HubHash != hash {
 			continue
 		}
-		if err := u.end(ctx, &record); err != nil {
+		if err := u.end(ctx, record); err != nil {
 			errs = append(errs, fmt.Errorf("end AppliedManifestWork %s: %w", record.Name, err))
 			continue
 		}
@@ -178,105 +178,38 @@ func (u *uninstall) endRecords(ctx context.Context, hash string) error {
 
 // end lets go of the objects of one record, and then of the record.
 func (u *uninstall) end(ctx context.Context, record *workv1.AppliedManifestWork) error {
-	left := slices.Clone(record.Status.AppliedResources)
-	slices.SortStableFunc(left, func(a, b workv1.AppliedManifestResourceMeta) int { return rank(a) - rank(b) })
-	for begin := 0; begin < len(left); { // those of one rank together
-		end := begin
-		for end < len(left) && rank(left[end]) == rank(left[begin]) {
-			end++
-		}
-		if err := u.endAll(ctx, record, left[begin:end]); err != nil {
-			return err
-		}
-		begin = end
+	if err := u.release(ctx, record); err != nil {
+		return err
 	}
-	resource := u.objects.Resource(records)
-	_, err := resource.Patch(ctx, record.Name, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+	err := u.records.Patch(ctx, record, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`)))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("remove its finalizer: %w", err)
 	}
-	err = resource.Delete(ctx, record.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &record.UID}})
-	return client.IgnoreNotFound(err)
+	return client.IgnoreNotFound(u.records.Delete(ctx, record, client.Preconditions{UID: &record.UID}))
 }
 
-// rank has what others are instances of, or live in, at the end.
-func rank(entry workv1.AppliedManifestResourceMeta) int {
-	switch entry.Resource {
-	case "customresourcedefinitions":
-		return 1
-	case "namespaces":
-		return 2
-	}
-	return 0
-}
-
-func (u *uninstall) endAll(ctx context.Context, record *workv1.AppliedManifestWork, entries []workv1.AppliedManifestResourceMeta) error {
+// release returns when no object is left that the record owns, or with the error that says which are left when the context ends.
+func (u *uninstall) release(ctx context.Context, record *workv1.AppliedManifestWork) error {
+	var last []string
 	for {
-		var left []string
-		for _, entry := range entries {
-			why, err := u.letGo(ctx, record, entry)
-			if err != nil {
-				why = err.Error()
-			}
-			if why != "" {
-				left = append(left, fmt.Sprintf("%s %s/%s: %s", entry.Resource, entry.Namespace, entry.Name, why))
-			}
-		}
-		if len(left) == 0 {
+		left, err := u.look(ctx, record)
+		if len(left) == 0 && err == nil {
 			return nil
 		}
-		if err := pause(ctx); err != nil {
-			return fmt.Errorf("%w: left are %s", err, strings.Join(left, "; "))
+		if ctx.Err() == nil { // a look that was cut off knows nothing
+			last = left
+		}
+		if ended := pause(ctx); ended != nil {
+			return fmt.Errorf("%w: left are %s", ended, strings.Join(last, "; "))
 		}
 	}
 }
 
-// letGo ends the ownership of one object, and says why it is not over.
-func (u *uninstall) letGo(ctx context.Context, record *workv1.AppliedManifestWork, entry workv1.AppliedManifestResourceMeta) (string, error) {
-	gvr := schema.GroupVersionResource{Group: entry.Group, Version: entry.Version, Resource: entry.Resource}
-	resource := u.objects.Resource(gvr).Namespace(entry.Namespace)
-	live, err := resource.Get(ctx, entry.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return "", nil
+func (u *uninstall) look(ctx context.Context, record *workv1.AppliedManifestWork) (left []string, err error) {
+	if u.Workloads == Keep {
+		return u.objects.Orphan(ctx, record), nil
 	}
-	if err != nil {
-		return "", err
-	}
-	owners := live.GetOwnerReferences()
-	others := slices.DeleteFunc(slices.Clone(owners), func(o metav1.OwnerReference) bool { return o.UID == record.UID })
-	if len(others) == len(owners) {
-		return "", nil // not ours: made anew by somebody, or given away
-	}
-	owned := slices.ContainsFunc(others, func(o metav1.OwnerReference) bool { return o.Kind == "AppliedManifestWork" })
-	if u.Workloads == Keep || owned {
-		return "", disown(ctx, resource, live, others)
-	}
-	if live.GetDeletionTimestamp() != nil {
-		return stuck(live), nil
-	}
-	uid, background := live.GetUID(), metav1.DeletePropagationBackground
-	err = resource.Delete(ctx, entry.Name, metav1.DeleteOptions{PropagationPolicy: &background, Preconditions: &metav1.Preconditions{UID: &uid}})
-	if client.IgnoreNotFound(err) != nil {
-		return "", err
-	}
-	return "its deletion was asked for", nil
-}
-
-func stuck(live *unstructured.Unstructured) string {
-	if finalizers := live.GetFinalizers(); len(finalizers) > 0 {
-		return "it is being deleted and waits for its finalizers " + strings.Join(finalizers, ", ")
-	}
-	return "it is being deleted"
-}
-
-func disown(ctx context.Context, resource dynamic.ResourceInterface, live *unstructured.Unstructured, owners []metav1.OwnerReference) error {
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": live.GetUID(), "resourceVersion": live.GetResourceVersion(), "ownerReferences": owners}})
-	if err != nil {
-		return err
-	}
-	_, err = resource.Patch(ctx, live.GetName(), types.MergePatchType, body, metav1.PatchOptions{FieldManager: workv1.DefaultFieldManager})
-	return client.IgnoreNotFound(err)
+	return u.objects.Delete(ctx, record)
 }
 
 func pause(ctx context.Context) error {

@@ -56,7 +56,7 @@ func TestDelete(t *testing.T) {
 
 	short, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
-	if err := uninstall.Run(short, o); err == nil || !strings.Contains(err.Error(), "configmaps default/stuck: it is being deleted and waits for its finalizers example.com/keep") {
+	if err := uninstall.Run(short, o); err == nil || !strings.Contains(err.Error(), "ConfigMap default/stuck has been going for less than a minute, kept by finalizer example.com/keep") {
 		t.Fatalf("what is stuck is not named: %v", err)
 	}
 	f.finalizers("stuck")

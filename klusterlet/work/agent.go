@@ -14,8 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 
-	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -80,18 +78,14 @@ type engine struct {
 	works   cache.Cache // of the hub: the works of the cluster's namespace
 	hub     client.Client
 	records cache.Cache // of the spoke: AppliedManifestWorks
-	spoke   client.Client
-	objects dynamic.Interface
 	mapper  meta.RESTMapper
-	// discovery forgets what is served no more, which the mapper does not.
-	discovery discovery.DiscoveryInterface
+	remover
 
 	queue   workqueue.TypedRateLimitingInterface[request]
 	watches *watches
 	claims  *claims
 	waves   *waveBoard
 	holds   *holds
-	slots   chan struct{}
 
 	mu     sync.Mutex
 	memory map[string]*memory // by name of the AppliedManifestWork
@@ -132,7 +126,7 @@ func (a *Agent) engine() (*engine, error) {
 	}
 	e := &engine{Agent: *a, memory: map[string]*memory{}, waits: map[request]int{}, claims: newClaims(), waves: newWaveBoard(), holds: &holds{}}
 	e.setDefaults()
-	e.slots = make(chan struct{}, e.Writers)
+	e.slots, e.others = make(chan struct{}, e.Writers), e
 	e.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[request](200*time.Millisecond, e.RetryDelay),
 		workqueue.TypedRateLimitingQueueConfig[request]{Name: "manifestworks"})
@@ -143,11 +137,14 @@ func (a *Agent) engine() (*engine, error) {
 	return e, errors.Join(e.connectHub(scheme), e.connectSpoke(scheme))
 }
 
+// standardWriters is how many requests to the cluster run at the same time by default.
+const standardWriters = 16
+
 func (e *engine) setDefaults() {
 	if e.AgentID == "" {
 		e.AgentID = e.HubHash
 	}
-	for value, standard := range map[*int]int{&e.Workers: 10, &e.Writers: 16, &e.MaxRawFeedback: 1024, &e.MaxFeedbackWatch: 50} {
+	for value, standard := range map[*int]int{&e.Workers: 10, &e.Writers: standardWriters, &e.MaxRawFeedback: 1024, &e.MaxFeedbackWatch: 50} {
 		if *value <= 0 {
 			*value = standard
 		}
@@ -191,15 +188,13 @@ func (e *engine) connectSpoke(scheme *runtime.Scheme) error {
 	if err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}
-	var errs [6]error
+	var errs [4]error
 	e.records, errs[0] = cache.New(config, cache.Options{Scheme: scheme, Mapper: workMapper(), HTTPClient: web,
 		ByObject: e.heldCache(), DefaultTransform: cache.TransformStripManagedFields()})
 	e.mapper, errs[1] = apiutil.NewDynamicRESTMapper(config, web)
-	e.spoke, errs[2] = client.New(config, client.Options{Scheme: scheme, Mapper: e.mapper, HTTPClient: web})
-	e.objects, errs[3] = dynamic.NewForConfigAndClient(config, web)
-	e.discovery, errs[5] = discovery.NewDiscoveryClientForConfigAndClient(config, web)
+	errs[2] = e.connect(config, web, scheme, e.mapper)
 	var metadatas metadata.Interface
-	metadatas, errs[4] = metadata.NewForConfigAndClient(metadata.ConfigFor(config), web)
+	metadatas, errs[3] = metadata.NewForConfigAndClient(metadata.ConfigFor(config), web)
 	e.watches = newWatches(metadatas, e.MaxFeedbackWatch, func(work string) { e.queue.Add(request{name: work}) })
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)

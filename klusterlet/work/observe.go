@@ -10,8 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
 
 	"github.com/muster-io/muster/internal/drift"
 	"github.com/muster-io/muster/internal/health"
@@ -281,13 +279,6 @@ func (p *reconciliation) note(ctx context.Context, t target, s *objectState, liv
 			s.rules = append(s.rules, condition)
 		}
 	}
-}
-
-func (e *engine) resource(gvr schema.GroupVersionResource, namespace string) dynamic.ResourceInterface {
-	if namespace == "" {
-		return e.objects.Resource(gvr)
-	}
-	return e.objects.Resource(gvr).Namespace(namespace)
 }
 
 // String names the object for people: the kind, the namespace if any, and the name.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -183,24 +182,6 @@ func (p *reconciliation) markChanged() {
 	for _, t := range p.targets {
 		p.memory.about(t.key())
 	}
-}
-
-// parallel runs f for every index, as many at a time as the agent has writers.
-func (e *engine) parallel(ctx context.Context, indices []int, f func(i int)) {
-	var group sync.WaitGroup
-	for _, i := range indices {
-		select {
-		case e.slots <- struct{}{}:
-		case <-ctx.Done():
-			group.Wait()
-			return
-		}
-		group.Go(func() {
-			defer func() { <-e.slots }()
-			f(i)
-		})
-	}
-	group.Wait()
 }
 
 // settle deletes what left the work, when that is proven, and writes down what is there.

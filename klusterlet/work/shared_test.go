@@ -38,7 +38,7 @@ func TestOnceShared(t *testing.T) {
 				return true, a.(clienttesting.UpdateAction).GetObject(), broken // as a dry run
 			})
 			p := &reconciliation{
-				engine: &engine{claims: newClaims(), watches: &watches{}, objects: client}, mode: row.mode, now: time.Now(),
+				engine: &engine{claims: newClaims(), watches: &watches{}, remover: remover{objects: client}}, mode: row.mode, now: time.Now(),
 				record: &workv1.AppliedManifestWork{ObjectMeta: metav1.ObjectMeta{UID: "record"}},
 				memory: &memory{objects: map[objectKey]*objectState{}},
 				work:   claimant("one", manifest),

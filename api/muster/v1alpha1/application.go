@@ -1,7 +1,8 @@
 package v1alpha1
 
 import (
-	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	"fmt"
+
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -28,9 +29,21 @@ type Application struct {
 }
 
 // ApplicationSpec is what to deliver, where, and how.
+// +kubebuilder:validation:XValidation:rule="[has(self.placementRef), has(self.placementRefs), has(self.placement)].filter(set, set).size() == 1",message="set exactly one of placementRef, placementRefs and placement"
 type ApplicationSpec struct {
 	// PlacementRef names a Placement in the application's namespace.
-	PlacementRef LocalReference `json:"placementRef"`
+	// +optional
+	PlacementRef LocalReference `json:"placementRef,omitzero"`
+	// PlacementRefs name several: the application belongs on the clusters of all of them, on each once. Decision groups of a rollout come
+	// in their order.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	PlacementRefs []LocalReference `json:"placementRefs,omitempty"`
+	// Placement is one of the application's own. A fleet repository makes a Placement of the application's name of it.
+	// +optional
+	Placement *clusterv1beta1.PlacementSpec `json:"placement,omitempty"`
 	// Source is where the content is.
 	// +kubebuilder:validation:XValidation:rule="[has(self.path), has(self.git), has(self.chart), has(self.oci)].filter(set, set).size() == 1",message="set exactly one of path, git, chart and oci"
 	// +kubebuilder:validation:XValidation:rule="!has(self.git) || has(self.git.url)",message="git wants url"
@@ -72,10 +85,38 @@ type ApplicationSpec struct {
 	// Rollout says in which order a change reaches the clusters, in the shape of OCM's rolloutStrategy. Left out, it reaches all
 	// at once. Groups are the decision groups of the placement.
 	// +optional
-	Rollout *clusterv1alpha1.RolloutStrategy `json:"rollout,omitempty"`
+	Rollout *Rollout `json:"rollout,omitempty"`
 	// DeletionGuard bounds what one revision may take away without an approval.
 	// +optional
 	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
+}
+
+// PlacementNames are the placements in the application's namespace that choose its clusters.
+func (a *Application) PlacementNames() []string {
+	switch {
+	case a.Spec.Placement != nil:
+		return []string{a.Name}
+	case len(a.Spec.PlacementRefs) == 0:
+		return []string{a.Spec.PlacementRef.Name}
+	}
+	names := make([]string, 0, len(a.Spec.PlacementRefs))
+	for _, ref := range a.Spec.PlacementRefs {
+		names = append(names, ref.Name)
+	}
+	return names
+}
+
+// PlacementField is the field that names a placement.
+func (a *Application) PlacementField(name string) string {
+	for i, ref := range a.Spec.PlacementRefs {
+		if ref.Name == name {
+			return fmt.Sprintf("spec.placementRefs[%d].name", i)
+		}
+	}
+	if a.Spec.Placement != nil {
+		return "spec.placement"
+	}
+	return "spec.placementRef.name"
 }
 
 // Source is where the content is: in this repository, in another one, in a chart repository or in a registry. Values files come
@@ -190,10 +231,11 @@ type Helm struct {
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Values *runtime.RawExtension `json:"values,omitempty"`
-	// Hooks says what to do about chart hooks, which have no one to run them on a pull-based cluster: Refuse faults and names
-	// them, Ignore leaves them out. Test hooks are always left out. Empty is Refuse.
+	// Hooks says what to do about chart hooks: Waves runs those of installations and upgrades in waves before and after the other
+	// objects, Ignore leaves all of them out, Refuse faults and names them. Hooks of tests, rollbacks and deletions do not run. Empty
+	// is Waves.
 	// +optional
-	// +kubebuilder:validation:Enum=Refuse;Ignore
+	// +kubebuilder:validation:Enum=Waves;Ignore;Refuse
 	Hooks HookPolicy `json:"hooks,omitempty"`
 }
 
@@ -202,8 +244,9 @@ type HookPolicy string
 
 // The hook policies.
 const (
-	HooksRefuse HookPolicy = "Refuse"
-	HooksIgnore HookPolicy = "Ignore"
+	HooksInWaves HookPolicy = "Waves"
+	HooksIgnore  HookPolicy = "Ignore"
+	HooksRefuse  HookPolicy = "Refuse"
 )
 
 // ValuesFile is a path, or a path that may be missing. In YAML it is a string or an object.
@@ -463,9 +506,12 @@ type ApplicationStatus struct {
 	// Revision is the commit that was planned last.
 	// +optional
 	Revision string `json:"revision,omitempty"`
-	// LastGoodRevision is the last commit at which every cluster was applied and healthy.
+	// LastGoodRevision is the last commit that was rolled out and healthy, and LastGoodPlan the digest of the works that it asked
+	// for. The RolloutHistory of the application's name has those before.
 	// +optional
 	LastGoodRevision string `json:"lastGoodRevision,omitempty"`
+	// +optional
+	LastGoodPlan string `json:"lastGoodPlan,omitempty"`
 	// Plan is the digest of the works that Revision asks for.
 	// +optional
 	Plan string `json:"plan,omitempty"`
@@ -486,6 +532,9 @@ type ApplicationStatus struct {
 	// Rollout is how far the change that goes on has come; absent when none does, and when spec.rollout is.
 	// +optional
 	Rollout *RolloutStatus `json:"rollout,omitempty"`
+	// RolledBack is the change that failed and is refused; absent once a commit brings another one.
+	// +optional
+	RolledBack *RolledBack `json:"rolledBack,omitempty"`
 	// RecentRemovals are what the application has lost within a day and without an approval: it counts against its deletion guard.
 	// +optional
 	RecentRemovals []Removal `json:"recentRemovals,omitempty"`
@@ -511,38 +560,6 @@ type SourceStatus struct {
 	// +optional
 	Digest string `json:"digest,omitempty"`
 	// Message says why the source could not be looked at, or is not taken as it is now. What was fetched before stays.
-	// +optional
-	Message string `json:"message,omitempty"`
-}
-
-// The phases of a rollout.
-const (
-	RolloutProgressing = "Progressing"
-	RolloutStopped     = "Stopped"
-)
-
-// RolloutStatus is how far a change has come over an application's clusters.
-type RolloutStatus struct {
-	// StartedAt is when the first cluster was about to change.
-	StartedAt metav1.Time `json:"startedAt"`
-	// Phase is Progressing, or Stopped when more clusters have failed than spec.rollout allows.
-	Phase string `json:"phase"`
-	// Group is the decision group that it is at, if it goes by groups.
-	// +optional
-	Group string `json:"group,omitempty"`
-	// Clusters of the application, and how many of them have the change.
-	Clusters int32 `json:"clusters"`
-	Updated  int32 `json:"updated"`
-	// InFlight is how many of those are not through yet, Waiting how many come later.
-	// +optional
-	InFlight int32 `json:"inFlight,omitempty"`
-	// +optional
-	Waiting int32 `json:"waiting,omitempty"`
-	// Failed names the first twenty clusters that failed or timed out.
-	// +optional
-	// +kubebuilder:validation:MaxItems=20
-	Failed []string `json:"failed,omitempty"`
-	// Message says what it waits for.
 	// +optional
 	Message string `json:"message,omitempty"`
 }

@@ -85,6 +85,9 @@ const (
 	// manifest is applied; WhenReady, once the object is ready, after which it counts as done; WhenFailed, once it has failed. Several
 	// are separated by commas.
 	DeletePolicyAnnotation = "muster.dev/delete-policy"
+	// HookContentAnnotation on a chart's hook of upgrades is a digest of what the chart gives beside its hooks: when that changes, the
+	// hook runs again.
+	HookContentAnnotation = "muster.dev/hook-content"
 	// WaveAnnotation on a manifest is the wave that it is applied in, a whole number, 0 when left out. The agent applies a wave when
 	// every object of the lower ones is ready, over all works of one application. On uninstall, higher waves go first.
 	WaveAnnotation = "muster.dev/wave"

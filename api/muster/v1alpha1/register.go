@@ -20,6 +20,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&FleetRepository{}, &FleetRepositoryList{},
 		&Application{}, &ApplicationList{},
 		&APISet{}, &APISetList{},
+		&RolloutHistory{}, &RolloutHistoryList{},
 		&ClusterValues{}, &ClusterValuesList{},
 		&ReviewPolicy{}, &ReviewPolicyList{},
 		&Notification{}, &NotificationList{},

@@ -85,7 +85,18 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 		}
 		r.states.keep(st, out)
 	}
-	return out, r.step(ctx, app, out)
+	out.noReturn, out.good = "", false
+	if err := r.step(ctx, app, out); err != nil || out.staleCache {
+		return out, err
+	}
+	if out.step.Return {
+		if returns, err := r.rollBack(ctx, app, out); err != nil || !returns {
+			return out, err
+		}
+		r.states.keep(st, nil)
+		return r.sync(ctx, app) // the last good revision is planned now
+	}
+	return out, r.recordGood(ctx, app, out)
 }
 
 // waitsForPlan is true when something may be settled once the repository has planned the commit: nothing wakes the application
@@ -126,7 +137,7 @@ func (r *Applications) publish(ctx context.Context, app *musterv1alpha1.Applicat
 	last := st.published
 	stale := last.isNewerThan(app)
 	if !stale && last.resourceVersion != "" { // the cache has it now
-		st.published = published{at: last.at}
+		st.published = published{writtenAt: last.writtenAt}
 	}
 	is := &app.Status
 	if stale {
@@ -138,7 +149,7 @@ func (r *Applications) publish(ctx context.Context, app *musterv1alpha1.Applicat
 	if stale { // nothing wakes the application when the cache is fresh again
 		return max(r.StatusInterval, 100*time.Millisecond), nil
 	}
-	if wait := last.at.Add(r.StatusInterval).Sub(r.Now()); wait > 0 {
+	if wait := last.writtenAt.Add(r.StatusInterval).Sub(r.Now()); wait > 0 {
 		return wait, nil
 	}
 	app.Status = status
@@ -149,7 +160,7 @@ func (r *Applications) publish(ctx context.Context, app *musterv1alpha1.Applicat
 	if err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
-	st.published = published{at: r.Now(), uid: app.UID, resourceVersion: app.ResourceVersion, status: app.Status}
+	st.published = published{writtenAt: r.Now(), uid: app.UID, resourceVersion: app.ResourceVersion, status: app.Status}
 	return 0, nil
 }
 

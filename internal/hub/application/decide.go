@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/placement"
 	"github.com/muster-io/muster/internal/plan"
@@ -14,34 +15,43 @@ import (
 // decide fills in the decisions of the live placement, or the fault that they cannot be had: no placement and no decisions
 // never mean no clusters.
 func decide(job *plan.Job, world *fleet.World, definition *fleet.Definition) {
-	app := job.Application
+	var all [][]fleet.Decision
+	for _, name := range job.Application.PlacementNames() {
+		decisions, fault := decisionsIn(job.Application, name, world, definition)
+		if job.Fault = fault; fault != nil {
+			return
+		}
+		all = append(all, decisions)
+	}
+	job.Decisions = plan.Union(all)
+}
+
+// decisionsIn are those of one placement.
+func decisionsIn(app *musterv1alpha1.Application, name string, world *fleet.World, definition *fleet.Definition) ([]fleet.Decision, *fleet.Fault) {
 	i := slices.IndexFunc(world.Placements, func(p clusterv1beta1.Placement) bool {
-		return p.Namespace == app.Namespace && p.Name == app.Spec.PlacementRef.Name
+		return p.Namespace == app.Namespace && p.Name == name
 	})
 	fault := fleet.Fault{
-		Application: app.Namespace + "/" + app.Name, File: definition.File, Line: definition.LineOf("spec.placementRef.name"),
+		Application: app.Namespace + "/" + app.Name, File: definition.File, Line: definition.LineOf(app.PlacementField(name)),
 	}
 	if i < 0 {
 		fault.Reason, fault.ActionRequiredBy = fleet.PlacementMissing, fleet.User
-		fault.Message = fmt.Sprintf("placement %q is not in namespace %s: define it, or correct the name", app.Spec.PlacementRef.Name, app.Namespace)
-		job.Fault = &fault
-		return
+		fault.Message = fmt.Sprintf("placement %q is not in namespace %s: define it, or correct the name", name, app.Namespace)
+		return nil, &fault
 	}
 	p := &world.Placements[i]
 	if c := meta.FindStatusCondition(p.Status.Conditions, clusterv1beta1.PlacementConditionMisconfigured); c != nil && c.Status == "True" && c.ObservedGeneration == p.Generation {
 		fault.Reason, fault.ActionRequiredBy = fleet.PlacementInvalid, fleet.User
 		fault.Message = fmt.Sprintf("placement %q is misconfigured: %s", p.Name, c.Message)
-		job.Fault = &fault
-		return
+		return nil, &fault
 	}
 	chosen, complete := placement.Read(p, world.Decisions)
 	if !complete || !placement.Scheduled(p) {
 		fault.Reason, fault.ActionRequiredBy = fleet.DecisionsIncomplete, fleet.Controller
 		fault.Message = fmt.Sprintf("the decisions of placement %q are not complete yet", p.Name)
-		job.Fault = &fault
-		return
+		return nil, &fault
 	}
-	job.Decisions = decisionsOf(p, world, inBoundSets(world, app.Namespace, chosen))
+	return decisionsOf(p, world, inBoundSets(world, app.Namespace, chosen)), nil
 }
 
 // inBoundSets are the chosen clusters that the namespace may reach. Our scheduler chooses no others; decisions that somebody
@@ -80,12 +90,12 @@ func decisionsOf(p *clusterv1beta1.Placement, world *fleet.World, chosen []strin
 	}
 	index := placement.NewIndex(world)
 	var result *placement.Result
-	seen := map[string]bool{}
+	explained := map[string]bool{}
 	for _, lw := range world.Works {
-		if _, isChosen := slices.BinarySearch(chosen, lw.Cluster); isChosen || seen[lw.Cluster] {
+		if _, isChosen := slices.BinarySearch(chosen, lw.Cluster); isChosen || explained[lw.Cluster] {
 			continue
 		}
-		seen[lw.Cluster] = true
+		explained[lw.Cluster] = true
 		if result == nil {
 			scheduled := index.Schedule(p)
 			result = &scheduled

@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// plan observes and plans. The report says how far it came.
-func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application) (*report, error) {
+// planAt observes and plans at a commit; "" is the delivered one. The report says how far it came.
+func (r *Applications) planAt(ctx context.Context, app *musterv1alpha1.Application, revision string) (*report, error) {
 	out := &report{revision: app.Status.Revision, app: app}
 	world, err := r.Works.ObserveApplication(ctx, r.Client, app, r.Now())
 	if err != nil {
@@ -22,7 +22,7 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 	}
 	world.HubCluster, world.Sources = r.HubCluster, r.Sources.World()
 	out.offline, out.leaving = plan.UnreachableIn(world), plan.LeavingIn(world)
-	job, delivered, waiting, err := r.job(ctx, app, world, out)
+	job, delivered, waiting, err := r.job(ctx, app, revision, world, out)
 	if err != nil || waiting != "" {
 		out.waiting = waiting
 		return out, err
@@ -31,13 +31,12 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 	if out.planned, err = r.Planner.Application(ctx, *job); err != nil {
 		return out, err
 	}
-	r.Sources.Use(sourceUser(app), out.planned.Sources)
 	out.planMissing = delivered == nil
 	if err := r.claims(ctx, out.planned, delivered, out.renames); err != nil {
 		return out, err
 	}
 	out.planned.Seal()
-	return out, r.begin(out)
+	return out, nil
 }
 
 // sourceUser is an application as a user of sources.
@@ -47,7 +46,7 @@ func sourceUser(app *musterv1alpha1.Application) source.User {
 
 // job finds what the application's repository says of it, and where it belongs; the plan is the repository's, if it was made
 // since the hub started. A text instead of a job says what is waited for.
-func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application, world *fleet.World, out *report) (*plan.Job, *plan.Plan, string, error) {
+func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application, revision string, world *fleet.World, out *report) (*plan.Job, *plan.Plan, string, error) {
 	key, ok := hub.RepositoryOf(app)
 	if !ok {
 		return nil, nil, "it was made by hand: spec.source.path is read from a fleet repository, so commit the application to one", nil
@@ -84,15 +83,25 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 		Application: app, File: definition.File, Line: definition.Line, LineOf: definition.LineOf,
 		Snapshot: delivery.Snapshot, World: world,
 	}
-	job.Values = plan.ValuesIn(plan.DeliveredValues(world.ClusterValues, key.String(), delivery.Definitions), delivery.Definitions)
+	job.Values = valuesOf(world, key, delivery)
 	if delivery.Plan != nil {
 		job.CRDs = delivery.Plan.CRDs
+	}
+	if revision != "" && revision != repo.Status.Revision {
+		if waiting, err := r.atRevision(ctx, job, &repo, revision); err != nil || waiting != "" {
+			return nil, nil, waiting, err
+		}
 	}
 	decide(job, world, definition)
 	if job.Fault == nil {
 		job.Fault = delivery.Definitions.RenameFault(definition)
 	}
 	return job, delivery.Plan, "", nil
+}
+
+// valuesOf are the ClusterValues of a delivered commit, and those that others have put on the hub.
+func valuesOf(world *fleet.World, repo types.NamespacedName, delivery *hub.Delivery) *fleet.ValuesIndex {
+	return plan.ValuesIn(plan.DeliveredValues(world.ClusterValues, repo.String(), delivery.Definitions), delivery.Definitions)
 }
 
 // absent says why a delivered commit has no definition of an application that is on the hub.

@@ -227,7 +227,7 @@ func TestApprovalGoesAfterTheStatus(t *testing.T) {
 				Client: api, Works: hub.NewWorks(), Reader: api, Planner: planner, Deliveries: deliveries, StatusInterval: time.Second, Writers: 1,
 				Now: func() time.Time { return now },
 			}
-			r.states.get(key).published.at = row.published
+			r.states.get(key).published.writtenAt = row.published
 			live := func() *musterv1alpha1.Application {
 				var a musterv1alpha1.Application
 				if err := api.Get(t.Context(), key, &a); err != nil {

@@ -78,7 +78,7 @@ func (r *Applications) inNamespace() handler.EventHandler {
 		if p := o.GetLabels()[clusterv1beta1.PlacementLabel]; p != "" {
 			name = p
 		}
-		return r.matching(ctx, func(a *musterv1alpha1.Application) bool { return a.Spec.PlacementRef.Name == name }, client.InNamespace(o.GetNamespace()))
+		return r.matching(ctx, func(a *musterv1alpha1.Application) bool { return slices.Contains(a.PlacementNames(), name) }, client.InNamespace(o.GetNamespace()))
 	})
 }
 

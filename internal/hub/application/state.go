@@ -42,7 +42,7 @@ type state struct {
 
 // published is the last status that was written.
 type published struct {
-	at              time.Time
+	writtenAt       time.Time
 	uid             types.UID
 	resourceVersion string
 	status          musterv1alpha1.ApplicationStatus
@@ -50,8 +50,8 @@ type published struct {
 
 // isNewerThan is true for an application that the cache returned as it was before the status was written.
 func (p published) isNewerThan(app *musterv1alpha1.Application) bool {
-	order, err := resourceversion.CompareResourceVersion(p.resourceVersion, app.ResourceVersion)
-	return err == nil && order > 0 && p.uid == app.UID
+	newer, err := resourceversion.CompareResourceVersion(p.resourceVersion, app.ResourceVersion)
+	return err == nil && newer > 0 && p.uid == app.UID
 }
 
 // get is the state of an application, made when it is needed first.

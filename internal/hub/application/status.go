@@ -30,6 +30,7 @@ const (
 	ReasonFaults         = "Faults"         // some clusters could not be planned; the rest went on
 	ReasonRefused        = "Refused"        // the API server or a cluster refused an object
 	ReasonRolloutStopped = "RolloutStopped" // too many clusters have failed: no other one changes
+	ReasonRolledBack     = "RolledBack"     // the change failed: the clusters return, or have returned, to the last good revision
 	ReasonProgressing    = "Progressing"    // clusters have not applied it yet
 	ReasonDegraded       = "Degraded"       // an object does not do well
 	ReasonOffline        = "Offline"        // all that is missing are clusters that do not answer
@@ -83,8 +84,9 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		if out.step.Approved {
 			status.RecentRemovals = nil
 		}
-		if s := status.Summary; s.Clusters > 0 && s.Healthy == s.Clusters && len(out.planned.Faults) == 0 {
-			status.LastGoodRevision = out.revision
+		status.RolledBack = out.rolledBack
+		if out.good {
+			status.LastGoodRevision, status.LastGoodPlan = out.revision, out.planned.Digest
 		}
 	}
 	for _, c := range conditionsOf(out, status, err) {
@@ -203,8 +205,14 @@ func rolloutOf(out *report) *musterv1alpha1.RolloutStatus {
 		StartedAt: metav1.NewTime(r.Started), Phase: musterv1alpha1.RolloutProgressing, Group: r.Group, Clusters: int32(r.Clusters), Updated: int32(r.Updated),
 		InFlight: int32(len(r.InFlight)), Waiting: int32(r.Waiting), Failed: slices.Sorted(slices.Values(slices.Concat(r.Failed, r.TimedOut))), Message: r.Message(),
 	}
-	if r.Stopped {
+	switch {
+	case out.rolledBack != nil:
+		status.Phase = musterv1alpha1.RolloutReturning
+	case r.Stopped:
 		status.Phase = musterv1alpha1.RolloutStopped
+	}
+	if out.noReturn != "" {
+		status.Message += "; it does not return by itself: " + out.noReturn
 	}
 	if len(status.Failed) > maxFailed {
 		status.Failed = status.Failed[:maxFailed]
@@ -339,6 +347,16 @@ func conditionsOf(out *report, status musterv1alpha1.ApplicationStatus, err erro
 	return []metav1.Condition{planned, applied, healthy, inSync, readyCondition(status, planned, applied, healthy, inSync)}
 }
 
+// rolledBackMessage says what failed, and how far the return is.
+func rolledBackMessage(back *musterv1alpha1.RolledBack, returning *musterv1alpha1.RolloutStatus) string {
+	how := "every cluster that answers is asked to have"
+	if returning != nil {
+		how = fmt.Sprintf("%d of %d clusters are asked to have", returning.Updated, returning.Clusters)
+	}
+	return fmt.Sprintf("%s is refused: %s; %s %s again; push a commit that corrects it",
+		fleet.ShortRevision(back.Refused), back.Message, how, fleet.ShortRevision(back.To))
+}
+
 func plannedCondition(out *report, err error) metav1.Condition {
 	c := metav1.Condition{Type: ConditionPlanned, Status: metav1.ConditionFalse}
 	switch {
@@ -359,15 +377,17 @@ func plannedCondition(out *report, err error) metav1.Condition {
 	return c
 }
 
-// readyCondition is the first of these that is not as it should be: the plan, an approval that is needed, the rollout, the other
-// conditions.
+// readyCondition is the first of these that is not as it should be: the plan, an approval that is needed, a change that was taken
+// back, the rollout, the other conditions.
 func readyCondition(status musterv1alpha1.ApplicationStatus, planned metav1.Condition, others ...metav1.Condition) metav1.Condition {
 	held := metav1.Condition{Status: metav1.ConditionTrue}
 	if status.Held != nil {
 		held = metav1.Condition{Status: metav1.ConditionFalse, Reason: ReasonHeld, Message: status.Held.Message}
 	}
 	rolling := metav1.Condition{Status: metav1.ConditionTrue}
-	if r := status.Rollout; r != nil && r.Phase == musterv1alpha1.RolloutStopped {
+	if back := status.RolledBack; back != nil {
+		rolling = metav1.Condition{Status: metav1.ConditionFalse, Reason: ReasonRolledBack, Message: rolledBackMessage(back, status.Rollout)}
+	} else if r := status.Rollout; r != nil && r.Phase == musterv1alpha1.RolloutStopped {
 		rolling = metav1.Condition{Status: metav1.ConditionFalse, Reason: ReasonRolloutStopped, Message: r.Message}
 	} else if r != nil && r.Waiting > 0 {
 		rolling = metav1.Condition{Status: metav1.ConditionFalse, Reason: ReasonProgressing, Message: fmt.Sprintf("%d of %d clusters are updated: %s", r.Updated, r.Clusters, r.Message)}

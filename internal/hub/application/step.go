@@ -32,6 +32,7 @@ type report struct {
 	leaving     map[string]bool              // clusters that are being detached or deleted: their works are not the plan's
 	waitingOn   map[string]bool              // clusters on which another owner has, or is to have, an object
 	planMissing bool                         // the plan of the complete commit is not known
+	rolledBack  *musterv1alpha1.RolledBack   // the change that is refused, when the last good revision is planned in its place
 
 	// Brought up to date by every step.
 	input      rollout.Input
@@ -40,8 +41,10 @@ type report struct {
 	step       rollout.Step
 	removals   []musterv1alpha1.Removal // that count, those of this step included
 	refused    works.Refused
-	idle       bool // the step before had nothing to do
-	staleCache bool // the status could not be written, so that nothing was removed
+	idle       bool   // the step before had nothing to do
+	good       bool   // the revision is in the history
+	noReturn   string // why a rollout that failed does not return to a good revision
+	staleCache bool   // the status could not be written, so that nothing was removed
 }
 
 // begin prepares a new plan for its steps, and frees what they do not need.
@@ -149,7 +152,7 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	in := &out.input
 	in.Now, in.ApprovedPlan = r.Now(), app.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
 	in.Removals, in.GuardHolds = out.renames.RecentRemovals(app, out.former), app.Status.Held != nil
-	in.RolloutStarted = time.Time{}
+	in.RolloutStarted, in.Returning = time.Time{}, out.rolledBack != nil
 	if app.Status.Rollout != nil {
 		in.RolloutStarted = app.Status.Rollout.StartedAt.Time
 	}

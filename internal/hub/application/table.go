@@ -11,12 +11,14 @@ import (
 // reports changes its own share of the counts, whatever the number of clusters.
 type clusterTable struct {
 	summary musterv1alpha1.Summary
-	counted map[string]counts
-	rows    map[string][]row // of clusters that are not healthy
+	// unproved clusters answer and are not healthy.
+	unproved int32
+	counted  map[string]counts
+	rows     map[string][]row // of clusters that are not healthy
 }
 
 // counts are what one cluster adds to the summary.
-type counts struct{ current, healthy, offline, drifted, faulty, held bool }
+type counts struct{ current, healthy, offline, drifted, faulty, held, unproved bool }
 
 func (t *clusterTable) set(cluster string, rows []row) {
 	if t.counted == nil {
@@ -37,6 +39,7 @@ func (t *clusterTable) set(cluster string, rows []row) {
 		c.faulty = c.faulty || r.State == StateFaulty || r.State == StateFailed
 		c.held = c.held || r.State == StateHeld
 	}
+	c.unproved = !c.healthy && !c.offline
 	t.add(c, 1)
 	t.counted[cluster] = c
 	if rows[0].State != StateHealthy {
@@ -48,7 +51,7 @@ func (t *clusterTable) add(c counts, n int32) {
 	t.summary.Clusters += n
 	for count, is := range map[*int32]bool{
 		&t.summary.Current: c.current, &t.summary.Healthy: c.healthy, &t.summary.Offline: c.offline,
-		&t.summary.Drifted: c.drifted, &t.summary.Faulty: c.faulty, &t.summary.Held: c.held,
+		&t.summary.Drifted: c.drifted, &t.summary.Faulty: c.faulty, &t.summary.Held: c.held, &t.unproved: c.unproved,
 	} {
 		if is {
 			*count += n

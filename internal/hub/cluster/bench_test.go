@@ -9,8 +9,13 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"maps"
+	"net/http"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,7 +29,7 @@ import (
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -34,7 +39,6 @@ import (
 	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/registration"
-	"github.com/muster-io/muster/internal/test"
 )
 
 const (
@@ -64,6 +68,8 @@ func BenchmarkAccept(b *testing.B) {
 	b.ReportMetric(bare.Seconds()/float64(rounds), "bare-s")
 	b.ReportMetric(hub.Seconds()/float64(rounds), "hub-s")
 	b.ReportMetric(hub.Seconds()/bare.Seconds(), "hub/bare")
+	b.ReportMetric(f.counts.each(n*rounds), "requests/cluster")
+	fmt.Fprintf(os.Stderr, "    requests of the hub for each of %d clusters: %s\n", n, f.counts.text(n*rounds))
 	if ratio := hub.Seconds() / bare.Seconds(); ratio > benchRatio {
 		b.Errorf("the hub takes %.2f times as long as a bare client, it may take %.1f times", ratio, benchRatio)
 	}
@@ -75,17 +81,64 @@ type acceptance struct {
 	config *rest.Config
 	admin  client.Client
 	user   string // who asks
+	counts counts // of the hub's requests
+}
+
+// counts are requests by what they do.
+type counts struct {
+	mu sync.Mutex
+	of map[string]int
+}
+
+// wrap counts what goes through a transport.
+func (c *counts) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+		what := r.Method
+		for _, resource := range []string{"namespaces", "managedclusters", "leases", "clusterroles", "clusterrolebindings", "rolebindings", "certificatesigningrequests", "managedclustersets", "events"} {
+			if slices.Contains(path, resource) {
+				what = r.Method + " " + resource // the innermost comes last
+			}
+		}
+		if last := path[len(path)-1]; last == "status" || last == "approval" {
+			what += "/" + last
+		}
+		c.mu.Lock()
+		if c.of == nil {
+			c.of = map[string]int{}
+		}
+		c.of[what]++
+		c.mu.Unlock()
+		return next.RoundTrip(r)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func (c *counts) each(clusters int) float64 {
+	total := 0
+	for _, n := range c.of {
+		total += n
+	}
+	return float64(total) / float64(clusters)
+}
+
+func (c *counts) text(clusters int) string {
+	var parts []string
+	for _, what := range slices.Sorted(maps.Keys(c.of)) {
+		parts = append(parts, fmt.Sprintf("%s %.2f", what, float64(c.of[what])/float64(clusters)))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func newAcceptance(b *testing.B) *acceptance {
 	b.Helper()
-	f := &acceptance{cp: test.Hub(b)}
+	f := &acceptance{cp: hubs.Borrow(b)}
 	f.config = rest.CopyConfig(f.cp.Config())
 	f.config.QPS = -1
 	f.admin = clientForBench(b, f.config)
-	if err := cluster.Install(b.Context(), f.admin); err != nil {
-		b.Fatal(err)
-	}
 	review := &authenticationv1.SelfSubjectReview{}
 	if err := f.admin.Create(b.Context(), review); err != nil {
 		b.Fatal(err)
@@ -198,7 +251,9 @@ func (f *acceptance) bare(b *testing.B, prefix string, n int) time.Duration {
 func (f *acceptance) hub(b *testing.B, prefix string, n int) time.Duration {
 	b.Helper()
 	f.ask(b, prefix, n)
-	mgr, err := ctrl.NewManager(f.config, ctrl.Options{Scheme: scheme, Metrics: server.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: new(true)}})
+	config := rest.CopyConfig(f.config)
+	config.Wrap(f.counts.wrap)
+	mgr, err := ctrl.NewManager(config, ctrl.Options{Scheme: scheme, Metrics: server.Options{BindAddress: "0"}, Controller: ctrlconfig.Controller{SkipNameValidation: new(true)}})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/registration"
 )
 
@@ -328,7 +329,7 @@ func TestTimesThatAreNone(t *testing.T) {
 		}
 	}
 	t.Run("Restart", func(t *testing.T) { // the first look meets the cluster
-		h := started(t)
+		h := startedOn(t, h.ControlPlane, cluster.Options{})
 		h.create(managed("times-b", acceptedCluster))
 		h.expect("times-b", clusterv1.ManagedClusterConditionHubAccepted, metav1.ConditionTrue)
 		h.expect("times-a", clusterv1.ManagedClusterConditionHubAccepted, metav1.ConditionTrue)

@@ -24,15 +24,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/registration"
 )
 
 // joins answers the signing requests of agents, all of one cluster at a time, so that two agents of one name cannot both
 // be the first.
 type joins struct {
-	client client.Client
-	live   client.Reader
-	events events.EventRecorder
+	client     client.Client
+	live       client.Reader
+	events     events.EventRecorder
+	precedence *hub.Precedence
 }
 
 type joinQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
@@ -42,7 +44,7 @@ type joinQueue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 const updateDelay = 500 * time.Millisecond
 
 func setupJoins(mgr ctrl.Manager, o Options) error {
-	r := &joins{client: mgr.GetClient(), live: mgr.GetAPIReader(), events: o.Events}
+	r := &joins{client: mgr.GetClient(), live: mgr.GetAPIReader(), events: o.Events, precedence: o.Precedence}
 	named := func(o client.Object) reconcile.Request {
 		return reconcile.Request{NamespacedName: client.ObjectKey{Name: o.GetName()}}
 	}
@@ -101,6 +103,9 @@ func (r *joins) answer(ctx context.Context, csr *certificatesv1.CertificateSigni
 			r.events.Eventf(csr, nil, corev1.EventTypeWarning, verdict.Reason, "Wait", "%s", verdict.Message)
 		}
 		return verdict, nil
+	}
+	if !verdict.Request.Renewal() { // an agent that renews has works to answer
+		r.precedence.Wait(ctx)
 	}
 	if verdict.Record {
 		if err := record(ctx, r.client, cluster, verdict.Request); err != nil {

@@ -14,6 +14,7 @@ import (
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 )
 
 func right(group, resource, verb string, names ...string) rbacv1.PolicyRule {
@@ -27,6 +28,7 @@ func TestPolicies(t *testing.T) {
 	edits := []rbacv1.PolicyRule{
 		{APIGroups: []string{group}, Resources: []string{"managedclusters", "managedclustersetbindings"}, Verbs: []string{"*"}},
 		{APIGroups: []string{workv1.GroupName}, Resources: []string{"manifestworks"}, Verbs: []string{"create", "update", "delete"}},
+		{APIGroups: []string{workv1.GroupName}, Resources: []string{"manifestworkreplicasets"}, Verbs: []string{"create"}},
 		{APIGroups: []string{"muster.dev"}, Resources: []string{"applications"}, Verbs: []string{"create"}},
 	}
 	weak := h.user("weak", edits...)
@@ -79,6 +81,9 @@ func TestPolicies(t *testing.T) {
 		"execute as, strong":          {why: "with the right", who: strong, object: as("deployer")},
 		"mark a cluster":              {why: "muster.dev marks say whose a cluster is and how it leaves", who: weak, object: managed("policies", marked), wrong: "annotations under muster.dev"},
 		"mark a cluster, strong":      {why: "with the right", who: strong, object: managed("policies", marked)},
+		"execute as, in a set":        {why: "the hub writes the works with its own rights", who: weak, object: setAs("deployer"), wrong: "may not let works run as system:serviceaccount:shop:deployer"},
+		"execute as, set, strong":     {why: "with the right", who: strong, object: setAs("deployer")},
+		"set":                         {why: "the agent's own account needs no right", who: weak, object: setAs("")},
 		"run as":                      {why: "the hub writes the works with its own rights", who: weak, object: application("shop/deployer"), wrong: "may not let the application run as system:serviceaccount:shop:deployer"},
 		"run as, strong":              {why: "with the right", who: strong, object: application("shop/deployer")},
 		"run as one of the target":    {why: "a plain name is in the destination", who: strong, object: application("admin"), wrong: "system:serviceaccount:shop:admin"},
@@ -190,6 +195,16 @@ func as(account string) *workv1.ManifestWork {
 		Type: workv1.ExecutorSubjectTypeServiceAccount, ServiceAccount: &workv1.ManifestWorkSubjectServiceAccount{Namespace: "shop", Name: account},
 	}}
 	return w
+}
+
+func setAs(account string) *workv1alpha1.ManifestWorkReplicaSet {
+	set := &workv1alpha1.ManifestWorkReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "team-policies", Name: "set"}}
+	set.Spec.PlacementRefs = []workv1alpha1.LocalPlacementReference{{Name: "p"}}
+	set.Spec.ManifestWorkTemplate = as(account).Spec
+	if account == "" {
+		set.Spec.ManifestWorkTemplate.Executor = nil
+	}
+	return set
 }
 
 func marked(c *clusterv1.ManagedCluster) {

@@ -25,6 +25,7 @@ import (
 	"github.com/muster-io/muster/api/crds"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/test"
@@ -32,16 +33,28 @@ import (
 
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard())
-	test.Main(m, test.Environment{
-		Hub:     controlplane.Options{Controllers: true},
-		HubCRDs: append(crds.Hub(), crds.Agent()...), // one API server is hub and managed cluster in some tests
-	})
+	test.Main(m, test.Environment{})
+}
+
+// hubs are few: most tests take a second or two, and one of them waits for leases to expire.
+var hubs = test.Pool{Options: controlplane.Options{Name: "hub", Controllers: true}, Prepare: prepare, Size: 3}
+
+func prepare(ctx context.Context, cp *controlplane.ControlPlane) error {
+	// One API server is hub and managed cluster in some tests.
+	if err := controlplane.Install(ctx, cp.Config(), append(crds.Hub(), crds.Agent()...)...); err != nil {
+		return err
+	}
+	admin, err := client.New(cp.Config(), client.Options{Scheme: scheme})
+	if err != nil {
+		return err
+	}
+	return cluster.Install(ctx, admin)
 }
 
 var scheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta2.AddToScheme, workv1.AddToScheme, musterv1alpha1.AddToScheme,
+		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, musterv1alpha1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			panic(err)
@@ -57,7 +70,7 @@ type hub struct {
 	t *testing.T
 }
 
-// started runs the controllers on the shared hub until the test ends.
+// started runs the controllers on a hub of the test's own until the test ends, in parallel with other tests.
 func started(t *testing.T) *hub {
 	t.Helper()
 	return startedWith(t, cluster.Options{})
@@ -66,12 +79,15 @@ func started(t *testing.T) *hub {
 // startedWith runs them with other options.
 func startedWith(t *testing.T, o cluster.Options) *hub {
 	t.Helper()
-	cp := test.Hub(t)
+	t.Parallel()
+	return startedOn(t, hubs.Borrow(t), o)
+}
+
+// startedOn runs them on a hub that is there.
+func startedOn(t *testing.T, cp *controlplane.ControlPlane, o cluster.Options) *hub {
+	t.Helper()
 	o.ControllerPrefix, o.CheckPeriod = t.Name()+"-", 200*time.Millisecond
 	admin := clientFor(t, cp.Config())
-	if err := cluster.Install(t.Context(), admin); err != nil {
-		t.Fatal(err)
-	}
 	mgr, err := ctrl.NewManager(cp.Config(), ctrl.Options{Scheme: scheme, Metrics: server.Options{BindAddress: "0"}})
 	if err != nil {
 		t.Fatal(err)

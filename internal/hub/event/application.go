@@ -14,6 +14,7 @@ func ofApplication(before, after *musterv1alpha1.ApplicationStatus) []Event {
 		all = append(all, normal("Applied", "Apply", "%s is applied on %s", fleet.ShortRevision(after.Revision), clusters(after.Summary.Clusters)))
 	}
 	all = append(all, ofHeld(before.Held, after.Held)...)
+	all = append(all, ofRollout(before, after)...)
 	type key struct{ cluster, reason string }
 	of := func(r musterv1alpha1.ClusterStatus) key { return key{r.Cluster, r.Reason} }
 	all = append(all, changed(rowsIn(before, "Faulty", "Failed"), rowsIn(after, "Faulty", "Failed"), of, "faults",
@@ -30,25 +31,40 @@ func ofApplication(before, after *musterv1alpha1.ApplicationStatus) []Event {
 		func(r musterv1alpha1.ClusterStatus) Event {
 			return normal("Recovered", "Watch", "%s: is not degraded any more", r.Cluster)
 		})...)
-	all = append(all, ofRollout(before.Rollout, after.Rollout)...)
 	return append(all, changed(rowsIn(before, "Drifted"), rowsIn(after, "Drifted"), of, "clusters with drift",
 		func(r musterv1alpha1.ClusterStatus) Event {
 			return warning("DriftFound", "Compare", "%s: %s", r.Cluster, r.Message)
 		}, nil)...) // OfCorrections tells of its end
 }
 
-// ofRollout tells of a rollout that stops, and of one that goes on.
-func ofRollout(before, after *musterv1alpha1.RolloutStatus) []Event {
-	stopped := func(r *musterv1alpha1.RolloutStatus) bool {
-		return r != nil && r.Phase == musterv1alpha1.RolloutStopped
+// ofRollout tells of a rollout that began, stopped, ended or went on, and of a change that was taken back.
+func ofRollout(before, after *musterv1alpha1.ApplicationStatus) []Event {
+	var all []Event
+	phase := func(s *musterv1alpha1.ApplicationStatus) string {
+		if s.Rollout == nil {
+			return ""
+		}
+		return s.Rollout.Phase
 	}
+	was, is := phase(before), phase(after)
 	switch {
-	case stopped(after) && !stopped(before):
-		return []Event{warning("RolloutStopped", "Rollout", "the rollout is stopped: %s", after.Message)}
-	case stopped(before) && !stopped(after):
-		return []Event{normal("RolloutResumed", "Rollout", "the rollout is not stopped any more")}
+	case was == is:
+	case is == musterv1alpha1.RolloutProgressing && was == musterv1alpha1.RolloutStopped:
+		all = append(all, normal("RolloutResumed", "Rollout", "the rollout goes on with %s", fleet.ShortRevision(after.Revision)))
+	case is == musterv1alpha1.RolloutProgressing:
+		all = append(all, normal("RolloutStarted", "Rollout", "%s is rolled out to %s", fleet.ShortRevision(after.Revision), clusters(after.Rollout.Clusters)))
+	case is == musterv1alpha1.RolloutStopped:
+		all = append(all, warning("RolloutStopped", "Rollout", "%s", after.Rollout.Message))
+	case is == "" && was == musterv1alpha1.RolloutReturning:
+		all = append(all, normal("RolledBack", "Rollout", "every cluster that answers is asked to have %s again", fleet.ShortRevision(after.Revision)))
+	case is == "" && was == musterv1alpha1.RolloutProgressing && after.RolledBack == nil:
+		all = append(all, normal("RolloutCompleted", "Rollout", "%s is rolled out to %s", fleet.ShortRevision(after.Revision), clusters(after.Summary.Clusters)))
 	}
-	return nil
+	if back := after.RolledBack; back != nil && (before.RolledBack == nil || before.RolledBack.At != back.At) {
+		all = append(all, warning("RollingBack", "Rollout", "%s is taken back to %s: %s",
+			fleet.ShortRevision(back.Revision), fleet.ShortRevision(back.To), back.Message))
+	}
+	return all
 }
 
 // wasApplied says whether every cluster has applied the revision, and had not before.

@@ -72,6 +72,14 @@ func TestOfApplication(t *testing.T) {
 	elsewhere.Cluster = "ocp"
 	refused := musterv1alpha1.ClusterStatus{Cluster: "k3s", State: "Failed", Reason: "ApplyFailed", Message: "ConfigMap shop/x: a key is not valid"}
 	drifted := musterv1alpha1.ClusterStatus{Cluster: "k3s", State: "Drifted", Message: `Deployment shop/web: spec.replicas was 3 is 5 by kubectl-edit`}
+	rolling := func(phase string, back *musterv1alpha1.RolledBack) musterv1alpha1.ApplicationStatus {
+		status := musterv1alpha1.ApplicationStatus{Revision: "2222222222", RolledBack: back, Summary: musterv1alpha1.Summary{Clusters: 3}}
+		if phase != "" {
+			status.Rollout = &musterv1alpha1.RolloutStatus{Phase: phase, Clusters: 3, Message: "one failed"}
+		}
+		return status
+	}
+	back := &musterv1alpha1.RolledBack{Revision: "2222222222", To: "1111111111", Message: "one failed"}
 	const found = "Warning DriftFound: k3s: Deployment shop/web: spec.replicas was 3 is 5 by kubectl-edit"
 	for name, row := range map[string]struct {
 		why           string
@@ -89,6 +97,14 @@ func TestOfApplication(t *testing.T) {
 		"on two clusters":   {"one event of one reason: others would be lost in a series", on("a", 2, 0), on("a", 2, 0, faulty, elsewhere), []string{"Warning RenderFailed: 2 faults: k3s: values.yaml:3: no room; ocp: values.yaml:3: no room"}},
 		"drift":             {"who and what", on("a", 1, 1), on("a", 1, 1, drifted), []string{found}},
 		"drift goes on":     {"it was told", on("a", 1, 1, drifted), on("a", 1, 1, drifted), nil},
+		"rollout begins":    {"", musterv1alpha1.ApplicationStatus{}, rolling("Progressing", nil), []string{"Normal RolloutStarted: 2222222 is rolled out to 3 clusters"}},
+		"rollout goes on":   {"its numbers are no news", rolling("Progressing", nil), rolling("Progressing", nil), nil},
+		"rollout stops":     {"with the reason", rolling("Progressing", nil), rolling("Stopped", nil), []string{"Warning RolloutStopped: one failed"}},
+		"rollout resumes":   {"after a commit", rolling("Stopped", nil), rolling("Progressing", nil), []string{"Normal RolloutResumed: the rollout goes on with 2222222"}},
+		"rollout ends":      {"", rolling("Progressing", nil), rolling("", nil), []string{"Normal RolloutCompleted: 2222222 is rolled out to 3 clusters"}},
+		"taken back":        {"with the reason", rolling("Progressing", nil), rolling("", back), []string{"Warning RollingBack: 2222222 is taken back to 1111111: one failed"}},
+		"returns":           {"it was told", rolling("", back), rolling("Returning", back), nil},
+		"returned":          {"", rolling("Returning", back), rolling("", back), []string{"Normal RolledBack: every cluster that answers is asked to have 2222222 again"}},
 		"drift is gone":     {"the report about the work tells it", on("a", 1, 1, drifted), on("a", 1, 1), nil},
 	} {
 		t.Run(name, func(t *testing.T) { expect(t, row.why, ofApplication(&row.before, &row.after), row.want...) })

@@ -182,8 +182,10 @@ func withinRights(faults []fleet.Fault, p *plan.Plan, accepted map[fleet.ObjectK
 		}
 	}
 	for _, a := range p.Applications {
-		if missing["Placement "+a.Application.Namespace+"/"+a.Application.Spec.PlacementRef.Name] {
-			missing["Application "+a.Key()] = true
+		for _, name := range a.Application.PlacementNames() {
+			if missing["Placement "+a.Application.Namespace+"/"+name] {
+				missing["Application "+a.Key()] = true
+			}
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(faults), func(f fleet.Fault) bool {

@@ -56,12 +56,12 @@ func (w *Writer) claimExisting(ctx context.Context, c work.Change) error {
 	if err != nil || current == nil {
 		return err
 	}
-	named := work.OwnerOf(current.Annotations)
-	label := current.Labels[musterv1alpha1.OwnerLabel]
+	named := work.OwnerOf(current)
+	label := work.OwnerDigest(current)
 	switch {
 	case label == "" && !named.IsZero() && named == c.Owner:
 		return w.relabel(ctx, c)
-	case label != c.Wanted.Labels[musterv1alpha1.OwnerLabel]:
+	case label != work.OwnerDigest(c.Wanted):
 		return fleet.Fault{
 			Reason: fleet.WorkForeign, ActionRequiredBy: fleet.User, Application: c.Owner.String(), Cluster: c.Cluster,
 			Message: fmt.Sprintf("work %s exists and does not belong to %s: remove it, or use another name", c.Name, c.Owner.WithKind()),
@@ -78,7 +78,7 @@ func (w *Writer) claimExisting(ctx context.Context, c work.Change) error {
 func (w *Writer) relabel(ctx context.Context, c work.Change) error {
 	current, err := w.current(ctx, c.Cluster, c.Name)
 	if err != nil || current == nil || current.Labels[musterv1alpha1.OwnerLabel] != "" ||
-		work.OwnerOf(current.Annotations) != c.Owner {
+		work.OwnerOf(current) != c.Owner {
 		return err
 	}
 	patch := fmt.Appendf(nil, `{"metadata":{"resourceVersion":%q,"labels":{%q:%q}}}`,

@@ -9,6 +9,7 @@ import (
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/work"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -42,7 +43,7 @@ func (w *Writer) Finalize(ctx context.Context, owner fleet.Owner, live []fleet.L
 	// The cache may be stale: the API server has the last word.
 	var left metav1.PartialObjectMetadataList
 	left.SetGroupVersionKind(workv1.GroupVersion.WithKind("ManifestWorkList"))
-	if err := w.Reader.List(ctx, &left, client.MatchingLabels{musterv1alpha1.OwnerLabel: owner.Digest()}); err != nil {
+	if err := w.Reader.List(ctx, &left, client.MatchingLabels(work.OwnerSelector(owner))); err != nil {
 		return out, fmt.Errorf("list the works of %s that are left: %w", owner.WithKind(), err)
 	}
 	out.Works = len(left.Items)

@@ -175,7 +175,7 @@ func TestCreateMeetsAWork(t *testing.T) {
 
 // TestFinalize: the works of a deleted owner go as its policy says, and not on clusters that cannot hear it.
 func TestFinalize(t *testing.T) {
-	owner := fleet.Owner{Kind: "ManifestWorkReplicaSet", Namespace: "retail", Name: "web"}
+	owner := fleet.Owner{Kind: "ClusterManagementAddOn", Namespace: "retail", Name: "web"}
 	applied := []string{workv1.ManifestWorkFinalizer}
 	for name, row := range map[string]struct {
 		why        string

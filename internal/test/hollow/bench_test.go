@@ -68,7 +68,7 @@ func size(tb testing.TB, variable string, otherwise int) int {
 }
 
 // benchTime is how long a benchmark may run.
-const benchTime = 30 * time.Minute
+const benchTime = 90 * time.Minute
 
 // bench is a hub as a process of its own, with its API server, one repository and hollow clusters.
 type bench struct {

@@ -29,8 +29,8 @@ import (
 
 // Clusters are hollow clusters on one hub.
 type Clusters struct {
-	// Number of clusters.
-	Number int
+	// Number of clusters, and the number in the name of the first one.
+	Number, First int
 	// Labels of each cluster.
 	Labels map[string]string
 	// Writers is how many requests run at once.
@@ -65,7 +65,7 @@ func (c *Clusters) each(ctx context.Context, do func(context.Context, int) error
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(1, c.Writers))
 	for i := range c.Number {
-		group.Go(func() error { return do(ctx, i) })
+		group.Go(func() error { return do(ctx, c.First+i) })
 	}
 	return group.Wait()
 }
@@ -87,19 +87,59 @@ func (c *Clusters) Create(ctx context.Context) error {
 
 // WaitForNamespaces waits until the hub has made the namespaces of all clusters.
 func (c *Clusters) WaitForNamespaces(ctx context.Context) error {
-	for {
-		var namespaces metav1.PartialObjectMetadataList
-		namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
-		if err := c.client.List(ctx, &namespaces, client.HasLabels{clusterv1.ClusterNameLabelKey}); err != nil {
-			return err
+	return c.waitFor(ctx, time.Second, "the namespaces", c.Namespaces)
+}
+
+// Namespaces counts the clusters whose namespace the hub has made.
+func (c *Clusters) Namespaces(ctx context.Context) (int, error) {
+	var list metav1.PartialObjectMetadataList
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
+	if err := c.client.List(ctx, &list, client.HasLabels{clusterv1.ClusterNameLabelKey}); err != nil {
+		return 0, err
+	}
+	n := 0
+	for i := range list.Items {
+		if c.has(list.Items[i].Name) {
+			n++
 		}
-		if len(namespaces.Items) >= c.Number {
-			return nil
+	}
+	return n, nil
+}
+
+// WaitForAcceptance waits until the hub has accepted all clusters: until each has its namespace, its rights and its lease, and says so.
+func (c *Clusters) WaitForAcceptance(ctx context.Context) error {
+	return c.waitFor(ctx, 100*time.Millisecond, "the acceptance", c.Accepted)
+}
+
+// Accepted counts the clusters that the hub has accepted.
+func (c *Clusters) Accepted(ctx context.Context) (int, error) {
+	var list clusterv1.ManagedClusterList
+	if err := c.client.List(ctx, &list, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: "0"}}); err != nil {
+		return 0, err
+	}
+	accepted := 0
+	for i := range list.Items {
+		if c.has(list.Items[i].Name) && meta.IsStatusConditionTrue(list.Items[i].Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted) {
+			accepted++
+		}
+	}
+	return accepted, nil
+}
+
+func (c *Clusters) has(name string) bool {
+	return name >= Name(c.First) && name < Name(c.First+c.Number)
+}
+
+func (c *Clusters) waitFor(ctx context.Context, pause time.Duration, what string, count func(context.Context) (int, error)) error {
+	for {
+		n, err := count(ctx)
+		if err != nil || n >= c.Number {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the namespaces of %d clusters, of which %d are there: %w", c.Number, len(namespaces.Items), ctx.Err())
-		case <-time.After(time.Second):
+			return fmt.Errorf("wait for %s of %d clusters, of which %d have it: %w", what, c.Number, n, ctx.Err())
+		case <-time.After(pause):
 		}
 	}
 }
@@ -124,7 +164,7 @@ func (c *Clusters) ReportUsage(ctx context.Context, period time.Duration) error 
 			return group.Wait()
 		case <-ticker.C:
 			group.Go(func() error {
-				if err := c.report(ctx, i); err != nil && ctx.Err() == nil {
+				if err := c.report(ctx, c.First+i); err != nil && ctx.Err() == nil {
 					return err
 				}
 				return nil

@@ -13,6 +13,7 @@ import (
 
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/test/archive"
+	"github.com/muster-io/muster/internal/test/hollow"
 )
 
 // workBytes is about how large the works of BenchmarkFleet are.
@@ -28,9 +29,11 @@ func BenchmarkFleet(tb *testing.B) {
 	clusters := size(tb, "CLUSTERS", 500)
 	b := newBench(tb, clusters, archive.Retail)
 	must(b, b.clusters.Create(b.ctx))
+	began := time.Now()
 	b.startHub()
+	must(b, b.clusters.WaitForAcceptance(b.ctx))
+	accepted := time.Since(began)
 	b.follow()
-	must(b, b.clusters.WaitForNamespaces(b.ctx))
 	defer b.inBackground(b.clusters.Answer)()
 	line := func(i int) string { return fmt.Sprintf("line-%04d", i) }
 	b.waitForHealthy("shop", b.push(applicationFiles("shop", line(0), workBytes)), clusters)
@@ -67,9 +70,67 @@ func BenchmarkFleet(tb *testing.B) {
 	tb.ReportMetric(float64(mib(running)), "MiB")
 	tb.ReportMetric(float64(mib(peak)), "peak-MiB")
 	tb.ReportMetric(float64(mib(atStart)), "start-peak-MiB")
+	tb.ReportMetric(accepted.Seconds(), "accepted-s")
+	b.say("%d clusters are accepted within %v of the start of the hub", clusters, accepted.Round(time.Millisecond))
 	b.say("%d clusters: a line is changed, answered and counted in %v, by a bare client in %v: ratio %.2f; rounds %v (%s) and %v; the hub holds %d MiB, at most %d MiB; a new one is ready after %v, at most %d MiB",
 		clusters, median(took).Round(time.Millisecond), median(floor).Round(time.Millisecond), ratio, took, strings.Join(phases, "; "), floor,
 		mib(running), mib(peak), restarted.Round(time.Millisecond), mib(atStart))
+}
+
+// BenchmarkAcceptance is a change of one line for CLUSTERS (300) hollow clusters while as many others are being accepted, against the same
+// change when nothing else happens: acceptance lets deliveries go first.
+func BenchmarkAcceptance(tb *testing.B) {
+	clusters := size(tb, "CLUSTERS", 300)
+	b := newBench(tb, clusters, archive.Retail)
+	joining, err := hollow.New(b.config, clusters, map[string]string{"cluster.open-cluster-management.io/clusterset": "joining"})
+	must(b, err)
+	joining.First = clusters
+	must(b, b.clusters.Create(b.ctx))
+	b.startHub()
+	must(b, b.clusters.WaitForAcceptance(b.ctx))
+	b.follow()
+	defer b.inBackground(b.clusters.Answer)()
+	line := 0
+	change := func() time.Duration {
+		began := time.Now()
+		line++
+		b.waitForHealthy("shop", b.push(contentFile("shop", fmt.Sprintf("line-%04d", line), workBytes)), clusters)
+		return time.Since(began)
+	}
+	b.waitForHealthy("shop", b.push(applicationFiles("shop", "line-0000", workBytes)), clusters)
+	var alone []time.Duration
+	for range rounds {
+		b.waitForQuiet(1)
+		alone = append(alone, change())
+	}
+
+	b.stopHub()
+	must(b, joining.Create(b.ctx))
+	began := time.Now()
+	b.startHub()
+	accepted := func() int {
+		n, err := joining.Accepted(b.ctx)
+		must(b, err)
+		return n
+	}
+	b.wait(10*time.Millisecond, func() string {
+		if accepted() == 0 {
+			return "no cluster is accepted"
+		}
+		return ""
+	})
+	before, meanwhile := accepted(), change()
+	after := accepted()
+	must(b, joining.WaitForAcceptance(b.ctx))
+	all := time.Since(began)
+	ratio := float64(meanwhile) / float64(median(alone))
+	tb.ReportMetric(ratio, "x-undisturbed")
+	tb.ReportMetric(all.Seconds(), "accepted-s")
+	b.say("%d clusters: a line is changed, answered and counted in %v, and in %v while %d others are accepted (%d before, %d after it): ratio %.2f; all are accepted within %v",
+		clusters, median(alone).Round(time.Millisecond), meanwhile.Round(time.Millisecond), clusters, before, after, ratio, all.Round(time.Millisecond))
+	if before == clusters {
+		tb.Error("all clusters were accepted before the change: nothing was measured")
+	}
 }
 
 // answered gives the time from a beginning until so many answers were written.

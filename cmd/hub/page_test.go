@@ -1,0 +1,143 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"strings"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// TestPageOfTheHub: people log in to the page of a hub with tokens of its API server, see what their own rights let them list, and
+// approve with their own rights.
+func TestPageOfTheHub(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	base := "http://" + address
+	f := newFleet(t, tenant+clusterFile("one", "tier: edge")+placementFile("edge", everyEdge)+
+		applicationFile("shop", "edge", "manifests/shop", "page", "")+configMapFile("manifests/shop/config.yaml", "shop", "color", "red"),
+		func(o *Options) { o.UIAddress = address })
+	f.deliver()
+	f.join("one")
+	f.expectReady("retail/shop")
+	token := func(namespace, name string, rules ...rbacv1.PolicyRule) string {
+		t.Helper()
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+		f.create(account)
+		f.create(&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Rules: rules})
+		f.create(&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
+			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: namespace, Name: name}},
+		})
+		request := &authenticationv1.TokenRequest{}
+		if err := f.client.SubResource("token").Create(f.ctx, account, request); err != nil {
+			t.Fatal(err)
+		}
+		return request.Status.Token
+	}
+	rule := func(resource string, verbs ...string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{APIGroups: []string{"muster.dev"}, Resources: []string{resource}, Verbs: verbs}
+	}
+	retail := token("retail", "viewer", rule("applications", "list"))
+	stranger := token("default", "stranger", rule("applications", "list"))
+
+	names := func(token string) (status int, list string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/v1/applications", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+token)
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer answer.Body.Close()
+		var page struct {
+			Items []struct{ Namespace, Name string } `json:"items"`
+		}
+		_ = json.NewDecoder(answer.Body).Decode(&page) // an error is no list
+		for _, item := range page.Items {
+			list += item.Namespace + "/" + item.Name + " "
+		}
+		return answer.StatusCode, list
+	}
+	f.eventually(func() string {
+		if status, list := names(retail); status != http.StatusOK || list != "retail/shop " {
+			return fmt.Sprintf("the team sees %d %q", status, list)
+		}
+		return ""
+	})
+	if status, list := names(stranger); status != http.StatusOK || list != "" {
+		t.Errorf("a stranger sees %d %q", status, list)
+	}
+	if status, _ := names("no token of this server"); status != http.StatusUnauthorized {
+		t.Errorf("a wrong token gives %d", status)
+	}
+
+	// The form: a browser without a token is sent to it, and comes back to where it wanted to go.
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar}
+	visit := func(answer *http.Response, err error) (string, string, int) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.Request.URL.Path, string(body), answer.StatusCode
+	}
+	if path, _, _ := visit(browser.Get(base + "/applications/retail/shop")); path != "/login" {
+		t.Fatalf("without a token the browser is at %s", path)
+	}
+	if _, body, status := visit(browser.PostForm(base+"/login", url.Values{"token": {"wrong"}, "next": {"/applications"}})); status != http.StatusUnauthorized || !strings.Contains(body, "does not accept this token") {
+		t.Errorf("a wrong token in the form gives %d\n%s", status, body)
+	}
+	path, body, _ := visit(browser.PostForm(base+"/login", url.Values{"token": {retail}, "next": {"/applications/retail/shop"}}))
+	if path != "/applications/retail/shop" || !strings.Contains(body, "system:serviceaccount:retail:viewer") || !strings.Contains(body, "Log out") {
+		t.Errorf("after the login the browser is at %s\n%s", path, body)
+	}
+	if _, _, status := visit(browser.Get(base + "/clusters/one")); status != http.StatusForbidden {
+		t.Errorf("a team that may not list clusters gets %d of one", status)
+	}
+
+	// What is held is approved by who may, and by nobody else.
+	f.push(placementFile("edge", `{clusterSets: [nowhere]}`))
+	plan := ""
+	f.eventually(func() string {
+		if held := f.application("retail/shop").Status.Held; held != nil {
+			plan = held.Plan
+			return ""
+		}
+		return "nothing is held"
+	})
+	if _, _, status := visit(browser.PostForm(base+"/approve", url.Values{"plan": {plan}})); status != http.StatusForbidden {
+		t.Errorf("a person who may only list approves with %d", status)
+	}
+	if path, _, _ := visit(browser.PostForm(base+"/logout", nil)); path != "/login" {
+		t.Errorf("after logging out the browser is at %s", path)
+	}
+	if path, _, _ := visit(browser.Get(base + "/")); path != "/login" {
+		t.Errorf("who has logged out sees %s", path)
+	}
+}

@@ -1,0 +1,166 @@
+package ui
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Tokens is the access of the page that a hub serves: people log in with a bearer token that the hub's API server accepts, such
+// as that of a service account or of an OIDC provider. A proxy in front that logs people in, such as oauth2-proxy, passes the
+// token in the header Authorization, and nobody sees the form.
+//
+// The token stays in the browser, in a cookie that no script reads; the hub keeps none of it, so that every replica serves
+// everybody. Each request reads and acts with the person's own token; what lists show is cut to what the API server says that
+// the person may list.
+type Tokens struct {
+	// Config of the API server. Its credentials are not used.
+	Config *rest.Config
+	// Scheme of the kinds that pages read.
+	Scheme *runtime.Scheme
+	// Now is the time.
+	Now func() time.Time
+
+	mu     sync.Mutex
+	people map[[sha256.Size]byte]*known
+}
+
+// known is a person whose token was accepted a short time ago, and what they may list.
+type known struct {
+	person *Person
+	until  time.Time
+	may    map[string]bool
+}
+
+// trustPeriod is how long the answers of the API server about a token are used: so late an end of rights is noticed.
+const trustPeriod = 30 * time.Second
+
+// tokenCookie holds the token.
+const tokenCookie = "muster-token"
+
+// Person implements Access.
+func (t *Tokens) Person(w http.ResponseWriter, r *http.Request) (*Person, error) {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if cookie, err := r.Cookie(tokenCookie); !ok && err == nil {
+		token = cookie.Value
+	}
+	if token != "" {
+		person, err := t.know(r.Context(), token)
+		if err == nil || !apierrors.IsUnauthorized(err) {
+			return person, err
+		}
+	}
+	if strings.HasPrefix(r.URL.Path, "/api/") || r.Method != http.MethodGet {
+		return nil, apiError{http.StatusUnauthorized, "send a token that the hub's API server accepts, in the header Authorization: Bearer TOKEN"}
+	}
+	http.Redirect(w, r, "/login?next="+template.URLQueryEscaper(r.URL.RequestURI()), http.StatusSeeOther)
+	return nil, nil
+}
+
+// know asks the API server who has a token, at most once per period.
+func (t *Tokens) know(ctx context.Context, token string) (*Person, error) {
+	key := sha256.Sum256([]byte(token))
+	now := t.Now()
+	t.mu.Lock()
+	for k, v := range t.people {
+		if now.After(v.until) {
+			delete(t.people, k)
+		}
+	}
+	if k := t.people[key]; k != nil {
+		t.mu.Unlock()
+		return k.person, nil
+	}
+	t.mu.Unlock()
+	config := rest.AnonymousClientConfig(t.Config)
+	config.BearerToken = token
+	c, err := client.New(config, client.Options{Scheme: t.Scheme})
+	if err != nil {
+		return nil, fmt.Errorf("reach the hub's API server: %w", err)
+	}
+	self := &authenticationv1.SelfSubjectReview{}
+	if err := c.Create(ctx, self); err != nil {
+		return nil, fmt.Errorf("ask the hub's API server who you are: %w", err)
+	}
+	k := &known{until: now.Add(trustPeriod), may: map[string]bool{}}
+	k.person = &Person{Name: self.Status.UserInfo.Username, Client: c, May: func(ctx context.Context, group, resource, namespace string) bool {
+		return t.may(ctx, c, k, group, resource, namespace)
+	}}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.people == nil {
+		t.people = map[[sha256.Size]byte]*known{}
+	}
+	t.people[key] = k
+	return k.person, nil
+}
+
+// may asks the API server with the person's own token. Who cannot be asked about may not.
+func (t *Tokens) may(ctx context.Context, c client.Client, k *known, group, resource, namespace string) bool {
+	key := group + "/" + resource + "/" + namespace
+	t.mu.Lock()
+	allowed, asked := k.may[key]
+	t.mu.Unlock()
+	if asked {
+		return allowed
+	}
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "list", Group: group, Resource: resource, Namespace: namespace},
+	}}
+	if err := c.Create(ctx, review); err != nil {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k.may[key] = review.Status.Allowed
+	return review.Status.Allowed
+}
+
+// login shows the form, or takes a token from it.
+func (s *Server) login(w http.ResponseWriter, r *http.Request) {
+	tokens, ok := s.Access.(*Tokens)
+	if !ok {
+		s.fail(w, r, nil, notFound("there is no page %s", r.URL.Path))
+		return
+	}
+	l := layout{Title: "Log in", Data: r.URL.Query().Get("next")}
+	if r.Method == http.MethodGet {
+		s.render(w, r, "login", l, http.StatusOK)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+	token := strings.TrimSpace(r.PostFormValue("token"))
+	l.Data = r.PostFormValue("next")
+	if _, err := tokens.know(r.Context(), token); token == "" || err != nil {
+		l.Problem = "The hub's API server does not accept this token."
+		if err != nil && !apierrors.IsUnauthorized(err) {
+			s.Log.Error(err, "log a person in")
+			l.Problem = "The hub's API server cannot be asked now; the log of the hub says why."
+		}
+		s.render(w, r, "login", l, http.StatusUnauthorized)
+		return
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: tokenCookie, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" || !loopback(r.Host),
+	})
+	http.Redirect(w, r, ours(r.PostFormValue("next")), http.StatusSeeOther)
+}
+
+// logout forgets the token.
+func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
+	http.SetCookie(w, &http.Cookie{Name: tokenCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	http.Redirect(w, r, "/login", http.StatusSeeOther)
+}
