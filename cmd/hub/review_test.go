@@ -80,11 +80,21 @@ func (f *reviewed) propose(branch, archive string) (int64, string) {
 	f.repo.Git("checkout", "--quiet", "-B", branch, "main")
 	head := f.repo.Commit(archive)
 	f.repo.Git("push", "--quiet", "--force", "origin", branch)
-	pr, _, err := f.host.As("alice").CreatePullRequest(owner, fleetRepo, gitea.CreatePullRequestOption{Head: branch, Base: "main", Title: branch})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return pr.Index, head
+	return f.openRequest("alice", branch, branch), head
+}
+
+// openRequest opens a pull request once Gitea has noted the branch, which it does after the push.
+func (f *reviewed) openRequest(user, branch, title string) (number int64) {
+	f.t.Helper()
+	f.eventually(func() string {
+		pr, _, err := f.host.As(user).CreatePullRequest(owner, fleetRepo, gitea.CreatePullRequestOption{Head: branch, Base: "main", Title: title})
+		if err != nil {
+			return err.Error()
+		}
+		number = pr.Index
+		return ""
+	})
+	return number
 }
 
 // checkOf is the newest status of a commit, as state and description.
@@ -336,14 +346,11 @@ func forksAreIgnored(f *reviewed) {
 		}
 		return ""
 	})
-	pr, _, err := eve.CreatePullRequest(owner, fleetRepo, gitea.CreatePullRequestOption{Head: "eve:evil", Base: "main", Title: "a gift"})
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	gift := f.openRequest("eve", "eve:evil", "a gift")
 	number, after := f.propose("after-the-fork", configMapFile("manifests/shop/config.yaml", "shop", "color", "grey"))
 	f.expectComment(number, "Muster") // of what came later
 	f.expectCheck(after, "success")
-	if list := f.comments(pr.Index); len(list) > 0 || f.checkOf(head, f.name) != "none" {
+	if list := f.comments(gift); len(list) > 0 || f.checkOf(head, f.name) != "none" {
 		f.t.Errorf("a fork was planned: %s", f.checkOf(head, f.name))
 	}
 	repo := f.repository()
@@ -353,8 +360,8 @@ func forksAreIgnored(f *reviewed) {
 		f.t.Fatal(err)
 	}
 	f.expectCheck(head, "failure", "held")
-	digest := digestIn(f, f.expectComment(pr.Index, "⏸ Held").Body)
-	f.say("eve", pr.Index, "/muster approve "+digest)
+	digest := digestIn(f, f.expectComment(gift, "⏸ Held").Body)
+	f.say("eve", gift, "/muster approve "+digest)
 	f.say("muster", number, "looked") // a webhook later than hers
 	f.eventually(func() string { return has("requests", fmt.Sprint(f.repository().Status.Review), fmt.Sprint(number)) })
 	if got := f.checkOf(head, f.name); !strings.HasPrefix(got, "failure") {

@@ -146,7 +146,7 @@ func hubStartsOver(f *forged, _ int) {
 	f.eventually(func() string { // the record is written after the host
 		r := f.repository().Status.Review
 		if r == nil || len(r.PullRequests) != 1 || r.PullRequests[0].State != "Success" || r.PullRequests[0].Head != head {
-			return fmt.Sprintf("reviews: %+v", r)
+			return fmt.Sprintf("reviews: %+v, want the one at %s", r, head)
 		}
 		return ""
 	})
