@@ -37,6 +37,11 @@ const (
 	PlacementInvalid    Reason = "PlacementInvalid"    // the placement is misconfigured
 	DecisionsIncomplete Reason = "DecisionsIncomplete" // decisions that do not add up yet
 
+	// Found in spec.dependsOn.
+	DependencyMissing Reason = "DependencyMissing" // the application does not exist
+	DependencyRefused Reason = "DependencyRefused" // the application is of another namespace, and does not allow it
+	DependencyCycle   Reason = "DependencyCycle"   // the application would wait for itself
+
 	// Found while rendering.
 	ContentMissing     Reason = "ContentMissing"     // the source names no file or folder
 	ExpressionFailed   Reason = "ExpressionFailed"   // an expression that cannot be evaluated for this cluster

@@ -31,6 +31,8 @@ type Job struct {
 	Snapshot fleet.Snapshot
 	// Decisions about every cluster of the bound sets.
 	Decisions []fleet.Decision
+	// Grounds of the decisions; "" when they are not known.
+	Grounds string
 	// Fault says why there are no decisions; nothing is planned then, and nothing removed.
 	Fault *fleet.Fault
 	// World the application is planned in; its clusters sorted by name.
@@ -57,7 +59,7 @@ func (j *Job) apis(c *clusterv1.ManagedCluster) *fleet.APIs {
 func (p *Planner) Application(ctx context.Context, job Job) (*Application, error) {
 	app := job.Application
 	out := &Application{
-		Application: app, File: job.File, Line: job.Line, Decisions: job.Decisions,
+		Application: app, File: job.File, Line: job.Line, Decisions: job.Decisions, Grounds: job.Grounds,
 		revision: job.Snapshot.Revision, live: liveByCluster(job.World, app),
 	}
 	contents := newStore()

@@ -56,6 +56,9 @@ const (
 	// ApprovedSilenceAnnotation on the same Lease is the time since when many clusters are silent at once, written by a person who
 	// knows that they are really away. The hub then treats each of them as silent.
 	ApprovedSilenceAnnotation = "muster.dev/approved-silence"
+	// GroundsAnnotation on a PlacementDecision identifies what people have said about the choice: as long as it is the same, the
+	// scheduler has exchanged clusters for reasons of its own.
+	GroundsAnnotation = "muster.dev/grounds"
 	// ReleasedAnnotation on a ManagedCluster says that its file has left Git and that it waits for `muster detach`.
 	ReleasedAnnotation = "muster.dev/released"
 
