@@ -44,17 +44,13 @@ func (g Group) Line() string {
 }
 
 // Delivery says how far a plan has come: the works that it wants, the live ones, and what the applications on the hub say of themselves.
-// Applications of one namespace are a group; with a label of clusters, one for each of its values.
-func Delivery(p *plan.Plan, works func(fleet.Owner) []fleet.LiveWork, applications map[string]*musterv1alpha1.Application, label string) []Group {
+// Applications of one namespace are a group; one for each environment, of clusters that are in one.
+func Delivery(p *plan.Plan, works func(fleet.Owner) []fleet.LiveWork, applications map[string]*musterv1alpha1.Application, environments map[string]string) []Group {
 	type place struct{ group, cluster string }
 	applied, healthy := map[place]bool{}, map[place]bool{}
 	reasons := map[string][]string{}
-	environments := map[string]string{}
-	for i := range p.World.Clusters {
-		environments[p.World.Clusters[i].Name] = p.World.Clusters[i].Labels[label]
-	}
 	groupOf := func(namespace, cluster string) string {
-		if e := environments[cluster]; label != "" && e != "" {
+		if e := environments[cluster]; e != "" {
 			return namespace + " (" + e + ")"
 		}
 		return namespace

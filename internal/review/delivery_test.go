@@ -64,7 +64,11 @@ func TestDelivery(t *testing.T) {
 		if c.change != nil {
 			c.change(works, app)
 		}
-		groups := review.Delivery(p, func(fleet.Owner) []fleet.LiveWork { return works }, map[string]*musterv1alpha1.Application{"retail/web": app}, c.label)
+		environments := map[string]string{}
+		for i := range p.World.Clusters {
+			environments[p.World.Clusters[i].Name] = p.World.Clusters[i].Labels[c.label]
+		}
+		groups := review.Delivery(p, func(fleet.Owner) []fleet.LiveWork { return works }, map[string]*musterv1alpha1.Application{"retail/web": app}, environments)
 		var got []string
 		for _, g := range groups {
 			got = append(got, g.Name+" "+string(g.Progress)+": "+g.Line())

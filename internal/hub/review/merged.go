@@ -8,6 +8,7 @@ import (
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/githost"
@@ -77,7 +78,11 @@ func (t *task) delivery(ctx context.Context) ([]review.Group, error) {
 	if err != nil || delivered.Plan == nil {
 		return nil, nil // the repository's controller makes it, and says what is wrong
 	}
-	groups := review.Delivery(delivered.Plan, t.Works.Of, t.applications(ctx, delivered.Definitions), t.repo.Spec.Review.EnvironmentLabel)
+	environments, err := t.environments(ctx)
+	if err != nil {
+		return nil, err
+	}
+	groups := review.Delivery(delivered.Plan, t.Works.Of, t.applications(ctx, delivered.Definitions), environments)
 	t.state.measured = measure{revision, t.Now(), groups}
 	for _, g := range groups[:min(len(groups), maxGroups)] {
 		check := githost.Check{Name: checkName(t.repo) + ": " + g.Name, Description: g.Line(), URL: t.repo.Spec.Review.DetailsURL}
@@ -99,6 +104,23 @@ func (t *task) delivery(ctx context.Context) ([]review.Group, error) {
 		t.state.told[check.Name] = told{revision, check, t.Now()}
 	}
 	return groups, nil
+}
+
+// environments of clusters, by their label; none where the spec names no label.
+func (t *task) environments(ctx context.Context) (map[string]string, error) {
+	label := t.repo.Spec.Review.EnvironmentLabel
+	if label == "" {
+		return nil, nil
+	}
+	var list clusterv1.ManagedClusterList
+	if err := t.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list clusters: %w", err)
+	}
+	environments := make(map[string]string, len(list.Items))
+	for i := range list.Items {
+		environments[list.Items[i].Name] = list.Items[i].Labels[label]
+	}
+	return environments, nil
 }
 
 // applications of a repository on the hub, by namespace/name.

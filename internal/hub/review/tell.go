@@ -107,7 +107,7 @@ func (t *task) statusOf(pr githost.PullRequest, p *planned, was *musterv1alpha1.
 // read reads the comments when there may be something new in them.
 func (t *task) read(ctx context.Context, pr githost.PullRequest, m *request, is *musterv1alpha1.PullRequestStatus) ([]githost.Comment, bool, error) {
 	waits := len(is.Held) > 0 && is.ApprovedBy == "" && !m.seen.Equal(t.state.looked)
-	if !waits && m.body != "" && m.updated.Equal(pr.Updated) && t.Now().Before(m.seen.Add(rereadInterval)) {
+	if !waits && m.body != "" && is.Comment != 0 && m.updated.Equal(pr.Updated) && t.Now().Before(m.seen.Add(rereadInterval)) {
 		return nil, false, nil
 	}
 	comments, err := t.state.host.Comments(ctx, pr.Number)
