@@ -124,7 +124,10 @@ func commentsOf(t *testing.T, h Host, f *forge.Forge) {
 func approvalsOf(t *testing.T, kind string, h Host, f *forge.Forge) {
 	t.Helper()
 	ctx := context.Background()
-	f.Pulls[7].Reviews = []forge.Review{{"bob", "APPROVED", "aaaa"}, {"carol", "APPROVED", "aaaa"}, {"carol", "CHANGES_REQUESTED", "aaaa"}, {"dave", "COMMENTED", "aaaa"}}
+	f.Pulls[7].Reviews = []forge.Review{
+		{User: "bob", State: "APPROVED", Commit: "aaaa"}, {User: "carol", State: "APPROVED", Commit: "aaaa"},
+		{User: "carol", State: "CHANGES_REQUESTED", Commit: "aaaa"}, {User: "dave", State: "COMMENTED", Commit: "aaaa"},
+	}
 	want := []string{"bob aaaa"}
 	if kind == "GitLab" { // has no reviews that say no: who takes an approval back is not in the list
 		f.Pulls[7].Reviews = f.Pulls[7].Reviews[:1]
