@@ -209,6 +209,7 @@ func TestPullRequestsAreReviewed(t *testing.T) {
 	f.each(t, "what is merged otherwise than approved is held again", changedSinceReview)
 	f.each(t, "a fork is planned only where the repository says so", forksAreIgnored)
 	f.each(t, "a forged webhook changes nothing", forgedWebhook)
+	f.each(t, "a merged commit has the status of its delivery, and the pull request a summary", mergedIsTold)
 }
 
 func prIsReviewed(f *reviewed) {
@@ -367,6 +368,35 @@ func forksAreIgnored(f *reviewed) {
 	if got := f.checkOf(head, f.name); !strings.HasPrefix(got, "failure") {
 		f.t.Errorf("a fork approved itself: %s", got)
 	}
+}
+
+func mergedIsTold(f *reviewed) {
+	f.join("one") // the others have left the placement
+	status := f.name + ": retail (prod)"
+	number, head := f.propose("last", configMapFile("manifests/shop/config.yaml", "shop", "color", "gold"))
+	f.expectCheck(head, "success")
+	f.agents["one"]() // the change waits on the hub
+	merged := f.merge(number)
+	f.expectDelivered(merged)
+	f.expectStatus(merged, status, "pending", "applied on 0 of 1")
+	f.startAgent("one")
+	f.expectHealthy("retail/shop", merged, 1)
+	f.expectStatus(merged, status, "success", "healthy on 1 cluster")
+	f.eventually(func() string {
+		list := f.comments(number)
+		if len(list) != 2 {
+			return fmt.Sprintf("%d comments, want that of the review and the summary: %+v", len(list), f.repository().Status.Review)
+		}
+		return has("summary", list[1].Body, "### Muster: ✅ delivered "+merged[:7], "**retail (prod)**", "healthy on 1 cluster")
+	})
+	f.eventually(func() string {
+		for _, p := range f.repository().Status.Review.PullRequests {
+			if p.Number == number {
+				return "a pull request that is through is kept"
+			}
+		}
+		return ""
+	})
 }
 
 func forgedWebhook(f *reviewed) {
