@@ -189,7 +189,7 @@ var controllers = map[string]func(*parts) error{
 		p.repositories = &fleetrepository.Repositories{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Config: p.mgr.GetConfig(),
 			Store: p.store, Deliveries: p.deliveries, Planner: p.planner, Sources: p.sources,
-			HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Now: time.Now,
+			HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Precedence: p.precedence, Now: time.Now,
 		}
 		return errors.Join(p.repositories.Setup(p.mgr), event.OfRepositories(p.mgr, p.events))
 	},
@@ -200,7 +200,7 @@ var controllers = map[string]func(*parts) error{
 		}
 		applications := &application.Applications{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
-			Sources: p.sources, HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Now: time.Now,
+			Sources: p.sources, HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Precedence: p.precedence, Now: time.Now,
 		}
 		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events), event.OfCorrections(p.mgr, p.events, works))
 	},
@@ -284,7 +284,7 @@ func newParts(mgr ctrl.Manager, o Options) (*parts, error) {
 	}, nil
 }
 
-// library keeps what applications take from elsewhere, beside the mirrors of fleet repositories.
+// library keeps the sources of applications outside their own repository, beside the mirrors of fleet repositories.
 func (p *parts) library() *source.Library {
 	dir := filepath.Join(p.StateDir, "sources")
 	return &source.Library{
@@ -402,6 +402,6 @@ func (p *parts) serveWebhooks() error {
 	mux := http.NewServeMux()
 	mux.Handle("/webhook/", source.Webhook{Secret: p.repositories.WebhookSecret, Trigger: p.repositories.Trigger})
 	server := &http.Server{Addr: p.WebhookAddress, Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
-	// The port is opened by the leader: a Git host that reached a standby would wait for an answer in vain.
+	// Only the leader opens the port: a standby could not answer a webhook.
 	return p.mgr.Add(&manager.Server{Name: "webhooks", Server: server, OnlyServeWhenLeader: true})
 }

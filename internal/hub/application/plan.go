@@ -28,6 +28,9 @@ func (r *Applications) planAt(ctx context.Context, app *musterv1alpha1.Applicati
 		return out, err
 	}
 	out.revision = job.Snapshot.Revision
+	if out.revision != app.Status.Revision {
+		defer r.Precedence.Deliver()()
+	}
 	if out.planned, err = r.Planner.Application(ctx, *job); err != nil {
 		return out, err
 	}

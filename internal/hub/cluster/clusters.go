@@ -46,7 +46,7 @@ func setupClusters(mgr ctrl.Manager, o Options) error {
 		Options: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), silence: silence,
 	}
 	owner := handler.EnqueueRequestsFromMapFunc(ownerCluster)
-	// The controller creates these objects itself, so that a creation is no news. One that it did not expect is met by ensure.
+	// The controller creates these objects itself, so that creations do not wake it. What somebody else created is corrected by ensure.
 	changed := builder.WithPredicates(predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }})
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(o.ControllerPrefix+"clusters").
@@ -124,7 +124,10 @@ func (r *clusters) Reconcile(ctx context.Context, cluster *clusterv1.ManagedClus
 	} else {
 		next, err = r.remove(ctx, cluster)
 	}
-	look, berr := r.observe(ctx, cluster)
+	accepted := func(c *clusterv1.ManagedCluster) bool {
+		return meta.IsStatusConditionTrue(c.Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted)
+	}
+	look, berr := r.observe(ctx, cluster, accepted(cluster) && !accepted(was))
 	if next == 0 || look > 0 && look < next {
 		next = look
 	}
@@ -216,10 +219,11 @@ func (r *clusters) drop(ctx context.Context, o client.Object, finalizer string) 
 	return client.IgnoreNotFound(err)
 }
 
-// observe sets what follows from the lease and from the sets, and returns when to look again.
-func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluster) (time.Duration, error) {
+// observe sets what follows from the lease and from the sets, and returns when to look again. A cluster that is new, because it has
+// just been accepted, has no lease yet.
+func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluster, isNew bool) (time.Duration, error) {
 	now := r.Now()
-	beat, err := r.lease(ctx, cluster, now)
+	beat, err := r.lease(ctx, cluster, now, isNew)
 	if err != nil {
 		return 0, err
 	}
@@ -273,8 +277,15 @@ func (r *clusters) silent(ctx context.Context, cluster *clusterv1.ManagedCluster
 	return silent, next, nil
 }
 
-// lease reads the last renewal from the cluster's lease, and creates the lease where it is missing.
-func (r *clusters) lease(ctx context.Context, cluster *clusterv1.ManagedCluster, now time.Time) (*registration.Beat, error) {
+// lease reads the last renewal from the cluster's lease, and creates the lease where it is missing. For a new cluster it does not
+// look first.
+func (r *clusters) lease(ctx context.Context, cluster *clusterv1.ManagedCluster, now time.Time, isNew bool) (*registration.Beat, error) {
+	if isNew {
+		made := registration.WantLease(cluster, now)
+		if err := r.client.Create(ctx, made); !apierrors.IsAlreadyExists(err) {
+			return registration.BeatOf(made), leaseError(cluster, err)
+		}
+	}
 	var lease coordinationv1.Lease
 	err := r.live.Get(ctx, client.ObjectKey{Namespace: cluster.Name, Name: clusterv1.ManagedClusterLeaseName}, &lease)
 	if err == nil {
@@ -288,9 +299,16 @@ func (r *clusters) lease(ctx context.Context, cluster *clusterv1.ManagedCluster,
 	}
 	made := registration.WantLease(cluster, now)
 	if err := r.client.Create(ctx, made); err != nil && !apierrors.IsAlreadyExists(err) {
-		return nil, fmt.Errorf("make the lease of %s: %w", cluster.Name, err)
+		return nil, leaseError(cluster, err)
 	}
 	return registration.BeatOf(made), nil
+}
+
+func leaseError(cluster *clusterv1.ManagedCluster, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("create the lease of %s: %w", cluster.Name, err)
 }
 
 // write makes the cluster on the hub equal to the one in memory: the object first, whose finalizers protect what the
