@@ -11,6 +11,7 @@ import (
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/expression"
 	"github.com/muster-io/muster/internal/fleet"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -50,6 +51,9 @@ func parent(path string) string {
 	}
 	return ""
 }
+
+// ErrLabelMissing is the error of a cluster that lacks a label which an expression asks for: its file is to be changed.
+var ErrLabelMissing = expression.ErrLabelMissing
 
 // Resolve gives the application as the input's cluster gets it: overrides whose selector matches merged in order (maps
 // merge, lists replace, null deletes), then expressions evaluated. The error is a fleet.Fault with the file and line of the field.
@@ -159,9 +163,9 @@ func (r *Resolved) mergeInline(in Input, into map[string]any, from *runtime.RawE
 
 // evaluate evaluates the expressions in the inline fields.
 func (r *Resolved) evaluate(in Input) error {
-	scope := newScope(in.Cluster, in.ClusterValues)
+	scope := expression.NewScope(in.Cluster, in.ClusterValues)
 	for _, f := range r.inlineFields() {
-		value, err := scope.text(*f.text)
+		value, err := scope.Text(*f.text)
 		if err != nil {
 			return r.expressionFault(in, f.path, err)
 		}
@@ -216,11 +220,11 @@ func (r *Resolved) inlineFields() []inlineField {
 }
 
 // evaluateValue evaluates the strings of a value in place, and gives the value that replaces it.
-func (r *Resolved) evaluateValue(in Input, scope *scope, path string, value any) (any, error) {
+func (r *Resolved) evaluateValue(in Input, scope *expression.Scope, path string, value any) (any, error) {
 	var err error
 	switch v := value.(type) {
 	case string:
-		if value, err = scope.value(v); err != nil {
+		if value, err = scope.Value(v); err != nil {
 			return nil, r.expressionFault(in, path, err)
 		}
 	case []any:

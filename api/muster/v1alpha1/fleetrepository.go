@@ -49,6 +49,9 @@ type FleetRepositorySpec struct {
 	// DeletionGuard bounds what one revision may take away without an approval.
 	// +optional
 	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
+	// Review lets the hub tell on pull requests what they do to the fleet. Left out, nothing is written to the host.
+	// +optional
+	Review *ReviewSpec `json:"review,omitempty"`
 }
 
 // GitRef selects one commit of a repository.
@@ -112,6 +115,9 @@ type FleetRepositoryStatus struct {
 	// Held are definitions that left Git and are kept until the plan is approved.
 	// +optional
 	Held *Held `json:"held,omitempty"`
+	// Review is what the hub knows of the repository's pull requests.
+	// +optional
+	Review *ReviewStatus `json:"review,omitempty"`
 	// Conditions: Fetched, Planned, Delivered; Ready is derived from them. True is good.
 	// +optional
 	// +listType=map
