@@ -143,8 +143,8 @@ func (p *printer) fault(title, style string, f fleet.FaultGroup, clusters int) {
 	} else if len(f.Clusters) > 0 {
 		text += " on " + p.names(f.Clusters)
 	}
-	if at := f.Position(); at != "" {
-		text += "  " + at
+	if place := f.Position(); place != "" {
+		text += "  " + place
 	}
 	if f.Object != "" {
 		text += "  " + f.Object + ":"

@@ -189,8 +189,8 @@ func (c *cli) worldOf(ctx context.Context, f worldFlags, files place) (savedWorl
 		return w, note, err
 	}
 	if note.Source != "repository" {
-		at := metav1.NewTime(w.Time)
-		note.Time = &at
+		taken := metav1.NewTime(w.Time)
+		note.Time = &taken
 	}
 	if note.Source == "hub" {
 		note.From = strings.TrimPrefix(w.Origin, "hub ")

@@ -38,6 +38,11 @@ func (d *decider) limit(now []change, step *Step) []change {
 			pending[c.Cluster] = true
 		}
 	}
+	for _, h := range step.Held {
+		if h.Reason == DependencyPending {
+			pending[h.Change.Cluster] = true
+		}
+	}
 	groups := d.groups(pending)
 	choose := Select
 	if d.in.Returning {
@@ -88,6 +93,9 @@ func (r *Rollout) Message() string {
 	case len(s.holding) > 0:
 		return fmt.Sprintf("the rollout waits for %s%s", someOf(s.holding), of)
 	}
+	if len(s.Selected) == 0 {
+		return fmt.Sprintf("the rollout waits for what its clusters%s wait for", of)
+	}
 	return fmt.Sprintf("the rollout begins with %s%s", someOf(s.Selected), of)
 }
 
@@ -126,7 +134,7 @@ func (d *decider) groups(pending map[string]bool) []Group {
 			g = &Group{Name: decision.Group, Index: int32(decision.GroupIndex)}
 			byIndex[decision.GroupIndex] = g
 		}
-		c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name]}
+		c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name] || heldOnCluster(live[name]), Waits: d.in.DependencyPending[name] != ""}
 		if !pending[name] {
 			c.State, c.Since = d.stateOf(live[name])
 		}
@@ -138,6 +146,11 @@ func (d *decider) groups(pending map[string]bool) []Group {
 	}
 	slices.SortFunc(groups, func(a, b Group) int { return cmp.Compare(a.Index, b.Index) })
 	return groups
+}
+
+// heldOnCluster is true for a cluster on which somebody holds the owner: like one that does not answer it catches up later.
+func heldOnCluster(works []*fleet.LiveWork) bool {
+	return slices.ContainsFunc(works, (*fleet.LiveWork).HeldOnCluster)
 }
 
 // stateOf is the state of a cluster whose works are as they are wanted. What it reports counts only when it is about the work's

@@ -42,6 +42,8 @@ type Cluster struct {
 	// Offline clusters do not answer. They are never in flight and never block: one that is to change is selected beside the
 	// others as soon as its phase has begun, and catches up when it is back.
 	Offline bool
+	// Waits is true for a cluster in state ToApply that cannot change yet for another reason: its phase is not through without it.
+	Waits bool
 }
 
 // Group is a decision group of a placement.
@@ -260,7 +262,15 @@ func (s *selector) phase(p phase) bool {
 	}
 	failures, answering, pending, offline := 0, 0, []string(nil), []string(nil)
 	var inFlight, holding []string
+	waits := 0
 	for _, c := range clusters {
+		if c.State == ToApply && c.Waits {
+			waits++
+			if !c.Offline {
+				answering++
+			}
+			continue
+		}
 		if c.Offline {
 			if c.State == ToApply {
 				offline = append(offline, c.Name)
@@ -281,6 +291,7 @@ func (s *selector) phase(p phase) bool {
 			failures++
 		}
 	}
+	s.out.Waiting += waits
 	if failures > p.maxFailures {
 		s.out.Stopped, s.out.Waiting = true, s.out.Waiting+len(pending)+len(offline)
 		return false
@@ -290,7 +301,7 @@ func (s *selector) phase(p phase) bool {
 	s.out.Selected = append(append(s.out.Selected, pending[:free]...), offline...)
 	s.out.Waiting += len(pending) - free
 	s.out.Unproven = answering == 0 && len(clusters) > 0 && !s.returning
-	return len(holding) == 0 && len(pending) == 0 && !s.out.Unproven
+	return len(holding) == 0 && len(pending)+waits == 0 && !s.out.Unproven
 }
 
 // note adds a cluster that has changed to the selection. It is true when the cluster is in flight.

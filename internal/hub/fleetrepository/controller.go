@@ -49,6 +49,8 @@ type Repositories struct {
 	Sources *hubsource.Sources
 	// ManifestLimit is how many bytes one manifest may have.
 	ManifestLimit int
+	// Precedence is told when a commit is planned and delivered; nil is none.
+	Precedence *hub.Precedence
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
 	// DecisionTimeout is how long a commit waits until the live decisions are those of its plan. After that the live decisions win.
@@ -129,6 +131,9 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	}
 	if same, err := r.unchanged(ctx, repo, revision, out); same != nil {
 		return same, err
+	}
+	if revision != repo.Status.Revision {
+		defer r.Precedence.Deliver()()
 	}
 	from := r.changes.Begin(client.ObjectKeyFromObject(repo))
 	delivery, err := r.read(ctx, repo, revision, out)
