@@ -139,15 +139,14 @@ func (c *cli) compare(ctx context.Context, r *repository, which comparison, w fl
 	if missing := noFleet(head, to.Tree, places); missing != nil && noFleet(base, from.Tree, places) != nil {
 		return nil, missing
 	}
-	d, err := plan.Compare(base, head, fleet.Redactor{Key: []byte(rand.Text())})
+	result, err := review.Of(ctx, review.Input{
+		Base: base, Head: head, Redact: fleet.Redactor{Key: []byte(rand.Text())}, Change: change,
+		Policies: review.Policies(base.Definitions, nil, note.Repository),
+	})
 	if err != nil {
 		return nil, err
 	}
-	findings, err := review.Evaluate(ctx, review.Policies(base.Definitions, nil, note.Repository), base, head, d, change)
-	if err != nil {
-		return nil, err
-	}
-	return &diffAnswer{World: note, Sources: sources, rendering: renderingOf(planner.Renderer), Review: &review.Review{Difference: d, Findings: findings}}, nil
+	return &diffAnswer{World: note, Sources: sources, rendering: renderingOf(planner.Renderer), Review: result}, nil
 }
 
 // exitOf is how diff ends.

@@ -27,6 +27,8 @@ type Job struct {
 	File   string
 	Line   int
 	LineOf func(path string) int
+	// Defaulted finds the line in muster.yaml of a field that its defaults set; nil is none.
+	Defaulted func(path string) (int, bool)
 	// Snapshot that holds the content.
 	Snapshot fleet.Snapshot
 	// Decisions about every cluster of the bound sets.
@@ -286,6 +288,7 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 		APIs:          job.apis(t.cluster),
 		Extra:         job.CRDs[t.cluster.Name],
 		Sources:       job.World.Sources,
+		Defaulted:     job.Defaulted,
 		LineOf:        job.LineOf,
 		ClusterValues: job.Values.Of(job.Application.Namespace, t.cluster),
 		HasValues:     func(path string) bool { return job.Values.Has(job.Application.Namespace, path) },

@@ -395,7 +395,7 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		if !ok || !of.includes(app) {
 			continue
 		}
-		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster}
+		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Defaulted: d.Defaulted, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster}
 		job.Decisions, job.Grounds, job.Fault = out.decided(app, d, results)
 		if job.Fault == nil {
 			job.Fault = out.Definitions.RenameFault(d)

@@ -139,7 +139,7 @@ func (h helmRun) prepare() (prepared, error) {
 	p := prepared{chart: copyChart(h.chart.chart)}
 	values, _ := fleet.CloneValue(h.values.values).(map[string]any)
 	if err := chartutil.ProcessDependencies(p.chart, values); err != nil {
-		return p, h.chart.invalid("Chart.yaml", "the dependencies' conditions and imports cannot be processed: "+withoutQuotes(err.Error()))
+		return p, h.chart.invalid("Chart.yaml", "the dependencies' conditions and imports cannot be processed: "+fleet.WithoutQuotes(err.Error()))
 	}
 	capabilities := h.capabilities.Copy() // so that its address differs between runs
 	var err error

@@ -30,6 +30,8 @@ const (
 
 	// ApprovedPlanAnnotation on a FleetRepository or Application is the digest of the plan whose held deletions may go ahead.
 	ApprovedPlanAnnotation = "muster.dev/approved-plan"
+	// TestNotificationAnnotation on a Notification asks for a test; its value is told in status.test.
+	TestNotificationAnnotation = "muster.dev/test-notification"
 	// RepositoryAnnotation is namespace/name of the FleetRepository that an object on the hub was applied from.
 	RepositoryAnnotation = "muster.dev/repository"
 	// DefaultServiceAccountAnnotation, on a namespace of the hub, is the account on clusters that applications of the namespace run as

@@ -83,7 +83,7 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 		return nil, nil, "", err
 	}
 	job := &plan.Job{
-		Application: app, File: definition.File, Line: definition.Line, LineOf: definition.LineOf,
+		Application: app, File: definition.File, Line: definition.Line, LineOf: definition.LineOf, Defaulted: definition.Defaulted,
 		Snapshot: delivery.Snapshot, World: world,
 	}
 	job.Values = valuesOf(world, key, delivery)
