@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -114,12 +113,7 @@ func (f *worldFlags) assume(w *fleet.World, note *worldNote) error {
 		if err := yaml.UnmarshalStrict(data, set); err != nil || set.Kind != "APISet" || len(set.Resources) == 0 {
 			return fmt.Errorf("%s holds no APISet: kubectl get apiset NAME -o yaml writes one", f.apiSet)
 		}
-		set.Resources = append(set.Resources, fleet.NewAPIs("", nil).Resources()...)
-		byKind := func(a, b musterv1alpha1.APIResource) int {
-			return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Kind, b.Kind))
-		}
-		slices.SortStableFunc(set.Resources, byKind)
-		set.Resources = slices.CompactFunc(set.Resources, func(a, b musterv1alpha1.APIResource) bool { return byKind(a, b) == 0 })
+		set.Resources = fleet.WithBuiltin(set.Resources)
 	}
 	if f.kubeVersion != "" {
 		kube, err := kubeversion.ParseSemantic(f.kubeVersion)
