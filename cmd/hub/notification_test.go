@@ -67,7 +67,8 @@ spec: {type: Slack, secretRef: {name: oncall}, events: [Delivered, Held], group:
 			f.t.Fatal(err)
 		}
 	}
-	for id, code := range map[string]int{"first": http.StatusOK, "second": http.StatusForbidden} {
+	for id, code := range []int{http.StatusOK, http.StatusForbidden, http.StatusOK} {
+		id := fmt.Sprint("test-", id)
 		mu.Lock()
 		answer = code
 		mu.Unlock()
