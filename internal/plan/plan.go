@@ -81,7 +81,9 @@ type Application struct {
 	Digest string
 
 	revision string
-	live     map[string][]fleet.LiveWork
+	// manifestLimit is that of the world.
+	manifestLimit int
+	live          map[string][]fleet.LiveWork
 	// otherHolders are live works of other owners that hold what this application gives up.
 	otherHolders []fleet.LiveWork
 	// refused are the objects of contents that claims have refused, by cluster.
@@ -157,6 +159,8 @@ func (a *Application) works(c Cluster, content *fleet.Content) (work.Set, error)
 		Content:  content,
 		Revision: a.revision,
 		Live:     a.live[c.Name],
+
+		ManifestLimit: a.manifestLimit,
 	})
 }
 
@@ -395,7 +399,7 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		if !ok || !of.includes(app) {
 			continue
 		}
-		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster}
+		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Defaulted: d.Defaulted, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster}
 		job.Decisions, job.Grounds, job.Fault = out.decided(app, d, results)
 		if job.Fault == nil {
 			job.Fault = out.Definitions.RenameFault(d)

@@ -235,6 +235,11 @@ type Helm struct {
 	// ReleaseName is what the chart sees as .Release.Name. Default: the application's name.
 	// +optional
 	ReleaseName string `json:"releaseName,omitempty"`
+	// DefaultValues are merged first, over the chart's own values and below all others. The defaults of muster.yaml come here.
+	// +optional
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
+	DefaultValues *runtime.RawExtension `json:"defaultValues,omitempty"`
 	// ClusterValues is where, in the values that ClusterValues objects give the cluster, those for this chart are, such as
 	// apps.storefront; "." is all of them. They are merged over the chart's own values, below the values files. A cluster without values
 	// there adds none.

@@ -180,4 +180,31 @@ type FleetConfiguration struct {
 type FleetConfigurationSpec struct {
 	// Paths are the folders that hold definitions. Default: clusters, clustersets, tenants, clustervalues, placements, applications.
 	Paths []string `json:"paths,omitempty"`
+	// Defaults for applications, later ones over earlier ones, and what an application says itself over all.
+	Defaults []ApplicationDefaults `json:"defaults,omitempty"`
+}
+
+// ApplicationDefaults are what applications say that do not say otherwise.
+type ApplicationDefaults struct {
+	// Namespaces of the applications. Left out, all.
+	Namespaces []string `json:"namespaces,omitempty"`
+	// Selector over the labels of the applications. Left out, all.
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
+	// Spec is merged below that of the application.
+	Spec ApplicationDefaultsSpec `json:"spec"`
+}
+
+// ApplicationDefaultsSpec are the fields of an application that may have defaults. Helm, kustomize and yaml are for the applications that have
+// that section; helm.values become helm.defaultValues, which go over the chart's own values and below all others.
+type ApplicationDefaultsSpec struct {
+	Helm               *Helm          `json:"helm,omitempty"`
+	Kustomize          *Kustomize     `json:"kustomize,omitempty"`
+	YAML               *YAML          `json:"yaml,omitempty"`
+	CommonMetadata     CommonMetadata `json:"commonMetadata,omitzero"`
+	Destination        Destination    `json:"destination,omitempty"`
+	ServiceAccountName string         `json:"serviceAccountName,omitempty"`
+	Sync               Sync           `json:"sync,omitempty"`
+	Deletion           Deletion       `json:"deletion,omitempty"`
+	Rollout            *Rollout       `json:"rollout,omitempty"`
+	DeletionGuard      DeletionGuard  `json:"deletionGuard,omitempty"`
 }

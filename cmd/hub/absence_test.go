@@ -29,6 +29,8 @@ import (
 
 // TestOutages: an application that wants two of three clusters, with leases of two seconds. Whatever was away and came back, it is on
 // two clusters afterwards, nothing waits for a person, nothing was deleted that had no healthy replacement, and no data is lost.
+//
+// It waits for leases, and so takes longest of all tests here. It stands in the first file because parallel tests begin in that sequence.
 func TestOutages(t *testing.T) {
 	t.Parallel()
 	short := func(name string) string {
