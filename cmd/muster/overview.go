@@ -98,6 +98,9 @@ func printApplication(p *printer, v applicationView, now time.Time) {
 		p.linef("%s %s", p.paint(yellow, "HELD"), oneLine(h.Message))
 		p.linef("  %s", strings.Join(h.Items, ", "))
 	}
+	for _, l := range s.Left {
+		p.linef("%s on %s, which the scheduler has replaced, for %s: %s", p.paint(yellow, "LEFT"), l.Cluster, age(now.Sub(l.At.Time)), strings.Join(l.Objects, ", "))
+	}
 	rows := [][]string{{"CLUSTER", "STATE", "SINCE", "REASON", "MESSAGE", "WHERE", "MOVE"}}
 	for _, r := range s.Clusters {
 		since := ""

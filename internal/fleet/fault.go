@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -241,3 +242,9 @@ func beginsInName(text string) bool {
 func inName(c byte) bool {
 	return strings.IndexByte("-._", c) >= 0 || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
+
+// quoted is what parsers quote.
+var quoted = regexp.MustCompile("`[^`]*`|\"[^\"]*\"|anchor '[^']*'")
+
+// WithoutQuotes takes what a parser quotes out of its message: faults never quote values.
+func WithoutQuotes(message string) string { return quoted.ReplaceAllString(message, "…") }

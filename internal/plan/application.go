@@ -27,10 +27,14 @@ type Job struct {
 	File   string
 	Line   int
 	LineOf func(path string) int
+	// Defaulted finds the line in muster.yaml of a field that its defaults set; nil is none.
+	Defaulted func(path string) (int, bool)
 	// Snapshot that holds the content.
 	Snapshot fleet.Snapshot
 	// Decisions about every cluster of the bound sets.
 	Decisions []fleet.Decision
+	// Grounds of the decisions; "" when they are not known.
+	Grounds string
 	// Fault says why there are no decisions; nothing is planned then, and nothing removed.
 	Fault *fleet.Fault
 	// World the application is planned in; its clusters sorted by name.
@@ -57,8 +61,8 @@ func (j *Job) apis(c *clusterv1.ManagedCluster) *fleet.APIs {
 func (p *Planner) Application(ctx context.Context, job Job) (*Application, error) {
 	app := job.Application
 	out := &Application{
-		Application: app, File: job.File, Line: job.Line, Decisions: job.Decisions,
-		revision: job.Snapshot.Revision, live: liveByCluster(job.World, app),
+		Application: app, File: job.File, Line: job.Line, Decisions: job.Decisions, Grounds: job.Grounds,
+		revision: job.Snapshot.Revision, manifestLimit: job.World.ManifestLimit, live: liveByCluster(job.World, app),
 	}
 	contents := newStore()
 	defer contents.done()
@@ -69,7 +73,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	targets := slices.DeleteFunc(out.targets(job.World), func(t target) bool { return job.Cluster != "" && job.Cluster != t.cluster.Name })
 	planned := make([]*Cluster, len(targets))
 	faults := make([]*fleet.Fault, len(targets))
-	sources := make([]*fleet.UsedSource, len(targets))
+	sources := make([][]fleet.UsedSource, len(targets))
 	var costly costly
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -106,9 +110,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 		if faults[i] != nil {
 			out.Faults = append(out.Faults, *faults[i])
 		}
-		if sources[i] != nil {
-			out.Sources = append(out.Sources, *sources[i])
-		}
+		out.Sources = append(out.Sources, sources[i]...)
 	}
 	out.Sources = fleet.SortSources(out.Sources)
 	out.Warnings = slices.Concat(out.emptyContent(), out.skippedFiles(), out.unmatchedRules(job))
@@ -275,7 +277,7 @@ func leaving(c *clusterv1.ManagedCluster) bool {
 }
 
 // cluster plans the application for one cluster.
-func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target, contents *store, from **fleet.UsedSource) (*Cluster, error) {
+func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target, contents *store, from *[]fleet.UsedSource) (*Cluster, error) {
 	in := render.Input{
 		Application:   job.Application,
 		File:          job.File,
@@ -284,6 +286,7 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 		APIs:          job.apis(t.cluster),
 		Extra:         job.CRDs[t.cluster.Name],
 		Sources:       job.World.Sources,
+		Defaulted:     job.Defaulted,
 		LineOf:        job.LineOf,
 		ClusterValues: job.Values.Of(job.Application.Namespace, t.cluster),
 		HasValues:     func(path string) bool { return job.Values.Has(job.Application.Namespace, path) },
@@ -292,10 +295,7 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 	if err != nil {
 		return nil, err
 	}
-	if reference := resolved.Reference(); reference != nil {
-		*from = &fleet.UsedSource{Reference: reference}
-		defer func() { (*from).Found = resolved.Found }()
-	}
+	defer func() { *from = resolved.Sources }()
 	runs := &resolved.Application.Spec.ServiceAccountName
 	*runs = cmp.Or(*runs, job.World.Accounts[job.Application.Namespace])
 	content, err := p.Renderer.RenderResolved(ctx, in, resolved)

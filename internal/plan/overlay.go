@@ -40,12 +40,18 @@ func Overlay(w fleet.World, repository string, defs *fleet.Definitions, renames 
 		func(_, _ *musterv1alpha1.ClusterValues) {})
 	for i := range out.Applications {
 		out.Applications[i].Status.RecentRemovals = renames.RecentRemovals(&out.Applications[i], w.Applications)
+		out.Applications[i].Status.Settled = renames.Settled(&out.Applications[i], w.Applications)
 	}
 	out.Works = renames.Works(w.Works)
 	out.Accounts = overlayAccounts(w.Accounts, defs)
 	// A cluster whose file is gone is released and never removed by a commit.
 	never := func(fleet.Object, string, string) bool { return false }
 	out.Clusters = merge(w.Clusters, defs.Clusters(), never, group, "ManagedCluster", overlayCluster)
+	if w.FromRepository {
+		for i := range out.Clusters {
+			fleet.AssumeClaims(&out.Clusters[i])
+		}
+	}
 	return &out
 }
 

@@ -28,8 +28,12 @@ type Input struct {
 	Emptied map[string]bool
 	// Decisions of the placement by cluster, as far as there are any.
 	Decisions map[string]fleet.Decision
-	// Settled is how many clusters the placement had when the owner was last settled on all of them; zero when that is not known.
-	Settled int
+	// Grounds identify what people have said about the decisions, see placement.ReadGrounds; empty when that is not known.
+	Grounds string
+	// Settled is what the owner was settled on last; nil when that is not known.
+	Settled *musterv1alpha1.Settled
+	// Left are the objects that the owner has left on clusters.
+	Left []musterv1alpha1.LeftObjects
 	// OtherHolders are live works of other owners that hold objects which this one gives up.
 	OtherHolders []fleet.LiveWork
 	// WantedBy are, by cluster, objects that this owner gives up and the owner that wants them, or UnknownOwner.
@@ -40,6 +44,8 @@ type Input struct {
 
 	// Unreachable clusters do not answer.
 	Unreachable map[string]bool
+	// AvailableSince is since when the others do, as far as that is known.
+	AvailableSince map[string]time.Time
 	// WhenUnreachable is the owner's policy; empty is Keep.
 	WhenUnreachable musterv1alpha1.UnreachablePolicy
 	// Deletion says what becomes of the objects on a cluster that the owner leaves; empty is Delete.
@@ -86,8 +92,10 @@ type Step struct {
 	Return bool
 	// Swapped are the clusters that the scheduler has replaced and that the owner is still on, sorted.
 	Swapped []string
-	// Settled is how many clusters the owner is settled on now.
-	Settled int
+	// Settled is what the owner is settled on now; nil when that is not known.
+	Settled *musterv1alpha1.Settled
+	// Left are the objects that the owner has left on clusters, those of this step included. Record them before the losses are made.
+	Left []musterv1alpha1.LeftObjects
 	// NextLook is when time alone may change the step; zero when only a change of something else does.
 	NextLook time.Time
 }
@@ -160,7 +168,7 @@ func Next(changes work.Changes, in Input) Step {
 	}
 	now = d.limit(now, &step)
 	for i := range now {
-		now[i].Change = d.orphanFirst(now[i])
+		now[i].Change = d.orphanFirst(&now[i])
 		now[i].Drops = now[i].Action == work.Update && len(now[i].dropped) > 0
 	}
 	slices.SortStableFunc(now, func(a, b change) int {
@@ -173,7 +181,7 @@ func Next(changes work.Changes, in Input) Step {
 	}
 	step.Guard = d.guardHold()
 	step.Removal = d.removal(now)
-	step.Settled = d.settled(&step)
+	step.Settled, step.Left = d.settled(), d.left(now)
 	if d.exchange != nil {
 		step.Swapped = d.exchange.replaced
 	}
@@ -238,6 +246,8 @@ type decider struct {
 	holders  holders
 	loss     *guard // made for the first change that loses something
 	exchange *swap  // the same
+	was      *settledBefore
+	live     map[string][]*fleet.LiveWork // by cluster; made for the first that asks
 }
 
 func deciderOf(changes work.Changes, in Input) *decider {
@@ -358,10 +368,13 @@ func (d *decider) dependencyReady(c *change) objection {
 }
 
 // orphanFirst turns a Delete that is to leave its objects into the Orphan that comes before it. An emptied part of a
-// cluster that keeps the owner is deleted as it is: its objects are no longer wanted, or another part has them.
-func (d *decider) orphanFirst(c change) work.Change {
+// cluster that keeps the owner is deleted as it is: its objects are no longer wanted, or another part has them. On a cluster that
+// the scheduler has replaced, what holds data stays.
+func (d *decider) orphanFirst(c *change) work.Change {
 	leaves := c.Action == work.Delete && !d.wantedOn[c.Cluster]
 	if leaves && d.in.Deletion == musterv1alpha1.DeletionOrphan && !c.Live.Orphan {
+		c.Action = work.Orphan
+	} else if c.Leave = d.leave(c); len(c.Leave) > 0 {
 		c.Action = work.Orphan
 	}
 	return c.Change

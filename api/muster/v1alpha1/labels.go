@@ -30,6 +30,8 @@ const (
 
 	// ApprovedPlanAnnotation on a FleetRepository or Application is the digest of the plan whose held deletions may go ahead.
 	ApprovedPlanAnnotation = "muster.dev/approved-plan"
+	// TestNotificationAnnotation on a Notification asks for a test; its value is told in status.test.
+	TestNotificationAnnotation = "muster.dev/test-notification"
 	// RepositoryAnnotation is namespace/name of the FleetRepository that an object on the hub was applied from.
 	RepositoryAnnotation = "muster.dev/repository"
 	// DefaultServiceAccountAnnotation, on a namespace of the hub, is the account on clusters that applications of the namespace run as
@@ -54,6 +56,12 @@ const (
 	// ApprovedSilenceAnnotation on the same Lease is the time since when many clusters are silent at once, written by a person who
 	// knows that they are really away. The hub then treats each of them as silent.
 	ApprovedSilenceAnnotation = "muster.dev/approved-silence"
+	// GroundsAnnotation on a PlacementDecision identifies what people have said about the choice: as long as it is the same, the
+	// scheduler has exchanged clusters for reasons of its own.
+	GroundsAnnotation = "muster.dev/grounds"
+	// AssumeAnnotation on a ManagedCluster says, as JSON, what to assume of the cluster while it has not reported it: kubernetesVersion,
+	// apis as in an APISet, and, for plans without a hub, claims by name.
+	AssumeAnnotation = "muster.dev/assume"
 	// ReleasedAnnotation on a ManagedCluster says that its file has left Git and that it waits for `muster detach`.
 	ReleasedAnnotation = "muster.dev/released"
 
