@@ -290,16 +290,9 @@ func sourceOf(in Input, resolved *Resolved) (source, error) {
 	if err != nil {
 		return source{}, unreadable(dir, err)
 	}
-	kind := detect(root.tree, dir)
-	switch {
-	case spec.Helm != nil && kind != HelmChart:
-		return source{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("spec.helm is set and %s has no Chart.yaml", dir))
-	case spec.Helm != nil: // what kustomize says is for what the chart renders
-	case spec.Kustomize != nil && spec.Kustomize.Path == "" && spec.Kustomize.ChangesObjects() && !hasAny(root.tree, dir, kustomizationFiles...): // likewise
-	case spec.Kustomize != nil && !hasAny(root.tree, dir, kustomizationFiles...):
-		return source{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("spec.kustomize is set and %s has no kustomization.yaml", dir))
-	case spec.Kustomize != nil:
-		kind = Kustomization
+	kind, err := kindOf(in, resolved, root.tree, dir, field)
+	if err != nil {
+		return source{}, err
 	}
 	s := source{kind: kind, tree: root.tree, path: dir, hash: hash}
 	if root.packed {
@@ -315,6 +308,23 @@ func sourceOf(in Input, resolved *Resolved) (source, error) {
 	s.tree, s.packed = whole, append(s.packed, packed...)
 	s.hash, err = whole.Hash(dir)
 	return s, err
+}
+
+// kindOf decides what content is. Field is the one of the application that names it.
+func kindOf(in Input, resolved *Resolved, tree fleet.Tree, dir, field string) (ContentKind, error) {
+	spec := resolved.Application.Spec
+	kind := detect(tree, dir)
+	switch {
+	case spec.Helm != nil && kind != HelmChart:
+		return kind, in.at(fleet.ContentMissing, field, fmt.Sprintf("spec.helm is set and %s has no Chart.yaml", dir))
+	case spec.Helm != nil: // what kustomize says is for what the chart renders
+	case spec.Kustomize != nil && spec.Kustomize.Path == "" && spec.Kustomize.ChangesObjects() && !hasAny(tree, dir, kustomizationFiles...): // likewise
+	case spec.Kustomize != nil && !hasAny(tree, dir, kustomizationFiles...):
+		return kind, in.at(fleet.ContentMissing, field, fmt.Sprintf("spec.kustomize is set and %s has no kustomization.yaml", dir))
+	case spec.Kustomize != nil:
+		kind = Kustomization
+	}
+	return kind, nil
 }
 
 func detect(tree fleet.Tree, dir string) ContentKind {

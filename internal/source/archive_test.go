@@ -115,7 +115,7 @@ func TestKeptFilesAreATree(t *testing.T) {
 		must(t, err)
 		return h
 	}
-	if hash(tree, ".") == hash(other, ".") || hash(tree, ".") == hash(tree, "templates") || hash(tree, "templates") != hash(tree, "templates") {
+	if hash(tree, ".") == hash(other, ".") || hash(tree, ".") == hash(tree, "templates") {
 		t.Error("hashes do not tell contents apart")
 	}
 	if _, err := tree.Hash("missing"); err == nil {

@@ -127,7 +127,7 @@ func TestChartsOfARepository(t *testing.T) {
 // TestWhatWasFetchedStays: whatever goes wrong has a plain fault, and what was fetched before stays.
 func TestWhatWasFetchedStays(t *testing.T) {
 	cases := map[string]struct {
-		break_ func(*charts.Repository, *shelf)
+		breaks func(*charts.Repository, *shelf)
 		want   string
 	}{
 		"away":            {func(r *charts.Repository, _ *shelf) { r.Close() }, "cannot be read: check the address"},
@@ -154,7 +154,7 @@ func TestWhatWasFetchedStays(t *testing.T) {
 			before := s.finds(ranged, "4.11.2")
 
 			repo.Publish("web", "4.12.0", webChart)
-			c.break_(repo, s)
+			c.breaks(repo, s)
 			looked := s.Look(t.Context(), remoteName(ranged))
 			if !slices.Equal(looked.Changed, []string{ranged.Key()}) || looked.Err == nil || looked.Again > DefaultInterval {
 				t.Errorf("the look: %+v", looked)

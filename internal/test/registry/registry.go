@@ -7,8 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -71,7 +70,7 @@ func NewPlain(t testing.TB) *Registry {
 }
 
 func newRegistry() *Registry {
-	return &Registry{registry: registryserver.New(registryserver.Logger(log.New(io.Discard, "", 0))), token: rand.Text()}
+	return &Registry{registry: registryserver.New(registryserver.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))), token: rand.Text()}
 }
 
 // Host of the registry, with its port.
