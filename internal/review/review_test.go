@@ -332,7 +332,7 @@ func TestMarkdownIsHarmless(t *testing.T) {
 	if strings.Contains(got, "\x1b") {
 		t.Error("control characters are in it")
 	}
-	escaped := regexp.MustCompile("\\\\[^\\w\\s]")
+	escaped := regexp.MustCompile(`\\[^\w\s]`)
 	inBlock, fence := false, ""
 	for line := range strings.Lines(got) {
 		line = strings.TrimSuffix(line, "\n")
