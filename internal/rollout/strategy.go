@@ -260,48 +260,57 @@ func (s *selector) phase(p phase) bool {
 	if s.returning {
 		slices.Reverse(clusters)
 	}
-	failures, answering, pending, offline := 0, 0, []string(nil), []string(nil)
-	var inFlight, holding []string
-	waits := 0
-	for _, c := range clusters {
-		if c.State == ToApply && c.Waits {
-			waits++
-			if !c.Offline {
-				answering++
-			}
-			continue
-		}
-		if c.Offline {
-			if c.State == ToApply {
-				offline = append(offline, c.Name)
-			}
-			continue
-		}
-		answering++
-		switch {
-		case c.State == ToApply:
-			pending = append(pending, c.Name)
-		case s.note(c):
-			inFlight = append(inFlight, c.Name)
-			if c.State != Failed || !p.passesFailures {
-				holding = append(holding, c.Name)
-			}
-		}
-		if c.State == Failed || s.timedOut(c) {
-			failures++
-		}
-	}
-	s.out.Waiting += waits
-	if failures > p.maxFailures {
-		s.out.Stopped, s.out.Waiting = true, s.out.Waiting+len(pending)+len(offline)
+	t := s.count(p, clusters)
+	s.out.Waiting += t.waits
+	if t.failures > p.maxFailures {
+		s.out.Stopped, s.out.Waiting = true, s.out.Waiting+len(t.pending)+len(t.offline)
 		return false
 	}
-	s.out.holding = holding
-	free := min(len(pending), max(0, p.concurrency-len(inFlight)))
-	s.out.Selected = append(append(s.out.Selected, pending[:free]...), offline...)
-	s.out.Waiting += len(pending) - free
-	s.out.Unproven = answering == 0 && len(clusters) > 0 && !s.returning
-	return len(holding) == 0 && len(pending)+waits == 0 && !s.out.Unproven
+	s.out.holding = t.holding
+	free := min(len(t.pending), max(0, p.concurrency-t.inFlight))
+	s.out.Selected = append(append(s.out.Selected, t.pending[:free]...), t.offline...)
+	s.out.Waiting += len(t.pending) - free
+	s.out.Unproven = t.answering == 0 && len(clusters) > 0 && !s.returning
+	return len(t.holding) == 0 && len(t.pending)+t.waits == 0 && !s.out.Unproven
+}
+
+// tally counts the clusters of a phase.
+type tally struct {
+	// pending and offline clusters are to change; waits is how many cannot yet.
+	pending, offline []string
+	waits            int
+	// holding are the clusters in flight that the next phase waits for.
+	holding                       []string
+	inFlight, failures, answering int
+}
+
+// count notes the clusters that have changed, and counts all.
+func (s *selector) count(p phase, clusters []Cluster) (t tally) {
+	for _, c := range clusters {
+		if !c.Offline {
+			t.answering++
+		}
+		switch {
+		case c.State == ToApply && c.Waits:
+			t.waits++
+		case c.State == ToApply && c.Offline:
+			t.offline = append(t.offline, c.Name)
+		case c.State == ToApply:
+			t.pending = append(t.pending, c.Name)
+		case c.Offline: // never in flight, and never a failure
+		default:
+			if c.State == Failed || s.timedOut(c) {
+				t.failures++
+			}
+			if s.note(c) {
+				t.inFlight++
+				if c.State != Failed || !p.passesFailures {
+					t.holding = append(t.holding, c.Name)
+				}
+			}
+		}
+	}
+	return t
 }
 
 // note adds a cluster that has changed to the selection. It is true when the cluster is in flight.
