@@ -77,7 +77,9 @@ type Application struct {
 	Digest string
 
 	revision string
-	live     map[string][]fleet.LiveWork
+	// labels of the clusters that were planned.
+	labels map[string]map[string]string
+	live   map[string][]fleet.LiveWork
 	// otherHolders are live works of other owners that hold what this application gives up.
 	otherHolders []fleet.LiveWork
 	// refused are the objects of contents that claims have refused, by cluster.
