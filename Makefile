@@ -113,6 +113,14 @@ release: images ## bin/release: programs, charts, images, SPDX and checksums of 
 
 # ---- test
 
+# The Git host of tests: Gitea with SQLite, for which there has to be a C compiler.
+GITEA := $(if $(shell command -v gcc),bin/gitea)
+.PHONY: gitea
+gitea: $(GITEA) ## bin/gitea: the Git host that tests of reviews start
+bin/gitea: gitea/go.mod gitea/go.sum
+	@echo "building Gitea from its module (about 3 minutes on two cores, once)"
+	@cd gitea && export CGO_ENABLED=1 && $(call compile,../$@,-ldflags "-s -w" -tags "sqlite sqlite_unlock_notify",code.gitea.io/gitea)
+
 # Packages that have tests: a line each, with what they and their tests import.
 tested = list=$$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{join .Deps " "}} {{join .TestImports " "}} {{join .XTestImports " "}} {{end}}' ./...) || exit 1
 
@@ -122,7 +130,7 @@ unit: ## the tests that need no API server
 	@$(tested); $(GO) test -p $(JOBS) $$(echo "$$list" | grep -Ev '/muster/internal/(controlplane|test) ' | sed 's/ .*//')
 
 .PHONY: test
-test: $(TEST_ASSETS) build ## everything; builds what it needs first
+test: $(TEST_ASSETS) $(GITEA) build ## everything; builds what it needs first
 	@echo "testing everything (a few minutes; a line per package)"
 	@$(tested); $(WITH_TEST_ASSETS) $(GO) test -p $(JOBS) -timeout 20m $$(echo "$$list" | sed 's/ .*//')
 	@cd tools && $(GO) test ./pack
@@ -192,11 +200,11 @@ generate: ## deepcopy functions and CRDs from api/, and the charts' copies of wh
 	@$(GO) run charts/generate.go
 
 # What generate and tidy write.
-GENERATED := api charts go.mod go.sum controlplane/go.mod controlplane/go.sum tools/go.mod tools/go.sum
+GENERATED := api charts go.mod go.sum controlplane/go.mod controlplane/go.sum gitea/go.mod gitea/go.sum tools/go.mod tools/go.sum
 
 .PHONY: verify
 verify: generate ## generated files and modules are as committed
-	@for module in . controlplane tools; do echo "go mod tidy in $$module"; (cd $$module && $(GO) mod tidy) || exit 1; done
+	@for module in . controlplane gitea tools; do echo "go mod tidy in $$module"; (cd $$module && $(GO) mod tidy) || exit 1; done
 	@git diff --stat --exit-code -- $(GENERATED)
 	@new=$$(git ls-files --others --exclude-standard -- $(GENERATED)); [ -z "$$new" ] || { echo "not committed: $$new"; exit 1; }
 

@@ -26,7 +26,7 @@ var table = map[string]struct {
 	"internal/drift":        {[]string{"api"}, "shared by hub and agent"},
 	"internal/health":       {[]string{"api", "internal/fleet"}, "shared by hub and agent"},
 	"internal/source":       {[]string{"api", "internal/fleet"}, "what is elsewhere becomes a file tree and nothing more"},
-	"internal/expression":   {[]string{"api"}, "the CEL of placements and applications"},
+	"internal/expression":   {[]string{"api", "internal/fleet"}, "the CEL of placements and applications"},
 	"internal/render":       {[]string{"api", "internal/expression", "internal/fleet"}, "content and one cluster become manifests"},
 	"internal/renderworker": {[]string{"api", "internal/fleet", "internal/render"}, "runs what render does in processes"},
 	"internal/placement":    {[]string{"api", "internal/expression", "internal/fleet", "internal/health"}, "decides in values"},
@@ -41,6 +41,8 @@ var table = map[string]struct {
 		[]string{"api", "internal/expression", "internal/fleet", "internal/plan", "internal/rollout"},
 		"tells what two plans differ in, for whoever shows it",
 	},
+	"internal/githost":      {nil, "knows hosts and nothing of fleets"},
+	"internal/notify":       {[]string{"api", "internal/expression"}, "events become messages"},
 	"internal/controlplane": {nil, "starts programs and knows nothing of fleets"},
 	"klusterlet": {
 		[]string{"api", "internal/drift", "internal/fleet", "internal/health", "internal/registration"},

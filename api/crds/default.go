@@ -32,7 +32,7 @@ func schemaOf(object map[string]any) map[string]any {
 		return known.(map[string]any)
 	}
 	group, version, _ := strings.Cut(apiVersion, "/")
-	for _, doc := range slices.Concat(Hub(), Agent()) {
+	for _, doc := range all() {
 		if !bytes.Contains(doc, []byte("\n  group: "+group+"\n")) || !bytes.Contains(doc, []byte("\n    kind: "+kind+"\n")) {
 			continue
 		}
@@ -43,6 +43,9 @@ func schemaOf(object map[string]any) map[string]any {
 	}
 	return nil
 }
+
+// all are the texts of all definitions.
+var all = sync.OnceValue(func() [][]byte { return slices.Concat(Hub(), Agent()) })
 
 // schemaIn is the schema of a version of a definition.
 func schemaIn(doc []byte, version string) map[string]any {

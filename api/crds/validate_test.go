@@ -25,8 +25,8 @@ func TestValidate(t *testing.T) {
 		},
 		"Required": {
 			why:    "a required field that is missing",
-			object: "{apiVersion: muster.dev/v1alpha1, kind: Application, spec: {source: {path: x}}}",
-			fields: []string{"spec.placementRef"},
+			object: "{apiVersion: muster.dev/v1alpha1, kind: Application, spec: {placementRef: {name: p}}}",
+			fields: []string{"spec.source"},
 		},
 		"InList": {
 			why:    "the index of a list is in the path",

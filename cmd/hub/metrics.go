@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/muster-io/muster/internal/hub/metric"
 	"github.com/muster-io/muster/internal/render"
 	"github.com/muster-io/muster/internal/renderworker"
 )
@@ -20,6 +24,7 @@ var rendered renderings
 
 func init() {
 	metrics.Registry.MustRegister(renderworker.Metrics()...)
+	metrics.Registry.MustRegister(metric.Metrics()...)
 	metrics.Registry.MustRegister(
 		rendered.counter("renders_total", "How often an engine ran: once per distinct input.",
 			func(s render.Stats) int64 { return s.Renders }),
@@ -44,4 +49,15 @@ func (r *renderings) counter(name, help string, of func(render.Stats) int64) pro
 		}
 		return float64(sum)
 	})
+}
+
+// serveMetrics counts the fleet for whoever asks for metrics, and how long commits take.
+func (p *parts) serveMetrics(ctx context.Context, controllers []string) error {
+	if placementsAlone(controllers) || p.MetricsAddress == "" {
+		return nil
+	}
+	if err := (metric.State{Reader: p.mgr.GetClient(), Elected: p.mgr.Elected()}).Register(metrics.Registry); err != nil {
+		return fmt.Errorf("count the fleet: %w", err)
+	}
+	return (&metric.LeadTimes{CommittedAt: p.store.CommittedAt, Now: time.Now}).Follow(ctx, p.mgr.GetCache())
 }

@@ -15,7 +15,7 @@ func (o *Options) renderFlags(f *pflag.FlagSet) {
 	bounds := renderworker.DefaultBounds
 	f.IntVar(&o.RenderWorkers, "render-workers", runtime.GOMAXPROCS(0), "processes that render at a time; with 0 the hub itself renders, and nothing bounds what a chart may take")
 	f.DurationVar(&o.RenderTime, "render-time", bounds.Time, "how long rendering one application for one cluster may take")
-	f.Int64Var(&o.RenderMemory, "render-memory", bounds.Memory>>20, "memory of a process that renders, in MiB")
+	f.Int64Var(&o.RenderMemory, "render-memory", bounds.Memory>>20, "memory of a process that renders, in MiB; watched on Linux, elsewhere a soft limit of the process itself")
 	f.Int64Var(&o.RenderOutput, "render-output", bounds.Output>>20, "size of what one application brings to one cluster, in MiB")
 }
 

@@ -42,7 +42,9 @@ import (
 	"github.com/muster-io/muster/internal/hub/fleetrepository"
 	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/hub/manifestworkreplicaset"
+	"github.com/muster-io/muster/internal/hub/notification"
 	"github.com/muster-io/muster/internal/hub/placement"
+	"github.com/muster-io/muster/internal/hub/review"
 	hubsource "github.com/muster-io/muster/internal/hub/source"
 	"github.com/muster-io/muster/internal/hub/workgc"
 	"github.com/muster-io/muster/internal/plan"
@@ -97,6 +99,8 @@ type Options struct {
 	MassSilence registration.SilenceLimit
 	// HeartbeatPeriod is how often the hub makes sure that its API server answers; zero is hub.HeartbeatPeriod.
 	HeartbeatPeriod time.Duration
+	// ReplanInterval is the least time between two plans of one pull request while its head stays; zero is review.ReplanInterval.
+	ReplanInterval time.Duration
 	// Verbosity of the log: 0 says what happened, 1 says more.
 	Verbosity int
 	// SeveralHubs run in this process, as in tests: the names of controllers are then not unique in it.
@@ -142,10 +146,13 @@ type parts struct {
 	planner      *plan.Planner
 	repositories *fleetrepository.Repositories
 	sources      *hubsource.Sources // nil without controller source
-	presence     *hub.Presence
-	precedence   *hub.Precedence
-	works        *hub.Works
-	events       events.EventRecorder
+	reviews      *review.Reviews
+	// notifications hear what is recorded as events.
+	notifications *notification.Notifications
+	presence      *hub.Presence
+	precedence    *hub.Precedence
+	works         *hub.Works
+	events        events.EventRecorder
 }
 
 // index gives the index of live works, which the controllers that plan share.
@@ -181,6 +188,7 @@ var controllers = map[string]func(*parts) error{
 		}
 		return (&workgc.Collector{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Now: time.Now}).Setup(p.mgr)
 	},
+	"notification": func(p *parts) error { return p.notifications.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
 		works, err := p.index()
 		if err != nil {
@@ -189,9 +197,20 @@ var controllers = map[string]func(*parts) error{
 		p.repositories = &fleetrepository.Repositories{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Config: p.mgr.GetConfig(),
 			Store: p.store, Deliveries: p.deliveries, Planner: p.planner, Sources: p.sources,
-			HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Now: time.Now,
+			HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Precedence: p.precedence, Now: time.Now,
 		}
 		return errors.Join(p.repositories.Setup(p.mgr), event.OfRepositories(p.mgr, p.events))
+	},
+	"review": func(p *parts) error {
+		works, err := p.index()
+		if err != nil {
+			return err
+		}
+		p.reviews = &review.Reviews{
+			Client: p.mgr.GetClient(), Works: works, Store: p.store, Deliveries: p.deliveries, Planner: p.planner, Repositories: p.repositories,
+			HubCluster: p.HubCluster, UserAgent: "muster-hub/" + version, Now: time.Now, ReplanInterval: p.ReplanInterval,
+		}
+		return p.reviews.Setup(p.mgr)
 	},
 	"application": func(p *parts) error {
 		works, err := p.index()
@@ -200,7 +219,7 @@ var controllers = map[string]func(*parts) error{
 		}
 		applications := &application.Applications{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
-			Sources: p.sources, HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Now: time.Now,
+			Sources: p.sources, HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Precedence: p.precedence, Now: time.Now,
 		}
 		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events), event.OfCorrections(p.mgr, p.events, works))
 	},
@@ -261,7 +280,7 @@ func Run(ctx context.Context, o Options) error {
 			return fmt.Errorf("set up controller %s: %w", name, err)
 		}
 	}
-	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug(), p.servePage(ctx)); err != nil {
+	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug(), p.servePage(ctx), p.serveMetrics(ctx, selected)); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
@@ -278,13 +297,14 @@ func newParts(mgr ctrl.Manager, o Options) (*parts, error) {
 		return nil, err
 	}
 	rendered.count(renderer)
+	notifications := &notification.Notifications{Client: mgr.GetClient(), Now: time.Now}
 	return &parts{
 		Options: o, mgr: mgr, store: store, deliveries: &hub.Deliveries{Store: store}, planner: &plan.Planner{Renderer: renderer},
-		presence: &hub.Presence{}, events: recorder,
+		presence: &hub.Presence{}, events: notifications.Hear(recorder), notifications: notifications,
 	}, nil
 }
 
-// library keeps what applications take from elsewhere, beside the mirrors of fleet repositories.
+// library keeps the sources of applications outside their own repository, beside the mirrors of fleet repositories.
 func (p *parts) library() *source.Library {
 	dir := filepath.Join(p.StateDir, "sources")
 	return &source.Library{
@@ -391,6 +411,14 @@ func (p *parts) labelLeader(ctx context.Context) error {
 	return p.mgr.Add(leader)
 }
 
+// trigger makes the next look at a repository due now: at its branch, and at its pull requests.
+func (p *parts) trigger(namespace, name string) {
+	p.repositories.Trigger(namespace, name)
+	if p.reviews != nil {
+		p.reviews.Trigger(namespace, name)
+	}
+}
+
 // serveWebhooks listens to Git hosts, which announce that a repository changed. Only the leader does.
 func (p *parts) serveWebhooks() error {
 	if p.WebhookAddress == "" {
@@ -400,8 +428,8 @@ func (p *parts) serveWebhooks() error {
 		return fmt.Errorf("--webhook-address %s: %w", p.WebhookAddress, err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/webhook/", source.Webhook{Secret: p.repositories.WebhookSecret, Trigger: p.repositories.Trigger})
+	mux.Handle("/webhook/", source.Webhook{Secret: p.repositories.WebhookSecret, Trigger: p.trigger})
 	server := &http.Server{Addr: p.WebhookAddress, Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
-	// The port is opened by the leader: a Git host that reached a standby would wait for an answer in vain.
+	// Only the leader opens the port: a standby could not answer a webhook.
 	return p.mgr.Add(&manager.Server{Name: "webhooks", Server: server, OnlyServeWhenLeader: true})
 }

@@ -32,6 +32,7 @@ func selection(names []string) ([]string, error) {
 // companions are the controllers that work only together with another one in the same process.
 var companions = []struct{ controller, needs, why string }{
 	{"application", "fleetrepository", "applications are planned from the repositories that it fetches"},
+	{"review", "fleetrepository", "pull requests are planned with the credentials and the rights of the repositories that it fetches"},
 	{"source", "fleetrepository", "it fetches what the applications of repositories name"},
 	{"fleetrepository", "application", "without it nothing turns the commits that are delivered into works"},
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -75,7 +74,7 @@ func (c *cli) approveSilence(ctx context.Context, reader client.Client) error {
 		return errors.New("the hub says nothing of many clusters that are silent at once: there is no silence to approve")
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{
-		musterv1alpha1.ApprovedSilenceAnnotation: silence.Since.Format(time.RFC3339),
+		musterv1alpha1.ApprovedSilenceAnnotation: silence.Approval(),
 	}}})
 	if err != nil {
 		return fmt.Errorf("encode the approval: %w", err)

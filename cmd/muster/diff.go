@@ -18,6 +18,8 @@ import (
 // diffAnswer is the answer of diff.
 type diffAnswer struct {
 	World worldNote `json:"world"`
+	// Sources are what content that is not in the repository resolved to.
+	Sources []sourceNote `json:"sources,omitempty"`
 	rendering
 	*review.Review
 }
@@ -90,7 +92,7 @@ func (c *cli) diff(ctx context.Context, f diffFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	answer, err := compare(ctx, r, which, w.World, note, review.Change{})
+	answer, err := c.compare(ctx, r, which, w.World, note, f.world.sources, review.Change{})
 	if err != nil {
 		return err
 	}
@@ -102,7 +104,7 @@ func (c *cli) diff(ctx context.Context, f diffFlags, args []string) error {
 }
 
 // compare builds both plans in the same world. Where the repository is the world, its base counts as delivered.
-func compare(ctx context.Context, r *repository, which comparison, w fleet.World, note worldNote, change review.Change) (*diffAnswer, error) {
+func (c *cli) compare(ctx context.Context, r *repository, which comparison, w fleet.World, note worldNote, fetch sourceFlags, change review.Change) (*diffAnswer, error) {
 	from, err := r.snapshot(which.base)
 	if err != nil {
 		return nil, err
@@ -114,6 +116,11 @@ func compare(ctx context.Context, r *repository, which comparison, w fleet.World
 	places := from.Repository + " and " + to.Repository
 	from.Repository, to.Repository = note.Repository, note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
+	sources, err := fetch.fetch(ctx, planner.Build, &w, from, to)
+	if err != nil {
+		return nil, err
+	}
+	c.sayProblems(sources)
 	base, err := planner.Build(ctx, from, w)
 	if err != nil {
 		return nil, err
@@ -132,15 +139,14 @@ func compare(ctx context.Context, r *repository, which comparison, w fleet.World
 	if missing := noFleet(head, to.Tree, places); missing != nil && noFleet(base, from.Tree, places) != nil {
 		return nil, missing
 	}
-	d, err := plan.Compare(base, head, fleet.Redactor{Key: []byte(rand.Text())})
+	result, err := review.Of(ctx, review.Input{
+		Base: base, Head: head, Redact: fleet.Redactor{Key: []byte(rand.Text())}, Change: change,
+		Policies: review.Policies(base.Definitions, nil, note.Repository),
+	})
 	if err != nil {
 		return nil, err
 	}
-	findings, err := review.Evaluate(ctx, review.Policies(base.Definitions, nil, note.Repository), base, head, d, change)
-	if err != nil {
-		return nil, err
-	}
-	return &diffAnswer{World: note, rendering: renderingOf(planner.Renderer), Review: &review.Review{Difference: d, Findings: findings}}, nil
+	return &diffAnswer{World: note, Sources: sources, rendering: renderingOf(planner.Renderer), Review: result}, nil
 }
 
 // exitOf is how diff ends.

@@ -137,8 +137,10 @@ func TestApprove(t *testing.T) {
 	a := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "approve", Name: "web"}}
 	a.Spec.PlacementRef.Name, a.Spec.Source.Path = "p", "s"
 	a.Status.Held = &musterv1alpha1.Held{Plan: "0123456789abcdef", Deletions: 2, Message: "two would go: approve with muster approve --plan 0123456"}
+	a.Status.Left = []musterv1alpha1.LeftObjects{{Cluster: "dev-1", At: metav1.Now(), Objects: []string{"PersistentVolumeClaim shop/data"}}}
 	h.make(t, a)
 
+	expect(t, h.muster(t, 0, "status", "approve/web"), "LEFT on dev-1, which the scheduler has replaced", "PersistentVolumeClaim shop/data")
 	expect(t, h.muster(t, 0, "status"), "approve/web", "Held: 2 deletions", "muster approve --plan 01234567")
 	expect(t, h.muster(t, 1, "approve", "--plan", "ffffff"), "no plan that starts with", "01234567 (Application approve/web)")
 	expect(t, h.muster(t, 0, "approve", "--plan", "012345"), "approved plan 01234567 of Application approve/web")
@@ -366,7 +368,7 @@ func TestHeartbeatIsRead(t *testing.T) {
 	h.muster(t, 1, "approve")
 	since, away := now.Add(-time.Hour).UTC().Truncate(time.Second), now.Add(-3*time.Hour).UTC()
 	report, err := json.Marshal(hub.Hearing{
-		Away: &hub.Away{From: away, To: away.Add(time.Hour)}, Silence: &hub.Silence{Since: since, Clusters: 260}, Heard: 40, Of: 300,
+		Away: &hub.Away{From: away, To: away.Add(time.Hour)}, Silence: &hub.Silence{Since: since, Counted: since.Add(time.Minute), Clusters: 260}, Heard: 40, Of: 300,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -381,7 +383,7 @@ func TestHeartbeatIsRead(t *testing.T) {
 	if err := h.Get(t.Context(), hub.HeartbeatKey, update); err != nil {
 		t.Fatal(err)
 	}
-	if got := update.Annotations[musterv1alpha1.ApprovedSilenceAnnotation]; got != since.Format(time.RFC3339) {
+	if got := update.Annotations[musterv1alpha1.ApprovedSilenceAnnotation]; got != since.Format(time.RFC3339)+" "+since.Add(time.Minute).Format(time.RFC3339) {
 		t.Errorf("approved is %q, want the silence since %s", got, since)
 	}
 	file := filepath.Join(t.TempDir(), "world.json") // plans depend on which cluster the hub is

@@ -36,7 +36,7 @@ func printOverview(p *printer, o overview.Fleet, now time.Time) {
 		total += n
 	}
 	parts := []string{p.paint(bold, fmt.Sprintf("CLUSTERS %d", total))}
-	for _, state := range []string{overview.ClusterAvailable, overview.ClusterOffline, overview.ClusterJoining, overview.ClusterWaiting, overview.ClusterDenied, overview.ClusterReleased, overview.ClusterLeaving} {
+	for _, state := range overview.ClusterStates {
 		if n := o.Clusters[state]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%s %d", state, n))
 		}
@@ -97,6 +97,9 @@ func printApplication(p *printer, v applicationView, now time.Time) {
 	if h := s.Held; h != nil {
 		p.linef("%s %s", p.paint(yellow, "HELD"), oneLine(h.Message))
 		p.linef("  %s", strings.Join(h.Items, ", "))
+	}
+	for _, l := range s.Left {
+		p.linef("%s on %s, which the scheduler has replaced, for %s: %s", p.paint(yellow, "LEFT"), l.Cluster, age(now.Sub(l.At.Time)), strings.Join(l.Objects, ", "))
 	}
 	rows := [][]string{{"CLUSTER", "STATE", "SINCE", "REASON", "MESSAGE", "WHERE", "MOVE"}}
 	for _, r := range s.Clusters {

@@ -66,8 +66,8 @@ func (s shortcoming) explains(a *musterv1alpha1.Application) bool {
 
 // text is the place of the fault and its message.
 func (s shortcoming) text() string {
-	if at := position(s.File, int(s.Line)); at != "" {
-		return at + ": " + s.Message
+	if place := position(s.File, int(s.Line)); place != "" {
+		return place + ": " + s.Message
 	}
 	return s.Message
 }

@@ -1,15 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v2"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
@@ -102,7 +105,14 @@ func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags w
 	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
-	p, err := planner.On(ctx, s, w.World, application, cluster)
+	on := func(ctx context.Context, s fleet.Snapshot, w fleet.World) (*plan.Plan, error) {
+		return planner.On(ctx, s, w, application, cluster)
+	}
+	sources, err := flags.sources.fetch(ctx, on, &w.World, s)
+	if err != nil {
+		return nil, "", err
+	}
+	p, err := on(ctx, s, w.World)
 	if err != nil {
 		return nil, "", err
 	}
@@ -110,7 +120,11 @@ func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags w
 		return nil, "", err
 	}
 	c.warn(note)
-	return p, fmt.Sprintf("%s on %s · %s · %s", application, cluster, note.text(c.now()), renderingOf(planner.Renderer)), nil
+	head := fmt.Sprintf("%s on %s · %s · %s", application, cluster, note.text(c.now()), renderingOf(planner.Renderer))
+	for _, n := range sources {
+		head += " · " + n.text()
+	}
+	return p, head, nil
 }
 
 // plannedOn is an application on a cluster, or why it is not there.
@@ -237,18 +251,28 @@ func (c *cli) printRendered(objects []rendered, head string) error {
 	if err := write(c.out, []byte("# "+oneLine(head)+"\n")); err != nil {
 		return err
 	}
-	for _, o := range objects {
-		data, err := yaml.Marshal(o.Object) // of JSON's types, which need no way over JSON
-		if err != nil {
-			return fmt.Errorf("encode a manifest: %w", err)
-		}
-		head := "---\n# Work: " + o.Work + "\n"
-		if o.File != "" {
-			head = "---\n# Source: " + oneLine(o.File) + "\n# Work: " + o.Work + "\n"
-		}
-		if err := write(c.out, append([]byte(head), data...)); err != nil {
+	texts := make([][]byte, len(objects))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, o := range objects {
+		group.Go(func() (err error) {
+			if texts[i], err = yaml.Marshal(o.Object); err != nil { // of JSON's types, which need no way over JSON
+				err = fmt.Errorf("encode a manifest: %w", err)
+			}
 			return err
-		}
+		})
 	}
-	return nil
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	for i, o := range objects {
+		text.WriteString("---\n")
+		if o.File != "" {
+			text.WriteString("# Source: " + oneLine(o.File) + "\n")
+		}
+		text.WriteString("# Work: " + o.Work + "\n")
+		text.Write(texts[i])
+	}
+	return write(c.out, text.Bytes())
 }

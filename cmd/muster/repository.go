@@ -121,11 +121,11 @@ func realPath(dir string) (string, error) {
 
 // fleetRoot is the nearest folder from dir up to top that holds a muster.yaml, else top.
 func fleetRoot(dir, top string) string {
-	for at := dir; ; at = filepath.Dir(at) {
-		if _, err := os.Stat(filepath.Join(at, fleet.ConfigurationFile)); err == nil {
-			return at
+	for folder := dir; ; folder = filepath.Dir(folder) {
+		if _, err := os.Stat(filepath.Join(folder, fleet.ConfigurationFile)); err == nil {
+			return folder
 		}
-		if at == top || at == filepath.Dir(at) {
+		if folder == top || folder == filepath.Dir(folder) {
 			return top
 		}
 	}
@@ -175,8 +175,8 @@ func (r *repository) snapshot(revision string) (fleet.Snapshot, error) {
 // noFolder is the error of a commit that cannot be opened at the path, and where in it a fleet is.
 func (r *repository) noFolder(revision string, err error) error {
 	err = fmt.Errorf("open %s: %w", fleet.ShortRevision(revision), err)
-	if whole, failed := r.git.Snapshot(revision, "."); failed == nil {
-		return fmt.Errorf("%w: %s", err, folderHint(whole.Tree))
+	if root, failed := r.git.Snapshot(revision, "."); failed == nil {
+		return fmt.Errorf("%w: %s", err, folderHint(root.Tree))
 	}
 	return err
 }

@@ -73,7 +73,7 @@ func (c *cli) review(ctx context.Context, f reviewFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	answer, err := compare(ctx, r, which, w.World, note, f.change)
+	answer, err := c.compare(ctx, r, which, w.World, note, f.diff.world.sources, f.change)
 	if err != nil {
 		return err
 	}

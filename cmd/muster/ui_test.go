@@ -30,6 +30,8 @@ import (
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	muster "github.com/muster-io/muster/internal/hub"
+	coordinationv1 "k8s.io/api/coordination/v1"
 )
 
 // browserPrograms are the names under which Chromium is installed.
@@ -147,11 +149,35 @@ func uiFleet(t *testing.T, hub testHub) {
 		a.Status.Conditions = []metav1.Condition{state("Planned", "True"), {Type: "Ready", Status: "False", Reason: "Held", Message: "4 deletions wait", LastTransitionTime: now}}
 		a.Status.Clusters = []musterv1alpha1.ClusterStatus{{Cluster: "ui-us-01", State: "Failed", Reason: "ApplyFailed", Message: "the cluster refuses Deployment shop/storefront: quota", Since: &now}}
 	})
-	create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ui-us-01"}}, nil)
-	w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: "ui-us-01", Name: "storefront-1", Annotations: map[string]string{musterv1alpha1.ApplicationAnnotation: "ui-shop/storefront"}}}
-	w.Spec.Workload.Manifests = []workv1.Manifest{{}}
-	w.Spec.Workload.Manifests[0].Raw = []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"page","namespace":"shop"},"data":{"color":"blue"}}`)
-	create(w, nil)
+	for i, decision := range decisions {
+		create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: decision.ClusterName}}, nil)
+		w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: decision.ClusterName, Name: "storefront-1", Annotations: map[string]string{
+			musterv1alpha1.ApplicationAnnotation: "ui-shop/storefront", musterv1alpha1.RevisionAnnotation: "4f0c6b1d2e",
+		}}}
+		w.Spec.Workload.Manifests = []workv1.Manifest{{}}
+		w.Spec.Workload.Manifests[0].Raw = []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"page","namespace":"shop"},"data":{"color":"blue"}}`)
+		create(w, func() {
+			applied, available := state(workv1.WorkApplied, "True"), state(workv1.WorkAvailable, "True")
+			applied.ObservedGeneration, available.ObservedGeneration = w.Generation, w.Generation
+			if i%10 < 8 {
+				w.Status.Conditions = []metav1.Condition{applied, available}
+			}
+			meta := workv1.ManifestResourceMeta{Version: "v1", Kind: "ConfigMap", Resource: "configmaps", Namespace: "shop", Name: "page"}
+			one := workv1.ManifestCondition{ResourceMeta: meta, Conditions: []metav1.Condition{state(workv1.ManifestApplied, "True"), state(workv1.ManifestAvailable, "True")}}
+			if decision.ClusterName == "ui-us-01" {
+				one.Conditions[0].Status, one.Conditions[0].Message = "False", "quota of namespace shop exceeded"
+			}
+			w.Status.ResourceStatus.Manifests = []workv1.ManifestCondition{one}
+		})
+	}
+	if os.Getenv("MUSTER_SCREENSHOTS") != "" { // in pictures the hub runs; other tests of this binary count on none
+		soon := metav1.NowMicro()
+		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: muster.HeartbeatKey.Namespace, Name: muster.HeartbeatKey.Name}}
+		hour := int32(3600)
+		lease.Spec.RenewTime, lease.Spec.LeaseDurationSeconds = &soon, &hour
+		_ = hub.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: muster.HeartbeatKey.Namespace}}) // another test may have made it
+		create(lease, nil)
+	}
 }
 
 // TestPageInBrowser runs muster ui against a real API server and looks at every page with Chromium: no error on the console, nothing
@@ -245,7 +271,7 @@ func TestPageInBrowser(t *testing.T) {
 				}
 			}
 			if dir := os.Getenv("MUSTER_SCREENSHOTS"); dir != "" {
-				run("keep a picture", chromedp.FullScreenshot(&image, 100))
+				run("keep a picture", chromedp.CaptureScreenshot(&image))
 				if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d.png", name, width)), image, 0o600); err != nil {
 					t.Fatal(err)
 				}

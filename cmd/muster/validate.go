@@ -25,6 +25,8 @@ type validation struct {
 	rendering
 	Faults   []fleet.Fault `json:"faults"`
 	Warnings []fleet.Fault `json:"warnings,omitempty"`
+	// Sources are what content that is not in the repository resolved to.
+	Sources []sourceNote `json:"sources,omitempty"`
 }
 
 func validateCommand(c *cli) *cobra.Command {
@@ -90,6 +92,10 @@ func (c *cli) validate(ctx context.Context, s fleet.Snapshot, files place, flags
 	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
+	sources, err := flags.sources.fetch(ctx, planner.Build, &w.World, s)
+	if err != nil {
+		return nil, err
+	}
 	p, err := planner.Build(ctx, s, w.World)
 	if err != nil {
 		return nil, err
@@ -101,7 +107,7 @@ func (c *cli) validate(ctx context.Context, s fleet.Snapshot, files place, flags
 	return &validation{
 		World: note, Plan: p.Digest, Definitions: len(p.Definitions.All), Clusters: len(p.World.Clusters),
 		Placements: len(p.Placements), Applications: len(p.Applications), rendering: renderingOf(planner.Renderer),
-		Faults: append([]fleet.Fault{}, p.Faults...), Warnings: p.Warnings,
+		Faults: append([]fleet.Fault{}, p.Faults...), Warnings: p.Warnings, Sources: sources,
 	}, nil
 }
 
@@ -109,6 +115,9 @@ func printValidation(p *printer, v *validation, world string) {
 	p.linef("plan %s · %s · %s", short(v.Plan), world, count(v.Clusters, "cluster"))
 	p.linef("%s · %s · %s · %s · %s", count(v.Definitions, "definition"), count(v.Placements, "placement"),
 		count(v.Applications, "application"), v.rendering, count(len(v.Faults), "fault"))
+	for _, n := range v.Sources {
+		p.linef("SOURCE %s", oneLine(n.text()))
+	}
 	p.faults("FAULT", red, v.Faults)
 	p.faults("WARNING", yellow, v.Warnings)
 }
@@ -137,8 +146,8 @@ func (p *printer) fault(title, style string, f fleet.FaultGroup, clusters int) {
 	} else if len(f.Clusters) > 0 {
 		text += " on " + p.names(f.Clusters)
 	}
-	if at := f.Position(); at != "" {
-		text += "  " + at
+	if place := f.Position(); place != "" {
+		text += "  " + place
 	}
 	if f.Object != "" {
 		text += "  " + f.Object + ":"

@@ -217,13 +217,13 @@ func progressOf(f overview.Facts, a asked) progress {
 	for i := range f.Applications {
 		app := &f.Applications[i]
 		key := app.Namespace + "/" + app.Name
-		at, ours := delivered[app.Annotations[musterv1alpha1.RepositoryAnnotation]]
+		revision, ours := delivered[app.Annotations[musterv1alpha1.RepositoryAnnotation]]
 		if a.application != "" && key != a.application || a.application == "" && !ours {
 			continue
 		}
 		applications++
-		l := lacking(app, at, chosenBy(f.Placements, app), away).because(app, faults)
-		if held := heldRemoval(f.Repositories, app, at); held != "" {
+		l := lacking(app, revision, chosenBy(f.Placements, app), away).because(app, faults)
+		if held := heldRemoval(f.Repositories, app, revision); held != "" {
 			l = lack{blocked, held}
 		}
 		p.add(app, l, away)

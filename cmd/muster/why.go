@@ -96,6 +96,9 @@ func (c *cli) know(ctx context.Context, repo string, flags worldFlags) (*overvie
 	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
+	if _, err := flags.sources.fetch(ctx, planner.Build, &w.World, s); err != nil {
+		return nil, err
+	}
 	p, err := planner.Build(ctx, s, w.World)
 	if err != nil {
 		return nil, err
@@ -134,6 +137,9 @@ func printReasons(p *printer, r *overview.Reasons, cluster string) {
 	}
 	for _, text := range r.Waits {
 		p.linef("  %s %s", p.paint(yellow, "WAITS"), oneLine(text))
+	}
+	if len(r.Left) > 0 {
+		p.linef("  %s the scheduler has replaced this cluster, and these objects stay on it, since they hold data: %s", p.paint(yellow, "LEFT"), strings.Join(r.Left, ", "))
 	}
 	if r.Held != nil && slices.Contains(r.Held.Items, cluster) {
 		p.linef("  %s %s", p.paint(yellow, "HELD"), oneLine(r.Held.Message))

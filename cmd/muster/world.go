@@ -86,6 +86,7 @@ func (n worldNote) text(now time.Time) string {
 
 // worldFlags say which world a command plans in.
 type worldFlags struct {
+	sources     sourceFlags
 	world       string
 	repository  string
 	kubeVersion string
@@ -93,6 +94,7 @@ type worldFlags struct {
 }
 
 func (f *worldFlags) add(cmd *cobra.Command) {
+	f.sources.add(cmd)
 	cmd.Flags().StringVar(&f.world, "world", "", "file that muster world save wrote, or hub; by default the hub of --kubeconfig, or the repository alone")
 	cmd.Flags().StringVar(&f.kubeVersion, "kube-version", "", "Kubernetes version to assume of clusters that have not reported one (default "+fleet.DefaultKubernetesVersion+")")
 	cmd.Flags().StringVar(&f.apiSet, "api-set", "", "file with an APISet, as kubectl get apiset NAME -o yaml writes it: the kinds to assume of clusters that have not reported theirs (default: Kubernetes' own)")
@@ -184,8 +186,8 @@ func (c *cli) worldOf(ctx context.Context, f worldFlags, files place) (savedWorl
 		return w, note, err
 	}
 	if note.Source != "repository" {
-		at := metav1.NewTime(w.Time)
-		note.Time = &at
+		taken := metav1.NewTime(w.Time)
+		note.Time = &taken
 	}
 	if note.Source == "hub" {
 		note.From = strings.TrimPrefix(w.Origin, "hub ")

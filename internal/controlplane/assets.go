@@ -26,7 +26,7 @@ type Assets struct {
 // MissingError says that a program which a control plane needs is missing, and how to get it.
 type MissingError struct {
 	Program string
-	Dirs    []string // where it was looked for
+	Dirs    []string // the folders that were searched
 	Given   bool     // the folder was given by KUBEBUILDER_ASSETS
 }
 
@@ -69,7 +69,7 @@ func upward(dir string) []string {
 	}
 }
 
-// firstComplete is the first folder that has the two programs; if none has, the error names what the best one lacks.
+// firstComplete is the first folder that has the two programs; if none has both, the error names what the best one lacks.
 func firstComplete(given bool, dirs ...string) (Assets, error) {
 	missing := etcdProgram
 	for _, dir := range dirs {

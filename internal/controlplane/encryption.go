@@ -24,10 +24,10 @@ type encryptedResources struct {
 	Providers []encryptionProvider `json:"providers"`
 }
 
-// encryptionProvider is one of the two: the first of a list writes, all of them read.
+// encryptionProvider has one of the two. The first provider of a list encrypts what is written; all of them are tried to read.
 type encryptionProvider struct {
 	Secretbox *secretbox `json:"secretbox,omitempty"`
-	Identity  *struct{}  `json:"identity,omitempty"` // what was written before encryption was asked for
+	Identity  *struct{}  `json:"identity,omitempty"` // reads what was written before encryption was turned on
 }
 
 type secretbox struct {
@@ -41,8 +41,8 @@ type encryptionKey struct {
 
 // encryption is the path of the configuration that encrypts the wanted resources, or empty when there are none.
 //
-// The key is made once. A resource that was encrypted before stays so, even if it is no longer asked for: without its
-// key in the configuration it could not be read.
+// The key is made once. A resource that was encrypted before stays in the configuration, even if the options do not name it any
+// more: without its key it could not be read.
 func (c *ControlPlane) encryption() (string, error) {
 	path := c.site.in("encryption.yaml")
 	config, err := readEncryption(path)
@@ -63,7 +63,7 @@ func (c *ControlPlane) encryption() (string, error) {
 	return path, writeFile(path, data)
 }
 
-// readEncryption reads the configuration, or makes one of no resources with a new key.
+// readEncryption reads the configuration, or makes one with a new key and without resources.
 func readEncryption(path string) (encryptionConfiguration, error) {
 	var config encryptionConfiguration
 	data, err := os.ReadFile(path)

@@ -21,7 +21,7 @@ const installTimeout = time.Minute
 var crds = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
 // Install applies CustomResourceDefinitions, given as YAML of one or more documents each, and returns when the API server
-// serves all of their versions. What it finds there already is brought to the given content.
+// serves all of their versions. Definitions that exist are updated.
 func Install(ctx context.Context, cfg *rest.Config, manifests ...[]byte) error {
 	clients, err := dynamic.NewForConfig(cfg)
 	if err != nil {
@@ -37,7 +37,7 @@ func Install(ctx context.Context, cfg *rest.Config, manifests ...[]byte) error {
 		}
 		definitions = append(definitions, parsed...)
 	}
-	for _, d := range definitions { // all of them, before the wait for the first
+	for _, d := range definitions { // apply all of them before waiting for the first
 		options := metav1.ApplyOptions{FieldManager: fieldManager, Force: true}
 		if _, err := clients.Resource(crds).Apply(ctx, d.GetName(), d, options); err != nil {
 			return fmt.Errorf("apply CustomResourceDefinition %s: %w", d.GetName(), err)
@@ -73,7 +73,7 @@ func parseDefinitions(manifest []byte) ([]*unstructured.Unstructured, error) {
 }
 
 // awaitServed polls until the definition is Established and a list of each of its served versions succeeds: the server
-// says the first a moment before it does the second.
+// serves a version a moment after it has set the condition.
 func awaitServed(ctx context.Context, clients dynamic.Interface, d *unstructured.Unstructured) error {
 	for {
 		err := served(ctx, clients, d)

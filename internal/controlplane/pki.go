@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// lifetime is how long authorities and the control plane's own certificates are valid: a directory is to be usable for as
-// long as anybody keeps it, and nothing in it renews them.
+// lifetime is how long authorities and the control plane's own certificates are valid. Nothing renews them, and a directory has to
+// be usable for as long as it is kept.
 const lifetime = 10 * 365 * 24 * time.Hour
 
 // pair is a certificate with its key, in memory as PEM and, where the control plane's programs read it, in two files.
@@ -82,7 +82,7 @@ func parsePEM[T any](data []byte, parse func([]byte) (T, error)) (T, error) {
 
 // stored reads the pair of that name in dir, or makes it and keeps it there.
 //
-// The key is written first: where there is a certificate, its key is there too, whenever the program was killed.
+// The key is written first, so that a certificate always has its key, even when the program is killed in between.
 func stored(dir, name string, make func() (cert, key []byte, err error)) (pair, error) {
 	p, err := readPair(dir, name)
 	if err == nil || !os.IsNotExist(err) {
@@ -151,7 +151,7 @@ func sign(template, parent *x509.Certificate, holder, signer *ecdsa.PrivateKey, 
 	}
 	now := time.Now()
 	template.SerialNumber = serial
-	template.NotBefore = now.Add(min(lifetime, 0) - time.Hour) // an hour for clocks that differ
+	template.NotBefore = now.Add(min(lifetime, 0) - time.Hour) // clocks may differ by an hour
 	template.NotAfter = now.Add(lifetime)
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, &holder.PublicKey, signer)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 const (
 	pollInterval = 50 * time.Millisecond
 	askTimeout   = 5 * time.Second
-	stopGrace    = 20 * time.Second // from the request to stop until the process is killed
+	stopGrace    = 20 * time.Second // from the signal to stop until the process is killed
 	tailLines    = 20
 	tailBytes    = 16 << 10
 )
@@ -31,14 +31,14 @@ type Process struct {
 	Detached bool     `json:"detached,omitempty"` // outlives the program that started it
 }
 
-// Alive says whether the process still runs. A process that has its PID but another command line is not it.
+// Alive says whether the process still runs. Another process that has its PID by now has another command line.
 func (p Process) Alive() bool {
 	return len(p.Args) > 0 && commandLine(p.PID) == strings.Join(p.Args, " ")
 }
 
 // end asks the process to stop, kills it when it has not after the grace, and returns when it is gone.
 func (p Process) end(grace time.Duration) error {
-	// The handle comes before the look at the command line: a PID that is reused in between is then not signalled.
+	// Take the handle before reading the command line, so that a process which gets the PID in between is not signalled.
 	handle, err := os.FindProcess(p.PID)
 	if err != nil || !p.Alive() {
 		return nil
@@ -70,11 +70,11 @@ func (p Process) goneWithin(d time.Duration) bool {
 	return !p.Alive()
 }
 
-// running is a process that this program watches: its own child, or one that an earlier program left.
+// running is a process that this program watches: its own child, or one that an earlier program has started.
 type running struct {
 	Process
 	log    string
-	exited chan struct{} // closed at the end of a child; nil for a process that is not one
+	exited chan struct{} // closed when a child ends; nil for a process that is not a child
 	err    error         // how the child ended, once exited is closed
 }
 
@@ -96,7 +96,7 @@ func (e *ProgramError) Error() string {
 
 func (e *ProgramError) Unwrap() error { return e.Err }
 
-// launch starts a program with its output in a file. A detached one outlives this program, any other one dies with it.
+// launch starts a program with its output in a file. A detached one outlives this program, any other one is killed with it.
 func launch(path string, args []string, dir, log string, detached bool) (*running, error) {
 	output, err := os.OpenFile(log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -111,8 +111,8 @@ func launch(path string, args []string, dir, log string, detached bool) (*runnin
 	r := &running{log: log, exited: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// Linux takes the end of the forking thread, not of the program, for the parent's death: this thread
-		// forks, then waits, and nobody else uses it in between.
+		// Linux sends the signal when the thread that forked ends, not when the program does. This goroutine keeps the thread
+		// to itself: it forks, then waits for the child.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		if err := cmd.Start(); err != nil {
@@ -130,8 +130,8 @@ func launch(path string, args []string, dir, log string, detached bool) (*runnin
 	return r, nil
 }
 
-// environment is this program's without what the control plane's programs would take for configuration. They run in dir: a
-// folder for temporary files that is named from here is another one there.
+// environment is this program's, without variables that the control plane's programs would read as configuration. They run in dir, so
+// that a relative path to a folder for temporary files is made absolute.
 func environment(dir string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		return strings.HasPrefix(v, "ETCD_") || strings.HasPrefix(v, "KWOK_") || strings.HasPrefix(v, "KUBECONFIG=") ||
@@ -143,7 +143,7 @@ func environment(dir string) []string {
 	return append(env, "HOME="+dir)
 }
 
-// dead is nil while the process runs, and then says how it ended.
+// dead is nil while the process runs. After its end it says how it ended.
 func (r *running) dead() error {
 	if r.exited == nil {
 		if r.Alive() {
@@ -165,7 +165,7 @@ func (r *running) dead() error {
 
 func (r *running) fault(err error) error {
 	tail := logTail(r.log)
-	if strings.Contains(tail, syscall.EADDRINUSE.Error()) { // said only in the program's own words
+	if strings.Contains(tail, syscall.EADDRINUSE.Error()) { // the log is the only place that says so
 		err = fmt.Errorf("%w: %w", err, syscall.EADDRINUSE)
 	}
 	return &ProgramError{Program: r.Program, Log: r.log, Tail: tail, Err: err}
@@ -189,8 +189,8 @@ func (r *running) await(ctx context.Context, ready func(context.Context) error) 
 	}
 }
 
-// try asks once, for a few seconds at most and only while the process lives: its port may have somebody else behind it,
-// who never answers.
+// try asks once, for a few seconds at most and only while the process lives: another program may listen on its port and never
+// answer.
 func (r *running) try(ctx context.Context, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -204,7 +204,7 @@ func (r *running) try(ctx context.Context, ready func(context.Context) error) er
 	return ready(ctx)
 }
 
-// logTail is the last lines of a log, and nothing when it cannot be read.
+// logTail is the last lines of a log, or nothing when the log cannot be read.
 func logTail(log string) string {
 	f, err := os.Open(log)
 	if err != nil {

@@ -16,8 +16,8 @@ func attributes(detached bool) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// commandLine is the arguments with spaces between; it is empty when there is no such process, or when it has ended and
-// only waits for its parent to see it.
+// commandLine is the arguments with spaces between them. It is empty when there is no such process, or when it has ended and its
+// parent has not waited for it yet.
 func commandLine(pid int) string {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {

@@ -9,9 +9,8 @@ import (
 )
 
 // StartProgram starts a program beside control planes, such as a hub or an agent: its log is dir/logs/<name>.log and its
-// process is recorded in dir, where [StopPrograms] finds it. One that runs already with the same arguments is left alone, one
-// with other arguments is stopped first. A detached program outlives this one; any other dies with it. Started is false for
-// one that was left alone.
+// process is recorded in dir, where [StopPrograms] finds it. A program that runs already with the same arguments is left alone,
+// and started is false; one with other arguments is stopped first. A detached program outlives this one; any other is killed with it.
 func StartProgram(dir, name, path string, args []string, detached bool) (process Process, started bool, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, "logs"), 0o700); err != nil {
 		return Process{}, false, fmt.Errorf("start %s: %w", name, err)

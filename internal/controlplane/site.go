@@ -84,8 +84,8 @@ func (s *site) in(elements ...string) string {
 	return filepath.Join(append([]string{s.Dir}, elements...)...)
 }
 
-// settle ends a successful start: what ran here and is no longer wanted is stopped, and the lock is released unless the
-// programs are this one's children.
+// settle ends a successful start: recorded programs that are not wanted any more are stopped, and the lock is released unless the
+// programs are children of this one.
 func (s *site) settle() error {
 	recorded, err := readProcesses(s.Dir)
 	if err != nil {
@@ -107,8 +107,8 @@ func (s *site) settle() error {
 	return nil
 }
 
-// run starts a program and waits until it is ready. One that a former program left running with the same arguments is
-// taken over; with other arguments it is stopped first.
+// run starts a program and waits until it is ready. If the program runs already, started by an earlier one with the same arguments, it
+// is adopted; with other arguments it is stopped first.
 func (s *site) run(ctx context.Context, program string, args []string, ready func(context.Context) error) error {
 	begin := time.Now()
 	r, err := s.adoptOrLaunch(program, args)
@@ -196,7 +196,7 @@ func (s *site) started() []string {
 	return all
 }
 
-// record keeps the processes where [Stop] finds them. While the site starts, that is added to what was recorded before.
+// record writes the processes into the file that [Stop] reads. While the site starts, they are added to those recorded before.
 func (s *site) record(added ...Process) error {
 	all := s.processes()
 	if len(added) > 0 {
@@ -214,7 +214,7 @@ func readProcesses(dir string) ([]Process, error) {
 	return all, readJSON(filepath.Join(dir, processesFile), &all)
 }
 
-// stopProgram ends one program of the site, if it runs. That is no death that [site.wait] tells of.
+// stopProgram ends one program of the site, if it runs. [site.wait] does not report that as an unexpected end.
 func (s *site) stopProgram(program string) error {
 	for _, p := range s.processes() {
 		if p.Program != program {
@@ -261,10 +261,10 @@ func (s *site) stop() error {
 	return errors.Join(errs...)
 }
 
-// startOrder has each program after what it depends on.
+// startOrder has each program after the programs that it depends on.
 var startOrder = []string{etcdProgram, apiServerProgram, controllerManagerProgram, schedulerProgram, kwokProgram}
 
-// endAll ends each process before the ones that it depends on: a client takes long to end when its server is gone.
+// endAll ends each process before the ones that it depends on: a client takes long to end when its server is gone already.
 func endAll(all []Process, grace time.Duration) error {
 	var errs []error
 	for _, program := range slices.Backward(startOrder) {
@@ -353,7 +353,7 @@ func writeJSON(path string, value any) error {
 	return writeFile(path, append(data, '\n'))
 }
 
-// writeFile replaces a file in one step: a reader, or the next start, finds the old content or the new.
+// writeFile replaces a file in one step: a reader, or the next start, finds either the old content or the new one.
 func writeFile(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
 	if err != nil {

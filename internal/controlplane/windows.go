@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// errNotHere: the programs of a control plane run on Unix. The rest of the CLI works.
+// errNotHere says that the programs of a control plane run on Unix only. The rest of the CLI works.
 var errNotHere = errors.New("control planes run on Linux and macOS only: on Windows use WSL, or a hub on a cluster (muster hub install)")
 
 func acquire(string) (*os.File, error) { return nil, errNotHere }

@@ -16,9 +16,9 @@ const (
 	fieldManager = "muster-controlplane"
 	nodeName     = "node-1"
 
-	// nodeGrace is how long the node may be silent before its Pods are set to not Ready: ten years, which is for ever. A node of
-	// KWOK is silent only while KWOK does not run, after a crash or on a machine that was off. A kubelet would set the Pods to
-	// Ready again; no stage of KWOK does.
+	// nodeGrace is how long the node may be silent before its Pods are set to not Ready: ten years, so that it never happens. A node of
+	// KWOK is silent only while KWOK does not run, after a crash or when the machine was off. A kubelet would then set the Pods to
+	// Ready again, but no stage of KWOK does.
 	nodeGrace = 10 * 365 * 24 * time.Hour
 )
 
@@ -56,7 +56,7 @@ func (c *ControlPlane) startControllers(ctx context.Context) error {
 	})
 }
 
-// startWorkloads starts the scheduler, then a Node and KWOK that plays its kubelet. They are ready when the Node is.
+// startWorkloads starts the scheduler, then a Node, and KWOK in place of its kubelet. It returns when the Node is ready.
 func (c *ControlPlane) startWorkloads(ctx context.Context) error {
 	scheduler, err := c.component(schedulerProgram)
 	if err != nil {
@@ -69,7 +69,7 @@ func (c *ControlPlane) startWorkloads(ctx context.Context) error {
 		"--kube-api-qps=200",
 		"--kube-api-burst=400",
 		"--profiling=false",
-	}, func(context.Context) error { return nil }); err != nil { // it has no endpoint for readiness; a Pod waits for it
+	}, func(context.Context) error { return nil }); err != nil { // the scheduler has no endpoint for readiness; Pods wait until it runs
 		return err
 	}
 	kwok, err := c.component(kwokProgram)

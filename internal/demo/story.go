@@ -121,6 +121,15 @@ func (d *demo) review() error {
 	if err != nil {
 		return err
 	}
+	d.say("A hub writes the same on pull requests, as a check and as a comment; muster review does it in CI jobs:")
+	if _, err := d.musterExits(1, "review --world hub main...branch",
+		"FAILS 3 of 5 applications, +2 −2 clusters", "held", "HELD retail/storefront"); err != nil {
+		return err
+	}
+	if _, err := d.musterExits(1, "review --world hub main...branch -o markdown",
+		"### Muster: 3 of 5 applications", "**Placements**", "- `retail/shops`: 2 clusters", "−1 `eks-prod-1`", "**Applications**", "**⏸ Held**"); err != nil {
+		return err
+	}
 	digest := approval.FindStringSubmatch(answer)
 	if digest == nil {
 		return fmt.Errorf("the diff does not say what to approve")

@@ -34,6 +34,22 @@ type Definition struct {
 	Line int
 	// lines by field path, such as spec.helm.values.
 	lines map[string]int
+	// defaulted are the lines in muster.yaml of the fields that it sets, by field path.
+	defaulted map[string]int
+}
+
+// Defaulted is the line in muster.yaml of a field that it sets and the document does not.
+func (d *Definition) Defaulted(path string) (int, bool) {
+	for path != "" {
+		if line, ok := d.defaulted[path]; ok {
+			return line, true
+		}
+		if _, ok := d.lines[path]; ok {
+			return 0, false
+		}
+		path = parentPath(path)
+	}
+	return 0, false
 }
 
 // Object is a Kubernetes object.

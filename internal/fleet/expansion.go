@@ -31,7 +31,7 @@ func fits(data []byte) error {
 	if len(data) > maxDocument {
 		return ErrDocument
 	}
-	if bytes.IndexByte(data, '*') < 0 || bytes.IndexByte(data, '&') < 0 {
+	if !mayBegin(data, '*') || !mayBegin(data, '&') {
 		return nil
 	}
 	var root yaml.Node
@@ -48,6 +48,26 @@ func fits(data []byte) error {
 		return ErrExpands
 	}
 	return nil
+}
+
+// mayBegin tells whether an alias or an anchor, whose mark is given, may begin somewhere: before a name and not within a word. The
+// prose of definitions is full of such marks. A zero byte may be half of a character.
+func mayBegin(data []byte, mark byte) bool {
+	named := func(c byte) bool {
+		return c == '_' || c == '-' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+	}
+	for i := 0; i < len(data); i++ {
+		next := bytes.IndexByte(data[i:], mark)
+		if next < 0 {
+			return false
+		}
+		i += next
+		begins := i == 0 || data[i-1] == '-' || !named(data[i-1])
+		if begins && i+1 < len(data) && (named(data[i+1]) || data[i+1] == 0) {
+			return true
+		}
+	}
+	return false
 }
 
 // expansion is the size of nodes whose aliases are written out, by anchor.

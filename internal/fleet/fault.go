@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -36,6 +37,11 @@ const (
 	PlacementMissing    Reason = "PlacementMissing"    // the placement does not exist
 	PlacementInvalid    Reason = "PlacementInvalid"    // the placement is misconfigured
 	DecisionsIncomplete Reason = "DecisionsIncomplete" // decisions that do not add up yet
+
+	// Found in spec.dependsOn.
+	DependencyMissing Reason = "DependencyMissing" // the application does not exist
+	DependencyRefused Reason = "DependencyRefused" // the application is of another namespace, and does not allow it
+	DependencyCycle   Reason = "DependencyCycle"   // the application would wait for itself
 
 	// Found while rendering.
 	ContentMissing     Reason = "ContentMissing"     // the source names no file or folder
@@ -236,3 +242,9 @@ func beginsInName(text string) bool {
 func inName(c byte) bool {
 	return strings.IndexByte("-._", c) >= 0 || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
+
+// quoted is what parsers quote.
+var quoted = regexp.MustCompile("`[^`]*`|\"[^\"]*\"|anchor '[^']*'")
+
+// WithoutQuotes takes what a parser quotes out of its message: faults never quote values.
+func WithoutQuotes(message string) string { return quoted.ReplaceAllString(message, "…") }

@@ -55,6 +55,10 @@ var Kinds = []Kind{
 		func() Object { return &musterv1alpha1.ReviewPolicy{} },
 	},
 	{
+		gvk("muster.dev", "v1alpha1", "Notification"), "notifications", true,
+		func() Object { return &musterv1alpha1.Notification{} },
+	},
+	{
 		gvk("muster.dev", "v1alpha1", "Application"), "applications", true,
 		func() Object { return &musterv1alpha1.Application{} },
 	},

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -55,6 +56,9 @@ type loader struct {
 	documents []document
 	faults    []Fault // of documents that may turn out to be content
 	broken    []brokenFile
+	defaults  []applicationDefaults
+	// unknownDefaults: there are some that cannot be read. No application is known without them.
+	unknownDefaults bool
 }
 
 // absent records a fault that leaves absence unproven.
@@ -73,6 +77,7 @@ func (l *loader) roots() []string {
 	if err == nil {
 		err = readConfiguration(data, &config)
 	}
+	l.unknownDefaults = bytes.Contains(data, []byte("defaults:")) // until they are read
 	if err != nil {
 		f := Fault{Reason: FileMalformed, ActionRequiredBy: User, File: ConfigurationFile, Line: lineOf(err), Message: messageOf(err), Err: err}
 		l.absent(f)
@@ -85,6 +90,7 @@ func (l *loader) roots() []string {
 		})
 		return DefaultPaths
 	}
+	l.readDefaults(data, config.Spec.Defaults)
 	if len(config.Spec.Paths) == 0 {
 		return DefaultPaths
 	}
@@ -309,12 +315,17 @@ func (l *loader) keepDocuments() {
 		list = append(list, ranked{d, rank})
 	}
 	for _, d := range l.documents {
+		defaulted := l.applyDefaults(&d)
 		definition, rank, err := d.definition()
+		definition.defaulted = defaulted
 		if definition.Key.Kind != "" {
 			l.defs.Named[definition.Key.Identity()] = true
 		}
 		if d.hasOwnPlacement() {
 			l.defs.Named[ownPlacementKey(definition.Key).Identity()] = true
+		}
+		if err == nil && l.unknownDefaults && definition.Key.Kind == "Application" {
+			err = d.fault("", "its defaults are not known: "+ConfigurationFile+" cannot be read; what was delivered stays")
 		}
 		if err != nil {
 			fault, _ := AsFault(err)

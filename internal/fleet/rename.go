@@ -102,6 +102,21 @@ func (r Renames) RecentRemovals(app *musterv1alpha1.Application, live []musterv1
 	return removals
 }
 
+// Settled is what an application was settled on last, under this name or a former one: a rename does not hide that somebody moves it.
+func (r Renames) Settled(app *musterv1alpha1.Application, live []musterv1alpha1.Application) *musterv1alpha1.Settled {
+	if app.Status.Settled != nil {
+		return app.Status.Settled
+	}
+	for _, old := range r.FormerNames(app.Namespace + "/" + app.Name) {
+		for i := range live {
+			if live[i].Namespace+"/"+live[i].Name == old && live[i].Status.Settled != nil {
+				return live[i].Status.Settled
+			}
+		}
+	}
+	return nil
+}
+
 // RenameFault is what is wrong with the rename that a definition of an application asks for, or nil.
 func (d *Definitions) RenameFault(definition *Definition) *Fault {
 	app, ok := definition.Object.(*musterv1alpha1.Application)

@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Tree is a read-only file tree whose files and folders have hashes. It must be safe for concurrent use.
@@ -39,13 +40,19 @@ func ShortRevision(revision string) string {
 }
 
 // TreeOf makes a Tree of any file system by hashing what is read. It suits working trees and tests; a commit's own
-// hashes are cheaper. What Hash says stays as it was at first: a plan asks for each cluster again.
+// hashes are cheaper. What Hash says stays as it was at first, for a plan asks for each cluster again, and what it read is kept for
+// the first who reads it after that.
 func TreeOf(files fs.FS) Tree { return &plainTree{FS: files} }
 
 type plainTree struct {
 	fs.FS
 	hashes sync.Map // by name
+	read   sync.Map // contents of files, by name
+	size   atomic.Int64
 }
+
+// maxRead is how many bytes of files are kept at a time.
+const maxRead = 32 << 20
 
 func (t *plainTree) ReadDir(name string) ([]fs.DirEntry, error) {
 	entries, err := fs.ReadDir(t.FS, name)
@@ -53,6 +60,10 @@ func (t *plainTree) ReadDir(name string) ([]fs.DirEntry, error) {
 }
 
 func (t *plainTree) ReadFile(name string) ([]byte, error) {
+	if data, ok := t.read.LoadAndDelete(name); ok {
+		t.size.Add(-int64(len(data.([]byte))))
+		return data.([]byte), nil
+	}
 	data, err := fs.ReadFile(t.FS, name)
 	return data, plainLink(name, err)
 }
@@ -92,6 +103,11 @@ func (t *plainTree) hash(name string, depth int) (string, error) {
 		data, err := fs.ReadFile(t.FS, name)
 		if err != nil {
 			return "", err
+		}
+		if t.size.Add(int64(len(data))) > maxRead {
+			t.size.Add(-int64(len(data)))
+		} else if earlier, ok := t.read.Swap(name, data); ok {
+			t.size.Add(-int64(len(earlier.([]byte))))
 		}
 		h.Write(data)
 		return hex.EncodeToString(h.Sum(nil)), nil

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -130,20 +129,32 @@ func (r *Reference) Wants() string {
 	return ""
 }
 
-// String is the reference as people say it.
-func (r *Reference) String() string {
-	kind, name := "artifact", ""
+// From is where the reference leads, as people say it.
+func (r *Reference) From() string {
 	switch {
 	case r.Git != nil:
-		kind = "repository"
+		return "repository " + r.Git.URL
 	case r.Chart != nil:
-		kind, name = "chart", r.Chart.Name+" of "
+		return "chart " + r.Chart.Name + " of " + r.Chart.Repo
 	}
-	text := fmt.Sprintf("%s %s%s", kind, name, r.URL())
+	return "artifact " + r.URL()
+}
+
+// String is the reference as people say it.
+func (r *Reference) String() string {
 	if wants := r.Wants(); wants != "" {
-		text += ", " + wants
+		return r.From() + ", " + wants
 	}
-	return text
+	return r.From()
+}
+
+// ShortDigest is the beginning of a digest, or of a commit.
+func ShortDigest(digest string) string {
+	algorithm, hash, ok := strings.Cut(digest, ":")
+	if !ok {
+		return ShortRevision(digest)
+	}
+	return algorithm + ":" + hash[:min(len(hash), 12)]
 }
 
 // Name is a short name of what the reference is to, without a version.

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"slices"
 	"time"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -149,6 +150,14 @@ const (
 	HealthUnknown     Health = "Unknown"
 	HealthHealthy     Health = "Healthy"
 )
+
+// WaitHeldOnCluster is the reason of an agent that applies nothing because somebody on the cluster holds it.
+const WaitHeldOnCluster = "HeldOnCluster"
+
+// HeldOnCluster is true for a work that somebody holds on its cluster.
+func (w *LiveWork) HeldOnCluster() bool {
+	return slices.ContainsFunc(w.Status.Waits, func(wait Wait) bool { return wait.Reason == WaitHeldOnCluster })
+}
 
 // Wait is one thing that an agent waits for with a work.
 type Wait struct {

@@ -85,7 +85,7 @@ func TestPresenceIsTold(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	begun := func() *Heartbeat {
 		h := &Heartbeat{Client: c, Reader: c, Holder: "me", Presence: &Presence{}, Now: func() time.Time { return now }}
-		if _, started := h.Presence.Since(time.Minute); started {
+		if _, started := h.Presence.Listen(&clusterv1.ManagedCluster{}, nil); started {
 			t.Error("a hub listens before it has started")
 		}
 		if err := h.begin(ctx); err != nil {
@@ -147,20 +147,25 @@ func TestPresenceIsTold(t *testing.T) {
 	now = now.Add(time.Minute)
 	h = begun() // the next hub
 	judge(h)
-	if got := hearing(h); got.Silence == nil || !got.Silence.Since.Equal(since) {
-		t.Errorf("the mass silence goes on: %+v", got)
+	if got = hearing(h); got.Silence == nil || !got.Silence.Since.Equal(since) || got.Silence.GraceSeconds != 300 {
+		t.Fatalf("the mass silence goes on: %+v", got)
 	}
 	lease := &coordinationv1.Lease{}
 	if err := c.Get(ctx, HeartbeatKey, lease); err != nil {
 		t.Fatal(err)
 	}
-	lease.Annotations[musterv1alpha1.ApprovedSilenceAnnotation] = since.Format(time.RFC3339)
+	lease.Annotations[musterv1alpha1.ApprovedSilenceAnnotation] = got.Silence.Approval()
 	if err := c.Update(ctx, lease); err != nil {
 		t.Fatal(err)
 	}
 	hearing(h)
 	judge(h)
-	if got := hearing(h); got.Silence == nil || !got.Silence.Approved {
+	if got := hearing(h); got.Silence == nil || got.Silence.ApprovedAt == nil || got.Silence.Approved != 10 {
+		t.Errorf("a person has approved it: %+v", got)
+	}
+	h = begun() // the next hub knows it too
+	judge(h)
+	if got := hearing(h); got.Silence == nil || got.Silence.Approved != 10 {
 		t.Errorf("a person has approved it: %+v", got)
 	}
 	for i := range signals {
@@ -182,7 +187,7 @@ func TestPresenceIsTold(t *testing.T) {
 	if got := hearing(h); got.Away == nil || !got.Away.From.Equal(began) {
 		t.Errorf("the API server did not answer for five minutes: %+v", got)
 	}
-	if got, _ := h.Presence.Since(time.Minute); !got.Equal(now) {
-		t.Errorf("each cluster has its whole grace period again, and the hub listens since %s", got)
+	if got, _ := h.Presence.Listen(&clusterv1.ManagedCluster{}, nil); !got.Since.Equal(now) {
+		t.Errorf("each cluster has its whole grace period again, and the hub listens since %s", got.Since)
 	}
 }

@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// Precedence lets deliveries go first: other writers of the same hub wait while works are being written. The zero value is ready.
+// Precedence lets deliveries go first: other writers of the same hub wait while a commit is planned and while works are being written.
+// The zero value is ready, and nil delivers nothing.
 type Precedence struct {
 	inFlight atomic.Int64
 	ended    atomic.Int64 // of the last one, in nanoseconds since 1970
 }
 
 const (
-	// deliveryPause is how long no work has been written when a delivery counts as over.
+	// deliveryPause is how long nothing of a delivery has gone on when it counts as over.
 	deliveryPause = 50 * time.Millisecond
 	// longestWait is how long one write of others waits at most, so that a delivery without an end does not keep them out.
 	longestWait = time.Second
@@ -27,20 +28,28 @@ func (p *Precedence) Wrap(next http.RoundTripper) http.RoundTripper {
 		if r.Method == http.MethodGet || !strings.Contains(r.URL.Path, "/manifestworks") {
 			return next.RoundTrip(r)
 		}
-		p.inFlight.Add(1)
-		defer func() {
-			p.ended.Store(time.Now().UnixNano())
-			p.inFlight.Add(-1)
-		}()
+		defer p.Deliver()()
 		return next.RoundTrip(r)
 	})
+}
+
+// Deliver counts a part of a delivery, such as planning a commit, until the returned function is called.
+func (p *Precedence) Deliver() (done func()) {
+	if p == nil {
+		return func() {}
+	}
+	p.inFlight.Add(1)
+	return func() {
+		p.ended.Store(time.Now().UnixNano())
+		p.inFlight.Add(-1)
+	}
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// Wait returns when no work is being written, after a second at the latest, or when the context ends.
+// Wait returns when nothing is being delivered, after a second at the latest, or when the context ends.
 func (p *Precedence) Wait(ctx context.Context) {
 	if p == nil || !p.busy() {
 		return

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestDeliveriesGoFirst: while a work is being written others wait, for a time; reads of works and other writes hold nobody up.
+// TestDeliveriesGoFirst: while a work is being written, or a commit is planned, others wait, for a time; reads of works and other
+// writes hold nobody up.
 func TestDeliveriesGoFirst(t *testing.T) {
 	p := &Precedence{}
 	release := make(chan struct{})
@@ -63,5 +64,14 @@ func TestDeliveriesGoFirst(t *testing.T) {
 	for p.busy() {
 		time.Sleep(time.Millisecond)
 	}
+	planned := p.Deliver()
+	if !p.busy() {
+		t.Error("a commit is being planned")
+	}
+	planned()
+	for p.busy() {
+		time.Sleep(time.Millisecond)
+	}
+	(*Precedence)(nil).Deliver()()
 	(*Precedence)(nil).Wait(context.Background())
 }

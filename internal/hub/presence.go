@@ -2,9 +2,11 @@ package hub
 
 import (
 	"encoding/json"
+	"strings"
 	"sync"
 	"time"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	"github.com/muster-io/muster/internal/registration"
 )
 
@@ -28,10 +30,31 @@ type Away struct {
 // Silence says that many clusters are silent at once.
 type Silence struct {
 	Since time.Time `json:"since"`
+	// Counted is when the clusters were counted.
+	Counted time.Time `json:"counted"`
 	// Clusters that are silent.
 	Clusters int `json:"clusters"`
-	// Approved is true when a person has said that they are really away.
-	Approved bool `json:"approved,omitempty"`
+	// ApprovedAt is the count that a person has called real; absent when nobody has.
+	ApprovedAt *time.Time `json:"approvedAt,omitempty"`
+	// Approved are the clusters of that count that are still silent.
+	Approved int `json:"approvedClusters,omitempty"`
+	// GraceSeconds is the longest grace period of the clusters that were late when it began.
+	GraceSeconds int64 `json:"graceSeconds,omitempty"`
+}
+
+// Approval is the annotation by which a person says that the silence is real.
+func (s Silence) Approval() string {
+	return s.Since.Format(time.RFC3339) + " " + s.Counted.Format(time.RFC3339Nano)
+}
+
+// approvalOf reads the annotation; any other text approves nothing.
+func approvalOf(text string) (a registration.Approval) {
+	since, counted, found := strings.Cut(text, " ")
+	a.Since, _ = time.Parse(time.RFC3339, since)
+	if a.Counted = a.Since; found {
+		a.Counted, _ = time.Parse(time.RFC3339Nano, counted)
+	}
+	return a
 }
 
 func (h Hearing) encode() string {
@@ -61,8 +84,9 @@ type Presence struct {
 	observed registration.Presence
 	away     *registration.Absence
 	mass     *registration.MassSilence
-	approved time.Time // the mass silence that a person has called real
+	approved registration.Approval
 	hearing  registration.Hearing
+	counted  time.Time // the hearing
 }
 
 // Observing is a presence that begins now, for controllers without a heartbeat.
@@ -84,7 +108,10 @@ func (p *Presence) start(before Pulse, now time.Time) {
 		p.away = &registration.Absence{From: before.RenewedAt, To: now}
 	}
 	if s := before.Hearing.Silence; s != nil {
-		p.mass = &registration.MassSilence{Since: s.Since, Approved: s.Approved}
+		p.mass = &registration.MassSilence{Since: s.Since, Grace: time.Duration(s.GraceSeconds) * time.Second}
+		if s.ApprovedAt != nil {
+			p.mass.Approved = *s.ApprovedAt
+		}
 	}
 }
 
@@ -95,7 +122,7 @@ func (p *Presence) contact(now time.Time, period time.Duration, approved string)
 	if absence := p.observed.Contact(now, period); absence != nil && absence.To.Sub(absence.From) > heartbeatDuration {
 		p.away = absence
 	}
-	p.approved, _ = time.Parse(time.RFC3339, approved) // any other text approves nothing
+	p.approved = approvalOf(approved)
 }
 
 func (p *Presence) report() Hearing {
@@ -106,16 +133,28 @@ func (p *Presence) report() Hearing {
 		h.Away = &Away{From: p.away.From.UTC(), To: p.away.To.UTC()}
 	}
 	if p.mass != nil {
-		h.Silence = &Silence{Since: p.mass.Since, Clusters: p.hearing.Late, Approved: p.mass.Approved}
+		h.Silence = &Silence{
+			Since: p.mass.Since, Counted: p.counted, Clusters: p.hearing.Late, Approved: p.hearing.Covered, GraceSeconds: int64(p.mass.Grace / time.Second),
+		}
+		if at := p.mass.Approved; !at.IsZero() {
+			h.Silence.ApprovedAt = &at
+		}
 	}
 	return h
 }
 
-// Since is when the hub began to listen to clusters of a lease period; false when it has not.
-func (p *Presence) Since(leasePeriod time.Duration) (time.Time, bool) {
+// Listen says how far the hub could hear a cluster since its last renewal; false when it has not begun to listen.
+func (p *Presence) Listen(cluster *clusterv1.ManagedCluster, beat *registration.Beat) (registration.Listening, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.observed.Since(leasePeriod)
+	return p.observed.Listen(cluster, beat)
+}
+
+// Spares is true for a cluster that belongs to a mass silence although it was called silent before that began.
+func (p *Presence) Spares(s registration.Signal) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mass.Spares(s)
 }
 
 // Unsettled is true while clusters have to be counted again: the hub was away, or many are silent at once.
@@ -130,7 +169,7 @@ func (p *Presence) Judge(signals []registration.Signal, limit registration.Silen
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before = p.mass
-	p.hearing = registration.Hear(signals, &p.observed, before, now)
+	p.hearing, p.counted = registration.Hear(signals, &p.observed, before.With(p.approved), now), now.UTC()
 	p.mass = registration.Judge(p.hearing, limit, &p.observed, before, p.approved, now)
 	if p.hearing.NotYetHeard == 0 {
 		p.away = nil

@@ -93,7 +93,7 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons/status", "update", "patch"), // agents
 
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories", "get", "list", "watch", "update", "patch"),
-		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications", "get", "list", "watch", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications/status", "update"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "rollouthistories", "get", "create", "update"),
@@ -101,6 +101,8 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "apisets", "get", "list", "watch", "delete"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "apisets", "create"), // agents
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "reviewpolicies", "get", "list", "watch"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "notifications", "get", "list", "watch"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "notifications/status", "patch"),
 
 		registration.Rule("", "namespaces", "get", "list", "watch", "create", "update", "patch"),
 		registration.Rule("", "events", "create", "update", "patch"),

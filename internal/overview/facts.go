@@ -112,6 +112,9 @@ const (
 	ClusterLeaving   = "leaving"  // is being detached
 )
 
+// ClusterStates are all there are, the best first.
+var ClusterStates = []string{ClusterAvailable, ClusterOffline, ClusterJoining, ClusterWaiting, ClusterDenied, ClusterReleased, ClusterLeaving}
+
 // ClusterState says how a cluster is, and what the hub says about it.
 func ClusterState(m *clusterv1.ManagedCluster) (state, message string) {
 	available := meta.FindStatusCondition(m.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)

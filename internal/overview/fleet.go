@@ -151,9 +151,9 @@ func NeedsOf(f Facts, now time.Time) []Need {
 	if !f.Hub.Current() {
 		ofHub = append(ofHub, Need{Who: "hub", What: f.Hub.Says(now), Next: "start it: muster up here, hub --kubeconfig FILE elsewhere"})
 	}
-	if h := f.Hub.Hearing; h != nil && h.Silence != nil && !h.Silence.Approved {
+	if h := f.Hub.Hearing; h != nil && h.Silence != nil && h.Silence.Approved < h.Silence.Clusters {
 		ofHub = append(ofHub, Need{
-			Who: "hub", What: fmt.Sprintf("%d of %d clusters are silent at once, and none is tainted or moved", h.Silence.Clusters, h.Of),
+			Who: "hub", What: fmt.Sprintf("%d of %d clusters are silent at once, and none is tainted or moved", h.Silence.Clusters-h.Silence.Approved, h.Of),
 			Next: "find out what separates them from the hub; if they are really away: muster approve --silence",
 		})
 	}

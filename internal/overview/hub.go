@@ -80,8 +80,11 @@ func (h Hub) MassSilence(now time.Time) string {
 	}
 	s := h.Hearing.Silence
 	text := fmt.Sprintf("%d of %d clusters are silent at once, since %s", s.Clusters, h.Hearing.Of, Clock(s.Since, now))
-	if s.Approved {
+	switch {
+	case s.Approved > 0 && s.Approved == s.Clusters:
 		return text + ": approved as real, each is treated as silent"
+	case s.Approved > 0:
+		return text + fmt.Sprintf(": %d of them approved as real, and treated as silent; the others fell silent later, and are neither tainted nor moved until they are heard again", s.Approved)
 	}
 	return text + ": more likely a fault on the hub's side, so nothing is tainted or moved until they are heard again"
 }

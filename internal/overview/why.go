@@ -35,7 +35,9 @@ type Reasons struct {
 	Row       *musterv1alpha1.ClusterStatus `json:"row,omitempty"`
 	Held      *musterv1alpha1.Held          `json:"held,omitempty"`
 	Overrides []string                      `json:"overrides,omitempty"`
-	Works     []fleet.LiveWork              `json:"works,omitempty"`
+	// Left are objects that hold data and that the application has left on the cluster, which the scheduler has replaced.
+	Left  []string         `json:"left,omitempty"`
+	Works []fleet.LiveWork `json:"works,omitempty"`
 	// Waits says what else stands between the newest commit and the cluster, a line each, outermost first.
 	Waits []string `json:"waits,omitempty"`
 }
@@ -196,6 +198,11 @@ func (k *Knowledge) Application(a *musterv1alpha1.Application, cluster string) (
 	r.Subject = "application " + key + " on " + cluster
 	if k.Plan == nil {
 		r.Held = a.Status.Held
+		for _, l := range a.Status.Left {
+			if l.Cluster == cluster {
+				r.Left = l.Objects
+			}
+		}
 		r.Waits = k.waits(a, cluster)
 		for i := range a.Status.Clusters {
 			if a.Status.Clusters[i].Cluster == cluster {

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 )
 
 // Objects are the PlacementDecisions of a result: pages of at most 100 clusters, group by group, named
@@ -26,6 +27,7 @@ func Objects(p *clusterv1beta1.Placement, r *Result, existing []clusterv1beta1.P
 	if !labelable(p.Name) {
 		return nil
 	}
+	grounds := GroundsAfter(p, r, existing)
 	for _, group := range r.Groups {
 		for _, clusters := range pagesOf(group.Clusters) {
 			name := pageName(p.Name, len(pages)+1)
@@ -33,7 +35,7 @@ func Objects(p *clusterv1beta1.Placement, r *Result, existing []clusterv1beta1.P
 			if old := have[name]; old != nil {
 				old.ObjectMeta.DeepCopyInto(&page.ObjectMeta)
 			}
-			own(p, group, &page)
+			own(p, group, grounds, &page)
 			page.Status.Decisions = make([]clusterv1beta1.ClusterDecision, len(clusters))
 			for i, c := range clusters {
 				page.Status.Decisions[i] = r.decisionOf(c)
@@ -50,8 +52,11 @@ func (r *Result) decisionOf(cluster string) clusterv1beta1.ClusterDecision {
 	return r.chosen[i]
 }
 
-// own marks a page as the placement's and the group's.
-func own(p *clusterv1beta1.Placement, group Group, page *clusterv1beta1.PlacementDecision) {
+// own marks a page as the placement's and the group's, and with the grounds of the choice.
+func own(p *clusterv1beta1.Placement, group Group, grounds string, page *clusterv1beta1.PlacementDecision) {
+	if grounds != "" {
+		metav1.SetMetaDataAnnotation(&page.ObjectMeta, musterv1alpha1.GroundsAnnotation, grounds)
+	}
 	if page.Labels == nil {
 		page.Labels = map[string]string{}
 	}
@@ -303,7 +308,7 @@ func (s *shift) addPage() Write {
 	}}
 	s.next++
 	first := &s.pending[0].Page
-	own(s.placement, Group{Name: first.Labels[clusterv1beta1.DecisionGroupNameLabel]}, &page)
+	own(s.placement, Group{Name: first.Labels[clusterv1beta1.DecisionGroupNameLabel]}, "", &page)
 	page.Labels[clusterv1beta1.DecisionGroupIndexLabel] = cmp.Or(first.Labels[clusterv1beta1.DecisionGroupIndexLabel], "0")
 	for _, c := range s.stranded(s.pending[0]) {
 		page.Status.Decisions = append(page.Status.Decisions, clusterv1beta1.ClusterDecision{ClusterName: c})
@@ -327,9 +332,10 @@ func samePage(a, b *clusterv1beta1.PlacementDecision) bool {
 	return SameMetadata(a, b) && a.Status.Decisions != nil && slices.EqualFunc(a.Status.Decisions, b.Status.Decisions, sameDecision)
 }
 
-// SameMetadata says whether two pages have the same labels and owners: what is written apart from the decisions.
+// SameMetadata says whether two pages have the same labels, owners and grounds: what is written apart from the decisions.
 func SameMetadata(a, b *clusterv1beta1.PlacementDecision) bool {
-	return fmt.Sprint(a.Labels) == fmt.Sprint(b.Labels) && slices.EqualFunc(a.OwnerReferences, b.OwnerReferences, func(x, y metav1.OwnerReference) bool {
+	const grounds = musterv1alpha1.GroundsAnnotation
+	return a.Annotations[grounds] == b.Annotations[grounds] && fmt.Sprint(a.Labels) == fmt.Sprint(b.Labels) && slices.EqualFunc(a.OwnerReferences, b.OwnerReferences, func(x, y metav1.OwnerReference) bool {
 		return x.UID == y.UID && x.Name == y.Name && x.Kind == y.Kind && x.Controller != nil && y.Controller != nil && *x.Controller == *y.Controller
 	})
 }

@@ -197,7 +197,7 @@ func randomPages(p *clusterv1beta1.Placement, random *rand.Rand, n int) []cluste
 	pages := make([]clusterv1beta1.PlacementDecision, n)
 	for i := range pages {
 		pages[i].Namespace, pages[i].Name = p.Namespace, pageName(p.Name, i+1)
-		own(p, Group{}, &pages[i])
+		own(p, Group{}, "", &pages[i])
 		pages[i].Status.Decisions = []clusterv1beta1.ClusterDecision{}
 	}
 	for c := range 30 {

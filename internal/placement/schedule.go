@@ -51,6 +51,7 @@ type Result struct {
 	chosen  []clusterv1beta1.ClusterDecision // parallel to Chosen, with reason and score
 	wrong   *misconfigured
 	missing int // clusters that were asked for and not found
+	grounds grounds
 }
 
 // Group is a decision group: a part of the chosen clusters.
@@ -250,6 +251,7 @@ func (r *run) finish() {
 		r.result.Groups = []Group{{}}
 	}
 	r.result.Conditions = r.conditions()
+	r.result.grounds = r.groundsOf()
 }
 
 func (r *run) names() []string {

@@ -27,10 +27,14 @@ type Job struct {
 	File   string
 	Line   int
 	LineOf func(path string) int
+	// Defaulted finds the line in muster.yaml of a field that its defaults set; nil is none.
+	Defaulted func(path string) (int, bool)
 	// Snapshot that holds the content.
 	Snapshot fleet.Snapshot
 	// Decisions about every cluster of the bound sets.
 	Decisions []fleet.Decision
+	// Grounds of the decisions; "" when they are not known.
+	Grounds string
 	// Fault says why there are no decisions; nothing is planned then, and nothing removed.
 	Fault *fleet.Fault
 	// World the application is planned in; its clusters sorted by name.
@@ -57,7 +61,7 @@ func (j *Job) apis(c *clusterv1.ManagedCluster) *fleet.APIs {
 func (p *Planner) Application(ctx context.Context, job Job) (*Application, error) {
 	app := job.Application
 	out := &Application{
-		Application: app, File: job.File, Line: job.Line, Decisions: job.Decisions,
+		Application: app, File: job.File, Line: job.Line, Decisions: job.Decisions, Grounds: job.Grounds,
 		revision: job.Snapshot.Revision, live: liveByCluster(job.World, app),
 	}
 	contents := newStore()
@@ -288,6 +292,7 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 		APIs:          job.apis(t.cluster),
 		Extra:         job.CRDs[t.cluster.Name],
 		Sources:       job.World.Sources,
+		Defaulted:     job.Defaulted,
 		LineOf:        job.LineOf,
 		ClusterValues: job.Values.Of(job.Application.Namespace, t.cluster),
 		HasValues:     func(path string) bool { return job.Values.Has(job.Application.Namespace, path) },

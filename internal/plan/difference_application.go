@@ -101,9 +101,27 @@ func (c *comparer) application(base, head *Application) (ApplicationDifference, 
 func policiesOf(a *Application) any {
 	spec := a.Application.Spec
 	return map[string]any{
+		"sources":    versionsOf(a.Sources),
 		"placements": a.Application.PlacementNames(), "deletion": spec.Deletion, "deletionGuard": spec.DeletionGuard,
 		"sync": map[string]any{"whenUnreachable": spec.Sync.WhenUnreachable},
 	}
+}
+
+// versionsOf are, by where content comes from that is not in the repository, the versions that were found there.
+func versionsOf(used []fleet.UsedSource) map[string]any {
+	versions := map[string]any{}
+	for _, u := range used {
+		if u.Found == nil {
+			continue
+		}
+		from := u.Reference.From()
+		version := strings.TrimSpace(u.Found.Version + " " + fleet.ShortDigest(u.Found.Digest))
+		if earlier, ok := versions[from].(string); ok && earlier != version {
+			version = earlier + ", " + version
+		}
+		versions[from] = version
+	}
+	return versions
 }
 
 // coverage is where an application is planned, and where it could not be.

@@ -11,6 +11,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // hold adds what the hub would not do yet of an application; either side may be nil.
@@ -122,6 +123,11 @@ func Delivered(w fleet.World, p *Plan, next *fleet.Definitions) fleet.World {
 	slices.SortFunc(out.Works, func(a, b fleet.LiveWork) int {
 		return cmp.Or(compare(a.Cluster, b.Cluster), compare(a.Name, b.Name))
 	})
+	for _, a := range p.Applications { // what a hub notes: a change of the placement is told from an exchange by the scheduler
+		onHub := musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: a.Application.Namespace, Name: a.Application.Name}}
+		onHub.Status.Settled = &musterv1alpha1.Settled{Grounds: a.Grounds, Clusters: int32(len(a.Clusters))}
+		out.Applications = append(slices.Clip(out.Applications), onHub)
+	}
 	for i := range p.World.Clusters {
 		m := &p.World.Clusters[i]
 		key := fleet.ObjectKey{Group: clusterv1.GroupVersion.Group, Kind: "ManagedCluster", Name: m.Name}

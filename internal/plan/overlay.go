@@ -40,6 +40,7 @@ func Overlay(w fleet.World, repository string, defs *fleet.Definitions, renames 
 		func(_, _ *musterv1alpha1.ClusterValues) {})
 	for i := range out.Applications {
 		out.Applications[i].Status.RecentRemovals = renames.RecentRemovals(&out.Applications[i], w.Applications)
+		out.Applications[i].Status.Settled = renames.Settled(&out.Applications[i], w.Applications)
 	}
 	out.Works = renames.Works(w.Works)
 	out.Accounts = overlayAccounts(w.Accounts, defs)

@@ -48,6 +48,8 @@ type Plan struct {
 	Warnings []fleet.Fault
 	// CRDs are, by cluster, the kinds that the plan's own custom resource definitions add.
 	CRDs map[string][]musterv1alpha1.APIResource
+
+	grounds map[string]string // of the placements, by namespace/name
 }
 
 // Placement is a placement and what it decides.
@@ -65,6 +67,8 @@ type Application struct {
 	Line        int
 	// Decisions of its placement, one for each cluster of the bound sets.
 	Decisions []fleet.Decision
+	// Grounds of the decisions, see placement.ReadGrounds; "" when they are not known.
+	Grounds string
 	// Clusters that were planned, sorted by name: the chosen ones, and those that are kept while they cannot be reached.
 	Clusters []Cluster
 	// Faults of this application on a cluster or, with no cluster, on all.
@@ -274,6 +278,7 @@ func (p *Plan) schedule(of scope) map[string]placement.Result {
 		}
 		result := index.Schedule(o)
 		results[o.Namespace+"/"+o.Name] = result
+		p.noteGrounds(o, &result)
 		p.Faults = append(p.Faults, placementFaults(d, o, &result, p.World)...)
 		p.Placements = append(p.Placements, Placement{Placement: o, File: d.File, Line: d.Line, Result: result})
 	}
@@ -288,9 +293,19 @@ func (p *Plan) scheduleOthers(index *placement.Index, results map[string]placeme
 		o := &p.World.Placements[i]
 		key := o.Namespace + "/" + o.Name
 		if _, ok := results[key]; !ok && named[key] {
-			results[key] = index.Schedule(o)
+			result := index.Schedule(o)
+			results[key] = result
+			p.noteGrounds(o, &result)
 		}
 	}
+}
+
+// noteGrounds keeps the grounds that the pages of a placement will carry.
+func (p *Plan) noteGrounds(o *clusterv1beta1.Placement, result *placement.Result) {
+	if p.grounds == nil {
+		p.grounds = map[string]string{}
+	}
+	p.grounds[o.Namespace+"/"+o.Name] = placement.LastGrounds(placement.GroundsAfter(o, result, p.World.Decisions))
 }
 
 // placementFaults are what is wrong with a placement itself, at the lines of its fields.
@@ -315,20 +330,29 @@ func placementFaults(d *fleet.Definition, o *clusterv1beta1.Placement, result *p
 }
 
 // decided gives what the placements of an application decide together, or the fault of the first that is missing or wrong.
-func (p *Plan) decided(app *musterv1alpha1.Application, d *fleet.Definition, results map[string]placement.Result) ([]fleet.Decision, *fleet.Fault) {
+func (p *Plan) decided(app *musterv1alpha1.Application, d *fleet.Definition, results map[string]placement.Result) (_ []fleet.Decision, grounds string, _ *fleet.Fault) {
 	var all [][]fleet.Decision
+	var each []string
 	for _, name := range app.PlacementNames() {
 		result, ok := results[app.Namespace+"/"+name]
 		if !ok {
-			return nil, missingPlacement(app, name, d)
+			return nil, "", missingPlacement(app, name, d)
 		}
 		defined := p.Definitions.Find(clusterv1beta1.GroupVersion.Group, "Placement", app.Namespace, name)
 		if fault := invalidPlacement(app, name, d, &result, defined); fault != nil {
-			return nil, fault
+			return nil, "", fault
 		}
-		all = append(all, result.Decisions)
+		all, each = append(all, result.Decisions), append(each, p.grounds[app.Namespace+"/"+name])
 	}
-	return Union(all), nil
+	return Union(all), UnionOfGrounds(each), nil
+}
+
+// UnionOfGrounds are the grounds of what several placements decide together, "" when those of one are not known.
+func UnionOfGrounds(each []string) string {
+	if slices.Contains(each, "") {
+		return ""
+	}
+	return strings.Join(each, " ")
 }
 
 // Union is what several placements decide together: a cluster that one of them chooses is chosen, once, in the group of the first
@@ -364,6 +388,7 @@ func Union(all [][]fleet.Decision) []fleet.Decision {
 // is planned again once that kind is known.
 func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan, results map[string]placement.Result, of scope) error {
 	jobs := map[string]Job{}
+	find := out.finder()
 	values := ValuesIn(out.World.ClusterValues, out.Definitions)
 	out.Faults = append(out.Faults, valuesConflicts(values, out.World)...)
 	for i := range out.Definitions.All {
@@ -372,10 +397,13 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		if !ok || !of.includes(app) {
 			continue
 		}
-		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster}
-		job.Decisions, job.Fault = out.decided(app, d, results)
+		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Defaulted: d.Defaulted, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster}
+		job.Decisions, job.Grounds, job.Fault = out.decided(app, d, results)
 		if job.Fault == nil {
 			job.Fault = out.Definitions.RenameFault(d)
+		}
+		if job.Fault == nil {
+			job.Fault = DependencyFault(app, d.File, d.Line, d.LineOf, find)
 		}
 		jobs[app.Namespace+"/"+app.Name] = job
 		planned, err := p.Application(ctx, job)

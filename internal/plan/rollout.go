@@ -1,11 +1,14 @@
 package plan
 
 import (
+	"time"
+
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/rollout"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // RolloutInput is the part of the input of a step that a plan knows, for the hub that makes the step and for a review that says
@@ -15,7 +18,7 @@ func (a *Application) RolloutInput(unreachable map[string]bool) rollout.Input {
 	spec := a.Application.Spec
 	in := rollout.Input{
 		Owner: a.Owner(), Live: a.Live(), OtherHolders: a.otherHolders, WantedBy: a.wantedBy,
-		Complete: !all, Faulty: faulty, Emptied: map[string]bool{}, Decisions: map[string]fleet.Decision{}, Unreachable: unreachable,
+		Complete: !all, Faulty: faulty, Emptied: map[string]bool{}, Decisions: map[string]fleet.Decision{}, Grounds: a.Grounds, Unreachable: unreachable,
 		WhenUnreachable: spec.Sync.WhenUnreachable, Deletion: spec.Deletion.Cluster,
 		Strategy: spec.Rollout, PlanDigest: a.Digest, MaxClusterPercent: int(musterv1alpha1.DefaultMaxClusterPercent),
 	}
@@ -39,10 +42,10 @@ func (a *Application) RolloutInput(unreachable map[string]bool) rollout.Input {
 // ReviewInput is the input of the step that the hub would make in a world.
 func (a *Application) ReviewInput(w *fleet.World) rollout.Input {
 	in := a.RolloutInput(UnreachableIn(w))
-	in.Now = w.Time
+	in.Now, in.AvailableSince = w.Time, AvailableSince(w)
 	if onHub := a.onHub(w); onHub != nil {
 		in.ApprovedPlan = onHub.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
-		in.Settled = int(onHub.Status.SettledClusters)
+		in.Settled, in.Left = onHub.Status.Settled, onHub.Status.Left
 		in.Removals, in.GuardHolds = onHub.Status.RecentRemovals, onHub.Status.Held != nil
 		if r := onHub.Status.Rollout; r != nil {
 			in.RolloutStarted = r.StartedAt.Time
@@ -59,6 +62,18 @@ func (a *Application) onHub(w *fleet.World) *musterv1alpha1.Application {
 		}
 	}
 	return nil
+}
+
+// AvailableSince is since when the clusters of a world that answer do.
+func AvailableSince(w *fleet.World) map[string]time.Time {
+	since := map[string]time.Time{}
+	for i := range w.Clusters {
+		c := meta.FindStatusCondition(w.Clusters[i].Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
+		if c != nil && c.Status == metav1.ConditionTrue {
+			since[w.Clusters[i].Name] = c.LastTransitionTime.Time
+		}
+	}
+	return since
 }
 
 // UnreachableIn are the clusters of a world that do not answer. A repository does not know of any.

@@ -83,15 +83,15 @@ func periodWritten(cluster *clusterv1.ManagedCluster) (last time.Time) {
 }
 
 // Silent is the Available condition of a cluster whose agent has stopped renewing its lease, nil for one that has not;
-// next is when to look again. Beat is nil when there is no lease. Since is when the hub began to listen: OCM's deadline counts from
-// the last renewal, and not from before that, when nobody could have heard one.
-func Silent(cluster *clusterv1.ManagedCluster, beat *Beat, since, now time.Time) (condition *metav1.Condition, next time.Duration) {
+// next is when to look again. Beat is nil when there is no lease. OCM's deadline counts from the last renewal, and only while the hub
+// listens: nobody could have heard one before, or in between.
+func Silent(cluster *clusterv1.ManagedCluster, beat *Beat, l Listening, now time.Time) (condition *metav1.Condition, next time.Duration) {
 	deadline := LeaseDeadline(cluster)
 	if beat == nil && cluster.DeletionTimestamp.IsZero() {
 		return nil, deadline // the lease is about to be made
 	}
 	if beat != nil {
-		if left := heardAt(cluster, beat, since).Add(deadline).Sub(now); left > 0 {
+		if left := heardAt(cluster, beat, l.Since).Add(deadline).Sub(now.Add(-l.Deaf)); left > 0 {
 			return nil, left
 		}
 	}

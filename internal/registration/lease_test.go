@@ -46,7 +46,7 @@ func TestSilentAndClock(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.cluster.Spec.LeaseDurationSeconds = test.seconds
-			silent, next := registration.Silent(&test.cluster, test.beat, time.Time{}, now)
+			silent, next := registration.Silent(&test.cluster, test.beat, registration.Listening{}, now)
 			if (silent != nil) != test.silent || next != test.next {
 				t.Errorf("%s: silent %v, next look in %s; want %v, %s", test.why, silent != nil, next, test.silent, test.next)
 			}
@@ -79,7 +79,7 @@ func TestPeriodLowered(t *testing.T) {
 			at := metav1.NewTime(test.written)
 			cluster := &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{
 				{}, {Time: &at, FieldsV1: metav1.NewFieldsV1(test.fields)}}}}
-			silent, next := registration.Silent(cluster, beat(ago(time.Hour), ago(time.Hour)), time.Time{}, now)
+			silent, next := registration.Silent(cluster, beat(ago(time.Hour), ago(time.Hour)), registration.Listening{}, now)
 			if (silent != nil) != test.silent || next != test.next {
 				t.Errorf("%s: silent %v, next look in %s; want %v, %s", test.why, silent != nil, next, test.silent, test.next)
 			}
@@ -132,12 +132,17 @@ func TestWantTaints(t *testing.T) {
 		why       string
 		available metav1.ConditionStatus
 		taints    []clusterv1.Taint
+		doubt     registration.Doubt
 		want      []clusterv1.Taint
 	}{
 		"available":             {why: "both go, Git's stays", available: metav1.ConditionTrue, taints: []clusterv1.Taint{unreachable, git, unavailable}, want: []clusterv1.Taint{git}},
 		"unknown":               {why: "unreachable beside Git's", available: metav1.ConditionUnknown, taints: []clusterv1.Taint{git}, want: []clusterv1.Taint{git, timed(unreachable)}},
 		"still unknown":         {why: "the time stays that of the first", available: metav1.ConditionUnknown, taints: []clusterv1.Taint{unreachable, git}, want: []clusterv1.Taint{unreachable, git}},
 		"from unknown to false": {why: "the one replaces the other", available: metav1.ConditionFalse, taints: []clusterv1.Taint{unreachable}, want: []clusterv1.Taint{timed(unavailable)}},
+		"spared":                {why: "many are silent at once", available: metav1.ConditionUnknown, doubt: registration.Spared, taints: []clusterv1.Taint{unreachable, git}, want: []clusterv1.Taint{git}},
+		"spared before":         {why: "its silence is judged anew", available: metav1.ConditionUnknown, doubt: registration.Unproven, taints: []clusterv1.Taint{git}, want: []clusterv1.Taint{git}},
+		"not proven":            {why: "the hub has just started", available: metav1.ConditionUnknown, doubt: registration.Unproven, taints: []clusterv1.Taint{unreachable}, want: []clusterv1.Taint{unreachable}},
+		"never joined":          {why: "nobody doubts it", doubt: registration.Unproven, want: []clusterv1.Taint{timed(unreachable)}},
 		"no condition":          {why: "never seen is unreachable", want: []clusterv1.Taint{timed(unreachable)}},
 		"without a time":        {why: "tolerationSeconds counts from it", available: metav1.ConditionTrue, taints: []clusterv1.Taint{{Key: "site", Effect: clusterv1.TaintEffectNoSelectIfNew}}, want: []clusterv1.Taint{{Key: "site", Effect: clusterv1.TaintEffectNoSelectIfNew, TimeAdded: at}}},
 		"the key, another effect": {why: "somebody else's", available: metav1.ConditionTrue,
@@ -149,12 +154,12 @@ func TestWantTaints(t *testing.T) {
 			if test.available != "" {
 				cluster.Status.Conditions = []metav1.Condition{{Type: clusterv1.ManagedClusterConditionAvailable, Status: test.available}}
 			}
-			got := registration.WantTaints(cluster, now)
+			got := registration.WantTaints(cluster, test.doubt, now)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", test.why, diff)
 			}
 			cluster.Spec.Taints = got
-			if diff := cmp.Diff(got, registration.WantTaints(cluster, now.Add(time.Hour)), cmpopts.EquateEmpty()); diff != "" {
+			if diff := cmp.Diff(got, registration.WantTaints(cluster, test.doubt, now.Add(time.Hour)), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("a second time changes nothing (-want +got):\n%s", diff)
 			}
 		})

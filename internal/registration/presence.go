@@ -3,6 +3,8 @@ package registration
 import (
 	"slices"
 	"time"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 )
 
 // Absence is a time in which the hub could hear no cluster: it did not run, it did not lead, or its API server did not answer.
@@ -18,7 +20,18 @@ type Presence struct {
 	// absences since the start, the oldest first. Each is longer than all later ones: a shorter one before a longer one
 	// decides nothing.
 	absences []Absence
+	// gaps since the start, the oldest first: how much later than a period each contact came. They add up.
+	gaps []gap
 }
+
+// gap is a pause between two contacts, and how much of it the hub was deaf.
+type gap struct {
+	Absence
+	deaf time.Duration
+}
+
+// maxGaps is how many gaps are kept. The two oldest become one when there are more.
+const maxGaps = 512
 
 // Start begins the observation, at the start of a process or when it becomes the leader.
 func (p *Presence) Start(now time.Time) {
@@ -30,11 +43,22 @@ func (p *Presence) Start(now time.Time) {
 func (p *Presence) Contact(now time.Time, period time.Duration) *Absence {
 	absence := Absence{From: p.contact, To: wall(now)}
 	p.contact = absence.To
+	if absence.duration() > period+period/2 {
+		p.noteGap(gap{absence, absence.duration() - period})
+	}
 	if absence.duration() <= 2*period {
 		return nil
 	}
 	p.Add(absence)
 	return &absence
+}
+
+func (p *Presence) noteGap(g gap) {
+	p.gaps = append(p.gaps, g)
+	if len(p.gaps) > maxGaps {
+		p.gaps[1] = gap{Absence{p.gaps[0].From, p.gaps[1].To}, p.gaps[0].deaf + p.gaps[1].deaf}
+		p.gaps = slices.Clone(p.gaps[1:])
+	}
 }
 
 // Add notes an absence that ends now.
@@ -53,6 +77,28 @@ func (p *Presence) Since(leasePeriod time.Duration) (time.Time, bool) {
 		}
 	}
 	return since, !since.IsZero()
+}
+
+// Listening is how far a hub could hear a cluster: from a time on, and but for short gaps since the cluster was last heard. Time in
+// which nobody could be heard is no silence.
+type Listening struct {
+	Since time.Time
+	Deaf  time.Duration
+}
+
+// Listen says how far the hub could hear a cluster since its last renewal. It is false when the hub has not started.
+func (p *Presence) Listen(cluster *clusterv1.ManagedCluster, beat *Beat) (l Listening, started bool) {
+	l.Since, started = p.Since(LeasePeriod(cluster))
+	if len(p.gaps) == 0 {
+		return l, started
+	}
+	from := heardAt(cluster, beat, l.Since)
+	for _, g := range p.gaps {
+		if g.To.After(from) {
+			l.Deaf += min(g.deaf, g.To.Sub(from))
+		}
+	}
+	return l, started
 }
 
 // wall drops the monotonic clock, which stands still while a machine sleeps.

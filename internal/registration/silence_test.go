@@ -56,13 +56,13 @@ func TestPresence(t *testing.T) {
 func TestSilentAfterAbsence(t *testing.T) {
 	cluster := &clusterv1.ManagedCluster{}
 	old := beat(ago(time.Hour), ago(time.Hour))
-	if silent, next := registration.Silent(cluster, old, ago(10*time.Second), now); silent != nil || next != 290*time.Second {
+	if silent, next := registration.Silent(cluster, old, registration.Listening{Since: ago(10 * time.Second)}, now); silent != nil || next != 290*time.Second {
 		t.Errorf("the hub listens for 10 s: silent %v, next look in %s", silent, next)
 	}
-	if silent, _ := registration.Silent(cluster, old, ago(300*time.Second), now); silent == nil {
+	if silent, _ := registration.Silent(cluster, old, registration.Listening{Since: ago(300 * time.Second)}, now); silent == nil {
 		t.Error("the hub has listened for a whole grace period")
 	}
-	if silent, _ := registration.Silent(cluster, beat(ago(300*time.Second), ago(300*time.Second)), ago(time.Hour), now); silent == nil {
+	if silent, _ := registration.Silent(cluster, beat(ago(300*time.Second), ago(300*time.Second)), registration.Listening{Since: ago(time.Hour)}, now); silent == nil {
 		t.Error("a hub that listens for long keeps OCM's deadline")
 	}
 }
@@ -74,6 +74,97 @@ func member(last time.Duration, available metav1.ConditionStatus, changed time.D
 		{Type: clusterv1.ManagedClusterConditionAvailable, Status: available, LastTransitionTime: metav1.NewTime(ago(changed))},
 	}}}
 	return registration.Signal{Cluster: c, Beat: beat(ago(last), ago(last))}
+}
+
+// TestGapsAddUp: an API server that is away for a moment again and again, too short for a renewal to be lost in one of the gaps, is
+// away nevertheless.
+func TestGapsAddUp(t *testing.T) {
+	var p registration.Presence
+	p.Start(now)
+	cluster, last := &clusterv1.ManagedCluster{}, beat(now, now)
+	at := now
+	deaf := func() time.Duration {
+		l, _ := p.Listen(cluster, last)
+		return l.Deaf
+	}
+	for range 1000 {
+		at = at.Add(2200 * time.Millisecond)
+		p.Contact(at, 2*time.Second)
+	}
+	if deaf() != 0 {
+		t.Errorf("contacts that are hardly late are no gaps: %s", deaf())
+	}
+	for range 1000 { // more than are kept
+		at = at.Add(3500 * time.Millisecond)
+		p.Contact(at, 2*time.Second)
+	}
+	if got := deaf(); got != 1500*time.Second {
+		t.Errorf("1,000 gaps of 1.5 s: %s", got)
+	}
+	last = beat(at.Add(-35*time.Second), at.Add(-35*time.Second))
+	if got := deaf(); got != 15*time.Second {
+		t.Errorf("10 gaps since the last renewal: %s", got)
+	}
+	l := registration.Listening{Deaf: time.Minute}
+	old := beat(ago(320*time.Second), ago(320*time.Second))
+	if silent, next := registration.Silent(cluster, old, l, now); silent != nil || next != 40*time.Second {
+		t.Errorf("of 320 s the hub was deaf for 60: silent %v, next look in %s", silent, next)
+	}
+}
+
+// TestApprovedSilence: what a person calls real is about the clusters that were late then.
+func TestApprovedSilence(t *testing.T) {
+	mass := &registration.MassSilence{Since: ago(10 * time.Minute), Approved: ago(5 * time.Minute)}
+	then, later := member(15*time.Minute, metav1.ConditionTrue, time.Hour), member(6*time.Minute, metav1.ConditionTrue, time.Hour)
+	if !mass.MayDeclare(then) || mass.MayDeclare(later) {
+		t.Errorf("may be called silent: %t, and one that fell silent later: %t", mass.MayDeclare(then), mass.MayDeclare(later))
+	}
+	var presence registration.Presence
+	presence.Start(ago(time.Hour))
+	h := registration.Hear([]registration.Signal{then, later}, &presence, mass, now)
+	if h.Late != 2 || h.Covered != 1 {
+		t.Errorf("%+v", h)
+	}
+	limit := registration.SilenceLimit{Clusters: 2, Percent: 30}
+	if again := registration.Judge(h, limit, &presence, mass, registration.Approval{Since: mass.Since, Counted: now}, now); !again.MayDeclare(later) {
+		t.Error("a second approval covers it")
+	}
+	if mass = registration.Judge(h, limit, &presence, mass, registration.Approval{Since: mass.Since, Counted: ago(7 * time.Minute)}, now); !mass.Approved.Equal(ago(5 * time.Minute)) {
+		t.Errorf("an older approval takes nothing back: %s", mass.Approved)
+	}
+}
+
+// TestMixedLeases: clusters with a short lease are called silent before those with a long one are late. As soon as these are, all of
+// them are spared.
+func TestMixedLeases(t *testing.T) {
+	var presence registration.Presence
+	presence.Start(ago(time.Hour))
+	var signals []registration.Signal
+	for range 5 {
+		fast := member(181*time.Second, metav1.ConditionUnknown, 171*time.Second)
+		fast.Cluster.Spec.LeaseDurationSeconds = 2
+		fast.Cluster.Spec.Taints = registration.WantTaints(fast.Cluster, registration.NoDoubt, now)
+		signals = append(signals, fast)
+	}
+	for range 8 {
+		signals = append(signals, member(181*time.Second, metav1.ConditionTrue, time.Hour))
+	}
+	gone := member(24*time.Hour, metav1.ConditionUnknown, 23*time.Hour)
+	limit := registration.SilenceLimit{Clusters: 10, Percent: 30}
+	mass := registration.Judge(registration.Hear(append(signals, gone), &presence, nil, now), limit, &presence, nil, registration.Approval{}, now)
+	if mass == nil || mass.Grace != 300*time.Second || !mass.Spares(signals[0]) || mass.Spares(gone) || mass.Spares(signals[12]) {
+		t.Fatalf("13 clusters are silent together, and it is %+v", mass)
+	}
+	if taints := registration.WantTaints(signals[0].Cluster, registration.Spared, now); len(taints) > 0 {
+		t.Errorf("a cluster that is spared has %v", taints)
+	}
+	for range 8 {
+		signals[len(signals)-1] = member(30*time.Second, metav1.ConditionTrue, time.Hour)
+		signals = signals[:len(signals)-1]
+	}
+	if mass = registration.Judge(registration.Hear(signals, &presence, nil, now), limit, &presence, nil, registration.Approval{}, now); mass != nil {
+		t.Errorf("the others are heard, so that the five are silent: %+v", mass)
+	}
 }
 
 func TestMassSilence(t *testing.T) {
@@ -100,7 +191,7 @@ func TestMassSilence(t *testing.T) {
 		heard, late, declared, old int
 		listens                    time.Duration
 		before                     *registration.MassSilence
-		approved                   time.Time
+		approved                   registration.Approval
 		want, wantApproved         bool
 	}{
 		"a third of thirty":      {why: "10 clusters and 30 %", heard: 20, late: 10, listens: time.Hour, want: true},
@@ -113,8 +204,8 @@ func TestMassSilence(t *testing.T) {
 		"over a restart":         {why: "a mass silence goes on until clusters are heard", late: 40, listens: time.Minute, before: going, want: true},
 		"goes on":                {why: "it lasts as long as clusters are silent", heard: 20, late: 10, listens: 2 * time.Hour, before: going, want: true},
 		"ends":                   {why: "most are back", heard: 38, late: 2, listens: 2 * time.Hour, before: going},
-		"approved":               {why: "a person says that it is real", heard: 20, late: 10, listens: 2 * time.Hour, before: going, approved: going.Since, want: true, wantApproved: true},
-		"approved, another one":  {why: "an approval is for one mass silence", heard: 20, late: 10, listens: 2 * time.Hour, before: going, approved: ago(48 * time.Hour), want: true},
+		"approved":               {why: "a person says that it is real", heard: 20, late: 10, listens: 2 * time.Hour, before: going, approved: registration.Approval{Since: going.Since, Counted: now}, want: true, wantApproved: true},
+		"approved, another one":  {why: "an approval is for one mass silence", heard: 20, late: 10, listens: 2 * time.Hour, before: going, approved: registration.Approval{Since: ago(48 * time.Hour), Counted: now}, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var p registration.Presence
@@ -122,13 +213,13 @@ func TestMassSilence(t *testing.T) {
 			signals := fleetOf(test.heard, test.late, test.declared, test.old)
 			h := registration.Hear(signals, &p, test.before, now)
 			got := registration.Judge(h, registration.SilenceLimit{Clusters: 10, Percent: 30}, &p, test.before, test.approved, now)
-			if (got != nil) != test.want || got != nil && got.Approved != test.wantApproved {
+			if (got != nil) != test.want || got != nil && got.Approved.IsZero() == test.wantApproved {
 				t.Errorf("%s: %+v of %+v", test.why, got, h)
 			}
 			if since, _ := p.Since(time.Minute); test.before != nil && got == nil && !since.Equal(now) {
 				t.Errorf("the end begins a whole grace period, and the hub listens since %s", since)
 			}
-			if test.before == nil && registration.Judge(h, registration.SilenceLimit{Percent: 30}, &p, nil, time.Time{}, now) != nil {
+			if test.before == nil && registration.Judge(h, registration.SilenceLimit{Percent: 30}, &p, nil, registration.Approval{}, now) != nil {
 				t.Error("the rule is turned off")
 			}
 		})
@@ -151,77 +242,87 @@ func TestMassSilenceStays(t *testing.T) {
 		signals = append(signals, member(23*time.Minute, metav1.ConditionTrue, time.Hour))
 	}
 	limit, mass := registration.SilenceLimit{Clusters: 10, Percent: 30}, &registration.MassSilence{Since: ago(22 * time.Minute)}
-	judge := func(approved time.Time) *registration.MassSilence {
+	judge := func(approved registration.Approval) *registration.MassSilence {
 		return registration.Judge(registration.Hear(signals, &presence, mass, now), limit, &presence, mass, approved, now)
 	}
-	if mass = judge(time.Time{}); mass == nil || mass.Approved {
+	if mass = judge(registration.Approval{}); mass == nil || !mass.Approved.IsZero() {
 		t.Fatalf("nobody was heard and nobody has said anything, and it is %+v", mass)
 	}
-	if mass = judge(mass.Since); mass == nil || !mass.Approved {
+	if mass = judge(registration.Approval{Since: mass.Since, Counted: now}); mass == nil || mass.Approved.IsZero() {
 		t.Fatalf("a person has said that it is real, and it is %+v", mass)
 	}
 	for i := range signals {
 		signals[i] = member(time.Second, metav1.ConditionTrue, time.Second)
 	}
-	if mass = judge(time.Time{}); mass != nil {
+	if mass = judge(registration.Approval{}); mass != nil {
 		t.Errorf("all are heard, and it is %+v", mass)
 	}
 }
 
-// TestSilenceSimulated: hubs that restart, API servers that do not answer, outages of one cluster and of most of them, agents
-// that flap, all at random. Two sentences are checked at every second:
+// TestSilenceSimulated: hubs that restart, API servers that do not answer for long or again and again for a moment, outages of one
+// cluster and of most of them, agents that flap, all at random, with leases of ten and of forty seconds. These sentences are checked at
+// every second:
 //
-//	a cluster is called silent only when the hub has listened for its whole grace period and it has not renewed in that time,
+//	a cluster is called silent only after its whole grace period in which the hub listened and it did not renew,
 //	and never while many are silent and no person has said that it is real
 //	a cluster that is away is called silent in the end, unless many are silent at once
+//	of the clusters that an outage of most of them has silenced, none has the taint once most are late
 func TestSilenceSimulated(t *testing.T) {
-	declared, mass := 0, 0
+	declared, mass, spared := 0, 0, 0
 	for seed := range uint64(40) {
 		s := newOutages(t, seed)
 		for range 3600 {
 			s.second()
 		}
-		declared, mass = declared+s.declared, mass+s.masses
+		declared, mass, spared = declared+s.declared, mass+s.masses, spared+s.spared
 	}
-	t.Logf("%d clusters called silent, %d times many at once", declared, mass)
-	if declared == 0 || mass == 0 {
-		t.Errorf("%d clusters were called silent, %d mass silences: the simulation tries nothing", declared, mass)
+	t.Logf("%d clusters called silent, %d times many at once, %d times spared", declared, mass, spared)
+	if declared == 0 || mass == 0 || spared == 0 {
+		t.Errorf("%d clusters were called silent, %d mass silences, %d spared: the simulation tries nothing", declared, mass, spared)
 	}
 }
 
-const simulatedPeriod = 10 * time.Second
+const shortPeriod, longPeriod = 10 * time.Second, 40 * time.Second
 
-// outages is a fleet of 20 clusters whose agents renew every ten seconds, and its hub.
+// outages is a fleet of 20 clusters, five of them with a short lease period, and its hub.
 type outages struct {
 	t      *testing.T
 	random *rand.Rand
 	now    time.Time
 
 	serverUntil, hubUntil, networkUntil time.Time // is away until then
+	flapsUntil                          time.Time // the API server is away for a moment every few seconds
+	networkFrom                         time.Time // since when the network is away
 	server, started                     bool
-	contact                             time.Time // the last one of the hub with its API server
-	listening                           time.Time // since when they have been in contact, but for pauses in which no renewal is lost
+	up                                  int // seconds in which the hub has had contact with its API server, since both are there
 	agents                              []*simulatedAgent
 
-	presence         registration.Presence
-	mass             *registration.MassSilence
-	declared, masses int
+	presence                 registration.Presence
+	mass                     *registration.MassSilence
+	declared, masses, spared int
 }
 
 type simulatedAgent struct {
-	signal  registration.Signal
-	until   time.Time // is away until then
-	renews  time.Time
-	renewed time.Time
-	// away is since when it has not renewed although the hub listened and most others were heard.
-	away time.Time
+	signal registration.Signal
+	period time.Duration
+	until  time.Time // is away until then
+	renews time.Time
+	// unheard are the seconds in which the hub had contact with its API server since the last renewal, and waited those in which it
+	// should have called the agent silent, had there been no other reason against it.
+	unheard, waited int
+	calledAt        time.Time
 }
+
+func (a *simulatedAgent) available() *metav1.Condition { return &a.signal.Cluster.Status.Conditions[1] }
 
 func newOutages(t *testing.T, seed uint64) *outages {
 	s := &outages{t: t, random: rand.New(rand.NewPCG(seed, 11)), now: now}
-	for range 20 {
-		a := &simulatedAgent{signal: member(0, metav1.ConditionTrue, 0), renewed: now}
-		a.signal.Cluster.Spec.LeaseDurationSeconds = int32(simulatedPeriod / time.Second)
+	for i := range 20 {
+		a := &simulatedAgent{signal: member(0, metav1.ConditionTrue, 0), period: longPeriod}
+		if i%4 == 1 {
+			a.period = shortPeriod
+		}
+		a.signal.Cluster.Spec.LeaseDurationSeconds = int32(a.period / time.Second)
 		s.agents = append(s.agents, a)
 	}
 	return s
@@ -231,7 +332,7 @@ func newOutages(t *testing.T, seed uint64) *outages {
 func (s *outages) second() {
 	s.now = s.now.Add(time.Second)
 	s.outage()
-	s.server = !s.now.Before(s.serverUntil)
+	s.server = !s.now.Before(s.serverUntil) && (!s.now.Before(s.flapsUntil) || s.random.IntN(3) > 0)
 	process := !s.now.Before(s.hubUntil)
 	s.started = s.started && process
 	for _, a := range s.agents {
@@ -240,30 +341,33 @@ func (s *outages) second() {
 	if !s.server || !process {
 		return
 	}
-	if !s.started || s.now.Sub(s.contact) >= simulatedPeriod {
-		s.listening = s.now
-	}
 	if s.started {
-		s.presence.Contact(s.now, time.Second)
+		if absence := s.presence.Contact(s.now, time.Second); absence != nil && absence.To.Sub(absence.From) >= shortPeriod {
+			s.up = 0
+		}
 	} else {
 		s.presence.Start(s.now)
+		s.up = 0
 	}
-	s.started, s.contact = true, s.now
+	s.started = true
+	s.up++
 	s.judge()
 }
 
 // outage begins an outage now and then.
 func (s *outages) outage() {
-	long := func() time.Time { return s.now.Add(time.Duration(1+s.random.IntN(300)) * time.Second) }
+	long := func() time.Time { return s.now.Add(time.Duration(1+s.random.IntN(400)) * time.Second) }
 	switch s.random.IntN(1500) {
 	case 0:
 		s.serverUntil = long()
 	case 1:
 		s.hubUntil = long()
 	case 2, 3:
-		s.networkUntil = long()
+		s.networkUntil, s.networkFrom = long(), s.now
 	case 4, 5, 6, 7, 8, 9:
 		s.agents[s.random.IntN(len(s.agents))].until = long()
+	case 10:
+		s.flapsUntil = long()
 	}
 }
 
@@ -272,10 +376,9 @@ func (s *outages) agent(a *simulatedAgent) {
 	reaches := s.server && !s.now.Before(a.until)
 	if !s.now.Before(s.networkUntil) || a == s.agents[0] { // the first cluster is on the hub's side of the network
 		if reaches && !s.now.Before(a.renews) {
-			a.renewed, a.signal.Beat = s.now, beat(s.now, s.now)
-			a.renews = s.now.Add(simulatedPeriod*3/4 + time.Duration(s.random.Int64N(int64(simulatedPeriod/4))))
-			available := &a.signal.Cluster.Status.Conditions[1]
-			if available.Status != metav1.ConditionTrue {
+			a.unheard, a.signal.Beat = 0, beat(s.now, s.now)
+			a.renews = s.now.Add(a.period*3/4 + time.Duration(s.random.Int64N(int64(a.period/4))))
+			if available := a.available(); available.Status != metav1.ConditionTrue {
 				available.Status, available.LastTransitionTime = metav1.ConditionTrue, metav1.NewTime(s.now)
 			}
 		}
@@ -287,51 +390,75 @@ func (s *outages) judge() {
 	var signals []registration.Signal
 	missing := 0
 	for _, a := range s.agents {
+		a.unheard++
 		signals = append(signals, a.signal)
-		if a.signal.Cluster.Status.Conditions[1].Status != metav1.ConditionUnknown && s.now.Sub(a.renewed) >= 3*simulatedPeriod {
+		if a.available().Status != metav1.ConditionUnknown && min(a.unheard, s.up) >= 3*int(a.period/time.Second) {
 			missing++
 		}
 	}
 	before := s.mass
 	h := registration.Hear(signals, &s.presence, before, s.now)
-	s.mass = registration.Judge(h, registration.SilenceLimit{Clusters: 6, Percent: 30}, &s.presence, before, time.Time{}, s.now)
+	s.mass = registration.Judge(h, registration.SilenceLimit{Clusters: 6, Percent: 30}, &s.presence, before, registration.Approval{}, s.now)
 	if before == nil && s.mass != nil {
 		s.masses++
 	}
 	for i, a := range s.agents {
-		available := &a.signal.Cluster.Status.Conditions[1]
-		since, _ := s.presence.Since(simulatedPeriod)
-		silent, _ := registration.Silent(a.signal.Cluster, a.signal.Beat, since, s.now)
-		if silent == nil || s.mass != nil || available.Status == metav1.ConditionUnknown {
+		listening, _ := s.presence.Listen(a.signal.Cluster, a.signal.Beat)
+		silent, _ := registration.Silent(a.signal.Cluster, a.signal.Beat, listening, s.now)
+		switch {
+		case a.available().Status == metav1.ConditionUnknown:
+			s.taint(i, a, silent)
+		case silent == nil || !s.mass.MayDeclare(a.signal):
 			s.inTime(i, a, missing)
 			continue
+		default:
+			s.declare(i, a, silent, missing)
 		}
-		*available = *silent
-		available.LastTransitionTime = metav1.NewTime(s.now)
-		s.declared++
-		grace := 5 * simulatedPeriod
-		if missing > 6 {
-			s.t.Fatalf("at %s: %d clusters are missing, and one was called silent", s.now, missing)
-		}
-		if s.now.Sub(a.renewed) < grace || s.now.Sub(s.listening) < grace {
-			s.t.Fatalf("at %s: cluster %d was called silent, renewed %s, the hub listens since %s", s.now, i, a.renewed, s.listening)
-		}
+		a.waited = 0
+	}
+}
+
+// declare calls a cluster silent.
+func (s *outages) declare(i int, a *simulatedAgent, silent *metav1.Condition, missing int) {
+	if missing > 6 {
+		s.t.Fatalf("at %s: %d clusters are missing, and one was called silent", s.now, missing)
+	}
+	if grace := 5 * int(a.period/time.Second); a.unheard < grace-1 || s.up < min(grace, 5*int(shortPeriod/time.Second)) {
+		s.t.Fatalf("at %s: cluster %d was called silent; the hub could have heard it for %d s, and listens for %d s", s.now, i, a.unheard, s.up)
+	}
+	*a.available() = *silent
+	a.available().LastTransitionTime, a.calledAt = metav1.NewTime(s.now), s.now
+	s.declared++
+}
+
+// taint gives a cluster that is called silent its taint, or takes it away.
+func (s *outages) taint(i int, a *simulatedAgent, silent *metav1.Condition) {
+	doubt := registration.NoDoubt
+	switch {
+	case s.mass.Spares(a.signal):
+		doubt = registration.Spared
+	case silent == nil:
+		doubt = registration.Unproven
+	}
+	had := len(a.signal.Cluster.Spec.Taints) > 0
+	a.signal.Cluster.Spec.Taints = registration.WantTaints(a.signal.Cluster, doubt, s.now)
+	has := len(a.signal.Cluster.Spec.Taints) > 0
+	if had && !has {
+		s.spared++
+	}
+	outage := s.now.Before(s.networkUntil) && s.now.Sub(s.networkFrom) > 4*longPeriod && time.Duration(s.up)*time.Second > 4*longPeriod
+	if has && outage && a.calledAt.After(s.networkFrom) {
+		s.t.Fatalf("at %s: all but one are away since %s, and cluster %d, called silent at %s, is tainted; the mass silence is %+v",
+			s.now, s.networkFrom, i, a.calledAt, s.mass)
 	}
 }
 
 // inTime fails when a cluster that has been away for long is not called silent.
 func (s *outages) inTime(i int, a *simulatedAgent, missing int) {
-	if missing > 2 || s.mass != nil || a.signal.Cluster.Status.Conditions[1].Status == metav1.ConditionUnknown {
-		a.away = s.now
-		return
+	if a.waited++; missing > 2 || s.mass != nil {
+		a.waited = 0
 	}
-	from := a.renewed
-	for _, t := range []time.Time{a.away, s.listening} {
-		if t.After(from) {
-			from = t
-		}
-	}
-	if s.now.Sub(from) > 6*simulatedPeriod {
-		s.t.Fatalf("at %s: cluster %d has not renewed since %s, the hub listens since %s, and it is not called silent", s.now, i, a.renewed, s.listening)
+	if a.waited = min(a.waited, a.unheard, s.up); a.waited > 6*int(a.period/time.Second) {
+		s.t.Fatalf("at %s: cluster %d was not heard for %d s in which the hub listened, and is not called silent", s.now, i, a.waited)
 	}
 }

@@ -1,6 +1,7 @@
 package registration
 
 import (
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -8,13 +9,30 @@ import (
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 )
 
+// Doubt is what speaks against the silence of a cluster that is called silent.
+type Doubt int
+
+// The doubts.
+const (
+	NoDoubt  Doubt = iota // it is silent
+	Unproven              // the hub has not listened for its whole grace period: nothing changes
+	Spared                // it belongs to a mass silence: more likely, the hub does not hear it
+)
+
 // WantTaints are a cluster's taints as they should be: the hub's own follow from the Available condition, the others stay
 // as they are. Any taint without a time gets now, from which tolerations with a duration count. The order is kept.
 //
-//	Available   True   False         Unknown or missing
-//	taint       none   unavailable   unreachable
-func WantTaints(cluster *clusterv1.ManagedCluster, now time.Time) []clusterv1.Taint {
-	own := ownTaint(find(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable))
+//	Available   True   False         missing       Unknown
+//	taint       none   unavailable   unreachable   unreachable; none when it is spared; as before when the silence is not proven
+func WantTaints(cluster *clusterv1.ManagedCluster, doubt Doubt, now time.Time) []clusterv1.Taint {
+	available := find(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
+	own := ownTaint(available)
+	if available != nil && available.Status == metav1.ConditionUnknown {
+		tainted := slices.ContainsFunc(cluster.Spec.Taints, func(t clusterv1.Taint) bool { return isHubTaint(t) && t.Key == own })
+		if doubt == Spared || doubt == Unproven && !tainted {
+			own = ""
+		}
+	}
 	var taints []clusterv1.Taint
 	present := false
 	for _, t := range cluster.Spec.Taints {

@@ -222,7 +222,7 @@ var (
 
 // loadFault names the file and line of what Helm's loader could not load.
 func (c *loadedChart) loadFault(err error) error {
-	f := c.invalid("Chart.yaml", "the chart does not load: "+withoutQuotes(err.Error()))
+	f := c.invalid("Chart.yaml", "the chart does not load: "+fleet.WithoutQuotes(err.Error()))
 	if at := loadedFile.FindStringSubmatch(err.Error()); at != nil && !strings.Contains(err.Error(), "unpacking subchart") {
 		f.File = c.file(at[1])
 	}

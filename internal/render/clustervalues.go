@@ -6,71 +6,10 @@ import (
 	"fmt"
 	"regexp"
 
-	"github.com/google/cel-go/common/types"
-	"github.com/google/cel-go/common/types/ref"
-	"github.com/google/cel-go/common/types/traits"
-
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/expression"
 	"github.com/muster-io/muster/internal/fleet"
 )
-
-// clusterValues is cluster.values in expressions, or a map below it. Like clusterFacts it remembers what was missing, with the
-// complete path, and a value on which ClusterValues do not agree is an error for those who read it, and for nobody else.
-type clusterValues struct {
-	traits.Mapper
-	table  map[string]any
-	values *fleet.Values
-	prefix string // "ingress." below ingress
-	failed *valuesFailure
-}
-
-// valuesFailure is why the last expression failed, shared by all maps of one cluster.
-type valuesFailure struct {
-	missed   *missingFact
-	conflict *fleet.ValueConflict
-}
-
-func valuesOf(values *fleet.Values) *clusterValues {
-	if values == nil {
-		values = &fleet.Values{}
-	}
-	return below(values, values.Table, "", &valuesFailure{})
-}
-
-func below(values *fleet.Values, table map[string]any, prefix string, failed *valuesFailure) *clusterValues {
-	return &clusterValues{
-		Mapper: types.NewStringInterfaceMap(types.DefaultTypeAdapter, table),
-		table:  table, values: values, prefix: prefix, failed: failed,
-	}
-}
-
-// Find gives the value of a key.
-func (v *clusterValues) Find(key ref.Val) (ref.Val, bool) {
-	name, isText := key.Value().(string)
-	path := v.prefix + name
-	if c := v.values.Conflict(path); isText && c != nil && (c.Problem != "" || len(c.Path) <= len(path)) {
-		v.failed.conflict = c
-		return types.WrapErr(*c), true
-	}
-	value, ok := v.table[name]
-	if !isText || !ok {
-		v.failed.missed = &missingFact{kind: "value", key: name, path: path}
-		return nil, false
-	}
-	if table, isTable := value.(map[string]any); isTable {
-		return below(v.values, table, path+".", v.failed), true
-	}
-	return types.DefaultTypeAdapter.NativeToValue(value), true
-}
-
-// Get is Find for a key that must be there.
-func (v *clusterValues) Get(key ref.Val) ref.Val {
-	value, ok := v.Find(key)
-	if !ok {
-		return types.WrapErr(v.failed.missed)
-	}
-	return value
-}
 
 // clusterValuesLayer is the layer of helm.clusterValues, nil if the cluster has no values there.
 func clusterValuesLayer(in Input, resolved *Resolved) (*Layer, error) {
@@ -126,5 +65,5 @@ func ReadsClusterValues(app *musterv1alpha1.Application) bool {
 	if err != nil {
 		return true // it is not known
 	}
-	return bytes.Contains(data, []byte(`"clusterValues":`)) || bytes.Contains(data, []byte(openExpression)) && readsValues.Match(data)
+	return bytes.Contains(data, []byte(`"clusterValues":`)) || bytes.Contains(data, []byte(expression.Open)) && readsValues.Match(data)
 }

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/muster-io/muster/internal/fleet"
+	"golang.org/x/sync/errgroup"
 	"helm.sh/helm/v4/pkg/chart/common"
 	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
 	chart "helm.sh/helm/v4/pkg/chart/v2"
@@ -137,7 +139,7 @@ func (h helmRun) prepare() (prepared, error) {
 	p := prepared{chart: copyChart(h.chart.chart)}
 	values, _ := fleet.CloneValue(h.values.values).(map[string]any)
 	if err := chartutil.ProcessDependencies(p.chart, values); err != nil {
-		return p, h.chart.invalid("Chart.yaml", "the dependencies' conditions and imports cannot be processed: "+withoutQuotes(err.Error()))
+		return p, h.chart.invalid("Chart.yaml", "the dependencies' conditions and imports cannot be processed: "+fleet.WithoutQuotes(err.Error()))
 	}
 	capabilities := h.capabilities.Copy() // so that its address differs between runs
 	var err error
@@ -149,25 +151,27 @@ func (h helmRun) prepare() (prepared, error) {
 
 // manifests reads the rendered files, leaves out NOTES and partials, and deals with hooks.
 func (h helmRun) manifests(files map[string]string) ([]Object, error) {
-	var objects []Object
-	var hooks hooksOfChart
+	var documents []document
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if strings.HasSuffix(name, "NOTES.txt") || strings.HasPrefix(path.Base(name), "_") || strings.TrimSpace(files[name]) == "" {
 			continue
 		}
 		file, _ := h.chart.locate(name)
 		for _, doc := range documentsOf(files[name]) {
-			found, err := h.local.document(readRendered, "template", file, doc+"\n") // as Helm writes it into a release
-			if err != nil {
-				return nil, err
-			}
-			for _, o := range found {
-				if o.hook == "" {
-					objects = append(objects, o)
-				} else if err := hooks.add(o, h.hooks); err != nil {
-					return nil, err
-				}
-			}
+			documents = append(documents, document{file, doc + "\n"}) // as Helm writes it into a release
+		}
+	}
+	read, err := h.local.documents(readRendered, "template", documents)
+	if err != nil {
+		return nil, err
+	}
+	var objects []Object
+	var hooks hooksOfChart
+	for _, o := range read {
+		if o.hook == "" {
+			objects = append(objects, o)
+		} else if err := hooks.add(o, h.hooks); err != nil {
+			return nil, err
 		}
 	}
 	if err := hooks.refused(); err != nil {
@@ -177,16 +181,35 @@ func (h helmRun) manifests(files map[string]string) ([]Object, error) {
 	return inWaves(objects, hooks.run)
 }
 
-// document reads a text, once for all renders that have it: clusters share most of what a chart gives.
-func (l *Local) document(read func(file, text string) ([]object, error), how, file, text string) ([]Object, error) {
-	return remember(l.memo, "document", digestOf(how, file, text), func() ([]Object, int64, error) {
-		found, err := read(file, text)
+// document is a text with manifests, and the file that it is of.
+type document struct{ file, text string }
+
+// documents reads texts, each once for all renders that have it: clusters share most of what a chart gives. Several are read at a
+// time, for that takes most of the time of large definitions.
+func (l *Local) documents(read func(file, text string) ([]object, error), how string, documents []document) ([]Object, error) {
+	found, errs := make([][]Object, len(documents)), make([]error, len(documents))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, doc := range documents {
+		group.Go(func() error {
+			found[i], errs[i] = remember(l.memo, "document", digestOf(how, doc.file, doc.text), func() ([]Object, int64, error) {
+				objects, err := read(doc.file, doc.text)
+				if err != nil {
+					return nil, 0, err
+				}
+				written, err := writeAll(objects)
+				return written, int64(2 * len(doc.text)), err
+			})
+			return nil
+		})
+	}
+	_ = group.Wait() // the first error in the order of the documents counts
+	for _, err := range errs {
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
-		objects, err := writeAll(found)
-		return objects, int64(2 * len(text)), err
-	})
+	}
+	return slices.Concat(found...), nil
 }
 
 // documentsOf splits a rendered file as Helm does, at each --- that begins a line. Helm's own function takes as long for a large
@@ -231,14 +254,10 @@ func (o object) hook() string {
 func (h helmRun) crds(used *chart.Chart) ([]Object, error) {
 	crds := used.CRDObjects()
 	slices.SortFunc(crds, func(a, b chart.CRD) int { return strings.Compare(a.Filename, b.Filename) })
-	var objects []Object
-	for _, crd := range crds {
-		file, _ := h.chart.locate(crd.Filename)
-		found, err := h.local.document(readCRDs, "crds", file, string(crd.File.Data))
-		if err != nil {
-			return nil, err
-		}
-		objects = append(objects, found...)
+	documents := make([]document, len(crds))
+	for i, crd := range crds {
+		documents[i].file, _ = h.chart.locate(crd.Filename)
+		documents[i].text = string(crd.File.Data)
 	}
-	return objects, nil
+	return h.local.documents(readCRDs, "crds", documents)
 }

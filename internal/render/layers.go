@@ -12,14 +12,21 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 )
 
-// layersOf reads the layers of an application over its chart: the values of the cluster, the values files in order, then the inline
-// values.
+// layersOf reads the layers of an application over its chart: the defaults, the values of the cluster, the values files in order,
+// then the inline values.
 func layersOf(in Input, resolved *Resolved, s source) ([]Layer, error) {
 	helm := resolved.Application.Spec.Helm
 	if helm == nil {
 		return nil, nil
 	}
 	var layers []Layer
+	if len(resolved.defaults) > 0 {
+		l, err := resolved.defaultLayer(in)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, l)
+	}
 	ofCluster, err := clusterValuesLayer(in, resolved)
 	if err != nil {
 		return nil, err
@@ -52,6 +59,30 @@ func layersOf(in Input, resolved *Resolved, s source) ([]Layer, error) {
 		inline.Places[p] = Place{Name: resolved.layerOf(p), File: in.File, Line: in.lineOf(resolved.fieldOf("helm.values." + p))}
 	}
 	return append(layers, inline), nil
+}
+
+// defaultLayer are the values below all others, most of them from muster.yaml.
+func (r *Resolved) defaultLayer(in Input) (Layer, error) {
+	data, err := fleet.CanonicalJSON(r.defaults)
+	if err != nil {
+		return Layer{}, fmt.Errorf("default values: %w", err)
+	}
+	l := Layer{Name: "default values", File: in.File, Data: data, Places: map[string]Place{}}
+	for p := range flatten(r.defaults, "") {
+		field := r.fieldOf("helm.defaultValues." + p)
+		place := Place{File: in.File, Line: in.lineOf(field)}
+		if in.Defaulted != nil {
+			if line, ok := in.Defaulted(field); ok {
+				place = Place{File: fleet.ConfigurationFile, Line: line}
+			}
+		}
+		place.Name = position(baseName(place.File), place.Line)
+		if i, isOverride := overrideIndex(field); isOverride {
+			place.Name = "override " + in.Application.Spec.Overrides[i].Name + ", " + place.Name
+		}
+		l.Places[p] = place
+	}
+	return l, nil
 }
 
 // layerOf names the layer of an inline value; what an expression made below a leaf belongs to the leaf.

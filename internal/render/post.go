@@ -15,6 +15,7 @@ import (
 	"time"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/expression"
 	"github.com/muster-io/muster/internal/fleet"
 )
 
@@ -388,7 +389,7 @@ func mergePairs(into *map[string]string, with map[string]string, replaced func(k
 }
 
 // evaluateIn evaluates the expressions in all texts of a part of the application.
-func evaluateIn[T any](r *Resolved, in Input, scope *scope, path string, part *T) error {
+func evaluateIn[T any](r *Resolved, in Input, scope *expression.Scope, path string, part *T) error {
 	if part == nil {
 		return nil
 	}
@@ -396,7 +397,7 @@ func evaluateIn[T any](r *Resolved, in Input, scope *scope, path string, part *T
 	if err != nil {
 		return fmt.Errorf("spec.%s: %w", path, err)
 	}
-	if !bytes.Contains(data, []byte(openExpression)) {
+	if !bytes.Contains(data, []byte(expression.Open)) {
 		return nil
 	}
 	var value any

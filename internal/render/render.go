@@ -38,6 +38,8 @@ type Input struct {
 	// path, for whatever cluster; nil is yes.
 	ClusterValues *fleet.Values
 	HasValues     func(path string) bool
+	// Defaulted gives the line in muster.yaml of a field that its defaults set. Nil is none.
+	Defaulted func(field string) (line int, ok bool)
 	// LineOf gives the line in File of a field of the application, such as spec.helm.values.replicas. Nil means unknown.
 	LineOf func(field string) int
 }

@@ -11,6 +11,7 @@ import (
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/expression"
 	"github.com/muster-io/muster/internal/fleet"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,8 +30,9 @@ type Resolved struct {
 	// Found is what the source resolved to, if it is in another repository or a registry. Rendering sets it.
 	Found *fleet.Found
 
-	values map[string]any
-	fields map[string]string // source.path, helm.values.replicas -> the field of the application that says it
+	values   map[string]any
+	defaults map[string]any    // below all other layers
+	fields   map[string]string // source.path, helm.values.replicas -> the field of the application that says it
 }
 
 // fieldOf gives the field of the application that a resolved field came from, or its nearest parent.
@@ -50,12 +52,15 @@ func parent(path string) string {
 	return ""
 }
 
+// ErrLabelMissing is the error of a cluster that lacks a label which an expression asks for: its file is to be changed.
+var ErrLabelMissing = expression.ErrLabelMissing
+
 // Resolve gives the application as the input's cluster gets it: overrides whose selector matches merged in order (maps
 // merge, lists replace, null deletes), then expressions evaluated. The error is a fleet.Fault with the file and line of the field.
 func Resolve(in Input) (*Resolved, error) {
 	app := *in.Application
 	app.Spec.Kustomize, app.Spec.YAML, app.Spec.CommonMetadata = app.Spec.Kustomize.DeepCopy(), app.Spec.YAML.DeepCopy(), *app.Spec.CommonMetadata.DeepCopy()
-	r := &Resolved{Application: &app, values: map[string]any{}, fields: map[string]string{}}
+	r := &Resolved{Application: &app, values: map[string]any{}, defaults: map[string]any{}, fields: map[string]string{}}
 	if app.Spec.Helm != nil {
 		helm := *app.Spec.Helm
 		app.Spec.Helm = nil
@@ -132,17 +137,25 @@ func (r *Resolved) mergeHelm(in Input, from *musterv1alpha1.Helm, field string) 
 	if from.Hooks != "" {
 		helm.Hooks = from.Hooks
 	}
-	if from.Values == nil || len(from.Values.Raw) == 0 {
+	if err := r.mergeInline(in, r.defaults, from.DefaultValues, field, "defaultValues"); err != nil {
+		return err
+	}
+	return r.mergeInline(in, r.values, from.Values, field, "values")
+}
+
+// mergeInline merges inline values, and notes where each is from.
+func (r *Resolved) mergeInline(in Input, into map[string]any, from *runtime.RawExtension, field, name string) error {
+	if from == nil || len(from.Raw) == 0 {
 		return nil
 	}
 	var values map[string]any
-	if err := json.Unmarshal(from.Values.Raw, &values); err != nil {
-		return in.at(fleet.DefinitionInvalid, field+".values", "values must be a map")
+	if err := json.Unmarshal(from.Raw, &values); err != nil {
+		return in.at(fleet.DefinitionInvalid, field+"."+name, name+" must be a map")
 	}
-	fleet.MergeValues(r.values, values, "", func(path string, set bool) {
-		fleet.DropBelow(r.fields, "helm.values."+path)
+	fleet.MergeValues(into, values, "", func(path string, set bool) {
+		fleet.DropBelow(r.fields, "helm."+name+"."+path)
 		if set {
-			r.fields["helm.values."+path] = field + ".values." + path
+			r.fields["helm."+name+"."+path] = field + "." + name + "." + path
 		}
 	})
 	return nil
@@ -150,9 +163,9 @@ func (r *Resolved) mergeHelm(in Input, from *musterv1alpha1.Helm, field string) 
 
 // evaluate evaluates the expressions in the inline fields.
 func (r *Resolved) evaluate(in Input) error {
-	scope := newScope(in.Cluster, in.ClusterValues)
+	scope := expression.NewScope(in.Cluster, in.ClusterValues)
 	for _, f := range r.inlineFields() {
-		value, err := scope.text(*f.text)
+		value, err := scope.Text(*f.text)
 		if err != nil {
 			return r.expressionFault(in, f.path, err)
 		}
@@ -162,6 +175,9 @@ func (r *Resolved) evaluate(in Input) error {
 	if bad := validation.IsDNS1123Label(namespace); namespace != "" && len(bad) > 0 {
 		return in.at(fleet.DefinitionInvalid, r.fieldOf("destination.namespace"),
 			"what it says for this cluster is no name of a namespace: "+fleet.ShortRule(bad[0]))
+	}
+	if _, err := r.evaluateValue(in, scope, "helm.defaultValues", r.defaults); err != nil {
+		return err
 	}
 	if _, err := r.evaluateValue(in, scope, "helm.values", r.values); err != nil {
 		return err
@@ -204,11 +220,11 @@ func (r *Resolved) inlineFields() []inlineField {
 }
 
 // evaluateValue evaluates the strings of a value in place, and gives the value that replaces it.
-func (r *Resolved) evaluateValue(in Input, scope *scope, path string, value any) (any, error) {
+func (r *Resolved) evaluateValue(in Input, scope *expression.Scope, path string, value any) (any, error) {
 	var err error
 	switch v := value.(type) {
 	case string:
-		if value, err = scope.value(v); err != nil {
+		if value, err = scope.Value(v); err != nil {
 			return nil, r.expressionFault(in, path, err)
 		}
 	case []any:

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"path"
-	"regexp"
 	"strings"
 
 	"github.com/muster-io/muster/internal/fleet"
@@ -176,9 +175,3 @@ func yamlFault(reason fleet.Reason, file string, err error) error {
 	}
 	return f
 }
-
-// quoted is what parsers quote.
-var quoted = regexp.MustCompile("`[^`]*`|\"[^\"]*\"|anchor '[^']*'")
-
-// withoutQuotes takes what a parser quotes out of its message: faults never quote values.
-func withoutQuotes(message string) string { return quoted.ReplaceAllString(message, "…") }

@@ -70,7 +70,8 @@ type (
 )
 
 // factsOf are the variables of policies.
-func factsOf(base, head *plan.Plan, d *plan.Difference) (map[string]any, error) {
+func (in Input) factsOf(d *plan.Difference) (map[string]any, error) {
+	base, head := in.Base, in.Head
 	labels := map[string]map[string]string{}
 	all := []clusterFacts{}
 	for _, p := range []*plan.Plan{base, head} { // of a cluster in both, as the head changes it
@@ -78,7 +79,11 @@ func factsOf(base, head *plan.Plan, d *plan.Difference) (map[string]any, error) 
 			labels[p.World.Clusters[i].Name] = nonNil(p.World.Clusters[i].Labels)
 		}
 	}
+	visible := in.visible()
 	for i := range head.World.Clusters {
+		if visible != nil && !visible[head.World.Clusters[i].Name] {
+			continue
+		}
 		all = append(all, clusterFacts{head.World.Clusters[i].Name, labels[head.World.Clusters[i].Name]})
 	}
 	s := d.Summary
@@ -118,6 +123,26 @@ func factsOf(base, head *plan.Plan, d *plan.Difference) (map[string]any, error) 
 	}
 	f.Images, f.Namespaces = sorted(images), sorted(namespaces)
 	return map[string]any{"plan": f, "clusters": all}, nil
+}
+
+// visible are the clusters that a tenant's policies may know of: those of the sets that are bound to the namespaces of its placements
+// and applications. Nil is all of them.
+func (in Input) visible() map[string]bool {
+	if !in.Tenant {
+		return nil
+	}
+	names := map[string]bool{}
+	for _, p := range in.Head.Placements {
+		for _, d := range p.Result.Decisions {
+			names[d.Cluster] = true
+		}
+	}
+	for _, a := range in.Head.Applications {
+		for _, d := range a.Decisions {
+			names[d.Cluster] = true
+		}
+	}
+	return names
 }
 
 // applicationOf are the facts of one application that changes.

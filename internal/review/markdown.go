@@ -488,7 +488,7 @@ func (w *markdown) held(r *Review) {
 }
 
 // shortDigest is as much of a digest as an approval gives: nobody finds another plan that begins so.
-func shortDigest(digest string) string { return digest[:min(len(digest), 16)] }
+func shortDigest(digest string) string { return digest[:min(len(digest), minDigest)] }
 
 func (w *markdown) faults(title string, faults []fleet.Fault) {
 	if len(faults) == 0 {

@@ -66,12 +66,13 @@ type Change struct {
 // maxCost is what one expression may cost: a policy reads a whole plan, where Kubernetes' limit is made for one object.
 const maxCost = 100_000_000
 
-// Evaluate holds a compared change against policies. A rule that cannot be evaluated counts as broken, and says why.
-func Evaluate(ctx context.Context, policies []Policy, base, head *plan.Plan, d *plan.Difference, change Change) ([]Finding, error) {
+// evaluate holds a compared change against policies. A rule that cannot be evaluated counts as broken, and says why.
+func (in Input) evaluate(ctx context.Context, d *plan.Difference) ([]Finding, error) {
+	policies, change := in.Policies, in.Change
 	if len(policies) == 0 {
 		return nil, nil
 	}
-	facts, err := factsOf(base, head, d)
+	facts, err := in.factsOf(d)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package review
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -16,6 +17,37 @@ type Review struct {
 	Findings []Finding `json:"findings,omitempty"`
 	// Approved says, by the digest of a held plan, who approved it: a person of the host.
 	Approved map[string]string `json:"approved,omitempty"`
+}
+
+// Input is what a review is made of.
+type Input struct {
+	// Base and Head were built in the same world.
+	Base, Head *plan.Plan
+	// Redact hashes sensitive values.
+	Redact   fleet.Redactor
+	Policies []Policy
+	Change   Change
+	// Faults that the plans cannot know of: definitions that the API server refuses.
+	Faults []fleet.Fault
+	// Tenant is true for a repository that must not learn of clusters beyond its own sets, not even how many there are.
+	Tenant bool
+}
+
+// Of compares the plans and holds the change against the policies.
+func Of(ctx context.Context, in Input) (*Review, error) {
+	d, err := plan.Compare(in.Base, in.Head, in.Redact)
+	if err != nil {
+		return nil, err
+	}
+	d.NewFaults = append(d.NewFaults, in.Faults...)
+	fleet.SortFaults(d.NewFaults)
+	d.Summary.NewFaults = len(d.NewFaults)
+	if in.Tenant {
+		d.Summary.Clusters = 0
+	}
+	r := &Review{Difference: d}
+	r.Findings, err = in.evaluate(ctx, d)
+	return r, err
 }
 
 // Finding is a rule of a policy that the change breaks.

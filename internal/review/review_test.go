@@ -121,15 +121,14 @@ func reviewOf(t *testing.T, before, changed string, change review.Change) *revie
 		t.Fatal(err)
 	}
 	head := build("2222222bbbb", tree, plan.Delivered(w, base, next))
-	d, err := plan.Compare(base, head, fleet.Redactor{Key: []byte("k")})
+	r, err := review.Of(ctx, review.Input{
+		Base: base, Head: head, Redact: fleet.Redactor{Key: []byte("k")}, Change: change,
+		Policies: review.Policies(base.Definitions, nil, "muster-system/fleet"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	findings, err := review.Evaluate(ctx, review.Policies(base.Definitions, nil, "muster-system/fleet"), base, head, d, change)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &review.Review{Difference: d, Findings: findings}
+	return r
 }
 
 func edit(file, old, new string) string {

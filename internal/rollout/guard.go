@@ -38,7 +38,7 @@ const maxItems = 20
 //
 // Protected kinds: the loss of one is held always.
 //
-// A cluster that a swap replaces is not lost, see swap.
+// A cluster that a swap replaces is not lost, see swap, and its protected objects stay there.
 //
 // Not guarded: what leaves slowly, no more than MaxClusterPercent in any Window. A cluster that is detached. An owner that is
 // deleted: who deleted it decided, and a repository that drops it is guarded where its definitions are pruned.
@@ -231,6 +231,9 @@ func (d *decider) causes(c *change) guardCauses {
 		return guardCauses{clusterLost: true}
 	}
 	causes := guardCauses{contentEmpty: !g.off && d.in.Emptied[c.Cluster] && len(c.lost) > 0, protected: d.protected(c)}
+	if c.Action == work.Delete && d.isReplaced(c.Cluster) {
+		causes.protected = nil // they stay on the cluster
+	}
 	if g.tooManyObjects && !causes.contentEmpty {
 		causes.lost = g.lostBy(c)
 	}

@@ -43,6 +43,11 @@ func (d *decider) limit(now []change, step *Step) []change {
 			pending[c.Cluster] = true
 		}
 	}
+	for _, h := range step.Held {
+		if h.Reason == DependencyPending {
+			pending[h.Change.Cluster] = true
+		}
+	}
 	for i := range d.changes { // what a check holds is not there yet, whatever the cluster reports of what it has
 		if c := &d.changes[i]; c.Action != work.Keep && d.wantedOn[c.Cluster] && !pending[c.Cluster] {
 			d.waits[c.Cluster] = true
@@ -57,7 +62,7 @@ func (d *decider) limit(now []change, step *Step) []change {
 	if err == nil {
 		selection, err = choose(*d.in.Strategy, groups, d.in.Now)
 	}
-	d.pace(&selection)
+	d.throttle(&selection)
 	aborted := d.in.Aborted && !d.in.Returning && !d.in.RolloutStarted.IsZero()
 	if aborted {
 		selection.Stopped, selection.Selected, selection.Waiting = true, nil, selection.Waiting+len(selection.Selected)
@@ -111,6 +116,9 @@ func (r *Rollout) Message() string {
 	case len(s.holding) > 0:
 		return fmt.Sprintf("the rollout waits for %s%s", someOf(s.holding), of)
 	}
+	if len(s.Selected) == 0 {
+		return fmt.Sprintf("the rollout waits for what its clusters%s wait for", of)
+	}
 	return fmt.Sprintf("the rollout begins with %s%s", someOf(s.Selected), of)
 }
 
@@ -160,7 +168,7 @@ func (d *decider) groups(pending map[string]bool) ([]Group, error) {
 			g = &Group{Name: group, Index: int32(index), Approved: d.in.Approved[group], Skipped: d.in.Skipped[group]}
 			byIndex[index] = g
 		}
-		c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name]}
+		c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name] || heldOnCluster(live[name]), Waits: d.in.DependencyPending[name] != ""}
 		if !pending[name] {
 			c.State, c.Since = d.stateOf(live[name])
 			if c.Held = d.waits[name]; c.Held && d.begun(live[name]) {
@@ -176,6 +184,11 @@ func (d *decider) groups(pending map[string]bool) ([]Group, error) {
 	}
 	slices.SortFunc(groups, func(a, b Group) int { return cmp.Compare(a.Index, b.Index) })
 	return groups, nil
+}
+
+// heldOnCluster is true for a cluster on which somebody holds the owner: like one that does not answer it catches up later.
+func heldOnCluster(works []*fleet.LiveWork) bool {
+	return slices.ContainsFunc(works, (*fleet.LiveWork).HeldOnCluster)
 }
 
 // stateOf is the state of a cluster whose works are as they are wanted. What it reports counts only when it is about the work's

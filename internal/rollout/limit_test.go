@@ -70,6 +70,30 @@ func TestNextByStrategy(t *testing.T) {
 		"guarded": {why: "a canary whose change waits for an approval has not changed: nobody follows", now: began, edit: func(in *Input) { in.MaxClusterPercent = 0 },
 			live: []fleet.LiveWork{old("a"), old("b"), edit(old("z"), func(lw *fleet.LiveWork) { lw.Objects = append(lw.Objects, protectedKey) })},
 			want: "held Update a/0 RolloutPending, held Update b/0 RolloutPending, held Update z/0 ApprovalNeeded"},
+		"dependency": {why: "a canary that waits for another application is not passed", now: began,
+			edit: func(in *Input) {
+				in.DependencyPending = map[string]string{"z": "depends on retail/db, which is not healthy here yet"}
+			},
+			live: []fleet.LiveWork{old("a"), old("b"), old("z")},
+			want: "held Update a/0 RolloutPending, held Update b/0 RolloutPending, held Update z/0 DependencyPending"},
+		"dependency of the next": {why: "the others of its group do not wait for it", started: began, now: began.Add(5 * time.Minute),
+			edit: func(in *Input) { in.DependencyPending = map[string]string{"a": "depends on retail/db"} },
+			live: []fleet.LiveWork{old("a"), old("b"), fresh("z", fleet.HealthHealthy)},
+			want: "Update b/0, held Update a/0 DependencyPending"},
+		"dependency and a loss": {why: "what is left behind waits for nobody", now: began,
+			edit: func(in *Input) {
+				in.DependencyPending, in.MaxClusterPercent = map[string]string{"y": "depends on retail/db"}, 100
+			},
+			live: []fleet.LiveWork{fresh("a", fleet.HealthHealthy), fresh("b", fleet.HealthHealthy), old("y"), fresh("z", fleet.HealthHealthy)}, want: "Delete y/0", ends: true},
+		"held on its cluster": {why: "a canary that somebody holds proves nothing, and is no failure", started: began, now: began.Add(time.Hour),
+			live: []fleet.LiveWork{old("a"), old("b"), edit(fresh("z", fleet.HealthDegraded), heldThere)},
+			want: "held Update a/0 RolloutPending, held Update b/0 RolloutPending"},
+		"held, not the canary": {why: "the others go on without it, and it has its change when the hold ends", started: began, now: began.Add(5 * time.Minute),
+			live: []fleet.LiveWork{edit(old("a"), heldThere), old("b"), fresh("z", fleet.HealthHealthy)},
+			want: "Update a/0, Update b/0"},
+		"held after its change": {why: "it is skipped, and does not fail the rollout", started: began, now: began.Add(5 * time.Minute),
+			live: []fleet.LiveWork{edit(fresh("a", fleet.HealthProgressing), heldThere), old("b"), fresh("z", fleet.HealthHealthy)},
+			want: "Update b/0"},
 		"done": {why: "nothing is left", started: began, live: []fleet.LiveWork{fresh("a", fleet.HealthHealthy), fresh("b", fleet.HealthHealthy), fresh("z", fleet.HealthHealthy)},
 			now: began.Add(time.Hour), want: "", ends: true},
 	} {
@@ -90,6 +114,11 @@ func TestNextByStrategy(t *testing.T) {
 			}
 		})
 	}
+}
+
+// heldThere makes a work one that somebody holds on its cluster.
+func heldThere(lw *fleet.LiveWork) {
+	lw.Status.Observed, lw.Status.Waits = false, []fleet.Wait{{Reason: fleet.WaitHeldOnCluster, Message: "until tomorrow"}}
 }
 
 // TestStepLooksAgainWhenSoaked: nothing but time ends a soak.

@@ -112,7 +112,7 @@ func TestNext(t *testing.T) {
 		}), nil, "held Delete a/0 ClusterUnreachable"},
 		"dropped as unreachable, to be rescheduled": {"the application asks for it, and the cluster hears", free(func(in *Input) {
 			in.Decisions = map[string]fleet.Decision{"a": {Cluster: "a", Unreachable: true}}
-			in.WhenUnreachable = musterv1alpha1.UnreachableReschedule
+			in.WhenUnreachable, in.Grounds = musterv1alpha1.UnreachableReschedule, "one"
 		}), nil, "Delete a/0"},
 		"update of an unreachable cluster": {"it goes straight to the newest commit when it is back", free(func(in *Input) {
 			in.Unreachable = map[string]bool{"a": true}
@@ -578,7 +578,7 @@ func TestNextLook(t *testing.T) {
 // TestIdle: a step that follows one with nothing to do is the one that Next would decide.
 func TestIdle(t *testing.T) {
 	now := time.Date(2026, 8, 2, 9, 0, 0, 0, time.UTC)
-	in := Input{Owner: web, Now: now, Live: clusters(3), Complete: true, MaxClusterPercent: 10, PlanDigest: "plan", Settled: 7,
+	in := Input{Owner: web, Now: now, Live: clusters(3), Complete: true, MaxClusterPercent: 10, PlanDigest: "plan", Grounds: "one", Settled: &musterv1alpha1.Settled{Grounds: "one", Clusters: 7},
 		Decisions: map[string]fleet.Decision{"edge-000": {Cluster: "edge-000"}, "edge-001": {Cluster: "edge-001", Chosen: true}},
 		Removals:  []musterv1alpha1.Removal{{At: metav1.NewTime(now.Add(-time.Hour)), Clusters: []string{"gone"}}}}
 	first := Next(nil, in)

@@ -107,9 +107,9 @@ func TestStepOf(t *testing.T) {
 	}
 }
 
-// TestPaceHoldsTheRate: whatever the times at which it is asked, never more clusters begin within a minute than the rate allows, all
+// TestThrottleHoldsTheRate: whatever the times at which it is asked, never more clusters begin within a minute than the rate allows, all
 // begin in the end, and who asks twice gets the same.
-func TestPaceHoldsTheRate(t *testing.T) {
+func TestThrottleHoldsTheRate(t *testing.T) {
 	const rate, clusters = 6, 40
 	strategy := musterv1alpha1.Rollout{RateLimit: &musterv1alpha1.RateLimit{ClustersPerMinute: rate}}
 	now, begun := rolloutNow, map[string]time.Time{}
@@ -127,7 +127,7 @@ func TestPaceHoldsTheRate(t *testing.T) {
 					s.Selected = append(s.Selected, name)
 				}
 			}
-			d.pace(&s)
+			d.throttle(&s)
 			return s
 		}
 		s, again := ask(), ask()

@@ -28,15 +28,24 @@ type Input struct {
 	Emptied map[string]bool
 	// Decisions of the placement by cluster, as far as there are any.
 	Decisions map[string]fleet.Decision
-	// Settled is how many clusters the placement had when the owner was last settled on all of them; zero when that is not known.
-	Settled int
+	// Grounds identify what people have said about the decisions, see placement.ReadGrounds; empty when that is not known.
+	Grounds string
+	// Settled is what the owner was settled on last; nil when that is not known.
+	Settled *musterv1alpha1.Settled
+	// Left are the objects that the owner has left on clusters.
+	Left []musterv1alpha1.LeftObjects
 	// OtherHolders are live works of other owners that hold objects which this one gives up.
 	OtherHolders []fleet.LiveWork
 	// WantedBy are, by cluster, objects that this owner gives up and the owner that wants them, or UnknownOwner.
 	WantedBy map[string]map[fleet.ObjectKey]fleet.Owner
 
+	// DependencyPending says, by cluster, what the owner depends on and what is not ready there.
+	DependencyPending map[string]string
+
 	// Unreachable clusters do not answer.
 	Unreachable map[string]bool
+	// AvailableSince is since when the others do, as far as that is known.
+	AvailableSince map[string]time.Time
 	// WhenUnreachable is the owner's policy; empty is Keep.
 	WhenUnreachable musterv1alpha1.UnreachablePolicy
 	// Deletion says what becomes of the objects on a cluster that the owner leaves; empty is Delete.
@@ -89,8 +98,10 @@ type Step struct {
 	Return bool
 	// Swapped are the clusters that the scheduler has replaced and that the owner is still on, sorted.
 	Swapped []string
-	// Settled is how many clusters the owner is settled on now.
-	Settled int
+	// Settled is what the owner is settled on now; nil when that is not known.
+	Settled *musterv1alpha1.Settled
+	// Left are the objects that the owner has left on clusters, those of this step included. Record them before the losses are made.
+	Left []musterv1alpha1.LeftObjects
 	// NextLook is when time alone may change the step; zero when only a change of something else does.
 	NextLook time.Time
 }
@@ -118,6 +129,7 @@ const (
 	WorkForeign        HeldReason = "WorkForeign"        // a work that is not ours has the name
 	RolloutPending     HeldReason = "RolloutPending"     // other clusters come first
 	RolloutStopped     HeldReason = "RolloutStopped"     // too many clusters have failed
+	DependencyPending  HeldReason = "DependencyPending"  // what the owner depends on is not ready on this cluster
 )
 
 // objection is why a change waits; the zero value is no objection.
@@ -136,6 +148,7 @@ func (d *decider) checks() []func(*change) objection {
 		d.nameFree,           // a name is free when the work that had it is gone
 		d.absenceProven,      // what a plan could not see is not gone
 		d.reachable,          // unreachable is not deselected
+		d.dependencyReady,    // what the owner depends on comes first
 		d.replacementHealthy, // a swap surges first
 		d.approved,           // the deletion guard
 		d.handedOver,         // gains before losses
@@ -161,7 +174,7 @@ func Next(changes work.Changes, in Input) Step {
 	}
 	now = d.limit(now, &step)
 	for i := range now {
-		now[i].Change = d.orphanFirst(now[i])
+		now[i].Change = d.orphanFirst(&now[i])
 		now[i].Drops = now[i].Action == work.Update && len(now[i].dropped) > 0
 	}
 	slices.SortStableFunc(now, func(a, b change) int {
@@ -174,7 +187,7 @@ func Next(changes work.Changes, in Input) Step {
 	}
 	step.Guard = d.guardHold()
 	step.Removal = d.removal(now)
-	step.Settled = d.settled(&step)
+	step.Settled, step.Left = d.settled(), d.left(now)
 	if d.exchange != nil {
 		step.Swapped = d.exchange.replaced
 	}
@@ -243,6 +256,8 @@ type decider struct {
 	written  map[string]time.Time
 	loss     *guard // made for the first change that loses something
 	exchange *swap  // the same
+	was      *settledBefore
+	live     map[string][]*fleet.LiveWork // by cluster; made for the first that asks
 }
 
 func deciderOf(changes work.Changes, in Input) *decider {
@@ -353,11 +368,23 @@ func (d *decider) reachable(c *change) objection {
 	return objection{}
 }
 
+// dependencyReady holds gains and updates on a cluster until what the owner depends on is ready there. What the owner leaves behind
+// waits for nobody.
+func (d *decider) dependencyReady(c *change) objection {
+	if pending := d.in.DependencyPending[c.Cluster]; pending != "" && (c.Action == work.Create || c.Action == work.Update) {
+		return objection{Reason: DependencyPending, Message: pending}
+	}
+	return objection{}
+}
+
 // orphanFirst turns a Delete that is to leave its objects into the Orphan that comes before it. An emptied part of a
-// cluster that keeps the owner is deleted as it is: its objects are no longer wanted, or another part has them.
-func (d *decider) orphanFirst(c change) work.Change {
+// cluster that keeps the owner is deleted as it is: its objects are no longer wanted, or another part has them. On a cluster that
+// the scheduler has replaced, what holds data stays.
+func (d *decider) orphanFirst(c *change) work.Change {
 	leaves := c.Action == work.Delete && !d.wantedOn[c.Cluster]
 	if leaves && d.in.Deletion == musterv1alpha1.DeletionOrphan && !c.Live.Orphan {
+		c.Action = work.Orphan
+	} else if c.Leave = d.leave(c); len(c.Leave) > 0 {
 		c.Action = work.Orphan
 	}
 	return c.Change

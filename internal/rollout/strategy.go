@@ -45,6 +45,8 @@ type Cluster struct {
 	// Held clusters wait for something that is not the rollout's, such as an approval of what they would lose: they are skipped, and
 	// prove nothing.
 	Held bool
+	// Waits is true for a cluster in state ToApply that cannot change yet for another reason: its phase is not through without it.
+	Waits bool
 }
 
 // Group is a decision group of a placement.
@@ -335,8 +337,16 @@ func (s *selector) phase(p phase) bool {
 	}
 	failures, answering, away, pending, offline := 0, 0, 0, []string(nil), []string(nil)
 	var inFlight, holding []string
+	waits := 0
 	for _, c := range clusters {
 		if c.Held {
+			continue
+		}
+		if c.State == ToApply && c.Waits {
+			waits++
+			if !c.Offline {
+				answering++
+			}
 			continue
 		}
 		if c.Offline {
@@ -360,6 +370,7 @@ func (s *selector) phase(p phase) bool {
 			failures++
 		}
 	}
+	s.out.Waiting += waits
 	if failures > p.maxFailures && !p.skipped {
 		s.out.Stopped, s.out.Waiting = true, s.out.Waiting+len(pending)+len(offline)
 		return false
@@ -373,7 +384,7 @@ func (s *selector) phase(p phase) bool {
 	s.out.Selected = append(append(s.out.Selected, pending[:free]...), offline...)
 	s.out.Waiting += len(pending) - free
 	s.out.Unproven = (answering == 0 && len(clusters) > 0 || away > p.maxOffline) && !s.returning && !p.skipped
-	return p.skipped || len(holding) == 0 && len(pending) == 0 && !s.out.Unproven
+	return p.skipped || len(holding) == 0 && len(pending)+waits == 0 && !s.out.Unproven
 }
 
 // note adds a cluster that has changed to the selection. It is true when the cluster is in flight.

@@ -2,24 +2,41 @@ package rollout
 
 import (
 	"fmt"
+	"math"
 	"slices"
+	"strings"
+	"time"
 
+	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/work"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // swap is what the scheduler has exchanged: clusters that the owner is still on, and the ones that were chosen in their place.
 //
-// A cluster is replaced when the scheduler prefers others, and the placement has as many clusters as the owner was settled on. Where
-// it has fewer, somebody wants fewer: that is a loss. So is a cluster that a definition, a label, a claim or another scheduler
-// excludes. A cluster against which there is only the hub's own taint, since it did not answer, is never lost.
+//	the cluster is not chosen, since       it is
+//	it has only the hub's own taint        replaced
+//	others rank before it                  replaced, if the grounds of the choice are those that the owner was settled on, or it was
+//	                                       replaced before they changed; else lost: somebody has changed the choice
+//	anything else                          lost: a definition, a label, a claim, a taint or another scheduler excludes it
+//
+// A cluster that did not answer when somebody changed the choice is lost too, unless it was replaced before, see settled.
+//
+// A replaced cluster is never lost. It is removed when the owner is healthy on as many clusters as the placement wants without
+// it, at the pace of the rollout strategy. What holds data there stays on the cluster, see leave.
 type swap struct {
-	// replaced clusters, sorted. They are not lost.
+	// replaced clusters, sorted.
 	replaced []string
-	// removable are those that may be removed now, so that the owner stays healthy on as many clusters as the placement wants.
+	// removable are those that may be removed now.
 	removable map[string]bool
-	// healthy clusters of the chosen ones.
+	// healthy clusters of the chosen ones. Those that the rollout still watches are not among them.
 	healthy, chosen int
+	// pace is how many clusters may be on their way out at a time.
+	pace int
+	// fewer is true when the placement has fewer clusters than the owner was settled on, without anybody having asked for it.
+	fewer bool
 }
 
 // swapped is the swap of this step. Only changes that lose something need it.
@@ -29,50 +46,162 @@ func (d *decider) swapped() *swap {
 	}
 	s := &swap{removable: map[string]bool{}}
 	d.exchange = s
-	live := map[string][]*fleet.LiveWork{}
-	for i := range d.in.Live {
-		live[d.in.Live[i].Cluster] = append(live[d.in.Live[i].Cluster], &d.in.Live[i])
-	}
+	live := d.liveByCluster()
 	pending := d.pending()
-	serving := map[string]bool{} // replaced clusters on which the owner is healthy
+	pace, watched := d.pace(pending)
+	s.pace = pace
+	serving, leaving := map[string]bool{}, 0 // replaced clusters on which the owner is healthy; clusters on their way out
 	for name, decision := range d.in.Decisions {
-		healthy := !d.in.Faulty[name] && !d.in.Unreachable[name] && d.isHealthy(live[name])
+		healthy := !d.in.Faulty[name] && !d.in.Unreachable[name] && d.isHealthy(name, live[name])
 		switch {
 		case decision.Chosen:
 			s.chosen++
-			if healthy && !pending[name] {
+			if healthy && !pending[name] && !watched[name] {
 				s.healthy++
 			}
-		case (decision.Outranked() || decision.Unreachable) && d.leaves(name, live[name]):
+		case d.exchanged(name) && d.leaves(name, live[name]):
 			s.replaced = append(s.replaced, name)
-			if healthy {
-				serving[name] = true
-			}
+			serving[name] = healthy
 		}
 	}
-	if d.in.Settled == 0 || s.chosen < d.in.Settled {
-		s.replaced = slices.DeleteFunc(s.replaced, func(name string) bool { return d.in.Decisions[name].Outranked() })
+	for name, works := range live { // one that does not answer blocks nobody
+		if !d.in.Unreachable[name] && !slices.ContainsFunc(works, func(lw *fleet.LiveWork) bool { return !lw.Deleting }) {
+			leaving++
+		}
 	}
 	slices.Sort(s.replaced)
-	if s.chosen < d.in.Settled {
-		return s // nothing was chosen in the place of those that did not answer
+	settled, _ := d.settledOn()
+	s.fewer = d.sameGrounds() && s.chosen < int(settled.Clusters)
+	if d.in.Grounds != "" && !s.fewer {
+		s.allow(serving, s.pace-leaving)
 	}
-	s.allow(serving)
 	return s
 }
 
 // allow chooses which of the replaced clusters may be removed; serving are those of them on which the owner is healthy.
-func (s *swap) allow(serving map[string]bool) {
-	spare := s.healthy + len(serving) - s.chosen
-	for _, name := range s.replaced {
-		switch {
-		case !serving[name]:
-			s.removable[name] = s.healthy == s.chosen
-		case spare > 0:
-			s.removable[name] = true
-			spare--
+func (s *swap) allow(serving map[string]bool, places int) {
+	spare := s.healthy - s.chosen
+	for _, serves := range serving {
+		if serves {
+			spare++
 		}
 	}
+	for _, name := range s.replaced {
+		switch {
+		case places <= 0:
+			return
+		case !serving[name] && s.healthy < s.chosen, serving[name] && spare <= 0:
+			continue
+		case serving[name]:
+			spare--
+		}
+		s.removable[name] = true
+		places--
+	}
+}
+
+// pace is how many clusters the rollout strategy lets change at a time, and the clusters that it still watches. It is none while the
+// rollout is stopped, or returns.
+func (d *decider) pace(pending map[string]bool) (pace int, watched map[string]bool) {
+	if d.in.Strategy == nil {
+		return math.MaxInt, nil
+	}
+	groups, err := d.groups(pending)
+	if err != nil {
+		return 0, nil
+	}
+	selection, err := Select(*d.in.Strategy, groups, d.in.Now)
+	if err != nil || selection.Stopped || d.in.Returning {
+		return 0, nil
+	}
+	watched = map[string]bool{}
+	for _, name := range selection.InFlight {
+		watched[name] = true
+	}
+	pace = math.MaxInt
+	switch d.in.Strategy.Type {
+	case clusterv1alpha1.Progressive:
+		all := len(clustersOf(groups))
+		if p := d.in.Strategy.Progressive; p != nil && all > 0 {
+			pace, err = share("maxConcurrency", p.MaxConcurrency, all, all)
+		}
+	case clusterv1alpha1.ProgressivePerGroup:
+		for _, g := range groups {
+			pace = min(pace, len(g.Clusters))
+		}
+	}
+	if err != nil {
+		return 0, nil
+	}
+	return pace, watched
+}
+
+// sameGrounds is true when nobody has changed the choice since the owner was settled on it.
+func (d *decider) sameGrounds() bool {
+	settled, known := d.settledOn()
+	return known && d.in.Grounds != "" && settled.Grounds == d.in.Grounds
+}
+
+// settledOn is what the owner was settled on last. Where that was never noted, as by an older hub, it is the present choice, if the
+// owner is on no more clusters than were chosen and nothing waits for an approval: else nobody knows what somebody has asked for.
+func (d *decider) settledOn() (settled musterv1alpha1.Settled, known bool) {
+	if d.was == nil {
+		d.was = &settledBefore{}
+		d.was.Settled, d.was.known = d.readSettled()
+	}
+	return d.was.Settled, d.was.known
+}
+
+// settledBefore is what settledOn has found.
+type settledBefore struct {
+	musterv1alpha1.Settled
+	known bool
+}
+
+func (d *decider) readSettled() (settled musterv1alpha1.Settled, known bool) {
+	if d.in.Settled != nil {
+		return *d.in.Settled, true
+	}
+	on, chosen := 0, 0
+	for name := range d.liveByCluster() {
+		if !d.in.Decisions[name].Unreachable {
+			on++
+		}
+	}
+	for _, decision := range d.in.Decisions {
+		if decision.Chosen {
+			chosen++
+		}
+	}
+	if d.in.Grounds == "" || d.in.GuardHolds || on > chosen {
+		return musterv1alpha1.Settled{}, false
+	}
+	return musterv1alpha1.Settled{Grounds: d.in.Grounds, Clusters: int32(on)}, true
+}
+
+// exchanged is true for a cluster that the scheduler has taken off the choice, for reasons of its own.
+func (d *decider) exchanged(name string) bool {
+	settled, known := d.settledOn()
+	decision := d.in.Decisions[name]
+	switch {
+	case slices.Contains(settled.Dropped, name):
+		return false
+	case decision.Unreachable, slices.Contains(settled.Replaced, name) && decision.Outranked():
+		return true
+	case d.in.Grounds == "" && (known || !d.in.GuardHolds): // the scheduler is about to say
+		return decision.Outranked()
+	}
+	return decision.Outranked() && d.sameGrounds()
+}
+
+func (d *decider) liveByCluster() map[string][]*fleet.LiveWork {
+	if d.live == nil {
+		d.live = map[string][]*fleet.LiveWork{}
+		for i := range d.in.Live {
+			d.live[d.in.Live[i].Cluster] = append(d.live[d.in.Live[i].Cluster], &d.in.Live[i])
+		}
+	}
+	return d.live
 }
 
 // pending are the clusters whose works are about to change.
@@ -90,9 +219,9 @@ func (d *decider) leaves(cluster string, live []*fleet.LiveWork) bool {
 	return len(live) > 0 && !wanted && (changes || live[0].Deleting)
 }
 
-// isHealthy is true when a cluster reports that all works are applied and healthy.
-func (d *decider) isHealthy(works []*fleet.LiveWork) bool {
-	return !slices.ContainsFunc(works, func(lw *fleet.LiveWork) bool {
+// isHealthy is true when a cluster has works, or is to have none, and reports that all of them are applied and healthy.
+func (d *decider) isHealthy(cluster string, works []*fleet.LiveWork) bool {
+	return (len(works) > 0 || d.in.Emptied[cluster]) && !slices.ContainsFunc(works, func(lw *fleet.LiveWork) bool {
 		return lw.Deleting || !lw.Status.Observed || !lw.Status.Applied || lw.Status.Health != fleet.HealthHealthy
 	})
 }
@@ -103,36 +232,161 @@ func (d *decider) isReplaced(cluster string) bool {
 	return found
 }
 
+// backGrace is for how long the works of a cluster stay that has come back: the scheduler may choose it again.
+const backGrace = 10 * time.Second
+
 // replacementHealthy holds the removal from a cluster that the scheduler has replaced until its replacement is healthy.
 func (d *decider) replacementHealthy(c *change) objection {
-	if c.Action != work.Delete || d.wantedOn[c.Cluster] || !d.isReplaced(c.Cluster) || d.swapped().removable[c.Cluster] {
+	if c.Action != work.Delete || d.wantedOn[c.Cluster] || !d.isReplaced(c.Cluster) {
 		return objection{}
 	}
+	if since := d.in.AvailableSince[c.Cluster]; !since.IsZero() && d.in.Now.Before(since.Add(backGrace)) {
+		return objection{Reason: ReplacementPending, Until: since.Add(backGrace),
+			Message: c.Cluster + " is swapped: the placement chose another cluster in its place. It has just come back, and its works stay until the scheduler has looked at it"}
+	}
 	s := d.swapped()
-	return objection{Reason: ReplacementPending, Message: fmt.Sprintf(
-		"%s is swapped: the placement chose another cluster in its place. Its works stay until the replacement is healthy: %d of %d chosen clusters are",
-		c.Cluster, s.healthy, s.chosen)}
+	if s.removable[c.Cluster] {
+		return objection{}
+	}
+	message := fmt.Sprintf("the placement chose another cluster in its place. Its works stay until the replacement is healthy: %d of %d chosen clusters are",
+		s.healthy, s.chosen)
+	settled, _ := d.settledOn()
+	switch {
+	case d.in.Grounds == "":
+		message = "the placement chose others. Its works stay until the scheduler has said why"
+	case s.fewer:
+		message = fmt.Sprintf("the placement chose others. Its works stay until there is one in its place: the placement has %d clusters, and had %d", s.chosen, settled.Clusters)
+	case s.pace == 0:
+		message = "the placement chose another cluster in its place. Its works stay until the rollout goes on"
+	case s.healthy == s.chosen:
+		message = fmt.Sprintf("the placement chose another cluster in its place, which is healthy. Its works are removed at the pace of the rollout, %d clusters at a time", s.pace)
+	}
+	return objection{Reason: ReplacementPending, Message: c.Cluster + " is swapped: " + message}
 }
 
-// settled is how many clusters the owner is settled on after a step: no fewer than it was as long as something is left to do, or a
-// cluster keeps its works because it does not answer.
-func (d *decider) settled(s *Step) int {
-	chosen, delivered, kept := 0, 0, false
-	has := map[string]bool{}
-	for i := range d.in.Live {
-		has[d.in.Live[i].Cluster] = true
+// leave is what a change leaves on a cluster that the scheduler has replaced: objects that hold data. Nobody has asked for their
+// end, and the cluster may be chosen again.
+func (d *decider) leave(c *change) []fleet.ObjectKey {
+	if c.Action != work.Delete || d.in.Deletion == musterv1alpha1.DeletionOrphan || d.wantedOn[c.Cluster] || !d.isReplaced(c.Cluster) {
+		return nil
 	}
-	for name, decision := range d.in.Decisions {
+	return d.protected(c)
+}
+
+// left are the objects that the owner has left on clusters, those of this step included. On a cluster that is chosen again, the owner
+// has them again.
+func (d *decider) left(now []change) []musterv1alpha1.LeftObjects {
+	var left []musterv1alpha1.LeftObjects
+	onCluster := map[string]bool{}
+	for _, lw := range d.in.Live {
+		onCluster[lw.Cluster] = onCluster[lw.Cluster] || !lw.Deleting
+	}
+	for _, l := range d.in.Left {
+		if !d.in.Decisions[l.Cluster].Chosen || !onCluster[l.Cluster] {
+			left = append(left, l)
+		}
+	}
+	for i := range now {
+		if objects := d.leftBy(&now[i]); len(objects) > 0 {
+			left = addLeft(left, now[i].Cluster, objects, metav1.NewTime(d.in.Now))
+		}
+	}
+	return left[max(0, len(left)-maxLeft):]
+}
+
+// leftBy are the objects that hold data and that a change leaves on a cluster which the scheduler has replaced. A namespace that the
+// work leaves anyhow is that of createNamespace, which others may use.
+func (d *decider) leftBy(c *change) []fleet.ObjectKey {
+	switch {
+	case c.Action == work.Orphan:
+		return c.Leave
+	case c.Action != work.Delete || c.Live.Orphan || !d.isReplaced(c.Cluster):
+		return nil
+	}
+	var objects []fleet.ObjectKey
+	for _, key := range c.dropped {
+		if isProtected(key) && key.Kind != "Namespace" && isKept(c.Live, key) {
+			objects = append(objects, key)
+		}
+	}
+	return objects
+}
+
+// maxLeft is of how many clusters a status says what was left there, and maxLeftObjects how many objects it names of each.
+const (
+	maxLeft        = 100
+	maxLeftObjects = 20
+)
+
+func addLeft(left []musterv1alpha1.LeftObjects, cluster string, objects []fleet.ObjectKey, at metav1.Time) []musterv1alpha1.LeftObjects {
+	i := slices.IndexFunc(left, func(l musterv1alpha1.LeftObjects) bool { return l.Cluster == cluster })
+	if i < 0 {
+		i, left = len(left), append(left, musterv1alpha1.LeftObjects{Cluster: cluster, At: at})
+	}
+	names := slices.Clone(left[i].Objects)
+	for _, key := range objects {
+		if !slices.Contains(names, key.String()) {
+			names = append(names, key.String())
+		}
+	}
+	slices.Sort(names)
+	left[i].Objects = names[:min(len(names), maxLeftObjects)]
+	return left
+}
+
+// LeftOn says which objects stay on a cluster, "" when none does.
+func LeftOn(left []musterv1alpha1.LeftObjects, cluster string) string {
+	for _, l := range left {
+		if l.Cluster == cluster {
+			return strings.Join(l.Objects, ", ")
+		}
+	}
+	return ""
+}
+
+// settled is what the owner is settled on after a step. While the grounds stay, that is as many clusters as the placement has had, and
+// which clusters are being exchanged. New grounds count as soon as nothing is lost to them any more; what cannot be lost, since its
+// cluster does not answer, is noted: as replaced, if the placement still has as many clusters or a person has approved the loss, else
+// as dropped.
+func (d *decider) settled() *musterv1alpha1.Settled {
+	was, known := d.settledOn()
+	if !d.in.Complete || d.in.Grounds == "" || !known && d.in.GuardHolds && !d.in.isApproved() {
+		return d.in.Settled
+	}
+	chosen, leftover := int32(0), []string(nil)
+	for _, decision := range d.in.Decisions {
 		if decision.Chosen {
 			chosen++
 		}
-		if decision.Chosen && has[name] {
-			delivered++
+	}
+	for name := range d.liveByCluster() {
+		if !d.in.Decisions[name].Chosen {
+			leftover = append(leftover, name)
 		}
-		kept = kept || !decision.Chosen && has[name]
 	}
-	if !kept && d.in.Complete && len(s.Now)+len(s.Held) == 0 {
-		return chosen
+	slices.Sort(leftover)
+	is := musterv1alpha1.Settled{Grounds: d.in.Grounds, Clusters: chosen}
+	same := was.Grounds == d.in.Grounds
+	if same && len(leftover) > 0 {
+		is.Clusters = max(was.Clusters, chosen)
 	}
-	return max(d.in.Settled, delivered)
+	for _, name := range leftover {
+		switch {
+		case slices.Contains(was.Dropped, name):
+			is.Dropped = append(is.Dropped, name)
+		case d.exchanged(name):
+			covered := chosen >= was.Clusters || !same && (slices.Contains(was.Replaced, name) || d.in.isApproved())
+			switch {
+			case covered:
+				is.Replaced = append(is.Replaced, name)
+			case !same:
+				is.Dropped = append(is.Dropped, name)
+			}
+		case !same && !d.in.Unreachable[name]:
+			return d.in.Settled // it is still being lost
+		case !same:
+			is.Dropped = append(is.Dropped, name)
+		}
+	}
+	return &is
 }

@@ -8,15 +8,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/work"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // swapFleet is an owner on clusters: b and c are chosen, a was replaced.
 func swapFleet() (work.Changes, Input) {
 	in := Input{
-		Owner: web, Now: time.Unix(0, 0), Complete: true, Settled: 2, PlanDigest: "0123456789", MaxClusterPercent: 10,
+		Owner: web, Now: time.Unix(0, 0), Complete: true, PlanDigest: "0123456789", MaxClusterPercent: 10,
+		Grounds: "one", Settled: &musterv1alpha1.Settled{Grounds: "one", Clusters: 2},
 		Decisions: map[string]fleet.Decision{
 			"a": {Cluster: "a", Step: "Scores"}, "b": {Cluster: "b", Chosen: true, Step: "Chosen"}, "c": {Cluster: "c", Chosen: true, Step: "Chosen"},
 		},
@@ -49,17 +53,25 @@ func TestSwap(t *testing.T) {
 		change func(in *Input)
 		want   HeldReason // "" is removed
 	}{
-		"replaced":           {why: "one for one, and the replacement is healthy", change: func(*Input) {}},
-		"not healthy":        {why: "surge first, then remove", change: func(in *Input) { in.Live[2].Status.Health = fleet.HealthProgressing }, want: ReplacementPending},
-		"not applied":        {why: "the replacement has not answered yet", change: func(in *Input) { in.Live[2].Status.Applied = false }, want: ReplacementPending},
-		"silent":             {why: "nor is one healthy that does not answer", change: func(in *Input) { in.Unreachable["c"] = true }, want: ReplacementPending},
-		"fewer wanted":       {why: "the placement had three: somebody wants fewer", change: func(in *Input) { in.Settled = 3 }, want: ApprovalNeeded},
-		"settled on nothing": {why: "nobody knows how many it had", change: func(in *Input) { in.Settled = 0 }, want: ApprovalNeeded},
-		"a label":            {why: "somebody has excluded the cluster", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Predicates"} }, want: ApprovalNeeded},
-		"another scheduler":  {why: "its reasons are its own", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a"} }, want: ApprovalNeeded},
-		"no replacement":     {why: "nothing was chosen in its place", change: func(in *Input) { delete(in.Decisions, "c") }, want: ApprovalNeeded},
-		"itself not healthy": {why: "it serves nothing, and the replacements do", change: func(in *Input) { in.Live[0].Status.Health = fleet.HealthDegraded }},
-		"it does not answer": {why: "what cannot be heard stays", change: func(in *Input) { in.Unreachable["a"] = true }, want: ClusterUnreachable},
+		"replaced":              {why: "one for one, and the replacement is healthy", change: func(*Input) {}},
+		"not healthy":           {why: "surge first, then remove", change: func(in *Input) { in.Live[2].Status.Health = fleet.HealthProgressing }, want: ReplacementPending},
+		"not applied":           {why: "the replacement has not answered yet", change: func(in *Input) { in.Live[2].Status.Applied = false }, want: ReplacementPending},
+		"silent":                {why: "nor is one healthy that does not answer", change: func(in *Input) { in.Unreachable["c"] = true }, want: ReplacementPending},
+		"other grounds":         {why: "somebody has changed the choice", change: func(in *Input) { in.Grounds = "two" }, want: ApprovalNeeded},
+		"begun before":          {why: "it was replaced before somebody changed the choice", change: func(in *Input) { in.Grounds, in.Settled.Replaced = "two", []string{"a"} }},
+		"dropped":               {why: "it did not answer when somebody changed the choice", change: func(in *Input) { in.Settled.Dropped = []string{"a"} }, want: ApprovalNeeded},
+		"fewer chosen":          {why: "an outage has left the placement with fewer, and nobody wants that", change: func(in *Input) { in.Settled.Clusters = 3 }, want: ReplacementPending},
+		"the scheduler is late": {why: "it has not said yet on what grounds it chose", change: func(in *Input) { in.Grounds = "" }, want: ReplacementPending},
+		"an older hub":          {why: "nothing is noted, and the owner is on as many clusters as were chosen", change: func(in *Input) { in.Settled, in.Live = nil, in.Live[:2] }, want: ReplacementPending},
+		"an older hub, more":    {why: "nothing is noted, and somebody may want fewer", change: func(in *Input) { in.Settled = nil }, want: ApprovalNeeded},
+		"an older hub holds":    {why: "nobody knows what the older hub asked for", change: func(in *Input) { in.Settled, in.GuardHolds = nil, true }, want: ApprovalNeeded},
+		"a label":               {why: "somebody has excluded the cluster", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Predicates"} }, want: ApprovalNeeded},
+		"another scheduler":     {why: "its reasons are its own", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a"} }, want: ApprovalNeeded},
+		"no replacement":        {why: "nothing was chosen in its place", change: func(in *Input) { delete(in.Decisions, "c") }, want: ReplacementPending},
+		"back":                  {why: "the scheduler may choose it again", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-9 * time.Second)} }, want: ReplacementPending},
+		"back for long":         {why: "it has not", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-10 * time.Second)} }},
+		"itself not healthy":    {why: "it serves nothing, and the replacements do", change: func(in *Input) { in.Live[0].Status.Health = fleet.HealthDegraded }},
+		"it does not answer":    {why: "what cannot be heard stays", change: func(in *Input) { in.Unreachable["a"] = true }, want: ClusterUnreachable},
 		"rescheduled": {why: "the hub's own taint is the scheduler's cause", change: func(in *Input) {
 			in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Taints", Unreachable: true}
 			in.WhenUnreachable = musterv1alpha1.UnreachableReschedule
@@ -87,6 +99,59 @@ func TestSwap(t *testing.T) {
 	}
 }
 
+func TestSettled(t *testing.T) {
+	silent := func(in *Input) {
+		in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Taints", Unreachable: true}
+		in.Unreachable["a"] = true
+	}
+	without := func(in *Input, name string) {
+		in.Live = slices.DeleteFunc(in.Live, func(lw fleet.LiveWork) bool { return lw.Cluster == name })
+	}
+	one := func(n int32) *musterv1alpha1.Settled { return &musterv1alpha1.Settled{Grounds: "one", Clusters: n} }
+	two := func(n int32) *musterv1alpha1.Settled { return &musterv1alpha1.Settled{Grounds: "two", Clusters: n} }
+	with := func(s *musterv1alpha1.Settled, replaced, dropped []string) *musterv1alpha1.Settled {
+		s.Replaced, s.Dropped = replaced, dropped
+		return s
+	}
+	for name, test := range map[string]struct {
+		why    string
+		change func(in *Input)
+		want   *musterv1alpha1.Settled
+	}{
+		"an exchange":         {"it goes on if somebody changes the choice meanwhile", func(*Input) {}, with(one(2), []string{"a"}, nil)},
+		"done":                {"nothing is left of it", func(in *Input) { without(in, "a"); in.Settled.Replaced = []string{"a"} }, one(2)},
+		"fewer":               {"a cluster has gone for good", func(in *Input) { without(in, "a"); in.Settled.Clusters = 3 }, one(2)},
+		"fewer, one silent":   {"the one that does not answer may be chosen again", func(in *Input) { silent(in); in.Settled.Clusters = 3 }, one(3)},
+		"other grounds":       {"they take a cluster away, and the guard decides", func(in *Input) { in.Grounds = "two" }, one(2)},
+		"other grounds, done": {"nothing is lost to them any more", func(in *Input) { in.Grounds = "two"; without(in, "a") }, two(2)},
+		"fewer wanted, one silent": {"its loss counts when it is back, and the others can be exchanged meanwhile",
+			func(in *Input) { silent(in); in.Grounds, in.Settled.Clusters = "two", 3 }, with(two(2), nil, []string{"a"})},
+		"as many wanted, one silent": {"it has a replacement", func(in *Input) { silent(in); in.Grounds = "two" }, with(two(2), []string{"a"}, nil)},
+		"fewer wanted, and approved": {"a person has agreed to the sum",
+			func(in *Input) {
+				silent(in)
+				in.Grounds, in.Settled.Clusters, in.ApprovedPlan = "two", 3, in.PlanDigest
+			}, with(two(2), []string{"a"}, nil)},
+		"still dropped": {"until it has lost its works, or is chosen", func(in *Input) { silent(in); in.Settled.Dropped = []string{"a"} }, with(one(2), nil, []string{"a"})},
+		"chosen again": {"it is no leftover any more", func(in *Input) {
+			in.Decisions["a"] = fleet.Decision{Cluster: "a", Chosen: true, Step: "Chosen"}
+			in.Settled.Dropped = []string{"a"}
+		}, one(3)},
+		"not complete":       {"what the plan does not have proves nothing", func(in *Input) { in.Complete = false; without(in, "a"); in.Grounds = "two" }, one(2)},
+		"not said":           {"the scheduler has not said on what grounds", func(in *Input) { in.Grounds = ""; without(in, "a") }, one(2)},
+		"an older hub":       {"the outage is an exchange, and nothing was noted", func(in *Input) { silent(in); in.Settled = nil }, with(one(2), []string{"a"}, nil)},
+		"an older hub holds": {"nobody knows what for", func(in *Input) { in.Settled, in.GuardHolds = nil, true }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changes, in := swapFleet()
+			test.change(&in)
+			if diff := cmp.Diff(test.want, Next(changes, in).Settled); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", test.why, diff)
+			}
+		})
+	}
+}
+
 // outage is an owner that wants n of several clusters which come and go, its scheduler, its agents and its hub. Nobody edits a
 // definition, so that two sentences hold:
 //
@@ -101,19 +166,28 @@ type outage struct {
 	tainted map[string]bool // the hub has called them silent; it notices late, and that they are back too
 	chosen  []string
 	works   map[string]*fleet.LiveWork
-	settled int
+	settled *musterv1alpha1.Settled
+	left    []musterv1alpha1.LeftObjects
 	removed int
+	// strategy lets one cluster change at a time, in every second simulation.
+	strategy *musterv1alpha1.Rollout
+	started  time.Time
 }
 
 func newOutage(t *testing.T, seed uint64, policy musterv1alpha1.UnreachablePolicy) *outage {
 	o := &outage{
 		t: t, random: rand.New(rand.NewPCG(seed, 3)), policy: policy, wanted: 2 + int(seed%3), away: map[string]bool{}, tainted: map[string]bool{}, works: map[string]*fleet.LiveWork{},
 	}
-	for range 20 {
+	if seed%2 == 1 {
+		o.strategy = &musterv1alpha1.Rollout{RolloutStrategy: clusterv1alpha1.RolloutStrategy{
+			Type: clusterv1alpha1.Progressive, Progressive: &clusterv1alpha1.RolloutProgressive{MaxConcurrency: intstr.FromInt32(1)},
+		}}
+	}
+	for range 60 {
 		o.round()
 	}
-	if o.settled != o.wanted {
-		t.Fatalf("settled on %d clusters, want %d", o.settled, o.wanted)
+	if o.settled == nil || int(o.settled.Clusters) != o.wanted {
+		t.Fatalf("settled on %+v, want %d", o.settled, o.wanted)
 	}
 	return o
 }
@@ -178,8 +252,8 @@ func (o *outage) agents() {
 
 func (o *outage) hub() {
 	in := Input{
-		Owner: web, Now: time.Unix(0, 0), Complete: true, Settled: o.settled, PlanDigest: "0123456789", MaxClusterPercent: 10,
-		Decisions: map[string]fleet.Decision{}, Unreachable: map[string]bool{}, WhenUnreachable: o.policy,
+		Owner: web, Now: time.Unix(0, 0), Complete: true, Grounds: "one", Settled: o.settled, Left: o.left, PlanDigest: "0123456789", MaxClusterPercent: 10,
+		Strategy: o.strategy, RolloutStarted: o.started, Decisions: map[string]fleet.Decision{}, Unreachable: map[string]bool{}, WhenUnreachable: o.policy,
 	}
 	var changes work.Changes
 	for i := range outageClusters {
@@ -200,9 +274,9 @@ func (o *outage) hub() {
 		kept := lw != nil && in.Decisions[name].Unreachable && o.policy != musterv1alpha1.UnreachableReschedule
 		switch {
 		case (chosen || kept) && (lw == nil || lw.Deleting):
-			changes = append(changes, work.Change{Action: work.Create, Cluster: name, Name: "w", Wanted: wants(name, 0, settings), Live: lw})
+			changes = append(changes, work.Change{Action: work.Create, Cluster: name, Name: "w", Wanted: wants(name, 0, settings, claim), Live: lw})
 		case chosen || kept:
-			changes = append(changes, work.Change{Action: work.Keep, Cluster: name, Name: "w", Wanted: wants(name, 0, settings), Live: lw})
+			changes = append(changes, work.Change{Action: work.Keep, Cluster: name, Name: "w", Wanted: wants(name, 0, settings, claim), Live: lw})
 		case lw != nil && !lw.Deleting:
 			changes = append(changes, work.Change{Action: work.Delete, Cluster: name, Name: "w", Live: lw})
 		}
@@ -211,24 +285,41 @@ func (o *outage) hub() {
 }
 
 func (o *outage) apply(step Step) {
-	o.settled = step.Settled
+	o.settled, o.left = step.Settled, step.Left
+	if step.Rollout != nil {
+		o.started = step.Rollout.Started
+	}
 	if step.Guard != nil || step.Removal != nil {
 		o.t.Fatalf("waits for a person: %+v, recorded %+v", step.Guard, step.Removal)
 	}
 	for _, c := range step.Now {
 		if c.Action == work.Create {
 			lw := healthyWork(c.Cluster)
-			lw.Status = fleet.WorkStatus{}
+			lw.Objects = append(lw.Objects, claim)
+			lw.Status, lw.WrittenAt = fleet.WorkStatus{}, time.Unix(0, 0)
 			o.works[c.Cluster] = &lw
 			continue
 		}
+		if c.Action == work.Orphan {
+			o.works[c.Cluster].Kept = append(o.works[c.Cluster].Kept, c.Leave...)
+			continue
+		}
+		if !isKept(o.works[c.Cluster], claim) || LeftOn(o.left, c.Cluster) != claim.String() {
+			o.t.Fatalf("the data on %s goes, noted is %+v", c.Cluster, o.left)
+		}
 		o.works[c.Cluster].Deleting = true
 		o.removed++
-		healthy := 0
+		healthy, deleting := 0, 0
 		for name, lw := range o.works {
+			if lw.Deleting && !o.tainted[name] {
+				deleting++
+			}
 			if !lw.Deleting && lw.Status.Health == fleet.HealthHealthy && !o.tainted[name] {
 				healthy++
 			}
+		}
+		if o.strategy != nil && deleting > 1 {
+			o.t.Fatalf("%d clusters are on their way out, and the strategy lets one change at a time", deleting)
 		}
 		if healthy < o.wanted {
 			o.t.Fatalf("%s was removed, and %d clusters are healthy of %d that are wanted", c.Cluster, healthy, o.wanted)
@@ -262,8 +353,8 @@ func TestOutagesMoveNothingForGood(t *testing.T) {
 			for range 60 {
 				o.round()
 			}
-			if on := slices.Sorted(maps.Keys(o.works)); !slices.Equal(on, slices.Sorted(slices.Values(o.chosen))) || o.settled != o.wanted {
-				t.Fatalf("seed %d: the owner is on %v, chosen are %v; settled on %d", seed, on, o.chosen, o.settled)
+			if on := slices.Sorted(maps.Keys(o.works)); !slices.Equal(on, slices.Sorted(slices.Values(o.chosen))) || int(o.settled.Clusters) != o.wanted || len(o.settled.Replaced)+len(o.settled.Dropped) > 0 {
+				t.Fatalf("seed %d: the owner is on %v, chosen are %v; settled on %+v", seed, on, o.chosen, o.settled)
 			}
 			removed += o.removed
 		}

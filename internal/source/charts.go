@@ -159,14 +159,14 @@ func (l *Library) chart(ctx context.Context, w *web, index *chartIndex, r *fleet
 		return nil, fleet.Fail(fleet.ContentRefused, fmt.Errorf("%s is not what the index of its repository says: it has digest %s and not %s; somebody may be in between, or the repository is not consistent",
 			w.shown(address), shortHash(got), shortHash(digest)))
 	}
-	if err := l.keepArchive(r, answer.body, got, 1); err != nil {
+	if err := l.keepArchive(r, answer.body, got+".zip", 1); err != nil {
 		return nil, archiveRefused(w.shown(address), err)
 	}
 	return &record{Reference: r, Version: version, Digest: "sha256:" + got, Content: got + ".zip", Packed: true}, nil
 }
 
 // keepArchive unpacks an archive into the folder of the reference's remote.
-func (l *Library) keepArchive(r *fleet.Reference, data []byte, digest string, strip int) error {
+func (l *Library) keepArchive(r *fleet.Reference, data []byte, name string, strip int) error {
 	files, err := unpack(bytes.NewReader(data), strip)
 	if err != nil {
 		return err
@@ -174,7 +174,7 @@ func (l *Library) keepArchive(r *fleet.Reference, data []byte, digest string, st
 	if _, ok := files["Chart.yaml"]; r.Chart != nil && !ok {
 		return archiveFault("the archive holds no chart: it has no Chart.yaml in a folder of its own")
 	}
-	return keepFiles(filepath.Join(l.Dir, remoteName(r), digest+".zip"), files)
+	return keepFiles(filepath.Join(l.Dir, remoteName(r), name), files)
 }
 
 func archiveRefused(what string, err error) error {
@@ -205,7 +205,8 @@ func choose(wanted string, versions []string) (string, error) {
 			return v, nil
 		}
 	}
-	newest := newestOf(versions, func(*semver.Version) bool { return true })
+	newest := cmp.Or(newestOf(versions, func(v *semver.Version) bool { return v.Prerelease() == "" }),
+		newestOf(versions, func(*semver.Version) bool { return true }))
 	hint := "it has none"
 	if newest != "" {
 		hint = "the newest is " + newest

@@ -74,7 +74,7 @@ func CredentialsFromSecret(secret map[string][]byte) (Credentials, error) {
 		}
 		value := secret[key]
 		if key == keyUsername || key == keyPassword || key == keyBearerToken || key == keyIdentityPassword {
-			value = bytes.TrimRight(value, "\r\n") // an editor may have added a newline
+			value = []byte(TrimLine(value))
 		}
 		if len(value) == 0 {
 			return Credentials{}, fmt.Errorf("the Secret's key %q is empty", key)
@@ -208,6 +208,20 @@ func (c Credentials) WebhookToken() []byte {
 	}
 	return []byte(c.data[keyWebhookToken])
 }
+
+// Token is what the API of a Git host takes: the bearer token, or the password; empty when there is none.
+func (c Credentials) Token() string {
+	if c.has(keyBearerToken) {
+		return c.data[keyBearerToken]
+	}
+	return c.data[keyPassword]
+}
+
+// Roots are the certificates that https trusts; nil are the system's.
+func (c Credentials) Roots() *x509.CertPool { return c.roots }
+
+// TrimLine is a value of a Secret without the newline that an editor may have added.
+func TrimLine(value []byte) string { return string(bytes.TrimRight(value, "\r\n")) }
 
 // fit checks that the credentials suit the scheme of the address. The error is about the Secret, not about a commit.
 func (c Credentials) fit(a address) error {

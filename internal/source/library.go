@@ -36,9 +36,9 @@ type Library struct {
 	Dir string
 	// Git fetches repositories; it has a folder of its own.
 	Git *Store
-	// Secret reads a Secret of a namespace. Nil: there are none.
+	// Secret reads a Secret of a namespace.
 	Secret func(ctx context.Context, namespace, name string) (map[string][]byte, error)
-	// Credentials opens an address for a reference that names no Secret. Nil: it is anonymous.
+	// Credentials opens an address for a reference that names no Secret, and without Secret for the others. Nil: it is anonymous.
 	Credentials func(address string) (Credentials, error)
 	// Insecure allows references that ask for a connection that proves nothing.
 	Insecure bool
@@ -291,6 +291,9 @@ func (l *Library) Users(keys []string) []string {
 	return users
 }
 
+// RemoteOf is the name of the remote of a reference.
+func (l *Library) RemoteOf(r *fleet.Reference) string { return remoteName(r) }
+
 // Remotes are the names of all remotes, sorted.
 func (l *Library) Remotes() []string {
 	l.mu.Lock()
@@ -367,6 +370,9 @@ func (l *Library) referencesOf(r *remote) []*fleet.Reference {
 		default:
 			delete(l.held, key)
 			_ = os.Remove(l.recordFile(key))
+			if git := h.reference.Git; git != nil {
+				_ = l.Git.Unpin(git.URL, key) // a mirror that stays takes room and does no harm
+			}
 		}
 	}
 	return list
@@ -383,6 +389,13 @@ func (l *Library) forget(r *remote) {
 	}
 	delete(l.remotes, r.name)
 	_ = os.RemoveAll(filepath.Join(l.Dir, r.name))
+	var urls []string
+	for _, h := range l.held {
+		if h.reference.Git != nil {
+			urls = append(urls, h.reference.Git.URL)
+		}
+	}
+	_ = l.Git.Retain(urls)
 }
 
 // anyNew: somebody waits for a reference that was never looked at.
@@ -427,20 +440,18 @@ func (l *Library) ask(ctx context.Context, references []*fleet.Reference) (map[s
 	case first.Chart != nil && !isOCI(first.Chart.Repo):
 		return l.askCharts(ctx, references, c)
 	}
-	return nil, fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s: registries are not read yet", first.URL()))
+	return l.askOCI(ctx, references, c)
 }
 
 // credentials that open the remote of a reference.
 func (l *Library) credentials(ctx context.Context, r *fleet.Reference) (Credentials, error) {
 	name := r.SecretRef()
-	if name == "" && l.Credentials != nil {
-		return l.Credentials(r.URL())
+	if l.Credentials != nil && (name == "" || l.Secret == nil) {
+		c, err := l.Credentials(r.URL())
+		return c, fleet.Fail(fleet.SourceUnavailable, err)
 	}
 	if name == "" {
 		return Credentials{}, nil
-	}
-	if l.Secret == nil {
-		return Credentials{}, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: Secret %s/%s is on the hub: it cannot be read here", r.URL(), r.Namespace, name))
 	}
 	data, err := l.Secret(ctx, r.Namespace, name)
 	if err != nil {

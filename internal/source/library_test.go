@@ -246,8 +246,8 @@ func TestChoose(t *testing.T) {
 		"any":              {"*", "1.10.0", "no pre-release"},
 		"pre-release":      {">=1.0.0-0", "2.0.0-rc.1", "the range names one"},
 		"pre-release only": {"2.0.0-rc.1", "2.0.0-rc.1", ""},
-		"no match":         {"^3", "no version is in the range ^3: the newest is 2.0.0-rc.1", ""},
-		"no such version":  {"1.2.1", "there is no version 1.2.1: the newest is 2.0.0-rc.1", "a version is not a range: 1.2.0 is no 1.2.1"},
+		"no match":         {"^3", "no version is in the range ^3: the newest is 1.10.0", ""},
+		"no such version":  {"1.2.1", "there is no version 1.2.1: the newest is 1.10.0", "a version is not a range: 1.2.0 is no 1.2.1"},
 		"no range":         {"newest", `"newest" is no version and no range`, ""},
 	}
 	for name, c := range cases {

@@ -245,7 +245,7 @@ func indexOf(file *os.File) (*idxfile.Writer, error) {
 	return index, err
 }
 
-// write stores the named objects, read from elsewhere, as one pack.
+// write reads the named objects from another store, and stores them as one pack.
 func (p *packs) write(hashes []plumbing.Hash, from objects) (int64, error) {
 	file, err := os.CreateTemp(p.dir, "tmp_pack_")
 	if err != nil {

@@ -350,6 +350,19 @@ func (s *Store) commit(url, revision string) (*mirror, plumbing.Hash, error) {
 	return nil, h, fleet.Fail(fleet.SourceUnavailable, err)
 }
 
+// CommittedAt is when a commit that was fetched was made, by the clock of whoever made it.
+func (s *Store) CommittedAt(url, revision string) (time.Time, error) {
+	m, hash, err := s.commit(url, revision)
+	if err != nil {
+		return time.Time{}, err
+	}
+	c, err := commit(m.packs, hash)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read commit %s: %w", revision, err)
+	}
+	return commitTime(c), nil
+}
+
 // Snapshot opens a commit that was fetched, without any network, rooted at dir: a folder of the repository, or empty
 // for all of it. The caller sets Snapshot.Repository. A dir that the commit does not have is ContentMissing.
 func (s *Store) Snapshot(url, revision, dir string) (fleet.Snapshot, error) {

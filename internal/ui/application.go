@@ -34,13 +34,14 @@ type applicationRow struct {
 	Summary   musterv1alpha1.Summary        `json:"summary"`
 	Held      *musterv1alpha1.Held          `json:"held,omitempty"`
 	Rollout   *musterv1alpha1.RolloutStatus `json:"rollout,omitempty"`
-	Placement string                        `json:"placement,omitempty"`
+	// Placements that choose its clusters.
+	Placements []string `json:"placements,omitempty"`
 }
 
 func applicationRowOf(a *musterv1alpha1.Application) applicationRow {
 	return applicationRow{
 		Namespace: a.Namespace, Name: a.Name, State: overview.ApplicationState(a), Ready: overview.ApplicationReady(a),
-		Revision: a.Status.Revision, Summary: a.Status.Summary, Held: a.Status.Held, Rollout: a.Status.Rollout, Placement: strings.Join(a.PlacementNames(), ", "),
+		Revision: a.Status.Revision, Summary: a.Status.Summary, Held: a.Status.Held, Rollout: a.Status.Rollout, Placements: a.PlacementNames(),
 	}
 }
 
@@ -142,6 +143,10 @@ type applicationView struct {
 	Removals   []musterv1alpha1.Removal       `json:"recentRemovals,omitempty"`
 	Events     []eventRow                     `json:"events,omitempty"`
 	Strategy   string                         `json:"strategy,omitempty"`
+	// Sources are what the content was fetched from, RolledBack a change that failed and is refused, History what was good.
+	Sources    []musterv1alpha1.SourceStatus `json:"sources,omitempty"`
+	RolledBack *musterv1alpha1.RolledBack    `json:"rolledBack,omitempty"`
+	History    []musterv1alpha1.GoodRevision `json:"history,omitempty"`
 }
 
 // targetGroup are the clusters of an application in one decision group.
@@ -173,7 +178,7 @@ const (
 var targetStates = []string{targetHealthy, targetApplied, targetPending, targetOffline, targetHeld, targetProblem, targetUnplanned}
 
 // application finds one in the cache, and shows it.
-func (s *Server) application(ctx context.Context, _ *Person, r *http.Request) (any, error) {
+func (s *Server) application(ctx context.Context, p *Person, r *http.Request) (any, error) {
 	app, err := s.findApplication(ctx, r)
 	if err != nil {
 		return nil, err
@@ -181,7 +186,11 @@ func (s *Server) application(ctx context.Context, _ *Person, r *http.Request) (a
 	v := applicationView{
 		applicationRow: applicationRowOf(app), Path: app.Spec.Source.Path, Repository: app.Annotations[musterv1alpha1.RepositoryAnnotation],
 		LastGood: app.Status.LastGoodRevision, Plan: app.Status.Plan, Conditions: app.Status.Conditions, Rows: app.Status.Clusters,
-		Removals: app.Status.RecentRemovals,
+		Removals: app.Status.RecentRemovals, Sources: app.Status.Sources, RolledBack: app.Status.RolledBack,
+	}
+	var history musterv1alpha1.RolloutHistory
+	if err := p.Client.Get(ctx, client.ObjectKeyFromObject(app), &history); err == nil { // who may not read it sees none
+		v.History = history.Revisions
 	}
 	if app.Spec.Rollout != nil {
 		v.Strategy = string(app.Spec.Rollout.Type)

@@ -72,12 +72,6 @@ type clusterDot struct {
 // mapRoom is how many clusters the map shows one by one: a page stays below 300 KB.
 const mapRoom = 1500
 
-// clusterStates in the order in which they are shown.
-var clusterStates = []string{
-	overview.ClusterAvailable, overview.ClusterOffline, overview.ClusterJoining, overview.ClusterWaiting,
-	overview.ClusterDenied, overview.ClusterReleased, overview.ClusterLeaving,
-}
-
 func (s *Server) fleet(ctx context.Context, p *Person, r *http.Request) (any, error) {
 	facts, err := s.facts(ctx)
 	if err != nil {
@@ -164,7 +158,7 @@ func statesOf(rows []clusterRow) []stateCount {
 		counts[rows[i].State]++
 	}
 	var states []stateCount
-	for _, state := range clusterStates {
+	for _, state := range overview.ClusterStates {
 		if n := counts[state]; n > 0 {
 			states = append(states, stateCount{state, n})
 		}

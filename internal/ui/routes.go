@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -111,7 +112,7 @@ func (s *Server) functions() template.FuncMap {
 	return template.FuncMap{
 		"asset":     func(name string) string { return "/static/" + s.assets[name] },
 		"link":      linkTo,
-		"count":     overview.Count,
+		"count":     func(n any, noun string) string { return overview.Count(int(reflect.ValueOf(n).Int()), noun) },
 		"short":     overview.Short,
 		"orNone":    overview.OrNone,
 		"revision":  fleet.ShortRevision,

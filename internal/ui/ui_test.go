@@ -110,6 +110,8 @@ func company() ([]client.Object, heldWorks) {
 	app.Spec.PlacementRef.Name = "prod"
 	app.Spec.Source.Path = "charts/web"
 	app.Status.Summary = musterv1alpha1.Summary{Clusters: 1, Current: 1}
+	app.Status.Sources = []musterv1alpha1.SourceStatus{{Source: "chart web of https://charts.example", Version: "1.2.3", Digest: "sha256:abc", Message: hostile}}
+	app.Status.RolledBack = &musterv1alpha1.RolledBack{Refused: "fedcba9", To: "0123456", Message: hostile, At: metav1.Time{Time: noon}}
 	app.Status.Held = &musterv1alpha1.Held{Plan: "abcdef0123456789", Deletions: 2, Items: []string{"two", hostile}, Message: hostile}
 	app.Status.Conditions = []metav1.Condition{condition("Ready", "False", "Held", hostile)}
 	app.Status.Clusters = []musterv1alpha1.ClusterStatus{{Cluster: "one", State: "Degraded", Reason: "Degraded", Message: hostile}}
@@ -129,8 +131,9 @@ func company() ([]client.Object, heldWorks) {
 	live := fleet.LiveWork{Cluster: "one", Name: "web-1", Owner: fleet.ApplicationOwner("shop", "web"), Revision: "0123456789abcdef", Status: fleet.WorkStatus{
 		Observed: true, Applied: true, Health: fleet.HealthDegraded, Problems: []fleet.ObjectProblem{{State: "Degraded", Message: hostile}},
 	}}
+	history := &musterv1alpha1.RolloutHistory{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Revisions: []musterv1alpha1.GoodRevision{{Revision: "0123456", At: metav1.Time{Time: noon}, Clusters: 3}}}
 	return []client.Object{
-		set, binding, p, decision, app, repository, event, one, managed("two", "prod", false), managed("three", "dev", true), work,
+		set, binding, p, decision, app, repository, event, one, managed("two", "prod", false), managed("three", "dev", true), work, history,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
 	}, heldWorks{live}
 }
@@ -180,7 +183,7 @@ func TestPages(t *testing.T) {
 		"/?state=offline":                       {`<span class="number">1</span></h2>`},
 		"/?group=env":                           {"Map by env", "<h3>dev"},
 		"/applications":                         {`href="/applications/shop/web"`, "held"},
-		"/applications/shop/web":                {"Approve plan abcdef01", "group 0", "one: problem", "charts/web"},
+		"/applications/shop/web":                {"Approve plan abcdef01", "group 0", "one: problem", "charts/web", "1.2.3", "Rolled back", "on 3 clusters"},
 		"/applications/shop/web/clusters/one":   {"Secret db", "redacted:", "chosen", "&lt;script&gt;"},
 		"/applications/shop/web/clusters/three": {"To be chosen", "There is no work for it"},
 		"/clusters/one":                         {"shop/web", "Degraded"},

@@ -81,6 +81,15 @@ func deleteOptionOf(manifests []fleet.Manifest, shared map[fleet.ObjectKey]bool,
 	}
 }
 
+// Leaving is the delete option of a work that is to leave objects on the cluster, beside those that it leaves already: all of its
+// objects when none is named.
+func Leaving(lw fleet.LiveWork, leave []fleet.ObjectKey) *workv1.DeleteOption {
+	if len(leave) == 0 {
+		return &workv1.DeleteOption{PropagationPolicy: workv1.DeletePropagationPolicyTypeOrphan}
+	}
+	return deleteOptionOf(nil, nil, slices.Concat(lw.Kept, leave))
+}
+
 func orphaningRule(key fleet.ObjectKey) workv1.OrphaningRule {
 	return workv1.OrphaningRule{Group: key.Group, Resource: key.Resource, Namespace: key.Namespace, Name: key.Name}
 }

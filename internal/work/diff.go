@@ -40,6 +40,8 @@ type Change struct {
 	Wanted *workv1.ManifestWork
 	// Preconditions are the works that hold the objects which this change takes out of its work and which are to stay.
 	Preconditions []Precondition
+	// Leave are the objects that an Orphan leaves on the cluster, beside those that the work leaves already; none means all.
+	Leave []fleet.ObjectKey
 	// Drops is true for an Update that removes objects from its work. A step sets it.
 	Drops bool
 	// Fault of a Refuse.

@@ -42,7 +42,7 @@ func (c *Change) leadsTo(now *Change) bool {
 		return c.Live == nil || c.Live.Deleting
 	case c.Live == nil || c.Live.UID != now.Live.UID:
 		return false
-	case c.Action == Delete && (now.Live.Deleting || now.Live.Orphan):
+	case c.Action == Delete && (now.Live.Deleting || now.Live.Orphan || len(now.Live.Kept) > len(c.Live.Kept)):
 		return true
 	}
 	return sameSpec(c.Live, now.Live)

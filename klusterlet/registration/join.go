@@ -68,7 +68,7 @@ func (a *Agent) join(ctx context.Context, f *files, ended error) error {
 		return fmt.Errorf("write the hub's kubeconfig: %w", err)
 	}
 	if invited {
-		// What the hub once issued for the old key is of the cluster that was, and nobody's word for the one that comes.
+		// What the hub issued for the old key was for the cluster that was detached, and does not admit this one.
 		err = f.put(ctx, map[string][]byte{pendingKeyFile: nil})
 	} else {
 		err = a.reuseKey(ctx, f)

@@ -20,6 +20,7 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/fleet"
 )
 
 // A hold on the cluster's side keeps the agent from applying and deleting until a time. Somebody writes it on the cluster:
@@ -187,6 +188,6 @@ func setHeld(status *workv1.ManifestWorkStatus, h *hold, generation int64) {
 		meta.RemoveStatusCondition(&status.Conditions, musterv1alpha1.ConditionHeld)
 		return
 	}
-	set(&status.Conditions, metav1.Condition{Type: musterv1alpha1.ConditionHeld, Status: metav1.ConditionTrue, Reason: "HeldOnCluster",
+	set(&status.Conditions, metav1.Condition{Type: musterv1alpha1.ConditionHeld, Status: metav1.ConditionTrue, Reason: fleet.WaitHeldOnCluster,
 		Message: cut(h.text), ObservedGeneration: generation})
 }

@@ -86,9 +86,29 @@ type ApplicationSpec struct {
 	// at once. Groups are the decision groups of the placement.
 	// +optional
 	Rollout *Rollout `json:"rollout,omitempty"`
+	// DependsOn names applications that have to be ready on a cluster, with what their repository asks for now, before this one
+	// changes there. One of another namespace has to name this namespace in its dependentNamespaces.
+	// +optional
+	// +kubebuilder:validation:MaxItems=32
+	DependsOn []Dependency `json:"dependsOn,omitempty"`
+	// DependentNamespaces are the namespaces, beside its own, whose applications may depend on this one; * is all. Their messages tell
+	// whether this one is ready, cluster by cluster.
+	// +optional
+	// +listType=set
+	DependentNamespaces []string `json:"dependentNamespaces,omitempty"`
 	// DeletionGuard bounds what one revision may take away without an approval.
 	// +optional
 	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
+}
+
+// Dependency names an application.
+type Dependency struct {
+	// Name of the application.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+	// Namespace of the application. Default: that of the one which depends on it.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
 }
 
 // PlacementNames are the placements in the application's namespace that choose its clusters.
@@ -215,6 +235,11 @@ type Helm struct {
 	// ReleaseName is what the chart sees as .Release.Name. Default: the application's name.
 	// +optional
 	ReleaseName string `json:"releaseName,omitempty"`
+	// DefaultValues are merged first, over the chart's own values and below all others. The defaults of muster.yaml come here.
+	// +optional
+	// +kubebuilder:validation:Type=object
+	// +kubebuilder:pruning:PreserveUnknownFields
+	DefaultValues *runtime.RawExtension `json:"defaultValues,omitempty"`
 	// ClusterValues is where, in the values that ClusterValues objects give the cluster, those for this chart are, such as
 	// apps.storefront; "." is all of them. They are merged over the chart's own values, below the values files. A cluster without values
 	// there adds none.
@@ -538,10 +563,15 @@ type ApplicationStatus struct {
 	// RecentRemovals are what the application has lost within a day and without an approval: it counts against its deletion guard.
 	// +optional
 	RecentRemovals []Removal `json:"recentRemovals,omitempty"`
-	// SettledClusters is how many clusters the placement had when the application was last on all of them. Clusters that the scheduler
-	// exchanges are not lost as long as it has so many.
+	// Settled is what the application was settled on last. It tells clusters that the scheduler exchanges, which are no loss, from
+	// those that somebody takes away.
 	// +optional
-	SettledClusters int32 `json:"settledClusters,omitempty"`
+	Settled *Settled `json:"settled,omitempty"`
+	// Left are objects that hold data and that stay on clusters which the scheduler has replaced: an application that comes back
+	// there has them again.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	Left []LeftObjects `json:"left,omitempty"`
 	// Conditions: Planned, Applied, Healthy, InSync; Ready is derived from them. True is good.
 	// +optional
 	// +listType=map
@@ -562,6 +592,30 @@ type SourceStatus struct {
 	// Message says why the source could not be looked at, or is not taken as it is now. What was fetched before stays.
 	// +optional
 	Message string `json:"message,omitempty"`
+}
+
+// Settled is the choice of a placement that an application is on, but for clusters that do not answer and clusters that are being
+// exchanged.
+type Settled struct {
+	// Grounds identify what people have said about the choice, see the annotation muster.dev/grounds.
+	Grounds string `json:"grounds"`
+	// Clusters is how many the placement had.
+	Clusters int32 `json:"clusters"`
+	// Replaced clusters are no longer chosen, since the scheduler has chosen others in their place, and still have the application.
+	// +optional
+	Replaced []string `json:"replaced,omitempty"`
+	// Dropped clusters have the application, did not answer when somebody changed the choice, and were not replaced before: it counts
+	// as a loss when they lose it.
+	// +optional
+	Dropped []string `json:"dropped,omitempty"`
+}
+
+// LeftObjects are objects that an application has left on a cluster.
+type LeftObjects struct {
+	Cluster string      `json:"cluster"`
+	At      metav1.Time `json:"at"`
+	// Objects, as Kind namespace/name; the first twenty.
+	Objects []string `json:"objects"`
 }
 
 // Removal is what an application has lost at one time.

@@ -49,6 +49,9 @@ type FleetRepositorySpec struct {
 	// DeletionGuard bounds what one revision may take away without an approval.
 	// +optional
 	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
+	// Review lets the hub tell on pull requests what they do to the fleet. Left out, nothing is written to the host.
+	// +optional
+	Review *ReviewSpec `json:"review,omitempty"`
 }
 
 // GitRef selects one commit of a repository.
@@ -112,6 +115,9 @@ type FleetRepositoryStatus struct {
 	// Held are definitions that left Git and are kept until the plan is approved.
 	// +optional
 	Held *Held `json:"held,omitempty"`
+	// Review is what the hub knows of the repository's pull requests.
+	// +optional
+	Review *ReviewStatus `json:"review,omitempty"`
 	// Conditions: Fetched, Planned, Delivered; Ready is derived from them. True is good.
 	// +optional
 	// +listType=map
@@ -174,4 +180,31 @@ type FleetConfiguration struct {
 type FleetConfigurationSpec struct {
 	// Paths are the folders that hold definitions. Default: clusters, clustersets, tenants, clustervalues, placements, applications.
 	Paths []string `json:"paths,omitempty"`
+	// Defaults for applications, later ones over earlier ones, and what an application says itself over all.
+	Defaults []ApplicationDefaults `json:"defaults,omitempty"`
+}
+
+// ApplicationDefaults are what applications say that do not say otherwise.
+type ApplicationDefaults struct {
+	// Namespaces of the applications. Left out, all.
+	Namespaces []string `json:"namespaces,omitempty"`
+	// Selector over the labels of the applications. Left out, all.
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
+	// Spec is merged below that of the application.
+	Spec ApplicationDefaultsSpec `json:"spec"`
+}
+
+// ApplicationDefaultsSpec are the fields of an application that may have defaults. Helm, kustomize and yaml are for the applications that have
+// that section; helm.values become helm.defaultValues, which go over the chart's own values and below all others.
+type ApplicationDefaultsSpec struct {
+	Helm               *Helm          `json:"helm,omitempty"`
+	Kustomize          *Kustomize     `json:"kustomize,omitempty"`
+	YAML               *YAML          `json:"yaml,omitempty"`
+	CommonMetadata     CommonMetadata `json:"commonMetadata,omitzero"`
+	Destination        Destination    `json:"destination,omitempty"`
+	ServiceAccountName string         `json:"serviceAccountName,omitempty"`
+	Sync               Sync           `json:"sync,omitempty"`
+	Deletion           Deletion       `json:"deletion,omitempty"`
+	Rollout            *Rollout       `json:"rollout,omitempty"`
+	DeletionGuard      DeletionGuard  `json:"deletionGuard,omitempty"`
 }

@@ -39,6 +39,8 @@ const (
 	AbortAnnotation         = "muster.dev/abort-rollout"
 	RetryAnnotation         = "muster.dev/retry-rollout"
 	RolloutByAnnotation     = "muster.dev/rollout-by"
+	// TestNotificationAnnotation on a Notification asks for a test; its value is told in status.test.
+	TestNotificationAnnotation = "muster.dev/test-notification"
 	// RepositoryAnnotation is namespace/name of the FleetRepository that an object on the hub was applied from.
 	RepositoryAnnotation = "muster.dev/repository"
 	// DefaultServiceAccountAnnotation, on a namespace of the hub, is the account on clusters that applications of the namespace run as
@@ -63,6 +65,9 @@ const (
 	// ApprovedSilenceAnnotation on the same Lease is the time since when many clusters are silent at once, written by a person who
 	// knows that they are really away. The hub then treats each of them as silent.
 	ApprovedSilenceAnnotation = "muster.dev/approved-silence"
+	// GroundsAnnotation on a PlacementDecision identifies what people have said about the choice: as long as it is the same, the
+	// scheduler has exchanged clusters for reasons of its own.
+	GroundsAnnotation = "muster.dev/grounds"
 	// ReleasedAnnotation on a ManagedCluster says that its file has left Git and that it waits for `muster detach`.
 	ReleasedAnnotation = "muster.dev/released"
 

@@ -23,6 +23,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&RolloutHistory{}, &RolloutHistoryList{},
 		&ClusterValues{}, &ClusterValuesList{},
 		&ReviewPolicy{}, &ReviewPolicyList{},
+		&Notification{}, &NotificationList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

@@ -38,6 +38,8 @@ type Applications struct {
 	Planner    *plan.Planner
 	// Sources fetches what applications take from elsewhere. Nil fetches nothing.
 	Sources *source.Sources
+	// Precedence is told when a commit is planned; nil is none.
+	Precedence *hub.Precedence
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
 	// StatusInterval is the least time between two status writes of one application.
@@ -172,7 +174,7 @@ func resultOf(out *report, now time.Time, again time.Duration, err error) (recon
 	case out.staleCache:
 		again = 100 * time.Millisecond
 	case again > 0:
-	case out.planned != nil && out.waitsForPlan():
+	case out.planned != nil && (out.waitsForPlan() || out.waitsForDependency()): // nothing wakes it when another plan is made
 		again = 2 * time.Second
 	case out.waiting != "" || len(out.refused) > 0:
 		again = 15 * time.Second

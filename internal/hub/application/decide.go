@@ -16,18 +16,19 @@ import (
 // never mean no clusters.
 func decide(job *plan.Job, world *fleet.World, definition *fleet.Definition) {
 	var all [][]fleet.Decision
+	var grounds []string
 	for _, name := range job.Application.PlacementNames() {
-		decisions, fault := decisionsIn(job.Application, name, world, definition)
+		decisions, on, fault := decisionsIn(job.Application, name, world, definition)
 		if job.Fault = fault; fault != nil {
 			return
 		}
-		all = append(all, decisions)
+		all, grounds = append(all, decisions), append(grounds, on)
 	}
-	job.Decisions = plan.Union(all)
+	job.Decisions, job.Grounds = plan.Union(all), plan.UnionOfGrounds(grounds)
 }
 
-// decisionsIn are those of one placement.
-func decisionsIn(app *musterv1alpha1.Application, name string, world *fleet.World, definition *fleet.Definition) ([]fleet.Decision, *fleet.Fault) {
+// decisionsIn are those of one placement, and their grounds.
+func decisionsIn(app *musterv1alpha1.Application, name string, world *fleet.World, definition *fleet.Definition) (decisions []fleet.Decision, grounds string, _ *fleet.Fault) {
 	i := slices.IndexFunc(world.Placements, func(p clusterv1beta1.Placement) bool {
 		return p.Namespace == app.Namespace && p.Name == name
 	})
@@ -37,21 +38,21 @@ func decisionsIn(app *musterv1alpha1.Application, name string, world *fleet.Worl
 	if i < 0 {
 		fault.Reason, fault.ActionRequiredBy = fleet.PlacementMissing, fleet.User
 		fault.Message = fmt.Sprintf("placement %q is not in namespace %s: define it, or correct the name", name, app.Namespace)
-		return nil, &fault
+		return nil, "", &fault
 	}
 	p := &world.Placements[i]
 	if c := meta.FindStatusCondition(p.Status.Conditions, clusterv1beta1.PlacementConditionMisconfigured); c != nil && c.Status == "True" && c.ObservedGeneration == p.Generation {
 		fault.Reason, fault.ActionRequiredBy = fleet.PlacementInvalid, fleet.User
 		fault.Message = fmt.Sprintf("placement %q is misconfigured: %s", p.Name, c.Message)
-		return nil, &fault
+		return nil, "", &fault
 	}
 	chosen, complete := placement.Read(p, world.Decisions)
 	if !complete || !placement.Scheduled(p) {
 		fault.Reason, fault.ActionRequiredBy = fleet.DecisionsIncomplete, fleet.Controller
 		fault.Message = fmt.Sprintf("the decisions of placement %q are not complete yet", p.Name)
-		return nil, &fault
+		return nil, "", &fault
 	}
-	return decisionsOf(p, world, inBoundSets(world, app.Namespace, chosen)), nil
+	return decisionsOf(p, world, inBoundSets(world, app.Namespace, chosen)), groundsOf(p, world), nil
 }
 
 // inBoundSets are the chosen clusters that the namespace may reach. Our scheduler chooses no others; decisions that somebody
@@ -69,10 +70,20 @@ func inBoundSets(world *fleet.World, namespace string, chosen []string) []string
 	return slices.DeleteFunc(slices.Clone(chosen), func(name string) bool { return !bound[name] })
 }
 
-// lagging: nothing is against a cluster that the live decisions do not have. It was dropped while it did not answer, is back,
-// and the scheduler has not heard of it yet: that is no deselection. Where somebody else decides, theirs are the reasons.
-func lagging(p *clusterv1beta1.Placement, d fleet.Decision) bool {
-	return d.Chosen && p.Annotations[clusterv1beta1.PlacementDisableAnnotation] != "true"
+// groundsOf are the grounds of the live decisions. Another scheduler names none, and only what the hub itself says of clusters counts
+// as a reason to exchange them.
+func groundsOf(p *clusterv1beta1.Placement, world *fleet.World) string {
+	if p.Annotations[clusterv1beta1.PlacementDisableAnnotation] == "true" {
+		return "external"
+	}
+	return placement.ReadGrounds(p, world.Decisions)
+}
+
+// lagging: nothing is against a cluster that the live decisions do not have, and they have a place for it. It was dropped while it
+// did not answer, is back, and the scheduler has not heard of it yet: that is no deselection. Where somebody else decides, theirs are
+// the reasons.
+func lagging(p *clusterv1beta1.Placement, d fleet.Decision, full bool) bool {
+	return d.Chosen && !full && p.Annotations[clusterv1beta1.PlacementDisableAnnotation] != "true"
 }
 
 // decisionsOf are the live decisions, which win, and our scheduler's reasons for the clusters that have works and were not chosen.
@@ -89,6 +100,7 @@ func decisionsOf(p *clusterv1beta1.Placement, world *fleet.World, chosen []strin
 		decisions = append(decisions, fleet.Decision{Cluster: name, Chosen: true, Step: placement.StepChosen, Group: g.Name, GroupIndex: g.Index})
 	}
 	index := placement.NewIndex(world)
+	full := p.Spec.NumberOfClusters != nil && len(chosen) >= int(*p.Spec.NumberOfClusters)
 	var result *placement.Result
 	explained := map[string]bool{}
 	for _, lw := range world.Works {
@@ -101,7 +113,10 @@ func decisionsOf(p *clusterv1beta1.Placement, world *fleet.World, chosen []strin
 			result = &scheduled
 		}
 		d := index.Explain(p, result, lw.Cluster)
-		d.Unreachable = d.Unreachable || lagging(p, d)
+		d.Unreachable = d.Unreachable || lagging(p, d, full)
+		if d.Chosen && full { // the scheduler knows more: scores, and what other namespaces have chosen
+			d.Step, d.Reason = placement.StepScores, fmt.Sprintf("%d are wanted, and others were chosen", len(chosen))
+		}
 		if p.Annotations[clusterv1beta1.PlacementDisableAnnotation] == "true" {
 			d.Step = "" // another scheduler has decided, for reasons of its own
 		}

@@ -46,8 +46,10 @@ func TestBackIsNotDeselected(t *testing.T) {
 		taints      []clusterv1.Taint
 		label       string
 		annotations map[string]string
+		chosen      []string // of the one that is wanted
 		unreachable bool
 	}{
+		"Full":     {why: "the placement has another one, by scores that the application does not see", label: "edge", chosen: []string{"two"}},
 		"Away":     {why: "it does not answer", taints: []clusterv1.Taint{taint}, label: "edge", unreachable: true},
 		"Back":     {why: "it answers, and the decisions are those of before", label: "edge", unreachable: true},
 		"Unwanted": {why: "it answers, and the placement does not select it any more", label: "core"},
@@ -74,7 +76,13 @@ func TestBackIsNotDeselected(t *testing.T) {
 				Clusters: []clusterv1.ManagedCluster{cluster}, ClusterSets: []clusterv1beta2.ManagedClusterSet{set},
 				Bindings: []clusterv1beta2.ManagedClusterSetBinding{binding}, Works: []fleet.LiveWork{{Cluster: "one"}},
 			}
-			got := decisionsOf(p, world, nil)
+			if len(c.chosen) > 0 {
+				p.Spec.NumberOfClusters = new(int32(1))
+			}
+			got := decisionsOf(p, world, c.chosen)[len(c.chosen):]
+			if len(c.chosen) > 0 && !got[0].Outranked() {
+				t.Errorf("%+v, want outranked", got)
+			}
 			if len(got) != 1 || got[0].Chosen || got[0].Unreachable != c.unreachable {
 				t.Errorf("%+v, want not chosen and unreachable %t: %s", got, c.unreachable, c.why)
 			}

@@ -21,13 +21,16 @@ func (r *Applications) planAt(ctx context.Context, app *musterv1alpha1.Applicati
 		return out, err
 	}
 	world.HubCluster, world.Sources = r.HubCluster, r.Sources.World()
-	out.offline, out.leaving = plan.UnreachableIn(world), plan.LeavingIn(world)
+	out.offline, out.since, out.leaving = plan.UnreachableIn(world), plan.AvailableSince(world), plan.LeavingIn(world)
 	job, delivered, waiting, err := r.job(ctx, app, revision, world, out)
 	if err != nil || waiting != "" {
 		out.waiting = waiting
 		return out, err
 	}
 	out.revision = job.Snapshot.Revision
+	if out.revision != app.Status.Revision {
+		defer r.Precedence.Deliver()()
+	}
 	if out.planned, err = r.Planner.Application(ctx, *job); err != nil {
 		return out, err
 	}
@@ -80,7 +83,7 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 		return nil, nil, "", err
 	}
 	job := &plan.Job{
-		Application: app, File: definition.File, Line: definition.Line, LineOf: definition.LineOf,
+		Application: app, File: definition.File, Line: definition.Line, LineOf: definition.LineOf, Defaulted: definition.Defaulted,
 		Snapshot: delivery.Snapshot, World: world,
 	}
 	job.Values = valuesOf(world, key, delivery)
@@ -95,6 +98,11 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 	decide(job, world, definition)
 	if job.Fault == nil {
 		job.Fault = delivery.Definitions.RenameFault(definition)
+	}
+	if job.Fault == nil {
+		if job.Fault, err = r.dependencyFault(ctx, app, definition); err != nil {
+			return nil, nil, "", err
+		}
 	}
 	return job, delivery.Plan, "", nil
 }

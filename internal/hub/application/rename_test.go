@@ -28,7 +28,7 @@ func TestTakeOver(t *testing.T) {
 	}}
 	api := fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(shop, store, w).Build()
 	r := &Applications{Client: api, Works: indexOf(t, w), Reader: api}
-	out := &report{renames: fleet.Renames{"retail/shop": "retail/store"}, planned: &plan.Application{Application: store}}
+	out := &report{app: store, renames: fleet.Renames{"retail/shop": "retail/store"}, planned: &plan.Application{Application: store}}
 	world := &fleet.World{Applications: []musterv1alpha1.Application{*store}}
 	if err := r.takeOver(t.Context(), store, world, out); err != nil {
 		t.Fatal(err)

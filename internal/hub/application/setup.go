@@ -52,7 +52,7 @@ func (r *Applications) ofWork(e hub.WorkEvent) []reconcile.Request {
 	if e.Before != nil && e.Before.Owner != lw.Owner {
 		own = append(own, requestsOf(e.Before.Owner)...)
 	}
-	woken := r.states.noteReport(own, lw.Cluster, changed)
+	woken := append(r.states.noteReport(own, lw.Cluster, changed), r.states.dependents(lw.Owner)...)
 	waiting := r.states.waitingOnObject(lw.Cluster)
 	if !changed {
 		return append(woken, r.states.noteReport(waiting, lw.Cluster, false)...)

@@ -80,7 +80,7 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		status.Rollout = rolloutOf(out)
 		status.Sources = sourcesOf(out.planned.Sources)
 		status.RecentRemovals = out.removals
-		status.SettledClusters = int32(out.step.Settled)
+		status.Settled, status.Left = out.step.Settled, out.step.Left
 		if out.step.Approved {
 			status.RecentRemovals = nil
 		}
@@ -179,6 +179,9 @@ func rowOfRemoval(cluster string, step *rollout.Step) row {
 		r.ActionRequiredBy = string(fleet.User)
 	case slices.Contains(step.Swapped, cluster):
 		r.Reason, r.Message = ReasonSwapped, "swapped: the placement chose another cluster in its place, on which the application is healthy"
+		if objects := rollout.LeftOn(step.Left, cluster); objects != "" {
+			r.Message += "; " + objects + " stay here, since they hold data"
+		}
 	}
 	return r
 }

@@ -127,6 +127,9 @@ func TestSwapIsTold(t *testing.T) {
 		"Pending Swapped Controller swapped: ":            {Swapped: []string{"old"}},
 		"Pending ReplacementPending Controller old waits": {Swapped: []string{"old"}, Held: held(rollout.ReplacementPending)},
 		"Held ApprovalNeeded User old waits":              {Held: held(rollout.ApprovalNeeded)},
+		"Pending Swapped Controller swapped: the placement chose another cluster in its place, on which the application is healthy; PersistentVolumeClaim a/b stay here": {
+			Swapped: []string{"old"}, Left: []musterv1alpha1.LeftObjects{{Cluster: "old", Objects: []string{"PersistentVolumeClaim a/b"}}},
+		},
 	} {
 		r := rowOfRemoval("old", &step)
 		if got := strings.Join([]string{r.State, r.Reason, r.ActionRequiredBy, r.Message}, " "); !strings.HasPrefix(got, want) {

@@ -13,6 +13,7 @@ import (
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
@@ -28,6 +29,7 @@ type report struct {
 	renames     fleet.Renames                // of the delivered commit
 	former      []musterv1alpha1.Application // whose place it has
 	offline     map[string]bool              // clusters that do not answer
+	since       map[string]time.Time         // since when the others do
 	faults      map[string][]fleet.Fault     // by cluster; "" for those of the complete application
 	leaving     map[string]bool              // clusters that are being detached or deleted: their works are not the plan's
 	waitingOn   map[string]bool              // clusters on which another owner has, or is to have, an object
@@ -56,6 +58,7 @@ func (r *Applications) begin(out *report) error {
 		return err
 	}
 	out.input = out.planned.RolloutInput(out.offline)
+	out.input.AvailableSince = out.since
 	out.pending = map[string]work.Changes{}
 	for _, c := range changes {
 		out.pending[c.Cluster] = append(out.pending[c.Cluster], c)
@@ -158,7 +161,7 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	if app.Status.Rollout != nil {
 		in.RolloutStarted = app.Status.Rollout.StartedAt.Time
 	}
-	in.Settled = int(app.Status.SettledClusters)
+	in.Settled, in.Left = out.renames.Settled(app, out.former), app.Status.Left
 	r.readHands(app, out)
 	var changes work.Changes
 	for _, cluster := range slices.Sorted(maps.Keys(out.pending)) {
@@ -170,7 +173,7 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 		out.removals = out.step.Counted
 		return nil
 	}
-	in.Live = r.live(out)
+	in.Live, in.DependencyPending = r.live(out), r.dependencyPending(app, out)
 	out.step = rollout.Next(changes, *in)
 	in.Live = nil
 	out.idle, out.removals = len(changes) == 0 && !out.rolling(), out.step.Counted
@@ -202,12 +205,14 @@ func (r *Applications) recordBeforeRollout(ctx context.Context, app *musterv1alp
 }
 
 // recordBeforeLoss records in the status what the application is about to lose, so that the guard counts it whatever becomes
-// of this hub. It is false when the cache is stale: nothing is removed then.
+// of this hub, and what it is about to leave on clusters. It is false when the cache is stale: nothing is removed then.
 func (r *Applications) recordBeforeLoss(ctx context.Context, app *musterv1alpha1.Application, out *report) (bool, error) {
-	if out.step.Removal == nil {
+	if out.step.Removal == nil && equality.Semantic.DeepEqual(app.Status.Left, out.step.Left) {
 		return true, nil
 	}
-	recorded, err := r.record(ctx, app, out, func(status *musterv1alpha1.ApplicationStatus) { status.RecentRemovals = out.step.Recorded() })
+	recorded, err := r.record(ctx, app, out, func(status *musterv1alpha1.ApplicationStatus) {
+		status.RecentRemovals, status.Left = out.step.Recorded(), out.step.Left
+	})
 	if recorded {
 		out.removals = app.Status.RecentRemovals
 	}

@@ -231,7 +231,7 @@ func (f *acceptance) bare(b *testing.B, prefix string, n int) time.Duration {
 		c.Labels = map[string]string{clusterv1beta2.ClusterSetLabel: clusterv1beta2.DefaultClusterSet}
 		controllerutil.AddFinalizer(c, clusterv1.ResourceCleanupFinalizer)
 		controllerutil.AddFinalizer(c, clusterv1.ManagedClusterFinalizer)
-		c.Spec.Taints = registration.WantTaints(c, time.Now())
+		c.Spec.Taints = registration.WantTaints(c, registration.NoDoubt, time.Now())
 		if err := f.admin.Patch(ctx, c, client.MergeFrom(base)); err != nil {
 			return err
 		}

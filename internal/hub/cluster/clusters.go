@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
@@ -45,7 +46,7 @@ func setupClusters(mgr ctrl.Manager, o Options) error {
 		Options: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), silence: silence,
 	}
 	owner := handler.EnqueueRequestsFromMapFunc(ownerCluster)
-	// The controller creates these objects itself, so that a creation is no news. One that it did not expect is met by ensure.
+	// The controller creates these objects itself, so that creations do not wake it. What somebody else created is corrected by ensure.
 	changed := builder.WithPredicates(predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }})
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(o.ControllerPrefix+"clusters").
@@ -56,6 +57,7 @@ func setupClusters(mgr ctrl.Manager, o Options) error {
 		Watches(&corev1.Namespace{}, owner, changed).
 		Watches(&clusterv1beta2.ManagedClusterSet{}, handler.EnqueueRequestsFromMapFunc(r.clustersOfHub),
 			builder.WithPredicates(managedNamespacesChanged())).
+		WatchesRawSource(source.Channel(silence.changed, handler.EnqueueRequestsFromMapFunc(r.silentClusters))).
 		WithOptions(o.controller()).
 		Complete(reconcile.AsReconciler[*clusterv1.ManagedCluster](r.client, r))
 }
@@ -93,6 +95,22 @@ func (r *clusters) clustersOfHub(ctx context.Context, _ client.Object) []reconci
 	return requests
 }
 
+// silentClusters enqueues the clusters that are called silent: a mass silence that begins spares some of them.
+func (r *clusters) silentClusters(ctx context.Context, _ client.Object) []reconcile.Request {
+	var list clusterv1.ManagedClusterList
+	if err := r.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list clusters")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range list.Items {
+		if meta.IsStatusConditionPresentAndEqual(list.Items[i].Status.Conditions, clusterv1.ManagedClusterConditionAvailable, metav1.ConditionUnknown) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKey{Name: list.Items[i].Name}})
+		}
+	}
+	return requests
+}
+
 // Reconcile makes one cluster as it should be. All steps change one object in memory, which is written at the end, so that no
 // step conflicts with another.
 func (r *clusters) Reconcile(ctx context.Context, cluster *clusterv1.ManagedCluster) (reconcile.Result, error) {
@@ -106,7 +124,10 @@ func (r *clusters) Reconcile(ctx context.Context, cluster *clusterv1.ManagedClus
 	} else {
 		next, err = r.remove(ctx, cluster)
 	}
-	look, berr := r.observe(ctx, cluster)
+	accepted := func(c *clusterv1.ManagedCluster) bool {
+		return meta.IsStatusConditionTrue(c.Status.Conditions, clusterv1.ManagedClusterConditionHubAccepted)
+	}
+	look, berr := r.observe(ctx, cluster, accepted(cluster) && !accepted(was))
 	if next == 0 || look > 0 && look < next {
 		next = look
 	}
@@ -198,28 +219,34 @@ func (r *clusters) drop(ctx context.Context, o client.Object, finalizer string) 
 	return client.IgnoreNotFound(err)
 }
 
-// observe sets what follows from the lease and from the sets, and returns when to look again.
-func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluster) (time.Duration, error) {
+// observe sets what follows from the lease and from the sets, and returns when to look again. A cluster that is new, because it has
+// just been accepted, has no lease yet.
+func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluster, isNew bool) (time.Duration, error) {
 	now := r.Now()
-	beat, err := r.lease(ctx, cluster, now)
+	beat, err := r.lease(ctx, cluster, now, isNew)
 	if err != nil {
 		return 0, err
 	}
 	conditions := &cluster.Status.Conditions
-	next := time.Duration(0)
+	next, doubt := time.Duration(0), registration.NoDoubt
 	if meta.FindStatusCondition(*conditions, clusterv1.ManagedClusterConditionHubAccepted) != nil {
 		var silent *metav1.Condition
 		if silent, next, err = r.silent(ctx, cluster, beat, now); err != nil {
 			return 0, err
 		}
-		if silent != nil {
+		switch {
+		case r.Presence.Spares(registration.Signal{Cluster: cluster, Beat: beat}):
+			doubt = registration.Spared
+		case silent == nil:
+			doubt = registration.Unproven
+		default:
 			meta.SetStatusCondition(conditions, *silent)
 		}
 		if synced := registration.ClockSynced(cluster, beat, now); synced != nil {
 			meta.SetStatusCondition(conditions, *synced)
 		}
 	}
-	cluster.Spec.Taints = registration.WantTaints(cluster, now)
+	cluster.Spec.Taints = registration.WantTaints(cluster, doubt, now)
 	var sets clusterv1beta2.ManagedClusterSetList
 	if err := r.client.List(ctx, &sets, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("list cluster sets: %w", err)
@@ -230,27 +257,35 @@ func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluste
 
 // silent is the condition of a cluster that is to be called silent, else nil; next is when to look again.
 func (r *clusters) silent(ctx context.Context, cluster *clusterv1.ManagedCluster, beat *registration.Beat, now time.Time) (*metav1.Condition, time.Duration, error) {
-	period := registration.LeasePeriod(cluster)
-	since, started := r.Presence.Since(period)
+	listening, started := r.Presence.Listen(cluster, beat)
 	if !started {
 		return nil, retrySoon, nil
 	}
-	silent, next := registration.Silent(cluster, beat, since, now)
+	silent, next := registration.Silent(cluster, beat, listening, now)
 	available := meta.FindStatusCondition(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
 	if silent == nil || available == nil || available.Status == metav1.ConditionUnknown {
 		return silent, next, nil
 	}
-	may, err := r.silence.mayDeclare(ctx, period/2)
-	if err != nil || !may {
+	mass, err := r.silence.judge(ctx, registration.LeasePeriod(cluster)/2)
+	if err != nil || !mass.MayDeclare(registration.Signal{Cluster: cluster, Beat: beat}) {
 		return nil, next, err
 	}
-	since, _ = r.Presence.Since(period) // the count may have ended a mass silence
-	silent, next = registration.Silent(cluster, beat, since, now)
+	listening, _ = r.Presence.Listen(cluster, beat) // the count may have ended a mass silence
+	if silent, next = registration.Silent(cluster, beat, listening, now); silent != nil {
+		r.silence.declared(registration.LeaseDeadline(cluster))
+	}
 	return silent, next, nil
 }
 
-// lease reads the last renewal from the cluster's lease, and creates the lease where it is missing.
-func (r *clusters) lease(ctx context.Context, cluster *clusterv1.ManagedCluster, now time.Time) (*registration.Beat, error) {
+// lease reads the last renewal from the cluster's lease, and creates the lease where it is missing. For a new cluster it does not
+// look first.
+func (r *clusters) lease(ctx context.Context, cluster *clusterv1.ManagedCluster, now time.Time, isNew bool) (*registration.Beat, error) {
+	if isNew {
+		made := registration.WantLease(cluster, now)
+		if err := r.client.Create(ctx, made); !apierrors.IsAlreadyExists(err) {
+			return registration.BeatOf(made), leaseError(cluster, err)
+		}
+	}
 	var lease coordinationv1.Lease
 	err := r.live.Get(ctx, client.ObjectKey{Namespace: cluster.Name, Name: clusterv1.ManagedClusterLeaseName}, &lease)
 	if err == nil {
@@ -264,9 +299,16 @@ func (r *clusters) lease(ctx context.Context, cluster *clusterv1.ManagedCluster,
 	}
 	made := registration.WantLease(cluster, now)
 	if err := r.client.Create(ctx, made); err != nil && !apierrors.IsAlreadyExists(err) {
-		return nil, fmt.Errorf("make the lease of %s: %w", cluster.Name, err)
+		return nil, leaseError(cluster, err)
 	}
 	return registration.BeatOf(made), nil
+}
+
+func leaseError(cluster *clusterv1.ManagedCluster, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("create the lease of %s: %w", cluster.Name, err)
 }
 
 // write makes the cluster on the hub equal to the one in memory: the object first, whose finalizers protect what the

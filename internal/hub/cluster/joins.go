@@ -187,8 +187,8 @@ func record(ctx context.Context, c client.Client, cluster *clusterv1.ManagedClus
 	return nil
 }
 
-// approve approves a signing request; the signer of kube-controller-manager does the rest. That somebody else approves it in
-// the same moment, as the hub does once a person's word is recorded, is as good.
+// approve approves a signing request; the signer of kube-controller-manager does the rest. It is no error when somebody else approves
+// it at the same time, as the hub does after muster accept has recorded an agent.
 func approve(ctx context.Context, c client.Client, csr *certificatesv1.CertificateSigningRequest, reason, message string) error {
 	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		if registration.Approved(csr) {

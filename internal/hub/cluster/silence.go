@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	"github.com/muster-io/muster/internal/hub"
@@ -26,18 +27,42 @@ type silence struct {
 	live   client.Reader
 	events events.EventRecorder
 
+	// changed tells the controller of clusters that a mass silence has begun or was approved.
+	changed chan event.GenericEvent
+
 	mu     sync.Mutex
 	judged time.Time
 	cost   time.Duration // of the last reading
-	held   bool
+	mass   *registration.MassSilence
+	until  time.Time // counts until then, since clusters were called silent
 }
 
 func setupSilence(mgr ctrl.Manager, o Options) (*silence, error) {
-	s := &silence{Options: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), events: o.Events}
+	s := &silence{Options: o, client: mgr.GetClient(), live: mgr.GetAPIReader(), events: o.Events, changed: make(chan event.GenericEvent, 8)}
 	return s, mgr.Add(s)
 }
 
-// Start counts again while the hub has been away, or many clusters are silent, until the context ends.
+// watchAfter is for how long the clusters are counted after one was called silent, if its own grace period is not longer: it may be
+// the first of many.
+const watchAfter = 5 * time.Minute
+
+// declared notes that a cluster is called silent.
+func (s *silence) declared(grace time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if until := s.Now().Add(max(watchAfter, grace)); until.After(s.until) {
+		s.until = until
+	}
+}
+
+// watches is true while the clusters have to be counted, whether one is about to be called silent or not.
+func (s *silence) watches() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Presence.Unsettled() || s.Now().Before(s.until)
+}
+
+// Start counts again while the hub has been away, many clusters are silent, or one was called silent not long ago, until the context ends.
 func (s *silence) Start(ctx context.Context) error {
 	ticker := time.NewTicker(s.CheckPeriod)
 	defer ticker.Stop()
@@ -47,10 +72,10 @@ func (s *silence) Start(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		if !s.Presence.Unsettled() {
+		if !s.watches() {
 			continue
 		}
-		if _, err := s.mayDeclare(ctx, s.share()); err != nil && ctx.Err() == nil {
+		if _, err := s.judge(ctx, s.share()); err != nil && ctx.Err() == nil {
 			ctrl.LoggerFrom(ctx).Error(err, "count the clusters that can be heard")
 		}
 	}
@@ -63,23 +88,23 @@ func (s *silence) share() time.Duration {
 	return 20 * s.cost
 }
 
-// mayDeclare is true when a cluster may be called silent, by a count that is no older than given.
-func (s *silence) mayDeclare(ctx context.Context, age time.Duration) (bool, error) {
+// judge is the mass silence that goes on, or nil, by a count that is no older than given.
+func (s *silence) judge(ctx context.Context, age time.Duration) (*registration.MassSilence, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	began := s.Now()
 	if began.Sub(s.judged) <= age {
-		return !s.held, nil
+		return s.mass, nil
 	}
 	signals, err := s.signals(ctx)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	now := s.Now()
 	before, after, heard := s.Presence.Judge(signals, *s.MassSilence, now)
-	s.judged, s.cost, s.held = now, now.Sub(began), after != nil && !after.Approved
+	s.judged, s.cost, s.mass = now, now.Sub(began), after
 	s.tell(ctx, before, after, heard)
-	return !s.held, nil
+	return after, nil
 }
 
 // signals are all clusters with their leases.
@@ -109,7 +134,7 @@ func (s *silence) signals(ctx context.Context) ([]registration.Signal, error) {
 	return signals, nil
 }
 
-// tell makes events of the begin and the end of a mass silence.
+// tell makes events of the begin and the end of a mass silence, and wakes the clusters that it changes.
 func (s *silence) tell(ctx context.Context, before, after *registration.MassSilence, heard registration.Hearing) {
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: hub.HeartbeatKey.Namespace, Name: hub.HeartbeatKey.Name}}
 	log := ctrl.LoggerFrom(ctx).WithValues("silent", heard.Late, "clusters", heard.Of)
@@ -119,13 +144,23 @@ func (s *silence) tell(ctx context.Context, before, after *registration.MassSile
 		s.events.Eventf(lease, nil, corev1.EventTypeWarning, ReasonMassSilence, "Watch",
 			"%d of %d clusters are silent at once: the cause is more likely on the hub's side, so that nothing is tainted or moved. If they are really away: muster approve --silence",
 			heard.Late, heard.Of)
+		s.wake(lease)
 	case before != nil && after == nil:
 		log.Info("the clusters are heard again, each has its whole grace period")
 		s.events.Eventf(lease, nil, corev1.EventTypeNormal, ReasonMassSilenceEnded, "Watch", "%d of %d clusters are still silent: silence is judged again, and each cluster has its whole grace period",
 			heard.Late, heard.Of)
-	case before != nil && after.Approved && !before.Approved:
+	case before != nil && after.Approved.After(before.Approved):
 		log.Info("a person has approved that the silent clusters are away")
 		s.events.Eventf(lease, nil, corev1.EventTypeNormal, ReasonMassSilenceApproved, "Watch", "a person says that %d clusters are really away: they are tainted", heard.Late)
+		s.wake(lease)
+	}
+}
+
+// wake never waits: clusters that are called silent are looked at once a lease period anyway.
+func (s *silence) wake(lease *coordinationv1.Lease) {
+	select {
+	case s.changed <- event.GenericEvent{Object: lease}:
+	default:
 	}
 }
 

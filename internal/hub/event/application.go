@@ -24,6 +24,13 @@ func ofApplication(before, after *musterv1alpha1.ApplicationStatus) []Event {
 		func(r musterv1alpha1.ClusterStatus) Event {
 			return normal("FaultResolved", "Apply", "%s: %s is resolved", r.Cluster, r.Reason)
 		})...)
+	all = append(all, changed(rowsIn(before, "Degraded"), rowsIn(after, "Degraded"), of, "degraded clusters",
+		func(r musterv1alpha1.ClusterStatus) Event {
+			return warning("Degraded", "Watch", "%s: %s", r.Cluster, r.Message)
+		},
+		func(r musterv1alpha1.ClusterStatus) Event {
+			return normal("Recovered", "Watch", "%s: is not degraded any more", r.Cluster)
+		})...)
 	return append(all, changed(rowsIn(before, "Drifted"), rowsIn(after, "Drifted"), of, "clusters with drift",
 		func(r musterv1alpha1.ClusterStatus) Event {
 			return warning("DriftFound", "Compare", "%s: %s", r.Cluster, r.Message)

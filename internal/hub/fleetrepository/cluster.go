@@ -62,7 +62,7 @@ func (r *Repositories) reserve(ctx context.Context, resource dynamic.ResourceInt
 	first := &clusterv1.ManagedCluster{}
 	first.APIVersion, first.Kind = clusterv1.GroupVersion.String(), "ManagedCluster"
 	first.Name, first.Annotations = declared.Name, map[string]string{plan.GitTaintsAnnotation: plan.GitTaints(declared.Spec.Taints)}
-	first.Spec.Taints = plan.MergeTaints(registration.WantTaints(first, now), declared.Spec.Taints, "")
+	first.Spec.Taints = plan.MergeTaints(registration.WantTaints(first, registration.NoDoubt, now), declared.Spec.Taints, "")
 	for i := range first.Spec.Taints {
 		if first.Spec.Taints[i].TimeAdded.IsZero() {
 			first.Spec.Taints[i].TimeAdded = clusterv1.NewTaintTime(now)

@@ -47,6 +47,8 @@ type Repositories struct {
 	Planner *plan.Planner
 	// Sources fetches what applications take from elsewhere. Nil fetches nothing.
 	Sources *hubsource.Sources
+	// Precedence is told when a commit is planned and delivered; nil is none.
+	Precedence *hub.Precedence
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
 	// DecisionTimeout is how long a commit waits until the live decisions are those of its plan. After that the live decisions win.
@@ -127,6 +129,9 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	}
 	if same, err := r.unchanged(ctx, repo, revision, out); same != nil {
 		return same, err
+	}
+	if revision != repo.Status.Revision {
+		defer r.Precedence.Deliver()()
 	}
 	from := r.changes.Begin(client.ObjectKeyFromObject(repo))
 	delivery, err := r.read(ctx, repo, revision, out)

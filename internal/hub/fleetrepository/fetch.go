@@ -88,7 +88,7 @@ func (r *Repositories) lookup(ctx context.Context, repo *musterv1alpha1.FleetRep
 }
 
 func (r *Repositories) fetchRemote(ctx context.Context, repo *musterv1alpha1.FleetRepository) (string, error) {
-	credentials, err := r.credentials(ctx, repo)
+	credentials, err := r.Credentials(ctx, repo)
 	if err != nil {
 		return "", err
 	}
@@ -101,7 +101,8 @@ func (r *Repositories) fetchRemote(ctx context.Context, repo *musterv1alpha1.Fle
 	})
 }
 
-func (r *Repositories) credentials(ctx context.Context, repo *musterv1alpha1.FleetRepository) (source.Credentials, error) {
+// Credentials are those that a repository's Secret holds.
+func (r *Repositories) Credentials(ctx context.Context, repo *musterv1alpha1.FleetRepository) (source.Credentials, error) {
 	if repo.Spec.SecretRef == nil {
 		return source.Credentials{}, nil
 	}
@@ -138,7 +139,7 @@ func (r *Repositories) WebhookSecret(ctx context.Context, namespace, name string
 	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &repo); err != nil {
 		return nil, false
 	}
-	credentials, err := r.credentials(ctx, &repo)
+	credentials, err := r.Credentials(ctx, &repo)
 	if err != nil {
 		return nil, false
 	}

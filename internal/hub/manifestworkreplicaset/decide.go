@@ -175,6 +175,7 @@ func (o *report) groupsOf(p chosen, t template) []rollout.Group {
 			c := rollout.Cluster{Name: name, State: rollout.ToApply}
 			if lw := o.works[name]; lw != nil && !lw.Deleting && lw.SpecDigest == t.digest {
 				c.State, c.Since = rollout.StateOf(lw)
+				c.Offline = lw.HeldOnCluster() // it catches up when the hold on the cluster ends
 				o.updated[name] = true
 			}
 			groups[i].Clusters = append(groups[i].Clusters, c)

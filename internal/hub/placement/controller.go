@@ -10,10 +10,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/placement"
 )
 
@@ -131,12 +133,18 @@ func (r *Placements) create(ctx context.Context, p *clusterv1beta1.Placement, re
 	return nil
 }
 
-// update writes the page's labels and owner, if they differ, and then its clusters.
+// update writes the page's labels, owner and grounds, if they differ, and then its clusters. New grounds are written last: no
+// reader may take them for those of the clusters before.
 func (r *Placements) update(ctx context.Context, p *clusterv1beta1.Placement, result *placement.Result, page *clusterv1beta1.PlacementDecision) error {
 	status := page.Status
 	var live clusterv1beta1.PlacementDecision
 	if err := r.Client.Get(ctx, client.ObjectKeyFromObject(page), &live); err != nil {
 		return err
+	}
+	grounds := page.Annotations[musterv1alpha1.GroundsAnnotation]
+	changed := placement.LastGrounds(live.Annotations[musterv1alpha1.GroundsAnnotation]) != placement.LastGrounds(grounds)
+	if changed {
+		delete(page.Annotations, musterv1alpha1.GroundsAnnotation)
 	}
 	if !placement.SameMetadata(&live, page) {
 		if err := r.Client.Update(ctx, page); err != nil {
@@ -149,6 +157,13 @@ func (r *Placements) update(ctx context.Context, p *clusterv1beta1.Placement, re
 		return err
 	}
 	r.ledger.wrote(client.ObjectKeyFromObject(p), page.Name, revisionOf(page))
+	if changed {
+		metav1.SetMetaDataAnnotation(&page.ObjectMeta, musterv1alpha1.GroundsAnnotation, grounds)
+		if err := r.Client.Update(ctx, page); err != nil {
+			return err
+		}
+		r.ledger.wrote(client.ObjectKeyFromObject(p), page.Name, revisionOf(page))
+	}
 	const note = "Decision %s is updated with placement %s in namespace %s"
 	if text := warnings(result); text != "" {
 		r.eventOf(corev1.EventTypeWarning, p, page, "DecisionUpdate", "DecisionUpdated", note+": %s", page.Name, p.Name, p.Namespace, text)

@@ -42,7 +42,7 @@ func (w *Writer) write(ctx context.Context, c work.Change) error {
 		}
 		return w.replace(ctx, c)
 	case work.Orphan:
-		return w.orphan(ctx, *c.Live)
+		return w.orphan(ctx, *c.Live, c.Leave)
 	case work.Delete:
 		return w.remove(ctx, *c.Live)
 	}
@@ -162,10 +162,9 @@ func (w *Writer) replace(ctx context.Context, c work.Change) error {
 	return w.patch(ctx, c.Cluster, c.Name, operations)
 }
 
-// orphan makes a work that is about to be deleted leave its objects on the cluster.
-func (w *Writer) orphan(ctx context.Context, lw fleet.LiveWork) error {
-	option := workv1.DeleteOption{PropagationPolicy: workv1.DeletePropagationPolicyTypeOrphan}
-	return w.patch(ctx, lw.Cluster, lw.Name, append(unchanged(lw), operation{Op: "add", Path: "/spec/deleteOption", Value: option}))
+// orphan makes a work that is about to be deleted leave its objects on the cluster, or those of them that are named.
+func (w *Writer) orphan(ctx context.Context, lw fleet.LiveWork, leave []fleet.ObjectKey) error {
+	return w.patch(ctx, lw.Cluster, lw.Name, append(unchanged(lw), operation{Op: "add", Path: "/spec/deleteOption", Value: work.Leaving(lw, leave)}))
 }
 
 // remove deletes a work while it is at the generation that its deletion was decided on.

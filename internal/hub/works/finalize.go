@@ -60,7 +60,7 @@ func (w *Writer) finalize(ctx context.Context, lw fleet.LiveWork, policy musterv
 		return waits, err
 	}
 	if policy == musterv1alpha1.DeletionOrphan && !lw.Orphan {
-		return false, w.orphan(ctx, lw) // its deletion follows when the cache has the change
+		return false, w.orphan(ctx, lw, nil) // its deletion follows when the cache has the change
 	}
 	return false, w.remove(ctx, lw)
 }

@@ -222,6 +222,9 @@ func (b *bench) wait(period time.Duration, unmet func() string) {
 		if problem == "" {
 			return
 		}
+		if b.hub != nil {
+			must(b, b.hub.Ended())
+		}
 		select {
 		case <-b.ctx.Done():
 			b.Fatalf("after %s: %s", benchTime, problem)

@@ -12,30 +12,44 @@ import (
 
 // Process is a program that runs apart, so that what it takes of the machine can be told from what its surroundings take.
 type Process struct {
-	cmd  *exec.Cmd
-	done chan error
-	out  bytes.Buffer
+	cmd    *exec.Cmd
+	exited chan struct{}
+	err    error // once it has exited
+	out    bytes.Buffer
 }
 
 // Start starts a program. What it prints is kept for its last words.
 func Start(program string, args ...string) (*Process, error) {
-	p := &Process{cmd: exec.Command(program, args...), done: make(chan error, 1)}
+	p := &Process{cmd: exec.Command(program, args...), exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	go func() { p.done <- p.cmd.Wait() }()
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.exited)
+	}()
 	return p, nil
+}
+
+// Ended is nil while the program runs; after its end it says how it ended, with the last lines that it wrote.
+func (p *Process) Ended() error {
+	select {
+	case <-p.exited:
+		return fmt.Errorf("%s has ended: %w: %s", p.cmd.Path, p.err, p.out.Bytes()[max(0, p.out.Len()-4096):])
+	default:
+		return nil
+	}
 }
 
 // Stop asks the program to end, and waits for it.
 func (p *Process) Stop() error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
-	case err := <-p.done:
-		if err != nil {
-			return fmt.Errorf("%s: %w: %s", p.cmd.Path, err, p.out.Bytes()[max(0, p.out.Len()-4096):])
+	case <-p.exited:
+		if p.err != nil {
+			return p.Ended()
 		}
 		return nil
 	case <-time.After(time.Minute):

@@ -1,4 +1,4 @@
-package render
+package expression
 
 import (
 	"encoding/base64"
@@ -15,14 +15,14 @@ import (
 	"github.com/google/cel-go/interpreter"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
-	"github.com/muster-io/muster/internal/expression"
 	"github.com/muster-io/muster/internal/fleet"
 )
 
-// The delimiters of an expression. They differ from Helm's and Prometheus', whose templates pass through untouched.
+// Open and closing are the delimiters of an expression of an application. They differ from Helm's and Prometheus', whose templates
+// pass through untouched.
 const (
-	openExpression  = "${{"
-	closeExpression = "}}"
+	Open    = "${{"
+	closing = "}}"
 )
 
 // expressionBudget is what all expressions of one application may cost for one cluster, in CEL's cost units: about ten
@@ -58,7 +58,7 @@ var expressionEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 				cel.Overload(function+"_key_default", []*cel.Type{facts, cel.StringType, cel.DynType}, cel.DynType, cel.FunctionBinding(factOrDefault))),
 			cel.Macros(ofCluster(function, variable, 1), ofCluster(function, variable, 2)))
 	}
-	return expression.Environment(options...)
+	return Environment(options...)
 })
 
 // ofCluster makes label("key") a call of label(cluster.labels, "key").
@@ -134,8 +134,8 @@ func (m *missingFact) sentence(cluster string) string {
 	return fmt.Sprintf("claim %q is not reported by cluster %s: create the ClusterClaim there, or give a default: claim(%q, \"x\")", m.key, cluster, m.key)
 }
 
-// scope is one cluster for which the expressions of one application are evaluated, one after the other.
-type scope struct {
+// Scope is one cluster for which the expressions of one application are evaluated, one after the other.
+type Scope struct {
 	cluster        *clusterv1.ManagedCluster
 	labels, claims *clusterFacts
 	values         *clusterValues
@@ -143,8 +143,9 @@ type scope struct {
 	left           uint64 // of the budget
 }
 
-func newScope(cluster *clusterv1.ManagedCluster, values *fleet.Values) *scope {
-	s := &scope{
+// NewScope is the scope of a cluster and its values, which may be nil.
+func NewScope(cluster *clusterv1.ManagedCluster, values *fleet.Values) *Scope {
+	s := &Scope{
 		cluster: cluster, labels: factsOf("label", cluster.Labels), claims: factsOf("claim", fleet.ClaimsOf(cluster)),
 		values: valuesOf(values), left: expressionBudget,
 	}
@@ -152,9 +153,9 @@ func newScope(cluster *clusterv1.ManagedCluster, values *fleet.Values) *scope {
 	return s
 }
 
-// text evaluates the expressions in a string to a string.
-func (s *scope) text(source string) (string, error) {
-	if !strings.Contains(source, openExpression) {
+// Text evaluates the expressions in a string to a string.
+func (s *Scope) Text(source string) (string, error) {
+	if !strings.Contains(source, Open) {
 		return source, nil
 	}
 	t, err := compiledTexts.compile(source)
@@ -180,10 +181,10 @@ func (s *scope) text(source string) (string, error) {
 	return b.String(), nil
 }
 
-// value evaluates the expressions in a string. A string that is exactly one expression gives that expression's value with
+// Value evaluates the expressions in a string. A string that is exactly one expression gives that expression's value with
 // its type, any other string gives a string.
-func (s *scope) value(source string) (any, error) {
-	if !strings.Contains(source, openExpression) {
+func (s *Scope) Value(source string) (any, error) {
+	if !strings.Contains(source, Open) {
 		return source, nil
 	}
 	t, err := compiledTexts.compile(source)
@@ -191,7 +192,7 @@ func (s *scope) value(source string) (any, error) {
 		return nil, err
 	}
 	if len(t) != 1 || t[0].program == nil {
-		return s.text(source)
+		return s.Text(source)
 	}
 	value, err := s.evaluate(t[0])
 	if err != nil {
@@ -204,7 +205,7 @@ func (s *scope) value(source string) (any, error) {
 	return native, nil
 }
 
-func (s *scope) evaluate(p part) (ref.Val, error) {
+func (s *Scope) evaluate(p part) (ref.Val, error) {
 	s.labels.missed, s.claims.missed, *s.values.failed = nil, nil, valuesFailure{}
 	value, details, err := p.program.Eval(s.variables)
 	var cost uint64
@@ -227,7 +228,7 @@ func (s *scope) evaluate(p part) (ref.Val, error) {
 			return nil, &expressionError{p.shown() + ": " + missed.sentence(s.cluster.Name), missed}
 		}
 	}
-	return nil, p.fails("fails: " + withoutQuotes(err.Error()))
+	return nil, p.fails("fails: " + fleet.WithoutQuotes(err.Error()))
 }
 
 // expressionError is an error in words for the author of an expression.
@@ -255,7 +256,7 @@ func (p part) shown() string {
 	if len(source) > maxShown {
 		source = strings.ToValidUTF8(source[:maxShown], "") + " …"
 	}
-	return openExpression + " " + source + " " + closeExpression
+	return Open + " " + source + " " + closing
 }
 
 func (p part) fails(why string) error { return &expressionError{message: p.shown() + ": " + why} }
@@ -322,7 +323,7 @@ func compileText(source string) ([]part, error) {
 	}
 	var parts []part
 	for rest := source; rest != ""; {
-		plain, after, found := strings.Cut(rest, openExpression)
+		plain, after, found := strings.Cut(rest, Open)
 		if plain != "" {
 			parts = append(parts, part{plain: plain})
 		}
@@ -331,13 +332,13 @@ func compileText(source string) ([]part, error) {
 		}
 		end := expressionEnd(after)
 		if end < 0 {
-			return nil, part{source: after}.fails("the closing " + closeExpression + " is missing")
+			return nil, part{source: after}.fails("the closing " + closing + " is missing")
 		}
 		p := part{source: after[:end]}
 		if p.program, err = p.compile(env); err != nil {
 			return nil, err
 		}
-		parts, rest = append(parts, p), after[end+len(closeExpression):]
+		parts, rest = append(parts, p), after[end+len(closing):]
 	}
 	return parts, nil
 }
@@ -345,11 +346,11 @@ func compileText(source string) ([]part, error) {
 func (p part) compile(env *cel.Env) (cel.Program, error) {
 	compiled, issues := env.Compile(p.source)
 	if issues.Err() != nil {
-		problems := strings.ReplaceAll(expression.Problems(issues), "undeclared reference to 'cluster' (in container '')",
+		problems := strings.ReplaceAll(Problems(issues), "undeclared reference to 'cluster' (in container '')",
 			"of a cluster there are cluster.name, cluster.labels, cluster.claims and cluster.values")
 		return nil, p.fails("is not valid CEL, such as label(\"region\"), label(\"region\", \"none\") or cluster.name: " + problems)
 	}
-	return expression.Program(env, compiled, expression.Costs{})
+	return Program(env, compiled, Costs{})
 }
 
 // expressionEnd is where the closing delimiter stands, which neither a string nor a map of the expression holds; -1 if it is missing.
@@ -366,7 +367,7 @@ func expressionEnd(text string) int {
 			depth++
 		case c == '}' && depth > 0:
 			depth--
-		case strings.HasPrefix(text[i:], closeExpression):
+		case strings.HasPrefix(text[i:], closing):
 			return i
 		}
 	}
@@ -421,4 +422,62 @@ func (c *textCache) compile(source string) ([]part, error) {
 	}
 	c.texts[source] = compiledText{parts, err}
 	return parts, err
+}
+
+// clusterValues is cluster.values in expressions, or a map below it. Like clusterFacts it remembers what was missing, with the
+// complete path, and a value on which ClusterValues do not agree is an error for those who read it, and for nobody else.
+type clusterValues struct {
+	traits.Mapper
+	table  map[string]any
+	values *fleet.Values
+	prefix string // "ingress." below ingress
+	failed *valuesFailure
+}
+
+// valuesFailure is why the last expression failed, shared by all maps of one cluster.
+type valuesFailure struct {
+	missed   *missingFact
+	conflict *fleet.ValueConflict
+}
+
+func valuesOf(values *fleet.Values) *clusterValues {
+	if values == nil {
+		values = &fleet.Values{}
+	}
+	return below(values, values.Table, "", &valuesFailure{})
+}
+
+func below(values *fleet.Values, table map[string]any, prefix string, failed *valuesFailure) *clusterValues {
+	return &clusterValues{
+		Mapper: types.NewStringInterfaceMap(types.DefaultTypeAdapter, table),
+		table:  table, values: values, prefix: prefix, failed: failed,
+	}
+}
+
+// Find gives the value of a key.
+func (v *clusterValues) Find(key ref.Val) (ref.Val, bool) {
+	name, isText := key.Value().(string)
+	path := v.prefix + name
+	if c := v.values.Conflict(path); isText && c != nil && (c.Problem != "" || len(c.Path) <= len(path)) {
+		v.failed.conflict = c
+		return types.WrapErr(*c), true
+	}
+	value, ok := v.table[name]
+	if !isText || !ok {
+		v.failed.missed = &missingFact{kind: "value", key: name, path: path}
+		return nil, false
+	}
+	if table, isTable := value.(map[string]any); isTable {
+		return below(v.values, table, path+".", v.failed), true
+	}
+	return types.DefaultTypeAdapter.NativeToValue(value), true
+}
+
+// Get is Find for a key that must be there.
+func (v *clusterValues) Get(key ref.Val) ref.Val {
+	value, ok := v.Find(key)
+	if !ok {
+		return types.WrapErr(v.failed.missed)
+	}
+	return value
 }

@@ -20,10 +20,10 @@ func (d *decider) noteWritten(cluster string, works []*fleet.LiveWork) {
 	}
 }
 
-// pace takes clusters out of a selection that would begin sooner than the rate limit allows. Between two clusters are half to one and a
+// throttle takes clusters out of a selection that would begin sooner than the rate limit allows. Between two clusters are half to one and a
 // half times what the rate would have them wait, by the name of the cluster and the plan, so that the same clusters begin at the same
 // times whoever decides; and never more than the limit begin within a minute. Clusters that do not answer ask no registry for anything.
-func (d *decider) pace(s *Selection) {
+func (d *decider) throttle(s *Selection) {
 	limit := d.in.Strategy.RateLimit
 	if limit == nil || limit.ClustersPerMinute < 1 || d.in.Returning {
 		return

@@ -1,0 +1,330 @@
+package main
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/test/forge"
+)
+
+// forged is a fleet whose pull requests are on a host that the test steers.
+type forged struct {
+	*theFleet
+	forge *forge.Forge
+}
+
+// TestReviewsSurviveFaults: whatever the host does, a pull request has one check and one comment in the end.
+func TestReviewsSurviveFaults(t *testing.T) {
+	t.Parallel()
+	f := &forged{forge: forge.New()}
+	server := httptest.NewServer(f.forge.GitHub())
+	t.Cleanup(server.Close)
+	f.theFleet = newFleet(t, tenant+clusterFile("one", "tier: edge")+placementFile("shops", everyEdge)+
+		applicationFile("shop", "shops", "manifests/shop", "guard", "")+configMapFile("manifests/shop/config.yaml", "shop", "color", "red"),
+		func(o *Options) { o.ReplanInterval = 100 * time.Millisecond })
+	f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "forge"}, StringData: map[string]string{"token": "good"}})
+	f.create(&musterv1alpha1.FleetRepository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"},
+		Spec: musterv1alpha1.FleetRepositorySpec{
+			URL: f.repo.URL(), ServiceAccountName: "root", Interval: metav1.Duration{Duration: time.Second},
+			Review: &musterv1alpha1.ReviewSpec{
+				Host: musterv1alpha1.HostGitHub, APIURL: server.URL + "/api/v3", Repository: "acme/fleet", SecretRef: &musterv1alpha1.LocalReference{Name: "forge"},
+			},
+		},
+	})
+	f.expectDelivered(strings.TrimSpace(f.repo.Git("rev-parse", "main")))
+	f.available("one", true)
+	for name, do := range map[string]func(*forged, int){
+		"a comment that is deleted by hand is written again": commentIsDeleted,
+		"a hub that starts over doubles nothing":             hubStartsOver,
+		"a token that has expired":                           tokenExpires,
+		"a secondary limit":                                  secondaryLimit,
+		"a host that is away":                                hostIsAway,
+		"closed while it is planned":                         closedWhilePlanned,
+		"another hub has its own comment":                    anotherHub,
+		"five hundred files":                                 manyFiles,
+		"a head that cannot be fetched":                      unknownHead,
+	} {
+		f.run(name, func(*theFleet) {
+			do(f, 1)
+			f.forge.Do(func() {
+				for n := range f.forge.Pulls {
+					f.forge.Pulls[n].State = "closed"
+				}
+			})
+			f.eventually(func() string {
+				if r := f.repository().Status.Review; r == nil || r.Reason != "Succeeded" || len(r.PullRequests) > 0 {
+					return fmt.Sprintf("closed ones are kept: %+v", r)
+				}
+				return ""
+			})
+		})
+	}
+}
+
+var lastPull int
+
+// propose commits a change on a branch and opens a pull request of it.
+func (f *forged) propose(archive string) (int, string) {
+	f.t.Helper()
+	lastPull++
+	branch := fmt.Sprint("branch-", lastPull)
+	f.repo.Git("checkout", "--quiet", "-B", branch, "main")
+	head := f.repo.Commit(archive)
+	f.repo.Git("checkout", "--quiet", "main")
+	f.forge.Do(func() { f.forge.Open(lastPull, head, false) })
+	return lastPull, head
+}
+
+// push moves the head of a pull request.
+func (f *forged) pushTo(number int, archive string) string {
+	f.t.Helper()
+	f.repo.Git("checkout", "--quiet", fmt.Sprint("branch-", number))
+	head := f.repo.Commit(archive)
+	f.repo.Git("checkout", "--quiet", "main")
+	f.forge.Do(func() { f.forge.Pulls[number].Head = head })
+	return head
+}
+
+func colored(color string) string {
+	return configMapFile("manifests/shop/config.yaml", "shop", "color", color)
+}
+
+// expectReviewed waits until a head has its check, and the pull request the one comment about it.
+func (f *forged) expectReviewed(number int, head, state string, parts ...string) {
+	f.t.Helper()
+	f.eventually(func() string {
+		problem := ""
+		f.forge.Do(func() {
+			c := f.forge.Checks[head]["muster/muster-system/fleet"]
+			ours, body := 0, ""
+			for _, n := range f.forge.Pulls[number].Notes {
+				if n.Author == "muster" && !strings.Contains(n.Body, "hub=another") {
+					ours, body = ours+1, n.Body
+				}
+			}
+			switch {
+			case c.State != state:
+				problem = fmt.Sprintf("check %+v, want %s; %+v", c, state, f.repository().Status.Review)
+			case ours != 1:
+				problem = fmt.Sprintf("%d comments", ours)
+			default:
+				problem = has("comment", body, append(parts, head[:7])...)
+			}
+		})
+		return problem
+	})
+}
+
+func (f *forged) expectReason(reason string) {
+	f.t.Helper()
+	f.eventually(func() string {
+		if r := f.repository().Status.Review; r == nil || r.Reason != reason {
+			return fmt.Sprintf("reviews: %+v, want %s", r, reason)
+		}
+		return ""
+	})
+}
+
+func commentIsDeleted(f *forged, _ int) {
+	number, head := f.propose(colored("blue"))
+	f.expectReviewed(number, head, "success", "data.color: blue")
+	f.forge.Do(func() { f.forge.Pulls[number].Notes = nil; f.forge.Now = f.forge.Now.Add(time.Hour) })
+	f.expectReviewed(number, head, "success", "data.color: blue")
+}
+
+func hubStartsOver(f *forged, _ int) {
+	number, head := f.propose(colored("blue"))
+	f.expectReviewed(number, head, "success")
+	f.eventually(func() string { // the record is written after the host
+		r := f.repository().Status.Review
+		if r == nil || len(r.PullRequests) != 1 || r.PullRequests[0].State != "Success" || r.PullRequests[0].Head != head {
+			return fmt.Sprintf("reviews: %+v, want the one at %s", r, head)
+		}
+		return ""
+	})
+	f.stop()
+	written := func() (n int) {
+		f.forge.Do(func() {
+			for _, a := range f.forge.Asked {
+				if strings.HasPrefix(a, "POST") || strings.HasPrefix(a, "PATCH") {
+					n++
+				}
+			}
+		})
+		return n
+	}
+	before := written()
+	f.startHub()
+	looked := len(f.forge.Asked)
+	f.eventually(func() string {
+		n := 0
+		f.forge.Do(func() {
+			for _, a := range f.forge.Asked[looked:] {
+				if strings.HasSuffix(a, "/comments") {
+					n++
+				}
+			}
+		})
+		if n == 0 {
+			return "the hub has not read the comments"
+		}
+		return ""
+	})
+	next := f.pushTo(number, colored("green")) // what is written from now on is about it
+	f.expectReviewed(number, next, "success", "data.color: green")
+	var statuses []string
+	f.forge.Do(func() {
+		for _, a := range f.forge.Asked[looked:] {
+			if a == "POST /api/v3/repos/acme/fleet/statuses/"+head {
+				statuses = append(statuses, a)
+			}
+		}
+	})
+	if len(statuses) > 0 {
+		f.t.Errorf("what the host had was written again after %d: %q", before, statuses)
+	}
+}
+
+func tokenExpires(f *forged, _ int) {
+	number, head := f.propose(colored("blue"))
+	f.expectReviewed(number, head, "success")
+	f.forge.Do(func() { f.forge.Token = "another" })
+	f.expectReason("Unauthorized")
+	if m := f.repository().Status.Review.Message; !strings.Contains(m, "put a new one into the Secret") || strings.Contains(m, "good") {
+		f.t.Errorf("the message is %s", m)
+	}
+	if n := len(f.repository().Status.Review.PullRequests); n != 1 {
+		f.t.Errorf("%d pull requests are known, want the one", n)
+	}
+	head = f.pushTo(number, colored("green"))
+	f.forge.Do(func() { f.forge.Token = "good" })
+	f.expectReviewed(number, head, "success", "data.color: green")
+	f.expectReason("Succeeded")
+}
+
+func secondaryLimit(f *forged, _ int) {
+	f.forge.Do(func() { f.forge.Limit, f.forge.RetryAfter = "secondary", 2 })
+	number, head := f.propose(colored("blue"))
+	f.expectReason("RateLimited")
+	var asked int
+	f.forge.Do(func() { asked = len(f.forge.Asked) })
+	again := 0
+	f.eventually(func() string { // the limit lasts: the hub asks again when it ends, and not before
+		f.forge.Do(func() { again = len(f.forge.Asked) - asked })
+		if again == 0 {
+			return "the hub has not asked again"
+		}
+		return ""
+	})
+	f.forge.Do(func() { f.forge.Limit = "" })
+	f.expectReviewed(number, head, "success")
+}
+
+func hostIsAway(f *forged, _ int) {
+	number, head := f.propose(colored("blue"))
+	f.expectReviewed(number, head, "success")
+	f.forge.Do(func() { f.forge.Away = true })
+	f.expectReason("HostUnavailable")
+	head = f.pushTo(number, colored("green"))
+	revision := f.push(configMapFile("manifests/other/config.yaml", "other", "a", "b")) // the fleet goes on
+	f.expectReady("retail/shop")
+	if revision == head {
+		f.t.Fatal("one commit")
+	}
+	f.forge.Do(func() { f.forge.Away = false })
+	f.expectReviewed(number, head, "success", "data.color: green")
+}
+
+func closedWhilePlanned(f *forged, _ int) {
+	f.forge.Do(func() {
+		f.forge.OnCheck = func(sha string, c forge.Check) {
+			for _, p := range f.forge.Pulls {
+				if p.Head == sha && c.State == "pending" {
+					p.State = "closed"
+				}
+			}
+		}
+	})
+	number, head := f.propose(colored("blue"))
+	f.eventually(func() string {
+		state := ""
+		f.forge.Do(func() { state = f.forge.Pulls[number].State })
+		return map[bool]string{false: "it is still open"}[state == "closed"]
+	})
+	f.forge.Do(func() { f.forge.OnCheck = nil })
+	other, second := f.propose(colored("green"))
+	f.expectReviewed(other, second, "success")
+	f.forge.Do(func() {
+		if n := len(f.forge.Pulls[number].Notes); n > 0 {
+			f.t.Errorf("a closed pull request got %d comments", n)
+		}
+		if c := f.forge.Checks[head]["muster/muster-system/fleet"]; c.State != "pending" {
+			f.t.Errorf("its check is %+v", c)
+		}
+	})
+}
+
+func anotherHub(f *forged, _ int) {
+	number, head := f.propose(colored("blue"))
+	body := "<!-- muster:review hub=another repository=muster-system/fleet -->\n### Muster: of another hub"
+	forgery := ""
+	f.forge.Do(func() { f.forge.Comment(number, "muster", body) })
+	f.expectReviewed(number, head, "success")
+	f.forge.Do(func() {
+		for _, n := range f.forge.Pulls[number].Notes {
+			if !strings.Contains(n.Body, "hub=another") {
+				forgery = n.Body
+			}
+		}
+		f.forge.Comment(number, "eve", forgery) // somebody else's with our marker is not ours
+	})
+	head = f.pushTo(number, colored("green"))
+	f.expectReviewed(number, head, "success", "data.color: green")
+	f.forge.Do(func() {
+		for _, n := range f.forge.Pulls[number].Notes {
+			if n.Author == "eve" && n.Body != forgery || strings.Contains(n.Body, "hub=another") && n.Body != body {
+				f.t.Errorf("another's comment was edited: %.80q", n.Body)
+			}
+		}
+	})
+}
+
+func manyFiles(f *forged, _ int) {
+	var archive strings.Builder
+	for i := range 500 {
+		archive.WriteString(configMapFile(fmt.Sprintf("manifests/shop/many-%d.yaml", i), fmt.Sprintf("many-%d", i), "text", strings.Repeat("x", 100)))
+	}
+	number, head := f.propose(archive.String())
+	f.expectReviewed(number, head, "success", "488 objects more", "Not everything fits here")
+	f.forge.Do(func() {
+		for _, n := range f.forge.Pulls[number].Notes {
+			if len(n.Body) > 65536 {
+				f.t.Errorf("the comment has %d bytes", len(n.Body))
+			}
+		}
+	})
+}
+
+func unknownHead(f *forged, _ int) {
+	lost := strings.Repeat("ab", 20)
+	f.forge.Do(func() { lastPull++; f.forge.Open(lastPull, lost, false) })
+	broken := lastPull
+	number, head := f.propose(colored("blue"))
+	f.expectReviewed(number, head, "success") // one that cannot be fetched does not stop the others
+	f.eventually(func() string {
+		var c forge.Check
+		f.forge.Do(func() { c = f.forge.Checks[lost]["muster/muster-system/fleet"] })
+		if c.State != "failure" {
+			return fmt.Sprintf("the check of %d is %+v", broken, c)
+		}
+		return has("check", c.Description, "cannot be planned")
+	})
+}

@@ -1,0 +1,309 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"oras.land/oras-go/v2/registry/remote/credentials"
+	"sigs.k8s.io/yaml"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/source"
+)
+
+// sourceFlags say how content is fetched that is not in the repository.
+type sourceFlags struct {
+	secrets  []string
+	insecure bool
+}
+
+func (f *sourceFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&f.secrets, "secrets", nil, "files with Secrets that sources name, as kubectl get secret -o yaml writes them (default: your own logins of docker, helm and ssh)")
+	cmd.Flags().BoolVar(&f.insecure, "insecure-sources", false, "let applications set insecure on a source, as the hub's flag does")
+}
+
+// sourceNote is what a reference resolved to.
+type sourceNote struct {
+	Source  string `json:"source"`
+	Version string `json:"version,omitempty"`
+	Digest  string `json:"digest,omitempty"`
+	Problem string `json:"problem,omitempty"`
+}
+
+func (n sourceNote) text() string {
+	text := n.Source
+	if n.Digest != "" {
+		text += " is " + strings.TrimSpace(n.Version+" "+fleet.ShortDigest(n.Digest))
+	}
+	if n.Problem != "" {
+		text += ": " + n.Problem
+	}
+	return text
+}
+
+// builder plans a snapshot.
+type builder func(context.Context, fleet.Snapshot, fleet.World) (*plan.Plan, error)
+
+// fetch fetches what snapshots take from elsewhere, with the network and the logins of whoever runs this, and says what it
+// found. The world then has it, and plans fetch nothing.
+func (f *sourceFlags) fetch(ctx context.Context, build builder, w *fleet.World, snapshots ...fleet.Snapshot) ([]sourceNote, error) {
+	var external []fleet.Snapshot
+	for _, s := range snapshots {
+		definitions, err := fleet.Load(ctx, s.Tree)
+		if err != nil {
+			return nil, fmt.Errorf("load %s: %w", s.Repository, err)
+		}
+		if slices.ContainsFunc(definitions.Applications(), takesFromElsewhere) {
+			external = append(external, s)
+		}
+	}
+	if len(external) == 0 {
+		return nil, nil
+	}
+	library, done, err := f.library()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	looked := map[string]bool{}
+	for {
+		w.Sources = library.Sources()
+		var used []fleet.UsedSource
+		for _, s := range external {
+			p, err := build(ctx, s, *w)
+			if err != nil {
+				return nil, err
+			}
+			used = append(used, p.Sources()...)
+		}
+		used = fleet.SortSources(used)
+		if !lookAtNew(ctx, library, used, looked) {
+			return notesOf(w.Sources, used), ctx.Err()
+		}
+	}
+}
+
+// lookAtNew looks at the remotes of references that were not looked at yet, several at a time. It tells whether there were any.
+func lookAtNew(ctx context.Context, library *source.Library, used []fleet.UsedSource, looked map[string]bool) bool {
+	remotes := map[string]bool{}
+	for _, u := range used {
+		if key := u.Reference.Key(); !looked[key] {
+			looked[key] = true
+			remotes[library.RemoteOf(u.Reference)] = true
+		}
+	}
+	var running sync.WaitGroup
+	slots := make(chan struct{}, 4)
+	for remote := range remotes {
+		running.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			library.Look(ctx, remote) // what is wrong stands with the references
+		})
+	}
+	running.Wait()
+	return len(remotes) > 0
+}
+
+func notesOf(sources fleet.Sources, used []fleet.UsedSource) []sourceNote {
+	var notes []sourceNote
+	for _, u := range used {
+		n := sourceNote{Source: u.Reference.String()}
+		found, err := sources.Find(u.Reference)
+		if err != nil {
+			n.Problem = err.Error()
+		} else {
+			n.Version, n.Digest, n.Problem = found.Version, found.Digest, found.Problem
+		}
+		notes = append(notes, n)
+	}
+	return notes
+}
+
+// sayProblems tells what is wrong with sources that have content of an earlier time: a fault tells of the others.
+func (c *cli) sayProblems(notes []sourceNote) {
+	for _, n := range notes {
+		if n.Problem != "" && n.Digest != "" {
+			fmt.Fprintln(c.errs, "muster: "+oneLine(n.text()))
+		}
+	}
+}
+
+func takesFromElsewhere(app *musterv1alpha1.Application) bool {
+	is := func(s *musterv1alpha1.Source) bool {
+		return s != nil && (s.Git != nil || s.Chart != nil || s.OCI != nil)
+	}
+	return is(&app.Spec.Source) || slices.ContainsFunc(app.Spec.Overrides, func(o musterv1alpha1.Override) bool { return is(o.Source) })
+}
+
+// library is one in the cache folder of whoever runs this. Repositories are fetched into a folder of this process, since two
+// processes cannot share a mirror.
+func (f *sourceFlags) library() (*source.Library, func(), error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, nil, fmt.Errorf("find a folder to keep charts in: %w", err)
+	}
+	git, err := os.MkdirTemp("", "muster-sources-")
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a folder for other repositories: %w", err)
+	}
+	// A temporary folder that cannot be removed is no reason to fail.
+	done := func() { _ = os.RemoveAll(git) }
+	l := &source.Library{
+		Dir: filepath.Join(cache, "muster", "sources"), Git: &source.Store{Dir: git, Local: []string{"/"}},
+		Insecure: f.insecure, Credentials: ownCredentials,
+	}
+	if len(f.secrets) == 0 {
+		return l, done, nil
+	}
+	secrets, err := readSecrets(f.secrets)
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	l.Secret = func(_ context.Context, namespace, name string) (map[string][]byte, error) {
+		data, ok := secrets[namespace+"/"+name]
+		if !ok {
+			return nil, errors.New("it is in none of the files of --secrets")
+		}
+		return data, nil
+	}
+	return l, done, nil
+}
+
+func readSecrets(files []string) (map[string]map[string][]byte, error) {
+	secrets := map[string]map[string][]byte{}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("read Secrets: %w", err)
+		}
+		documents, err := fleet.ReadYAML(string(data))
+		if err != nil {
+			return nil, fmt.Errorf("read Secrets of %s: %w", file, err)
+		}
+		for _, y := range documents {
+			var secret corev1.Secret
+			if err := json.Unmarshal(y.JSON, &secret); err != nil || secret.Kind != "Secret" {
+				return nil, fmt.Errorf("%s:%d is no Secret: kubectl get secret NAME -o yaml writes one", file, y.Line)
+			}
+			if secret.Data == nil {
+				secret.Data = map[string][]byte{}
+			}
+			for key, value := range secret.StringData {
+				secret.Data[key] = []byte(value)
+			}
+			secrets[secret.Namespace+"/"+secret.Name] = secret.Data
+		}
+	}
+	return secrets, nil
+}
+
+// ownCredentials are the logins of whoever runs this: of docker for registries, of helm for chart repositories, and ssh keys.
+func ownCredentials(address string) (source.Credentials, error) {
+	u, err := url.Parse(address)
+	switch {
+	case err == nil && u.Scheme == "oci":
+		return dockerCredentials(u.Host)
+	case err == nil && (u.Scheme == "http" || u.Scheme == "https"):
+		return helmCredentials(address)
+	case err != nil || u.Scheme == "ssh":
+		return sshCredentials()
+	}
+	return source.Credentials{}, nil
+}
+
+func dockerCredentials(host string) (source.Credentials, error) {
+	store, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
+	if err != nil {
+		return source.Credentials{}, nil //nolint:nilerr // nobody has logged in
+	}
+	login, err := store.Get(context.Background(), host)
+	if err != nil {
+		return source.Credentials{}, fmt.Errorf("read the login of docker for %s: %w", host, err)
+	}
+	switch {
+	case login.Password != "":
+		return source.CredentialsFromSecret(map[string][]byte{"username": []byte(login.Username), "password": []byte(login.Password)})
+	case login.RefreshToken != "" || login.AccessToken != "":
+		config, err := json.Marshal(map[string]any{"auths": map[string]any{
+			host: map[string]string{"identitytoken": login.RefreshToken, "registrytoken": login.AccessToken},
+		}})
+		if err != nil {
+			return source.Credentials{}, err
+		}
+		return source.CredentialsFromSecret(map[string][]byte{".dockerconfigjson": config})
+	}
+	return source.Credentials{}, nil
+}
+
+// helmCredentials are those that helm repo add has written down for an address.
+func helmCredentials(address string) (source.Credentials, error) {
+	file := os.Getenv("HELM_REPOSITORY_CONFIG")
+	if config, err := os.UserConfigDir(); file == "" && err == nil {
+		file = filepath.Join(config, "helm", "repositories.yaml")
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return source.Credentials{}, nil //nolint:nilerr // nobody has added one
+	}
+	var known struct {
+		Repositories []struct{ URL, Username, Password, CAFile, CertFile, KeyFile string }
+	}
+	if err := yaml.Unmarshal(data, &known); err != nil {
+		return source.Credentials{}, fmt.Errorf("read helm's %s: %w", file, err)
+	}
+	for _, r := range known.Repositories {
+		if strings.TrimRight(r.URL, "/") != strings.TrimRight(address, "/") {
+			continue
+		}
+		secret := map[string][]byte{}
+		for key, value := range map[string]string{"username": r.Username, "password": r.Password} {
+			if value != "" {
+				secret[key] = []byte(value)
+			}
+		}
+		for key, name := range map[string]string{"ca.crt": r.CAFile, "tls.crt": r.CertFile, "tls.key": r.KeyFile} {
+			if name == "" {
+				continue
+			}
+			if secret[key], err = os.ReadFile(name); err != nil {
+				return source.Credentials{}, fmt.Errorf("read what helm's %s names: %w", file, err)
+			}
+		}
+		return source.CredentialsFromSecret(secret)
+	}
+	return source.Credentials{}, nil
+}
+
+func sshCredentials() (source.Credentials, error) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return source.Credentials{}, nil //nolint:nilerr // nobody's keys
+	}
+	secret := map[string][]byte{}
+	for key, names := range map[string][]string{"identity": {"id_ed25519", "id_ecdsa", "id_rsa"}, "known_hosts": {"known_hosts"}} {
+		for _, name := range names {
+			data, err := os.ReadFile(filepath.Join(home, ".ssh", name))
+			if err == nil && len(data) > 0 && secret[key] == nil {
+				secret[key] = data
+			}
+		}
+	}
+	if len(secret) < 2 {
+		return source.Credentials{}, nil
+	}
+	return source.CredentialsFromSecret(secret)
+}

@@ -1,0 +1,117 @@
+package metric
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+)
+
+// leadTime is how long commits take. Of the stage fetched it is the time since the commit was made, by the clock of whoever made
+// it; of the others the time since this hub has fetched it.
+var leadTime = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	Namespace: "muster", Name: "lead_time_seconds",
+	Help:    "Time until a commit is fetched, since it was made; until it is delivered, applied and healthy on every cluster of an application, since it was fetched.",
+	Buckets: []float64{0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600},
+}, []string{"namespace", "stage"})
+
+// Metrics are those of all hubs in this process that are counted as things happen.
+func Metrics() []prometheus.Collector { return []prometheus.Collector{leadTime} }
+
+// The stages of a commit.
+const (
+	stageFetched   = "fetched"
+	stageDelivered = "delivered"
+	stageApplied   = "applied"
+	stageHealthy   = "healthy"
+)
+
+// LeadTimes observes commits on their way, from the statuses of repositories and applications. A commit that came before this
+// hub began to look is not counted.
+type LeadTimes struct {
+	// CommittedAt is when a commit of a remote was made.
+	CommittedAt func(url, revision string) (time.Time, error)
+	// Now is the time.
+	Now func() time.Time
+
+	mu      sync.Mutex
+	fetched map[string]arrival // by namespace/name of the repository
+}
+
+// arrival is the newest commit of a repository, and when it was fetched.
+type arrival struct {
+	revision string
+	at       time.Time
+}
+
+// Follow observes the objects of a cache.
+func (l *LeadTimes) Follow(ctx context.Context, objects cache.Cache) error {
+	for kind, note := range map[client.Object]func(before, after any){
+		&musterv1alpha1.FleetRepository{}: func(before, after any) {
+			l.repository(before.(*musterv1alpha1.FleetRepository), after.(*musterv1alpha1.FleetRepository))
+		},
+		&musterv1alpha1.Application{}: func(before, after any) {
+			l.application(before.(*musterv1alpha1.Application), after.(*musterv1alpha1.Application))
+		},
+	} {
+		informer, err := objects.GetInformer(ctx, kind, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("follow %T for lead times: %w", kind, err)
+		}
+		if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{UpdateFunc: note}); err != nil {
+			return fmt.Errorf("follow %T for lead times: %w", kind, err)
+		}
+	}
+	return nil
+}
+
+func (l *LeadTimes) repository(before, after *musterv1alpha1.FleetRepository) {
+	key := after.Namespace + "/" + after.Name
+	now := l.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if revision := after.Status.FetchedRevision; revision != before.Status.FetchedRevision && revision != "" {
+		if l.fetched == nil {
+			l.fetched = map[string]arrival{}
+		}
+		l.fetched[key] = arrival{revision, now}
+		if made, err := l.CommittedAt(after.Spec.URL, revision); err == nil && !made.After(now) {
+			observe(after.Namespace, stageFetched, now.Sub(made))
+		}
+	}
+	if last := l.fetched[key]; after.Status.Revision != before.Status.Revision && after.Status.Revision == last.revision && last.revision != "" {
+		observe(after.Namespace, stageDelivered, now.Sub(last.at))
+	}
+}
+
+func (l *LeadTimes) application(before, after *musterv1alpha1.Application) {
+	now := l.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last, known := l.fetched[after.Annotations[musterv1alpha1.RepositoryAnnotation]]
+	if !known || after.Status.Revision != last.revision {
+		return
+	}
+	for stage, on := range map[string]func(musterv1alpha1.Summary) int32{
+		stageApplied: func(s musterv1alpha1.Summary) int32 { return s.Current },
+		stageHealthy: func(s musterv1alpha1.Summary) int32 { return s.Healthy },
+	} {
+		reached := func(a *musterv1alpha1.Application) bool {
+			return a.Status.Revision == last.revision && a.Status.Summary.Clusters > 0 && on(a.Status.Summary) == a.Status.Summary.Clusters
+		}
+		if reached(after) && !reached(before) {
+			observe(after.Namespace, stage, now.Sub(last.at))
+		}
+	}
+}
+
+func observe(namespace, stage string, d time.Duration) {
+	leadTime.WithLabelValues(namespace, stage).Observe(d.Seconds())
+}

@@ -1,0 +1,217 @@
+package notification
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+)
+
+// receiver answers with the next of its codes, and with 200 when there is none.
+type receiver struct {
+	mu     sync.Mutex
+	codes  []int
+	bodies []string
+	ids    []string
+}
+
+func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	body, _ := io.ReadAll(request.Body)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.bodies, r.ids = append(r.bodies, string(body)), append(r.ids, request.Header.Get("webhook-id"))
+	if len(r.codes) > 0 {
+		w.WriteHeader(r.codes[0])
+		r.codes = r.codes[1:]
+	}
+}
+
+func (r *receiver) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.bodies)
+}
+
+func eventually(t *testing.T, check func() string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		problem := check()
+		if problem == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(problem)
+		}
+	}
+}
+
+// hears starts the notifications of a hub with one that sends to a receiver.
+func hears(t *testing.T, r *receiver, change func(*musterv1alpha1.Notification)) (*Notifications, events.EventRecorder, func() *musterv1alpha1.Notification) {
+	t.Helper()
+	server := httptest.NewServer(r)
+	t.Cleanup(server.Close)
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{musterv1alpha1.AddToScheme, corev1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	of := &musterv1alpha1.Notification{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "n"},
+		Spec: musterv1alpha1.NotificationSpec{
+			Type: musterv1alpha1.NotifyWebhook, URL: server.URL, MaxPerHour: 36000, Group: musterv1alpha1.NotificationGroup{Wait: metav1.Duration{Duration: 20 * time.Millisecond}},
+			SecretRef: &musterv1alpha1.LocalReference{Name: "s"},
+		},
+	}
+	if change != nil {
+		change(of)
+	}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "s"}, Data: map[string][]byte{"hmacKey": []byte("k3y")}}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(of, secret).WithStatusSubresource(of).Build()
+	n := &Notifications{Client: c, Now: time.Now, FirstRetry: 5 * time.Millisecond, GiveUp: 150 * time.Millisecond, workers: map[client.ObjectKey]*worker{}}
+	recorder := n.Hear(discard{})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { _ = n.route(ctx); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return n, recorder, func() *musterv1alpha1.Notification {
+		got := &musterv1alpha1.Notification{}
+		if err := c.Get(context.Background(), client.ObjectKeyFromObject(of), got); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+}
+
+type discard struct{}
+
+func (discard) Eventf(_, _ runtime.Object, _, _, _, _ string, _ ...any) {}
+
+func app(name string) *musterv1alpha1.Application {
+	return &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: name}}
+}
+
+func TestEventsAreToldTogether(t *testing.T) {
+	r := &receiver{}
+	_, recorder, get := hears(t, r, nil)
+	for i := range 30 {
+		recorder.Eventf(app(fmt.Sprint("web-", i)), nil, "Warning", "DeletionsHeld", "Hold", "%s", "would leave")
+	}
+	recorder.Eventf(app("web"), nil, "Normal", "Scheduled", "X", "%s", "nobody asks for it")
+	eventually(t, func() string {
+		if got := get().Status; got.Sent == 0 || got.LastSentAt == nil || got.Dead != 0 {
+			return fmt.Sprintf("status %+v", got)
+		}
+		return ""
+	})
+	total := 0
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, body := range r.bodies {
+		var m struct {
+			Title  string
+			Events []struct{ Event string }
+		}
+		if err := json.Unmarshal([]byte(body), &m); err != nil {
+			t.Fatal(err)
+		}
+		total += len(m.Events)
+	}
+	if total != 30 || len(r.bodies) > 5 {
+		t.Errorf("%d events in %d messages, want 30 in a few", total, len(r.bodies))
+	}
+}
+
+func TestAReceiverInTroubleIsTriedAgain(t *testing.T) {
+	r := &receiver{codes: []int{500, 503, 429}}
+	_, recorder, get := hears(t, r, nil)
+	recorder.Eventf(app("web"), nil, "Normal", "Applied", "Apply", "%s", "is applied")
+	eventually(t, func() string {
+		if got := get().Status; got.Sent != 1 || got.Dead != 0 {
+			return fmt.Sprintf("status %+v after %d attempts", got, r.count())
+		}
+		return ""
+	})
+	for _, id := range r.ids {
+		if id == "" || id != r.ids[0] {
+			t.Errorf("the attempts have the ids %q: a receiver cannot know a message again", r.ids)
+		}
+	}
+}
+
+func TestWhatIsGivenUpIsInTheStatus(t *testing.T) {
+	for name, codes := range map[string][]int{"refused": {403}, "too long": {500, 500, 500, 500, 500, 500, 500, 500, 500, 500, 500, 500}} {
+		r := &receiver{codes: codes}
+		_, recorder, get := hears(t, r, nil)
+		recorder.Eventf(app("web"), nil, "Warning", "DeletionsHeld", "Hold", "%s", "would leave")
+		eventually(t, func() string {
+			got := get().Status
+			if got.Dead != 1 || len(got.DeadLetters) != 1 {
+				return fmt.Sprintf("%s: status %+v", name, got)
+			}
+			if d := got.DeadLetters[0]; d.Title != "Held: retail/web" || d.Events != 1 || d.Attempts < 1 || !strings.Contains(d.Error, "the receiver answers") {
+				return fmt.Sprintf("%s: letter %+v", name, d)
+			}
+			return ""
+		})
+		recorder.Eventf(app("shop"), nil, "Warning", "DeletionsHeld", "Hold", "%s", "would leave") // the next one goes
+		r.mu.Lock()
+		r.codes = nil
+		r.mu.Unlock()
+		eventually(t, func() string {
+			if got := get().Status; got.Sent != 1 {
+				return fmt.Sprintf("%s: status %+v", name, got)
+			}
+			return ""
+		})
+	}
+}
+
+func TestATestIsAnswered(t *testing.T) {
+	for name, c := range map[string]struct {
+		codes  []int
+		filter string
+		err    string
+		ready  metav1.ConditionStatus
+	}{
+		"taken":          {nil, "", "", metav1.ConditionTrue},
+		"refused":        {[]int{404}, "", "404", metav1.ConditionFalse},
+		"a wrong filter": {nil, "event.", "", metav1.ConditionFalse},
+	} {
+		r := &receiver{codes: c.codes}
+		n, _, get := hears(t, r, func(of *musterv1alpha1.Notification) {
+			of.Annotations = map[string]string{musterv1alpha1.TestNotificationAnnotation: "7"}
+			of.Spec.Filter = c.filter
+		})
+		for range 2 { // a second look asks for nothing
+			if _, err := n.Reconcile(context.Background(), get()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := get().Status
+		if got.Test == nil || got.Test.ID != "7" || !strings.Contains(got.Test.Error, c.err) || (got.Test.Error == "") != (c.err == "") {
+			t.Errorf("%s: %+v", name, got.Test)
+		}
+		if r.count() != 1 {
+			t.Errorf("%s: %d messages", name, r.count())
+		}
+		if c.filter != "" && (len(got.Conditions) != 1 || got.Conditions[0].Status != c.ready || !strings.Contains(got.Conditions[0].Message, "spec.filter")) {
+			t.Errorf("%s: %+v", name, got.Conditions)
+		}
+	}
+}

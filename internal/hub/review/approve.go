@@ -1,0 +1,180 @@
+package review
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/githost"
+	"github.com/muster-io/muster/internal/review"
+)
+
+// approve notes who approves what is held, on the pull request: with a comment that names the plan, or with a review of this head
+// from after it was known what is held. Its author cannot, and an edited comment may not be its author's any more.
+func (t *task) approve(ctx context.Context, pr githost.PullRequest, p *planned, is *musterv1alpha1.PullRequestStatus, comments []githost.Comment) error {
+	who := t.repo.Spec.Review.Approvers
+	if len(is.Held) == 0 || is.ApprovedBy != "" || len(who.Users)+len(who.Teams) == 0 && !who.CodeOwners {
+		return nil
+	}
+	var candidates []string
+	for _, c := range comments {
+		if !c.Edited && review.Approves(c.Body, is.Plan) {
+			candidates = append(candidates, c.Author)
+		}
+	}
+	approvals, err := t.state.host.Approvals(ctx, pr.Number)
+	if err != nil {
+		return fmt.Errorf("read the reviews of pull request %d: %w", pr.Number, err)
+	}
+	for _, a := range approvals {
+		if (a.Commit == "" || a.Commit == pr.Head) && !a.At.Before(is.HeldSince.Time) {
+			candidates = append(candidates, a.User)
+		}
+	}
+	for _, user := range candidates {
+		if strings.EqualFold(user, pr.Author) || strings.EqualFold(user, t.state.self) {
+			continue
+		}
+		may, err := t.may(ctx, user, p)
+		if err != nil {
+			return err
+		}
+		if may {
+			is.ApprovedBy = user
+			return nil
+		}
+	}
+	return nil
+}
+
+// may says whether a user may approve what a plan holds.
+func (t *task) may(ctx context.Context, user string, p *planned) (bool, error) {
+	who := t.repo.Spec.Review.Approvers
+	if in, err := t.among(ctx, user, who.Users, who.Teams); in || err != nil || !who.CodeOwners {
+		return in, err
+	}
+	snapshot, err := t.Store.Snapshot(t.repo.Spec.URL, p.base, "") // the base's: a change makes nobody an owner
+	if err != nil {
+		return false, err
+	}
+	owners := review.CodeOwnersOf(snapshot.Tree)
+	for _, file := range p.files {
+		var users, teams []string
+		for _, o := range owners.Of(path.Join(t.repo.Spec.Path, file)) {
+			if strings.Contains(o, "/") {
+				teams = append(teams, o)
+			} else {
+				users = append(users, o)
+			}
+		}
+		if in, err := t.among(ctx, user, users, teams); !in || err != nil {
+			return false, err
+		}
+	}
+	return len(p.files) > 0, nil
+}
+
+// among says whether a user is one of the users, or in one of the teams.
+func (t *task) among(ctx context.Context, user string, users, teams []string) (bool, error) {
+	if slices.ContainsFunc(users, func(u string) bool { return strings.EqualFold(u, user) }) {
+		return true, nil
+	}
+	mine, err := t.memberOf(ctx, user, teams)
+	return len(mine) > 0, err
+}
+
+// teamsOf are the teams of a user, among those that the spec names.
+func (t *task) teamsOf(ctx context.Context, user string) ([]string, error) {
+	return t.memberOf(ctx, user, t.repo.Spec.Review.Approvers.Teams)
+}
+
+// memberOf are the teams that a user is in. A team that the host does not know has no members.
+func (t *task) memberOf(ctx context.Context, user string, teams []string) ([]string, error) {
+	var mine []string
+	for _, team := range teams {
+		in, err := t.state.host.IsMember(ctx, team, user)
+		var answer *githost.Error
+		if errors.As(err, &answer) && answer.Kind == githost.NotFound {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("ask who is in team %s: %w", team, err)
+		}
+		if in {
+			mine = append(mine, team)
+		}
+	}
+	return mine, nil
+}
+
+// release lets the approved deletions of a merged pull request go ahead, as far as they are what was approved. It says whether
+// something is still to come.
+func (t *task) release(ctx context.Context, p *musterv1alpha1.PullRequestStatus) (waits bool, err error) {
+	if p.ApprovedBy == "" {
+		return false, nil
+	}
+	for _, h := range p.Held {
+		object, held, at, err := t.held(ctx, h)
+		if err != nil {
+			return true, err
+		}
+		switch {
+		case object == nil || held == nil && at == t.repo.Status.Revision:
+		case at != t.repo.Status.Revision:
+			waits = true // it is not planned at the merged commit yet
+		case held.Plan == h.Plan:
+			waits = true
+			if object.GetAnnotations()[musterv1alpha1.ApprovedPlanAnnotation] != h.Plan {
+				if err := t.annotate(ctx, object, h.Plan); err != nil {
+					return true, fmt.Errorf("approve plan %s of %s %s/%s as pull request %d says: %w", fleet.ShortRevision(h.Plan), h.Kind, h.Namespace, h.Name, p.Number, err)
+				}
+			}
+		default:
+			waits = true
+			t.changed = fmt.Sprintf("%s %s/%s holds plan %s, and %s approved %s on pull request %d: look at it, and approve with muster approve --plan %s",
+				h.Kind, h.Namespace, h.Name, fleet.ShortRevision(held.Plan), p.ApprovedBy, fleet.ShortRevision(h.Plan), p.Number, fleet.ShortRevision(held.Plan))
+		}
+	}
+	return waits, nil
+}
+
+// held is what an object holds now, and the commit that it is planned at.
+func (t *task) held(ctx context.Context, h musterv1alpha1.HeldPlan) (client.Object, *musterv1alpha1.Held, string, error) {
+	key := types.NamespacedName{Namespace: h.Namespace, Name: h.Name}
+	if h.Kind == "FleetRepository" {
+		if key != client.ObjectKeyFromObject(t.repo) {
+			return nil, nil, "", nil
+		}
+		return t.repo, t.repo.Status.Held, t.repo.Status.Revision, nil
+	}
+	var app musterv1alpha1.Application
+	if err := t.Client.Get(ctx, key, &app); err != nil {
+		return nil, nil, "", client.IgnoreNotFound(err)
+	}
+	if app.Annotations[musterv1alpha1.RepositoryAnnotation] != client.ObjectKeyFromObject(t.repo).String() {
+		return nil, nil, "", nil // another repository's: nothing here approves it
+	}
+	return &app, app.Status.Held, app.Status.Revision, nil
+}
+
+// annotate approves as muster approve does: another plan that was made meanwhile is not approved.
+func (t *task) annotate(ctx context.Context, o client.Object, digest string) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"resourceVersion": o.GetResourceVersion(),
+		"annotations":     map[string]string{musterv1alpha1.ApprovedPlanAnnotation: digest},
+	}})
+	if err != nil {
+		return fmt.Errorf("encode the approval: %w", err)
+	}
+	target := o.DeepCopyObject().(client.Object)
+	return t.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, patch))
+}

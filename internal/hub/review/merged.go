@@ -1,0 +1,191 @@
+package review
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/githost"
+	"github.com/muster-io/muster/internal/review"
+)
+
+const (
+	// maxGroups is how many statuses a commit gets.
+	maxGroups = 50
+	// countsInterval is the least time between two statuses that differ in nothing but numbers.
+	countsInterval = time.Minute
+	// measureInterval is the least time between two looks at the works of a commit: reports of clusters come one by one.
+	measureInterval = 2 * time.Second
+)
+
+// measure is how far a commit was.
+type measure struct {
+	revision string
+	at       time.Time
+	groups   []review.Group
+}
+
+// told is the status of a group as the host has it.
+type told struct {
+	commit string
+	check  githost.Check
+	at     time.Time
+}
+
+// after tells of the delivered commit how far it is, and brings what is merged to its end.
+func (t *task) after(ctx context.Context) error {
+	groups, err := t.delivery(ctx)
+	if err != nil {
+		return err
+	}
+	var stay []musterv1alpha1.PullRequestStatus
+	for i := range t.status.PullRequests {
+		p := &t.status.PullRequests[i]
+		if p.Merged == "" {
+			stay = append(stay, *p)
+			continue
+		}
+		waits, err := t.merged(ctx, p, groups)
+		if err != nil {
+			return err
+		}
+		if waits {
+			stay = append(stay, *p)
+		}
+	}
+	t.status.PullRequests = stay
+	return nil
+}
+
+// delivery writes the statuses of the delivered commit that changed, and gives the groups; none while the commit has no plan.
+func (t *task) delivery(ctx context.Context) ([]review.Group, error) {
+	revision := t.repo.Status.Revision
+	if revision == "" {
+		return nil, nil
+	}
+	last := t.state.measured
+	if wait := measureInterval - t.Now().Sub(last.at); last.revision == revision && wait > 0 {
+		t.soon(wait)
+		return last.groups, nil
+	}
+	delivered, err := t.Deliveries.Read(ctx, t.repo, revision)
+	if err != nil || delivered.Plan == nil {
+		return nil, nil // the repository's controller makes it, and says what is wrong
+	}
+	environments, err := t.environments(ctx)
+	if err != nil {
+		return nil, err
+	}
+	groups := review.Delivery(delivered.Plan, t.Works.Of, t.applications(ctx, delivered.Definitions), environments)
+	t.state.measured = measure{revision, t.Now(), groups}
+	for _, g := range groups[:min(len(groups), maxGroups)] {
+		check := githost.Check{Name: checkName(t.repo) + ": " + g.Name, Description: g.Line(), URL: t.repo.Spec.Review.DetailsURL}
+		check.State = map[review.Progress]githost.State{review.Through: githost.Success, review.Stuck: githost.Failure, review.Underway: githost.Pending}[g.Progress]
+		last := t.state.told[check.Name]
+		if last.commit == revision && last.check == check {
+			continue
+		}
+		if wait := countsInterval - t.Now().Sub(last.at); last.commit == revision && last.check.State == check.State && wait > 0 {
+			t.soon(wait)
+			continue
+		}
+		if err := t.state.host.SetCheck(ctx, revision, check); err != nil {
+			return nil, fmt.Errorf("write the status of %s: %w", fleet.ShortRevision(revision), err)
+		}
+		if t.state.told == nil {
+			t.state.told = map[string]told{}
+		}
+		t.state.told[check.Name] = told{revision, check, t.Now()}
+	}
+	return groups, nil
+}
+
+// environments of clusters, by their label; none where the spec names no label.
+func (t *task) environments(ctx context.Context) (map[string]string, error) {
+	label := t.repo.Spec.Review.EnvironmentLabel
+	if label == "" {
+		return nil, nil
+	}
+	var list clusterv1.ManagedClusterList
+	if err := t.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list clusters: %w", err)
+	}
+	environments := make(map[string]string, len(list.Items))
+	for i := range list.Items {
+		environments[list.Items[i].Name] = list.Items[i].Labels[label]
+	}
+	return environments, nil
+}
+
+// applications of a repository on the hub, by namespace/name.
+func (t *task) applications(ctx context.Context, defs *fleet.Definitions) map[string]*musterv1alpha1.Application {
+	all := map[string]*musterv1alpha1.Application{}
+	for _, defined := range defs.Applications() {
+		var app musterv1alpha1.Application
+		if t.Client.Get(ctx, client.ObjectKeyFromObject(defined), &app) == nil {
+			all[app.Namespace+"/"+app.Name] = &app
+		}
+	}
+	return all
+}
+
+// merged approves what was approved on a merged pull request, and comments when the commit is through or stuck. It says whether
+// something is still to come.
+func (t *task) merged(ctx context.Context, p *musterv1alpha1.PullRequestStatus, groups []review.Group) (bool, error) {
+	revision := t.repo.Status.Revision
+	if revision == "" {
+		return true, nil
+	}
+	if in, err := t.Store.IsAncestor(t.repo.Spec.URL, p.Merged, revision); err != nil || !in {
+		return true, nil // it is not fetched, or not delivered yet
+	}
+	waits, err := t.release(ctx, p)
+	if err != nil {
+		return true, err
+	}
+	done, well := review.Finished(groups)
+	if len(groups) == 0 || !done {
+		return true, nil
+	}
+	state := githost.Failure
+	if well {
+		state = githost.Success
+	}
+	if p.Delivery != string(state) {
+		if err := t.summarize(ctx, p, review.Summary("", revision, groups)); err != nil {
+			return true, err
+		}
+		p.Delivery = string(state)
+	}
+	return waits || !well, nil
+}
+
+// summarize writes the one comment of a merged pull request, or edits it.
+func (t *task) summarize(ctx context.Context, p *musterv1alpha1.PullRequestStatus, text string) error {
+	marker, err := t.marker(ctx, t.repo, "delivery")
+	if err != nil {
+		return err
+	}
+	text = marker + "\n" + text
+	comments, err := t.state.host.Comments(ctx, p.Number)
+	var answer *githost.Error
+	if errors.As(err, &answer) && answer.Kind == githost.NotFound {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the comments of pull request %d: %w", p.Number, err)
+	}
+	for _, c := range comments {
+		if isOurs(c, marker, t.state.self) {
+			return t.state.host.EditComment(ctx, p.Number, c.ID, text)
+		}
+	}
+	_, err = t.state.host.CreateComment(ctx, p.Number, text)
+	return err
+}

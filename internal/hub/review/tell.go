@@ -1,0 +1,196 @@
+package review
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/githost"
+	"github.com/muster-io/muster/internal/review"
+)
+
+// rereadInterval is how long comments go unread while nothing is said to have changed: one that is deleted by hand is said by no host.
+const rereadInterval = 10 * time.Minute
+
+// confirm makes sure that what was planned is still what is open.
+func (t *task) confirm(ctx context.Context, pr githost.PullRequest) error {
+	now, err := t.state.host.Get(ctx, pr.Number)
+	if err == nil && (!now.Open || now.Head != pr.Head) {
+		return errMoved
+	}
+	return err
+}
+
+// tell brings comment and check to what the review says.
+func (t *task) tell(ctx context.Context, pr githost.PullRequest, m *request, was *musterv1alpha1.PullRequestStatus) (*musterv1alpha1.PullRequestStatus, error) {
+	p := m.planned
+	is := t.statusOf(pr, p, was)
+	var notes []string
+	if is.ApprovedBy == "" && was != nil && was.ApprovedBy != "" {
+		notes = append(notes, "PlanChangedSinceReview: "+was.ApprovedBy+" approved deletions that are others now. Approve again.")
+	}
+	marker, err := t.marker(ctx, t.repo, "review")
+	if err != nil {
+		return nil, err
+	}
+	comments, read, err := t.read(ctx, pr, m, is)
+	if err != nil {
+		return nil, err
+	}
+	if read {
+		t.findComment(comments, marker, m, is)
+		if err := t.approve(ctx, pr, p, is, comments); err != nil {
+			return nil, err
+		}
+	}
+	result := *p.review
+	if is.ApprovedBy != "" {
+		result.Approved = map[string]string{}
+		for _, h := range is.Held {
+			result.Approved[h.Plan] = is.ApprovedBy
+		}
+	}
+	failOn := failuresOf(t.repo.Spec.Review)
+	body := result.Markdown(review.Text{
+		Marker: marker, World: "world: hub", Limit: t.state.host.CommentLimit(), Whole: t.repo.Spec.Review.DetailsURL, OnHost: true, FailOn: failOn, Notes: notes,
+	})
+	link := pr.URL
+	if body != m.body || is.Comment == 0 {
+		if link, err = t.write(ctx, pr, m, is, body); err != nil {
+			return nil, err
+		}
+	} else if m.check.URL != "" {
+		link = m.check.URL
+	}
+	verdict := result.Verdict(failOn...)
+	is.State, is.Summary = string(githost.Failure), verdict.Line
+	if verdict.OK {
+		is.State = string(githost.Success)
+	}
+	return is, t.check(ctx, pr, m, githost.Check{State: githost.State(is.State), Description: is.Summary, URL: link})
+}
+
+func failuresOf(spec *musterv1alpha1.ReviewSpec) []review.Failure {
+	if spec.FailOn == nil {
+		return []review.Failure{review.OnFaults, review.OnHeld}
+	}
+	var list []review.Failure
+	for _, name := range spec.FailOn {
+		list = append(list, review.Failure(name))
+	}
+	return list
+}
+
+// statusOf begins the status of a pull request: an approval stays as long as what it is for.
+func (t *task) statusOf(pr githost.PullRequest, p *planned, was *musterv1alpha1.PullRequestStatus) *musterv1alpha1.PullRequestStatus {
+	is := &musterv1alpha1.PullRequestStatus{Number: pr.Number, Head: pr.Head, Base: p.base, Plan: p.review.Head.Plan, Held: p.held}
+	if was != nil {
+		is.Comment = was.Comment
+	}
+	switch {
+	case len(p.held) == 0:
+	case was != nil && was.HeldSince != nil && slices.Equal(was.Held, p.held):
+		is.HeldSince, is.ApprovedBy = was.HeldSince, was.ApprovedBy
+	default:
+		now := metav1.NewTime(t.Now().Truncate(time.Second))
+		is.HeldSince = &now
+	}
+	return is
+}
+
+// read reads the comments when there may be something new in them.
+func (t *task) read(ctx context.Context, pr githost.PullRequest, m *request, is *musterv1alpha1.PullRequestStatus) ([]githost.Comment, bool, error) {
+	waits := len(is.Held) > 0 && is.ApprovedBy == "" && !m.seen.Equal(t.state.looked)
+	if !waits && m.body != "" && is.Comment != 0 && m.updated.Equal(pr.Updated) && t.Now().Before(m.seen.Add(rereadInterval)) {
+		return nil, false, nil
+	}
+	comments, err := t.state.host.Comments(ctx, pr.Number)
+	if err != nil {
+		return nil, false, err
+	}
+	m.seen, m.updated = t.state.looked, pr.Updated
+	return comments, true, nil
+}
+
+// findComment finds our comment: by its number in the status, else by its marker and its author. One that is gone is written anew.
+func (t *task) findComment(comments []githost.Comment, marker string, m *request, is *musterv1alpha1.PullRequestStatus) {
+	for _, byNumber := range []bool{true, false} {
+		for _, c := range comments {
+			if isOurs(c, marker, t.state.self) && (!byNumber || c.ID == is.Comment) {
+				is.Comment, m.body = c.ID, c.Body
+				if m.check.URL == "" {
+					m.check.URL = c.URL
+				}
+				return
+			}
+		}
+	}
+	is.Comment, m.body = 0, ""
+}
+
+// write edits our comment, or writes the first. It gives the link to it.
+func (t *task) write(ctx context.Context, pr githost.PullRequest, m *request, is *musterv1alpha1.PullRequestStatus, body string) (string, error) {
+	if is.Comment != 0 {
+		err := t.state.host.EditComment(ctx, pr.Number, is.Comment, body)
+		var answer *githost.Error
+		if err == nil {
+			m.body = body
+			return firstOf(m.check.URL, pr.URL), nil
+		}
+		if !errors.As(err, &answer) || answer.Kind != githost.NotFound {
+			return "", fmt.Errorf("edit the comment on pull request %d: %w", pr.Number, err)
+		}
+	}
+	c, err := t.state.host.CreateComment(ctx, pr.Number, body)
+	if err != nil {
+		return "", fmt.Errorf("comment on pull request %d: %w", pr.Number, err)
+	}
+	is.Comment, m.body = c.ID, body
+	return firstOf(c.URL, pr.URL), nil
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// check writes the commit status, if the host has another one.
+func (t *task) check(ctx context.Context, pr githost.PullRequest, m *request, c githost.Check) error {
+	c.Name = checkName(t.repo)
+	if details := t.repo.Spec.Review.DetailsURL; details != "" {
+		c.URL = details
+	}
+	if c.URL == "" {
+		c.URL = m.check.URL
+	}
+	c.Description = shorten(c.Description)
+	if m.check == c && m.checked == pr.Head {
+		return nil
+	}
+	if was := t.known(pr.Number); m.checked == "" && was != nil && was.Head == pr.Head && was.State == string(c.State) && shorten(was.Summary) == c.Description {
+		m.check, m.checked = c, pr.Head // from before this hub started
+		return nil
+	}
+	if err := t.state.host.SetCheck(ctx, pr.Head, c); err != nil {
+		return fmt.Errorf("write the check of %s: %w", fleet.ShortRevision(pr.Head), err)
+	}
+	m.check, m.checked = c, pr.Head
+	return nil
+}
+
+// shorten cuts a text to what the description of a commit status has room for.
+func shorten(text string) string {
+	runes := []rune(text)
+	if len(runes) <= 140 {
+		return text
+	}
+	return string(runes[:139]) + "…"
+}

@@ -1,0 +1,85 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+// DependencyKey is the application that a dependency of another one names, as namespace/name.
+func DependencyKey(app *musterv1alpha1.Application, d musterv1alpha1.Dependency) string {
+	if d.Namespace == "" {
+		return app.Namespace + "/" + d.Name
+	}
+	return d.Namespace + "/" + d.Name
+}
+
+// DependencyFault is the first thing that is wrong with what an application depends on, or nil. Find gives the application of a
+// namespace/name, or nil.
+func DependencyFault(app *musterv1alpha1.Application, file string, line int, lineOf func(string) int, find func(key string) *musterv1alpha1.Application) *fleet.Fault {
+	for i, d := range app.Spec.DependsOn {
+		key := DependencyKey(app, d)
+		f := &fleet.Fault{ActionRequiredBy: fleet.User, Application: app.Namespace + "/" + app.Name, File: file, Line: line}
+		if lineOf != nil {
+			f.Line = lineOf(fmt.Sprintf("spec.dependsOn[%d]", i))
+		}
+		other := find(key)
+		switch {
+		case other == nil:
+			f.Reason, f.Message = fleet.DependencyMissing, fmt.Sprintf("depends on %s, which does not exist: correct the name, or take the dependency out", key)
+			return f
+		case other.Namespace != app.Namespace && !allowsDependents(other, app.Namespace):
+			f.Reason = fleet.DependencyRefused
+			f.Message = fmt.Sprintf("depends on %s, which does not allow it: its spec.dependentNamespaces has to name %s", key, app.Namespace)
+			return f
+		}
+		if path := pathBack(app, other, find, map[string]bool{}); path != nil {
+			f.Reason = fleet.DependencyCycle
+			f.Message = fmt.Sprintf("would wait for itself: %s; take one of these out of spec.dependsOn", strings.Join(append([]string{f.Application}, path...), " -> "))
+			return f
+		}
+	}
+	return nil
+}
+
+func allowsDependents(app *musterv1alpha1.Application, namespace string) bool {
+	return slices.Contains(app.Spec.DependentNamespaces, namespace) || slices.Contains(app.Spec.DependentNamespaces, "*")
+}
+
+// pathBack is a way from an application along dependencies to the one that is looked for, or nil.
+func pathBack(to, from *musterv1alpha1.Application, find func(string) *musterv1alpha1.Application, seen map[string]bool) []string {
+	key := from.Namespace + "/" + from.Name
+	if key == to.Namespace+"/"+to.Name {
+		return []string{key}
+	}
+	if seen[key] {
+		return nil
+	}
+	seen[key] = true
+	for _, d := range from.Spec.DependsOn {
+		if next := find(DependencyKey(from, d)); next != nil {
+			if path := pathBack(to, next, find, seen); path != nil {
+				return append([]string{key}, path...)
+			}
+		}
+	}
+	return nil
+}
+
+// finder finds applications as a commit defines them, and those of other repositories as the world has them.
+func (p *Plan) finder() func(key string) *musterv1alpha1.Application {
+	all := map[string]*musterv1alpha1.Application{}
+	for i := range p.World.Applications {
+		a := &p.World.Applications[i]
+		all[a.Namespace+"/"+a.Name] = a
+	}
+	for i := range p.Definitions.All {
+		if a, ok := p.Definitions.All[i].Object.(*musterv1alpha1.Application); ok {
+			all[a.Namespace+"/"+a.Name] = a
+		}
+	}
+	return func(key string) *musterv1alpha1.Application { return all[key] }
+}

@@ -1,0 +1,46 @@
+package review_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/muster-io/muster/internal/review"
+)
+
+func TestApproves(t *testing.T) {
+	const digest = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	cases := map[string]struct {
+		comment string
+		want    bool
+		why     string
+	}{
+		"as it is asked for": {"/muster approve 0123456789abcdef", true, ""},
+		"all of it":          {"/muster approve " + digest, true, ""},
+		"with words":         {"looked at it\r\n/muster approve 0123456789abcdef\r\nthanks", true, ""},
+		"another plan":       {"/muster approve 0123456789abcde0", false, ""},
+		"too little":         {"/muster approve 0123456789", false, "its author could find another plan that begins so"},
+		"a quote":            {"> /muster approve 0123456789abcdef\nno!", false, "somebody cites it"},
+		"in a block":         {"```\n/muster approve 0123456789abcdef\n```", false, "the hub's own comment has it so"},
+		"in a sentence":      {"do /muster approve 0123456789abcdef", false, ""},
+		"nothing":            {"/muster approve", false, ""},
+	}
+	for name, c := range cases {
+		if got := review.Approves(c.comment, digest); got != c.want {
+			t.Errorf("%s: %v, want %v: %s", name, got, c.want, c.why)
+		}
+	}
+}
+
+func TestCodeOwners(t *testing.T) {
+	tree := treeOf("-- CODEOWNERS --\nx @other\n-- .github/CODEOWNERS --\n# who\n* @acme/platform\n/applications/retail/ @alice @acme/retail # shop\n*.md\ndocs/ carol@example.com\n")
+	for file, want := range map[string][]string{
+		"placements/shops.yaml":                 {"acme/platform"},
+		"applications/retail/a/applicatio.yaml": {"alice", "acme/retail"},
+		"applications/retail/README.md":         nil,
+		"docs/x.txt":                            nil,
+	} {
+		if got := review.CodeOwnersOf(tree).Of(file); !slices.Equal(got, want) {
+			t.Errorf("%s is owned by %v, want %v", file, got, want)
+		}
+	}
+}

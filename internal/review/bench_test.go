@@ -1,0 +1,69 @@
+package review_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/review"
+)
+
+// BenchmarkReview is what the hub does for a pull request between the fetch and the comment: both sides planned in the live world of
+// 100 applications on 1,000 clusters each, one application changed, compared, held against a policy and written down. Cold, nothing was
+// rendered before; warm, the base was, as it is on a hub that delivers it.
+func BenchmarkReview(b *testing.B) {
+	const applications, sites = 100, 1000
+	var archive strings.Builder
+	archive.WriteString(shop)
+	for i := range sites {
+		archive.WriteString(cluster(fmt.Sprintf("edge-%04d", i), "env: prod"))
+	}
+	for i := range applications - 1 {
+		fmt.Fprintf(&archive, "-- applications/app-%02d.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: app-%02d, namespace: retail}\n"+
+			"spec:\n  placementRef: {name: shops}\n  source: {path: charts/web}\n  destination: {namespace: app-%02d}\n  helm: {values: {tag: \"%d\", token: a}}\n", i, i, i, i)
+		fmt.Fprintf(&archive, "-- charts/app-%02d/Chart.yaml --\n{apiVersion: v2, name: web, version: 1.0.0}\n-- charts/app-%02d/templates/config.yaml --\n"+
+			"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app-%02d}\ndata: {tag: \"{{ .Values.tag }}\"}\n", i, i, i)
+	}
+	text := archive.String()
+	for i := range applications - 1 {
+		text = strings.Replace(text, "source: {path: charts/web}\n  destination: {namespace: app-", fmt.Sprintf("source: {path: charts/app-%02d}\n  destination: {namespace:  app-", i), 1)
+	}
+	text += policy("Deny", `plan.images.all(i, !i.endsWith(":latest"))`, "pin a version")
+	before, after := treeOf(text), treeOf(text, edit("applications/web.yaml", `tag: "1"`, `tag: "2"`))
+	ctx := context.Background()
+	build := func(p *plan.Planner, revision string, tree fleet.Tree, w fleet.World) *plan.Plan {
+		out, err := p.Build(ctx, fleet.Snapshot{Repository: "muster-system/fleet", Revision: revision, Tree: tree}, w)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return out
+	}
+	planner := &plan.Planner{Renderer: render.New(256 << 20)}
+	first := build(planner, "1111111", before, fleet.World{FromRepository: true})
+	w := plan.Delivered(fleet.World{}, first, first.Definitions)
+	w.Clusters = first.World.Clusters
+	whole := func(p *plan.Planner) time.Duration {
+		begin := time.Now()
+		base, head := build(p, "1111111", before, w), build(p, "2222222", after, w)
+		r, err := review.Of(ctx, review.Input{Base: base, Head: head, Policies: review.Policies(base.Definitions, nil, "muster-system/fleet")})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if line := r.Verdict().Line; line != fmt.Sprintf("1 of %d applications, +0 −0 clusters, %d updates", applications, sites) {
+			b.Fatal(line)
+		}
+		if text := r.Markdown(review.Text{Limit: review.CommentLimit}); !strings.Contains(text, "web:2") {
+			b.Fatal(text)
+		}
+		return time.Since(begin)
+	}
+	for b.Loop() {
+		b.ReportMetric(float64(whole(&plan.Planner{Renderer: render.New(256 << 20)}).Milliseconds()), "cold-ms")
+		b.ReportMetric(float64(whole(planner).Milliseconds()), "warm-ms")
+	}
+}

@@ -1,0 +1,195 @@
+package review
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
+)
+
+// Progress of a group of applications at a commit.
+type Progress string
+
+// The states of a group.
+const (
+	Underway Progress = "Underway"
+	Through  Progress = "Through" // healthy everywhere it should be
+	Stuck    Progress = "Stuck"   // something has failed, or waits for a person
+)
+
+// Group is what became of a commit for the applications of one namespace, in one environment.
+type Group struct {
+	Name     string // namespace, or "namespace (environment)"
+	Progress Progress
+	// Clusters that it should be on, those that have applied it, and those where all of it is healthy.
+	Clusters, Applied, Healthy int
+	// Reason of a group that is stuck: the first.
+	Reason string
+}
+
+// Line says it, in at most 140 characters.
+func (g Group) Line() string {
+	switch g.Progress {
+	case Through:
+		return "healthy on " + count(g.Clusters, "cluster")
+	case Stuck:
+		return shorten(fmt.Sprintf("applied on %d of %d: %s", g.Applied, g.Clusters, oneLine(g.Reason)), maxLine)
+	}
+	return fmt.Sprintf("applied on %d of %d, healthy on %d", g.Applied, g.Clusters, g.Healthy)
+}
+
+// Delivery says how far a plan has come: the works that it wants, the live ones, and what the applications on the hub say of themselves.
+// Applications of one namespace are a group; one for each environment, of clusters that are in one.
+func Delivery(p *plan.Plan, works func(fleet.Owner) []fleet.LiveWork, applications map[string]*musterv1alpha1.Application, environments map[string]string) []Group {
+	type place struct{ group, cluster string }
+	applied, healthy := map[place]bool{}, map[place]bool{}
+	reasons := map[string][]string{}
+	groupOf := func(namespace, cluster string) string {
+		if e := environments[cluster]; e != "" {
+			return namespace + " (" + e + ")"
+		}
+		return namespace
+	}
+	everywhere := map[string]map[string]bool{} // groups of a namespace
+	note := func(namespace, group string) {
+		if everywhere[namespace] == nil {
+			everywhere[namespace] = map[string]bool{}
+		}
+		everywhere[namespace][group] = true
+	}
+	for _, a := range p.Applications {
+		namespace := a.Application.Namespace
+		live := map[string][]fleet.LiveWork{}
+		for _, lw := range works(a.Owner()) {
+			live[lw.Cluster] = append(live[lw.Cluster], lw)
+		}
+		for _, c := range a.Clusters {
+			at := place{groupOf(namespace, c.Name), c.Name}
+			note(namespace, at.group)
+			is, well := stands(live[c.Name], c.SetDigest)
+			if before, known := applied[at]; known {
+				is, well = is && before, well && healthy[at]
+			}
+			applied[at], healthy[at] = is, well
+		}
+	}
+	for _, a := range p.Applications {
+		namespace := a.Application.Namespace
+		app := applications[a.Key()]
+		if app == nil || app.Status.Revision != p.Revision {
+			continue // it says nothing of this commit yet
+		}
+		for _, row := range app.Status.Clusters {
+			if slices.Contains([]string{"Faulty", "Failed", "Degraded"}, row.State) {
+				group := groupOf(namespace, row.Cluster)
+				note(namespace, group)
+				reasons[group] = append(reasons[group], fmt.Sprintf("%s on %s: %s", a.Key(), row.Cluster, cmp.Or(row.Message, row.Reason, row.State)))
+			}
+		}
+		whole := ""
+		if r := app.Status.Rollout; r != nil && r.Phase == musterv1alpha1.RolloutStopped {
+			whole = a.Key() + ": the rollout is stopped: " + r.Message
+		} else if app.Status.Held != nil {
+			whole = app.Status.Held.Message
+		}
+		if whole != "" {
+			for group := range everywhere[namespace] {
+				reasons[group] = append(reasons[group], whole)
+			}
+		}
+	}
+	for _, f := range p.Faults {
+		if namespace, _, ok := strings.Cut(f.Application, "/"); ok {
+			group := groupOf(namespace, f.Cluster)
+			note(namespace, group)
+			reasons[group] = append(reasons[group], f.Error())
+		}
+	}
+	groups := map[string]*Group{}
+	for _, names := range everywhere {
+		for name := range names {
+			groups[name] = &Group{Name: name}
+		}
+	}
+	for at, is := range applied {
+		g := groups[at.group]
+		g.Clusters++
+		if is {
+			g.Applied++
+		}
+		if healthy[at] {
+			g.Healthy++
+		}
+	}
+	var list []Group
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		g := groups[name]
+		switch slices.Sort(reasons[name]); {
+		case len(reasons[name]) > 0:
+			g.Progress, g.Reason = Stuck, reasons[name][0]
+		case g.Healthy == g.Clusters:
+			g.Progress = Through
+		default:
+			g.Progress = Underway
+		}
+		list = append(list, *g)
+	}
+	return list
+}
+
+// stands says whether a cluster has applied the complete set of works, and whether all of it is healthy.
+func stands(live []fleet.LiveWork, set string) (applied, healthy bool) {
+	n, size := 0, -1
+	applied, healthy = true, true
+	for _, lw := range live {
+		if lw.Deleting || lw.SetDigest != set {
+			continue
+		}
+		n, size = n+1, lw.SetSize
+		applied = applied && lw.Status.Observed && lw.Status.Applied
+		healthy = healthy && lw.Status.Health == fleet.HealthHealthy
+	}
+	if set == "" || size < 0 { // nothing is wanted of it, or nothing of it is there
+		return false, false
+	}
+	applied = applied && n == size
+	return applied, applied && healthy
+}
+
+// Summary is the comment on a merged pull request.
+func Summary(marker, revision string, groups []Group) string {
+	w := &markdown{Text: Text{Marker: marker}}
+	if marker != "" {
+		w.line("%s", marker)
+	}
+	mark := "✅ delivered"
+	for _, g := range groups {
+		if g.Progress == Stuck {
+			mark = "❌ stuck"
+		}
+	}
+	w.line("### Muster: %s %s", mark, fleet.ShortRevision(revision))
+	w.line("")
+	for _, g := range groups[:min(len(groups), 50)] {
+		w.line("- %s **%s**: %s", map[Progress]string{Through: "✅", Stuck: "❌", Underway: "⏳"}[g.Progress], escape(g.Name), escape(g.Line()))
+	}
+	if n := len(groups) - 50; n > 0 {
+		w.line("- … %s more", count(n, "group"))
+	}
+	return w.b.String()
+}
+
+// Finished says whether nothing is underway any more, and whether all went well.
+func Finished(groups []Group) (done, well bool) {
+	done, well = true, true
+	for _, g := range groups {
+		done = done && g.Progress != Underway
+		well = well && g.Progress == Through
+	}
+	return done, well
+}

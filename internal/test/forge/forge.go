@@ -1,0 +1,418 @@
+// Package forge is a Git host that tests can steer: what GitHub and GitLab answer, and what they refuse.
+package forge
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+// Forge behaves as GitHub and GitLab do towards what this package asks of them, and refuses what they refuse: wrong tokens, rights
+// that lack (404), texts that are too long (422, 400), limits (403, 429), states that a pipeline has already (GitLab's 400).
+type Forge struct {
+	mu sync.Mutex
+	// Token that may everything.
+	Token  string
+	Limit  string // "primary", "secondary" or "": of the next requests
+	Away   bool
+	Asked  []string // method and path
+	Pulls  map[int]*Pull
+	Checks map[string]map[string]Check
+	NextID int
+	Teams  map[string][]string
+	Now    time.Time
+	// RetryAfter of a secondary limit, in seconds.
+	RetryAfter int
+	// OnCheck is called when a check is written, before it is there.
+	OnCheck func(sha string, c Check)
+}
+
+// Pull is a pull request.
+type Pull struct {
+	Title, Author, Base, Branch, Head string
+	Fork                              bool
+	State, Merged                     string // open, closed; on GitLab merged too
+	Notes                             []*Note
+	Reviews                           []Review
+}
+
+// Note is a comment.
+type Note struct {
+	ID               int
+	Author, Body     string
+	Created, Updated time.Time
+	System           bool
+}
+
+// Review of a pull request.
+type Review struct{ User, State, Commit string }
+
+// Check is a commit status.
+type Check struct{ State, Description, URL string }
+
+func New() *Forge {
+	return &Forge{
+		Token: "good", Pulls: map[int]*Pull{}, Checks: map[string]map[string]Check{}, NextID: 100, Teams: map[string][]string{"platform": {"bob"}},
+		RetryAfter: 90, Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+	}
+}
+
+// Do changes what is there while nothing is answered.
+func (f *Forge) Do(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+// Open makes a pull request.
+func (f *Forge) Open(number int, head string, fork bool) {
+	f.Pulls[number] = &Pull{Title: "change", Author: "alice", Base: "main", Branch: "topic", Head: head, Fork: fork, State: "open"}
+}
+
+func (f *Forge) tick() time.Time {
+	f.Now = f.Now.Add(time.Minute)
+	return f.Now
+}
+
+// Comment adds one. The caller holds no lock.
+func (f *Forge) Comment(number int, author, body string) *Note {
+	at := f.tick()
+	f.NextID++
+	n := &Note{ID: f.NextID, Author: author, Body: body, Created: at, Updated: at}
+	f.Pulls[number].Notes = append(f.Pulls[number].Notes, n)
+	return n
+}
+
+// begin answers what every request is answered before it is looked at.
+func (f *Forge) begin(w http.ResponseWriter, r *http.Request, authorized bool) bool {
+	f.Asked = append(f.Asked, r.Method+" "+r.URL.EscapedPath())
+	switch {
+	case f.Away:
+		http.Error(w, "upstream", http.StatusBadGateway)
+	case f.Limit == "primary":
+		w.Header().Set("X-RateLimit-Remaining", "0")
+		w.Header().Set("X-RateLimit-Reset", fmt.Sprint(time.Now().Add(30*time.Minute).Unix()))
+		answer(w, http.StatusForbidden, map[string]any{"message": "API rate limit exceeded"})
+	case f.Limit == "secondary":
+		w.Header().Set("Retry-After", fmt.Sprint(f.RetryAfter))
+		answer(w, http.StatusForbidden, map[string]any{"message": "You have exceeded a secondary rate limit"})
+	case f.Limit == "gitlab":
+		w.Header().Set("RateLimit-Reset", fmt.Sprint(time.Now().Add(10*time.Minute).Unix()))
+		answer(w, http.StatusTooManyRequests, map[string]any{"message": "429 Too Many Requests"})
+	case !authorized:
+		answer(w, http.StatusUnauthorized, map[string]any{"message": "Bad credentials"})
+	default:
+		return true
+	}
+	return false
+}
+
+func answer(w http.ResponseWriter, code int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(value)
+}
+
+func missing(w http.ResponseWriter) {
+	answer(w, http.StatusNotFound, map[string]any{"message": "Not Found"})
+}
+
+func bodyOf(r *http.Request) map[string]any {
+	data, _ := io.ReadAll(r.Body)
+	var body map[string]any
+	_ = json.Unmarshal(data, &body)
+	return body
+}
+
+func text(body map[string]any, key string) string {
+	value, _ := body[key].(string)
+	return value
+}
+
+// page cuts a list as the query asks for, and says where the next one is.
+func page[T any](w http.ResponseWriter, r *http.Request, list []T, most int) []T {
+	per, _ := strconv.Atoi(r.URL.Query().Get("per_page"))
+	if per == 0 || per > most {
+		per = min(30, most)
+	}
+	n, _ := strconv.Atoi(r.URL.Query().Get("page"))
+	from := min(max(n-1, 0)*per, len(list))
+	if from+per < len(list) {
+		query := r.URL.Query()
+		query.Set("page", fmt.Sprint(max(n, 1)+1))
+		next := "http://" + r.Host + r.URL.EscapedPath() + "?" + query.Encode()
+		w.Header().Set("Link", fmt.Sprintf(`<%s>; rel="next"`, next))
+		w.Header().Set("X-Next-Page", fmt.Sprint(max(n, 1)+1))
+	}
+	return list[from:min(from+per, len(list))]
+}
+
+// GitHub serves the API of GitHub Enterprise.
+func (f *Forge) GitHub() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, do func(w http.ResponseWriter, r *http.Request)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			bearer := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+			app := strings.Count(bearer, ".") == 2 && strings.HasPrefix(r.URL.Path, "/api/v3/app") // a JWT is for the App's own
+			if f.begin(w, r, bearer == f.Token || app) {
+				do(w, r)
+			}
+		})
+	}
+	const repo = "/api/v3/repos/acme/fleet"
+	number := func(r *http.Request) *Pull {
+		n, _ := strconv.Atoi(r.PathValue("number"))
+		return f.Pulls[n]
+	}
+	shown := func(n int, p *Pull) map[string]any {
+		head := map[string]any{"ref": p.Branch, "sha": p.Head, "repo": map[string]any{"id": 1}}
+		if p.Fork {
+			head["repo"] = nil
+		}
+		return map[string]any{
+			"number": n, "title": p.Title, "state": p.State, "user": map[string]any{"login": p.Author}, "html_url": fmt.Sprint("https://git/pull/", n),
+			"head": head, "base": map[string]any{"ref": p.Base, "repo": map[string]any{"id": 1}}, "updated_at": f.Now.Format(time.RFC3339),
+			"merged": p.Merged != "", "merge_commit_sha": p.Merged, "labels": []any{map[string]any{"name": "risky"}},
+		}
+	}
+	handle("GET "+repo, func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]any{"default_branch": "main"}) })
+	handle("GET "+repo+"/pulls", func(w http.ResponseWriter, r *http.Request) {
+		list := []any{}
+		for _, n := range f.Numbers() {
+			if p := f.Pulls[n]; p.State == r.URL.Query().Get("state") && (r.URL.Query().Get("base") == "" || r.URL.Query().Get("base") == p.Base) {
+				list = append(list, shown(n, p))
+			}
+		}
+		answer(w, 200, page(w, r, list, 100))
+	})
+	handle("GET "+repo+"/pulls/{number}", func(w http.ResponseWriter, r *http.Request) {
+		n, _ := strconv.Atoi(r.PathValue("number"))
+		if f.Pulls[n] == nil {
+			missing(w)
+			return
+		}
+		answer(w, 200, shown(n, f.Pulls[n]))
+	})
+	handle("POST "+repo+"/statuses/{sha}", func(w http.ResponseWriter, r *http.Request) {
+		body := bodyOf(r)
+		if utf8.RuneCountInString(text(body, "description")) > 140 || !slices.Contains([]string{"pending", "success", "failure", "error"}, text(body, "state")) {
+			answer(w, http.StatusUnprocessableEntity, map[string]any{"message": "Validation Failed"})
+			return
+		}
+		f.set(r.PathValue("sha"), text(body, "context"), Check{text(body, "state"), text(body, "description"), text(body, "target_url")})
+		answer(w, http.StatusCreated, body)
+	})
+	comment := func(n *Note) map[string]any {
+		return map[string]any{"id": n.ID, "body": n.Body, "user": map[string]any{"login": n.Author}, "html_url": fmt.Sprint("https://git/c/", n.ID), "created_at": n.Created, "updated_at": n.Updated}
+	}
+	handle("GET "+repo+"/issues/{number}/comments", func(w http.ResponseWriter, r *http.Request) {
+		list := []any{}
+		for _, n := range number(r).Notes {
+			list = append(list, comment(n))
+		}
+		answer(w, 200, page(w, r, list, 100))
+	})
+	handle("POST "+repo+"/issues/{number}/comments", func(w http.ResponseWriter, r *http.Request) {
+		body := text(bodyOf(r), "body")
+		if len(body) > 65536 {
+			answer(w, http.StatusUnprocessableEntity, map[string]any{"message": "Body is too long (maximum is 65536 characters)"})
+			return
+		}
+		n, _ := strconv.Atoi(r.PathValue("number"))
+		answer(w, http.StatusCreated, comment(f.Comment(n, "muster", body)))
+	})
+	handle("PATCH "+repo+"/issues/comments/{id}", func(w http.ResponseWriter, r *http.Request) {
+		for _, p := range f.Pulls {
+			for _, n := range p.Notes {
+				if fmt.Sprint(n.ID) == r.PathValue("id") {
+					n.Body, n.Updated = text(bodyOf(r), "body"), f.tick()
+					answer(w, 200, comment(n))
+					return
+				}
+			}
+		}
+		missing(w)
+	})
+	handle("GET "+repo+"/pulls/{number}/reviews", func(w http.ResponseWriter, r *http.Request) {
+		list := []any{}
+		for i, v := range number(r).Reviews {
+			list = append(list, map[string]any{"id": i, "state": v.State, "commit_id": v.Commit, "user": map[string]any{"login": v.User}, "submitted_at": f.Now})
+		}
+		answer(w, 200, page(w, r, list, 100))
+	})
+	handle("GET /api/v3/orgs/{org}/teams/{team}/memberships/{user}", func(w http.ResponseWriter, r *http.Request) {
+		if !slices.Contains(f.Teams[r.PathValue("team")], r.PathValue("user")) {
+			missing(w)
+			return
+		}
+		answer(w, 200, map[string]any{"state": "active"})
+	})
+	handle("GET /api/v3/user", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]any{"login": "muster"}) })
+	handle("GET /api/v3/app", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]any{"slug": "muster"}) })
+	handle("POST /api/v3/app/installations/{id}/access_tokens", func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("id") != "5" {
+			missing(w)
+			return
+		}
+		answer(w, http.StatusCreated, map[string]any{"token": f.Token, "expires_at": time.Now().Add(time.Hour).Format(time.RFC3339)})
+	})
+	handle("/", func(w http.ResponseWriter, _ *http.Request) { missing(w) }) // what the token may not know of
+	return mux
+}
+
+func (f *Forge) Numbers() []int {
+	var list []int
+	for n := range f.Pulls {
+		list = append(list, n)
+	}
+	slices.Sort(list)
+	slices.Reverse(list)
+	return list
+}
+
+func (f *Forge) set(sha, name string, c Check) {
+	if f.OnCheck != nil {
+		f.OnCheck(sha, c)
+	}
+	if f.Checks[sha] == nil {
+		f.Checks[sha] = map[string]Check{}
+	}
+	f.Checks[sha][name] = c
+}
+
+// GitLab serves the API of GitLab.
+func (f *Forge) GitLab() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if !f.begin(w, r, r.Header.Get("Private-Token") == f.Token) {
+			return
+		}
+		path, isProject := strings.CutPrefix(r.URL.EscapedPath(), "/api/v4/projects/acme%2Ffleet")
+		if !isProject {
+			f.gitLabElse(w, r)
+			return
+		}
+		parts := strings.Split(strings.Trim(path, "/"), "/")
+		switch {
+		case path == "":
+			answer(w, 200, map[string]any{"default_branch": "main"})
+		case path == "/merge_requests":
+			list := []any{}
+			for _, n := range f.Numbers() {
+				if p := f.Pulls[n]; p.State == "open" && (r.URL.Query().Get("target_branch") == "" || r.URL.Query().Get("target_branch") == p.Base) {
+					list = append(list, f.mergeRequest(n))
+				}
+			}
+			answer(w, 200, page(w, r, list, 100))
+		case parts[0] == "statuses" && r.Method == http.MethodPost:
+			f.gitLabStatus(w, r, parts[1])
+		case parts[0] == "merge_requests":
+			n, _ := strconv.Atoi(parts[1])
+			if f.Pulls[n] == nil {
+				missing(w)
+				return
+			}
+			f.gitLabRequest(w, r, n, parts[2:])
+		default:
+			missing(w)
+		}
+	})
+}
+
+func (f *Forge) gitLabStatus(w http.ResponseWriter, r *http.Request, sha string) {
+	body := bodyOf(r)
+	if utf8.RuneCountInString(text(body, "description")) > 255 || !slices.Contains([]string{"pending", "running", "success", "failed", "canceled"}, text(body, "state")) {
+		answer(w, http.StatusBadRequest, map[string]any{"message": "description is too long"})
+		return
+	}
+	name := text(body, "name")
+	if f.Checks[sha][name].State == text(body, "state") && text(body, "state") == "pending" {
+		answer(w, http.StatusBadRequest, map[string]any{"message": "Cannot transition status via :enqueue from :pending (Reason(s): Status cannot transition via \"enqueue\")"})
+		return
+	}
+	f.set(sha, name, Check{text(body, "state"), text(body, "description"), text(body, "target_url")})
+	answer(w, http.StatusCreated, body)
+}
+
+func (f *Forge) mergeRequest(n int) map[string]any {
+	p, source := f.Pulls[n], 1
+	if p.Fork {
+		source = 2
+	}
+	state := map[string]string{"open": "opened", "closed": "closed", "merged": "merged"}[p.State]
+	return map[string]any{
+		"iid": n, "title": p.Title, "state": state, "author": map[string]any{"username": p.Author}, "web_url": fmt.Sprint("https://git/mr/", n), "sha": p.Head,
+		"source_branch": p.Branch, "target_branch": p.Base, "source_project_id": source, "target_project_id": 1, "merge_commit_sha": p.Merged,
+		"updated_at": f.Now, "labels": []string{"risky"},
+	}
+}
+
+func (f *Forge) gitLabRequest(w http.ResponseWriter, r *http.Request, n int, rest []string) {
+	p := f.Pulls[n]
+	shown := func(c *Note) map[string]any {
+		return map[string]any{"id": c.ID, "body": c.Body, "author": map[string]any{"username": c.Author}, "created_at": c.Created, "updated_at": c.Updated, "system": c.System}
+	}
+	switch {
+	case len(rest) == 0:
+		answer(w, 200, f.mergeRequest(n))
+	case rest[0] == "approvals":
+		list := []any{}
+		for _, v := range p.Reviews {
+			if v.State == "APPROVED" {
+				list = append(list, map[string]any{"user": map[string]any{"username": v.User}})
+			}
+		}
+		answer(w, 200, map[string]any{"approved_by": list})
+	case rest[0] == "notes" && r.Method == http.MethodGet:
+		list := []any{}
+		for _, c := range p.Notes {
+			list = append(list, shown(c))
+		}
+		answer(w, 200, page(w, r, list, 100))
+	case rest[0] == "notes" && r.Method == http.MethodPost:
+		body := text(bodyOf(r), "body")
+		if len(body) > 1_000_000 {
+			answer(w, http.StatusBadRequest, map[string]any{"message": map[string]any{"note": []string{"is too long (maximum is 1000000 characters)"}}})
+			return
+		}
+		answer(w, http.StatusCreated, shown(f.Comment(n, "muster", body)))
+	case rest[0] == "notes" && r.Method == http.MethodPut:
+		for _, c := range p.Notes {
+			if fmt.Sprint(c.ID) == rest[1] {
+				c.Body, c.Updated = text(bodyOf(r), "body"), f.tick()
+				answer(w, 200, shown(c))
+				return
+			}
+		}
+		missing(w)
+	default:
+		missing(w)
+	}
+}
+
+func (f *Forge) gitLabElse(w http.ResponseWriter, r *http.Request) {
+	switch path := r.URL.EscapedPath(); {
+	case path == "/api/v4/user":
+		answer(w, 200, map[string]any{"username": "muster"})
+	case strings.HasPrefix(path, "/api/v4/groups/acme%2Fplatform/members/all"):
+		list := []any{}
+		for _, user := range f.Teams["platform"] {
+			if strings.Contains(user, r.URL.Query().Get("query")) {
+				list = append(list, map[string]any{"username": user, "state": "active"})
+			}
+		}
+		answer(w, 200, list)
+	default:
+		missing(w)
+	}
+}

@@ -1,0 +1,179 @@
+// Package registry serves OCI artifacts to tests, over TLS and with tokens as public registries do.
+package registry
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	registryserver "github.com/google/go-containerregistry/pkg/registry"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+)
+
+// The media types of layers.
+const (
+	Chart = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+	Flux  = "application/vnd.cncf.flux.content.v1.tar+gzip"
+)
+
+// Registry is a registry that a test runs.
+type Registry struct {
+	*httptest.Server
+	registry http.Handler
+	mu       sync.Mutex
+	token    string
+	State
+}
+
+// State is how a registry behaves.
+type State struct {
+	// User and Password that its tokens want; empty is none.
+	User, Password string
+	// Status is what it answers to everything; 0 is what there is.
+	Status int
+	// Damage changes what blobs hold.
+	Damage bool
+	// Cut ends blobs after half of them.
+	Cut bool
+	// Requests so far, as "HEAD /path 200".
+	Requests []string
+}
+
+// New starts a registry over TLS.
+func New(t testing.TB) *Registry {
+	t.Helper()
+	r := newRegistry()
+	r.Server = httptest.NewTLSServer(r)
+	t.Cleanup(r.Close)
+	return r
+}
+
+// NewPlain starts a registry that speaks plain HTTP only.
+func NewPlain(t testing.TB) *Registry {
+	t.Helper()
+	r := newRegistry()
+	r.Server = httptest.NewServer(r)
+	t.Cleanup(r.Close)
+	return r
+}
+
+func newRegistry() *Registry {
+	return &Registry{registry: registryserver.New(registryserver.Logger(log.New(io.Discard, "", 0))), token: rand.Text()}
+}
+
+// Host of the registry, with its port.
+func (r *Registry) Host() string { return r.Listener.Addr().String() }
+
+// CA is the certificate that its own is signed by, in PEM.
+func (r *Registry) CA() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate().Raw})
+}
+
+// Change changes how it behaves.
+func (r *Registry) Change(change func(*State)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change(&r.State)
+}
+
+// Seen are the requests since the last call.
+func (r *Registry) Seen() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	seen := r.Requests
+	r.Requests = nil
+	return seen
+}
+
+// Push puts an artifact of one layer under a tag, and gives the digest of its manifest.
+func (r *Registry) Push(name, tag, mediaType string, data []byte) string {
+	repository, err := remote.NewRepository(r.Host() + "/" + name)
+	must(err)
+	repository.PlainHTTP = strings.HasPrefix(r.URL, "http://")
+	repository.Client = &auth.Client{Client: r.Client(), Credential: auth.StaticCredential(r.Host(), auth.Credential{AccessToken: r.token})}
+	ctx := context.Background()
+	config := content.NewDescriptorFromBytes("application/vnd.cncf.helm.config.v1+json", []byte("{}"))
+	layer := content.NewDescriptorFromBytes(mediaType, data)
+	must(repository.Push(ctx, config, strings.NewReader("{}")))
+	must(repository.Push(ctx, layer, strings.NewReader(string(data))))
+	manifest, err := json.Marshal(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: config, Layers: []ocispec.Descriptor{layer},
+	})
+	must(err)
+	d := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest)
+	must(repository.PushReference(ctx, d, strings.NewReader(string(manifest)), tag))
+	return d.Digest.String()
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (r *Registry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	r.mu.Lock()
+	state, token := r.State, r.token
+	r.mu.Unlock()
+	seen := &recorder{ResponseWriter: w, status: http.StatusOK}
+	r.serve(seen, request, state, token)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Requests = append(r.Requests, fmt.Sprintf("%s %s %d", request.Method, request.URL.Path, seen.status))
+}
+
+func (r *Registry) serve(w http.ResponseWriter, request *http.Request, state State, token string) {
+	bearer := request.Header.Get("Authorization") == "Bearer "+token
+	switch {
+	case state.Status != 0:
+		w.WriteHeader(state.Status)
+	case request.URL.Path == "/token":
+		user, password, _ := request.BasicAuth()
+		if user != state.User || password != state.Password {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]string{"token": token}) // the client may be gone
+	case state.User != "" && !bearer:
+		w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="test"`, r.URL))
+		w.WriteHeader(http.StatusUnauthorized)
+	case (state.Damage || state.Cut) && strings.Contains(request.URL.Path, "/blobs/") && request.Method == http.MethodGet:
+		whole := httptest.NewRecorder()
+		r.registry.ServeHTTP(whole, request)
+		data := whole.Body.Bytes()
+		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+		if state.Cut {
+			data = data[:len(data)/2]
+		} else {
+			data[len(data)/2] ^= 1
+		}
+		w.WriteHeader(whole.Code)
+		_, _ = w.Write(data) // the client may be gone
+	default:
+		r.registry.ServeHTTP(w, request)
+	}
+}
+
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
