@@ -68,6 +68,9 @@ const (
 	// GroundsAnnotation on a PlacementDecision identifies what people have said about the choice: as long as it is the same, the
 	// scheduler has exchanged clusters for reasons of its own.
 	GroundsAnnotation = "muster.dev/grounds"
+	// AssumeAnnotation on a ManagedCluster says, as JSON, what to assume of the cluster while it has not reported it: kubernetesVersion,
+	// apis as in an APISet, and, for plans without a hub, claims by name.
+	AssumeAnnotation = "muster.dev/assume"
 	// ReleasedAnnotation on a ManagedCluster says that its file has left Git and that it waits for `muster detach`.
 	ReleasedAnnotation = "muster.dev/released"
 

@@ -103,11 +103,7 @@ const maxSources = 20
 func sourcesOf(used []fleet.UsedSource) []musterv1alpha1.SourceStatus {
 	var list []musterv1alpha1.SourceStatus
 	for _, u := range used[:min(len(used), maxSources)] {
-		s := musterv1alpha1.SourceStatus{Source: u.Reference.String()}
-		if u.Found != nil {
-			s.Version, s.Digest, s.Message = u.Found.Version, u.Found.Digest, u.Found.Problem
-		}
-		list = append(list, s)
+		list = append(list, u.Status())
 	}
 	return list
 }
