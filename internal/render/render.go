@@ -101,6 +101,9 @@ func (r *Renderer) RenderResolved(ctx context.Context, in Input, resolved *Resol
 
 func (r *Renderer) render(ctx context.Context, in Input, resolved *Resolved) (*fleet.Content, error) {
 	s, err := sourceOf(in, resolved)
+	if err == nil && s.kind == Kustomization {
+		s, err = r.inflate(ctx, in, resolved, s)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -257,7 +260,7 @@ type source struct {
 	tree   fleet.Tree
 	path   string
 	hash   string
-	packed bool
+	packed []string
 }
 
 // kustomizationFiles are the names that Kustomize recognises, in its order.
@@ -298,7 +301,20 @@ func sourceOf(in Input, resolved *Resolved) (source, error) {
 	case spec.Kustomize != nil:
 		kind = Kustomization
 	}
-	return source{kind: kind, tree: root.tree, path: dir, hash: hash, packed: root.packed}, nil
+	s := source{kind: kind, tree: root.tree, path: dir, hash: hash}
+	if root.packed {
+		s.packed = []string{dir}
+	}
+	if kind != HelmChart || isArchive(dir) {
+		return s, nil
+	}
+	whole, packed, err := dependencies{in, resolved}.complete(s.tree, dir, nil)
+	if err != nil || whole == nil {
+		return s, err
+	}
+	s.tree, s.packed = whole, append(s.packed, packed...)
+	s.hash, err = whole.Hash(dir)
+	return s, err
 }
 
 func detect(tree fleet.Tree, dir string) ContentKind {

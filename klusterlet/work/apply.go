@@ -206,14 +206,18 @@ func (s *objectState) fail(generation int64, err error, reason string, retryAt t
 	s.failures++
 }
 
-// deny notes that the executor may not do it. Of what it may not apply nothing is told but that it is not there, as OCM does: what
-// was known of the object is forgotten.
+// deny notes that the executor may not do it. Of what it may not apply nothing is told but whether it is there, for which OCM's agent
+// looks with its own rights too: what was known of the object is forgotten.
 func (p *reconciliation) deny(ctx context.Context, t target, s *objectState, err error) {
 	applies.WithLabelValues("denied").Inc()
 	s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, p.now.Add(deniedDelay))
 	s.state, s.problem = unknown, err
-	if live, problem := p.get(ctx, t); live == nil && problem == nil {
+	switch live, problem := p.get(ctx, t); {
+	case problem != nil:
+	case live == nil:
 		s.state, s.problem = absent, nil
+	default:
+		s.state, s.problem = present, nil
 	}
 	s.feedback, s.feedErr, s.rules, s.drift, s.stale = nil, nil, nil, drift.Report{}, false
 }
