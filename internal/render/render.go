@@ -101,6 +101,9 @@ func (r *Renderer) RenderResolved(ctx context.Context, in Input, resolved *Resol
 
 func (r *Renderer) render(ctx context.Context, in Input, resolved *Resolved) (*fleet.Content, error) {
 	s, err := sourceOf(in, resolved)
+	if err == nil && s.kind == Kustomization {
+		s, err = r.inflate(ctx, in, resolved, s)
+	}
 	if err != nil {
 		return nil, err
 	}
