@@ -234,11 +234,7 @@ func hostIsAway(f *forged, _ int) {
 	f.forge.Do(func() { f.forge.Away = true })
 	f.expectReason("HostUnavailable")
 	head = f.pushTo(number, colored("green"))
-	revision := f.push(configMapFile("manifests/other/config.yaml", "other", "a", "b")) // the fleet goes on
-	f.expectReady("retail/shop")
-	if revision == head {
-		f.t.Fatal("one commit")
-	}
+	f.push(configMapFile("manifests/other/config.yaml", "other", "a", "b")) // the fleet goes on
 	f.forge.Do(func() { f.forge.Away = false })
 	f.expectReviewed(number, head, "success", "data.color: green")
 }

@@ -50,6 +50,7 @@ import (
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/source"
+	"github.com/muster-io/muster/internal/work"
 )
 
 // Options of a hub.
@@ -68,6 +69,8 @@ type Options struct {
 	SourceInterval time.Duration
 	// InsecureSources allows sources that ask for plain HTTP or certificates that nobody vouches for.
 	InsecureSources bool
+	// ManifestLimit is how large one manifest may be, in KiB.
+	ManifestLimit int
 	// Install puts the CRDs, the admission policies and the rights of the hub's own account on the API server first. It wants
 	// an administrator's rights; without it the hub's own are enough.
 	Install bool
@@ -116,6 +119,8 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.LocalRepositories, "local-repositories", nil, "folders below which file:// repositories may be read; none by default")
 	f.DurationVar(&o.SourceInterval, "source-interval", source.DefaultInterval, "time between two looks at a chart repository, a registry or another Git repository that applications name")
 	f.BoolVar(&o.InsecureSources, "insecure-sources", false, "let applications set insecure on a source: plain HTTP, or a certificate that nobody vouches for")
+	f.IntVar(&o.ManifestLimit, "manifest-limit", work.HardLimit>>10, fmt.Sprintf("how large one manifest may be, in KiB, at most %d; above %d it is alone in its work, which the webhook of an OCM hub would refuse",
+		work.LargestManifest>>10, work.HardLimit>>10))
 	f.BoolVar(&o.Install, "install", false, "put the CRDs, the admission policies and the rights of service account muster-system/muster-hub on the API server first, as an administrator")
 	f.StringVar(&o.HubCluster, "hub-cluster", "", "name of the managed cluster that is the hub itself, if it is one")
 	f.BoolVar(&o.LeaderElection, "leader-elect", true, "let one at a time work of several hubs with the same controllers; the others are live, not ready, and take no webhooks")
@@ -197,7 +202,7 @@ var controllers = map[string]func(*parts) error{
 		p.repositories = &fleetrepository.Repositories{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Config: p.mgr.GetConfig(),
 			Store: p.store, Deliveries: p.deliveries, Planner: p.planner, Sources: p.sources,
-			HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Precedence: p.precedence, Now: time.Now,
+			ManifestLimit: p.ManifestLimit << 10, HubCluster: p.HubCluster, DecisionTimeout: p.DecisionTimeout, Precedence: p.precedence, Now: time.Now,
 		}
 		return errors.Join(p.repositories.Setup(p.mgr), event.OfRepositories(p.mgr, p.events))
 	},
@@ -219,7 +224,7 @@ var controllers = map[string]func(*parts) error{
 		}
 		applications := &application.Applications{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
-			Sources: p.sources, HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Precedence: p.precedence, Now: time.Now,
+			Sources: p.sources, ManifestLimit: p.ManifestLimit << 10, HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Precedence: p.precedence, Now: time.Now,
 		}
 		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events), event.OfCorrections(p.mgr, p.events, works))
 	},

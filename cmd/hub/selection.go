@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/muster-io/muster/internal/hub/cluster"
+	"github.com/muster-io/muster/internal/work"
 )
 
 func selection(names []string) ([]string, error) {
@@ -44,6 +45,9 @@ func (o *Options) check(selected []string) error {
 			return fmt.Errorf("--controllers %s: %s needs %s: %s; add %s, or leave --controllers out to run all",
 				strings.Join(selected, ","), c.controller, c.needs, c.why, c.needs)
 		}
+	}
+	if o.ManifestLimit > work.LargestManifest>>10 {
+		return fmt.Errorf("--manifest-limit %d: an API server takes no work with a manifest of more than %d KiB", o.ManifestLimit, work.LargestManifest>>10)
 	}
 	if slices.Contains(selected, "fleetrepository") {
 		return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
@@ -19,7 +20,7 @@ import (
 type diffAnswer struct {
 	World worldNote `json:"world"`
 	// Sources are what content that is not in the repository resolved to.
-	Sources []sourceNote `json:"sources,omitempty"`
+	Sources []musterv1alpha1.SourceStatus `json:"sources,omitempty"`
 	rendering
 	*review.Review
 }
@@ -116,26 +117,15 @@ func (c *cli) compare(ctx context.Context, r *repository, which comparison, w fl
 	places := from.Repository + " and " + to.Repository
 	from.Repository, to.Repository = note.Repository, note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
-	sources, err := fetch.fetch(ctx, planner.Build, &w, from, to)
+	var base, head *plan.Plan
+	sources, err := fetch.fetch(ctx, &w, func(w fleet.World) (_ []*plan.Plan, err error) {
+		base, head, err = bothSides(ctx, planner, w, from, to)
+		return []*plan.Plan{base, head}, err
+	})
 	if err != nil {
 		return nil, err
 	}
 	c.sayProblems(sources)
-	base, err := planner.Build(ctx, from, w)
-	if err != nil {
-		return nil, err
-	}
-	if w.FromRepository {
-		next, err := fleet.Load(ctx, to.Tree)
-		if err != nil {
-			return nil, fmt.Errorf("load %s: %w", fleet.ShortRevision(to.Revision), err)
-		}
-		w = plan.Delivered(w, base, next)
-	}
-	head, err := planner.Build(ctx, to, w)
-	if err != nil {
-		return nil, err
-	}
 	if missing := noFleet(head, to.Tree, places); missing != nil && noFleet(base, from.Tree, places) != nil {
 		return nil, missing
 	}
@@ -147,6 +137,22 @@ func (c *cli) compare(ctx context.Context, r *repository, which comparison, w fl
 		return nil, err
 	}
 	return &diffAnswer{World: note, Sources: sources, rendering: renderingOf(planner.Renderer), Review: result}, nil
+}
+
+// bothSides builds the plans of two snapshots.
+func bothSides(ctx context.Context, planner *plan.Planner, w fleet.World, from, to fleet.Snapshot) (base, head *plan.Plan, err error) {
+	if base, err = planner.Build(ctx, from, w); err != nil {
+		return nil, nil, err
+	}
+	if w.FromRepository {
+		next, err := fleet.Load(ctx, to.Tree)
+		if err != nil {
+			return nil, nil, fmt.Errorf("load %s: %w", fleet.ShortRevision(to.Revision), err)
+		}
+		w = plan.Delivered(w, base, next)
+	}
+	head, err = planner.Build(ctx, to, w)
+	return base, head, err
 }
 
 // exitOf is how diff ends.

@@ -105,14 +105,9 @@ func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags w
 	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
-	on := func(ctx context.Context, s fleet.Snapshot, w fleet.World) (*plan.Plan, error) {
+	p, sources, err := flags.sources.planned(ctx, &w.World, func(w fleet.World) (*plan.Plan, error) {
 		return planner.On(ctx, s, w, application, cluster)
-	}
-	sources, err := flags.sources.fetch(ctx, on, &w.World, s)
-	if err != nil {
-		return nil, "", err
-	}
-	p, err := on(ctx, s, w.World)
+	})
 	if err != nil {
 		return nil, "", err
 	}
@@ -122,7 +117,7 @@ func (c *cli) render(ctx context.Context, s fleet.Snapshot, files place, flags w
 	c.warn(note)
 	head := fmt.Sprintf("%s on %s · %s · %s", application, cluster, note.text(c.now()), renderingOf(planner.Renderer))
 	for _, n := range sources {
-		head += " · " + n.text()
+		head += " · " + fleet.SourceText(n)
 	}
 	return p, head, nil
 }

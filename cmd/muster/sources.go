@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
@@ -34,44 +33,9 @@ func (f *sourceFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.insecure, "insecure-sources", false, "let applications set insecure on a source, as the hub's flag does")
 }
 
-// sourceNote is what a reference resolved to.
-type sourceNote struct {
-	Source  string `json:"source"`
-	Version string `json:"version,omitempty"`
-	Digest  string `json:"digest,omitempty"`
-	Problem string `json:"problem,omitempty"`
-}
-
-func (n sourceNote) text() string {
-	text := n.Source
-	if n.Digest != "" {
-		text += " is " + strings.TrimSpace(n.Version+" "+fleet.ShortDigest(n.Digest))
-	}
-	if n.Problem != "" {
-		text += ": " + n.Problem
-	}
-	return text
-}
-
-// builder plans a snapshot.
-type builder func(context.Context, fleet.Snapshot, fleet.World) (*plan.Plan, error)
-
-// fetch fetches what snapshots take from elsewhere, with the network and the logins of whoever runs this, and says what it
-// found. The world then has it, and plans fetch nothing.
-func (f *sourceFlags) fetch(ctx context.Context, build builder, w *fleet.World, snapshots ...fleet.Snapshot) ([]sourceNote, error) {
-	var external []fleet.Snapshot
-	for _, s := range snapshots {
-		definitions, err := fleet.Load(ctx, s.Tree)
-		if err != nil {
-			return nil, fmt.Errorf("load %s: %w", s.Repository, err)
-		}
-		if slices.ContainsFunc(definitions.Applications(), takesFromElsewhere) {
-			external = append(external, s)
-		}
-	}
-	if len(external) == 0 {
-		return nil, nil
-	}
+// fetch fetches what plans take from elsewhere, with the network and the logins of whoever runs this, and says what it found. The
+// plans are built until they ask for nothing new; they fetch nothing themselves.
+func (f *sourceFlags) fetch(ctx context.Context, w *fleet.World, build func(fleet.World) ([]*plan.Plan, error)) ([]musterv1alpha1.SourceStatus, error) {
 	library, done, err := f.library()
 	if err != nil {
 		return nil, err
@@ -80,12 +44,12 @@ func (f *sourceFlags) fetch(ctx context.Context, build builder, w *fleet.World, 
 	looked := map[string]bool{}
 	for {
 		w.Sources = library.Sources()
+		plans, err := build(*w)
+		if err != nil {
+			return nil, err
+		}
 		var used []fleet.UsedSource
-		for _, s := range external {
-			p, err := build(ctx, s, *w)
-			if err != nil {
-				return nil, err
-			}
+		for _, p := range plans {
 			used = append(used, p.Sources()...)
 		}
 		used = fleet.SortSources(used)
@@ -93,6 +57,16 @@ func (f *sourceFlags) fetch(ctx context.Context, build builder, w *fleet.World, 
 			return notesOf(w.Sources, used), ctx.Err()
 		}
 	}
+}
+
+// planned builds one plan, with what it takes from elsewhere.
+func (f *sourceFlags) planned(ctx context.Context, w *fleet.World, build func(fleet.World) (*plan.Plan, error)) (*plan.Plan, []musterv1alpha1.SourceStatus, error) {
+	var built *plan.Plan
+	notes, err := f.fetch(ctx, w, func(w fleet.World) (plans []*plan.Plan, err error) {
+		built, err = build(w)
+		return []*plan.Plan{built}, err
+	})
+	return built, notes, err
 }
 
 // lookAtNew looks at the remotes of references that were not looked at yet, several at a time. It tells whether there were any.
@@ -117,52 +91,43 @@ func lookAtNew(ctx context.Context, library *source.Library, used []fleet.UsedSo
 	return len(remotes) > 0
 }
 
-func notesOf(sources fleet.Sources, used []fleet.UsedSource) []sourceNote {
-	var notes []sourceNote
+func notesOf(sources fleet.Sources, used []fleet.UsedSource) []musterv1alpha1.SourceStatus {
+	var notes []musterv1alpha1.SourceStatus
 	for _, u := range used {
-		n := sourceNote{Source: u.Reference.String()}
 		found, err := sources.Find(u.Reference)
+		note := fleet.UsedSource{Reference: u.Reference, Found: found}.Status()
 		if err != nil {
-			n.Problem = err.Error()
-		} else {
-			n.Version, n.Digest, n.Problem = found.Version, found.Digest, found.Problem
+			note.Message = err.Error()
 		}
-		notes = append(notes, n)
+		notes = append(notes, note)
 	}
 	return notes
 }
 
 // sayProblems tells what is wrong with sources that have content of an earlier time: a fault tells of the others.
-func (c *cli) sayProblems(notes []sourceNote) {
+func (c *cli) sayProblems(notes []musterv1alpha1.SourceStatus) {
 	for _, n := range notes {
-		if n.Problem != "" && n.Digest != "" {
-			fmt.Fprintln(c.errs, "muster: "+oneLine(n.text()))
+		if n.Message != "" && n.Digest != "" {
+			fmt.Fprintln(c.errs, "muster: "+oneLine(fleet.SourceText(n)))
 		}
 	}
-}
-
-func takesFromElsewhere(app *musterv1alpha1.Application) bool {
-	is := func(s *musterv1alpha1.Source) bool {
-		return s != nil && (s.Git != nil || s.Chart != nil || s.OCI != nil)
-	}
-	return is(&app.Spec.Source) || slices.ContainsFunc(app.Spec.Overrides, func(o musterv1alpha1.Override) bool { return is(o.Source) })
 }
 
 // library is one in the cache folder of whoever runs this. Repositories are fetched into a folder of this process, since two
 // processes cannot share a mirror.
 func (f *sourceFlags) library() (*source.Library, func(), error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return nil, nil, fmt.Errorf("find a folder to keep charts in: %w", err)
-	}
 	git, err := os.MkdirTemp("", "muster-sources-")
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a folder for other repositories: %w", err)
 	}
 	// A temporary folder that cannot be removed is no reason to fail.
 	done := func() { _ = os.RemoveAll(git) }
+	cache, err := os.UserCacheDir()
+	if err != nil { // nobody's home: nothing is kept
+		cache = git
+	}
 	l := &source.Library{
-		Dir: filepath.Join(cache, "muster", "sources"), Git: &source.Store{Dir: git, Local: []string{"/"}},
+		Dir: filepath.Join(cache, "muster", "sources"), Git: &source.Store{Dir: filepath.Join(git, "mirrors"), Local: []string{"/"}},
 		Insecure: f.insecure, Credentials: ownCredentials,
 	}
 	if len(f.secrets) == 0 {

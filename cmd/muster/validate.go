@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
@@ -26,7 +27,7 @@ type validation struct {
 	Faults   []fleet.Fault `json:"faults"`
 	Warnings []fleet.Fault `json:"warnings,omitempty"`
 	// Sources are what content that is not in the repository resolved to.
-	Sources []sourceNote `json:"sources,omitempty"`
+	Sources []musterv1alpha1.SourceStatus `json:"sources,omitempty"`
 }
 
 func validateCommand(c *cli) *cobra.Command {
@@ -92,11 +93,7 @@ func (c *cli) validate(ctx context.Context, s fleet.Snapshot, files place, flags
 	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
-	sources, err := flags.sources.fetch(ctx, planner.Build, &w.World, s)
-	if err != nil {
-		return nil, err
-	}
-	p, err := planner.Build(ctx, s, w.World)
+	p, sources, err := flags.sources.planned(ctx, &w.World, func(w fleet.World) (*plan.Plan, error) { return planner.Build(ctx, s, w) })
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +113,7 @@ func printValidation(p *printer, v *validation, world string) {
 	p.linef("%s · %s · %s · %s · %s", count(v.Definitions, "definition"), count(v.Placements, "placement"),
 		count(v.Applications, "application"), v.rendering, count(len(v.Faults), "fault"))
 	for _, n := range v.Sources {
-		p.linef("SOURCE %s", oneLine(n.text()))
+		p.linef("SOURCE %s", oneLine(fleet.SourceText(n)))
 	}
 	p.faults("FAULT", red, v.Faults)
 	p.faults("WARNING", yellow, v.Warnings)

@@ -96,10 +96,7 @@ func (c *cli) know(ctx context.Context, repo string, flags worldFlags) (*overvie
 	dir := s.Repository
 	s.Repository = note.Repository
 	planner := &plan.Planner{Renderer: render.New(rendererBytes)}
-	if _, err := flags.sources.fetch(ctx, planner.Build, &w.World, s); err != nil {
-		return nil, err
-	}
-	p, err := planner.Build(ctx, s, w.World)
+	p, _, err := flags.sources.planned(ctx, &w.World, func(w fleet.World) (*plan.Plan, error) { return planner.Build(ctx, s, w) })
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +126,9 @@ func printReasons(p *printer, r *overview.Reasons, cluster string) {
 	p.table(pipelineTable(r.Decisions))
 	if len(r.Overrides) > 0 {
 		p.linef("  overrides: %s", strings.Join(r.Overrides, ", "))
+	}
+	for _, s := range r.Sources {
+		p.linef("  source: %s", oneLine(fleet.SourceText(s)))
 	}
 	p.faults("FAULT", red, r.Faults)
 	if r.Row != nil {

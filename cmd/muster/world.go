@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -87,6 +86,7 @@ func (n worldNote) text(now time.Time) string {
 // worldFlags say which world a command plans in.
 type worldFlags struct {
 	sources     sourceFlags
+	manifest    int // KiB
 	world       string
 	repository  string
 	kubeVersion string
@@ -95,6 +95,7 @@ type worldFlags struct {
 
 func (f *worldFlags) add(cmd *cobra.Command) {
 	f.sources.add(cmd)
+	cmd.Flags().IntVar(&f.manifest, "manifest-limit", 0, "how large one manifest may be, in KiB, as the hub's flag says (default: what every hub takes)")
 	cmd.Flags().StringVar(&f.world, "world", "", "file that muster world save wrote, or hub; by default the hub of --kubeconfig, or the repository alone")
 	cmd.Flags().StringVar(&f.kubeVersion, "kube-version", "", "Kubernetes version to assume of clusters that have not reported one (default "+fleet.DefaultKubernetesVersion+")")
 	cmd.Flags().StringVar(&f.apiSet, "api-set", "", "file with an APISet, as kubectl get apiset NAME -o yaml writes it: the kinds to assume of clusters that have not reported theirs (default: Kubernetes' own)")
@@ -112,12 +113,7 @@ func (f *worldFlags) assume(w *fleet.World, note *worldNote) error {
 		if err := yaml.UnmarshalStrict(data, set); err != nil || set.Kind != "APISet" || len(set.Resources) == 0 {
 			return fmt.Errorf("%s holds no APISet: kubectl get apiset NAME -o yaml writes one", f.apiSet)
 		}
-		set.Resources = append(set.Resources, fleet.NewAPIs("", nil).Resources()...)
-		byKind := func(a, b musterv1alpha1.APIResource) int {
-			return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Kind, b.Kind))
-		}
-		slices.SortStableFunc(set.Resources, byKind)
-		set.Resources = slices.CompactFunc(set.Resources, func(a, b musterv1alpha1.APIResource) bool { return byKind(a, b) == 0 })
+		set.Resources = fleet.WithBuiltin(set.Resources)
 	}
 	if f.kubeVersion != "" {
 		kube, err := kubeversion.ParseSemantic(f.kubeVersion)
@@ -130,6 +126,7 @@ func (f *worldFlags) assume(w *fleet.World, note *worldNote) error {
 		set.KubernetesVersion = fleet.DefaultKubernetesVersion
 	}
 	w.Assumed = set
+	w.ManifestLimit = max(w.ManifestLimit, f.manifest<<10)
 	silent := func(cluster clusterv1.ManagedCluster) bool { return !w.ReportsAPIs(&cluster) }
 	if w.FromRepository || slices.ContainsFunc(w.Clusters, silent) {
 		note.Assumed = &assumption{KubernetesVersion: set.KubernetesVersion, APIs: f.apiSet}

@@ -18,11 +18,11 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 )
 
-// Open and closing are the delimiters of an expression of an application. They differ from Helm's and Prometheus', whose templates
+// Open and Closing are the delimiters of an expression in a text. They differ from Helm's and Prometheus', whose templates
 // pass through untouched.
 const (
 	Open    = "${{"
-	closing = "}}"
+	Closing = "}}"
 )
 
 // expressionBudget is what all expressions of one application may cost for one cluster, in CEL's cost units: about ten
@@ -256,7 +256,7 @@ func (p part) shown() string {
 	if len(source) > maxShown {
 		source = strings.ToValidUTF8(source[:maxShown], "") + " …"
 	}
-	return Open + " " + source + " " + closing
+	return Open + " " + source + " " + Closing
 }
 
 func (p part) fails(why string) error { return &expressionError{message: p.shown() + ": " + why} }
@@ -330,15 +330,15 @@ func compileText(source string) ([]part, error) {
 		if !found {
 			break
 		}
-		end := expressionEnd(after)
+		end := End(after)
 		if end < 0 {
-			return nil, part{source: after}.fails("the closing " + closing + " is missing")
+			return nil, part{source: after}.fails("the closing " + Closing + " is missing")
 		}
 		p := part{source: after[:end]}
 		if p.program, err = p.compile(env); err != nil {
 			return nil, err
 		}
-		parts, rest = append(parts, p), after[end+len(closing):]
+		parts, rest = append(parts, p), after[end+len(Closing):]
 	}
 	return parts, nil
 }
@@ -353,8 +353,8 @@ func (p part) compile(env *cel.Env) (cel.Program, error) {
 	return Program(env, compiled, Costs{})
 }
 
-// expressionEnd is where the closing delimiter stands, which neither a string nor a map of the expression holds; -1 if it is missing.
-func expressionEnd(text string) int {
+// End is where the closing delimiter stands, which neither a string nor a map of the expression holds; -1 if it is missing.
+func End(text string) int {
 	depth := 0
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
@@ -367,7 +367,7 @@ func expressionEnd(text string) int {
 			depth++
 		case c == '}' && depth > 0:
 			depth--
-		case strings.HasPrefix(text[i:], closing):
+		case strings.HasPrefix(text[i:], Closing):
 			return i
 		}
 	}

@@ -80,7 +80,8 @@ func (a *APIs) Lookup(gvk schema.GroupVersionKind) (musterv1alpha1.APIResource, 
 // Resources are all kinds, sorted by group, version and kind.
 func (a *APIs) Resources() []musterv1alpha1.APIResource { return a.list }
 
-// APIsOf finds what a cluster serves: what it reported, else what is assumed, else the built-in kinds of its version.
+// APIsOf finds what a cluster serves: what it reported, else what its file assumes, else what is assumed of all, else the
+// built-in kinds of its version.
 func (w *World) APIsOf(cluster *clusterv1.ManagedCluster) *APIs {
 	digest := ""
 	for _, claim := range cluster.Status.ClusterClaims {
@@ -98,6 +99,16 @@ func (w *World) APIsOf(cluster *clusterv1.ManagedCluster) *APIs {
 		}
 	}
 	version := strings.TrimSpace(cluster.Status.Version.Kubernetes)
+	own := assumptionOf(cluster)
+	if own != nil {
+		version = cmp.Or(version, own.KubernetesVersion)
+	}
+	if own != nil && len(own.APIs) > 0 {
+		if w.Assumed != nil {
+			version = cmp.Or(version, w.Assumed.KubernetesVersion)
+		}
+		return sharedAPIs(version, own.APIs)
+	}
 	if w.Assumed == nil {
 		return sharedAPIs(version, nil)
 	}

@@ -265,6 +265,9 @@ func (d *document) checkMetadata(kind Kind, key ObjectKey) error {
 	if field, problem := WrongMetadata(kind.Group, kind.GroupVersionKind.Kind, metadata); problem != "" {
 		return d.fault(field, problem)
 	}
+	if problem := wrongAssumption(metadata); problem != "" {
+		return d.fault("metadata.annotations."+musterv1alpha1.AssumeAnnotation, "metadata.annotations["+musterv1alpha1.AssumeAnnotation+"] "+problem)
+	}
 	if field, problem := wrongMark(kind.GroupVersionKind.Kind, metadata); problem != "" {
 		return d.fault(field, problem)
 	}

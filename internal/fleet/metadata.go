@@ -63,6 +63,7 @@ func wrongEntries(at string, value any, wrong func(key, text string) string) (fi
 // hub takes them off: an approval would never end.
 var marks = map[string]string{
 	musterv1alpha1.DefaultServiceAccountAnnotation: "Namespace",
+	musterv1alpha1.AssumeAnnotation:                "ManagedCluster",
 	musterv1alpha1.JoinIdentityAnnotation:          "ManagedCluster",
 	musterv1alpha1.MovedFromAnnotation:             "Application",
 	musterv1alpha1.TakeOverAnnotation:              "",

@@ -172,6 +172,27 @@ type UsedSource struct {
 	Found *Found
 }
 
+// Status is the source as a status says it.
+func (u UsedSource) Status() musterv1alpha1.SourceStatus {
+	s := musterv1alpha1.SourceStatus{Source: u.Reference.String()}
+	if u.Found != nil {
+		s.Version, s.Digest, s.Message = u.Found.Version, u.Found.Digest, u.Found.Problem
+	}
+	return s
+}
+
+// SourceText is a source's status as people say it.
+func SourceText(s musterv1alpha1.SourceStatus) string {
+	text := s.Source
+	if s.Digest != "" {
+		text += " is " + strings.TrimSpace(s.Version+" "+ShortDigest(s.Digest))
+	}
+	if s.Message != "" {
+		text += ": " + s.Message
+	}
+	return text
+}
+
 // SortSources orders the sources of an application, each once.
 func SortSources(used []UsedSource) []UsedSource {
 	slices.SortFunc(used, func(a, b UsedSource) int {

@@ -43,6 +43,8 @@ type World struct {
 	Assumed *musterv1alpha1.APISet `json:"assumed,omitempty"`
 	// Sources finds what references to other repositories and registries resolved to. Nil finds none.
 	Sources Sources `json:"-"`
+	// ManifestLimit is how many bytes one manifest may have on this hub, alone in its work; zero is what every hub takes.
+	ManifestLimit int `json:"manifestLimit,omitempty"`
 	// FromRepository is true when nothing but the repository was asked: decisions have no history and clusters no claims.
 	FromRepository bool `json:"fromRepository,omitempty"`
 }

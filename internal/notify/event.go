@@ -123,20 +123,20 @@ func evaluate(ctx context.Context, text string, events []Event) (ref.Val, error)
 func fill(ctx context.Context, template string, events []Event) (string, error) {
 	var b strings.Builder
 	for rest := template; ; {
-		before, after, found := strings.Cut(rest, "${{")
+		before, after, found := strings.Cut(rest, expression.Open)
 		b.WriteString(before)
 		if !found {
 			return b.String(), nil
 		}
-		text, next, closed := strings.Cut(after, "}}")
-		if !closed {
-			return "", fmt.Errorf("${{ is not closed by }}")
+		end := expression.End(after)
+		if end < 0 {
+			return "", fmt.Errorf("%s is not closed by %s", expression.Open, expression.Closing)
 		}
-		value, err := evaluate(ctx, strings.TrimSpace(text), events)
+		value, err := evaluate(ctx, strings.TrimSpace(after[:end]), events)
 		if err != nil {
 			return "", err
 		}
 		fmt.Fprint(&b, value.Value())
-		rest = next
+		rest = after[end+len(expression.Closing):]
 	}
 }

@@ -96,6 +96,9 @@ func TestMessages(t *testing.T) {
 		"a template": {func(s *musterv1alpha1.NotificationSpec) {
 			s.Group.By, s.Template.Title = []string{"Event"}, `${{ event.event }} in ${{ events.map(e, e.namespace).distinct().join(", ") }}!`
 		}, []string{"Held in retail, other! (3)", "Applied in retail! (1)"}},
+		"a map in one": {func(s *musterv1alpha1.NotificationSpec) {
+			s.Group.By, s.Template.Title = []string{"None"}, `${{ {"Held": {"a": "held"}}[event.event]["a"] + "}}" }}`
+		}, []string{"held}} (4)"}},
 		"a wrong one": {func(s *musterv1alpha1.NotificationSpec) { s.Template.Body = "${{ event.gone }}" }, []string{"spec.template.body: no such key: gone"}},
 		"an open one": {func(s *musterv1alpha1.NotificationSpec) { s.Template.Title = "${{ event" }, []string{"spec.template.title: ${{ is not closed by }}"}},
 	}

@@ -35,6 +35,8 @@ type Reasons struct {
 	Row       *musterv1alpha1.ClusterStatus `json:"row,omitempty"`
 	Held      *musterv1alpha1.Held          `json:"held,omitempty"`
 	Overrides []string                      `json:"overrides,omitempty"`
+	// Sources are what its references to other repositories and registries resolved to.
+	Sources []musterv1alpha1.SourceStatus `json:"sources,omitempty"`
 	// Left are objects that hold data and that the application has left on the cluster, which the scheduler has replaced.
 	Left  []string         `json:"left,omitempty"`
 	Works []fleet.LiveWork `json:"works,omitempty"`
@@ -197,7 +199,7 @@ func (k *Knowledge) Application(a *musterv1alpha1.Application, cluster string) (
 	}
 	r.Subject = "application " + key + " on " + cluster
 	if k.Plan == nil {
-		r.Held = a.Status.Held
+		r.Held, r.Sources = a.Status.Held, a.Status.Sources
 		for _, l := range a.Status.Left {
 			if l.Cluster == cluster {
 				r.Left = l.Objects
@@ -218,6 +220,9 @@ func (k *Knowledge) Application(a *musterv1alpha1.Application, cluster string) (
 			if f.Cluster == cluster || f.Cluster == "" {
 				r.Faults = append(r.Faults, f)
 			}
+		}
+		for _, u := range planned.Sources {
+			r.Sources = append(r.Sources, u.Status())
 		}
 		for _, c := range planned.Clusters {
 			if c.Name == cluster {

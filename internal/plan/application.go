@@ -62,7 +62,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	app := job.Application
 	out := &Application{
 		Application: app, File: job.File, Line: job.Line, Decisions: job.Decisions, Grounds: job.Grounds,
-		revision: job.Snapshot.Revision, live: liveByCluster(job.World, app),
+		revision: job.Snapshot.Revision, manifestLimit: job.World.ManifestLimit, live: liveByCluster(job.World, app),
 	}
 	contents := newStore()
 	defer contents.done()
@@ -71,9 +71,13 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 		return out, nil
 	}
 	targets := slices.DeleteFunc(out.targets(job.World), func(t target) bool { return job.Cluster != "" && job.Cluster != t.cluster.Name })
+	out.labels = make(map[string]map[string]string, len(targets))
+	for _, t := range targets {
+		out.labels[t.cluster.Name] = t.cluster.Labels
+	}
 	planned := make([]*Cluster, len(targets))
 	faults := make([]*fleet.Fault, len(targets))
-	sources := make([]*fleet.UsedSource, len(targets))
+	sources := make([][]fleet.UsedSource, len(targets))
 	var costly costly
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -110,9 +114,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 		if faults[i] != nil {
 			out.Faults = append(out.Faults, *faults[i])
 		}
-		if sources[i] != nil {
-			out.Sources = append(out.Sources, *sources[i])
-		}
+		out.Sources = append(out.Sources, sources[i]...)
 	}
 	out.Sources = fleet.SortSources(out.Sources)
 	out.Warnings = slices.Concat(out.emptyContent(), out.skippedFiles(), out.unmatchedRules(job))
@@ -279,7 +281,7 @@ func leaving(c *clusterv1.ManagedCluster) bool {
 }
 
 // cluster plans the application for one cluster.
-func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target, contents *store, from **fleet.UsedSource) (*Cluster, error) {
+func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target, contents *store, from *[]fleet.UsedSource) (*Cluster, error) {
 	in := render.Input{
 		Application:   job.Application,
 		File:          job.File,
@@ -297,10 +299,7 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 	if err != nil {
 		return nil, err
 	}
-	if reference := resolved.Reference(); reference != nil {
-		*from = &fleet.UsedSource{Reference: reference}
-		defer func() { (*from).Found = resolved.Found }()
-	}
+	defer func() { *from = resolved.Sources }()
 	runs := &resolved.Application.Spec.ServiceAccountName
 	*runs = cmp.Or(*runs, job.World.Accounts[job.Application.Namespace])
 	content, err := p.Renderer.RenderResolved(ctx, in, resolved)

@@ -47,6 +47,11 @@ func Overlay(w fleet.World, repository string, defs *fleet.Definitions, renames 
 	// A cluster whose file is gone is released and never removed by a commit.
 	never := func(fleet.Object, string, string) bool { return false }
 	out.Clusters = merge(w.Clusters, defs.Clusters(), never, group, "ManagedCluster", overlayCluster)
+	if w.FromRepository {
+		for i := range out.Clusters {
+			fleet.AssumeClaims(&out.Clusters[i])
+		}
+	}
 	return &out
 }
 

@@ -81,7 +81,11 @@ type Application struct {
 	Digest string
 
 	revision string
-	live     map[string][]fleet.LiveWork
+	// labels of the clusters that were planned.
+	labels map[string]map[string]string
+	// manifestLimit is that of the world.
+	manifestLimit int
+	live          map[string][]fleet.LiveWork
 	// otherHolders are live works of other owners that hold what this application gives up.
 	otherHolders []fleet.LiveWork
 	// refused are the objects of contents that claims have refused, by cluster.
@@ -157,6 +161,8 @@ func (a *Application) works(c Cluster, content *fleet.Content) (work.Set, error)
 		Content:  content,
 		Revision: a.revision,
 		Live:     a.live[c.Name],
+
+		ManifestLimit: a.manifestLimit,
 	})
 }
 

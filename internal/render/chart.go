@@ -43,12 +43,12 @@ type chartPlace struct {
 }
 
 // loadChart loads the chart at a path, once per content.
-func (l *Local) loadChart(tree fleet.Tree, dir string, packed bool) (*loadedChart, error) {
+func (l *Local) loadChart(tree fleet.Tree, dir string, packed []string) (*loadedChart, error) {
 	hash, err := tree.Hash(dir)
 	if err != nil {
 		return nil, unreadable(dir, err)
 	}
-	key := digestOf("chart", dir, hash, strconv.FormatBool(packed))
+	key := digestOf("chart", dir, hash, strings.Join(packed, "\n"))
 	return remember(l.memo, "chart", key, func() (*loadedChart, int64, error) {
 		c, err := readChart(tree, dir, packed)
 		if err != nil {
@@ -59,7 +59,7 @@ func (l *Local) loadChart(tree fleet.Tree, dir string, packed bool) (*loadedChar
 	})
 }
 
-func readChart(tree fleet.Tree, dir string, packed bool) (*loadedChart, error) {
+func readChart(tree fleet.Tree, dir string, packed []string) (*loadedChart, error) {
 	c := &loadedChart{dir: dir, root: &chartPlace{path: dir}}
 	var err error
 	if isArchive(dir) {
@@ -124,15 +124,15 @@ func (c *loadedChart) loadArchive(tree fleet.Tree) error {
 	return nil
 }
 
-func (c *loadedChart) loadFolder(tree fleet.Tree, packed bool) error {
+func (c *loadedChart) loadFolder(tree fleet.Tree, packed []string) error {
 	rules := ignore.Empty()
-	if !packed {
+	if !slices.Contains(packed, c.dir) {
 		var err error
 		if rules, err = ignoreRules(tree, c.dir); err != nil {
 			return err
 		}
 	}
-	w := chartWalk{tree: tree, dir: c.dir, rules: rules}
+	w := chartWalk{tree: tree, dir: c.dir, rules: rules, packed: packed}
 	if err := w.folder(".", 0); err != nil {
 		return err
 	}
@@ -168,7 +168,9 @@ type chartWalk struct {
 	tree  fleet.Tree
 	dir   string
 	rules *ignore.Rules
-	files []*archive.BufferedFile
+	// packed are folders in which nothing is ignored.
+	packed []string
+	files  []*archive.BufferedFile
 }
 
 // maxLinks is how many links to folders may be followed below each other: more is a circle.
@@ -194,7 +196,8 @@ func (w *chartWalk) entry(name string, entry fs.DirEntry, links int) error {
 	if err != nil {
 		return unreadable(full, err)
 	}
-	if w.rules.Ignore(name, info) {
+	isPacked := slices.ContainsFunc(w.packed, func(dir string) bool { return full == dir || strings.HasPrefix(full, dir+"/") })
+	if !isPacked && w.rules.Ignore(name, info) {
 		return nil
 	}
 	if info.IsDir() {
@@ -366,7 +369,7 @@ func lineOfDependency(tree fleet.Tree, file, name string) int {
 	if err != nil {
 		return 0
 	}
-	want := regexp.MustCompile(`^\s*(-\s*)?name:\s*["']?` + regexp.QuoteMeta(name) + `["']?\s*(#.*)?$`)
+	want := regexp.MustCompile(`^\s*(-\s*)?\{?\s*name:\s*["']?` + regexp.QuoteMeta(name) + `["']?\s*([,}#].*)?$`)
 	_, list, _ := strings.Cut("\n"+string(data), "\ndependencies:")
 	before := strings.Count("\n"+string(data), "\n") - strings.Count(list, "\n")
 	for i, line := range strings.Split(list, "\n") {

@@ -256,7 +256,7 @@ func compareEngines(t *testing.T, tree fstest.MapFS, dir, values string) {
 
 func compareTrees(t *testing.T, tree fleet.Tree, dir, values string) {
 	t.Helper()
-	c, err := readChart(tree, dir, false)
+	c, err := readChart(tree, dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,10 +42,7 @@ func rootOf(in Input, resolved *Resolved) (root, error) {
 		kind, version, below = "oci", "", spec.OCI.Path
 	}
 	field := resolved.fieldOf("source." + kind + version)
-	if in.Sources == nil {
-		return root{}, in.at(fleet.SourceUnavailable, field, fmt.Sprintf("%s: nothing fetches it here: a hub does so with controller source", reference))
-	}
-	found, err := in.Sources.Find(reference)
+	found, err := resolved.find(in, reference)
 	if err != nil {
 		f, ok := fleet.AsFault(fleet.Fail(fleet.SourceUnavailable, err))
 		if !ok {
@@ -54,7 +51,6 @@ func rootOf(in Input, resolved *Resolved) (root, error) {
 		f.File, f.Line = in.File, in.lineOf(field)
 		return root{}, f
 	}
-	resolved.Found = found
 	if below != "" {
 		field = resolved.fieldOf("source." + kind + ".path")
 	}
@@ -88,6 +84,18 @@ func sourceProblem(s musterv1alpha1.Source) string {
 		return "spec.source.oci wants exactly one of tag, semver and digest"
 	}
 	return ""
+}
+
+// find looks a reference up, and notes that it is used.
+func (r *Resolved) find(in Input, reference *fleet.Reference) (*fleet.Found, error) {
+	var found *fleet.Found
+	err := error(fleet.Fault{Reason: fleet.SourceUnavailable, ActionRequiredBy: fleet.User,
+		Message: fmt.Sprintf("%s: nothing fetches it here: a hub does so with controller source", reference)})
+	if in.Sources != nil {
+		found, err = in.Sources.Find(reference)
+	}
+	r.Sources = append(r.Sources, fleet.UsedSource{Reference: reference, Found: found})
+	return found, err
 }
 
 // Reference is the application's source as the cluster gets it, if it is in another repository or a registry; nil if it is not.

@@ -71,7 +71,7 @@ func inputWith(t *testing.T, archive, name, text, spec string) Input {
 // helmReads are the objects of the chart in chart/ as Helm makes them.
 func helmReads(t *testing.T, in Input) []any {
 	t.Helper()
-	c, err := NewLocal(1<<20, 1<<20).loadChart(in.Tree, "chart", false)
+	c, err := NewLocal(1<<20, 1<<20).loadChart(in.Tree, "chart", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
@@ -21,8 +22,9 @@ type Job struct {
 	Files Files
 	// Post is what is changed in what is rendered; nil is nothing.
 	Post *Post
-	// Packed is true for a chart that was an archive: its .helmignore was obeyed when it was packed.
-	Packed bool
+	// Packed are the folders of charts that were archives: their .helmignore was obeyed when they were packed, and nothing in them
+	// is ignored by that of a chart above.
+	Packed []string
 	// Release, Namespace, Hooks and Layers are a chart's.
 	Release   string
 	Namespace string
@@ -79,7 +81,7 @@ type Engine interface {
 }
 
 func (j Job) digest() string {
-	parts := []string{strconv.Itoa(int(j.Kind)), j.Path, strconv.FormatBool(j.Packed), j.Release, j.Namespace, string(j.Hooks), j.Files.digest(), j.Post.digest()}
+	parts := []string{strconv.Itoa(int(j.Kind)), j.Path, strings.Join(j.Packed, "\n"), j.Release, j.Namespace, string(j.Hooks), j.Files.digest(), j.Post.digest()}
 	for _, l := range j.Layers {
 		parts = append(parts, "layer", l.Name, l.File, string(l.Data), l.Packed)
 		if l.Missing != nil {

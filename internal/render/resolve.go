@@ -27,8 +27,8 @@ type Resolved struct {
 	// Layers tells which layer each inline value is from: the dotted path below spec.helm.values -> "override prod,
 	// application.yaml:7", or "application.yaml:3".
 	Layers map[string]string
-	// Found is what the source resolved to, if it is in another repository or a registry. Rendering sets it.
-	Found *fleet.Found
+	// Sources are the references to other repositories and registries that rendering has looked up, and what they resolved to.
+	Sources []fleet.UsedSource
 
 	values   map[string]any
 	defaults map[string]any    // below all other layers

@@ -15,6 +15,9 @@ const (
 	TargetSize = 64 << 10
 	// HardLimit is what an API server with OCM accepts: OCM's webhook refuses works whose manifests are larger than 500·1024 bytes.
 	HardLimit = 500 << 10
+	// LargestManifest is what one manifest may be at most, alone in its work, where the hub allows more than HardLimit: etcd takes
+	// requests of 1.5 MiB, and a work has fields besides.
+	LargestManifest = 1400 << 10
 	// MaxObjects of a part.
 	MaxObjects = 150
 )
@@ -28,13 +31,15 @@ const (
 // one had to leave: so no two parts ever wait for each other.
 //
 // The order of manifests does not matter. Manifests within a part are in the order in which they are applied.
-func Split(manifests []fleet.Manifest, previous map[fleet.ObjectKey]int) ([][]fleet.Manifest, error) {
+//
+// A manifest above HardLimit, up to the limit of one manifest, is alone in its part; no limit is HardLimit.
+func Split(manifests []fleet.Manifest, previous map[fleet.ObjectKey]int, limit int) ([][]fleet.Manifest, error) {
 	sorted := make([]piece, len(manifests))
 	for i, m := range manifests {
 		sorted[i] = piece{m, sizeOf(m)}
 	}
 	slices.SortFunc(sorted, comparePieces)
-	if err := checkPieces(sorted); err != nil {
+	if err := checkPieces(sorted, max(limit, HardLimit)); err != nil {
 		return nil, err
 	}
 	d := division{parts: map[int]*part{}, left: map[int]bool{}}
@@ -66,7 +71,7 @@ type piece struct {
 func comparePieces(a, b piece) int { return compareKeys(a.Key, b.Key) }
 
 // checkPieces refuses what no work can carry. OCM's webhook refuses duplicates and works over the limit.
-func checkPieces(sorted []piece) error {
+func checkPieces(sorted []piece, limit int) error {
 	seen := make(map[fleet.ObjectKey]bool, len(sorted))
 	for _, m := range sorted {
 		if seen[m.Key.Identity()] {
@@ -76,15 +81,22 @@ func checkPieces(sorted []piece) error {
 			}
 		}
 		seen[m.Key.Identity()] = true
-		if m.size > HardLimit {
+		if m.size > limit {
 			return fleet.Fault{
 				Reason: fleet.ManifestTooLarge, ActionRequiredBy: fleet.User, Object: m.Key.String(), File: m.File,
-				Message: fmt.Sprintf("is %d KiB, and a ManifestWork carries at most %d KiB: divide it into smaller objects, or shorten it",
-					(m.size+1023)>>10, HardLimit>>10),
+				Message: fmt.Sprintf("is %d KiB, and a ManifestWork carries at most %d KiB%s", (m.size+1023)>>10, limit>>10, remedyFor(m.size)),
 			}
 		}
 	}
 	return nil
+}
+
+// remedyFor a manifest that is too large.
+func remedyFor(size int) string {
+	if size <= LargestManifest {
+		return fmt.Sprintf(": divide it into smaller objects, shorten it, or let the hub take it with --manifest-limit %d", (size+1023)>>10)
+	}
+	return ": divide it into smaller objects, or shorten it"
 }
 
 // sizeOf a manifest as a hub counts it: an API server writes <, > and & as six bytes, and an entry takes a few more.
@@ -99,7 +111,7 @@ type part struct {
 }
 
 func (p *part) fits(m piece, limit int) bool {
-	return len(p.pieces) < MaxObjects && p.size+m.size <= limit
+	return len(p.pieces) == 0 || len(p.pieces) < MaxObjects && p.size+m.size <= limit
 }
 
 func (p *part) add(m piece) {

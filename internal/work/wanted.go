@@ -24,6 +24,8 @@ type Input struct {
 	Revision string
 	// Live works of this owner on this cluster: they say where objects are now, and since which commit.
 	Live []fleet.LiveWork
+	// ManifestLimit is how many bytes one manifest may have; less than HardLimit is HardLimit.
+	ManifestLimit int
 }
 
 // Options say how a cluster applies an owner's objects.
@@ -58,7 +60,7 @@ func Wanted(in Input) (Set, error) {
 	if err != nil {
 		return Set{}, err
 	}
-	parts, err := Split(content.manifests, previousParts(in.Live))
+	parts, err := Split(content.manifests, previousParts(in.Live), in.ManifestLimit)
 	if err != nil {
 		return Set{}, err
 	}

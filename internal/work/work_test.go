@@ -209,7 +209,7 @@ func TestSplit(t *testing.T) {
 			want: map[string]int{"a": 0, "b": 2, "c": 1, "d": 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			parts, err := Split(row.manifests, row.previous)
+			parts, err := Split(row.manifests, row.previous, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -229,12 +229,34 @@ func TestSplitByNumber(t *testing.T) {
 	for i := range MaxObjects + 1 {
 		manifests = append(manifests, manifest(configMap(fmt.Sprintf("m%03d", i)), 100))
 	}
-	parts, err := Split(manifests, nil)
+	parts, err := Split(manifests, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(parts) != 2 || len(parts[0]) != MaxObjects || len(parts[1]) != 1 {
 		t.Errorf("%d parts, the first with %d: no part may have more than %d objects", len(parts), len(parts[0]), MaxObjects)
+	}
+}
+
+// TestLargeManifestsAreAlone: where the hub takes a manifest above the limit of a work, it is alone in its part, and stays there.
+func TestLargeManifestsAreAlone(t *testing.T) {
+	huge := configMap("huge")
+	huge.Group, huge.Kind, huge.Namespace = "apiextensions.k8s.io", "CustomResourceDefinition", ""
+	manifests := []fleet.Manifest{manifest(huge, 638<<10), manifest(configMap("a"), 10), manifest(configMap("b"), 10)}
+	if _, err := Split(manifests, nil, 0); err == nil || !strings.Contains(err.Error(), "--manifest-limit 639") {
+		t.Errorf("without a limit of the hub: %v", err)
+	}
+	parts, err := Split(manifests, nil, 1<<20)
+	if err != nil || len(parts) != 2 || len(parts[0]) != 1 || len(parts[1]) != 2 {
+		t.Fatalf("%d parts, %v", len(parts), err)
+	}
+	previous := map[fleet.ObjectKey]int{huge.Identity(): 0, configMap("a").Identity(): 1, configMap("b").Identity(): 1}
+	again, err := Split(append(manifests, manifest(configMap("c"), 10)), previous, 1<<20)
+	if err != nil || len(again) != 2 || len(again[0]) != 1 || len(again[1]) != 3 {
+		t.Errorf("one more: %d parts, %v", len(again), err)
+	}
+	if _, err := Split([]fleet.Manifest{manifest(huge, LargestManifest)}, nil, LargestManifest); err == nil || strings.Contains(err.Error(), "--manifest-limit") {
+		t.Errorf("what no API server takes: %v", err)
 	}
 }
 
@@ -249,7 +271,7 @@ func TestSplitRefuses(t *testing.T) {
 		"there is two": {[]fleet.Manifest{manifest(configMap("a"), 10), manifest(configMap("a"), 20)}, fleet.ManifestInvalid, []string{"twice"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Split(row.manifests, nil)
+			_, err := Split(row.manifests, nil, 0)
 			f, ok := fleet.AsFault(err)
 			if !ok || f.Reason != row.reason || f.ActionRequiredBy != fleet.User {
 				t.Fatalf("got %v, want %s of the author", err, row.reason)
@@ -271,17 +293,17 @@ func TestSplitLaws(t *testing.T) {
 		previous := map[fleet.ObjectKey]int{}
 		for range 6 {
 			manifests := randomManifests(random)
-			parts, err := Split(manifests, previous)
+			parts, err := Split(manifests, previous, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
 			random.Shuffle(len(manifests), func(i, j int) { manifests[i], manifests[j] = manifests[j], manifests[i] })
-			again, _ := Split(manifests, previous)
+			again, _ := Split(manifests, previous, 0)
 			at := membership(parts)
 			if diff := cmp.Diff(at, membership(again)); diff != "" {
 				t.Fatalf("seed %d: the order of the input matters:\n%s", seed, diff)
 			}
-			settled, _ := Split(manifests, at)
+			settled, _ := Split(manifests, at, 0)
 			if diff := cmp.Diff(at, membership(settled)); diff != "" {
 				t.Fatalf("seed %d: doing it again moves objects:\n%s", seed, diff)
 			}

@@ -38,6 +38,8 @@ type Applications struct {
 	Planner    *plan.Planner
 	// Sources fetches what applications take from elsewhere. Nil fetches nothing.
 	Sources *source.Sources
+	// ManifestLimit is how many bytes one manifest may have.
+	ManifestLimit int
 	// Precedence is told when a commit is planned; nil is none.
 	Precedence *hub.Precedence
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.

@@ -20,7 +20,7 @@ func (r *Applications) planAt(ctx context.Context, app *musterv1alpha1.Applicati
 	if err != nil {
 		return out, err
 	}
-	world.HubCluster, world.Sources = r.HubCluster, r.Sources.World()
+	world.HubCluster, world.ManifestLimit, world.Sources = r.HubCluster, r.ManifestLimit, r.Sources.World()
 	out.offline, out.since, out.leaving = plan.UnreachableIn(world), plan.AvailableSince(world), plan.LeavingIn(world)
 	job, delivered, waiting, err := r.job(ctx, app, revision, world, out)
 	if err != nil || waiting != "" {

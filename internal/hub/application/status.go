@@ -103,11 +103,7 @@ const maxSources = 20
 func sourcesOf(used []fleet.UsedSource) []musterv1alpha1.SourceStatus {
 	var list []musterv1alpha1.SourceStatus
 	for _, u := range used[:min(len(used), maxSources)] {
-		s := musterv1alpha1.SourceStatus{Source: u.Reference.String()}
-		if u.Found != nil {
-			s.Version, s.Digest, s.Message = u.Found.Version, u.Found.Digest, u.Found.Problem
-		}
-		list = append(list, s)
+		list = append(list, u.Status())
 	}
 	return list
 }
@@ -205,6 +201,7 @@ func rolloutOf(out *report) *musterv1alpha1.RolloutStatus {
 		return nil
 	}
 	status := &musterv1alpha1.RolloutStatus{
+		Revision: out.origin, Plan: out.planned.Digest, WaitsForApproval: r.Unapproved, Approvals: out.approvals,
 		StartedAt: metav1.NewTime(r.Started), Phase: musterv1alpha1.RolloutProgressing, Group: r.Group, Clusters: int32(r.Clusters), Updated: int32(r.Updated),
 		InFlight: int32(len(r.InFlight)), Waiting: int32(r.Waiting), Failed: slices.Sorted(slices.Values(slices.Concat(r.Failed, r.TimedOut))), Message: r.Message(),
 	}

@@ -47,6 +47,8 @@ type Repositories struct {
 	Planner *plan.Planner
 	// Sources fetches what applications take from elsewhere. Nil fetches nothing.
 	Sources *hubsource.Sources
+	// ManifestLimit is how many bytes one manifest may have.
+	ManifestLimit int
 	// Precedence is told when a commit is planned and delivered; nil is none.
 	Precedence *hub.Precedence
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
@@ -142,7 +144,7 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 	if err != nil {
 		return out, err
 	}
-	world.HubCluster, world.Sources = r.HubCluster, r.Sources.World()
+	world.HubCluster, world.ManifestLimit, world.Sources = r.HubCluster, r.ManifestLimit, r.Sources.World()
 	if out.plan, err = r.Planner.Loaded(ctx, delivery.Snapshot, delivery.Definitions, *world); err != nil {
 		return out, err
 	}

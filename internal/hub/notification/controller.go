@@ -136,9 +136,9 @@ func (n *Notifications) Reconcile(ctx context.Context, of *musterv1alpha1.Notifi
 		patch["conditions"] = conditions
 	}
 	if id := of.Annotations[musterv1alpha1.TestNotificationAnnotation]; id != "" && (of.Status.Test == nil || of.Status.Test.ID != id) {
-		result := &musterv1alpha1.NotificationTest{ID: id}
+		result := map[string]string{"id": id, "error": ""} // a merge patch leaves what it does not name
 		if err := n.test(ctx, of, id); err != nil {
-			result.Error = err.Error()
+			result["error"] = err.Error()
 		}
 		patch["test"] = result
 	}
