@@ -12,7 +12,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/test"
 	"github.com/muster-io/muster/internal/test/charts"
+	"github.com/muster-io/muster/internal/test/registry"
 )
 
 // chartFrom is an application retail/web with a chart of a repository, whose Secret is retail/charts.
@@ -70,6 +72,46 @@ func (f *theFleet) expectSource(key, version string, parts ...string) {
 		}
 		return fmt.Sprintf("the sources of %s are %+v, want %s and %q", key, sources, version, parts)
 	})
+}
+
+// TestRegistriesAndOtherRepositoriesReachTheClusters: a chart and an artifact of a registry that wants tokens, and a folder of
+// another repository; each is followed.
+func TestRegistriesAndOtherRepositoriesReachTheClusters(t *testing.T) {
+	t.Parallel()
+	r := registry.New(t)
+	r.Change(func(s *registry.State) { s.User, s.Password = "ann", "hunter2" })
+	r.Push("charts/web", "1.0.0", registry.Chart, charts.Pack("web", "1.0.0", web))
+	config := func(name, color string) string {
+		return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata: {color: %s}\n", name, color)
+	}
+	r.Push("fleet/artifact", "stable", registry.Flux, charts.Archive(map[string]string{"prod/config.yaml": config("artifact", "red")}))
+	other := test.NewRepository(t, "-- ingress/config.yaml --\n"+config("other", "red"))
+	application := func(name, source string) string {
+		return fmt.Sprintf("-- applications/retail/%[1]s/application.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: %[1]s, namespace: retail}\n"+
+			"spec:\n  placementRef: {name: edge}\n  source: %[2]s\n  destination: {namespace: elsewhere, createNamespace: true}\n", name, source)
+	}
+	f := newFleet(t, shopIn("shop")+clusterFile("one", "tier: edge")+
+		application("web", fmt.Sprintf("{chart: {repo: 'oci://%s/charts', name: web, version: ^1, secretRef: {name: registry}}}", r.Host()))+
+		application("artifact", fmt.Sprintf("{oci: {url: 'oci://%s/fleet/artifact', tag: stable, path: prod, secretRef: {name: registry}}}", r.Host()))+
+		application("other", fmt.Sprintf("{git: {url: %q, ref: {branch: main}, path: ingress}}", other.URL())),
+		func(o *Options) {
+			o.SourceInterval = time.Second
+			o.LocalRepositories = append(o.LocalRepositories, other.Dir)
+		})
+	f.secretIn("retail", "registry", map[string][]byte{"username": []byte("ann"), "password": []byte("hunter2"), "ca.crt": r.CA()})
+	f.deliver()
+	f.join("one")
+	f.push("")
+	f.expectData("one", "elsewhere", "web", "version", "1.0.0")
+	f.expectData("one", "elsewhere", "artifact", "color", "red")
+	f.expectData("one", "elsewhere", "other", "color", "red")
+
+	r.Push("charts/web", "1.1.0", registry.Chart, charts.Pack("web", "1.1.0", web))
+	r.Push("fleet/artifact", "stable", registry.Flux, charts.Archive(map[string]string{"prod/config.yaml": config("artifact", "blue")}))
+	other.Commit("-- ingress/config.yaml --\n" + config("other", "blue"))
+	f.expectData("one", "elsewhere", "web", "version", "1.1.0")
+	f.expectData("one", "elsewhere", "artifact", "color", "blue")
+	f.expectData("one", "elsewhere", "other", "color", "blue")
 }
 
 func TestChartOfARepositoryReachesTheClusters(t *testing.T) {

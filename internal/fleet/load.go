@@ -303,27 +303,12 @@ func within(file, folder string) bool {
 
 // keepDocuments turns documents into definitions, and what is wrong with them into faults.
 func (l *loader) keepDocuments() {
-	seen := map[ObjectKey][]int{}
-	type ranked struct {
-		Definition
-		rank int
-	}
 	var list []ranked
-	add := func(d Definition, rank int) {
-		id := d.Key.Identity()
-		seen[id] = append(seen[id], len(list))
-		list = append(list, ranked{d, rank})
-	}
 	for _, d := range l.documents {
 		defaulted := l.applyDefaults(&d)
 		definition, rank, err := d.definition()
 		definition.defaulted = defaulted
-		if definition.Key.Kind != "" {
-			l.defs.Named[definition.Key.Identity()] = true
-		}
-		if d.hasOwnPlacement() {
-			l.defs.Named[ownPlacementKey(definition.Key).Identity()] = true
-		}
+		l.nameObjects(&d, definition.Key)
 		if err == nil && l.unknownDefaults && definition.Key.Kind == "Application" {
 			err = d.fault("", "its defaults are not known: "+ConfigurationFile+" cannot be read; what was delivered stays")
 		}
@@ -335,11 +320,46 @@ func (l *loader) keepDocuments() {
 			l.defs.Faults = append(l.defs.Faults, fault)
 			continue
 		}
-		add(definition, rank)
+		list = append(list, ranked{definition, rank})
 		if own := ownPlacement(&definition); own != nil {
 			_, rank, _ := kindOf(clusterv1beta1.GroupVersion.WithKind("Placement"))
-			add(*own, rank)
+			list = append(list, ranked{*own, rank})
 		}
+	}
+	list = l.once(list)
+	slices.SortStableFunc(list, func(a, b ranked) int {
+		return cmp.Or(
+			cmp.Compare(a.rank, b.rank),
+			cmp.Compare(a.Key.Namespace, b.Key.Namespace),
+			cmp.Compare(a.Key.Name, b.Key.Name),
+		)
+	})
+	for _, d := range list {
+		l.defs.All = append(l.defs.All, d.Definition)
+	}
+}
+
+// ranked is a definition with the rank of its kind.
+type ranked struct {
+	Definition
+	rank int
+}
+
+// nameObjects notes which objects a document names, whether it is valid or not.
+func (l *loader) nameObjects(d *document, key ObjectKey) {
+	if key.Kind != "" {
+		l.defs.Named[key.Identity()] = true
+	}
+	if d.hasOwnPlacement() {
+		l.defs.Named[ownPlacementKey(key).Identity()] = true
+	}
+}
+
+// once leaves out the objects that are defined more than once, with a fault for each definition.
+func (l *loader) once(list []ranked) []ranked {
+	seen := map[ObjectKey][]int{}
+	for i, d := range list {
+		seen[d.Key.Identity()] = append(seen[d.Key.Identity()], i)
 	}
 	for i, d := range list {
 		if same := seen[d.Key.Identity()]; len(same) > 1 {
@@ -354,17 +374,7 @@ func (l *loader) keepDocuments() {
 			list[i].Object = nil
 		}
 	}
-	list = slices.DeleteFunc(list, func(d ranked) bool { return d.Object == nil })
-	slices.SortStableFunc(list, func(a, b ranked) int {
-		return cmp.Or(
-			cmp.Compare(a.rank, b.rank),
-			cmp.Compare(a.Key.Namespace, b.Key.Namespace),
-			cmp.Compare(a.Key.Name, b.Key.Name),
-		)
-	})
-	for _, d := range list {
-		l.defs.All = append(l.defs.All, d.Definition)
-	}
+	return slices.DeleteFunc(list, func(d ranked) bool { return d.Object == nil })
 }
 
 // named: a document that is invalid still says which object it is: kind, name and, where the kind has one, namespace.

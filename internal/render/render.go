@@ -101,6 +101,9 @@ func (r *Renderer) RenderResolved(ctx context.Context, in Input, resolved *Resol
 
 func (r *Renderer) render(ctx context.Context, in Input, resolved *Resolved) (*fleet.Content, error) {
 	s, err := sourceOf(in, resolved)
+	if err == nil && s.kind == Kustomization {
+		s, err = r.inflate(ctx, in, resolved, s)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -287,16 +290,9 @@ func sourceOf(in Input, resolved *Resolved) (source, error) {
 	if err != nil {
 		return source{}, unreadable(dir, err)
 	}
-	kind := detect(root.tree, dir)
-	switch {
-	case spec.Helm != nil && kind != HelmChart:
-		return source{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("spec.helm is set and %s has no Chart.yaml", dir))
-	case spec.Helm != nil: // what kustomize says is for what the chart renders
-	case spec.Kustomize != nil && spec.Kustomize.Path == "" && spec.Kustomize.ChangesObjects() && !hasAny(root.tree, dir, kustomizationFiles...): // likewise
-	case spec.Kustomize != nil && !hasAny(root.tree, dir, kustomizationFiles...):
-		return source{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("spec.kustomize is set and %s has no kustomization.yaml", dir))
-	case spec.Kustomize != nil:
-		kind = Kustomization
+	kind, problem := kindOf(spec, root.tree, dir)
+	if problem != "" {
+		return source{}, in.at(fleet.ContentMissing, field, problem)
 	}
 	s := source{kind: kind, tree: root.tree, path: dir, hash: hash}
 	if root.packed {
@@ -312,6 +308,27 @@ func sourceOf(in Input, resolved *Resolved) (source, error) {
 	s.tree, s.packed = whole, append(s.packed, packed...)
 	s.hash, err = whole.Hash(dir)
 	return s, err
+}
+
+// kindOf is what the application says that a folder is, else what its files are; a text says why it cannot be that. What spec.kustomize
+// says of objects is for those of any renderer.
+func kindOf(spec musterv1alpha1.ApplicationSpec, tree fleet.Tree, dir string) (kind ContentKind, problem string) {
+	kind = detect(tree, dir)
+	if spec.Helm != nil {
+		if kind != HelmChart {
+			problem = fmt.Sprintf("spec.helm is set and %s has no Chart.yaml", dir)
+		}
+		return kind, problem
+	}
+	switch isOverlay := hasAny(tree, dir, kustomizationFiles...); {
+	case spec.Kustomize == nil:
+		return kind, ""
+	case isOverlay:
+		return Kustomization, ""
+	case spec.Kustomize.Path == "" && spec.Kustomize.ChangesObjects():
+		return kind, ""
+	}
+	return kind, fmt.Sprintf("spec.kustomize is set and %s has no kustomization.yaml", dir)
 }
 
 func detect(tree fleet.Tree, dir string) ContentKind {

@@ -206,14 +206,18 @@ func (s *objectState) fail(generation int64, err error, reason string, retryAt t
 	s.failures++
 }
 
-// deny notes that the executor may not do it. Of what it may not apply nothing is told but that it is not there, as OCM does: what
-// was known of the object is forgotten.
+// deny notes that the executor may not do it. Of what it may not apply nothing is told but whether it is there, for which OCM's agent
+// looks with its own rights too: what was known of the object is forgotten.
 func (p *reconciliation) deny(ctx context.Context, t target, s *objectState, err error) {
 	applies.WithLabelValues("denied").Inc()
 	s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, p.now.Add(deniedDelay))
 	s.state, s.problem = unknown, err
-	if live, problem := p.get(ctx, t); live == nil && problem == nil {
+	switch live, problem := p.get(ctx, t); {
+	case problem != nil:
+	case live == nil:
 		s.state, s.problem = absent, nil
+	default:
+		s.state, s.problem = present, nil
 	}
 	s.feedback, s.feedErr, s.rules, s.drift, s.stale = nil, nil, nil, drift.Report{}, false
 }
@@ -254,8 +258,25 @@ func (p *reconciliation) owned(t target) *unstructured.Unstructured {
 	return object
 }
 
-// writeServerSide owns the fields of the manifest. A correction takes the fields from whoever changed them.
+// writeServerSide owns the fields of the manifest. A correction takes the fields from whoever changed them. Where the other owners of
+// the object are written too, they have to be those of now: it is read again when somebody was in between.
 func (p *reconciliation) writeServerSide(ctx context.Context, t target, s *objectState, n need) (*unstructured.Unstructured, error) {
+	for try := 0; ; try++ {
+		written, err := p.tryServerSide(ctx, t, s, n)
+		if try < 3 && isStale(err) {
+			continue
+		}
+		return written, err
+	}
+}
+
+// isStale is true when the object has changed since it was read, and not when another manager holds its fields.
+func isStale(err error) bool {
+	_, held := apierrors.StatusCause(err, metav1.CauseTypeFieldManagerConflict)
+	return apierrors.IsConflict(err) && !held
+}
+
+func (p *reconciliation) tryServerSide(ctx context.Context, t target, s *objectState, n need) (*unstructured.Unstructured, error) {
 	config := t.serverSide()
 	if len(config.IgnoreFields) == 0 && !p.contested(t) {
 		return p.applyServerSide(ctx, t, p.owned(t), config.Force || n == correct, nil)
@@ -283,7 +304,8 @@ func (p *reconciliation) writeServerSide(ctx context.Context, t target, s *objec
 }
 
 // withOtherOwners adds the other AppliedManifestWorks that own the live object. Two works may apply it under one field manager:
-// what one of them left out would go.
+// what one of them left out would go. An owner that lets go of the object meanwhile must not come back: the apply is for the object
+// as it was read.
 func withOtherOwners(wanted, live *unstructured.Unstructured) *unstructured.Unstructured {
 	if live == nil {
 		return wanted
@@ -291,6 +313,7 @@ func withOtherOwners(wanted, live *unstructured.Unstructured) *unstructured.Unst
 	others := slices.DeleteFunc(live.GetOwnerReferences(), func(o metav1.OwnerReference) bool { return !isRecord(o) })
 	if len(others) > 0 {
 		wanted.SetOwnerReferences(mergeOwners(others, wanted.GetOwnerReferences()))
+		wanted.SetResourceVersion(live.GetResourceVersion())
 	}
 	return wanted
 }

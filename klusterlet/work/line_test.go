@@ -22,13 +22,14 @@ import (
 
 func test1(t testing.TB) *controlplane.ControlPlane { return test.Clusters(t, 1)[0] }
 
-// line is a connection to an API server that can be cut.
+// line is a connection to an API server that can be cut, and that can go silent.
 type line struct {
 	config *rest.Config
 
-	mu    sync.Mutex
-	down  bool
-	calls map[net.Conn]bool
+	mu     sync.Mutex
+	down   bool
+	silent chan struct{} // closed when the line carries again; nil while it does
+	calls  map[net.Conn]bool
 }
 
 func newLine(t testing.TB, to *rest.Config) *line {
@@ -44,7 +45,7 @@ func newLine(t testing.TB, to *rest.Config) *line {
 	l := &line{config: rest.CopyConfig(to), calls: map[net.Conn]bool{}}
 	l.config.Host = "https://" + listener.Addr().String()
 	l.config.ServerName = u.Hostname()
-	t.Cleanup(func() { listener.Close(); l.cut() })
+	t.Cleanup(func() { listener.Close(); l.mend(); l.cut() })
 	go func() {
 		for {
 			here, err := listener.Accept()
@@ -71,11 +72,40 @@ func (l *line) call(here net.Conn, to string) {
 	}
 	l.calls[here] = true
 	l.mu.Unlock()
-	go func() { _, _ = io.Copy(there, here); there.Close() }()
-	_, _ = io.Copy(here, there)
+	go func() { l.carry(there, here); there.Close() }()
+	l.carry(here, there)
 	l.mu.Lock()
 	delete(l.calls, here)
 	l.mu.Unlock()
+}
+
+// carry copies what comes, and holds it back while the line is silent.
+func (l *line) carry(to io.Writer, from io.Reader) {
+	part := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(part)
+		l.mu.Lock()
+		silent := l.silent
+		l.mu.Unlock()
+		if silent != nil {
+			<-silent
+		}
+		if n > 0 {
+			if _, err := to.Write(part[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// stall leaves the connections open and carries nothing.
+func (l *line) stall() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.silent = make(chan struct{})
 }
 
 func (l *line) cut() {
@@ -91,6 +121,10 @@ func (l *line) mend() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down = false
+	if l.silent != nil {
+		close(l.silent)
+		l.silent = nil
+	}
 }
 
 // watchWork gives every version of a work from now on.
