@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -289,4 +292,111 @@ func stopsAndGoesOn(f *theFleet) {
 		f.expectData(name, "rolled", "shop", "version", "3")
 	}
 	f.expectReady("retail/shop")
+}
+
+const inSteps = `  rollout:
+    type: Progressive
+    progressive: {minSuccessTime: 0s}
+    steps:
+    - {name: canary, clusterSelector: {labelSelector: {matchLabels: {site: c}}}}
+    - {name: prod, approval: Manual}`
+
+// TestStepWaitsForApproval: a step begins when somebody with the right has approved it, for the one change, also when the hub starts
+// over in between; and a person takes back what has begun.
+func TestStepWaitsForApproval(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("three", "tier: edge, site: c")+placementFile("shops", byCanary))
+	f.serverIn = "approved"
+	f.deliver()
+	for _, name := range []string{"one", "three"} {
+		f.join(name)
+	}
+	first := f.push(applicationFile("shop", "shops", "manifests/shop", f.serverIn, inSteps) + serverFile("1"))
+	f.runs("three", "1")
+	f.expectApprovalNeeded(first)
+	if got := f.image("one"); got != "" {
+		t.Errorf("one has version %s before prod is approved", got)
+	}
+
+	approval := func(revision, by string) map[string]string {
+		return map[string]string{musterv1alpha1.ApprovedStepsAnnotation: revision + "/prod", musterv1alpha1.RolloutByAnnotation: by}
+	}
+	for user, verbs := range map[string][]string{"dev": {"get", "patch"}, "lead": {"get", "patch", "approve"}} {
+		f.create(&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: user}, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{"muster.dev"}, Resources: []string{"applications"}, Verbs: verbs},
+		}})
+		f.create(&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: user}, RoleRef: rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "Role", Name: user},
+			Subjects: []rbacv1.Subject{{Kind: "User", Name: user}},
+		})
+	}
+	if err := f.annotateAs("dev", approval(first, "dev")); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "approve applications in namespace retail") {
+		t.Errorf("who may not approve: %v", err)
+	}
+	if err := f.annotateAs("lead", approval(first, "dev")); !apierrors.IsForbidden(err) {
+		t.Errorf("who approves in the name of another: %v", err)
+	}
+	f.stop()
+	f.startHub()
+	if err := f.annotateAs("lead", approval(first, "lead")); err != nil {
+		t.Fatal(err)
+	}
+	f.runs("one", "1")
+	f.expectReady("retail/shop")
+
+	// The next change wants an approval of its own, which a commit may give; other changes of the repository leave that as it is.
+	second := f.push(serverFile("2"))
+	f.runs("three", "2")
+	f.expectApprovalNeeded(second)
+	f.push(configMapFile("manifests/other.yaml", "other", "a", "b"))
+	f.expectApprovalNeeded(second)
+	if got := f.image("one"); got != "1" {
+		t.Errorf("one has version %s by the approval of another change", got)
+	}
+	f.push(applicationFile("shop", "shops", "manifests/shop", f.serverIn, inSteps+"\n    approvals: [{step: prod, revision: "+second[:9]+"}]"))
+	f.runs("one", "2")
+	f.expectReady("retail/shop")
+
+	third := f.push(serverFile("3"))
+	f.runs("three", "3")
+	f.expectApprovalNeeded(third)
+	if err := f.annotateAs("lead", map[string]string{musterv1alpha1.AbortAnnotation: third, musterv1alpha1.RolloutByAnnotation: "lead"}); err != nil {
+		t.Fatal(err)
+	}
+	f.runs("three", "2")
+	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "RolledBack", third[:7]+" is refused: the rollout was aborted")
+	if got := f.image("one"); got != "2" {
+		t.Errorf("one has version %s of a rollout that was aborted before its step", got)
+	}
+}
+
+// expectApprovalNeeded waits until the rollout of a revision waits for an approval of prod.
+func (f *theFleet) expectApprovalNeeded(revision string) {
+	f.t.Helper()
+	f.eventually(func() string {
+		a := f.application("retail/shop")
+		if r := a.Status.Rollout; r == nil || r.Revision != revision || !r.WaitsForApproval || r.Group != "prod" || a.Status.Revision != f.repository().Status.Revision {
+			return fmt.Sprintf("rollout at %s is %+v, want %s to wait for an approval", a.Status.Revision, r, revision)
+		}
+		return ""
+	})
+}
+
+// annotateAs annotates the application as a user.
+func (f *theFleet) annotateAs(user string, annotations map[string]string) error {
+	f.t.Helper()
+	config, err := f.cp.User(user)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	c, err := client.New(config, client.Options{Scheme: Scheme()})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "shop"}}
+	return c.Patch(f.ctx, app, client.RawPatch(types.MergePatchType, patch))
 }

@@ -18,21 +18,28 @@ import (
 )
 
 func approveCommand(c *cli) *cobra.Command {
-	var digest string
+	var digest, step string
 	var silence bool
 	cmd := &cobra.Command{
-		Use:   "approve --plan DIGEST | --silence",
-		Short: "Let held deletions go ahead, or say that silent clusters are really away",
+		Use:   "approve --plan DIGEST | NAMESPACE/NAME --step STEP | --silence",
+		Short: "Let held deletions or a step of a rollout go ahead, or say that silent clusters are really away",
 		Long: "DIGEST is the beginning of the plan's digest, as muster status and the HELD lines of muster diff show it. Only that\n" +
 			"plan is approved: when the repository changes what is deleted, it is held again.\n" +
+			"With --step, the step of the rollout that goes on may begin; that takes the right approve of the application, and is on record.\n" +
 			"With --silence, clusters that fell silent all at once, which the hub takes for a fault on its own side, are tainted, and what\n" +
 			"runs on them is moved where its application asks for that. It is for the present outage only.",
-		Example: "  muster approve --plan 7c1e04\n  muster approve --silence",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Example: "  muster approve --plan 7c1e04\n  muster approve retail/storefront --step prod\n  muster approve --silence",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if (step != "") != (len(args) == 1) {
+				return errors.New("a step is one of an application: muster approve NAMESPACE/NAME --step STEP")
+			}
 			server, _, err := c.hub()
 			if err != nil {
 				return err
+			}
+			if step != "" {
+				return c.say(cmd.Context(), server, args[0], func(app *musterv1alpha1.Application) (hand, error) { return approvedStep(app, step) })
 			}
 			if silence {
 				return c.approveSilence(cmd.Context(), server)
@@ -49,9 +56,10 @@ func approveCommand(c *cli) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&digest, "plan", "", "digest of the plan, or its first characters (at least 6)")
+	cmd.Flags().StringVar(&step, "step", "", "step of the application's rollout that may begin")
 	cmd.Flags().BoolVar(&silence, "silence", false, "say that the clusters that are silent at once are really away")
-	cmd.MarkFlagsOneRequired("plan", "silence")
-	cmd.MarkFlagsMutuallyExclusive("plan", "silence")
+	cmd.MarkFlagsOneRequired("plan", "step", "silence")
+	cmd.MarkFlagsMutuallyExclusive("plan", "step", "silence")
 	return cmd
 }
 

@@ -48,14 +48,20 @@ func namesOf[T any](items []T, name func(T) string) []string {
 
 // completes says, by command, which names its arguments are: the last entry is for all further ones.
 var completes = map[string][][]names{
-	"muster status":         {{applicationNames}},
-	"muster status cluster": {{clusterNames}},
-	"muster drift":          {{applicationNames}},
-	"muster why":            {{applicationNames, placementNames}, {clusterNames}},
-	"muster why placement":  {{placementNames}, {clusterNames}},
-	"muster accept":         {{clusterNames}},
-	"muster detach":         {{clusterNames}},
-	"muster join":           {{clusterNames}},
+	"muster status":          {{applicationNames}},
+	"muster status cluster":  {{clusterNames}},
+	"muster drift":           {{applicationNames}},
+	"muster rollout status":  {{applicationNames}},
+	"muster rollout history": {{applicationNames}},
+	"muster rollout retry":   {{applicationNames}},
+	"muster rollout abort":   {{applicationNames}},
+	"muster rollout skip":    {{applicationNames}},
+	"muster approve":         {{applicationNames}},
+	"muster why":             {{applicationNames, placementNames}, {clusterNames}},
+	"muster why placement":   {{placementNames}, {clusterNames}},
+	"muster accept":          {{clusterNames}},
+	"muster detach":          {{clusterNames}},
+	"muster join":            {{clusterNames}},
 }
 
 // complete lets the shell complete names from the hub, in arguments and in the flags --application and --cluster. A hub that

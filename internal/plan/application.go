@@ -71,6 +71,10 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 		return out, nil
 	}
 	targets := slices.DeleteFunc(out.targets(job.World), func(t target) bool { return job.Cluster != "" && job.Cluster != t.cluster.Name })
+	out.labels = make(map[string]map[string]string, len(targets))
+	for _, t := range targets {
+		out.labels[t.cluster.Name] = t.cluster.Labels
+	}
 	planned := make([]*Cluster, len(targets))
 	faults := make([]*fleet.Fault, len(targets))
 	sources := make([][]fleet.UsedSource, len(targets))

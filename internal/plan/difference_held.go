@@ -124,7 +124,9 @@ func Delivered(w fleet.World, p *Plan, next *fleet.Definitions) fleet.World {
 		return cmp.Or(compare(a.Cluster, b.Cluster), compare(a.Name, b.Name))
 	})
 	for _, a := range p.Applications { // what a hub notes: a change of the placement is told from an exchange by the scheduler
-		onHub := musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: a.Application.Namespace, Name: a.Application.Name}}
+		onHub := musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{
+			Namespace: a.Application.Namespace, Name: a.Application.Name, Annotations: map[string]string{musterv1alpha1.RepositoryAnnotation: p.Repository},
+		}}
 		onHub.Status.Settled = &musterv1alpha1.Settled{Grounds: a.Grounds, Clusters: int32(len(a.Clusters))}
 		out.Applications = append(slices.Clip(out.Applications), onHub)
 	}

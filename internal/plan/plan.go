@@ -81,6 +81,8 @@ type Application struct {
 	Digest string
 
 	revision string
+	// labels of the clusters that were planned.
+	labels map[string]map[string]string
 	// manifestLimit is that of the world.
 	manifestLimit int
 	live          map[string][]fleet.LiveWork

@@ -25,6 +25,9 @@ func (a *Application) RolloutInput(unreachable map[string]bool) rollout.Input {
 	if p := spec.DeletionGuard.MaxClusterPercent; p != nil {
 		in.MaxClusterPercent = int(*p)
 	}
+	if spec.Rollout != nil && len(spec.Rollout.Steps) > 0 {
+		in.Labels = a.labels
+	}
 	for _, c := range a.Clusters {
 		if c.Empty {
 			in.Emptied[c.Name] = true

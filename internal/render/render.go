@@ -290,9 +290,9 @@ func sourceOf(in Input, resolved *Resolved) (source, error) {
 	if err != nil {
 		return source{}, unreadable(dir, err)
 	}
-	kind, err := kindOf(in, resolved, root.tree, dir, field)
-	if err != nil {
-		return source{}, err
+	kind, problem := kindOf(spec, root.tree, dir)
+	if problem != "" {
+		return source{}, in.at(fleet.ContentMissing, field, problem)
 	}
 	s := source{kind: kind, tree: root.tree, path: dir, hash: hash}
 	if root.packed {
@@ -310,21 +310,25 @@ func sourceOf(in Input, resolved *Resolved) (source, error) {
 	return s, err
 }
 
-// kindOf decides what content is. Field is the one of the application that names it.
-func kindOf(in Input, resolved *Resolved, tree fleet.Tree, dir, field string) (ContentKind, error) {
-	spec := resolved.Application.Spec
-	kind := detect(tree, dir)
-	switch {
-	case spec.Helm != nil && kind != HelmChart:
-		return kind, in.at(fleet.ContentMissing, field, fmt.Sprintf("spec.helm is set and %s has no Chart.yaml", dir))
-	case spec.Helm != nil: // what kustomize says is for what the chart renders
-	case spec.Kustomize != nil && spec.Kustomize.Path == "" && spec.Kustomize.ChangesObjects() && !hasAny(tree, dir, kustomizationFiles...): // likewise
-	case spec.Kustomize != nil && !hasAny(tree, dir, kustomizationFiles...):
-		return kind, in.at(fleet.ContentMissing, field, fmt.Sprintf("spec.kustomize is set and %s has no kustomization.yaml", dir))
-	case spec.Kustomize != nil:
-		kind = Kustomization
+// kindOf is what the application says that a folder is, else what its files are; a text says why it cannot be that. What spec.kustomize
+// says of objects is for those of any renderer.
+func kindOf(spec musterv1alpha1.ApplicationSpec, tree fleet.Tree, dir string) (kind ContentKind, problem string) {
+	kind = detect(tree, dir)
+	if spec.Helm != nil {
+		if kind != HelmChart {
+			problem = fmt.Sprintf("spec.helm is set and %s has no Chart.yaml", dir)
+		}
+		return kind, problem
 	}
-	return kind, nil
+	switch isOverlay := hasAny(tree, dir, kustomizationFiles...); {
+	case spec.Kustomize == nil:
+		return kind, ""
+	case isOverlay:
+		return Kustomization, ""
+	case spec.Kustomize.Path == "" && spec.Kustomize.ChangesObjects():
+		return kind, ""
+	}
+	return kind, fmt.Sprintf("spec.kustomize is set and %s has no kustomization.yaml", dir)
 }
 
 func detect(tree fleet.Tree, dir string) ContentKind {

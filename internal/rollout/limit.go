@@ -9,6 +9,7 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/work"
 )
 
 // Rollout is how far the change of an owner has come over its clusters.
@@ -19,6 +20,10 @@ type Rollout struct {
 	Started time.Time
 	// Invalid is set when a field of the strategy is not valid: nothing is selected.
 	Invalid error
+	// Aborted is true when a person takes it back.
+	Aborted bool
+	// Owner that is rolled out.
+	Owner string
 	// Clusters is how many there are, Updated how many of them have what is wanted.
 	Clusters, Updated int
 }
@@ -43,14 +48,27 @@ func (d *decider) limit(now []change, step *Step) []change {
 			pending[h.Change.Cluster] = true
 		}
 	}
-	groups := d.groups(pending)
+	for i := range d.changes { // what a check holds is not there yet, whatever the cluster reports of what it has
+		if c := &d.changes[i]; c.Action != work.Keep && d.wantedOn[c.Cluster] && !pending[c.Cluster] {
+			d.waits[c.Cluster] = true
+		}
+	}
+	groups, err := d.groups(pending)
 	choose := Select
 	if d.in.Returning {
 		choose = SelectReturn
 	}
-	selection, err := choose(*d.in.Strategy, groups, d.in.Now)
-	step.Rollout = &Rollout{Selection: selection, Invalid: err, Started: d.in.RolloutStarted}
-	step.Return = selection.Stopped && d.in.Strategy.OnFailure == musterv1alpha1.FailureRollback
+	var selection Selection
+	if err == nil {
+		selection, err = choose(*d.in.Strategy, groups, d.in.Now)
+	}
+	d.throttle(&selection)
+	aborted := d.in.Aborted && !d.in.Returning && !d.in.RolloutStarted.IsZero()
+	if aborted {
+		selection.Stopped, selection.Selected, selection.Waiting = true, nil, selection.Waiting+len(selection.Selected)
+	}
+	step.Rollout = &Rollout{Selection: selection, Invalid: err, Started: d.in.RolloutStarted, Aborted: aborted, Owner: d.in.Owner.String()}
+	step.Return = selection.Stopped && (aborted || d.in.Strategy.OnFailure == musterv1alpha1.FailureRollback)
 	for _, g := range groups {
 		step.Rollout.Clusters += len(g.Clusters)
 	}
@@ -83,6 +101,9 @@ func (r *Rollout) Message() string {
 	if s.Group != "" {
 		of = " of group " + s.Group
 	}
+	if s.Unapproved {
+		return fmt.Sprintf("step %s waits for an approval: muster approve %s --step %s", s.Group, r.Owner, s.Group)
+	}
 	switch {
 	case r.Invalid != nil:
 		return "spec.rollout: " + r.Invalid.Error()
@@ -90,6 +111,8 @@ func (r *Rollout) Message() string {
 		return fmt.Sprintf("the rollout is stopped: %s; push a commit that corrects it", r.Failure())
 	case s.Unproven:
 		return fmt.Sprintf("the rollout waits until a cluster%s answers", of)
+	case s.Paced && !s.NextLook.IsZero():
+		return fmt.Sprintf("the rollout goes on at %s: rateLimit", s.NextLook.UTC().Format(time.TimeOnly))
 	case len(s.holding) > 0:
 		return fmt.Sprintf("the rollout waits for %s%s", someOf(s.holding), of)
 	}
@@ -101,6 +124,9 @@ func (r *Rollout) Message() string {
 
 // Failure names the clusters that failed, and the group that the rollout is at.
 func (r *Rollout) Failure() string {
+	if r.Aborted {
+		return "the rollout was aborted"
+	}
 	text := someOf(slices.Sorted(slices.Values(slices.Concat(r.Failed, r.TimedOut)))) + " failed"
 	if r.Group != "" {
 		text += " of group " + r.Group
@@ -117,7 +143,11 @@ func someOf(names []string) string {
 }
 
 // groups are the decision groups with the state of each cluster that the owner has works on, or is to have.
-func (d *decider) groups(pending map[string]bool) []Group {
+func (d *decider) groups(pending map[string]bool) ([]Group, error) {
+	steps, err := d.steps()
+	if err != nil {
+		return nil, err
+	}
 	live := map[string][]*fleet.LiveWork{}
 	for i := range d.in.Live {
 		if lw := &d.in.Live[i]; !lw.Deleting {
@@ -126,17 +156,25 @@ func (d *decider) groups(pending map[string]bool) []Group {
 	}
 	byIndex := map[int]*Group{}
 	for name, decision := range d.in.Decisions {
-		if !decision.Chosen || !pending[name] && (d.in.Faulty[name] || len(live[name]) == 0) {
+		if !decision.Chosen || !pending[name] && !d.waits[name] && (d.in.Faulty[name] || len(live[name]) == 0) {
 			continue // a cluster that could not be planned changes nothing, and proves nothing
 		}
-		g := byIndex[decision.GroupIndex]
+		index, group := decision.GroupIndex, decision.Group
+		if steps != nil {
+			index, group = steps.of(name, d.in.Labels[name], decision.Group)
+		}
+		g := byIndex[index]
 		if g == nil {
-			g = &Group{Name: decision.Group, Index: int32(decision.GroupIndex)}
-			byIndex[decision.GroupIndex] = g
+			g = &Group{Name: group, Index: int32(index), Approved: d.in.Approved[group], Skipped: d.in.Skipped[group]}
+			byIndex[index] = g
 		}
 		c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name] || heldOnCluster(live[name]), Waits: d.in.DependencyPending[name] != ""}
 		if !pending[name] {
 			c.State, c.Since = d.stateOf(live[name])
+			if c.Held = d.waits[name]; c.Held && d.begun(live[name]) {
+				c.Held, c.State = false, worseState(c.State, Progressing) // the first half of a change of two halves
+			}
+			d.noteWritten(name, live[name])
 		}
 		g.Clusters = append(g.Clusters, c)
 	}
@@ -145,7 +183,7 @@ func (d *decider) groups(pending map[string]bool) []Group {
 		groups = append(groups, *g)
 	}
 	slices.SortFunc(groups, func(a, b Group) int { return cmp.Compare(a.Index, b.Index) })
-	return groups
+	return groups, nil
 }
 
 // heldOnCluster is true for a cluster on which somebody holds the owner: like one that does not answer it catches up later.
@@ -173,13 +211,20 @@ func (d *decider) stateOf(works []*fleet.LiveWork) (State, time.Time) {
 			state = worseState(state, Progressing)
 		}
 	}
-	if d.in.RolloutStarted.IsZero() || written.Add(clockTolerance).Before(d.in.RolloutStarted) {
+	if !d.begun(works) {
 		return Succeeded, time.Time{}
 	}
 	if written.After(since) {
 		since = written
 	}
 	return state, since
+}
+
+// begun is true when one of the works was written in the rollout that goes on.
+func (d *decider) begun(works []*fleet.LiveWork) bool {
+	return !d.in.RolloutStarted.IsZero() && slices.ContainsFunc(works, func(lw *fleet.LiveWork) bool {
+		return !lw.WrittenAt.Add(clockTolerance).Before(d.in.RolloutStarted)
+	})
 }
 
 func worseState(a, b State) State {

@@ -67,6 +67,9 @@ func TestNextByStrategy(t *testing.T) {
 		"faulty": {why: "a canary that could not be planned does not change, and blocks nobody", now: began, edit: func(in *Input) { in.Faulty = map[string]bool{"z": true} },
 			live: []fleet.LiveWork{old("a"), old("b"), fresh("z", fleet.HealthDegraded)}, works: works[:2],
 			want: "Update a/0, held Update b/0 RolloutPending, held Delete z/0 AbsenceUnproven"},
+		"guarded": {why: "a canary whose change waits for an approval has not changed: nobody follows", now: began, edit: func(in *Input) { in.MaxClusterPercent = 0 },
+			live: []fleet.LiveWork{old("a"), old("b"), edit(old("z"), func(lw *fleet.LiveWork) { lw.Objects = append(lw.Objects, protectedKey) })},
+			want: "held Update a/0 RolloutPending, held Update b/0 RolloutPending, held Update z/0 ApprovalNeeded"},
 		"dependency": {why: "a canary that waits for another application is not passed", now: began,
 			edit: func(in *Input) {
 				in.DependencyPending = map[string]string{"z": "depends on retail/db, which is not healthy here yet"}
@@ -133,3 +136,5 @@ func TestStepLooksAgainWhenSoaked(t *testing.T) {
 		t.Errorf("looks again at %v, want %v", step.NextLook, want)
 	}
 }
+
+var protectedKey = fleet.ObjectKey{Version: "v1", Kind: "PersistentVolumeClaim", Resource: "persistentvolumeclaims", Namespace: "shop", Name: "data"}

@@ -55,6 +55,12 @@ type Input struct {
 	Strategy *musterv1alpha1.Rollout
 	// Returning is true when a change has failed, and what is wanted is the revision before it: the clusters go in the reverse order.
 	Returning bool
+	// Labels of the clusters, for the steps of the strategy.
+	Labels map[string]map[string]string
+	// Approved are the steps that may begin, Skipped those that the next ones do not wait for; Aborted is true when a person takes the
+	// rollout back.
+	Approved, Skipped map[string]bool
+	Aborted           bool
 	// RolloutStarted is when the rollout that goes on began, as the step that began it said; zero when none does.
 	RolloutStarted time.Time
 
@@ -244,6 +250,10 @@ type decider struct {
 	// wantedOn are the clusters of the changes that have works in the plan, or not.
 	wantedOn map[string]bool
 	holders  holders
+	// waits are clusters that are to change, and on which a check holds every change that is left.
+	waits map[string]bool
+	// written is when each cluster changed in the rollout that goes on.
+	written  map[string]time.Time
 	loss     *guard // made for the first change that loses something
 	exchange *swap  // the same
 	was      *settledBefore
@@ -251,7 +261,7 @@ type decider struct {
 }
 
 func deciderOf(changes work.Changes, in Input) *decider {
-	d := &decider{in: in, changes: make([]change, len(changes)), wantedOn: map[string]bool{}}
+	d := &decider{in: in, changes: make([]change, len(changes)), wantedOn: map[string]bool{}, waits: map[string]bool{}, written: map[string]time.Time{}}
 	parsed := map[string][]fleet.ObjectKey{} // most clusters want the same objects
 	for i, c := range changes {
 		d.wantedOn[c.Cluster] = d.wantedOn[c.Cluster] || c.Wanted != nil

@@ -42,6 +42,9 @@ type Cluster struct {
 	// Offline clusters do not answer. They are never in flight and never block: one that is to change is selected beside the
 	// others as soon as its phase has begun, and catches up when it is back.
 	Offline bool
+	// Held clusters wait for something that is not the rollout's, such as an approval of what they would lose: they are skipped, and
+	// prove nothing.
+	Held bool
 	// Waits is true for a cluster in state ToApply that cannot change yet for another reason: its phase is not through without it.
 	Waits bool
 }
@@ -50,8 +53,10 @@ type Cluster struct {
 type Group struct {
 	// Name is empty for a group that was made by size alone.
 	Name     string
-	Index    int32
+	Index    int32 // of the group, or of the step of a strategy that has some
 	Clusters []Cluster
+	// Approved is true for a step that may begin, Skipped for one that the next ones do not wait for.
+	Approved, Skipped bool
 }
 
 // label names a group for people.
@@ -73,8 +78,13 @@ type Selection struct {
 	TimedOut, Failed []string
 	// Stopped is true when more clusters have failed than the strategy allows: no further cluster changes.
 	Stopped bool
-	// Unproven is true when no cluster of the group that the rollout is at answers: that would prove nothing to the next one.
+	// Unproven is true when no cluster of the group that the rollout is at answers, or more than maxOffline do not: that would prove
+	// nothing to the next one.
 	Unproven bool
+	// Unapproved is true when the step that the rollout is at waits for an approval.
+	Unapproved bool
+	// Paced is true when the rate limit keeps clusters back.
+	Paced bool
 	// Group is the decision group that the rollout is at; empty when it does not go by groups, or has ended.
 	Group string
 	// Waiting is how many clusters are in state ToApply and not selected.
@@ -96,6 +106,14 @@ type phase struct {
 	concurrency, maxFailures int
 	// passesFailures is true when a failure that is allowed does not hold the next phase back.
 	passesFailures bool
+	// hasTimes is true for a phase with times of its own.
+	hasTimes bool
+	// minSuccessTime and deadline of its clusters; the deadline is math.MaxInt64 when there is none.
+	minSuccessTime, deadline time.Duration
+	// maxOffline clusters may not answer.
+	maxOffline int
+	// gated phases wait for an approval; skipped ones hold no other.
+	gated, skipped bool
 }
 
 // Select decides which clusters may change now, by the rules of OCM's rolloutStrategy (cluster.open-cluster-management.io
@@ -125,10 +143,11 @@ func SelectReturn(strategy musterv1alpha1.Rollout, groups []Group, now time.Time
 	if err != nil {
 		return Selection{}, err
 	}
-	s.minSuccessTime, s.deadline = 0, min(s.deadline, returnDeadline)
 	slices.Reverse(phases)
 	for i := range phases {
-		phases[i].maxFailures = len(phases[i].clusters)
+		p := &phases[i]
+		p.maxFailures, p.gated, p.skipped = len(p.clusters), false, false
+		p.minSuccessTime, p.deadline = 0, min(p.deadline, returnDeadline)
 	}
 	return s.selection(phases), nil
 }
@@ -155,11 +174,9 @@ func (s *selector) selection(phases []phase) Selection {
 
 // selector is a selection in the making.
 type selector struct {
-	now            time.Time
-	minSuccessTime time.Duration
-	deadline       time.Duration // math.MaxInt64 when there is none
-	returning      bool
-	out            Selection
+	now       time.Time
+	returning bool
+	out       Selection
 }
 
 // phasesOf arranges the groups as the strategy says.
@@ -182,12 +199,17 @@ func (s *selector) phasesOf(strategy musterv1alpha1.Rollout, groups []Group) ([]
 			config = a.RolloutConfig
 		}
 	}
-	s.minSuccessTime = config.MinSuccessTime.Duration
-	var err error
-	if s.deadline, err = parseDeadline(config.ProgressDeadline); err != nil {
+	minSuccessTime := config.MinSuccessTime.Duration
+	deadline, err := parseDeadline(config.ProgressDeadline)
+	if err != nil {
 		return nil, err
 	}
 	phases, rest := mandatoryPhases(mandatory, groups)
+	if len(strategy.Steps) > 0 {
+		if phases, rest, err = stepPhases(strategy, groups); err != nil {
+			return nil, err
+		}
+	}
 	switch strategy.Type {
 	case clusterv1alpha1.ProgressivePerGroup:
 		for _, g := range rest {
@@ -200,7 +222,7 @@ func (s *selector) phasesOf(strategy musterv1alpha1.Rollout, groups []Group) ([]
 			})
 		}
 	case clusterv1alpha1.Progressive:
-		p := phase{clusters: clustersOf(rest)}
+		p := phase{clusters: clustersOf(rest), skipped: len(rest) == 1 && rest[0].Skipped}
 		if p.concurrency, err = share("maxConcurrency", maxConcurrency, len(p.clusters), len(p.clusters)); err != nil {
 			return nil, err
 		}
@@ -209,7 +231,7 @@ func (s *selector) phasesOf(strategy musterv1alpha1.Rollout, groups []Group) ([]
 		}
 		phases = append(phases, p)
 	default: // all at once: there is nothing that a failure could stop, but it may be taken back
-		s.minSuccessTime = 0
+		minSuccessTime = 0
 		all := clustersOf(groups)
 		p := phase{clusters: all, concurrency: len(all), maxFailures: len(all)}
 		if strategy.OnFailure == musterv1alpha1.FailureRollback {
@@ -219,7 +241,60 @@ func (s *selector) phasesOf(strategy musterv1alpha1.Rollout, groups []Group) ([]
 		}
 		phases = []phase{p}
 	}
+	for i := range phases {
+		p := &phases[i]
+		if !p.hasTimes {
+			p.minSuccessTime, p.deadline = minSuccessTime, deadline
+		}
+		p.maxOffline = len(p.clusters)
+		if strategy.MaxOffline != nil {
+			if p.maxOffline, err = share("maxOffline", *strategy.MaxOffline, len(p.clusters), 0); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return phases, nil
+}
+
+// stepPhases are the phases of the steps, and the groups of no step. A group has the index of its step.
+func stepPhases(strategy musterv1alpha1.Rollout, groups []Group) (phases []phase, rest []Group, err error) {
+	config := clusterv1alpha1.RolloutProgressive{}
+	if strategy.Progressive != nil {
+		config = *strategy.Progressive
+	}
+	for _, g := range groups {
+		if int(g.Index) >= len(strategy.Steps) {
+			rest = append(rest, g)
+			continue
+		}
+		step := strategy.Steps[g.Index]
+		n := len(g.Clusters)
+		p := phase{
+			group: step.Name, clusters: g.Clusters, hasTimes: true, minSuccessTime: config.MinSuccessTime.Duration,
+			gated: step.Approval == musterv1alpha1.ApprovalManual && !g.Approved, skipped: g.Skipped,
+		}
+		if step.MinSuccessTime != nil {
+			p.minSuccessTime = step.MinSuccessTime.Duration
+		}
+		if p.deadline, err = parseDeadline(cmp.Or(step.ProgressDeadline, config.ProgressDeadline)); err != nil {
+			return nil, nil, fmt.Errorf("step %s: %w", step.Name, err)
+		}
+		if p.concurrency, err = share("maxConcurrency", either(step.MaxConcurrency, config.MaxConcurrency), n, n); err != nil {
+			return nil, nil, fmt.Errorf("step %s: %w", step.Name, err)
+		}
+		if p.maxFailures, err = share("maxFailures", either(step.MaxFailures, config.MaxFailures), n, 0); err != nil {
+			return nil, nil, fmt.Errorf("step %s: %w", step.Name, err)
+		}
+		phases = append(phases, p)
+	}
+	return phases, rest, nil
+}
+
+func either(value *intstr.IntOrString, otherwise intstr.IntOrString) intstr.IntOrString {
+	if value != nil {
+		return *value
+	}
+	return otherwise
 }
 
 // mandatoryPhases are the groups that come first, in the order in which the strategy names them, and the groups that are left.
@@ -260,54 +335,79 @@ func (s *selector) phase(p phase) bool {
 	if s.returning {
 		slices.Reverse(clusters)
 	}
-	failures, answering, pending, offline := 0, 0, []string(nil), []string(nil)
-	var inFlight, holding []string
-	waits := 0
-	for _, c := range clusters {
-		if c.State == ToApply && c.Waits {
-			waits++
-			if !c.Offline {
-				answering++
-			}
-			continue
-		}
-		if c.Offline {
-			if c.State == ToApply {
-				offline = append(offline, c.Name)
-			}
-			continue
-		}
-		answering++
-		switch {
-		case c.State == ToApply:
-			pending = append(pending, c.Name)
-		case s.note(c):
-			inFlight = append(inFlight, c.Name)
-			if c.State != Failed || !p.passesFailures {
-				holding = append(holding, c.Name)
-			}
-		}
-		if c.State == Failed || s.timedOut(c) {
-			failures++
-		}
-	}
-	s.out.Waiting += waits
-	if failures > p.maxFailures {
-		s.out.Stopped, s.out.Waiting = true, s.out.Waiting+len(pending)+len(offline)
+	t := s.count(p, clusters)
+	s.out.Waiting += t.waits
+	if t.failures > p.maxFailures && !p.skipped {
+		s.out.Stopped, s.out.Waiting = true, s.out.Waiting+len(t.pending)+len(t.offline)
 		return false
 	}
-	s.out.holding = holding
-	free := min(len(pending), max(0, p.concurrency-len(inFlight)))
-	s.out.Selected = append(append(s.out.Selected, pending[:free]...), offline...)
-	s.out.Waiting += len(pending) - free
-	s.out.Unproven = answering == 0 && len(clusters) > 0 && !s.returning
-	return len(holding) == 0 && len(pending)+waits == 0 && !s.out.Unproven
+	s.out.holding = t.holding
+	if s.out.Unapproved = p.gated && len(t.pending)+len(t.offline) > 0; s.out.Unapproved {
+		s.out.Waiting += len(t.pending) + len(t.offline)
+		return p.skipped
+	}
+	free := min(len(t.pending), max(0, p.concurrency-t.inFlight))
+	s.out.Selected = append(append(s.out.Selected, t.pending[:free]...), t.offline...)
+	s.out.Waiting += len(t.pending) - free
+	s.out.Unproven = (t.answering == 0 && len(clusters) > 0 || t.away > p.maxOffline) && !s.returning && !p.skipped
+	return p.skipped || len(t.holding) == 0 && len(t.pending)+t.waits == 0 && !s.out.Unproven
+}
+
+// tally counts the clusters of a phase.
+type tally struct {
+	// pending and offline clusters are to change; waits is how many cannot yet.
+	pending, offline []string
+	waits            int
+	// holding are the clusters in flight that the next phase waits for.
+	holding                             []string
+	inFlight, failures, answering, away int
+}
+
+// count notes the clusters that have changed, and counts all but those that are held.
+func (s *selector) count(p phase, clusters []Cluster) (t tally) {
+	for _, c := range clusters {
+		if c.Held {
+			continue
+		}
+		waits := c.State == ToApply && c.Waits
+		switch {
+		case !c.Offline:
+			t.answering++
+		case !waits:
+			t.away++
+		}
+		switch {
+		case waits:
+			t.waits++
+		case c.State == ToApply && c.Offline:
+			t.offline = append(t.offline, c.Name)
+		case c.State == ToApply:
+			t.pending = append(t.pending, c.Name)
+		case c.Offline: // never in flight, and never a failure
+		default:
+			s.countChanged(p, c, &t)
+		}
+	}
+	return t
+}
+
+// countChanged counts a cluster that has changed and answers.
+func (s *selector) countChanged(p phase, c Cluster, t *tally) {
+	if c.State == Failed || s.timedOut(p, c) {
+		t.failures++
+	}
+	if s.note(p, c) {
+		t.inFlight++
+		if c.State != Failed || !p.passesFailures {
+			t.holding = append(t.holding, c.Name)
+		}
+	}
 }
 
 // note adds a cluster that has changed to the selection. It is true when the cluster is in flight.
-func (s *selector) note(c Cluster) bool {
+func (s *selector) note(p phase, c Cluster) bool {
 	switch {
-	case s.timedOut(c):
+	case s.timedOut(p, c):
 		s.out.TimedOut = append(s.out.TimedOut, c.Name)
 		return false
 	case c.State == Failed, c.State == Progressing:
@@ -317,11 +417,11 @@ func (s *selector) note(c Cluster) bool {
 		if c.State == Failed && s.returning {
 			return false
 		}
-		if s.deadline != math.MaxInt64 {
-			s.lookAt(c.Since.Add(s.deadline))
+		if p.deadline != math.MaxInt64 {
+			s.lookAt(c.Since.Add(p.deadline))
 		}
-	case c.State == Succeeded && s.now.Before(c.Since.Add(s.minSuccessTime)):
-		s.lookAt(c.Since.Add(s.minSuccessTime))
+	case c.State == Succeeded && s.now.Before(c.Since.Add(p.minSuccessTime)):
+		s.lookAt(c.Since.Add(p.minSuccessTime))
 	default:
 		return false
 	}
@@ -329,11 +429,11 @@ func (s *selector) note(c Cluster) bool {
 	return true
 }
 
-func (s *selector) timedOut(c Cluster) bool {
+func (s *selector) timedOut(p phase, c Cluster) bool {
 	if c.State == TimedOut {
 		return true
 	}
-	return (c.State == Progressing || c.State == Failed) && s.deadline != math.MaxInt64 && !s.now.Before(c.Since.Add(s.deadline))
+	return (c.State == Progressing || c.State == Failed) && p.deadline != math.MaxInt64 && !s.now.Before(c.Since.Add(p.deadline))
 }
 
 func (s *selector) lookAt(t time.Time) {
@@ -351,7 +451,7 @@ func (s *selector) waitFor(phases []phase) {
 			case c.State == ToApply:
 				s.out.Waiting++
 			case !c.Offline:
-				s.note(c)
+				s.note(p, c)
 			}
 		}
 	}

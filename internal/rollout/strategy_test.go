@@ -24,8 +24,8 @@ func in(t *testing.T, name string, index int32, text string) Group {
 		words := strings.Fields(part)
 		c := Cluster{Name: words[0], State: State(words[1])}
 		for _, w := range words[2:] {
-			if w == "offline" {
-				c.Offline = true
+			if w == "offline" || w == "held" {
+				c.Offline, c.Held = w == "offline", w == "held"
 				continue
 			}
 			age, err := time.ParseDuration(w)
@@ -50,7 +50,7 @@ func selectionText(s Selection) string {
 	if s.Group != "" {
 		text += "; at " + s.Group
 	}
-	for word, is := range map[string]bool{"stopped": s.Stopped, "done": s.Done, "unproven": s.Unproven} {
+	for word, is := range map[string]bool{"stopped": s.Stopped, "done": s.Done, "unproven": s.Unproven, "unapproved": s.Unapproved} {
 		if is {
 			text += "; " + word
 		}

@@ -106,7 +106,10 @@ func (d *decider) pace(pending map[string]bool) (pace int, watched map[string]bo
 	if d.in.Strategy == nil {
 		return math.MaxInt, nil
 	}
-	groups := d.groups(pending)
+	groups, err := d.groups(pending)
+	if err != nil {
+		return 0, nil
+	}
 	selection, err := Select(*d.in.Strategy, groups, d.in.Now)
 	if err != nil || selection.Stopped || d.in.Returning {
 		return 0, nil

@@ -167,19 +167,9 @@ func (c *content) restoreOnce(ctx context.Context) (different []objectKey, err e
 			if key.changesByItself() {
 				continue
 			}
-			before := c.objects[key]
-			switch {
-			case before == nil:
-				found(key, false)
-				err = c.remove(ctx, key, o)
-			case before.GetResourceVersion() == o.ResourceVersion:
-				found(key, true)
-			default:
-				same, failed := c.revert(ctx, key, before)
-				found(key, same)
-				err = failed
-			}
-			if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			same, err := c.restoreObject(ctx, key, o)
+			found(key, same)
+			if err != nil {
 				return err
 			}
 		}
@@ -188,14 +178,8 @@ func (c *content) restoreOnce(ctx context.Context) (different []objectKey, err e
 	if err != nil {
 		return different, err
 	}
-	for _, key := range different {
-		full := slices.ContainsFunc(different, func(o objectKey) bool { return o.namespace == key.name })
-		if key.resource != namespaces || c.objects[key] != nil || full {
-			continue
-		}
-		if err := c.finalize(ctx, key); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-			return different, err
-		}
+	if err := c.finalizeEmpty(ctx, different); err != nil {
+		return different, err
 	}
 	for key := range missing {
 		different = append(different, key)
@@ -204,6 +188,42 @@ func (c *content) restoreOnce(ctx context.Context) (different []objectKey, err e
 		}
 	}
 	return different, nil
+}
+
+// restoreObject compares one object, and removes or reverts it; same is whether neither was needed.
+func (c *content) restoreObject(ctx context.Context, key objectKey, o *metav1.PartialObjectMetadata) (same bool, err error) {
+	before := c.objects[key]
+	switch {
+	case before == nil:
+		err = c.remove(ctx, key, o)
+	case before.GetResourceVersion() == o.ResourceVersion:
+		same = true
+	default:
+		same, err = c.revert(ctx, key, before)
+	}
+	return same, unlessChanging(err)
+}
+
+// finalizeEmpty ends the new namespaces in which nothing is different any more.
+func (c *content) finalizeEmpty(ctx context.Context, different []objectKey) error {
+	for _, key := range different {
+		full := slices.ContainsFunc(different, func(o objectKey) bool { return o.namespace == key.name })
+		if key.resource != namespaces || c.objects[key] != nil || full {
+			continue
+		}
+		if err := unlessChanging(c.finalize(ctx, key)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unlessChanging is the error, but for one that says that the object has changed or gone meanwhile: the next comparison sees that.
+func unlessChanging(err error) error {
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	return err
 }
 
 func (c *content) of(key objectKey) dynamic.ResourceInterface {

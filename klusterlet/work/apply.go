@@ -258,8 +258,25 @@ func (p *reconciliation) owned(t target) *unstructured.Unstructured {
 	return object
 }
 
-// writeServerSide owns the fields of the manifest. A correction takes the fields from whoever changed them.
+// writeServerSide owns the fields of the manifest. A correction takes the fields from whoever changed them. Where the other owners of
+// the object are written too, they have to be those of now: it is read again when somebody was in between.
 func (p *reconciliation) writeServerSide(ctx context.Context, t target, s *objectState, n need) (*unstructured.Unstructured, error) {
+	for try := 0; ; try++ {
+		written, err := p.tryServerSide(ctx, t, s, n)
+		if try < 3 && isStale(err) {
+			continue
+		}
+		return written, err
+	}
+}
+
+// isStale is true when the object has changed since it was read, and not when another manager holds its fields.
+func isStale(err error) bool {
+	_, held := apierrors.StatusCause(err, metav1.CauseTypeFieldManagerConflict)
+	return apierrors.IsConflict(err) && !held
+}
+
+func (p *reconciliation) tryServerSide(ctx context.Context, t target, s *objectState, n need) (*unstructured.Unstructured, error) {
 	config := t.serverSide()
 	if len(config.IgnoreFields) == 0 && !p.contested(t) {
 		return p.applyServerSide(ctx, t, p.owned(t), config.Force || n == correct, nil)
@@ -287,7 +304,8 @@ func (p *reconciliation) writeServerSide(ctx context.Context, t target, s *objec
 }
 
 // withOtherOwners adds the other AppliedManifestWorks that own the live object. Two works may apply it under one field manager:
-// what one of them left out would go.
+// what one of them left out would go. An owner that lets go of the object meanwhile must not come back: the apply is for the object
+// as it was read.
 func withOtherOwners(wanted, live *unstructured.Unstructured) *unstructured.Unstructured {
 	if live == nil {
 		return wanted
@@ -295,6 +313,7 @@ func withOtherOwners(wanted, live *unstructured.Unstructured) *unstructured.Unst
 	others := slices.DeleteFunc(live.GetOwnerReferences(), func(o metav1.OwnerReference) bool { return !isRecord(o) })
 	if len(others) > 0 {
 		wanted.SetOwnerReferences(mergeOwners(others, wanted.GetOwnerReferences()))
+		wanted.SetResourceVersion(live.GetResourceVersion())
 	}
 	return wanted
 }

@@ -30,6 +30,15 @@ const (
 
 	// ApprovedPlanAnnotation on a FleetRepository or Application is the digest of the plan whose held deletions may go ahead.
 	ApprovedPlanAnnotation = "muster.dev/approved-plan"
+	// ApprovedStepsAnnotation on an Application are steps of its rollout that may begin, and SkippedStepsAnnotation steps that the next
+	// ones do not wait for: REVISION/STEP, separated by commas. AbortAnnotation is the revision of a rollout that is to be taken back,
+	// RetryAnnotation the time (status.rolledBack.at) of the failure that is forgiven. Whoever sets one needs the right approve of the
+	// application, and is named in RolloutByAnnotation.
+	ApprovedStepsAnnotation = "muster.dev/approved-steps"
+	SkippedStepsAnnotation  = "muster.dev/skipped-steps"
+	AbortAnnotation         = "muster.dev/abort-rollout"
+	RetryAnnotation         = "muster.dev/retry-rollout"
+	RolloutByAnnotation     = "muster.dev/rollout-by"
 	// TestNotificationAnnotation on a Notification asks for a test; its value is told in status.test.
 	TestNotificationAnnotation = "muster.dev/test-notification"
 	// RepositoryAnnotation is namespace/name of the FleetRepository that an object on the hub was applied from.

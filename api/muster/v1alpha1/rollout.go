@@ -5,19 +5,103 @@ import (
 
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // Rollout says in which order a change reaches the clusters, and what happens when it fails: OCM's rolloutStrategy with more
 // fields. Without them it does what OCM's does.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.steps) || has(self.type) && self.type == 'Progressive' && !(has(self.progressive) && has(self.progressive.mandatoryDecisionGroups))",message="steps want type Progressive, and take the place of mandatoryDecisionGroups"
 type Rollout struct {
 	clusterv1alpha1.RolloutStrategy `json:",inline"`
 
+	// Steps of a Progressive rollout, one after the other, in the place of mandatory groups. A cluster belongs to the first step that
+	// selects it. Those that no step selects come last, by the fields of progressive.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=20
+	Steps []RolloutStep `json:"steps,omitempty"`
+	// Approvals let steps begin that want an approval, as muster approve does on the hub.
+	// +optional
+	// +kubebuilder:validation:MaxItems=50
+	Approvals []StepApproval `json:"approvals,omitempty"`
+	// MaxOffline is how many clusters of a step, or of a group, may not answer until the next one waits for them. Left out, the next
+	// one waits only when none answers.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:Pattern="^((100|[0-9]{1,2})%|[0-9]+)$"
+	MaxOffline *intstr.IntOrString `json:"maxOffline,omitempty"`
+	// RateLimit spreads the clusters over time, so that a registry is not asked by all at once.
+	// +optional
+	RateLimit *RateLimit `json:"rateLimit,omitempty"`
 	// OnFailure is what happens when more clusters fail than maxFailures allows: Pause stops where the rollout is; Rollback returns
 	// the clusters that have the change to the last good revision, and refuses the change until a commit brings another one.
 	// +optional
 	// +kubebuilder:default=Pause
 	// +kubebuilder:validation:Enum=Pause;Rollback
 	OnFailure FailurePolicy `json:"onFailure,omitempty"`
+}
+
+// RolloutStep is a part of the clusters. What it leaves out is as in progressive.
+type RolloutStep struct {
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+	// ClusterSelector selects by label, Groups by the name of a decision group of the placement. A cluster that either selects belongs
+	// to the step; with neither, all that are left do.
+	// +optional
+	ClusterSelector *ClusterSelector `json:"clusterSelector,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	Groups []string `json:"groups,omitempty"`
+	// MaxConcurrency is the number or percentage of the step's clusters that change at a time.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:Pattern="^((100|[0-9]{1,2})%|[0-9]+)$"
+	MaxConcurrency *intstr.IntOrString `json:"maxConcurrency,omitempty"`
+	// MinSuccessTime is how long a cluster must have been healthy until it counts.
+	// +optional
+	MinSuccessTime *metav1.Duration `json:"minSuccessTime,omitempty"`
+	// ProgressDeadline is how long a cluster may take until it counts as failed, or None.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^([0-9]+[hms]|None)$`
+	ProgressDeadline string `json:"progressDeadline,omitempty"`
+	// MaxFailures is the number or percentage of the step's clusters that may fail.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:Pattern="^((100|[0-9]{1,2})%|[0-9]+)$"
+	MaxFailures *intstr.IntOrString `json:"maxFailures,omitempty"`
+	// Approval is Manual for a step that begins when a person has approved it.
+	// +optional
+	// +kubebuilder:validation:Enum=Automatic;Manual
+	Approval ApprovalPolicy `json:"approval,omitempty"`
+}
+
+// ApprovalPolicy says whether a step waits for a person.
+type ApprovalPolicy string
+
+// The approval policies.
+const (
+	ApprovalAutomatic ApprovalPolicy = "Automatic"
+	ApprovalManual    ApprovalPolicy = "Manual"
+)
+
+// StepApproval lets a step of a rollout begin.
+type StepApproval struct {
+	// Step by its name.
+	Step string `json:"step"`
+	// Revision is the commit that is rolled out, or its first characters: status.rollout.revision.
+	// +kubebuilder:validation:MinLength=7
+	Revision string `json:"revision"`
+}
+
+// RateLimit is how fast clusters change.
+type RateLimit struct {
+	// ClustersPerMinute begin to change in a minute, at times that are spread by the name of the cluster and the change.
+	// +kubebuilder:validation:Minimum=1
+	ClustersPerMinute int32 `json:"clustersPerMinute"`
 }
 
 // FailurePolicy is what happens to a change that fails.
@@ -46,11 +130,23 @@ const (
 type RolloutStatus struct {
 	// StartedAt is when the first cluster was about to change.
 	StartedAt metav1.Time `json:"startedAt"`
+	// Revision is the first commit that asks for what is rolled out, and Plan the digest of the works.
+	// +optional
+	Revision string `json:"revision,omitempty"`
+	// +optional
+	Plan string `json:"plan,omitempty"`
 	// Phase is Progressing; Stopped when more clusters have failed than spec.rollout allows; or Returning to the last good revision.
 	Phase string `json:"phase"`
-	// Group is the decision group that it is at, if it goes by groups.
+	// Group is the decision group, or the step, that it is at.
 	// +optional
 	Group string `json:"group,omitempty"`
+	// WaitsForApproval is true when the step that it is at has not been approved.
+	// +optional
+	WaitsForApproval bool `json:"waitsForApproval,omitempty"`
+	// Approvals of its steps.
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	Approvals []ApprovedStep `json:"approvals,omitempty"`
 	// Clusters of the application, and how many of them have the change.
 	Clusters int32 `json:"clusters"`
 	Updated  int32 `json:"updated"`
@@ -66,6 +162,15 @@ type RolloutStatus struct {
 	// Message says what it waits for.
 	// +optional
 	Message string `json:"message,omitempty"`
+}
+
+// ApprovedStep is a step that may begin.
+type ApprovedStep struct {
+	Step string `json:"step"`
+	// By is who approved it, or the commit that did.
+	By string `json:"by"`
+	// At is when the hub saw it.
+	At metav1.Time `json:"at"`
 }
 
 // RolledBack is a change that failed and was taken back.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
@@ -36,6 +37,9 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 	}
 	r.Sources.Use(sourceUser(app), sources)
 	out.rolledBack = refused
+	if out.origin, err = r.origin(ctx, app, out); err != nil {
+		return out, err
+	}
 	return out, r.begin(out)
 }
 
@@ -43,7 +47,7 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 // planned in the same world, so that a cluster that comes or changes makes no difference.
 func (r *Applications) refused(ctx context.Context, app *musterv1alpha1.Application, delivered *report) (*musterv1alpha1.RolledBack, error) {
 	was := app.Status.RolledBack
-	if was == nil {
+	if was == nil || app.Annotations[musterv1alpha1.RetryAnnotation] == was.At.UTC().Format(time.RFC3339) {
 		return nil, nil
 	}
 	if was.Revision != delivered.revision && was.Plan != delivered.planned.Digest {
@@ -61,6 +65,26 @@ func (r *Applications) refused(ctx context.Context, app *musterv1alpha1.Applicat
 		now.Plan = delivered.planned.Digest
 	}
 	return &now, nil
+}
+
+// origin is the first commit that asks for what is rolled out: that of the rollout that goes on, as long as later commits ask for the
+// same works. Approvals are for it.
+func (r *Applications) origin(ctx context.Context, app *musterv1alpha1.Application, out *report) (string, error) {
+	on := app.Status.Rollout
+	if on == nil || on.Revision == "" || on.Revision == out.revision || on.Plan == "" || out.rolledBack != nil {
+		return out.revision, nil
+	}
+	if on.Plan == out.planned.Digest {
+		return on.Revision, nil
+	}
+	before, err := r.planAt(ctx, app, on.Revision)
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	if err == nil && before.planned != nil && before.planned.Digest == out.planned.Digest {
+		return on.Revision, nil
+	}
+	return out.revision, nil
 }
 
 // atRevision makes a job one of an earlier commit. What the commit says of the content counts; where it goes, in which order, what

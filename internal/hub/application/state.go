@@ -166,7 +166,12 @@ func (s *states) plansFor(app types.NamespacedName, cluster string) bool {
 func sameInputs(before, now *musterv1alpha1.Application) bool {
 	annotations := func(app *musterv1alpha1.Application) map[string]string {
 		all := maps.Clone(app.Annotations)
-		delete(all, musterv1alpha1.ApprovedPlanAnnotation)
+		for _, hand := range []string{
+			musterv1alpha1.ApprovedPlanAnnotation, musterv1alpha1.ApprovedStepsAnnotation, musterv1alpha1.SkippedStepsAnnotation,
+			musterv1alpha1.AbortAnnotation, musterv1alpha1.RolloutByAnnotation,
+		} {
+			delete(all, hand)
+		}
 		return all
 	}
 	return before.UID == now.UID && before.Generation == now.Generation && maps.Equal(before.Labels, now.Labels) &&

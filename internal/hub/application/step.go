@@ -34,6 +34,7 @@ type report struct {
 	leaving     map[string]bool              // clusters that are being detached or deleted: their works are not the plan's
 	waitingOn   map[string]bool              // clusters on which another owner has, or is to have, an object
 	planMissing bool                         // the plan of the complete commit is not known
+	origin      string                       // the first commit that asks for what is rolled out
 	rolledBack  *musterv1alpha1.RolledBack   // the change that is refused, when the last good revision is planned in its place
 
 	// Brought up to date by every step.
@@ -43,10 +44,11 @@ type report struct {
 	step       rollout.Step
 	removals   []musterv1alpha1.Removal // that count, those of this step included
 	refused    works.Refused
-	idle       bool   // the step before had nothing to do
-	good       bool   // the revision is in the history
-	noReturn   string // why a rollout that failed does not return to a good revision
-	staleCache bool   // the status could not be written, so that nothing was removed
+	idle       bool                          // the step before had nothing to do
+	good       bool                          // the revision is in the history
+	approvals  []musterv1alpha1.ApprovedStep // of the rollout that goes on
+	noReturn   string                        // why a rollout that failed does not return to a good revision
+	staleCache bool                          // the status could not be written, so that nothing was removed
 }
 
 // begin prepares a new plan for its steps, and frees what they do not need.
@@ -160,6 +162,7 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 		in.RolloutStarted = app.Status.Rollout.StartedAt.Time
 	}
 	in.Settled, in.Left = out.renames.Settled(app, out.former), app.Status.Left
+	r.readHands(app, out)
 	var changes work.Changes
 	for _, cluster := range slices.Sorted(maps.Keys(out.pending)) {
 		changes = append(changes, out.pending[cluster]...)
@@ -195,7 +198,7 @@ func (o *report) rolling() bool { return o.step.Rollout != nil && !o.step.Rollou
 // recordBeforeRollout records in the status that a rollout begins, so that a hub that starts over tells the clusters of this
 // rollout from those that changed earlier. It is false when the cache is stale: nothing is written then.
 func (r *Applications) recordBeforeRollout(ctx context.Context, app *musterv1alpha1.Application, out *report) (bool, error) {
-	if !out.rolling() || app.Status.Rollout != nil {
+	if !out.rolling() || app.Status.Rollout != nil && app.Status.Rollout.Revision == out.origin {
 		return true, nil
 	}
 	return r.record(ctx, app, out, func(status *musterv1alpha1.ApplicationStatus) { status.Rollout = rolloutOf(out) })

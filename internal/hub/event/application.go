@@ -60,6 +60,16 @@ func ofRollout(before, after *musterv1alpha1.ApplicationStatus) []Event {
 	case is == "" && was == musterv1alpha1.RolloutProgressing && after.RolledBack == nil:
 		all = append(all, normal("RolloutCompleted", "Rollout", "%s is rolled out to %s", fleet.ShortRevision(after.Revision), clusters(after.Summary.Clusters)))
 	}
+	if r := after.Rollout; r != nil {
+		if r.WaitsForApproval && (before.Rollout == nil || !before.Rollout.WaitsForApproval || before.Rollout.Group != r.Group) {
+			all = append(all, normal("ApprovalNeeded", "Rollout", "%s", r.Message))
+		}
+		for _, a := range r.Approvals {
+			if before.Rollout == nil || !slices.Contains(before.Rollout.Approvals, a) {
+				all = append(all, normal("StepApproved", "Rollout", "step %s of %s is approved by %s", a.Step, fleet.ShortRevision(r.Revision), a.By))
+			}
+		}
+	}
 	if back := after.RolledBack; back != nil && (before.RolledBack == nil || before.RolledBack.At != back.At) {
 		all = append(all, warning("RollingBack", "Rollout", "%s is taken back to %s: %s",
 			fleet.ShortRevision(back.Revision), fleet.ShortRevision(back.To), back.Message))

@@ -1,0 +1,285 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+)
+
+func rolloutCommand(c *cli) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rollout",
+		Short: "See how far a change is on the clusters, and take it in hand",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(rolloutStatusCommand(c), rolloutHistoryCommand(c))
+	cmd.AddCommand(handCommand(c, "retry", "Roll a change out that was taken back, once more", retried))
+	cmd.AddCommand(handCommand(c, "abort", "Take the change that is rolled out back to the last good revision", aborted))
+	skip := handCommand(c, "skip", "Let the next steps begin although the present one is not proved", nil)
+	step := skip.Flags().String("step", "", "the step (default: the one that the rollout is at)")
+	skip.RunE = c.hand(func(app *musterv1alpha1.Application) (hand, error) { return skipped(app, *step) })
+	cmd.AddCommand(skip)
+	return cmd
+}
+
+// rolloutAnswer is how far a rollout is.
+type rolloutAnswer struct {
+	Application string                        `json:"application"`
+	Revision    string                        `json:"revision"`
+	LastGood    string                        `json:"lastGood,omitempty"`
+	Rollout     *musterv1alpha1.RolloutStatus `json:"rollout,omitempty"`
+	RolledBack  *musterv1alpha1.RolledBack    `json:"rolledBack,omitempty"`
+	// Message is what the hub says of the application as a whole.
+	Message string `json:"message,omitempty"`
+	Ready   bool   `json:"ready"`
+	// Clusters are those that are not current and healthy, at most twenty.
+	Clusters []musterv1alpha1.ClusterStatus `json:"clusters,omitempty"`
+}
+
+func rolloutStatusCommand(c *cli) *cobra.Command {
+	var s screen
+	cmd := &cobra.Command{
+		Use:     "status NAMESPACE/NAME",
+		Short:   "Show how far the rollout of an application is, and what it waits for",
+		Example: "  muster rollout status retail/storefront --watch",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			hub, _, err := c.hub()
+			if err != nil {
+				return err
+			}
+			return c.show(cmd.Context(), s, func(ctx context.Context) (answer, error) {
+				app, err := applicationNamed(ctx, hub, args[0])
+				if err != nil {
+					return answer{}, err
+				}
+				a := rolloutAnswerOf(app)
+				return answer{value: a, table: func(p *printer) { printRollout(p, a) }, well: a.Ready}, nil
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&s.watch, "watch", "w", false, "show again whenever it changes, until interrupted")
+	cmd.Flags().BoolVar(&s.exitCode, "exit-code", false, "exit 1 while it is not healthy everywhere")
+	return cmd
+}
+
+func rolloutAnswerOf(app *musterv1alpha1.Application) rolloutAnswer {
+	s := app.Status
+	a := rolloutAnswer{
+		Application: app.Namespace + "/" + app.Name, Revision: s.Revision, LastGood: s.LastGoodRevision, Rollout: s.Rollout, RolledBack: s.RolledBack,
+		Clusters: s.Clusters,
+	}
+	if c := meta.FindStatusCondition(s.Conditions, "Ready"); c != nil {
+		a.Message, a.Ready = c.Message, c.Status == "True"
+	}
+	return a
+}
+
+func printRollout(p *printer, a rolloutAnswer) {
+	p.linef("%s   revision %s   last good %s", a.Application, orNone(fleet.ShortRevision(a.Revision)), orNone(fleet.ShortRevision(a.LastGood)))
+	if r := a.Rollout; r != nil {
+		at := ""
+		if r.Group != "" {
+			at = ", at " + r.Group
+		}
+		p.linef("  %s since %s%s: %d of %d clusters have %s, %d in flight, %d wait", r.Phase, r.StartedAt.UTC().Format(time.DateTime), at, r.Updated, r.Clusters,
+			fleet.ShortRevision(r.Revision), r.InFlight, r.Waiting)
+		for _, approved := range r.Approvals {
+			p.linef("  step %s approved by %s at %s", approved.Step, approved.By, approved.At.UTC().Format(time.DateTime))
+		}
+	}
+	if a.Message != "" {
+		p.paragraph("  ", a.Message)
+	}
+	rows := [][]string{}
+	for _, c := range a.Clusters {
+		rows = append(rows, []string{"  " + c.Cluster, c.State, c.Reason, oneLine(c.Message)})
+	}
+	if len(rows) > 0 {
+		p.table(append([][]string{{"  CLUSTER", "STATE", "REASON", "MESSAGE"}}, rows...))
+	}
+}
+
+func rolloutHistoryCommand(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use:   "history NAMESPACE/NAME",
+		Short: "List the revisions of an application that were good, the newest first",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			hub, _, err := c.hub()
+			if err != nil {
+				return err
+			}
+			app, err := applicationNamed(cmd.Context(), hub, args[0])
+			if err != nil {
+				return err
+			}
+			var history musterv1alpha1.RolloutHistory
+			if err := hub.Get(cmd.Context(), client.ObjectKeyFromObject(app), &history); client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("ask the hub: %w", err)
+			}
+			return c.print(history.Revisions, func(p *printer) {
+				if len(history.Revisions) == 0 {
+					p.line("no revision was good yet")
+					return
+				}
+				rows := [][]string{{"REVISION", "GOOD SINCE", "CLUSTERS", "PLAN"}}
+				for _, r := range history.Revisions {
+					rows = append(rows, []string{fleet.ShortRevision(r.Revision), r.At.UTC().Format(time.DateTime), fmt.Sprint(r.Clusters), short(r.Plan)})
+				}
+				p.table(rows)
+			})
+		},
+	}
+}
+
+// hand is what a person says of a rollout: annotations, where nil takes one off, and what it means.
+type hand struct {
+	annotations map[string]any
+	said        string
+}
+
+func handCommand(c *cli, name, what string, says func(*musterv1alpha1.Application) (hand, error)) *cobra.Command {
+	return &cobra.Command{
+		Use: name + " NAMESPACE/NAME", Short: what, Args: cobra.ExactArgs(1),
+		Long: what + ".\nNeeds the right approve of the application; who says it is on record.",
+		RunE: c.hand(says),
+	}
+}
+
+func (c *cli) hand(says func(*musterv1alpha1.Application) (hand, error)) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		hub, _, err := c.hub()
+		if err != nil {
+			return err
+		}
+		return c.say(cmd.Context(), hub, args[0], says)
+	}
+}
+
+// say writes what a person says of a rollout, under their name. It fails when the application has changed meanwhile.
+func (c *cli) say(ctx context.Context, hub client.Client, name string, says func(*musterv1alpha1.Application) (hand, error)) error {
+	app, err := applicationNamed(ctx, hub, name)
+	if err != nil {
+		return err
+	}
+	h, err := says(app)
+	if err != nil {
+		return err
+	}
+	me := &authenticationv1.SelfSubjectReview{}
+	if err := hub.Create(ctx, me); err != nil {
+		return fmt.Errorf("ask the hub who you are: %w", err)
+	}
+	h.annotations[musterv1alpha1.RolloutByAnnotation] = me.Status.UserInfo.Username
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": app.ResourceVersion, "annotations": h.annotations}})
+	if err != nil {
+		return fmt.Errorf("encode what is said: %w", err)
+	}
+	if err := hub.Patch(ctx, app, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		return fmt.Errorf("write it on application %s: %w", name, err)
+	}
+	return c.print(map[string]string{"application": name, "said": h.said}, func(p *printer) { p.line(h.said) })
+}
+
+func applicationNamed(ctx context.Context, hub client.Reader, name string) (*musterv1alpha1.Application, error) {
+	namespace, short, ok := strings.Cut(name, "/")
+	if !ok {
+		return nil, fmt.Errorf("%q is no application: give NAMESPACE/NAME", name)
+	}
+	var app musterv1alpha1.Application
+	if err := hub.Get(ctx, client.ObjectKey{Namespace: namespace, Name: short}, &app); err != nil {
+		return nil, fmt.Errorf("ask the hub for application %s: %w", name, err)
+	}
+	return &app, nil
+}
+
+var errNoRollout = errors.New("no rollout of it goes on: muster rollout status shows what does")
+
+func retried(app *musterv1alpha1.Application) (hand, error) {
+	back := app.Status.RolledBack
+	if back == nil {
+		return hand{}, errors.New("nothing of it was taken back")
+	}
+	return hand{map[string]any{
+		musterv1alpha1.RetryAnnotation: back.At.UTC().Format(time.RFC3339), musterv1alpha1.AbortAnnotation: nil,
+	}, "retried: " + fleet.ShortRevision(back.Refused) + " is rolled out once more"}, nil
+}
+
+func aborted(app *musterv1alpha1.Application) (hand, error) {
+	r := app.Status.Rollout
+	if r == nil || r.Phase == musterv1alpha1.RolloutReturning {
+		return hand{}, errNoRollout
+	}
+	return hand{map[string]any{musterv1alpha1.AbortAnnotation: r.Revision},
+		fmt.Sprintf("aborted: %s is taken back from %d of %d clusters", fleet.ShortRevision(r.Revision), r.Updated, r.Clusters)}, nil
+}
+
+func skipped(app *musterv1alpha1.Application, step string) (hand, error) {
+	r := app.Status.Rollout
+	if r == nil || r.Phase == musterv1alpha1.RolloutReturning {
+		return hand{}, errNoRollout
+	}
+	if step == "" {
+		step = r.Group
+	}
+	if err := knownStep(app, step); err != nil {
+		return hand{}, err
+	}
+	return hand{map[string]any{musterv1alpha1.SkippedStepsAnnotation: withStep(app, musterv1alpha1.SkippedStepsAnnotation, r.Revision, step)},
+		fmt.Sprintf("skipped: the steps after %s do not wait for it, for %s alone", step, fleet.ShortRevision(r.Revision))}, nil
+}
+
+// approvedStep lets a step begin.
+func approvedStep(app *musterv1alpha1.Application, step string) (hand, error) {
+	r := app.Status.Rollout
+	if r == nil || r.Phase == musterv1alpha1.RolloutReturning {
+		return hand{}, errNoRollout
+	}
+	if err := knownStep(app, step); err != nil {
+		return hand{}, err
+	}
+	return hand{map[string]any{musterv1alpha1.ApprovedStepsAnnotation: withStep(app, musterv1alpha1.ApprovedStepsAnnotation, r.Revision, step)},
+		fmt.Sprintf("approved: %s goes on to step %s", fleet.ShortRevision(r.Revision), step)}, nil
+}
+
+func knownStep(app *musterv1alpha1.Application, step string) error {
+	var names []string
+	if app.Spec.Rollout != nil {
+		for _, s := range app.Spec.Rollout.Steps {
+			if s.Name == step {
+				return nil
+			}
+			names = append(names, s.Name)
+		}
+	}
+	if len(names) == 0 {
+		return errors.New("its rollout has no steps: spec.rollout.steps")
+	}
+	return fmt.Errorf("%q is none of its steps: %s", step, strings.Join(names, ", "))
+}
+
+// withStep adds a step to those of a revision in an annotation; those of other revisions go.
+func withStep(app *musterv1alpha1.Application, annotation, revision, step string) string {
+	entry := revision + "/" + step
+	list := []string{entry}
+	for _, old := range strings.Split(app.Annotations[annotation], ",") {
+		if strings.HasPrefix(old, revision+"/") && old != entry {
+			list = append(list, old)
+		}
+	}
+	return strings.Join(list, ",")
+}
