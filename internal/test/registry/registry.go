@@ -8,7 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
+	"log" //nolint:depguard // what the registry library takes, to be silent
 	"net/http"
 	"net/http/httptest"
 	"strings"
