@@ -54,7 +54,7 @@ func (h *gitLab) Get(ctx context.Context, number int64) (PullRequest, error) {
 
 func gitLabPullRequest(m *gitlab.BasicMergeRequest) PullRequest {
 	out := PullRequest{
-		Number: int64(m.IID), Title: m.Title, Labels: m.Labels, URL: m.WebURL, BaseBranch: m.TargetBranch, HeadBranch: m.SourceBranch,
+		Number: m.IID, Title: m.Title, Labels: m.Labels, URL: m.WebURL, BaseBranch: m.TargetBranch, HeadBranch: m.SourceBranch,
 		Head: m.SHA, Fork: m.SourceProjectID != m.TargetProjectID, Open: m.State == "opened",
 	}
 	if m.Author != nil {
@@ -116,7 +116,7 @@ func (h *gitLab) notes(ctx context.Context, number int64) ([]*gitlab.Note, error
 }
 
 func gitLabComment(n *gitlab.Note) Comment {
-	c := Comment{ID: int64(n.ID), Author: n.Author.Username, Body: n.Body}
+	c := Comment{ID: n.ID, Author: n.Author.Username, Body: n.Body}
 	if n.CreatedAt != nil {
 		c.Created = *n.CreatedAt
 		c.Edited = n.UpdatedAt != nil && n.UpdatedAt.After(c.Created)

@@ -46,92 +46,111 @@ func (g Group) Line() string {
 // Delivery says how far a plan has come: the works that it wants, the live ones, and what the applications on the hub say of themselves.
 // Applications of one namespace are a group; one for each environment, of clusters that are in one.
 func Delivery(p *plan.Plan, works func(fleet.Owner) []fleet.LiveWork, applications map[string]*musterv1alpha1.Application, environments map[string]string) []Group {
-	type place struct{ group, cluster string }
-	applied, healthy := map[place]bool{}, map[place]bool{}
-	reasons := map[string][]string{}
-	groupOf := func(namespace, cluster string) string {
-		if e := environments[cluster]; e != "" {
-			return namespace + " (" + e + ")"
-		}
-		return namespace
-	}
-	everywhere := map[string]map[string]bool{} // groups of a namespace
-	note := func(namespace, group string) {
-		if everywhere[namespace] == nil {
-			everywhere[namespace] = map[string]bool{}
-		}
-		everywhere[namespace][group] = true
+	t := &tally{
+		environments: environments, applied: map[place]bool{}, healthy: map[place]bool{}, reasons: map[string][]string{}, of: map[string]map[string]bool{},
 	}
 	for _, a := range p.Applications {
-		namespace := a.Application.Namespace
-		live := map[string][]fleet.LiveWork{}
-		for _, lw := range works(a.Owner()) {
-			live[lw.Cluster] = append(live[lw.Cluster], lw)
-		}
-		for _, c := range a.Clusters {
-			at := place{groupOf(namespace, c.Name), c.Name}
-			note(namespace, at.group)
-			is, well := stands(live[c.Name], c.SetDigest)
-			if before, known := applied[at]; known {
-				is, well = is && before, well && healthy[at]
-			}
-			applied[at], healthy[at] = is, well
-		}
+		t.count(a, works(a.Owner()))
 	}
 	for _, a := range p.Applications {
-		namespace := a.Application.Namespace
-		app := applications[a.Key()]
-		if app == nil || app.Status.Revision != p.Revision {
-			continue // it says nothing of this commit yet
-		}
-		for _, row := range app.Status.Clusters {
-			if slices.Contains([]string{"Faulty", "Failed", "Degraded"}, row.State) {
-				group := groupOf(namespace, row.Cluster)
-				note(namespace, group)
-				reasons[group] = append(reasons[group], fmt.Sprintf("%s on %s: %s", a.Key(), row.Cluster, cmp.Or(row.Message, row.Reason, row.State)))
-			}
-		}
-		whole := ""
-		if r := app.Status.Rollout; r != nil && r.Phase == musterv1alpha1.RolloutStopped {
-			whole = a.Key() + ": the rollout is stopped: " + r.Message
-		} else if app.Status.Held != nil {
-			whole = app.Status.Held.Message
-		}
-		if whole != "" {
-			for group := range everywhere[namespace] {
-				reasons[group] = append(reasons[group], whole)
-			}
+		if app := applications[a.Key()]; app != nil && app.Status.Revision == p.Revision { // else it says nothing of this commit yet
+			t.hear(a.Key(), app)
 		}
 	}
 	for _, f := range p.Faults {
 		if namespace, _, ok := strings.Cut(f.Application, "/"); ok {
-			group := groupOf(namespace, f.Cluster)
-			note(namespace, group)
-			reasons[group] = append(reasons[group], f.Error())
+			t.blame(t.group(namespace, f.Cluster), f.Error())
 		}
 	}
+	return t.groups()
+}
+
+// place is a cluster in a group.
+type place struct{ group, cluster string }
+
+// tally is a delivery that is being counted.
+type tally struct {
+	environments     map[string]string
+	applied, healthy map[place]bool
+	reasons          map[string][]string        // of groups
+	of               map[string]map[string]bool // the groups of a namespace
+}
+
+// group of a cluster, which is noted.
+func (t *tally) group(namespace, cluster string) string {
+	name := namespace
+	if e := t.environments[cluster]; e != "" {
+		name += " (" + e + ")"
+	}
+	if t.of[namespace] == nil {
+		t.of[namespace] = map[string]bool{}
+	}
+	t.of[namespace][name] = true
+	return name
+}
+
+func (t *tally) blame(group, reason string) { t.reasons[group] = append(t.reasons[group], reason) }
+
+// count counts the clusters that an application is wanted on.
+func (t *tally) count(a *plan.Application, works []fleet.LiveWork) {
+	live := map[string][]fleet.LiveWork{}
+	for _, lw := range works {
+		live[lw.Cluster] = append(live[lw.Cluster], lw)
+	}
+	for _, c := range a.Clusters {
+		at := place{t.group(a.Application.Namespace, c.Name), c.Name}
+		is, well := stands(live[c.Name], c.SetDigest)
+		if before, known := t.applied[at]; known {
+			is, well = is && before, well && t.healthy[at]
+		}
+		t.applied[at], t.healthy[at] = is, well
+	}
+}
+
+// hear notes what an application says is wrong with it: on a cluster, or as a whole.
+func (t *tally) hear(key string, app *musterv1alpha1.Application) {
+	namespace, _, _ := strings.Cut(key, "/")
+	for _, row := range app.Status.Clusters {
+		if slices.Contains([]string{"Faulty", "Failed", "Degraded"}, row.State) {
+			t.blame(t.group(namespace, row.Cluster), fmt.Sprintf("%s on %s: %s", key, row.Cluster, cmp.Or(row.Message, row.Reason, row.State)))
+		}
+	}
+	whole := ""
+	if r := app.Status.Rollout; r != nil && r.Phase == musterv1alpha1.RolloutStopped {
+		whole = key + ": the rollout is stopped: " + r.Message
+	} else if app.Status.Held != nil {
+		whole = app.Status.Held.Message
+	}
+	if whole != "" {
+		for group := range t.of[namespace] {
+			t.blame(group, whole)
+		}
+	}
+}
+
+func (t *tally) groups() []Group {
 	groups := map[string]*Group{}
-	for _, names := range everywhere {
+	for _, names := range t.of {
 		for name := range names {
 			groups[name] = &Group{Name: name}
 		}
 	}
-	for at, is := range applied {
+	for at, is := range t.applied {
 		g := groups[at.group]
 		g.Clusters++
 		if is {
 			g.Applied++
 		}
-		if healthy[at] {
+		if t.healthy[at] {
 			g.Healthy++
 		}
 	}
 	var list []Group
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[name]
-		switch slices.Sort(reasons[name]); {
-		case len(reasons[name]) > 0:
-			g.Progress, g.Reason = Stuck, reasons[name][0]
+		switch slices.Sort(t.reasons[name]); {
+		case len(t.reasons[name]) > 0:
+			g.Progress, g.Reason = Stuck, t.reasons[name][0]
 		case g.Healthy == g.Clusters:
 			g.Progress = Through
 		default:

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -325,11 +326,13 @@ func TestMarkdownIsHarmless(t *testing.T) {
 		"  a: \"```\\n</details><script>alert(1)</script> @everyone [x](http://evil)\"\n  b: \"\\u001b[31m\"\n" +
 		"-- applications/evil.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: evil, namespace: retail}\n" +
 		"spec: {placementRef: {name: shops}, source: {path: 'manifests/`@everyone`</details><img src=x>'}}\n"
-	r := reviewOf(t, "-- charts/web/templates/evil.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: evil, namespace: shop}\n", evil, review.Change{})
+	rule := policy("Warn", "false", "@everyone <img src=x> [x](http://evil) `@everyone")
+	r := reviewOf(t, rule+"-- charts/web/templates/evil.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: evil, namespace: shop}\n", evil, review.Change{})
 	got := r.Markdown(review.Text{Limit: 65536})
 	if strings.Contains(got, "\x1b") {
 		t.Error("control characters are in it")
 	}
+	escaped := regexp.MustCompile(`\\[^\w\s]`)
 	inBlock, fence := false, ""
 	for line := range strings.Lines(got) {
 		line = strings.TrimSuffix(line, "\n")
@@ -341,7 +344,7 @@ func TestMarkdownIsHarmless(t *testing.T) {
 			inBlock = line != fence
 			continue
 		}
-		for text := line; ; { // outside of code spans
+		for text := escaped.ReplaceAllString(line, ""); ; { // outside of code spans
 			open := strings.IndexByte(text, '`')
 			plain := text
 			if open >= 0 {

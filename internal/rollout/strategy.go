@@ -335,56 +335,73 @@ func (s *selector) phase(p phase) bool {
 	if s.returning {
 		slices.Reverse(clusters)
 	}
-	failures, answering, away, pending, offline := 0, 0, 0, []string(nil), []string(nil)
-	var inFlight, holding []string
-	waits := 0
+	t := s.count(p, clusters)
+	s.out.Waiting += t.waits
+	if t.failures > p.maxFailures && !p.skipped {
+		s.out.Stopped, s.out.Waiting = true, s.out.Waiting+len(t.pending)+len(t.offline)
+		return false
+	}
+	s.out.holding = t.holding
+	if s.out.Unapproved = p.gated && len(t.pending)+len(t.offline) > 0; s.out.Unapproved {
+		s.out.Waiting += len(t.pending) + len(t.offline)
+		return p.skipped
+	}
+	free := min(len(t.pending), max(0, p.concurrency-t.inFlight))
+	s.out.Selected = append(append(s.out.Selected, t.pending[:free]...), t.offline...)
+	s.out.Waiting += len(t.pending) - free
+	s.out.Unproven = (t.answering == 0 && len(clusters) > 0 || t.away > p.maxOffline) && !s.returning && !p.skipped
+	return p.skipped || len(t.holding) == 0 && len(t.pending)+t.waits == 0 && !s.out.Unproven
+}
+
+// tally counts the clusters of a phase.
+type tally struct {
+	// pending and offline clusters are to change; waits is how many cannot yet.
+	pending, offline []string
+	waits            int
+	// holding are the clusters in flight that the next phase waits for.
+	holding                             []string
+	inFlight, failures, answering, away int
+}
+
+// count notes the clusters that have changed, and counts all but those that are held.
+func (s *selector) count(p phase, clusters []Cluster) (t tally) {
 	for _, c := range clusters {
 		if c.Held {
 			continue
 		}
-		if c.State == ToApply && c.Waits {
-			waits++
-			if !c.Offline {
-				answering++
-			}
-			continue
-		}
-		if c.Offline {
-			away++
-			if c.State == ToApply {
-				offline = append(offline, c.Name)
-			}
-			continue
-		}
-		answering++
+		waits := c.State == ToApply && c.Waits
 		switch {
+		case !c.Offline:
+			t.answering++
+		case !waits:
+			t.away++
+		}
+		switch {
+		case waits:
+			t.waits++
+		case c.State == ToApply && c.Offline:
+			t.offline = append(t.offline, c.Name)
 		case c.State == ToApply:
-			pending = append(pending, c.Name)
-		case s.note(p, c):
-			inFlight = append(inFlight, c.Name)
-			if c.State != Failed || !p.passesFailures {
-				holding = append(holding, c.Name)
-			}
-		}
-		if c.State == Failed || s.timedOut(p, c) {
-			failures++
+			t.pending = append(t.pending, c.Name)
+		case c.Offline: // never in flight, and never a failure
+		default:
+			s.countChanged(p, c, &t)
 		}
 	}
-	s.out.Waiting += waits
-	if failures > p.maxFailures && !p.skipped {
-		s.out.Stopped, s.out.Waiting = true, s.out.Waiting+len(pending)+len(offline)
-		return false
+	return t
+}
+
+// countChanged counts a cluster that has changed and answers.
+func (s *selector) countChanged(p phase, c Cluster, t *tally) {
+	if c.State == Failed || s.timedOut(p, c) {
+		t.failures++
 	}
-	s.out.holding = holding
-	if s.out.Unapproved = p.gated && len(pending)+len(offline) > 0; s.out.Unapproved {
-		s.out.Waiting += len(pending) + len(offline)
-		return p.skipped
+	if s.note(p, c) {
+		t.inFlight++
+		if c.State != Failed || !p.passesFailures {
+			t.holding = append(t.holding, c.Name)
+		}
 	}
-	free := min(len(pending), max(0, p.concurrency-len(inFlight)))
-	s.out.Selected = append(append(s.out.Selected, pending[:free]...), offline...)
-	s.out.Waiting += len(pending) - free
-	s.out.Unproven = (answering == 0 && len(clusters) > 0 || away > p.maxOffline) && !s.returning && !p.skipped
-	return p.skipped || len(holding) == 0 && len(pending)+waits == 0 && !s.out.Unproven
 }
 
 // note adds a cluster that has changed to the selection. It is true when the cluster is in flight.

@@ -57,6 +57,7 @@ type Review struct{ User, State, Commit string }
 // Check is a commit status.
 type Check struct{ State, Description, URL string }
 
+// New gives an empty one.
 func New() *Forge {
 	return &Forge{
 		Token: "good", Pulls: map[int]*Pull{}, Checks: map[string]map[string]Check{}, NextID: 100, Teams: map[string][]string{"platform": {"bob"}},
@@ -155,7 +156,7 @@ func page[T any](w http.ResponseWriter, r *http.Request, list []T, most int) []T
 }
 
 // GitHub serves the API of GitHub Enterprise.
-func (f *Forge) GitHub() http.Handler {
+func (f *Forge) GitHub() http.Handler { //nolint:gocyclo,funlen // a list of routes
 	mux := http.NewServeMux()
 	handle := func(pattern string, do func(w http.ResponseWriter, r *http.Request)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -269,6 +270,7 @@ func (f *Forge) GitHub() http.Handler {
 	return mux
 }
 
+// Numbers of the pull requests, the newest first.
 func (f *Forge) Numbers() []int {
 	var list []int
 	for n := range f.Pulls {
