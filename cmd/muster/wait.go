@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -381,10 +382,8 @@ func lacking(a *musterv1alpha1.Application, revision string, chosen int, away ma
 	switch {
 	case a.Status.RolledBack != nil && a.Status.RolledBack.Refused == revision:
 		return lack{blocked, readyMessage(a)}
-	case a.Status.Revision != revision && planned != nil && planned.Status != "True":
-		return lack{pending, planned.Message}
 	case a.Status.Revision != revision:
-		return lack{pending, "is planned at " + orNone(fleet.ShortRevision(a.Status.Revision))}
+		return unplanned(a, planned)
 	case a.Status.ObservedGeneration != a.Generation || planned == nil:
 		return lack{pending, "waits for the hub to see it"}
 	case a.Status.Held != nil:
@@ -404,6 +403,14 @@ func lacking(a *musterv1alpha1.Application, revision string, chosen int, away ma
 		return lack{pending, fmt.Sprintf("healthy on %d of %s", s.Healthy, count(int(s.Clusters), "cluster"))}
 	}
 	return lack{}
+}
+
+// unplanned says why an application is not planned at a revision yet.
+func unplanned(a *musterv1alpha1.Application, planned *metav1.Condition) lack {
+	if planned != nil && planned.Status != "True" {
+		return lack{pending, planned.Message}
+	}
+	return lack{pending, "is planned at " + orNone(fleet.ShortRevision(a.Status.Revision))}
 }
 
 // readyMessage is what the hub says of an application as a whole.

@@ -79,7 +79,7 @@ func FleetOf(f Facts, now time.Time) Fleet {
 	return o
 }
 
-// InOrder: everything is as Git says, and nobody is waited for.
+// InOrder says that everything is as Git says, and nobody is waited for.
 func (o Fleet) InOrder() bool {
 	return o.Hub.Current() && len(o.NeedsYou) == 0 &&
 		!slices.ContainsFunc(o.Repositories, func(r Repository) bool { return !r.Ready }) &&
@@ -126,7 +126,7 @@ func ApplicationState(a *musterv1alpha1.Application) string {
 	return ReadyText(a.Status.Conditions)
 }
 
-// ApplicationReady: the hub has seen the application as it is, and nothing is wrong with it.
+// ApplicationReady says that the hub has seen the application as it is, and nothing is wrong with it.
 func ApplicationReady(a *musterv1alpha1.Application) bool {
 	return a.Status.ObservedGeneration == a.Generation && a.Status.Held == nil && meta.IsStatusConditionTrue(a.Status.Conditions, "Ready")
 }

@@ -44,7 +44,7 @@ func LookAtHub(ctx context.Context, reader client.Reader, now time.Time) Hub {
 	return v
 }
 
-// Current: what is shown is of now, as far as can be told.
+// Current says that what is shown is of now, as far as can be told.
 func (h Hub) Current() bool { return h.State == HubRuns || h.State == HubUnknown }
 
 // Says is the hub's line.

@@ -199,22 +199,7 @@ func (k *Knowledge) Application(a *musterv1alpha1.Application, cluster string) (
 	}
 	r.Subject = "application " + key + " on " + cluster
 	if k.Plan == nil {
-		r.Held, r.Sources = a.Status.Held, a.Status.Sources
-		for _, l := range a.Status.Left {
-			if l.Cluster == cluster {
-				r.Left = l.Objects
-			}
-		}
-		r.Waits = k.waits(a, cluster)
-		for i := range a.Status.Clusters {
-			if a.Status.Clusters[i].Cluster == cluster {
-				row := a.Status.Clusters[i]
-				if row.State == "Drifted" && a.Spec.Sync.Drift == musterv1alpha1.DriftReport {
-					row.ActionRequiredBy = string(fleet.User) // it is reported, and nothing corrects it
-				}
-				r.Row = &row
-			}
-		}
+		k.onHub(r, a, cluster)
 	} else if planned := k.Plan.Find(key); planned != nil {
 		for _, f := range planned.Faults {
 			if f.Cluster == cluster || f.Cluster == "" {
@@ -236,6 +221,27 @@ func (k *Knowledge) Application(a *musterv1alpha1.Application, cluster string) (
 		}
 	}
 	return r, nil
+}
+
+// onHub adds what a hub says of an application on a cluster.
+func (k *Knowledge) onHub(r *Reasons, a *musterv1alpha1.Application, cluster string) {
+	r.Held, r.Sources = a.Status.Held, a.Status.Sources
+	for _, l := range a.Status.Left {
+		if l.Cluster == cluster {
+			r.Left = l.Objects
+		}
+	}
+	r.Waits = k.waits(a, cluster)
+	for i := range a.Status.Clusters {
+		if a.Status.Clusters[i].Cluster != cluster {
+			continue
+		}
+		row := a.Status.Clusters[i]
+		if row.State == "Drifted" && a.Spec.Sync.Drift == musterv1alpha1.DriftReport {
+			row.ActionRequiredBy = string(fleet.User) // it is reported, and nothing corrects it
+		}
+		r.Row = &row
+	}
 }
 
 // waits says what on a hub stands between the newest commit and a cluster: the hub, the repository, the application, the

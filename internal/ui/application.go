@@ -285,6 +285,11 @@ func (s *Server) targets(ctx context.Context, app *musterv1alpha1.Application) (
 			groups["no longer chosen"] = append(groups["no longer chosen"], targetOf(cluster, states[cluster], works[cluster], rows[cluster]))
 		}
 	}
+	return grouping(groups), nil
+}
+
+// grouping sorts groups and their clusters, and counts their states.
+func grouping(groups map[string][]target) []targetGroup {
 	list := []targetGroup{}
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
 		g := targetGroup{Name: name, Targets: groups[name], Total: len(groups[name])}
@@ -300,7 +305,7 @@ func (s *Server) targets(ctx context.Context, app *musterv1alpha1.Application) (
 		}
 		list = append(list, g)
 	}
-	return list, nil
+	return list
 }
 
 // targetOf says how an application is on a cluster. The row is what the hub says of it, where it is among the worst.

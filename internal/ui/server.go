@@ -187,10 +187,6 @@ func notFound(format string, args ...any) error {
 	return apiError{http.StatusNotFound, fmt.Sprintf(format, args...)}
 }
 
-func invalid(format string, args ...any) error {
-	return apiError{http.StatusBadRequest, fmt.Sprintf(format, args...)}
-}
-
 func statusOf(err error) (int, string) {
 	var ours apiError
 	var theirs apierrors.APIStatus

@@ -7,7 +7,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"log/slog"
+	"io"
+	"log" //nolint:depguard // what the registry library takes, to be silent
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -70,7 +71,7 @@ func NewPlain(t testing.TB) *Registry {
 }
 
 func newRegistry() *Registry {
-	return &Registry{registry: registryserver.New(registryserver.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))), token: rand.Text()}
+	return &Registry{registry: registryserver.New(registryserver.Logger(log.New(io.Discard, "", 0))), token: rand.Text()}
 }
 
 // Host of the registry, with its port.
