@@ -131,6 +131,7 @@ func TestWantTaints(t *testing.T) {
 	for name, test := range map[string]struct {
 		why       string
 		available metav1.ConditionStatus
+		reason    string // of the condition; left out, that of the hub
 		taints    []clusterv1.Taint
 		doubt     registration.Doubt
 		want      []clusterv1.Taint
@@ -142,6 +143,7 @@ func TestWantTaints(t *testing.T) {
 		"spared":                {why: "many are silent at once", available: metav1.ConditionUnknown, doubt: registration.Spared, taints: []clusterv1.Taint{unreachable, git}, want: []clusterv1.Taint{git}},
 		"spared before":         {why: "its silence is judged anew", available: metav1.ConditionUnknown, doubt: registration.Unproven, taints: []clusterv1.Taint{git}, want: []clusterv1.Taint{git}},
 		"not proven":            {why: "the hub has just started", available: metav1.ConditionUnknown, doubt: registration.Unproven, taints: []clusterv1.Taint{unreachable}, want: []clusterv1.Taint{unreachable}},
+		"somebody else's word":  {why: "the hub doubts its own verdicts only", available: metav1.ConditionUnknown, reason: "Reported", doubt: registration.Spared, taints: []clusterv1.Taint{git}, want: []clusterv1.Taint{git, timed(unreachable)}},
 		"never joined":          {why: "nobody doubts it", doubt: registration.Unproven, want: []clusterv1.Taint{timed(unreachable)}},
 		"no condition":          {why: "never seen is unreachable", want: []clusterv1.Taint{timed(unreachable)}},
 		"without a time":        {why: "tolerationSeconds counts from it", available: metav1.ConditionTrue, taints: []clusterv1.Taint{{Key: "site", Effect: clusterv1.TaintEffectNoSelectIfNew}}, want: []clusterv1.Taint{{Key: "site", Effect: clusterv1.TaintEffectNoSelectIfNew, TimeAdded: at}}},
@@ -151,8 +153,12 @@ func TestWantTaints(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cluster := &clusterv1.ManagedCluster{Spec: clusterv1.ManagedClusterSpec{Taints: test.taints}}
+			reason := clusterv1.ReasonLeaseUpdateStopped
+			if test.reason != "" {
+				reason = test.reason
+			}
 			if test.available != "" {
-				cluster.Status.Conditions = []metav1.Condition{{Type: clusterv1.ManagedClusterConditionAvailable, Status: test.available}}
+				cluster.Status.Conditions = []metav1.Condition{{Type: clusterv1.ManagedClusterConditionAvailable, Status: test.available, Reason: reason}}
 			}
 			got := registration.WantTaints(cluster, test.doubt, now)
 			if diff := cmp.Diff(test.want, got); diff != "" {

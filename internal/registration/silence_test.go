@@ -71,7 +71,7 @@ func TestSilentAfterAbsence(t *testing.T) {
 func member(last time.Duration, available metav1.ConditionStatus, changed time.Duration) registration.Signal {
 	c := &clusterv1.ManagedCluster{Status: clusterv1.ManagedClusterStatus{Conditions: []metav1.Condition{
 		{Type: clusterv1.ManagedClusterConditionHubAccepted, Status: metav1.ConditionTrue},
-		{Type: clusterv1.ManagedClusterConditionAvailable, Status: available, LastTransitionTime: metav1.NewTime(ago(changed))},
+		{Type: clusterv1.ManagedClusterConditionAvailable, Status: available, Reason: clusterv1.ReasonLeaseUpdateStopped, LastTransitionTime: metav1.NewTime(ago(changed))},
 	}}}
 	return registration.Signal{Cluster: c, Beat: beat(ago(last), ago(last))}
 }

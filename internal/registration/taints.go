@@ -27,7 +27,8 @@ const (
 func WantTaints(cluster *clusterv1.ManagedCluster, doubt Doubt, now time.Time) []clusterv1.Taint {
 	available := find(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
 	own := ownTaint(available)
-	if available != nil && available.Status == metav1.ConditionUnknown {
+	// What somebody else says of a cluster, as OCM's agents may, is not the hub's to doubt.
+	if available != nil && available.Status == metav1.ConditionUnknown && available.Reason == clusterv1.ReasonLeaseUpdateStopped {
 		tainted := slices.ContainsFunc(cluster.Spec.Taints, func(t clusterv1.Taint) bool { return isHubTaint(t) && t.Key == own })
 		if doubt == Spared || doubt == Unproven && !tainted {
 			own = ""

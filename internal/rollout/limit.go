@@ -37,22 +37,7 @@ func (d *decider) limit(now []change, step *Step) []change {
 	if d.in.Strategy == nil {
 		return now
 	}
-	pending := map[string]bool{}
-	for _, c := range now {
-		if d.wantedOn[c.Cluster] {
-			pending[c.Cluster] = true
-		}
-	}
-	for _, h := range step.Held {
-		if h.Reason == DependencyPending {
-			pending[h.Change.Cluster] = true
-		}
-	}
-	for i := range d.changes { // what a check holds is not there yet, whatever the cluster reports of what it has
-		if c := &d.changes[i]; c.Action != work.Keep && d.wantedOn[c.Cluster] && !pending[c.Cluster] {
-			d.waits[c.Cluster] = true
-		}
-	}
+	pending := d.pendingOn(now, step)
 	groups, err := d.groups(pending)
 	choose := Select
 	if d.in.Returning {
@@ -92,6 +77,28 @@ func (d *decider) limit(now []change, step *Step) []change {
 		step.Held = append(step.Held, Held{Change: c.Change, Reason: reason, Message: message})
 		return true
 	})
+}
+
+// pendingOn are the clusters whose change the strategy decides about. Those whose change another check holds are noted: what is held is
+// not there yet, whatever the cluster reports of what it has.
+func (d *decider) pendingOn(now []change, step *Step) map[string]bool {
+	pending := map[string]bool{}
+	for _, c := range now {
+		if d.wantedOn[c.Cluster] {
+			pending[c.Cluster] = true
+		}
+	}
+	for _, h := range step.Held {
+		if h.Reason == DependencyPending {
+			pending[h.Change.Cluster] = true
+		}
+	}
+	for i := range d.changes {
+		if c := &d.changes[i]; c.Action != work.Keep && d.wantedOn[c.Cluster] && !pending[c.Cluster] {
+			d.waits[c.Cluster] = true
+		}
+	}
+	return pending
 }
 
 // Message says what the clusters wait for that are not selected.

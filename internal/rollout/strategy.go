@@ -179,26 +179,30 @@ type selector struct {
 	out       Selection
 }
 
+// configOf is what a strategy says under the name of its type.
+func configOf(strategy musterv1alpha1.Rollout) (config clusterv1alpha1.RolloutConfig, mandatory []clusterv1alpha1.MandatoryDecisionGroup, maxConcurrency intstr.IntOrString) {
+	switch strategy.Type {
+	case clusterv1alpha1.Progressive:
+		if p := strategy.Progressive; p != nil {
+			return p.RolloutConfig, p.MandatoryDecisionGroups.MandatoryDecisionGroups, p.MaxConcurrency
+		}
+	case clusterv1alpha1.ProgressivePerGroup:
+		if p := strategy.ProgressivePerGroup; p != nil {
+			return p.RolloutConfig, p.MandatoryDecisionGroups.MandatoryDecisionGroups, maxConcurrency
+		}
+	default:
+		if a := strategy.All; a != nil {
+			return a.RolloutConfig, nil, maxConcurrency
+		}
+	}
+	return config, nil, maxConcurrency
+}
+
 // phasesOf arranges the groups as the strategy says.
 func (s *selector) phasesOf(strategy musterv1alpha1.Rollout, groups []Group) ([]phase, error) {
 	groups = slices.Clone(groups)
 	slices.SortStableFunc(groups, func(a, b Group) int { return cmp.Compare(a.Index, b.Index) })
-	config, mandatory := clusterv1alpha1.RolloutConfig{}, []clusterv1alpha1.MandatoryDecisionGroup(nil)
-	maxConcurrency := intstr.IntOrString{}
-	switch strategy.Type {
-	case clusterv1alpha1.Progressive:
-		if p := strategy.Progressive; p != nil {
-			config, mandatory, maxConcurrency = p.RolloutConfig, p.MandatoryDecisionGroups.MandatoryDecisionGroups, p.MaxConcurrency
-		}
-	case clusterv1alpha1.ProgressivePerGroup:
-		if p := strategy.ProgressivePerGroup; p != nil {
-			config, mandatory = p.RolloutConfig, p.MandatoryDecisionGroups.MandatoryDecisionGroups
-		}
-	default:
-		if a := strategy.All; a != nil {
-			config = a.RolloutConfig
-		}
-	}
+	config, mandatory, maxConcurrency := configOf(strategy)
 	minSuccessTime := config.MinSuccessTime.Duration
 	deadline, err := parseDeadline(config.ProgressDeadline)
 	if err != nil {

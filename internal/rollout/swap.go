@@ -344,16 +344,8 @@ func LeftOn(left []musterv1alpha1.LeftObjects, cluster string) string {
 	return ""
 }
 
-// settled is what the owner is settled on after a step. While the grounds stay, that is as many clusters as the placement has had, and
-// which clusters are being exchanged. New grounds count as soon as nothing is lost to them any more; what cannot be lost, since its
-// cluster does not answer, is noted: as replaced, if the placement still has as many clusters or a person has approved the loss, else
-// as dropped.
-func (d *decider) settled() *musterv1alpha1.Settled {
-	was, known := d.settledOn()
-	if !d.in.Complete || d.in.Grounds == "" || !known && d.in.GuardHolds && !d.in.isApproved() {
-		return d.in.Settled
-	}
-	chosen, leftover := int32(0), []string(nil)
+// chosenAndLeft are the number of clusters that the placement has chosen, and those that still have works without being chosen, sorted.
+func (d *decider) chosenAndLeft() (chosen int32, leftover []string) {
 	for _, decision := range d.in.Decisions {
 		if decision.Chosen {
 			chosen++
@@ -365,6 +357,24 @@ func (d *decider) settled() *musterv1alpha1.Settled {
 		}
 	}
 	slices.Sort(leftover)
+	return chosen, leftover
+}
+
+// replaced: the cluster had a replacement under the former grounds, or a person has approved the loss.
+func (d *decider) replaced(was musterv1alpha1.Settled, name string) bool {
+	return slices.Contains(was.Replaced, name) || d.in.isApproved()
+}
+
+// settled is what the owner is settled on after a step. While the grounds stay, that is as many clusters as the placement has had, and
+// which clusters are being exchanged. New grounds count as soon as nothing is lost to them any more; what cannot be lost, since its
+// cluster does not answer, is noted: as replaced, if the placement still has as many clusters or a person has approved the loss, else
+// as dropped.
+func (d *decider) settled() *musterv1alpha1.Settled {
+	was, known := d.settledOn()
+	if !d.in.Complete || d.in.Grounds == "" || !known && d.in.GuardHolds && !d.in.isApproved() {
+		return d.in.Settled
+	}
+	chosen, leftover := d.chosenAndLeft()
 	is := musterv1alpha1.Settled{Grounds: d.in.Grounds, Clusters: chosen}
 	same := was.Grounds == d.in.Grounds
 	if same && len(leftover) > 0 {
@@ -374,17 +384,12 @@ func (d *decider) settled() *musterv1alpha1.Settled {
 		switch {
 		case slices.Contains(was.Dropped, name):
 			is.Dropped = append(is.Dropped, name)
-		case d.exchanged(name):
-			covered := chosen >= was.Clusters || !same && (slices.Contains(was.Replaced, name) || d.in.isApproved())
-			switch {
-			case covered:
-				is.Replaced = append(is.Replaced, name)
-			case !same:
-				is.Dropped = append(is.Dropped, name)
-			}
-		case !same && !d.in.Unreachable[name]:
+		case d.exchanged(name) && (chosen >= was.Clusters || !same && d.replaced(was, name)):
+			is.Replaced = append(is.Replaced, name)
+		case same: // it is not replaced yet
+		case !d.exchanged(name) && !d.in.Unreachable[name]:
 			return d.in.Settled // it is still being lost
-		case !same:
+		default:
 			is.Dropped = append(is.Dropped, name)
 		}
 	}

@@ -57,11 +57,24 @@ func NewGitea(t testing.TB) *Gitea {
 	g.URL = fmt.Sprintf("http://127.0.0.1:%d", port)
 	g.Log = filepath.Join(g.dir, "gitea.log")
 	g.config = filepath.Join(g.dir, "app.ini")
+	ini := g.ini(port, strings.TrimSpace(string(static)))
+	if err := os.WriteFile(g.config, []byte(ini), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.run("migrate")
+	g.run("admin", "user", "create", "--admin", "--username", GiteaAdmin, "--password", g.password(GiteaAdmin), "--email", "root@example.com", "--must-change-password=false")
+	g.Start()
+	t.Cleanup(g.Stop)
+	return g
+}
+
+// ini is what Gitea reads at its start.
+func (g *Gitea) ini(port int, static string) string {
 	name := os.Getenv("USER")
 	if who, err := exec.Command("id", "-un").Output(); err == nil {
 		name = strings.TrimSpace(string(who))
 	}
-	ini := fmt.Sprintf(`RUN_USER = %s
+	return fmt.Sprintf(`RUN_USER = %s
 RUN_MODE = prod
 WORK_PATH = %s
 I_AM_BEING_UNSAFE_RUNNING_AS_ROOT = true
@@ -93,15 +106,7 @@ ENABLED = false
 [log]
 MODE = console
 LEVEL = Warn
-`, name, g.dir, port, g.URL, strings.TrimSpace(string(static)), g.dir, g.dir)
-	if err := os.WriteFile(g.config, []byte(ini), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	g.run("migrate")
-	g.run("admin", "user", "create", "--admin", "--username", GiteaAdmin, "--password", g.password(GiteaAdmin), "--email", "root@example.com", "--must-change-password=false")
-	g.Start()
-	t.Cleanup(g.Stop)
-	return g
+`, name, g.dir, port, g.URL, static, g.dir, g.dir)
 }
 
 // FreePort of the loopback interface.

@@ -136,11 +136,7 @@ func metadataOf(data []byte) (begin, end int) {
 		switch c := data[i]; c {
 		case '"':
 			first := i + 1
-			for i = first; i < len(data) && data[i] != '"'; i++ {
-				if data[i] == '\\' {
-					i++
-				}
-			}
+			i = endOfString(data, first)
 			if depth == 1 && begin == 0 && bytes.HasPrefix(data[first:], []byte(`metadata":{`)) {
 				begin = i + len(`":`)
 			}
@@ -154,19 +150,36 @@ func metadataOf(data []byte) (begin, end int) {
 		case ' ', '\t', '\r', '\n': // not canonical
 			return 0, 0
 		case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
-			first := i
-			for i+1 < len(data) && strings.IndexByte("0123456789+-.eE", data[i+1]) >= 0 {
-				i++
-			}
-			if number := data[first : i+1]; len(number) > maxDigits || bytes.ContainsAny(number, "+.eE") || string(number) == "-0" {
+			number := numberAt(data[i:])
+			if len(number) > maxDigits || bytes.ContainsAny(number, "+.eE") || string(number) == "-0" {
 				return 0, 0
 			}
+			i += len(number) - 1
 		}
 		if closes && begin > 0 && end == 0 {
 			end = i
 		}
 	}
 	return begin, end
+}
+
+// endOfString is where the string that begins at i ends: at its closing quote, or the end of the data.
+func endOfString(data []byte, i int) int {
+	for ; i < len(data) && data[i] != '"'; i++ {
+		if data[i] == '\\' {
+			i++
+		}
+	}
+	return i
+}
+
+// numberAt is the number that data begins with.
+func numberAt(data []byte) []byte {
+	n := 1
+	for n < len(data) && strings.IndexByte("0123456789+-.eE", data[n]) >= 0 {
+		n++
+	}
+	return data[:n]
 }
 
 // maxDigits is how long a whole number may be that surely is an int64.

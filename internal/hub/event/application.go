@@ -37,9 +37,17 @@ func ofApplication(before, after *musterv1alpha1.ApplicationStatus) []Event {
 		}, nil)...) // OfCorrections tells of its end
 }
 
-// ofRollout tells of a rollout that began, stopped, ended or went on, and of a change that was taken back.
+// ofRollout tells of a rollout that began, stopped, ended or went on, of its approvals, and of a change that was taken back.
 func ofRollout(before, after *musterv1alpha1.ApplicationStatus) []Event {
-	var all []Event
+	all := append(ofPhase(before, after), ofApprovals(before.Rollout, after.Rollout)...)
+	if back := after.RolledBack; back != nil && (before.RolledBack == nil || before.RolledBack.At != back.At) {
+		all = append(all, warning("RollingBack", "Rollout", "%s is taken back to %s: %s",
+			fleet.ShortRevision(back.Revision), fleet.ShortRevision(back.To), back.Message))
+	}
+	return all
+}
+
+func ofPhase(before, after *musterv1alpha1.ApplicationStatus) []Event {
 	phase := func(s *musterv1alpha1.ApplicationStatus) string {
 		if s.Rollout == nil {
 			return ""
@@ -49,30 +57,33 @@ func ofRollout(before, after *musterv1alpha1.ApplicationStatus) []Event {
 	was, is := phase(before), phase(after)
 	switch {
 	case was == is:
+		return nil
 	case is == musterv1alpha1.RolloutProgressing && was == musterv1alpha1.RolloutStopped:
-		all = append(all, normal("RolloutResumed", "Rollout", "the rollout goes on with %s", fleet.ShortRevision(after.Revision)))
+		return []Event{normal("RolloutResumed", "Rollout", "the rollout goes on with %s", fleet.ShortRevision(after.Revision))}
 	case is == musterv1alpha1.RolloutProgressing:
-		all = append(all, normal("RolloutStarted", "Rollout", "%s is rolled out to %s", fleet.ShortRevision(after.Revision), clusters(after.Rollout.Clusters)))
+		return []Event{normal("RolloutStarted", "Rollout", "%s is rolled out to %s", fleet.ShortRevision(after.Revision), clusters(after.Rollout.Clusters))}
 	case is == musterv1alpha1.RolloutStopped:
-		all = append(all, warning("RolloutStopped", "Rollout", "%s", after.Rollout.Message))
+		return []Event{warning("RolloutStopped", "Rollout", "%s", after.Rollout.Message)}
 	case is == "" && was == musterv1alpha1.RolloutReturning:
-		all = append(all, normal("RolledBack", "Rollout", "every cluster that answers is asked to have %s again", fleet.ShortRevision(after.Revision)))
+		return []Event{normal("RolledBack", "Rollout", "every cluster that answers is asked to have %s again", fleet.ShortRevision(after.Revision))}
 	case is == "" && was == musterv1alpha1.RolloutProgressing && after.RolledBack == nil:
-		all = append(all, normal("RolloutCompleted", "Rollout", "%s is rolled out to %s", fleet.ShortRevision(after.Revision), clusters(after.Summary.Clusters)))
+		return []Event{normal("RolloutCompleted", "Rollout", "%s is rolled out to %s", fleet.ShortRevision(after.Revision), clusters(after.Summary.Clusters))}
 	}
-	if r := after.Rollout; r != nil {
-		if r.WaitsForApproval && (before.Rollout == nil || !before.Rollout.WaitsForApproval || before.Rollout.Group != r.Group) {
-			all = append(all, normal("ApprovalNeeded", "Rollout", "%s", r.Message))
-		}
-		for _, a := range r.Approvals {
-			if before.Rollout == nil || !slices.Contains(before.Rollout.Approvals, a) {
-				all = append(all, normal("StepApproved", "Rollout", "step %s of %s is approved by %s", a.Step, fleet.ShortRevision(r.Revision), a.By))
-			}
-		}
+	return nil
+}
+
+func ofApprovals(before, after *musterv1alpha1.RolloutStatus) []Event {
+	if after == nil {
+		return nil
 	}
-	if back := after.RolledBack; back != nil && (before.RolledBack == nil || before.RolledBack.At != back.At) {
-		all = append(all, warning("RollingBack", "Rollout", "%s is taken back to %s: %s",
-			fleet.ShortRevision(back.Revision), fleet.ShortRevision(back.To), back.Message))
+	var all []Event
+	if after.WaitsForApproval && (before == nil || !before.WaitsForApproval || before.Group != after.Group) {
+		all = append(all, normal("ApprovalNeeded", "Rollout", "%s", after.Message))
+	}
+	for _, a := range after.Approvals {
+		if before == nil || !slices.Contains(before.Approvals, a) {
+			all = append(all, normal("StepApproved", "Rollout", "step %s of %s is approved by %s", a.Step, fleet.ShortRevision(after.Revision), a.By))
+		}
 	}
 	return all
 }
