@@ -224,7 +224,8 @@ var controllers = map[string]func(*parts) error{
 		}
 		applications := &application.Applications{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
-			Sources: p.sources, ManifestLimit: p.ManifestLimit << 10, HubCluster: p.HubCluster, StatusInterval: p.StatusInterval, Writers: p.Writers, Precedence: p.precedence, Now: time.Now,
+			Sources: p.sources, ManifestLimit: p.ManifestLimit << 10, HubCluster: p.HubCluster, Presence: p.presence,
+			StatusInterval: p.StatusInterval, Writers: p.Writers, Precedence: p.precedence, Now: time.Now,
 		}
 		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events), event.OfCorrections(p.mgr, p.events, works))
 	},

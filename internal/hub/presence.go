@@ -87,6 +87,8 @@ type Presence struct {
 	approved registration.Approval
 	hearing  registration.Hearing
 	counted  time.Time // the hearing
+	// unsettled is when clusters had to be counted again last: the hub was away, or many were silent at once.
+	unsettled time.Time
 }
 
 // Observing is a presence that begins now, for controllers without a heartbeat.
@@ -164,11 +166,29 @@ func (p *Presence) Unsettled() bool {
 	return p.away != nil || p.mass != nil
 }
 
+// trustDelay is how long after the clusters were counted again the hub waits with what it concludes from their reports: those that
+// were not heard are called silent meanwhile.
+const trustDelay = 30 * time.Second
+
+// Trusts is true when what clusters have reported may be taken for what they are: after an absence of the hub, and while many clusters
+// are silent at once, a report may be of before. A hub that counts no clusters trusts them.
+func (p *Presence) Trusts(now time.Time) bool {
+	if p == nil {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.away == nil && p.mass == nil && (p.unsettled.IsZero() || now.Sub(p.unsettled) >= trustDelay)
+}
+
 // Judge counts the clusters, and says which mass silence goes on now and which one did before.
 func (p *Presence) Judge(signals []registration.Signal, limit registration.SilenceLimit, now time.Time) (before, after *registration.MassSilence, heard registration.Hearing) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before = p.mass
+	if p.away != nil || p.mass != nil {
+		p.unsettled = now
+	}
 	p.hearing, p.counted = registration.Hear(signals, &p.observed, before.With(p.approved), now), now.UTC()
 	p.mass = registration.Judge(p.hearing, limit, &p.observed, before, p.approved, now)
 	if p.hearing.NotYetHeard == 0 {

@@ -70,7 +70,8 @@ func digestOfSpec(p *clusterv1beta1.Placement) string {
 func writeTaints(h hash.Hash, c *clusterv1.ManagedCluster) {
 	var taints []string
 	for _, t := range c.Spec.Taints {
-		if t.Key != clusterv1.ManagedClusterTaintUnreachable && t.Key != clusterv1.ManagedClusterTaintUnavailable {
+		hubs := t.Key == clusterv1.ManagedClusterTaintUnreachable || t.Key == clusterv1.ManagedClusterTaintUnavailable
+		if !hubs || t.Effect != clusterv1.TaintEffectNoSelect {
 			taints = append(taints, taintText(&t))
 		}
 	}

@@ -8,7 +8,11 @@ import (
 )
 
 // Absence is a time in which the hub could hear no cluster: it did not run, it did not lead, or its API server did not answer.
-type Absence struct{ From, To time.Time }
+type Absence struct {
+	From, To time.Time
+	// Mass is true when it was a mass silence: at its end each cluster has its whole grace period again, however short it was.
+	Mass bool
+}
 
 func (a Absence) duration() time.Duration { return a.To.Sub(a.From) }
 
@@ -56,23 +60,25 @@ func (p *Presence) Contact(now time.Time, period time.Duration) *Absence {
 func (p *Presence) noteGap(g gap) {
 	p.gaps = append(p.gaps, g)
 	if len(p.gaps) > maxGaps {
-		p.gaps[1] = gap{Absence{p.gaps[0].From, p.gaps[1].To}, p.gaps[0].deaf + p.gaps[1].deaf}
+		p.gaps[1] = gap{Absence{From: p.gaps[0].From, To: p.gaps[1].To}, p.gaps[0].deaf + p.gaps[1].deaf}
 		p.gaps = slices.Clone(p.gaps[1:])
 	}
 }
 
 // Add notes an absence that ends now.
 func (p *Presence) Add(absence Absence) {
-	p.absences = slices.DeleteFunc(p.absences, func(a Absence) bool { return a.duration() <= absence.duration() })
+	p.absences = slices.DeleteFunc(p.absences, func(a Absence) bool {
+		return absence.Mass || !a.Mass && a.duration() <= absence.duration()
+	})
 	p.absences = append(p.absences, absence)
 }
 
-// Since is when the present time of listening to a cluster began: at the start, or after the last absence that was long enough
-// for a renewal to be lost in it. It is false when the hub has not started.
+// Since is when the present time of listening to a cluster began: at the start, after the last mass silence, or after the last absence
+// that was long enough for a renewal to be lost in it. It is false when the hub has not started.
 func (p *Presence) Since(leasePeriod time.Duration) (time.Time, bool) {
 	since := p.started
 	for _, a := range p.absences {
-		if a.duration() >= leasePeriod {
+		if a.Mass || a.duration() >= leasePeriod {
 			since = a.To
 		}
 	}

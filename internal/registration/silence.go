@@ -170,7 +170,7 @@ func Judge(h Hearing, limit SilenceLimit, presence *Presence, before *MassSilenc
 	exceeds := limit.exceeds(h)
 	switch {
 	case !exceeds && before != nil:
-		presence.Add(Absence{From: before.Since, To: wall(now)})
+		presence.Add(Absence{From: before.Since, To: wall(now), Mass: true})
 		return nil
 	case !exceeds:
 		return nil

@@ -76,6 +76,39 @@ func member(last time.Duration, available metav1.ConditionStatus, changed time.D
 	return registration.Signal{Cluster: c, Beat: beat(ago(last), ago(last))}
 }
 
+// TestEndOfMassSilence: when it ends, a cluster that has not renewed yet has its whole grace period again, however short the silence was.
+func TestEndOfMassSilence(t *testing.T) {
+	limit := registration.SilenceLimit{Clusters: 10, Percent: 30}
+	var presence registration.Presence
+	presence.Start(ago(24 * time.Hour))
+	var signals []registration.Signal
+	for i := range 20 { // renewed within a minute, five minutes ago
+		signals = append(signals, member(300*time.Second-time.Duration(i)*3*time.Second, metav1.ConditionTrue, time.Hour))
+	}
+	mass := registration.Judge(registration.Hear(signals, &presence, nil, now), limit, &presence, nil, registration.Approval{}, now)
+	if mass == nil {
+		t.Fatal("20 clusters are late, and it is no mass silence")
+	}
+	later := now.Add(34 * time.Second) // shorter than the period of a lease
+	for i := 9; i < 20; i++ {
+		signals[i].Beat = beat(later.Add(-time.Second), later.Add(-time.Second))
+	}
+	if mass = registration.Judge(registration.Hear(signals, &presence, mass, later), limit, &presence, mass, registration.Approval{}, later); mass != nil {
+		t.Fatalf("11 of 20 clusters are heard again, and it goes on: %+v", mass)
+	}
+	for i, s := range signals {
+		listening, _ := presence.Listen(s.Cluster, s.Beat)
+		if c, _ := registration.Silent(s.Cluster, s.Beat, listening, later); c != nil {
+			t.Errorf("cluster %d is called silent in the second in which the mass silence ends", i)
+		}
+	}
+	longAfter := later.Add(301 * time.Second)
+	listening, _ := presence.Listen(signals[0].Cluster, signals[0].Beat)
+	if c, _ := registration.Silent(signals[0].Cluster, signals[0].Beat, listening, longAfter); c == nil {
+		t.Error("a cluster that stays silent is never called so")
+	}
+}
+
 // TestGapsAddUp: an API server that is away for a moment again and again, too short for a renewal to be lost in one of the gaps, is
 // away nevertheless.
 func TestGapsAddUp(t *testing.T) {
@@ -294,8 +327,9 @@ type outages struct {
 	flapsUntil                          time.Time // the API server is away for a moment every few seconds
 	networkFrom                         time.Time // since when the network is away
 	server, started                     bool
-	up                                  int // seconds in which the hub has had contact with its API server, since both are there
-	agents                              []*simulatedAgent
+	// up are the seconds in which the hub has had contact with its API server, since both are there and no mass silence goes on.
+	up     int
+	agents []*simulatedAgent
 
 	presence                 registration.Presence
 	mass                     *registration.MassSilence
@@ -399,8 +433,11 @@ func (s *outages) judge() {
 	before := s.mass
 	h := registration.Hear(signals, &s.presence, before, s.now)
 	s.mass = registration.Judge(h, registration.SilenceLimit{Clusters: 6, Percent: 30}, &s.presence, before, registration.Approval{}, s.now)
-	if before == nil && s.mass != nil {
+	switch {
+	case before == nil && s.mass != nil:
 		s.masses++
+	case before != nil && s.mass == nil: // each cluster has its whole grace period again
+		s.up = 0
 	}
 	for i, a := range s.agents {
 		listening, _ := s.presence.Listen(a.signal.Cluster, a.signal.Beat)

@@ -44,6 +44,9 @@ type Input struct {
 
 	// Unreachable clusters do not answer.
 	Unreachable map[string]bool
+	// Unheard is true while what clusters have reported may be of before: the hub was away and has not heard them all, or many are silent
+	// at once. Then nothing is removed because of a report that another cluster is healthy.
+	Unheard bool
 	// AvailableSince is since when the others do, as far as that is known.
 	AvailableSince map[string]time.Time
 	// WhenUnreachable is the owner's policy; empty is Keep.

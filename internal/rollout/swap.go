@@ -235,6 +235,9 @@ func (d *decider) isReplaced(cluster string) bool {
 // backGrace is for how long the works of a cluster stay that has come back: the scheduler may choose it again.
 const backGrace = 10 * time.Second
 
+// unheardLook is when to look again whether the hub hears its clusters.
+const unheardLook = 5 * time.Second
+
 // replacementHealthy holds the removal from a cluster that the scheduler has replaced until its replacement is healthy.
 func (d *decider) replacementHealthy(c *change) objection {
 	if c.Action != work.Delete || d.wantedOn[c.Cluster] || !d.isReplaced(c.Cluster) {
@@ -243,6 +246,10 @@ func (d *decider) replacementHealthy(c *change) objection {
 	if since := d.in.AvailableSince[c.Cluster]; !since.IsZero() && d.in.Now.Before(since.Add(backGrace)) {
 		return objection{Reason: ReplacementPending, Until: since.Add(backGrace),
 			Message: c.Cluster + " is swapped: the placement chose another cluster in its place. It has just come back, and its works stay until the scheduler has looked at it"}
+	}
+	if d.in.Unheard {
+		return objection{Reason: ReplacementPending, Until: d.in.Now.Add(unheardLook),
+			Message: c.Cluster + " is swapped: the placement chose another cluster in its place. Its works stay until the hub has heard the clusters again"}
 	}
 	s := d.swapped()
 	if s.removable[c.Cluster] {

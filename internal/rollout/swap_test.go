@@ -57,6 +57,7 @@ func TestSwap(t *testing.T) {
 		"not healthy":           {why: "surge first, then remove", change: func(in *Input) { in.Live[2].Status.Health = fleet.HealthProgressing }, want: ReplacementPending},
 		"not applied":           {why: "the replacement has not answered yet", change: func(in *Input) { in.Live[2].Status.Applied = false }, want: ReplacementPending},
 		"silent":                {why: "nor is one healthy that does not answer", change: func(in *Input) { in.Unreachable["c"] = true }, want: ReplacementPending},
+		"not heard again":       {why: "what the replacement reported may be of before the hub was away", change: func(in *Input) { in.Unheard = true }, want: ReplacementPending},
 		"other grounds":         {why: "somebody has changed the choice", change: func(in *Input) { in.Grounds = "two" }, want: ApprovalNeeded},
 		"begun before":          {why: "it was replaced before somebody changed the choice", change: func(in *Input) { in.Grounds, in.Settled.Replaced = "two", []string{"a"} }},
 		"dropped":               {why: "it did not answer when somebody changed the choice", change: func(in *Input) { in.Settled.Dropped = []string{"a"} }, want: ApprovalNeeded},

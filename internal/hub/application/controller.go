@@ -42,6 +42,8 @@ type Applications struct {
 	ManifestLimit int
 	// Precedence is told when a commit is planned; nil is none.
 	Precedence *hub.Precedence
+	// Presence says whether the hub hears its clusters; nil is always.
+	Presence *hub.Presence
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
 	// StatusInterval is the least time between two status writes of one application.

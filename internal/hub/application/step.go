@@ -155,6 +155,7 @@ func (r *Applications) live(out *report) []fleet.LiveWork {
 // step decides what may be done now, does it, and counts the clusters that it was about.
 func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application, out *report) error {
 	in := &out.input
+	in.Unheard = !r.Presence.Trusts(r.Now())
 	in.Now, in.ApprovedPlan = r.Now(), app.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
 	in.Removals, in.GuardHolds = out.renames.RecentRemovals(app, out.former), app.Status.Held != nil
 	in.RolloutStarted, in.Returning = time.Time{}, out.rolledBack != nil

@@ -1,0 +1,34 @@
+package hub
+
+import (
+	"testing"
+	"time"
+
+	"github.com/muster-io/muster/internal/registration"
+)
+
+// TestTrust: reports count for now's once every cluster that the hub could not hear has been heard or has had its time, and the hub has
+// called silent what was not.
+func TestTrust(t *testing.T) {
+	start := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	var none *Presence
+	p := &Presence{}
+	if !none.Trusts(start) || !p.Trusts(start) {
+		t.Error("a hub that counts no clusters trusts nobody")
+	}
+	p.start(Pulse{RenewedAt: start.Add(-time.Hour)}, start)
+	if p.Trusts(start.Add(time.Hour)) {
+		t.Error("before the clusters are counted, old reports count")
+	}
+	counted := start.Add(time.Minute)
+	p.Judge(nil, registration.SilenceLimit{}, counted) // no cluster is missing any more
+	for after, want := range map[time.Duration]bool{0: false, trustDelay - time.Second: false, trustDelay: true} {
+		if got := p.Trusts(counted.Add(after)); got != want {
+			t.Errorf("%s after the last count it is %t", after, got)
+		}
+	}
+	p.mass = &registration.MassSilence{Since: counted}
+	if p.Trusts(counted.Add(time.Hour)) {
+		t.Error("in a mass silence, old reports count")
+	}
+}
