@@ -49,12 +49,13 @@ type inflator struct {
 	renderer *Renderer
 	context  context.Context
 	files    map[string]fleet.Tree // that are shown instead of what the tree has
+	visited  map[string]bool       // folders: overlays may build on one in many ways
 }
 
 // inflate gives the source with what its overlays' charts give.
 func (r *Renderer) inflate(ctx context.Context, in Input, resolved *Resolved, s source) (source, error) {
-	i := inflator{dependencies{in, resolved}, r, ctx, map[string]fleet.Tree{}}
-	if err := i.visit(s.tree, s.path, nil); err != nil || len(i.files) == 0 {
+	i := inflator{dependencies{in, resolved}, r, ctx, map[string]fleet.Tree{}, map[string]bool{}}
+	if err := i.visit(s.tree, s.path, 0); err != nil || len(i.files) == 0 {
 		return s, err
 	}
 	s.tree = fleet.Overlaid(s.tree, i.files)
@@ -69,16 +70,17 @@ func (o *inflating) wrong(reason fleet.Reason, message string) error {
 }
 
 // visit inflates the charts of a kustomization and of those that it builds on. What is wrong with one is Kustomize's to say.
-func (i inflator) visit(tree fleet.Tree, dir string, above []string) error {
-	if slices.Contains(above, dir) || len(above) > maxDepth {
+func (i inflator) visit(tree fleet.Tree, dir string, depth int) error {
+	if i.visited[dir] || depth > maxDepth { // links in a circle give ever longer names
 		return nil
 	}
+	i.visited[dir] = true
 	o, err := i.overlayIn(tree, dir)
 	if err != nil || o == nil {
 		return err
 	}
 	for _, below := range o.below {
-		if err := i.visit(tree, below, append(above, dir)); err != nil {
+		if err := i.visit(tree, below, depth+1); err != nil {
 			return err
 		}
 	}
