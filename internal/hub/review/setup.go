@@ -61,6 +61,7 @@ func (r *Reviews) Setup(mgr ctrl.Manager) error {
 		Watches(&musterv1alpha1.Application{}, handler.EnqueueRequestsFromMapFunc(r.delivered)).
 		WatchesRawSource(source.TypedChannel(r.wake.channel(), asked)).
 		WatchesRawSource(r.Repositories.Sources.Source(r.ofSource)).
+		WatchesRawSource(r.Works.Source(func(hub.WorkEvent) []reconcile.Request { return nil })). // plan when the index is complete, as changes counts the rest
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4})
 	return b.Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
