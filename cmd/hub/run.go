@@ -33,11 +33,13 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	rbacv1alpha1 "github.com/muster-io/muster/api/rbac/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/hub/application"
 	"github.com/muster-io/muster/internal/hub/cluster"
+	"github.com/muster-io/muster/internal/hub/clusterpermission"
 	"github.com/muster-io/muster/internal/hub/event"
 	"github.com/muster-io/muster/internal/hub/fleetrepository"
 	"github.com/muster-io/muster/internal/hub/install"
@@ -176,6 +178,13 @@ var controllers = map[string]func(*parts) error{
 		return errors.Join(cluster.Setup(p.mgr, options), event.OfClusters(p.mgr, p.events))
 	},
 	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
+	clusterpermission.Name: func(p *parts) error {
+		works, err := p.index()
+		if err != nil {
+			return err
+		}
+		return (&clusterpermission.Permissions{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works}).Setup(p.mgr)
+	},
 	manifestworkreplicaset.Name: func(p *parts) error {
 		works, err := p.index()
 		if err != nil {
@@ -237,7 +246,7 @@ func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme,
-		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, musterv1alpha1.AddToScheme,
+		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, musterv1alpha1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			panic(err) // two types of one name: a mistake of ours

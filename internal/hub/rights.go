@@ -10,6 +10,7 @@ import (
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	rbacv1alpha1 "github.com/muster-io/muster/api/rbac/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/registration"
 )
@@ -89,6 +90,9 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(workv1.GroupName, "manifestworks/status", "update", "patch"), // agents
 		registration.Rule(workv1.GroupName, "manifestworkreplicasets", "get", "list", "watch", "patch"),
 		registration.Rule(workv1.GroupName, "manifestworkreplicasets/status", "update"),
+		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions", "get", "list", "watch"),
+		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions/status", "patch"),
+		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions/finalizers", "update"), // their works are owned by them
 		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons", "get", "list", "watch", "delete"),
 		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons/status", "update", "patch"), // agents
 
