@@ -83,11 +83,12 @@ func TestClusterPermission(t *testing.T) {
 	may(&corev1.ConfigMapList{}, "", false)
 	may(&corev1.PodList{}, "", true)
 
-	// Another role for the same binding: on the cluster that is another binding, since a binding's role cannot change.
+	// Another role for the same binding: the agent makes the binding again, since its role cannot change. (The role view has no rules
+	// here: nothing aggregates them on this API server.)
 	f.change(p, func() {
 		validate := true
 		p.Spec.Validate = &validate
-		p.Spec.ClusterRoleBinding.RoleRef = &rbacv1alpha1.RoleReference{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: "view"}
+		p.Spec.ClusterRoleBinding.RoleRef = &rbacv1alpha1.RoleReference{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: "cluster-admin"}
 		p.Spec.RoleBindings = &[]rbacv1alpha1.RoleBinding{{Namespace: "default", RoleRef: rbacv1alpha1.RoleRef{Kind: "Role", Name: "permission-missing"}, Subject: &rbacv1alpha1.Subject{Kind: "User", Name: "permission-jane"}}}
 	})
 	may(&corev1.ServiceList{}, "", true)
