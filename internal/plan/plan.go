@@ -81,6 +81,8 @@ type Application struct {
 	Digest string
 
 	revision string
+	// basis is what a later plan compares with; nil when nothing is taken over from this one.
+	basis *basis
 	// labels of the clusters that were planned.
 	labels map[string]map[string]string
 	// manifestLimit is that of the world.
@@ -109,6 +111,7 @@ type Cluster struct {
 	Empty bool
 
 	content *kept
+	from    inputs
 }
 
 // Content is what the cluster gets.
@@ -217,6 +220,12 @@ func (p *Planner) Loaded(ctx context.Context, s fleet.Snapshot, defs *fleet.Defi
 	return p.build(ctx, s, defs, w, scope{})
 }
 
+// LoadedAfter is Loaded for who has an earlier plan, of whatever commit and world: what it has for a cluster is taken over where
+// everything that was read to make it is as it was. The outcome is that of Loaded.
+func (p *Planner) LoadedAfter(ctx context.Context, earlier *Plan, s fleet.Snapshot, defs *fleet.Definitions, w fleet.World) (*Plan, error) {
+	return p.build(ctx, s, defs, w, scope{earlier: earlier})
+}
+
 // On is the part of Build that says what one application brings to one cluster. Other applications are planned, for that cluster,
 // only when this one cannot be without them: they may bring it a kind, or hand it an object.
 func (p *Planner) On(ctx context.Context, s fleet.Snapshot, w fleet.World, application, cluster string) (*Plan, error) {
@@ -224,7 +233,7 @@ func (p *Planner) On(ctx context.Context, s fleet.Snapshot, w fleet.World, appli
 	if err != nil {
 		return nil, fmt.Errorf("load %s at %s: %w", s.Repository, fleet.ShortRevision(s.Revision), err)
 	}
-	out, err := p.build(ctx, s, defs, w, scope{application, cluster})
+	out, err := p.build(ctx, s, defs, w, scope{application: application, cluster: cluster})
 	if err != nil {
 		return nil, err
 	}
@@ -237,6 +246,7 @@ func (p *Planner) On(ctx context.Context, s fleet.Snapshot, w fleet.World, appli
 // scope is what is planned: all, unless it names an application or a cluster.
 type scope struct {
 	application, cluster string
+	earlier              *Plan // that is taken over from
 }
 
 func (s scope) includes(app *musterv1alpha1.Application) bool {
@@ -393,6 +403,7 @@ func Union(all [][]fleet.Decision) []fleet.Decision {
 func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan, results map[string]placement.Result, of scope) error {
 	jobs := map[string]Job{}
 	find := out.finder()
+	facts, earlier, works := factsOf(out.World), earlierApplications(of.earlier), worksByOwner(out.World)
 	values := ValuesIn(out.World.ClusterValues, out.Definitions)
 	out.Faults = append(out.Faults, valuesConflicts(values, out.World)...)
 	for i := range out.Definitions.All {
@@ -401,7 +412,9 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		if !ok || !of.includes(app) {
 			continue
 		}
-		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Defaulted: d.Defaulted, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster}
+		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Defaulted: d.Defaulted, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster,
+			definition: d, facts: facts, earlier: earlier[app.Namespace+"/"+app.Name]}
+		job.live = liveByCluster(out.World, fleet.OwnerOf(app), works[fleet.OwnerOf(app)])
 		job.Decisions, job.Grounds, job.Fault = out.decided(app, d, results)
 		if job.Fault == nil {
 			job.Fault = out.Definitions.RenameFault(d)
@@ -426,6 +439,9 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 			}
 			job := jobs[a.Key()]
 			job.CRDs = out.CRDs
+			if a.basis != nil && len(a.Clusters) > 0 && job.earlier == nil {
+				job.earlier = a
+			}
 			planned, err := p.Application(ctx, job)
 			if err != nil {
 				return err
@@ -434,6 +450,15 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		}
 	}
 	return nil
+}
+
+// worksByOwner are, by owner, where its live works are in the world's list.
+func worksByOwner(w *fleet.World) map[fleet.Owner][]int {
+	byOwner := map[fleet.Owner][]int{}
+	for i := range w.Works {
+		byOwner[w.Works[i].Owner] = append(byOwner[w.Works[i].Owner], i)
+	}
+	return byOwner
 }
 
 // invalidPlacement is a fault when the placement itself is wrong: that it then chooses no cluster means nothing.

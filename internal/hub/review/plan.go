@@ -12,6 +12,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/githost"
 	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/review"
 	"github.com/muster-io/muster/internal/source"
@@ -108,11 +109,11 @@ func (t *task) plan(ctx context.Context, pr githost.PullRequest, onHub []musterv
 	if err != nil {
 		return nil, err
 	}
-	was, err := t.Planner.Loaded(ctx, before.snapshot, before.defs, *world)
+	was, err := t.Planner.LoadedAfter(ctx, t.delivered(), before.snapshot, before.defs, *world)
 	if err != nil {
 		return nil, err
 	}
-	is, err := t.Planner.Loaded(ctx, after.snapshot, after.defs, *world)
+	is, err := t.Planner.LoadedAfter(ctx, was, after.snapshot, after.defs, *world)
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +134,14 @@ func (t *task) plan(ctx context.Context, pr githost.PullRequest, onHub []musterv
 		return nil, err
 	}
 	return &planned{review: result, base: base, held: heldBy(result, t.repo), files: filesOf(result), reads: hub.ReadsOf(is, nil)}, nil
+}
+
+// delivered is the plan of the commit that is delivered, if it is remembered: the base of a pull request is mostly that commit.
+func (t *task) delivered() *plan.Plan {
+	if d := t.Deliveries.Delivered(client.ObjectKeyFromObject(t.repo)); d != nil {
+		return d.Plan
+	}
+	return nil
 }
 
 // tenant is true for a repository of a team: it must not learn of the clusters of others.
