@@ -97,7 +97,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, target := range targets {
 		if planned[i] = earlier.takeOver(&job, target, out.live[target.cluster.Name]); planned[i] != nil {
-			sources[i] = planned[i].from.sources
+			sources[i] = planned[i].from.others.orNone().sources
 			continue
 		}
 		group.Go(func() error {
@@ -315,11 +315,10 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 		Defaulted:     job.Defaulted,
 		LineOf:        job.LineOf,
 		ClusterValues: job.Values.Of(job.Application.Namespace, t.cluster),
-		HasValues:     func(path string) bool { return job.Values.Has(job.Application.Namespace, path) },
+		HasValues:     job.hasValues,
 	}
 	if b := a.basis; b != nil {
-		has := in.HasValues
-		in.Tree, in.HasValues = b.read, func(path string) bool { return b.values.ask(path, has) }
+		in.Tree, in.HasValues = b.read, func(path string) bool { return b.values.ask(path, job.hasValues) }
 	}
 	resolved, err := render.Resolve(in)
 	if err != nil {
@@ -347,7 +346,9 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 	c.SetDigest = set.Digest
 	if a.basis != nil {
 		c.from = job.inputsOn(t.cluster)
-		c.from.sources = resolved.Sources
+		if kinds := job.CRDs[t.cluster.Name]; len(kinds)+len(resolved.Sources) > 0 {
+			c.from.others = &others{kinds, resolved.Sources}
+		}
 	}
 	return c, nil
 }

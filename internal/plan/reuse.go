@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"cmp"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -32,16 +34,29 @@ type basis struct {
 	hubCluster string
 	limit      int // of one manifest
 	read       *reads
-	values     *answers  // whether ClusterValues have something at a path
-	planned    []Cluster // before claims, sorted by name
+	values     noted[string, bool] // whether ClusterValues have something at a path
+	planned    []Cluster           // before claims, sorted by name
 }
 
 // inputs are what an application was planned with on one cluster.
 type inputs struct {
-	facts   string // digest of what the cluster is
-	values  string // digest of its ClusterValues
-	extra   []musterv1alpha1.APIResource
+	facts  string  // digest of what the cluster is
+	values string  // digest of its ClusterValues
+	others *others // nil for most
+}
+
+// others are inputs that come from elsewhere.
+type others struct {
+	kinds   []musterv1alpha1.APIResource // that other applications bring to the cluster
 	sources []fleet.UsedSource
+}
+
+// orNone is for reading.
+func (o *others) orNone() others {
+	if o == nil {
+		return others{}
+	}
+	return *o
 }
 
 // basis of a job; nil for a job that no later plan can use.
@@ -51,9 +66,11 @@ func (j *Job) basis() *basis {
 	}
 	return &basis{
 		definition: j.definition, account: j.World.Accounts[j.Application.Namespace], hubCluster: j.World.HubCluster, limit: j.World.ManifestLimit,
-		read: newReads(j.Snapshot.Tree), values: &answers{},
+		read: newReads(j.Snapshot.Tree),
 	}
 }
+
+func (j *Job) hasValues(path string) bool { return j.Values.Has(j.Application.Namespace, path) }
 
 // reusable is the application of an earlier plan if what is the same for all clusters is what it was, else nil. The basis then goes on
 // from the earlier one.
@@ -71,10 +88,9 @@ func (j *Job) reusable(b *basis) *Application {
 			return nil
 		}
 	}
-	if !was.values.hold(func(path string) bool { return j.Values.Has(j.Application.Namespace, path) }) || !b.read.goOn(was.read) {
+	if !b.values.goOn(&was.values, j.hasValues) || !b.read.goOn(was.read) {
 		return nil
 	}
-	b.values.goOn(was.values)
 	return earlier
 }
 
@@ -94,12 +110,13 @@ func (j *Job) finds(used fleet.UsedSource) bool {
 
 // inputsOn are the inputs for one cluster.
 func (j *Job) inputsOn(c *clusterv1.ManagedCluster) inputs {
-	return inputs{facts: j.facts.of(c), values: j.Values.Of(j.Application.Namespace, c).Digest(), extra: j.CRDs[c.Name]}
+	return inputs{facts: j.facts.of(c), values: j.Values.Of(j.Application.Namespace, c).Digest()}
 }
 
-// same: whoever needed no kinds of others needs none now.
-func (in inputs) same(other inputs) bool {
-	return in.facts == other.facts && in.values == other.values && (len(in.extra) == 0 || slices.Equal(in.extra, other.extra))
+// sameOn tells whether a job has the inputs for a cluster. Whoever needed no kinds of others needs none now.
+func (in inputs) sameOn(c *clusterv1.ManagedCluster, j *Job) bool {
+	is, kinds := j.inputsOn(c), in.others.orNone().kinds
+	return in.facts == is.facts && in.values == is.values && (len(kinds) == 0 || slices.Equal(kinds, j.CRDs[c.Name]))
 }
 
 // takeOver gives what an earlier plan has for a cluster, if it is what this one would come to, else nil. It may be asked on nil.
@@ -112,7 +129,7 @@ func (a *Application) takeOver(job *Job, t target, live []fleet.LiveWork) *Clust
 		return nil
 	}
 	c := a.basis.planned[i]
-	if !c.from.same(job.inputsOn(t.cluster)) {
+	if !c.from.sameOn(t.cluster, job) {
 		return nil
 	}
 	// Works that are what was planned stay what is planned: objects stay in their parts.
@@ -175,65 +192,66 @@ func (f *clusterFacts) look(c *clusterv1.ManagedCluster) (string, *fleet.APIs) {
 	return f.digests[c.Name], apis
 }
 
-// answers are questions that were asked, and what the answer was.
-type answers struct{ sync.Map }
+// noted is what was asked, and the answer. It is safe for concurrent use.
+type noted[K comparable, V comparable] struct {
+	mu  sync.RWMutex
+	all map[K]V
+}
 
-func (a *answers) ask(question string, find func(string) bool) bool {
-	answer := find(question)
-	a.Store(question, answer)
+// ask gives the answer that is noted, or finds and notes it.
+func (n *noted[K, V]) ask(question K, find func(K) V) V {
+	n.mu.RLock()
+	answer, ok := n.all[question]
+	n.mu.RUnlock()
+	if ok {
+		return answer
+	}
+	answer = find(question)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.all == nil {
+		n.all = map[K]V{}
+	}
+	n.all[question] = answer
 	return answer
 }
 
-// hold tells whether all answers would be the same now.
-func (a *answers) hold(find func(string) bool) bool {
-	same := true
-	a.Range(func(question, answer any) bool {
-		same = find(question.(string)) == answer
-		return same
-	})
-	return same
-}
-
-func (a *answers) goOn(earlier *answers) {
-	earlier.Range(func(question, answer any) bool {
-		a.Store(question, answer)
-		return true
-	})
+// goOn takes over what was noted before, if all answers would be the same now; else it does nothing and is false.
+func (n *noted[K, V]) goOn(earlier *noted[K, V], find func(K) V) bool {
+	for question, answer := range earlier.all {
+		if find(question) != answer {
+			return false
+		}
+	}
+	n.all = maps.Clone(earlier.all)
+	return true
 }
 
 // reads is a tree that notes what is looked at, and how it looks: whoever read it depends on nothing else of the tree.
 type reads struct {
 	fleet.Tree
-	looks sync.Map // from what is looked at to what was seen
+	looks noted[look, string]
 }
 
-// How something is looked at, before its name.
-const (
-	lookKind    = "k" // whether it is there, and what it is
-	lookContent = "c" // what it is, and all below it
-)
+// look is a way of looking at a name.
+type look struct {
+	content bool // what it is, and all below it; else whether it is there, and what it is
+	name    string
+}
 
 func newReads(tree fleet.Tree) *reads { return &reads{Tree: tree} }
 
-func (r *reads) note(how, name string) {
-	if _, ok := r.looks.Load(how + name); !ok {
-		r.looks.Store(how+name, r.look(how, name))
+// see tells how something looks.
+func (r *reads) see(at look) string {
+	if at.content {
+		hash, err := r.Tree.Hash(at.name)
+		return cmp.Or(hash, problem(err))
 	}
-}
-
-func (r *reads) look(how, name string) string {
-	if how == lookKind {
-		info, err := fs.Stat(r.Tree, name)
-		if err != nil {
-			return problem(err)
-		}
-		return info.Mode().String()
-	}
-	hash, err := r.Tree.Hash(name)
+	info, err := fs.Stat(r.Tree, at.name)
 	if err != nil {
 		return problem(err)
 	}
-	return hash
+	return info.Mode().String()
 }
 
 // problem is an error as far as it can be compared. One that may pass is like no other.
@@ -241,55 +259,44 @@ func problem(err error) string {
 	if errors.Is(err, fs.ErrNotExist) {
 		return "missing"
 	}
-	return ""
+	return rand.Text()
 }
 
-// goOn takes over what was read of another tree, if all of it looks the same in this one; else it does nothing and is false.
-func (r *reads) goOn(earlier *reads) bool {
-	same := true
-	earlier.looks.Range(func(at, saw any) bool {
-		same = saw != "" && r.look(at.(string)[:1], at.(string)[1:]) == saw
-		return same
-	})
-	if same {
-		earlier.looks.Range(func(at, saw any) bool {
-			r.looks.Store(at, saw)
-			return true
-		})
-	}
-	return same
-}
+// goOn takes over what was read of another tree, if all of it looks the same in this one.
+func (r *reads) goOn(earlier *reads) bool { return r.looks.goOn(&earlier.looks, r.see) }
 
 // forget drops the tree, when nothing is read any more.
 func (r *reads) forget() { r.Tree = nil }
 
+func (r *reads) note(content bool, name string) { r.looks.ask(look{content, name}, r.see) }
+
 // Stat tells whether there is a file or folder.
 func (r *reads) Stat(name string) (fs.FileInfo, error) {
-	r.note(lookKind, name)
+	r.note(false, name)
 	return fs.Stat(r.Tree, name)
 }
 
 // Open opens a file or folder.
 func (r *reads) Open(name string) (fs.File, error) {
-	r.note(lookContent, name)
+	r.note(true, name)
 	return r.Tree.Open(name)
 }
 
 // ReadFile reads a file.
 func (r *reads) ReadFile(name string) ([]byte, error) {
-	r.note(lookContent, name)
+	r.note(true, name)
 	return r.Tree.ReadFile(name)
 }
 
 // ReadDir lists a folder.
 func (r *reads) ReadDir(name string) ([]fs.DirEntry, error) {
-	r.note(lookContent, name)
+	r.note(true, name)
 	return r.Tree.ReadDir(name)
 }
 
 // Hash identifies a file or folder with all below it.
 func (r *reads) Hash(name string) (string, error) {
-	r.note(lookContent, name)
+	r.note(true, name)
 	return r.Tree.Hash(name)
 }
 
