@@ -268,7 +268,8 @@ func TestReuseFollowsTheChange(t *testing.T) {
 		"a value of three clusters": {func(f fstest.MapFS, _ *fleet.World) {
 			rewrite(f, "clustervalues/one.yaml", "one.example.com", "two.example.com")
 		}, without + 3*5 + 1, "three clusters of five applications, and one of the sixth"},
-		"a version elsewhere": {func(_ fstest.MapFS, w *fleet.World) { w.Sources = farSources{"1.1.0"} }, without + 9, "one application"},
+		"a limit of manifests": {func(_ fstest.MapFS, w *fleet.World) { w.ManifestLimit = 1 << 20 }, 58, "what was too large may fit"},
+		"a version elsewhere":  {func(_ fstest.MapFS, w *fleet.World) { w.Sources = farSources{"1.1.0"} }, without + 9, "one application"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
