@@ -68,6 +68,19 @@ func TestSwap(t *testing.T) {
 		"an older hub holds":    {why: "nobody knows what the older hub asked for", change: func(in *Input) { in.Settled, in.GuardHolds = nil, true }, want: ApprovalNeeded},
 		"a label":               {why: "somebody has excluded the cluster", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Predicates"} }, want: ApprovalNeeded},
 		"another scheduler":     {why: "its reasons are its own", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a"} }, want: ApprovalNeeded},
+		"fewer by a spread": {why: "all answer, and a constraint has no place for it: that is no outage any more", change: func(in *Input) {
+			in.Settled.Clusters, in.Decisions["a"] = 3, fleet.Decision{Cluster: "a", Step: "Spread"}
+		}, want: ApprovalNeeded},
+		"a spread, another is silent": {why: "the constraint has a place for it when all answer, or the placement has none", change: func(in *Input) {
+			in.Settled.Clusters, in.Decisions["a"] = 3, fleet.Decision{Cluster: "a", Step: "Spread"}
+			in.Live, in.Decisions["d"] = append(in.Live, healthyWork("d")), fleet.Decision{Cluster: "d", Step: "Taints", Unreachable: true}
+			in.Unreachable["d"] = true
+		}, want: ReplacementPending},
+		"a spread, not heard": {why: "the others may be silent, and the hub does not know it yet", change: func(in *Input) {
+			in.Settled.Clusters, in.Decisions["a"], in.Unheard = 3, fleet.Decision{Cluster: "a", Step: "Spread"}, true
+		}, want: ReplacementPending},
+		"a spread, one for one": {why: "the placement has as many as before", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Spread"} }},
+		"two placements":        {why: "one cluster fills a place of both, so that there are as many as before", change: func(in *Input) { in.Settled.Clusters, in.Filled = 3, 3 }},
 		"no replacement":        {why: "nothing was chosen in its place", change: func(in *Input) { delete(in.Decisions, "c") }, want: ReplacementPending},
 		"back":                  {why: "the scheduler may choose it again", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-9 * time.Second)} }, want: ReplacementPending},
 		"back for long":         {why: "it has not", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-10 * time.Second)} }},
@@ -127,6 +140,44 @@ func TestSettled(t *testing.T) {
 		"other grounds, done": {"nothing is lost to them any more", func(in *Input) { in.Grounds = "two"; without(in, "a") }, two(2)},
 		"fewer wanted, one silent": {"its loss counts when it is back, and the others can be exchanged meanwhile",
 			func(in *Input) { silent(in); in.Grounds, in.Settled.Clusters = "two", 3 }, with(two(2), nil, []string{"a"})},
+		"as many wanted, none free, one silent": {"the outage is why it is not chosen, and not the commit: it keeps its place",
+			func(in *Input) { silent(in); in.Grounds, in.Settled.Clusters, in.Missing = "two", 3, 1 }, two(3)},
+		"fewer wanted, two silent": {"one of them is too many for the commit, and the other keeps its place",
+			func(in *Input) {
+				silent(in)
+				in.Live, in.Decisions["d"] = append(in.Live, healthyWork("d")), fleet.Decision{Cluster: "d", Step: "Taints", Unreachable: true}
+				in.Grounds, in.Settled.Clusters, in.Missing = "two", 4, 1
+			}, with(two(3), nil, []string{"a"})},
+		"fewer, and more again": {"the commit that asked for fewer is taken back",
+			func(in *Input) {
+				silent(in)
+				in.Grounds, in.Settled.Dropped, in.Missing = "two", []string{"a"}, 1
+			}, two(3)},
+		"fewer, and another commit": {"it does not take it back",
+			func(in *Input) {
+				silent(in)
+				in.Grounds, in.Settled.Dropped = "two", []string{"a"}
+			}, with(two(2), nil, []string{"a"})},
+		"excluded while silent": {"somebody has excluded it, and another one keeps its place",
+			func(in *Input) {
+				silent(in)
+				in.Live, in.Decisions["d"] = append(in.Live, healthyWork("d")), fleet.Decision{Cluster: "d", Step: "Predicates"}
+				in.Unreachable["d"] = true
+				in.Grounds, in.Settled.Clusters, in.Missing = "two", 4, 1
+			}, with(two(3), nil, []string{"d"})},
+		"more wanted, one silent": {"it keeps a place", func(in *Input) { silent(in); in.Grounds, in.Missing = "two", 1 }, two(3)},
+		"the dropped one is first": {"it has the place of the one that is still silent, which is lost in its place", func(in *Input) {
+			silent(in)
+			in.Decisions["c"], in.Settled.Dropped = fleet.Decision{Cluster: "c", Chosen: true}, []string{"c"}
+		}, with(one(2), nil, []string{"a"})},
+		"more while one is silent": {"without it a spread constraint has a place for others, which is no reason to want so many", func(in *Input) {
+			silent(in)
+			in.Settled.Clusters = 1
+		}, with(one(1), []string{"a"}, nil)},
+		"more while one is just back": {"the scheduler may not have looked at it", func(in *Input) {
+			in.Settled.Clusters, in.AvailableSince = 1, map[string]time.Time{"a": in.Now.Add(-9 * time.Second)}
+		}, with(one(1), []string{"a"}, nil)},
+		"more":                       {"an exchange goes on", func(in *Input) { in.Settled.Clusters = 1 }, with(one(2), []string{"a"}, nil)},
 		"as many wanted, one silent": {"it has a replacement", func(in *Input) { silent(in); in.Grounds = "two" }, with(two(2), []string{"a"}, nil)},
 		"fewer wanted, and approved": {"a person has agreed to the sum",
 			func(in *Input) {
