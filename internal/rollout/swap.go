@@ -19,7 +19,7 @@ import (
 //	the cluster is not chosen, since       it is
 //	it has only the hub's own taint        replaced
 //	others rank before it                  replaced, if the grounds of the choice are those that the owner was settled on, or it was
-//	                                       replaced before they changed; else lost: somebody has changed the choice
+//	                                       not chosen any more before they changed; else lost: somebody has changed the choice
 //	anything else                          lost: a definition, a label, a claim, a taint or another scheduler excludes it
 //
 // A cluster that did not answer when somebody changed the choice is lost too, if that asks for fewer clusters, see settled. And so are
@@ -185,10 +185,14 @@ func (d *decider) filled() int32 {
 	return max(chosen, int32(d.in.Filled))
 }
 
-// fewer is true when the placement has fewer clusters than the owner was settled on, and nobody has changed the choice.
+// fewer is true when the placement has fewer clusters than the owner was settled on, and nobody has changed the choice. If somebody
+// has, the owner is to be settled on that first.
 func (d *decider) fewer() bool {
 	settled, _ := d.settledOn()
-	return d.sameGrounds() && d.filled() < settled.Clusters
+	if !d.sameGrounds() {
+		return len(settled.Unreplaced) > 0
+	}
+	return d.filled() < settled.Clusters
 }
 
 // away is true for a cluster that does not answer, or that the scheduler may not have looked at since it does again.
@@ -199,7 +203,7 @@ func (d *decider) away(name string) bool {
 
 // shrunk is true when the placement has fewer clusters than the owner was settled on, and all that it has left answer.
 func (d *decider) shrunk() bool {
-	if !d.fewer() || d.in.Unheard {
+	if !d.sameGrounds() || !d.fewer() || d.in.Unheard {
 		return false
 	}
 	_, leftover := d.chosenAndLeft()
@@ -213,8 +217,8 @@ func (d *decider) exchanged(name string) bool {
 	switch {
 	case slices.Contains(settled.Dropped, name):
 		return false
-	case decision.Unreachable, slices.Contains(settled.Replaced, name) && decision.Outranked():
-		return true
+	case decision.Unreachable, decision.Outranked() && (slices.Contains(settled.Replaced, name) || slices.Contains(settled.Unreplaced, name)):
+		return !(decision.Step == "Spread" && d.shrunk())
 	case d.in.Grounds == "" && (known || !d.in.GuardHolds): // the scheduler is about to say
 		return decision.Outranked()
 	}
@@ -295,7 +299,11 @@ func (d *decider) replacementHealthy(c *change) objection {
 	case s.healthy == s.chosen:
 		message = fmt.Sprintf("the placement chose another cluster in its place, which is healthy. Its works are removed at the pace of the rollout, %d clusters at a time", s.pace)
 	}
-	return objection{Reason: ReplacementPending, Message: c.Cluster + " is swapped: " + message}
+	until := time.Time{}
+	if d.in.Grounds != "" && !d.sameGrounds() {
+		until = d.in.Now.Add(unheardLook) // the owner is settled on the new choice by then
+	}
+	return objection{Reason: ReplacementPending, Message: c.Cluster + " is swapped: " + message, Until: until}
 }
 
 // leave is what a change leaves on a cluster that the scheduler has replaced: objects that hold data. Nobody has asked for their
@@ -435,6 +443,8 @@ func (d *decider) settledAsBefore(was musterv1alpha1.Settled) *musterv1alpha1.Se
 			back--
 		case exchanged && d.filled() >= was.Clusters:
 			is.Replaced = append(is.Replaced, name)
+		case exchanged:
+			is.Unreplaced = append(is.Unreplaced, name)
 		}
 	}
 	return &is
@@ -446,13 +456,13 @@ func (d *decider) settledAsBefore(was musterv1alpha1.Settled) *musterv1alpha1.Se
 func (d *decider) settledAnew(was musterv1alpha1.Settled) *musterv1alpha1.Settled {
 	_, leftover := d.chosenAndLeft()
 	is := musterv1alpha1.Settled{Grounds: d.in.Grounds, Clusters: d.filled()}
-	var silent []string // and nothing else is against them
+	var silent []string // they do not answer or did not, and nothing else is against them
 	for _, name := range leftover {
 		replaced := d.in.isApproved() || slices.Contains(was.Replaced, name)
 		switch unreachable := d.in.Decisions[name].Unreachable; {
 		case (unreachable || d.exchanged(name)) && replaced:
 			is.Replaced = append(is.Replaced, name)
-		case unreachable:
+		case unreachable, d.exchanged(name):
 			silent = append(silent, name)
 		case !d.in.Unreachable[name]:
 			return d.in.Settled // it is still being lost
@@ -472,14 +482,16 @@ func (d *decider) settledAnew(was musterv1alpha1.Settled) *musterv1alpha1.Settle
 			is.Dropped = append(is.Dropped, name)
 			dropped--
 		case missing > 0:
-			is.Clusters++
+			is.Unreplaced = append(is.Unreplaced, name)
 			missing--
 		default:
 			is.Replaced = append(is.Replaced, name)
 		}
 	}
+	is.Clusters = max(is.Clusters, min(was.Clusters+int32(len(was.Dropped)), is.Clusters+int32(d.in.Missing)))
 	slices.Sort(is.Dropped)
 	slices.Sort(is.Replaced)
+	slices.Sort(is.Unreplaced)
 	return &is
 }
 
