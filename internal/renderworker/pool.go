@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/muster-io/muster/internal/fleet"
-	"github.com/muster-io/muster/internal/render"
 	"github.com/muster-io/muster/internal/render/engine"
 )
 
@@ -53,8 +52,6 @@ func New(workers int, bounds Bounds) (*Pool, error) {
 		bounds:  bounds, slots: make(chan struct{}, max(workers, 1)), retry: make(chan struct{}, 1),
 	}, nil
 }
-
-var _ render.Engine = (*Pool)(nil)
 
 // Render runs a job in a worker. A job that ends its worker is tried once more, in a new one.
 func (p *Pool) Render(ctx context.Context, job engine.Job, host engine.Host) (*engine.Rendered, error) {
