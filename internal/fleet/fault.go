@@ -127,6 +127,9 @@ func (f Fault) Position() string {
 	return f.File
 }
 
+// Position is file:line, or the file alone when the line is 0.
+func Position(file string, line int) string { return Fault{File: file, Line: line}.Position() }
+
 // Reject makes a fault of an error that only an author can resolve; an error that already is a fault stays as it is.
 func Reject(reason Reason, err error) error { return wrap(reason, User, err) }
 

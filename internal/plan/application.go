@@ -31,10 +31,8 @@ type Job struct {
 	Defaulted func(path string) (int, bool)
 	// Snapshot that holds the content.
 	Snapshot fleet.Snapshot
-	// Decisions about every cluster of the bound sets.
-	Decisions []fleet.Decision
-	// Grounds of the decisions; "" when they are not known.
-	Grounds string
+	// Decided is about every cluster of the bound sets.
+	Decided
 	// Fault says why there are no decisions; nothing is planned then, and nothing removed.
 	Fault *fleet.Fault
 	// World the application is planned in; its clusters sorted by name.
@@ -73,7 +71,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 		job.live = liveByCluster(job.World, owner, worksByOwner(job.World)[owner])
 	}
 	out := &Application{
-		Application: app, File: job.File, Line: job.Line, Decisions: job.Decisions, Grounds: job.Grounds,
+		Application: app, File: job.File, Line: job.Line, Decided: job.Decided,
 		revision: job.Snapshot.Revision, manifestLimit: job.World.ManifestLimit, live: job.live,
 	}
 	contents := newStore()

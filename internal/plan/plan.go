@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 
@@ -49,7 +48,7 @@ type Plan struct {
 	// CRDs are, by cluster, the kinds that the plan's own custom resource definitions add.
 	CRDs map[string][]musterv1alpha1.APIResource
 
-	grounds map[string]string // of the placements, by namespace/name
+	choices map[string]Choice // of the placements, by namespace/name
 }
 
 // Placement is a placement and what it decides.
@@ -65,10 +64,8 @@ type Application struct {
 	Application *musterv1alpha1.Application
 	File        string
 	Line        int
-	// Decisions of its placement, one for each cluster of the bound sets.
-	Decisions []fleet.Decision
-	// Grounds of the decisions, see placement.ReadGrounds; "" when they are not known.
-	Grounds string
+	// Decided by its placements, about each cluster of the bound sets.
+	Decided
 	// Clusters that were planned, sorted by name: the chosen ones, and those that are kept while they cannot be reached.
 	Clusters []Cluster
 	// Faults of this application on a cluster or, with no cluster, on all.
@@ -292,7 +289,7 @@ func (p *Plan) schedule(of scope) map[string]placement.Result {
 		}
 		result := index.Schedule(o)
 		results[o.Namespace+"/"+o.Name] = result
-		p.noteGrounds(o, &result)
+		p.noteChoice(o, &result)
 		p.Faults = append(p.Faults, placementFaults(d, o, &result, p.World)...)
 		p.Placements = append(p.Placements, Placement{Placement: o, File: d.File, Line: d.Line, Result: result})
 	}
@@ -309,17 +306,18 @@ func (p *Plan) scheduleOthers(index *placement.Index, results map[string]placeme
 		if _, ok := results[key]; !ok && named[key] {
 			result := index.Schedule(o)
 			results[key] = result
-			p.noteGrounds(o, &result)
+			p.noteChoice(o, &result)
 		}
 	}
 }
 
-// noteGrounds keeps the grounds that the pages of a placement will carry.
-func (p *Plan) noteGrounds(o *clusterv1beta1.Placement, result *placement.Result) {
-	if p.grounds == nil {
-		p.grounds = map[string]string{}
+// noteChoice keeps what a placement decides, with the grounds that its pages will carry.
+func (p *Plan) noteChoice(o *clusterv1beta1.Placement, result *placement.Result) {
+	if p.choices == nil {
+		p.choices = map[string]Choice{}
 	}
-	p.grounds[o.Namespace+"/"+o.Name] = placement.LastGrounds(placement.GroundsAfter(o, result, p.World.Decisions))
+	grounds := placement.LastGrounds(placement.GroundsAfter(o, result, p.World.Decisions))
+	p.choices[o.Namespace+"/"+o.Name] = Choice{Placement: o, Decisions: result.Decisions, Grounds: grounds}
 }
 
 // placementFaults are what is wrong with a placement itself, at the lines of its fields.
@@ -344,58 +342,20 @@ func placementFaults(d *fleet.Definition, o *clusterv1beta1.Placement, result *p
 }
 
 // decided gives what the placements of an application decide together, or the fault of the first that is missing or wrong.
-func (p *Plan) decided(app *musterv1alpha1.Application, d *fleet.Definition, results map[string]placement.Result) (_ []fleet.Decision, grounds string, _ *fleet.Fault) {
-	var all [][]fleet.Decision
-	var each []string
+func (p *Plan) decided(app *musterv1alpha1.Application, d *fleet.Definition, results map[string]placement.Result) (Decided, *fleet.Fault) {
+	var choices []Choice
 	for _, name := range app.PlacementNames() {
 		result, ok := results[app.Namespace+"/"+name]
 		if !ok {
-			return nil, "", missingPlacement(app, name, d)
+			return Decided{}, missingPlacement(app, name, d)
 		}
 		defined := p.Definitions.Find(clusterv1beta1.GroupVersion.Group, "Placement", app.Namespace, name)
 		if fault := invalidPlacement(app, name, d, &result, defined); fault != nil {
-			return nil, "", fault
+			return Decided{}, fault
 		}
-		all, each = append(all, result.Decisions), append(each, p.grounds[app.Namespace+"/"+name])
+		choices = append(choices, p.choices[app.Namespace+"/"+name])
 	}
-	return Union(all), UnionOfGrounds(each), nil
-}
-
-// UnionOfGrounds are the grounds of what several placements decide together, "" when those of one are not known.
-func UnionOfGrounds(each []string) string {
-	if slices.Contains(each, "") {
-		return ""
-	}
-	return strings.Join(each, " ")
-}
-
-// Union is what several placements decide together: a cluster that one of them chooses is chosen, once, in the group of the first
-// that does. The groups of the placements come one after the other.
-func Union(all [][]fleet.Decision) []fleet.Decision {
-	if len(all) == 1 {
-		return all[0]
-	}
-	byCluster := map[string]fleet.Decision{}
-	groups := 0
-	for _, decisions := range all {
-		last := -1
-		for _, d := range decisions {
-			if d.Chosen {
-				last = max(last, d.GroupIndex)
-				d.GroupIndex += groups
-			}
-			known, ok := byCluster[d.Cluster]
-			if !ok || !known.Chosen && (d.Chosen || d.Unreachable && !known.Unreachable) {
-				byCluster[d.Cluster] = d
-			}
-		}
-		groups += last + 1
-	}
-	union := make([]fleet.Decision, 0, len(byCluster))
-	for _, name := range slices.Sorted(maps.Keys(byCluster)) {
-		union = append(union, byCluster[name])
-	}
-	return union
+	return Union(choices, p.World, app), nil
 }
 
 // applications plans every application, in rounds: an application that needs a kind which another one brings to the cluster
@@ -415,7 +375,7 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Defaulted: d.Defaulted, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster,
 			definition: d, facts: facts, earlier: earlier[app.Namespace+"/"+app.Name]}
 		job.live = liveByCluster(out.World, fleet.OwnerOf(app), works[fleet.OwnerOf(app)])
-		job.Decisions, job.Grounds, job.Fault = out.decided(app, d, results)
+		job.Decided, job.Fault = out.decided(app, d, results)
 		if job.Fault == nil {
 			job.Fault = out.Definitions.RenameFault(d)
 		}

@@ -9,10 +9,11 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/expression"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/engine"
 )
 
 // clusterValuesLayer is the layer of helm.clusterValues, nil if the cluster has no values there.
-func clusterValuesLayer(in Input, resolved *Resolved) (*Layer, error) {
+func clusterValuesLayer(in Input, resolved *Resolved) (*engine.Layer, error) {
 	path := resolved.Application.Spec.Helm.ClusterValues
 	if path == "" {
 		return nil, nil
@@ -44,14 +45,14 @@ func clusterValuesLayer(in Input, resolved *Resolved) (*Layer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster values at %s: %w", path, err)
 	}
-	l := &Layer{Name: "cluster values", Data: data, Places: map[string]Place{}}
+	l := &engine.Layer{Name: "cluster values", Data: data, Places: map[string]engine.Place{}}
 	for p := range flatten(table, "") {
 		whole := p
 		if below != "" {
 			whole = below + "." + p
 		}
 		place, _ := values.Place(whole)
-		l.Places[p] = Place{Name: place.String(), File: place.File, Line: place.Line}
+		l.Places[p] = engine.Place{Name: place.String(), File: place.File, Line: place.Line}
 	}
 	return l, nil
 }

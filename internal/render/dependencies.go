@@ -12,6 +12,8 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/engine"
+	"github.com/muster-io/muster/internal/render/memo"
 	"sigs.k8s.io/yaml"
 )
 
@@ -77,7 +79,7 @@ func (d dependencies) missing(tree fleet.Tree, dir string) ([]dependency, error)
 	}
 	held, err := tree.ReadDir(path.Join(dir, "charts"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, unreadable(path.Join(dir, "charts"), err)
+		return nil, fleet.Unreadable(path.Join(dir, "charts"), err)
 	}
 	locked, err := d.listed(tree, path.Join(dir, "Chart.lock"))
 	if err != nil {
@@ -109,7 +111,7 @@ func (d dependencies) listed(tree fleet.Tree, file string) ([]dependency, error)
 	if d.in.memo == nil || err != nil {
 		return dependenciesIn(tree, file)
 	}
-	return remember(d.in.memo, "dependencies", hash, func() ([]dependency, int64, error) {
+	return memo.Remember(d.in.memo, "dependencies", hash, func() ([]dependency, int64, error) {
 		list, err := dependenciesIn(tree, file)
 		return list, int64(len(list)) * 256, err
 	})
@@ -121,7 +123,7 @@ func dependenciesIn(tree fleet.Tree, file string) ([]dependency, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, unreadable(file, err)
+		return nil, fleet.Unreadable(file, err)
 	}
 	var list struct {
 		Dependencies []dependency `json:"dependencies"`
@@ -139,7 +141,7 @@ func (d dependencies) find(tree fleet.Tree, dir string, want dependency) (fleet.
 		if err != nil {
 			return nil, "", false, d.wrong(tree, dir, want, "is at "+want.Repository+", which leads out of the repository")
 		}
-		if !hasAny(tree, at, "Chart.yaml") {
+		if !engine.IsChart(tree, at) {
 			return nil, "", false, d.wrong(tree, dir, want, "is at "+want.Repository+", and there is no Chart.yaml: correct the path")
 		}
 		return tree, at, false, nil
@@ -160,7 +162,7 @@ func (d dependencies) find(tree fleet.Tree, dir string, want dependency) (fleet.
 			return nil, "", false, err
 		}
 		f.File = path.Join(dir, "Chart.yaml")
-		f.Line, f.Message = lineOfDependency(tree, f.File, want.Name), "dependency "+want.Name+": "+f.Message
+		f.Line, f.Message = engine.LineOfDependency(tree, f.File, want.Name), "dependency "+want.Name+": "+f.Message
 		return nil, "", false, f
 	}
 	return found.Tree, ".", true, nil
@@ -181,7 +183,7 @@ func (d dependencies) sameHost(host string) (*musterv1alpha1.LocalReference, boo
 func (d dependencies) wrong(tree fleet.Tree, dir string, want dependency, message string) error {
 	file := path.Join(dir, "Chart.yaml")
 	return fleet.Fault{
-		Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Line: lineOfDependency(tree, file, want.Name),
+		Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Line: engine.LineOfDependency(tree, file, want.Name),
 		Message: "dependency " + want.Name + " " + message,
 	}
 }

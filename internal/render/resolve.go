@@ -37,19 +37,12 @@ type Resolved struct {
 
 // fieldOf gives the field of the application that a resolved field came from, or its nearest parent.
 func (r *Resolved) fieldOf(path string) string {
-	for p := path; p != ""; p = parent(p) {
+	for p := path; p != ""; p = fleet.ParentPath(p) {
 		if field, ok := r.fields[p]; ok {
 			return field + path[len(p):]
 		}
 	}
 	return "spec." + path
-}
-
-func parent(path string) string {
-	if i := strings.LastIndexAny(path, ".["); i >= 0 {
-		return path[:i]
-	}
-	return ""
 }
 
 // ErrLabelMissing is the error of a cluster that lacks a label which an expression asks for: its file is to be changed.
@@ -252,10 +245,10 @@ func (r *Resolved) nameLayers(in Input) {
 			continue
 		}
 		if i, isOverride := overrideIndex(field); isOverride {
-			r.Layers[below] = "override " + in.Application.Spec.Overrides[i].Name + ", " + position(baseName(in.File), in.lineOf(field))
+			r.Layers[below] = "override " + in.Application.Spec.Overrides[i].Name + ", " + fleet.Position(baseName(in.File), in.lineOf(field))
 			continue
 		}
-		r.Layers[below] = position(baseName(in.File), in.lineOf(field))
+		r.Layers[below] = fleet.Position(baseName(in.File), in.lineOf(field))
 	}
 }
 
@@ -268,8 +261,6 @@ func overrideIndex(field string) (int, bool) {
 	i, err := strconv.Atoi(number)
 	return i, err == nil
 }
-
-func position(file string, line int) string { return fleet.Fault{File: file, Line: line}.Position() }
 
 func baseName(file string) string { return file[strings.LastIndex(file, "/")+1:] }
 

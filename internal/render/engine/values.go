@@ -1,4 +1,4 @@
-package render
+package engine
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/memo"
 )
 
 // valuesFile is one parsed file of values.
@@ -36,7 +37,7 @@ func (l *Local) mergeLayers(c *loadedChart, layers []Layer) (*merged, error) {
 				return place
 			}
 			line := file.line(p)
-			return Place{Name: position(path.Clean(layer.Name), line), File: layer.File, Line: line}
+			return Place{Name: fleet.Position(path.Clean(layer.Name), line), File: layer.File, Line: line}
 		})
 	}
 	return m, nil
@@ -54,7 +55,7 @@ func (l *Local) valuesOf(c *loadedChart, layer Layer) (*valuesFile, error) {
 			return &valuesFile{}, nil
 		}
 	}
-	return remember(l.memo, "values file", digestOf(layer.File, string(data)), func() (*valuesFile, int64, error) {
+	return memo.Remember(l.memo, "values file", memo.Digest(layer.File, string(data)), func() (*valuesFile, int64, error) {
 		parsed, err := parseValues(layer.File, data)
 		return parsed, int64(len(data) * 6), err
 	})
@@ -121,19 +122,8 @@ func noteNames(names map[string]string, places, defaults map[string]any, prefix 
 	}
 }
 
-// flatten gives the leaves of values by dotted path. Lists and empty maps are leaves.
-func flatten(values map[string]any, prefix string) map[string]any {
-	leaves := map[string]any{}
-	fleet.MergeValues(map[string]any{}, values, prefix, func(path string, set bool) {
-		if set {
-			leaves[path] = nil
-		}
-	})
-	return leaves
-}
-
 func (f *valuesFile) line(path string) int {
-	for p := path; p != ""; p = parent(p) {
+	for p := path; p != ""; p = fleet.ParentPath(p) {
 		if line, ok := f.lines[p]; ok {
 			return line
 		}

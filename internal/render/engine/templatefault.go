@@ -1,4 +1,4 @@
-package render
+package engine
 
 import (
 	"errors"
@@ -98,7 +98,7 @@ func (h helmRun) placed(f fleet.Fault, template string, line int) fleet.Fault {
 	file, inside := h.chart.locate(template)
 	f.File, f.Line = file, line
 	if inside != "" {
-		f.Message = fmt.Sprintf("%s (%s)", f.Message, position(inside, line))
+		f.Message = fmt.Sprintf("%s (%s)", f.Message, fleet.Position(inside, line))
 		f.Line = 0
 	}
 	return f
