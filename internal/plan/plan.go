@@ -342,7 +342,8 @@ func placementFaults(d *fleet.Definition, o *clusterv1beta1.Placement, result *p
 }
 
 // decided gives what the placements of an application decide together, or the fault of the first that is missing or wrong.
-func (p *Plan) decided(app *musterv1alpha1.Application, d *fleet.Definition, results map[string]placement.Result) (Decided, *fleet.Fault) {
+func (p *Plan) decided(d *fleet.Definition, job *Job, results map[string]placement.Result) (Decided, *fleet.Fault) {
+	app := job.Application
 	var choices []Choice
 	for _, name := range app.PlacementNames() {
 		result, ok := results[app.Namespace+"/"+name]
@@ -355,7 +356,7 @@ func (p *Plan) decided(app *musterv1alpha1.Application, d *fleet.Definition, res
 		}
 		choices = append(choices, p.choices[app.Namespace+"/"+name])
 	}
-	return Union(choices, p.World, app), nil
+	return unionOf(choices, job.live), nil
 }
 
 // applications plans every application, in rounds: an application that needs a kind which another one brings to the cluster
@@ -375,7 +376,7 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Defaulted: d.Defaulted, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster,
 			definition: d, facts: facts, earlier: earlier[app.Namespace+"/"+app.Name]}
 		job.live = liveByCluster(out.World, fleet.OwnerOf(app), works[fleet.OwnerOf(app)])
-		job.Decided, job.Fault = out.decided(app, d, results)
+		job.Decided, job.Fault = out.decided(d, &job, results)
 		if job.Fault == nil {
 			job.Fault = out.Definitions.RenameFault(d)
 		}
