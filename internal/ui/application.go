@@ -149,6 +149,24 @@ type applicationView struct {
 	History    []musterv1alpha1.GoodRevision `json:"history,omitempty"`
 }
 
+// Revisions are the commits that can be compared: the present one, and those that were good, each once.
+func (v applicationView) Revisions() []string {
+	var all []string
+	add := func(revision string) {
+		if revision != "" && !slices.Contains(all, revision) {
+			all = append(all, revision)
+		}
+	}
+	add(v.Revision)
+	for _, good := range v.History {
+		add(good.Revision)
+	}
+	if v.RolledBack != nil {
+		add(v.RolledBack.Refused)
+	}
+	return all
+}
+
 // targetGroup are the clusters of an application in one decision group.
 type targetGroup struct {
 	Name    string       `json:"name"`

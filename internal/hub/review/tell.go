@@ -50,15 +50,16 @@ func (t *task) tell(ctx context.Context, pr githost.PullRequest, m *request, was
 		}
 	}
 	result := *p.review
+	defer func() { t.show(pr, m, is, &result) }()
 	if is.ApprovedBy != "" {
 		result.Approved = map[string]string{}
 		for _, h := range is.Held {
 			result.Approved[h.Plan] = is.ApprovedBy
 		}
 	}
-	failOn := failuresOf(t.repo.Spec.Review)
+	failOn := review.FailuresOf(t.repo.Spec.Review)
 	body := result.Markdown(review.Text{
-		Marker: marker, World: "world: hub", Limit: t.state.host.CommentLimit(), Whole: t.repo.Spec.Review.DetailsURL, OnHost: true, FailOn: failOn, Notes: notes,
+		Marker: marker, World: "world: hub", Limit: t.state.host.CommentLimit(), Whole: t.pageOf(pr.Number), OnHost: true, FailOn: failOn, Notes: notes,
 	})
 	link := pr.URL
 	if body != m.body || is.Comment == 0 {
@@ -74,17 +75,6 @@ func (t *task) tell(ctx context.Context, pr githost.PullRequest, m *request, was
 		is.State = string(githost.Success)
 	}
 	return is, t.check(ctx, pr, m, githost.Check{State: githost.State(is.State), Description: is.Summary, URL: link})
-}
-
-func failuresOf(spec *musterv1alpha1.ReviewSpec) []review.Failure {
-	if spec.FailOn == nil {
-		return []review.Failure{review.OnFaults, review.OnHeld}
-	}
-	var list []review.Failure
-	for _, name := range spec.FailOn {
-		list = append(list, review.Failure(name))
-	}
-	return list
 }
 
 // statusOf begins the status of a pull request: an approval stays as long as what it is for.
