@@ -101,6 +101,7 @@ type request struct {
 	body       string    // of the comment, as the host has it
 	check      githost.Check
 	checked    string // the commit that has the check
+	annotated  string // what its lines were given
 	planned    *planned
 }
 
