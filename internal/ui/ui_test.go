@@ -336,6 +336,35 @@ func TestActions(t *testing.T) {
 	}
 }
 
+// TestSyncNow: a person asks with their own client, and each time anew.
+func TestSyncNow(t *testing.T) {
+	_, server, c := serve(t, nil)
+	asked := map[string]bool{}
+	for range 2 {
+		answer, err := http.PostForm(server.URL+"/sync", url.Values{"namespace": {"muster-system"}, "name": {"fleet"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		var repo musterv1alpha1.FleetRepository
+		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "muster-system", Name: "fleet"}, &repo); err != nil {
+			t.Fatal(err)
+		}
+		asked[repo.Annotations[musterv1alpha1.SyncRequestedAnnotation]] = true
+	}
+	if len(asked) != 2 || asked[""] {
+		t.Errorf("the repository was asked for with %v", asked)
+	}
+	answer, err := http.PostForm(server.URL+"/sync", url.Values{"namespace": {"muster-system"}, "name": {"none"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusNotFound {
+		t.Errorf("a repository that is not there: %d", answer.StatusCode)
+	}
+}
+
 // TestLocalAccess: only who has the token gets in, at a loopback address.
 func TestLocalAccess(t *testing.T) {
 	s, _, _ := serve(t, nil)
@@ -427,6 +456,13 @@ var largePages = []string{"/", "/?q=c-09999", "/?group=env", "/applications", "/
 
 func largeFleet(t testing.TB, clusters int) *httptest.Server {
 	t.Helper()
+	server, _ := largeFleetOf(t, clusters)
+	return server
+}
+
+// largeFleetOf gives what says that something has changed too.
+func largeFleetOf(t testing.TB, clusters int) (*httptest.Server, func()) {
+	t.Helper()
 	objects, works := company()
 	decision := objects[3].(*clusterv1beta1.PlacementDecision)
 	decision.Status.Decisions = nil
@@ -445,7 +481,7 @@ func largeFleet(t testing.TB, clusters int) *httptest.Server {
 	}
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	return server
+	return server, s.Changed
 }
 
 // BenchmarkPages of a fleet with 10,000 clusters: the time of each page, and its size.
