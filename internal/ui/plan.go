@@ -213,7 +213,8 @@ func (s *Server) showPlan(ctx context.Context, p *Person, v *planView, of *revie
 	for _, d := range of.Placements {
 		row := mapRow{PlacementDifference: d, Come: clustersIn(d.Gained), Go: clustersIn(d.Lost)}
 		row.Stay = max(0, d.Before-row.Go)
-		row.Bar = bar([]stateCount{{planStays, row.Stay}, {planComes, row.Come}, {planGoes, row.Go}})
+		parts := []stateCount{{planStays, row.Stay}, {planComes, row.Come}, {planGoes, row.Go}}
+		row.Bar = bar(slices.DeleteFunc(parts, func(s stateCount) bool { return s.Count == 0 }))
 		v.Map = append(v.Map, row)
 	}
 	return nil
