@@ -30,7 +30,7 @@ func (p *parts) servePage(ctx context.Context) error {
 		Access: &ui.Tokens{Config: p.mgr.GetConfig(), Scheme: p.mgr.GetScheme(), Now: time.Now},
 	}
 	if p.reviews != nil {
-		page.Reviews = p.reviews
+		page.Plans = p.reviews
 	}
 	if err := hub.FollowPage(ctx, p.mgr.GetCache(), works, page.Changed); err != nil {
 		return fmt.Errorf("serve the page: %w", err)

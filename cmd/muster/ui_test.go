@@ -228,6 +228,8 @@ func (plannedReviews) Compare(context.Context, types.NamespacedName, string, str
 	return nil, errors.New("no commit is known")
 }
 
+func (plannedReviews) Layers(types.NamespacedName, string, string) map[string]string { return nil }
+
 // pageWithPlan is the page as a hub serves it that has planned pull requests, and lets the browser in.
 func pageWithPlan(t *testing.T, hub testHub, c *cli, config *rest.Config) string {
 	t.Helper()
@@ -235,7 +237,7 @@ func pageWithPlan(t *testing.T, hub testHub, c *cli, config *rest.Config) string
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &ui.Server{Access: anybody{me}, Reviews: plannedReviews{}, Version: version, Now: time.Now, Log: ctrl.Log, Reader: hub}
+	server := &ui.Server{Access: anybody{me}, Plans: plannedReviews{}, Version: version, Now: time.Now, Log: ctrl.Log, Reader: hub}
 	handler, err := server.Handler()
 	if err != nil {
 		t.Fatal(err)

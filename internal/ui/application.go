@@ -363,6 +363,8 @@ type targetView struct {
 	Reasons   *overview.Reasons `json:"reasons"`
 	Objects   []objectRow       `json:"objects"`
 	Drift     []overview.Drift  `json:"drift,omitempty"`
+	// Layers say which layer set each value of the chart. The values themselves may be secret.
+	Layers map[string]string `json:"layers,omitempty"`
 }
 
 // objectRow is an object of a work: what is applied and what the cluster says of it.
@@ -399,6 +401,9 @@ func (s *Server) target(ctx context.Context, p *Person, r *http.Request) (any, e
 	v := targetView{Namespace: app.Namespace, Name: app.Name, Cluster: cluster, Objects: []objectRow{}}
 	if v.Reasons, err = k.Application(app, cluster); err != nil {
 		return nil, notFound("%s", err)
+	}
+	if namespace, name, ok := strings.Cut(app.Annotations[musterv1alpha1.RepositoryAnnotation], "/"); ok && s.Plans != nil {
+		v.Layers = s.Plans.Layers(client.ObjectKey{Namespace: namespace, Name: name}, app.Namespace+"/"+app.Name, cluster)
 	}
 	for _, live := range world.Works {
 		var work workv1.ManifestWork

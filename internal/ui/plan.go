@@ -19,12 +19,14 @@ import (
 	"github.com/muster-io/muster/internal/review"
 )
 
-// Reviews says what changes do to the fleet. A hub that leads has it in its memory.
-type Reviews interface {
+// Plans says what changes do to the fleet, and what values are made of. A hub that leads has it in its memory.
+type Plans interface {
 	// Request is the review of an open pull request, nil for none that is known.
 	Request(repository types.NamespacedName, number int64) *review.Request
 	// Compare says what changes from one commit of a repository to another.
 	Compare(ctx context.Context, repository types.NamespacedName, base, head string) (*review.Review, error)
+	// Layers say which layer set each value of the chart of a delivered application, namespace/name, on a cluster; nil when it is not known.
+	Layers(repository types.NamespacedName, application, cluster string) map[string]string
 }
 
 // reviewRow is an open pull request in a list.
@@ -75,8 +77,8 @@ func (s *Server) reviewRowOf(repo *musterv1alpha1.FleetRepository, pr *musterv1a
 		Repository: repo.Namespace + "/" + repo.Name, Number: pr.Number, Head: pr.Head, State: pr.State, Summary: pr.Summary, Merged: pr.Merged, ApprovedBy: pr.ApprovedBy,
 		namespace: repo.Namespace, name: repo.Name,
 	}
-	if s.Reviews != nil {
-		if known := s.Reviews.Request(client.ObjectKeyFromObject(repo), pr.Number); known != nil {
+	if s.Plans != nil {
+		if known := s.Plans.Request(client.ObjectKeyFromObject(repo), pr.Number); known != nil {
 			row.Title = known.Title
 		}
 	}
@@ -135,8 +137,8 @@ func (s *Server) review(ctx context.Context, p *Person, r *http.Request) (any, e
 		return nil, notFound("pull request %d of %s is not open, or the hub has not looked at it yet", number, key)
 	}
 	var known *review.Request
-	if s.Reviews != nil {
-		known = s.Reviews.Request(key, number)
+	if s.Plans != nil {
+		known = s.Plans.Request(key, number)
 	}
 	if known == nil {
 		v.Elsewhere = fmt.Sprintf("muster diff %s...%s -o markdown --full", fleet.ShortRevision(v.Base), fleet.ShortRevision(v.Head))
@@ -167,11 +169,11 @@ func (s *Server) comparison(ctx context.Context, p *Person, r *http.Request) (an
 	switch {
 	case v.Base == "" || v.Head == "":
 		return v, nil // the form asks
-	case s.Reviews == nil:
+	case s.Plans == nil:
 		v.Elsewhere = fmt.Sprintf("muster diff %s..%s", v.Base, v.Head)
 		return v, nil
 	}
-	result, err := s.Reviews.Compare(ctx, key, v.Base, v.Head)
+	result, err := s.Plans.Compare(ctx, key, v.Base, v.Head)
 	if err != nil {
 		return nil, apiError{http.StatusUnprocessableEntity, err.Error()}
 	}

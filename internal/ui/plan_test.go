@@ -33,6 +33,13 @@ func (heldReviews) Compare(_ context.Context, _ types.NamespacedName, base, _ st
 	return hostileReview(), nil
 }
 
+func (heldReviews) Layers(_ types.NamespacedName, application, cluster string) map[string]string {
+	if application != "shop/web" || cluster != "one" {
+		return nil
+	}
+	return map[string]string{"image.tag": "override prod, application.yaml:7", hostile: hostile}
+}
+
 // hostileReview has something of everything, written by somebody who means harm.
 func hostileReview() *review.Review {
 	prod := []plan.ClusterGroup{{Clusters: []string{"one"}, Reason: "matches " + hostile}}

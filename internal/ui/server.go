@@ -41,8 +41,8 @@ type Server struct {
 	Reader client.Reader
 	// Works is the index of works.
 	Works Works
-	// Reviews has the plans of pull requests and commits; nil where no hub is in this process.
-	Reviews Reviews
+	// Plans has the plans of pull requests and commits; nil where no hub is in this process.
+	Plans Plans
 	// Access says who asks.
 	Access Access
 	// Version of the program, which every page shows.

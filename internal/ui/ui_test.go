@@ -148,7 +148,7 @@ func serve(t testing.TB, may func(group, resource, namespace string) bool) (*Ser
 	t.Helper()
 	objects, works := company()
 	c := fake.NewClientBuilder().WithScheme(testScheme()).WithObjects(objects...).Build()
-	s := &Server{Reader: c, Works: works, Reviews: heldReviews{}, Version: "test", Log: logr.Discard(), Now: func() time.Time { return noon }}
+	s := &Server{Reader: c, Works: works, Plans: heldReviews{}, Version: "test", Log: logr.Discard(), Now: func() time.Time { return noon }}
 	s.Access = anyone{&Person{Name: "me", Client: c, May: func(_ context.Context, g, r, n string) bool { return may == nil || may(g, r, n) }}}
 	h, err := s.Handler()
 	if err != nil {
@@ -190,7 +190,7 @@ func TestPages(t *testing.T) {
 		"/?group=env":                           {"Map by env", "<h3>dev"},
 		"/applications":                         {`href="/applications/shop/web"`, "held"},
 		"/applications/shop/web":                {"Approve plan abcdef01", "group 0", "one: problem", "charts/web", "1.2.3", "Rolled back", "on 3 clusters", "/repositories/muster-system/fleet/plan", `value="0012345"`},
-		"/applications/shop/web/clusters/one":   {"Secret db", "redacted:", "chosen", "&lt;script&gt;"},
+		"/applications/shop/web/clusters/one":   {"Secret db", "redacted:", "chosen", "&lt;script&gt;", "image.tag", "override prod, application.yaml:7"},
 		"/applications/shop/web/clusters/three": {"To be chosen", "There is no work for it"},
 		"/clusters/one":                         {"shop/web", "Degraded"},
 		"/clusters/two":                         {"the agent stopped", "offline"},

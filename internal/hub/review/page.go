@@ -100,3 +100,24 @@ func (r *Reviews) Compare(ctx context.Context, key types.NamespacedName, base, h
 	ctrl.LoggerFrom(ctx).Info("Compared two commits for a person", "repository", key, "base", base, "head", head)
 	return review.Of(ctx, c.Input)
 }
+
+// Layers say which layer set each value of the chart of an application, as it was delivered last, on a cluster; nil when that is not known.
+func (r *Reviews) Layers(repository types.NamespacedName, application, cluster string) map[string]string {
+	delivered := r.Deliveries.Delivered(repository)
+	if delivered == nil || delivered.Plan == nil {
+		return nil
+	}
+	a := delivered.Plan.Find(application)
+	if a == nil {
+		return nil
+	}
+	on := a.On(cluster)
+	if on == nil {
+		return nil
+	}
+	content, err := on.Content()
+	if err != nil {
+		return nil // never: it was kept by this process
+	}
+	return content.Values
+}
