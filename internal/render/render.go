@@ -43,6 +43,8 @@ type Input struct {
 	Defaulted func(field string) (line int, ok bool)
 	// LineOf gives the line in File of a field of the application, such as spec.helm.values.replicas. Nil means unknown.
 	LineOf func(field string) int
+
+	memo *memo.Memo // of the renderer
 }
 
 // Renderer renders applications and remembers what it rendered. It is safe for concurrent use; make one with New or NewWith.
@@ -101,6 +103,7 @@ func (r *Renderer) RenderResolved(ctx context.Context, in Input, resolved *Resol
 }
 
 func (r *Renderer) render(ctx context.Context, in Input, resolved *Resolved) (*fleet.Content, error) {
+	in.memo = r.memo
 	s, err := sourceOf(in, resolved)
 	if err == nil && s.kind == engine.Kustomization {
 		s, err = r.inflate(ctx, in, resolved, s)
