@@ -78,6 +78,8 @@ type Application struct {
 	Digest string
 
 	revision string
+	// basis is what a later plan compares with; nil when nothing is taken over from this one.
+	basis *basis
 	// labels of the clusters that were planned.
 	labels map[string]map[string]string
 	// manifestLimit is that of the world.
@@ -106,6 +108,7 @@ type Cluster struct {
 	Empty bool
 
 	content *kept
+	from    inputs
 }
 
 // Content is what the cluster gets.
@@ -214,6 +217,12 @@ func (p *Planner) Loaded(ctx context.Context, s fleet.Snapshot, defs *fleet.Defi
 	return p.build(ctx, s, defs, w, scope{})
 }
 
+// LoadedAfter is Loaded for who has an earlier plan, of whatever commit and world: what it has for a cluster is taken over where
+// everything that was read to make it is as it was. The outcome is that of Loaded.
+func (p *Planner) LoadedAfter(ctx context.Context, earlier *Plan, s fleet.Snapshot, defs *fleet.Definitions, w fleet.World) (*Plan, error) {
+	return p.build(ctx, s, defs, w, scope{earlier: earlier})
+}
+
 // On is the part of Build that says what one application brings to one cluster. Other applications are planned, for that cluster,
 // only when this one cannot be without them: they may bring it a kind, or hand it an object.
 func (p *Planner) On(ctx context.Context, s fleet.Snapshot, w fleet.World, application, cluster string) (*Plan, error) {
@@ -221,7 +230,7 @@ func (p *Planner) On(ctx context.Context, s fleet.Snapshot, w fleet.World, appli
 	if err != nil {
 		return nil, fmt.Errorf("load %s at %s: %w", s.Repository, fleet.ShortRevision(s.Revision), err)
 	}
-	out, err := p.build(ctx, s, defs, w, scope{application, cluster})
+	out, err := p.build(ctx, s, defs, w, scope{application: application, cluster: cluster})
 	if err != nil {
 		return nil, err
 	}
@@ -234,6 +243,7 @@ func (p *Planner) On(ctx context.Context, s fleet.Snapshot, w fleet.World, appli
 // scope is what is planned: all, unless it names an application or a cluster.
 type scope struct {
 	application, cluster string
+	earlier              *Plan // that is taken over from
 }
 
 func (s scope) includes(app *musterv1alpha1.Application) bool {
@@ -332,7 +342,8 @@ func placementFaults(d *fleet.Definition, o *clusterv1beta1.Placement, result *p
 }
 
 // decided gives what the placements of an application decide together, or the fault of the first that is missing or wrong.
-func (p *Plan) decided(app *musterv1alpha1.Application, d *fleet.Definition, results map[string]placement.Result) (Decided, *fleet.Fault) {
+func (p *Plan) decided(d *fleet.Definition, job *Job, results map[string]placement.Result) (Decided, *fleet.Fault) {
+	app := job.Application
 	var choices []Choice
 	for _, name := range app.PlacementNames() {
 		result, ok := results[app.Namespace+"/"+name]
@@ -345,7 +356,7 @@ func (p *Plan) decided(app *musterv1alpha1.Application, d *fleet.Definition, res
 		}
 		choices = append(choices, p.choices[app.Namespace+"/"+name])
 	}
-	return Union(choices, p.World, app), nil
+	return unionOf(choices, job.live), nil
 }
 
 // applications plans every application, in rounds: an application that needs a kind which another one brings to the cluster
@@ -353,6 +364,7 @@ func (p *Plan) decided(app *musterv1alpha1.Application, d *fleet.Definition, res
 func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan, results map[string]placement.Result, of scope) error {
 	jobs := map[string]Job{}
 	find := out.finder()
+	facts, earlier, works := factsOf(out.World), earlierApplications(of.earlier), worksByOwner(out.World)
 	values := ValuesIn(out.World.ClusterValues, out.Definitions)
 	out.Faults = append(out.Faults, valuesConflicts(values, out.World)...)
 	for i := range out.Definitions.All {
@@ -361,8 +373,10 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		if !ok || !of.includes(app) {
 			continue
 		}
-		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Defaulted: d.Defaulted, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster}
-		job.Decided, job.Fault = out.decided(app, d, results)
+		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Defaulted: d.Defaulted, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster,
+			definition: d, facts: facts, earlier: earlier[app.Namespace+"/"+app.Name]}
+		job.live = liveByCluster(out.World, fleet.OwnerOf(app), works[fleet.OwnerOf(app)])
+		job.Decided, job.Fault = out.decided(d, &job, results)
 		if job.Fault == nil {
 			job.Fault = out.Definitions.RenameFault(d)
 		}
@@ -386,6 +400,9 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 			}
 			job := jobs[a.Key()]
 			job.CRDs = out.CRDs
+			if a.basis != nil && len(a.Clusters) > 0 && job.earlier == nil {
+				job.earlier = a
+			}
 			planned, err := p.Application(ctx, job)
 			if err != nil {
 				return err
@@ -394,6 +411,15 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		}
 	}
 	return nil
+}
+
+// worksByOwner are, by owner, where its live works are in the world's list.
+func worksByOwner(w *fleet.World) map[fleet.Owner][]int {
+	byOwner := map[fleet.Owner][]int{}
+	for i := range w.Works {
+		byOwner[w.Works[i].Owner] = append(byOwner[w.Works[i].Owner], i)
+	}
+	return byOwner
 }
 
 // invalidPlacement is a fault when the placement itself is wrong: that it then chooses no cluster means nothing.

@@ -36,7 +36,12 @@ type Decided struct {
 // Union is what several placements decide together: a cluster that one of them chooses is chosen, once, in the group of the first
 // that does. The groups of the placements come one after the other.
 func Union(choices []Choice, w *fleet.World, app *musterv1alpha1.Application) Decided {
-	on := liveByCluster(w, app)
+	owner := fleet.OwnerOf(app)
+	return unionOf(choices, liveByCluster(w, owner, worksByOwner(w)[owner]))
+}
+
+// unionOf is Union where the live works of the application are known by cluster.
+func unionOf(choices []Choice, on map[string][]fleet.LiveWork) Decided {
 	var out Decided
 	all := make([][]fleet.Decision, len(choices))
 	for i := range choices {

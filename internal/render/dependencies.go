@@ -13,6 +13,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/render/engine"
+	"github.com/muster-io/muster/internal/render/memo"
 	"sigs.k8s.io/yaml"
 )
 
@@ -36,7 +37,7 @@ type dependencies struct {
 // complete gives the tree with what a chart in it lacks, and the folders that were archives; the tree is nil if it lacks nothing.
 // Above are the charts that want this one.
 func (d dependencies) complete(tree fleet.Tree, dir string, above []string) (fleet.Tree, []string, error) {
-	missing, err := missingDependencies(tree, dir)
+	missing, err := d.missing(tree, dir)
 	if err != nil || len(missing) == 0 {
 		return nil, nil, err
 	}
@@ -70,9 +71,9 @@ func (d dependencies) complete(tree fleet.Tree, dir string, above []string) (fle
 	return fleet.Overlaid(tree, trees), packed, nil
 }
 
-// missingDependencies are those that a chart lists and does not hold, in the versions of its lock.
-func missingDependencies(tree fleet.Tree, dir string) ([]dependency, error) {
-	wanted, err := dependenciesIn(tree, path.Join(dir, "Chart.yaml"))
+// missing are those that a chart lists and does not hold, in the versions of its lock.
+func (d dependencies) missing(tree fleet.Tree, dir string) ([]dependency, error) {
+	wanted, err := d.listed(tree, path.Join(dir, "Chart.yaml"))
 	if err != nil || len(wanted) == 0 {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func missingDependencies(tree fleet.Tree, dir string) ([]dependency, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fleet.Unreadable(path.Join(dir, "charts"), err)
 	}
-	locked, err := dependenciesIn(tree, path.Join(dir, "Chart.lock"))
+	locked, err := d.listed(tree, path.Join(dir, "Chart.lock"))
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +103,18 @@ func missingDependencies(tree fleet.Tree, dir string) ([]dependency, error) {
 		}
 	}
 	return missing, nil
+}
+
+// listed are the dependencies in a file, which each cluster asks for.
+func (d dependencies) listed(tree fleet.Tree, file string) ([]dependency, error) {
+	hash, err := tree.Hash(file)
+	if d.in.memo == nil || err != nil {
+		return dependenciesIn(tree, file)
+	}
+	return memo.Remember(d.in.memo, "dependencies", hash, func() ([]dependency, int64, error) {
+		list, err := dependenciesIn(tree, file)
+		return list, int64(len(list)) * 256, err
+	})
 }
 
 func dependenciesIn(tree fleet.Tree, file string) ([]dependency, error) {
