@@ -142,7 +142,7 @@ func (x *ValuesIndex) Namespaces() []string {
 // Has tells whether any ClusterValues for a namespace says something at a path.
 func (x *ValuesIndex) Has(namespace, path string) bool {
 	return x != nil && slices.ContainsFunc(x.objects, func(o valuesObject) bool {
-		_, ok := at(o.values, path)
+		_, ok := valueAt(o.values, path)
 		return ok && o.isFor(namespace)
 	})
 }
@@ -245,10 +245,10 @@ func (v *Values) At(path string) (any, bool) {
 	if path == "." {
 		return v.Layer, len(v.Layer) > 0
 	}
-	return at(v.Layer, path)
+	return valueAt(v.Layer, path)
 }
 
-func at(table map[string]any, path string) (any, bool) {
+func valueAt(table map[string]any, path string) (any, bool) {
 	if path == "." {
 		return table, len(table) > 0
 	}

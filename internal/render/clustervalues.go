@@ -28,18 +28,18 @@ func clusterValuesLayer(in Input, resolved *Resolved) (*engine.Layer, error) {
 		below = ""
 	}
 	if c := values.Conflict(below); c != nil {
-		return nil, in.at(fleet.ValuesConflict, field, c.Error())
+		return nil, in.faultOf(fleet.ValuesConflict, field, c.Error())
 	}
 	value, ok := values.At(path)
 	if !ok {
 		if in.HasValues == nil || in.HasValues(path) {
 			return nil, nil // others have some
 		}
-		return nil, in.at(fleet.ContentMissing, field, fmt.Sprintf("no ClusterValues for namespace %s has values at %s: correct the path, or define them", in.Application.Namespace, path))
+		return nil, in.faultOf(fleet.ContentMissing, field, fmt.Sprintf("no ClusterValues for namespace %s has values at %s: correct the path, or define them", in.Application.Namespace, path))
 	}
 	table, isTable := value.(map[string]any)
 	if !isTable {
-		return nil, in.at(fleet.DefinitionInvalid, field, fmt.Sprintf("cluster.values has no map at %s: name the map that holds the chart's values", path))
+		return nil, in.faultOf(fleet.DefinitionInvalid, field, fmt.Sprintf("cluster.values has no map at %s: name the map that holds the chart's values", path))
 	}
 	data, err := fleet.CanonicalJSON(table)
 	if err != nil {
@@ -47,11 +47,11 @@ func clusterValuesLayer(in Input, resolved *Resolved) (*engine.Layer, error) {
 	}
 	l := &engine.Layer{Name: "cluster values", Data: data, Places: map[string]engine.Place{}}
 	for p := range flatten(table, "") {
-		whole := p
+		full := p
 		if below != "" {
-			whole = below + "." + p
+			full = below + "." + p
 		}
-		place, _ := values.Place(whole)
+		place, _ := values.Place(full)
 		l.Places[p] = engine.Place{Name: place.String(), File: place.File, Line: place.Line}
 	}
 	return l, nil

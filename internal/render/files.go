@@ -19,7 +19,7 @@ func filesOf(in Input, resolved *Resolved) (engine.Files, error) {
 	for field, patterns := range map[string][]string{"yaml.include": y.Include, "yaml.exclude": y.Exclude} {
 		for i, pattern := range patterns {
 			if !doublestar.ValidatePattern(pattern) {
-				return f, in.at(fleet.DefinitionInvalid, resolved.fieldOf(fmt.Sprintf("%s[%d]", field, i)), "is no pattern: a [ or a { is not closed")
+				return f, in.faultOf(fleet.DefinitionInvalid, resolved.fieldOf(fmt.Sprintf("%s[%d]", field, i)), "is no pattern: a [ or a { is not closed")
 			}
 		}
 	}

@@ -37,7 +37,7 @@ func layersOf(in Input, resolved *Resolved, s source) ([]engine.Layer, error) {
 	}
 	for i, file := range helm.ValuesFiles {
 		field := resolved.fieldOf(fmt.Sprintf("helm.valuesFiles[%d]", i))
-		missing := in.at(fleet.ContentMissing, field, fmt.Sprintf("values file %s is not in the repository: add it, or mark it optional", file.Path))
+		missing := in.faultOf(fleet.ContentMissing, field, fmt.Sprintf("values file %s is not in the repository: add it, or mark it optional", file.Path))
 		l, err := in.fileLayer(file.Path, field, s)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && file.Optional:
@@ -115,7 +115,7 @@ func (in Input) fileLayer(name, field string, s source) (engine.Layer, error) {
 	} else {
 		var err error
 		if l.File, err = inTree(path.Join(path.Dir(in.File), name)); err != nil {
-			return l, in.at(fleet.ContentMissing, field, fmt.Sprintf("values file %s leaves the repository", name))
+			return l, in.faultOf(fleet.ContentMissing, field, fmt.Sprintf("values file %s leaves the repository", name))
 		}
 	}
 	var err error

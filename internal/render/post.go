@@ -20,7 +20,7 @@ func postOf(in Input, resolved *Resolved) (*engine.Post, error) {
 	spec := &resolved.Application.Spec
 	p := &engine.Post{File: in.File, Labels: spec.CommonMetadata.Labels, Annotations: spec.CommonMetadata.Annotations}
 	if _, problem := fleet.WrongMetadata("", "", map[string]any{"name": "x", "labels": anyOf(p.Labels), "annotations": anyOf(p.Annotations)}); problem != "" {
-		return nil, in.at(fleet.DefinitionInvalid, resolved.fieldOf("commonMetadata"), problem)
+		return nil, in.faultOf(fleet.DefinitionInvalid, resolved.fieldOf("commonMetadata"), problem)
 	}
 	if k := spec.Kustomize; k.ChangesObjects() {
 		p.Line = in.lineOf(resolved.fieldOf("kustomize"))
@@ -28,10 +28,10 @@ func postOf(in Input, resolved *Resolved) (*engine.Post, error) {
 			field := resolved.fieldOf(fmt.Sprintf("kustomize.components[%d]", i))
 			dir, err := inTree(path.Join(path.Dir(in.File), name))
 			if err != nil {
-				return nil, in.at(fleet.ContentMissing, field, err.Error())
+				return nil, in.faultOf(fleet.ContentMissing, field, err.Error())
 			}
 			if !engine.IsOverlay(in.Tree, dir) {
-				return nil, in.at(fleet.ContentMissing, field, fmt.Sprintf("%s holds no kustomization.yaml: name a folder beside the application that does", dir))
+				return nil, in.faultOf(fleet.ContentMissing, field, fmt.Sprintf("%s holds no kustomization.yaml: name a folder beside the application that does", dir))
 			}
 			p.Components = append(p.Components, dir)
 		}
@@ -152,7 +152,7 @@ func evaluateIn[T any](r *Resolved, in Input, scope *expression.Scope, path stri
 	}
 	var fresh T
 	if err := json.Unmarshal(data, &fresh); err != nil {
-		return in.at(fleet.ExpressionFailed, r.fieldOf(path), "an expression gives another type than the field has: a text is wanted")
+		return in.faultOf(fleet.ExpressionFailed, r.fieldOf(path), "an expression gives another type than the field has: a text is wanted")
 	}
 	*part = fresh
 	return nil

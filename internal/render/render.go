@@ -274,7 +274,7 @@ type source struct {
 func sourceOf(in Input, resolved *Resolved) (source, error) {
 	spec := resolved.Application.Spec
 	if spec.Helm != nil && spec.Kustomize != nil && (spec.Kustomize.Path != "" || !spec.Kustomize.ChangesObjects()) {
-		return source{}, in.at(fleet.DefinitionInvalid, resolved.fieldOf("kustomize.path"), "helm and kustomize.path are set: the source is a chart or an overlay. An overlay that is applied to what the chart renders belongs into kustomize.components")
+		return source{}, in.faultOf(fleet.DefinitionInvalid, resolved.fieldOf("kustomize.path"), "helm and kustomize.path are set: the source is a chart or an overlay. An overlay that is applied to what the chart renders belongs into kustomize.components")
 	}
 	root, err := rootOf(in, resolved)
 	if err != nil {
@@ -284,19 +284,19 @@ func sourceOf(in Input, resolved *Resolved) (source, error) {
 	if spec.Kustomize != nil && spec.Kustomize.Path != "" {
 		field = resolved.fieldOf("kustomize.path")
 		if dir, err = inTree(path.Join(dir, spec.Kustomize.Path)); err != nil {
-			return source{}, in.at(fleet.ContentMissing, field, err.Error())
+			return source{}, in.faultOf(fleet.ContentMissing, field, err.Error())
 		}
 	}
 	hash, err := root.tree.Hash(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return source{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("%s is not in %s: correct the path or add the content", dir, root.where))
+		return source{}, in.faultOf(fleet.ContentMissing, field, fmt.Sprintf("%s is not in %s: correct the path or add the content", dir, root.where))
 	}
 	if err != nil {
 		return source{}, fleet.Unreadable(dir, err)
 	}
 	kind, problem := kindOf(spec, root.tree, dir)
 	if problem != "" {
-		return source{}, in.at(fleet.ContentMissing, field, problem)
+		return source{}, in.faultOf(fleet.ContentMissing, field, problem)
 	}
 	s := source{kind: kind, tree: root.tree, path: dir, hash: hash}
 	if root.packed {
@@ -344,8 +344,8 @@ func inTree(name string) (string, error) {
 	return clean, nil
 }
 
-// at is a fault of a field of the application.
-func (in Input) at(reason fleet.Reason, field, message string) fleet.Fault {
+// faultOf is a fault of a field of the application.
+func (in Input) faultOf(reason fleet.Reason, field, message string) fleet.Fault {
 	return fleet.Fault{Reason: reason, ActionRequiredBy: fleet.User, File: in.File, Line: in.lineOf(field), Message: message}
 }
 

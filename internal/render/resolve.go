@@ -66,7 +66,7 @@ func Resolve(in Input) (*Resolved, error) {
 		field := "spec.overrides[" + strconv.Itoa(i) + "]"
 		matches, err := selects(override.ClusterSelector, in.Cluster)
 		if err != nil {
-			return nil, in.at(fleet.DefinitionInvalid, field+".clusterSelector", fmt.Sprintf("the selector of override %s is invalid: %v", override.Name, err))
+			return nil, in.faultOf(fleet.DefinitionInvalid, field+".clusterSelector", fmt.Sprintf("the selector of override %s is invalid: %v", override.Name, err))
 		}
 		if !matches {
 			continue
@@ -143,7 +143,7 @@ func (r *Resolved) mergeInline(in Input, into map[string]any, from *runtime.RawE
 	}
 	var values map[string]any
 	if err := json.Unmarshal(from.Raw, &values); err != nil {
-		return in.at(fleet.DefinitionInvalid, field+"."+name, name+" must be a map")
+		return in.faultOf(fleet.DefinitionInvalid, field+"."+name, name+" must be a map")
 	}
 	fleet.MergeValues(into, values, "", func(path string, set bool) {
 		fleet.DropBelow(r.fields, "helm."+name+"."+path)
@@ -166,7 +166,7 @@ func (r *Resolved) evaluate(in Input) error {
 	}
 	namespace := r.Application.Spec.Destination.Namespace
 	if bad := validation.IsDNS1123Label(namespace); namespace != "" && len(bad) > 0 {
-		return in.at(fleet.DefinitionInvalid, r.fieldOf("destination.namespace"),
+		return in.faultOf(fleet.DefinitionInvalid, r.fieldOf("destination.namespace"),
 			"what it says for this cluster is no name of a namespace: "+fleet.ShortRule(bad[0]))
 	}
 	if _, err := r.evaluateValue(in, scope, "helm.defaultValues", r.defaults); err != nil {
@@ -186,7 +186,7 @@ func (r *Resolved) evaluate(in Input) error {
 }
 
 func (r *Resolved) expressionFault(in Input, path string, err error) error {
-	f := in.at(fleet.ExpressionFailed, r.fieldOf(path), err.Error())
+	f := in.faultOf(fleet.ExpressionFailed, r.fieldOf(path), err.Error())
 	f.Err = err
 	return f
 }

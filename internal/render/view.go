@@ -41,8 +41,8 @@ func newView(in Input, s source) *view {
 	return &view{Tree: s.tree, beside: in.Tree, apis: in.apis(), hashes: map[string]string{s.path: s.hash}, saw: reading{}}
 }
 
-// at gives the tree that a name is in, and the name there.
-func (v *view) at(name string) (fleet.Tree, string) {
+// treeOf gives the tree that a name is in, and the name there.
+func (v *view) treeOf(name string) (fleet.Tree, string) {
 	if below, ok := strings.CutPrefix(name, engine.BesidePrefix); ok {
 		return v.beside, below
 	}
@@ -63,28 +63,28 @@ func (v *view) APIs() *fleet.APIs {
 // Stat tells whether there is a file or folder.
 func (v *view) Stat(name string) (fs.FileInfo, error) {
 	v.note(name, lookExists)
-	tree, name := v.at(name)
+	tree, name := v.treeOf(name)
 	return fs.Stat(tree, name)
 }
 
 // Open is not needed to read.
 func (v *view) Open(name string) (fs.File, error) {
 	v.note(name, lookContent)
-	tree, name := v.at(name)
+	tree, name := v.treeOf(name)
 	return tree.Open(name)
 }
 
 // ReadFile reads a file.
 func (v *view) ReadFile(name string) ([]byte, error) {
 	v.note(name, lookContent)
-	tree, name := v.at(name)
+	tree, name := v.treeOf(name)
 	return tree.ReadFile(name)
 }
 
 // ReadDir lists a folder.
 func (v *view) ReadDir(name string) ([]fs.DirEntry, error) {
 	v.note(name, lookContent)
-	tree, name := v.at(name)
+	tree, name := v.treeOf(name)
 	return tree.ReadDir(name)
 }
 
@@ -98,7 +98,7 @@ func (v *view) hash(name string) (string, error) {
 	if hash, ok := v.hashes[name]; ok {
 		return hash, nil
 	}
-	tree, name := v.at(name)
+	tree, name := v.treeOf(name)
 	return tree.Hash(name)
 }
 
@@ -128,7 +128,7 @@ func (v *view) covered(name string) bool {
 // look gives how a name in the tree looks: the way of looking, then what was seen.
 func (v *view) look(name, how string) string {
 	if how == lookExists {
-		tree, name := v.at(name)
+		tree, name := v.treeOf(name)
 		info, err := fs.Stat(tree, name)
 		if err != nil {
 			return how + " missing"

@@ -227,11 +227,11 @@ var (
 // loadFault names the file and line of what Helm's loader could not load.
 func (c *loadedChart) loadFault(err error) error {
 	f := c.invalid("Chart.yaml", "the chart does not load: "+fleet.WithoutQuotes(err.Error()))
-	if at := loadedFile.FindStringSubmatch(err.Error()); at != nil && !strings.Contains(err.Error(), "unpacking subchart") {
-		f.File = c.file(at[1])
+	if match := loadedFile.FindStringSubmatch(err.Error()); match != nil && !strings.Contains(err.Error(), "unpacking subchart") {
+		f.File = c.file(match[1])
 	}
-	if at := anyLine.FindStringSubmatch(err.Error()); at != nil {
-		f.Line, _ = strconv.Atoi(at[1])
+	if match := anyLine.FindStringSubmatch(err.Error()); match != nil {
+		f.Line, _ = strconv.Atoi(match[1])
 	}
 	return f
 }
@@ -250,23 +250,23 @@ func (p *chartPlace) note(file *archive.BufferedFile) {
 		return
 	}
 	// charts/<folder>/[charts/<folder>/...]Chart.yaml
-	at := p
+	parent := p
 	for len(dirs) >= 2 {
-		child := at.child(path.Join(at.path, "charts", dirs[0]))
+		child := parent.child(path.Join(parent.path, "charts", dirs[0]))
 		rest := dirs[1:]
 		if len(rest) == 1 && rest[0] == "Chart.yaml" {
 			if name := chartName.FindSubmatch(file.Data); name != nil {
-				at.add(string(name[1]), child)
+				parent.add(string(name[1]), child)
 			}
 			return
 		}
 		if rest[0] != "charts" {
 			return
 		}
-		at, dirs = child, rest[1:]
+		parent, dirs = child, rest[1:]
 	}
 	if len(dirs) == 1 && strings.HasSuffix(dirs[0], ".tgz") {
-		at.note(&archive.BufferedFile{Name: "charts/" + dirs[0], Data: file.Data})
+		parent.note(&archive.BufferedFile{Name: "charts/" + dirs[0], Data: file.Data})
 	}
 }
 
@@ -293,23 +293,23 @@ func (p *chartPlace) child(folder string) *chartPlace {
 // file is an archive.
 func (c *loadedChart) locate(name string) (file, inside string) {
 	_, rest, _ := strings.Cut(name, "/")
-	at := c.root
-	for !at.archive {
+	place := c.root
+	for !place.archive {
 		below, ok := strings.CutPrefix(rest, "charts/")
 		if !ok {
 			break
 		}
 		sub, inner, _ := strings.Cut(below, "/")
-		child := at.children[sub]
+		child := place.children[sub]
 		if child == nil {
 			break
 		}
-		at, rest = child, inner
+		place, rest = child, inner
 	}
-	if at.archive {
-		return at.path, rest
+	if place.archive {
+		return place.path, rest
 	}
-	return path.Join(at.path, rest), ""
+	return path.Join(place.path, rest), ""
 }
 
 // placeAliases makes subcharts findable by their aliases.

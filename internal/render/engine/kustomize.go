@@ -151,8 +151,8 @@ func (t *treeFiles) fault(dir string, err error) error {
 	}
 	says := "Kustomize refuses it"
 	for _, c := range complaints() {
-		if at := c.found.FindStringSubmatchIndex(text); at != nil {
-			says = string(c.found.ExpandString(nil, c.says, text, at))
+		if match := c.found.FindStringSubmatchIndex(text); match != nil {
+			says = string(c.found.ExpandString(nil, c.says, text, match))
 			break
 		}
 	}

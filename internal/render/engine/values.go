@@ -81,15 +81,15 @@ func mergePlaces(dst, src map[string]any, prefix string, placeOf func(path strin
 
 // place finds where the value of a path was set, or the nearest one above it.
 func (m *merged) place(p string) (Place, bool) {
-	var at any = m.places
+	var node any = m.places
 	for key := range strings.SplitSeq(p, ".") {
-		table, ok := at.(map[string]any)
+		table, ok := node.(map[string]any)
 		if !ok {
 			break
 		}
-		at = table[key]
+		node = table[key]
 	}
-	place, ok := at.(Place)
+	place, ok := node.(Place)
 	return place, ok
 }
 
@@ -101,8 +101,8 @@ func (m *merged) from(defaults map[string]any) map[string]string {
 }
 
 func noteNames(names map[string]string, places, defaults map[string]any, prefix string) {
-	for key, at := range places {
-		switch at := at.(type) {
+	for key, place := range places {
+		switch at := place.(type) {
 		case Place:
 			names[prefix+key] = at.Name
 		case map[string]any:
