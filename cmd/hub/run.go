@@ -88,6 +88,9 @@ type Options struct {
 	UIAddress, UICertDir string
 	// UIURL is where people find that page: checks of pull requests link to it.
 	UIURL string
+	// ProxyAddress serves the proxy to managed clusters; empty is not at all. ProxyURL is how agents and people reach it; empty is the
+	// address itself. ProxyCertDir holds its tls.crt and tls.key, and perhaps ca.crt; empty is an authority of the hub's own.
+	ProxyAddress, ProxyURL, ProxyCertDir string
 	// PlacementDebugAddress serves how placements are scheduled, over TLS; empty is not at all.
 	PlacementDebugAddress string
 	// RenderCache is the memory that renderings may take, in MiB.
@@ -113,6 +116,8 @@ type Options struct {
 	Verbosity int
 	// SeveralHubs run in this process, as in tests: the names of controllers are then not unique in it.
 	SeveralHubs bool
+	// proxyListening is told where the proxy listens; nil but in tests.
+	proxyListening func(net.Addr)
 	// anyControllers allows combinations of controllers that are of use to tests only.
 	anyControllers bool
 }
@@ -137,6 +142,9 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.UIAddress, "ui-address", "", "address for the page of the fleet, such as :8445; people log in with tokens of the hub's API server; left out, none")
 	f.StringVar(&o.UIURL, "ui-url", "", "where people find the page of --ui-address, such as https://muster.example.com: checks and comments on pull requests link to it; left out, to the comment")
 	f.StringVar(&o.UICertDir, "ui-cert-dir", "", "folder with tls.crt and tls.key for --ui-address, read again when they change; left out, what stands in front has to end TLS")
+	f.StringVar(&o.ProxyAddress, "proxy-address", "", "address, such as :8446, of the proxy through which people reach the API servers of clusters whose klusterlets run with role proxy; left out, none")
+	f.StringVar(&o.ProxyURL, "proxy-url", "", "https URL by which agents and people reach --proxy-address; TLS has to end at the hub; left out, the address itself")
+	f.StringVar(&o.ProxyCertDir, "proxy-cert-dir", "", "folder with tls.crt and tls.key for --proxy-address, and ca.crt unless everybody trusts them; left out, the hub signs its own")
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
 	o.renderFlags(f)
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
@@ -299,7 +307,7 @@ func Run(ctx context.Context, o Options) error {
 			return fmt.Errorf("set up controller %s: %w", name, err)
 		}
 	}
-	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug(), p.servePage(ctx), p.serveMetrics(ctx, selected)); err != nil {
+	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug(), p.serveProxy(ctx), p.servePage(ctx), p.serveMetrics(ctx, selected)); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
