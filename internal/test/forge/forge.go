@@ -247,7 +247,7 @@ func (f *Forge) GitHub() http.Handler { //nolint:gocyclo,funlen // a list of rou
 			return
 		}
 		n, _ := strconv.Atoi(r.PathValue("number"))
-		answer(w, http.StatusCreated, comment(f.Comment(n, "muster", body)))
+		answer(w, http.StatusCreated, comment(f.Comment(n, f.self(), body)))
 	})
 	handle("PATCH "+repo+"/issues/comments/{id}", func(w http.ResponseWriter, r *http.Request) {
 		for _, p := range f.Pulls {
@@ -297,6 +297,14 @@ func (f *Forge) Numbers() []int {
 	slices.Sort(list)
 	slices.Reverse(list)
 	return list
+}
+
+// self is how a comment of the token's account is signed: an App is a bot.
+func (f *Forge) self() string {
+	if f.Token == "installation" {
+		return "muster[bot]"
+	}
+	return "muster"
 }
 
 // checkRun is for Apps alone, and takes fifty annotations at a time.
