@@ -162,7 +162,7 @@ func rewrite(files fstest.MapFS, name, from, to string) {
 // planner that has seen nothing, alone: the two plans are the same.
 func TestReuseChangesNothing(t *testing.T) {
 	t.Parallel()
-	const seeds, steps = 4, 20
+	const seeds, steps = 3, 20
 	var calls, fresh int64
 	renderer := render.New(64 << 20) // what is remembered of files is no plan
 	for seed := range uint64(seeds) {
