@@ -94,6 +94,8 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 		if waiting, err := r.atRevision(ctx, job, &repo, revision); err != nil || waiting != "" {
 			return nil, nil, waiting, err
 		}
+	} else if delivery.Plan != nil {
+		job.After(delivery.Plan, definition)
 	}
 	decide(job, world, definition)
 	if job.Fault == nil {
