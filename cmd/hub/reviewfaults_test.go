@@ -148,15 +148,16 @@ func commentIsDeleted(f *forged, _ int) {
 func hubStartsOver(f *forged, _ int) {
 	number, head := f.propose(colored("blue"))
 	f.expectReviewed(number, head, "success")
+	context := "muster/muster-system/fleet"
 	f.eventually(func() string { // the record is written after the host
-		r := f.repository().Status.Review
-		if r == nil || len(r.PullRequests) != 1 || r.PullRequests[0].State != "Success" || r.PullRequests[0].Head != head {
-			return fmt.Sprintf("reviews: %+v, want the one at %s", r, head)
+		r, there := f.repository().Status.Review, forge.Check{}
+		f.forge.Do(func() { there = f.forge.Checks[head][context] })
+		if r == nil || len(r.PullRequests) != 1 || r.PullRequests[0].State != "Success" || r.PullRequests[0].Head != head || r.PullRequests[0].Summary != there.Description {
+			return fmt.Sprintf("reviews: %+v, want the one at %s as the host has it, %+v", r, head, there)
 		}
 		return ""
 	})
 	f.stop()
-	context := "muster/muster-system/fleet"
 	before := f.forge.Checks[head][context]
 	looked := len(f.forge.Asked)
 	f.startHub()
