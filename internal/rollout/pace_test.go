@@ -104,9 +104,9 @@ func TestPaceOfSwaps(t *testing.T) {
 		"all": {"the strategy has no pace", []func(*Input){func(in *Input) {
 			in.Strategy = &musterv1alpha1.Rollout{RolloutStrategy: clusterv1alpha1.RolloutStrategy{Type: clusterv1alpha1.All}}
 		}}, "a b c"},
-		"a replacement soaks":    {"it is healthy, and not for long enough", []func(*Input){soaks}, "a b"},
-		"the rollout has failed": {"a person looks at it", []func(*Input){soaks, ill("c3")}, ""},
-		"the rollout returns":    {"first the clusters are taken back", []func(*Input){atATime(intstr.FromInt32(3)), func(in *Input) { in.Returning = true }}, ""},
+		"a replacement soaks":               {"it is healthy, and not for long enough", []func(*Input){soaks}, "a b"},
+		"the rollout has failed":            {"a person looks at it", []func(*Input){soaks, ill("c3")}, ""},
+		"the rollout returns":               {"first the clusters are taken back", []func(*Input){atATime(intstr.FromInt32(3)), func(in *Input) { in.Returning = true }}, ""},
 		"a step whose selector cannot be":   {"", []func(*Input){func(in *Input) { in.Strategy = badSteps() }}, ""},
 		"a replacement that is not there":   {"it is to come", []func(*Input){func(in *Input) { in.Live = in.Live[:5] }}, "a b"},
 		"a replacement that has no content": {"nothing is to come", []func(*Input){func(in *Input) { in.Live, in.Emptied = in.Live[:5], map[string]bool{"c3": true} }}, "a b c"},
