@@ -35,6 +35,10 @@ func TestTrust(t *testing.T) {
 	if !quiet.Trusts(start.Add(heartbeatDuration-time.Second)) || quiet.Trusts(start.Add(heartbeatDuration)) {
 		t.Error("while the API server does not answer, old reports count")
 	}
+	quiet.Judge(nil, registration.SilenceLimit{}, start)
+	if !quiet.Trusts(start) {
+		t.Error("the clusters were counted, and nothing was wrong")
+	}
 	p.mass = &registration.MassSilence{Since: counted}
 	if p.Trusts(counted.Add(time.Hour)) || !p.Unsettled() {
 		t.Error("in a mass silence, old reports count")
