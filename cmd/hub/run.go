@@ -84,6 +84,8 @@ type Options struct {
 	// UIAddress serves the page of the fleet; empty is not at all. UICertDir holds tls.crt and tls.key for it; empty leaves TLS to
 	// what stands in front.
 	UIAddress, UICertDir string
+	// UIURL is where people find that page: checks of pull requests link to it.
+	UIURL string
 	// PlacementDebugAddress serves how placements are scheduled, over TLS; empty is not at all.
 	PlacementDebugAddress string
 	// RenderCache is the memory that renderings may take, in MiB.
@@ -131,6 +133,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.ProfilingAddress, "profiling-address", "", "address for Go's profiles at /debug/pprof/, such as 127.0.0.1:6060; anyone who reaches it may read them; left out, none")
 	f.StringVar(&o.PlacementDebugAddress, "placement-debug-address", "", "address for "+placement.DebugPath+"NAMESPACE/NAME over TLS, such as 127.0.0.1:9443; left out, none")
 	f.StringVar(&o.UIAddress, "ui-address", "", "address for the page of the fleet, such as :8445; people log in with tokens of the hub's API server; left out, none")
+	f.StringVar(&o.UIURL, "ui-url", "", "where people find the page of --ui-address, such as https://muster.example.com: checks and comments on pull requests link to it; left out, to the comment")
 	f.StringVar(&o.UICertDir, "ui-cert-dir", "", "folder with tls.crt and tls.key for --ui-address, read again when they change; left out, what stands in front has to end TLS")
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
 	o.renderFlags(f)
@@ -214,7 +217,7 @@ var controllers = map[string]func(*parts) error{
 		}
 		p.reviews = &review.Reviews{
 			Client: p.mgr.GetClient(), Works: works, Store: p.store, Deliveries: p.deliveries, Planner: p.planner, Repositories: p.repositories,
-			HubCluster: p.HubCluster, UserAgent: "muster-hub/" + version, Now: time.Now, ReplanInterval: p.ReplanInterval,
+			HubCluster: p.HubCluster, UserAgent: "muster-hub/" + version, PageURL: p.UIURL, Now: time.Now, ReplanInterval: p.ReplanInterval,
 		}
 		return p.reviews.Setup(p.mgr)
 	},
