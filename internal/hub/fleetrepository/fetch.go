@@ -94,13 +94,36 @@ func (r *Repositories) fetchRemote(ctx context.Context, repo *musterv1alpha1.Fle
 	if err != nil {
 		return "", err
 	}
-	return r.Store.Fetch(ctx, source.Remote{
+	remote := source.Remote{
 		URL:         repo.Spec.URL,
 		Ref:         source.Ref{Branch: repo.Spec.Ref.Branch, Tag: repo.Spec.Ref.Tag, Commit: repo.Spec.Ref.Commit},
 		Credentials: credentials,
 		Owner:       string(repo.UID),
 		Path:        repo.Spec.Path,
-	})
+	}
+	if verify := repo.Spec.Verify; verify != nil {
+		remote.VerifyTag = verify.Mode == musterv1alpha1.VerifyTag
+		if remote.Verify, err = r.signers(ctx, repo); err != nil {
+			return "", err
+		}
+	}
+	return r.Store.Fetch(ctx, remote)
+}
+
+// signers are the keys, one of which has to have signed what is delivered.
+func (r *Repositories) signers(ctx context.Context, repo *musterv1alpha1.FleetRepository) (*source.Signers, error) {
+	var secret corev1.Secret
+	if ref := repo.Spec.Verify.SecretRef; ref != nil {
+		key := types.NamespacedName{Namespace: repo.Namespace, Name: ref.Name}
+		if err := r.Client.Get(ctx, key, &secret); err != nil {
+			return nil, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("read Secret %s, which spec.verify.secretRef names: %w", key, err))
+		}
+	}
+	signers, err := source.SignersFrom(secret.Data, repo.Spec.Verify.Keys)
+	if err != nil {
+		return nil, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("spec.verify: %w", err))
+	}
+	return signers, nil
 }
 
 // Credentials are those that a repository's Secret holds.
