@@ -31,10 +31,8 @@ type Job struct {
 	Defaulted func(path string) (int, bool)
 	// Snapshot that holds the content.
 	Snapshot fleet.Snapshot
-	// Decisions about every cluster of the bound sets.
-	Decisions []fleet.Decision
-	// Grounds of the decisions; "" when they are not known.
-	Grounds string
+	// Decided is about every cluster of the bound sets.
+	Decided
 	// Fault says why there are no decisions; nothing is planned then, and nothing removed.
 	Fault *fleet.Fault
 	// World the application is planned in; its clusters sorted by name.
@@ -47,22 +45,34 @@ type Job struct {
 	Values *fleet.ValuesIndex
 	// APIs finds what a cluster serves; nil asks the world each time.
 	APIs func(*clusterv1.ManagedCluster) *fleet.APIs
+
+	definition *fleet.Definition
+	facts      *clusterFacts
+	earlier    *Application // of an earlier plan
+	live       map[string][]fleet.LiveWork
 }
 
 func (j *Job) apis(c *clusterv1.ManagedCluster) *fleet.APIs {
-	if j.APIs == nil {
-		return j.World.APIsOf(c)
+	switch {
+	case j.APIs != nil:
+		return j.APIs(c)
+	case j.facts != nil:
+		return j.facts.apisOf(c)
 	}
-	return j.APIs(c)
+	return j.World.APIsOf(c)
 }
 
 // Application computes the works of one application over its decided clusters; Build is a loop over it, and the hub's
 // controller calls it for one. An error means that the context has ended.
 func (p *Planner) Application(ctx context.Context, job Job) (*Application, error) {
 	app := job.Application
+	if job.live == nil {
+		owner := fleet.OwnerOf(app)
+		job.live = liveByCluster(job.World, owner, worksByOwner(job.World)[owner])
+	}
 	out := &Application{
-		Application: app, File: job.File, Line: job.Line, Decisions: job.Decisions, Grounds: job.Grounds,
-		revision: job.Snapshot.Revision, manifestLimit: job.World.ManifestLimit, live: liveByCluster(job.World, app),
+		Application: app, File: job.File, Line: job.Line, Decided: job.Decided,
+		revision: job.Snapshot.Revision, manifestLimit: job.World.ManifestLimit, live: job.live,
 	}
 	contents := newStore()
 	defer contents.done()
@@ -75,6 +85,8 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	for _, t := range targets {
 		out.labels[t.cluster.Name] = t.cluster.Labels
 	}
+	out.basis = job.basis()
+	earlier := job.reusable(out.basis)
 	planned := make([]*Cluster, len(targets))
 	faults := make([]*fleet.Fault, len(targets))
 	sources := make([][]fleet.UsedSource, len(targets))
@@ -82,6 +94,10 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, target := range targets {
+		if planned[i] = earlier.takeOver(&job, target, out.live[target.cluster.Name]); planned[i] != nil {
+			sources[i] = planned[i].from.others.orNone().sources
+			continue
+		}
 		group.Go(func() error {
 			if costly.enoughBefore(i) {
 				return nil
@@ -117,6 +133,10 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 		out.Sources = append(out.Sources, sources[i]...)
 	}
 	out.Sources = fleet.SortSources(out.Sources)
+	if out.basis != nil {
+		out.basis.planned = out.Clusters
+		out.basis.read.forget()
+	}
 	out.Warnings = slices.Concat(out.emptyContent(), out.skippedFiles(), out.unmatchedRules(job))
 	return out, nil
 }
@@ -293,7 +313,10 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 		Defaulted:     job.Defaulted,
 		LineOf:        job.LineOf,
 		ClusterValues: job.Values.Of(job.Application.Namespace, t.cluster),
-		HasValues:     func(path string) bool { return job.Values.Has(job.Application.Namespace, path) },
+		HasValues:     job.hasValues,
+	}
+	if b := a.basis; b != nil {
+		in.Tree, in.HasValues = b.read, func(path string) bool { return b.values.ask(path, job.hasValues) }
 	}
 	resolved, err := render.Resolve(in)
 	if err != nil {
@@ -319,6 +342,12 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 		return nil, err
 	}
 	c.SetDigest = set.Digest
+	if a.basis != nil {
+		c.from = job.inputsOn(t.cluster)
+		if kinds := job.CRDs[t.cluster.Name]; len(kinds)+len(resolved.Sources) > 0 {
+			c.from.others = &others{kinds, resolved.Sources}
+		}
+	}
 	return c, nil
 }
 
@@ -367,14 +396,12 @@ func clusterFault(err error, job Job, cluster string) *fleet.Fault {
 	return &f
 }
 
-// liveByCluster are the application's works on each cluster, its own before those of its former name.
-func liveByCluster(w *fleet.World, app *musterv1alpha1.Application) map[string][]fleet.LiveWork {
-	owner := fleet.OwnerOf(app)
-	live := map[string][]fleet.LiveWork{}
-	for _, lw := range w.Works {
-		if lw.Owner == owner {
-			live[lw.Cluster] = append(live[lw.Cluster], lw)
-		}
+// liveByCluster are an owner's works on each cluster, its own before those of its former name. At is where they are in the world's list.
+func liveByCluster(w *fleet.World, owner fleet.Owner, at []int) map[string][]fleet.LiveWork {
+	live := make(map[string][]fleet.LiveWork, len(at))
+	for _, i := range at {
+		lw := w.Works[i]
+		live[lw.Cluster] = append(live[lw.Cluster], lw)
 	}
 	for name := range live {
 		if c := cluster(w, name); c != nil && leaving(c) {
@@ -407,7 +434,7 @@ func (a *Application) Live() []fleet.LiveWork {
 
 // Release frees what only Changes needs: the live works, and what clusters get.
 func (a *Application) Release() {
-	a.live = nil
+	a.live, a.basis = nil, nil
 	for i := range a.Clusters {
 		a.Clusters[i].content = nil
 	}

@@ -23,14 +23,14 @@ type root struct {
 func rootOf(in Input, resolved *Resolved) (root, error) {
 	spec := resolved.Application.Spec.Source
 	if problem := sourceProblem(spec); problem != "" {
-		return root{}, in.at(fleet.DefinitionInvalid, resolved.fieldOf("source"), problem)
+		return root{}, in.faultOf(fleet.DefinitionInvalid, resolved.fieldOf("source"), problem)
 	}
 	reference := resolved.Reference()
 	if reference == nil {
 		field := resolved.fieldOf("source.path")
 		dir, err := inTree(spec.Path)
 		if err != nil {
-			return root{}, in.at(fleet.ContentMissing, field, err.Error())
+			return root{}, in.faultOf(fleet.ContentMissing, field, err.Error())
 		}
 		return root{tree: in.Tree, dir: dir, field: field, where: "the repository"}, nil
 	}
@@ -56,7 +56,7 @@ func rootOf(in Input, resolved *Resolved) (root, error) {
 	}
 	inside, err := inTree(below)
 	if err != nil {
-		return root{}, in.at(fleet.ContentMissing, field, err.Error())
+		return root{}, in.faultOf(fleet.ContentMissing, field, err.Error())
 	}
 	return root{
 		tree: fleet.Mounted(found.Name, found.Tree), dir: path.Join(found.Name, inside), field: field, where: found.Name, packed: found.Packed,

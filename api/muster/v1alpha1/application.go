@@ -599,13 +599,17 @@ type SourceStatus struct {
 type Settled struct {
 	// Grounds identify what people have said about the choice, see the annotation muster.dev/grounds.
 	Grounds string `json:"grounds"`
-	// Clusters is how many the placement had.
+	// Clusters is how many the placement had; with several placements a cluster counts once for each that has it.
 	Clusters int32 `json:"clusters"`
+	// Unreplaced clusters are no longer chosen, since they did not answer, and have the application; no other has been chosen in their
+	// place yet.
+	// +optional
+	Unreplaced []string `json:"unreplaced,omitempty"`
 	// Replaced clusters are no longer chosen, since the scheduler has chosen others in their place, and still have the application.
 	// +optional
 	Replaced []string `json:"replaced,omitempty"`
-	// Dropped clusters have the application, did not answer when somebody changed the choice, and were not replaced before: it counts
-	// as a loss when they lose it.
+	// Dropped clusters have the application, did not answer when somebody changed the choice, and are too many for it: it counts as a
+	// loss when they lose it.
 	// +optional
 	Dropped []string `json:"dropped,omitempty"`
 }

@@ -1,4 +1,4 @@
-package render
+package engine
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/memo"
 )
 
 // valuesFile is one parsed file of values.
@@ -36,7 +37,7 @@ func (l *Local) mergeLayers(c *loadedChart, layers []Layer) (*merged, error) {
 				return place
 			}
 			line := file.line(p)
-			return Place{Name: position(path.Clean(layer.Name), line), File: layer.File, Line: line}
+			return Place{Name: fleet.Position(path.Clean(layer.Name), line), File: layer.File, Line: line}
 		})
 	}
 	return m, nil
@@ -54,7 +55,7 @@ func (l *Local) valuesOf(c *loadedChart, layer Layer) (*valuesFile, error) {
 			return &valuesFile{}, nil
 		}
 	}
-	return remember(l.memo, "values file", digestOf(layer.File, string(data)), func() (*valuesFile, int64, error) {
+	return memo.Remember(l.memo, "values file", memo.Digest(layer.File, string(data)), func() (*valuesFile, int64, error) {
 		parsed, err := parseValues(layer.File, data)
 		return parsed, int64(len(data) * 6), err
 	})
@@ -80,15 +81,15 @@ func mergePlaces(dst, src map[string]any, prefix string, placeOf func(path strin
 
 // place finds where the value of a path was set, or the nearest one above it.
 func (m *merged) place(p string) (Place, bool) {
-	var at any = m.places
+	var node any = m.places
 	for key := range strings.SplitSeq(p, ".") {
-		table, ok := at.(map[string]any)
+		table, ok := node.(map[string]any)
 		if !ok {
 			break
 		}
-		at = table[key]
+		node = table[key]
 	}
-	place, ok := at.(Place)
+	place, ok := node.(Place)
 	return place, ok
 }
 
@@ -100,8 +101,8 @@ func (m *merged) from(defaults map[string]any) map[string]string {
 }
 
 func noteNames(names map[string]string, places, defaults map[string]any, prefix string) {
-	for key, at := range places {
-		switch at := at.(type) {
+	for key, place := range places {
+		switch at := place.(type) {
 		case Place:
 			names[prefix+key] = at.Name
 		case map[string]any:
@@ -121,19 +122,8 @@ func noteNames(names map[string]string, places, defaults map[string]any, prefix 
 	}
 }
 
-// flatten gives the leaves of values by dotted path. Lists and empty maps are leaves.
-func flatten(values map[string]any, prefix string) map[string]any {
-	leaves := map[string]any{}
-	fleet.MergeValues(map[string]any{}, values, prefix, func(path string, set bool) {
-		if set {
-			leaves[path] = nil
-		}
-	})
-	return leaves
-}
-
 func (f *valuesFile) line(path string) int {
-	for p := path; p != ""; p = parent(p) {
+	for p := path; p != ""; p = fleet.ParentPath(p) {
 		if line, ok := f.lines[p]; ok {
 			return line
 		}

@@ -1,4 +1,5 @@
-package render
+// Package memo remembers what was computed, within bounds of memory.
+package memo
 
 import (
 	"container/list"
@@ -11,8 +12,8 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// memo remembers results by key and forgets those that were not asked for longest, so that it stays within its bytes.
-type memo struct {
+// Memo remembers results by key and forgets those that were not asked for longest, so that it stays within its bytes.
+type Memo struct {
 	max    int64
 	flight singleflight.Group
 
@@ -29,16 +30,17 @@ type entry struct {
 	size  int64
 }
 
-// entryOverhead is what an entry costs beyond its content, roughly: key, list element, map slot.
-const entryOverhead = 512
+// EntryOverhead is what an entry costs beyond its content, in bytes, roughly: key, list element, map slot.
+const EntryOverhead = 512
 
-func newMemo(max int64) *memo {
-	return &memo{max: max, entries: map[string]*list.Element{}, recent: list.New()}
+// New makes a Memo that keeps at most about max bytes.
+func New(max int64) *Memo {
+	return &Memo{max: max, entries: map[string]*list.Element{}, recent: list.New()}
 }
 
-// remember gives the value of a key, computing it once however many ask at the same time. A fault that only an author can
+// Remember gives the value of a key, computing it once however many ask at the same time. A fault that only an author can
 // resolve is as much a result as a value; other errors are not remembered.
-func remember[T any](m *memo, kind, key string, compute func() (T, int64, error)) (T, error) {
+func Remember[T any](m *Memo, kind, key string, compute func() (T, int64, error)) (T, error) {
 	key = kind + ":" + key
 	if e, ok := m.get(key); ok {
 		return resultOf[T](e)
@@ -48,7 +50,7 @@ func remember[T any](m *memo, kind, key string, compute func() (T, int64, error)
 			return e, nil
 		}
 		value, size, err := compute()
-		e := &entry{key: key, value: value, fault: err, size: size + entryOverhead}
+		e := &entry{key: key, value: value, fault: err, size: size + EntryOverhead}
 		if f, isFault := fleet.AsFault(err); err == nil || isFault && f.ActionRequiredBy == fleet.User {
 			m.mu.Lock()
 			m.put(e)
@@ -61,7 +63,7 @@ func remember[T any](m *memo, kind, key string, compute func() (T, int64, error)
 
 func resultOf[T any](e *entry) (T, error) { return e.value.(T), e.fault }
 
-func (m *memo) get(key string) (*entry, bool) {
+func (m *Memo) get(key string) (*entry, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	element, ok := m.entries[key]
@@ -72,8 +74,15 @@ func (m *memo) get(key string) (*entry, bool) {
 	return element.Value.(*entry), true
 }
 
+// Size of what is remembered, in bytes, roughly.
+func (m *Memo) Size() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.size
+}
+
 // put keeps an entry; the caller holds the lock.
-func (m *memo) put(e *entry) {
+func (m *Memo) put(e *entry) {
 	if old, ok := m.entries[e.key]; ok {
 		m.remove(old)
 	}
@@ -87,8 +96,23 @@ func (m *memo) put(e *entry) {
 	}
 }
 
-// update replaces the value of a key by what follows from the one that is remembered, which is nil if there is none.
-func (m *memo) update(key string, next func(earlier any) (value any, size int64)) {
+// Get gives a value that Update has put under a key.
+func (m *Memo) Get(key string) (value any, ok bool) {
+	e, ok := m.get(key)
+	if !ok {
+		return nil, false
+	}
+	return e.value, true
+}
+
+// Once computes a value that is not remembered: those who ask for one key at the same time get the same one.
+func (m *Memo) Once(key string, compute func() any) any {
+	value, _, _ := m.flight.Do(key, func() (any, error) { return compute(), nil })
+	return value
+}
+
+// Update replaces the value of a key by what follows from the one that is remembered, which is nil if there is none.
+func (m *Memo) Update(key string, next func(earlier any) (value any, size int64)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var earlier any
@@ -99,14 +123,14 @@ func (m *memo) update(key string, next func(earlier any) (value any, size int64)
 	m.put(&entry{key: key, value: value, size: size})
 }
 
-func (m *memo) remove(element *list.Element) {
+func (m *Memo) remove(element *list.Element) {
 	e := m.recent.Remove(element).(*entry)
 	delete(m.entries, e.key)
 	m.size -= e.size
 }
 
-// digestOf hashes parts so that no two lists of parts run together.
-func digestOf(parts ...string) string {
+// Digest hashes parts so that no two lists of parts run together.
+func Digest(parts ...string) string {
 	var all []byte
 	for _, part := range parts {
 		all = append(strconv.AppendInt(all, int64(len(part)), 10), ':')

@@ -1,4 +1,4 @@
-package render
+package engine
 
 import (
 	"fmt"
@@ -138,21 +138,21 @@ func (t *treeFiles) fault(dir string, err error) error {
 	}
 	text := err.Error()
 	file := dir
-	for _, name := range kustomizationFiles {
+	for _, name := range KustomizationFiles {
 		if hasAny(t.tree, dir, name) {
 			file = path.Join(dir, name)
 		}
 	}
 	for _, name := range slices.Backward(t.order) {
-		if !slices.Contains(kustomizationFiles, path.Base(name)) && strings.Contains(text, path.Base(name)) {
+		if !slices.Contains(KustomizationFiles, path.Base(name)) && strings.Contains(text, path.Base(name)) {
 			file = name
 			break
 		}
 	}
 	says := "Kustomize refuses it"
 	for _, c := range complaints() {
-		if at := c.found.FindStringSubmatchIndex(text); at != nil {
-			says = string(c.found.ExpandString(nil, c.says, text, at))
+		if match := c.found.FindStringSubmatchIndex(text); match != nil {
+			says = string(c.found.ExpandString(nil, c.says, text, match))
 			break
 		}
 	}

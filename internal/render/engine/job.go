@@ -1,7 +1,6 @@
-package render
+package engine
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +9,7 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/memo"
 )
 
 // Job is what rendering one application for one cluster depends on, but for the files of the commit and the cluster's APIs: an
@@ -74,13 +74,11 @@ type Host interface {
 	APIs() *fleet.APIs
 }
 
-// Engine runs jobs. It must be safe for concurrent use.
-type Engine interface {
-	// Render runs a job. The error is a fleet.Fault that names neither application nor cluster, or ctx's error.
-	Render(ctx context.Context, job Job, host Host) (*Rendered, error)
-}
+// BesidePrefix is before the names of files that are beside the application's, whatever tree the content is in.
+const BesidePrefix = "~fleet/"
 
-func (j Job) digest() string {
+// Digest of all that a job says.
+func (j Job) Digest() string {
 	parts := []string{strconv.Itoa(int(j.Kind)), j.Path, strings.Join(j.Packed, "\n"), j.Release, j.Namespace, string(j.Hooks), j.Files.digest(), j.Post.digest()}
 	for _, l := range j.Layers {
 		parts = append(parts, "layer", l.Name, l.File, string(l.Data), l.Packed)
@@ -91,5 +89,5 @@ func (j Job) digest() string {
 			parts = append(parts, path, fmt.Sprint(l.Places[path]))
 		}
 	}
-	return digestOf(parts...)
+	return memo.Digest(parts...)
 }

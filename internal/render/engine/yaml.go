@@ -1,8 +1,7 @@
-package render
+package engine
 
 import (
 	"encoding/json"
-	"fmt"
 	"io/fs"
 	"path"
 	"slices"
@@ -37,23 +36,6 @@ var foreignFiles = []string{
 // dataFiles are those that hold no manifest as a rule: they are passed over without a word where they do not.
 var dataFiles = []string{"values*.y*ml", "values*.json"}
 
-// filesOf is what an application says of the files of its folder.
-func filesOf(in Input, resolved *Resolved) (Files, error) {
-	y := resolved.Application.Spec.YAML
-	if y == nil {
-		return Files{}, nil
-	}
-	f := Files{Include: y.Include, Exclude: y.Exclude, Flat: y.Recurse != nil && !*y.Recurse}
-	for field, patterns := range map[string][]string{"yaml.include": y.Include, "yaml.exclude": y.Exclude} {
-		for i, pattern := range patterns {
-			if !doublestar.ValidatePattern(pattern) {
-				return f, in.at(fleet.DefinitionInvalid, resolved.fieldOf(fmt.Sprintf("%s[%d]", field, i)), "is no pattern: a [ or a { is not closed")
-			}
-		}
-	}
-	return f, nil
-}
-
 // has tells whether a file, by its path below the folder, counts.
 func (f Files) has(below string) bool {
 	if matchesAny(f.Exclude, below) {
@@ -86,7 +68,7 @@ func matchesAny(patterns []string, below string) bool {
 func readManifests(tree fleet.Tree, name string, which Files) (objects []Object, skipped []string, err error) {
 	info, err := fs.Stat(tree, name)
 	if err != nil {
-		return nil, nil, unreadable(name, err)
+		return nil, nil, fleet.Unreadable(name, err)
 	}
 	if !info.IsDir() {
 		objects, _, err = readManifestFile(tree, name, false)
@@ -136,14 +118,14 @@ func (f Files) hint() string {
 func manifestFiles(tree fleet.Tree, dir string, flat bool, links int) ([]string, error) {
 	entries, err := tree.ReadDir(dir)
 	if err != nil {
-		return nil, unreadable(dir, err)
+		return nil, fleet.Unreadable(dir, err)
 	}
 	var files []string
 	for _, entry := range entries {
 		name := path.Join(dir, entry.Name())
 		info, err := fs.Stat(tree, name) // follows links
 		if err != nil {
-			return nil, unreadable(name, err)
+			return nil, fleet.Unreadable(name, err)
 		}
 		if !info.IsDir() {
 			files = append(files, name)
@@ -173,7 +155,7 @@ func manifestFiles(tree fleet.Tree, dir string, flat bool, links int) ([]string,
 func readManifestFile(tree fleet.Tree, file string, mayBeForeign bool) (objects []Object, foreign bool, err error) {
 	data, err := tree.ReadFile(file)
 	if err != nil {
-		return nil, false, unreadable(file, err)
+		return nil, false, fleet.Unreadable(file, err)
 	}
 	if mayBeForeign && isForeign(string(data)) {
 		return nil, true, nil

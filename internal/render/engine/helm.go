@@ -1,4 +1,4 @@
-package render
+package engine
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/memo"
 	"golang.org/x/sync/errgroup"
 	"helm.sh/helm/v4/pkg/chart/common"
 	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
@@ -45,7 +46,7 @@ func (l *Local) helm(job Job, host Host) (*Rendered, error) {
 	if err != nil {
 		return nil, err
 	}
-	apis := kubernetesAPIs() // the same for all, so that nothing of one cluster can reach another
+	apis := fleet.KubernetesAPIs() // the same for all, so that nothing of one cluster can reach another
 	wants := c.chart.Metadata.KubeVersion
 	if wants != "" || c.usesCapabilities || usesCapabilities(job.Layers) {
 		apis = host.APIs()
@@ -80,7 +81,7 @@ func usesCapabilities(layers []Layer) bool {
 
 // capabilitiesOf tells a chart what the cluster is.
 func (l *Local) capabilitiesOf(apis *fleet.APIs) (*common.Capabilities, error) {
-	return remember(l.memo, "capabilities", apis.Digest, func() (*common.Capabilities, int64, error) {
+	return memo.Remember(l.memo, "capabilities", apis.Digest, func() (*common.Capabilities, int64, error) {
 		c, err := capabilitiesOf(apis)
 		return c, int64(100 * len(apis.Resources())), err
 	})
@@ -192,7 +193,7 @@ func (l *Local) documents(read func(file, text string) ([]object, error), how st
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, doc := range documents {
 		group.Go(func() error {
-			found[i], errs[i] = remember(l.memo, "document", digestOf(how, doc.file, doc.text), func() ([]Object, int64, error) {
+			found[i], errs[i] = memo.Remember(l.memo, "document", memo.Digest(how, doc.file, doc.text), func() ([]Object, int64, error) {
 				objects, err := read(doc.file, doc.text)
 				if err != nil {
 					return nil, 0, err

@@ -1,4 +1,4 @@
-package render
+package engine
 
 import (
 	"bytes"
@@ -102,10 +102,10 @@ func (t *treeFiles) ReadFile(p string) ([]byte, error) {
 	if !t.verbatim[name] {
 		data = separated(data)
 	}
-	if slices.Contains(kustomizationFiles, path.Base(name)) {
+	if slices.Contains(KustomizationFiles, path.Base(name)) {
 		return t.examine(name, data)
 	}
-	return data, t.examineConfigs(name, data, func(text string) int { return lineOf(data, text) })
+	return data, t.examineConfigs(name, data, func(text string) int { return LineOf(data, text) })
 }
 
 // separated puts separators between JSON objects that follow each other: Kustomize reads the first of them only, and kubectl all.
@@ -220,7 +220,7 @@ func (t *treeFiles) examine(file string, data []byte) ([]byte, error) {
 	}
 	for _, name := range []string{"helmCharts", "helmChartInflationGenerator"} {
 		if fields[name] != nil {
-			return nil, t.refuse(file, lineOf(data, name), fmt.Sprintf("%s runs a program: make the chart the application's source", name))
+			return nil, t.refuse(file, LineOf(data, name), fmt.Sprintf("%s runs a program: make the chart the application's source", name))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(loading)) {
@@ -283,12 +283,12 @@ func entriesOf(value any, keys []string) []string {
 func (t *treeFiles) examineEntry(file, field, entry string, data []byte) error {
 	inline := strings.Contains(entry, "\n")
 	if slices.Contains(configuring, field) {
-		if err := t.examineConfigs(file, []byte(entry), func(string) int { return lineOf(data, entry) }); err != nil {
+		if err := t.examineConfigs(file, []byte(entry), func(string) int { return LineOf(data, entry) }); err != nil {
 			return err
 		}
 		// A folder has a kustomization, which may write into what was examined.
 		if !inline && t.IsDir(path.Join(path.Dir(file), entry)) {
-			return t.refuse(file, lineOf(data, entry), fmt.Sprintf("%s names the folder %s: name the files in it that configure plug-ins", field, entry))
+			return t.refuse(file, LineOf(data, entry), fmt.Sprintf("%s names the folder %s: name the files in it that configure plug-ins", field, entry))
 		}
 	}
 	if key, value, ok := strings.Cut(entry, "="); ok && !strings.ContainsAny(key, "/:?") {
@@ -296,7 +296,7 @@ func (t *treeFiles) examineEntry(file, field, entry string, data []byte) error {
 	}
 	// What is not written inline after all, whatever it looks like, is a path for Kustomize.
 	if remoteStart.MatchString(entry) || !inline && remote(entry) {
-		line := lineOf(data, entry)
+		line := LineOf(data, entry)
 		entry, _, _ = strings.Cut(entry, "\n")
 		return t.refuse(file, line, fmt.Sprintf("%s is not in the repository, and nothing is fetched while rendering: copy it into the repository", entry))
 	}
@@ -305,7 +305,7 @@ func (t *treeFiles) examineEntry(file, field, entry string, data []byte) error {
 	}
 	clean := path.Join(path.Dir(file), entry)
 	if clean == ".." || strings.HasPrefix(clean, "../") {
-		return t.refuse(file, lineOf(data, entry), entry+" leaves the repository")
+		return t.refuse(file, LineOf(data, entry), entry+" leaves the repository")
 	}
 	if strings.HasSuffix(field, "Generator") {
 		if t.verbatim == nil {
@@ -331,11 +331,11 @@ func (t *treeFiles) noteAbsent(file, field, entry string, data []byte) {
 	if info, _, err := t.stat(wanted); err != nil {
 		message = fmt.Sprintf("%s names %s, and %s is not in the repository: correct the name or add it", field, entry, wanted)
 	} else if info.IsDir() && slices.Contains(building, field) &&
-		!slices.ContainsFunc(kustomizationFiles, func(name string) bool { return t.Exists(path.Join(wanted, name)) }) {
+		!slices.ContainsFunc(KustomizationFiles, func(name string) bool { return t.Exists(path.Join(wanted, name)) }) {
 		message = fmt.Sprintf("%s names the folder %s, and %s holds no kustomization.yaml: name its files, or add one", field, entry, wanted)
 	}
 	if message != "" {
-		t.absent = append(t.absent, fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Line: lineOf(data, entry), Message: message})
+		t.absent = append(t.absent, fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Line: LineOf(data, entry), Message: message})
 	}
 }
 
@@ -375,8 +375,8 @@ func says(n *yamlv3.Node, text string) bool {
 	return strings.TrimPrefix(n.Value, "/") == text || slices.ContainsFunc(n.Content, func(below *yamlv3.Node) bool { return says(below, text) })
 }
 
-// lineOf is the line of the first text in YAML that is, or ends with, the given one; 0 when there is none.
-func lineOf(data []byte, text string) int {
+// LineOf is the line of the first text in YAML that is, or ends with, the given one; 0 when there is none.
+func LineOf(data []byte, text string) int {
 	decoder := yamlv3.NewDecoder(bytes.NewReader(data))
 	for {
 		var doc yamlv3.Node

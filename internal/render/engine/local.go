@@ -1,18 +1,22 @@
-package render
+package engine
 
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/memo"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // Local is the Engine that renders in this process. What it renders is not bounded but in its output: a process that must not be
 // taken along by a chart runs it in processes of its own.
 type Local struct {
-	memo      *memo
+	memo      *memo.Memo
 	maxOutput int64
 }
 
@@ -24,7 +28,12 @@ const maxObjects = 10_000
 
 // NewLocal makes an engine that remembers at most about maxBytes of charts, and gives at most maxOutput bytes of manifests.
 func NewLocal(maxBytes, maxOutput int64) *Local {
-	return &Local{memo: newMemo(maxBytes), maxOutput: maxOutput}
+	return &Local{memo: memo.New(maxBytes), maxOutput: maxOutput}
+}
+
+// NewLocalWith makes an engine that shares a memory.
+func NewLocalWith(shared *memo.Memo, maxOutput int64) *Local {
+	return &Local{memo: shared, maxOutput: maxOutput}
 }
 
 // Render runs a job.
@@ -45,7 +54,7 @@ func (l *Local) Render(_ context.Context, job Job, host Host) (*Rendered, error)
 	if err != nil {
 		return nil, fleet.Reject(fleet.RenderFailed, err)
 	}
-	if size := out.size(); size > l.maxOutput || len(out.Objects) > maxObjects {
+	if size := out.Size(); size > l.maxOutput || len(out.Objects) > maxObjects {
 		return nil, fleet.Fault{Reason: fleet.RenderTooExpensive, ActionRequiredBy: fleet.User, File: job.Path,
 			Message: fmt.Sprintf("renders more than %d objects or %d MiB: make several applications of it", maxObjects, l.maxOutput>>20)}
 	}
@@ -67,10 +76,20 @@ type Rendered struct {
 	Values map[string]string
 }
 
-func (r *Rendered) size() int64 {
+// Size in memory, in bytes, roughly.
+func (r *Rendered) Size() int64 {
 	size := int64(128 * len(r.Values))
 	for _, o := range r.Objects {
 		size += int64(len(o.JSON)) + 256
 	}
 	return size
+}
+
+// Kinds of the objects, each once, sorted.
+func (r *Rendered) Kinds() []schema.GroupVersionKind {
+	seen := map[schema.GroupVersionKind]bool{}
+	for _, o := range r.Objects {
+		seen[o.GVK] = true
+	}
+	return slices.SortedFunc(maps.Keys(seen), func(a, b schema.GroupVersionKind) int { return strings.Compare(a.String(), b.String()) })
 }

@@ -1,4 +1,4 @@
-package render
+package engine
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/memo"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"helm.sh/helm/v4/pkg/chart/common"
@@ -88,7 +89,7 @@ const schemaURL = "file:///values.schema.json"
 
 // compiledSchema compiles the schema of a chart, once.
 func (h helmRun) compiledSchema(c *chart.Chart) (*jsonschema.Schema, error) {
-	return remember(h.local.memo, "schema", digestOf(h.chart.key, c.ChartFullPath()), func() (*jsonschema.Schema, int64, error) {
+	return memo.Remember(h.local.memo, "schema", memo.Digest(h.chart.key, c.ChartFullPath()), func() (*jsonschema.Schema, int64, error) {
 		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(c.Schema))
 		if err != nil {
 			return nil, 0, err

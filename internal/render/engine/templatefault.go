@@ -1,4 +1,4 @@
-package render
+package engine
 
 import (
 	"errors"
@@ -78,19 +78,19 @@ func (h helmRun) templateFault(err error) error {
 		return f
 	}
 	var refused *refusal
-	at := places[0]
+	nearest := places[0]
 	for _, place := range places {
 		if strings.Contains(place.template, "/") { // a text that tpl renders has no file
-			at = place
+			nearest = place
 		}
 	}
 	switch {
 	case errors.As(err, &refused):
 		f.Message = h.ownWords(refused.message)
 	default:
-		f.Message = h.reasonOf(at.action, at.why)
+		f.Message = h.reasonOf(nearest.action, nearest.why)
 	}
-	return h.placed(f, at.template, at.line)
+	return h.placed(f, nearest.template, nearest.line)
 }
 
 // placed completes a fault with the file of a template.
@@ -98,7 +98,7 @@ func (h helmRun) placed(f fleet.Fault, template string, line int) fleet.Fault {
 	file, inside := h.chart.locate(template)
 	f.File, f.Line = file, line
 	if inside != "" {
-		f.Message = fmt.Sprintf("%s (%s)", f.Message, position(inside, line))
+		f.Message = fmt.Sprintf("%s (%s)", f.Message, fleet.Position(inside, line))
 		f.Line = 0
 	}
 	return f
@@ -130,32 +130,32 @@ func placesOf(err error) []failure {
 
 // reasonOf says why an action failed.
 func (h helmRun) reasonOf(action, why string) string {
-	at := ""
+	position := ""
 	if h.inTemplates(strings.TrimSuffix(action, "...")) {
-		at = " at {{ " + action + " }}"
+		position = " at {{ " + action + " }}"
 	}
 	if strings.Contains(why, "nested reference name") {
-		return "the templates include each other without end" + at
+		return "the templates include each other without end" + position
 	}
 	if missing := missingTemplate.FindStringSubmatch(why); missing != nil {
-		return fmt.Sprintf("there is no template %s", missing[1]) + at
+		return fmt.Sprintf("there is no template %s", missing[1]) + position
 	}
 	for _, known := range harmless {
 		if known.MatchString(why) {
-			return why + at
+			return why + position
 		}
 	}
 	if function := failedFunction.FindStringSubmatch(why); function != nil {
 		rest := strings.TrimSpace(why[len(function[0]):])
 		if h.inTemplates(rest) {
-			return function[1] + ": " + rest + at
+			return function[1] + ": " + rest + position
 		}
-		return function[1] + " fails" + at
+		return function[1] + " fails" + position
 	}
 	if word, _, ok := strings.Cut(why, " over "); ok && strings.HasPrefix(why, "range can't iterate") {
-		return word + " over this value" + at
+		return word + " over this value" + position
 	}
-	return "the template fails" + at
+	return "the template fails" + position
 }
 
 // ownWords are the message of required or fail, as far as the chart itself says them.

@@ -1,4 +1,4 @@
-package render
+package engine
 
 import (
 	"bytes"
@@ -148,19 +148,19 @@ func (h helmRun) differs(got, other output, message string) fleet.Fault {
 // drawnFault names the call in the chart that leads to a random or time function, and the value that would replace its result.
 func (h helmRun) drawnFault(places []failure, function string) fleet.Fault {
 	deepest := places[len(places)-1]
-	at := callInChart(places)
+	call := callInChart(places)
 	what := function + " gives another result every time"
 	switch {
 	case !strings.Contains(deepest.template, "/"):
 		what = fmt.Sprintf("a text that tpl renders here calls %s, which gives another result every time", function)
-	case at.template != deepest.template || at.line != deepest.line:
+	case call.template != deepest.template || call.line != deepest.line:
 		what = fmt.Sprintf("what it calls here ends in %s, which gives another result every time", function)
 	}
 	remedy := "supply the value that the template asks for before it calls " + function
-	if names := h.valuesRead(at); len(names) > 0 {
+	if names := h.valuesRead(call); len(names) > 0 {
 		remedy = "set the value " + strings.Join(names, " or ")
 	}
-	return h.placed(fleet.Fault{Reason: fleet.NotDeterministic, ActionRequiredBy: fleet.User, Message: what + ": " + remedy}, at.template, at.line)
+	return h.placed(fleet.Fault{Reason: fleet.NotDeterministic, ActionRequiredBy: fleet.User, Message: what + ": " + remedy}, call.template, call.line)
 }
 
 // callInChart is the deepest place in the chart whose template is rendered: what is deeper is a library's, or a text's.

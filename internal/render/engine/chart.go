@@ -1,4 +1,4 @@
-package render
+package engine
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/memo"
 	"helm.sh/helm/v4/pkg/chart/loader/archive"
 	chart "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
@@ -46,10 +47,10 @@ type chartPlace struct {
 func (l *Local) loadChart(tree fleet.Tree, dir string, packed []string) (*loadedChart, error) {
 	hash, err := tree.Hash(dir)
 	if err != nil {
-		return nil, unreadable(dir, err)
+		return nil, fleet.Unreadable(dir, err)
 	}
-	key := digestOf("chart", dir, hash, strings.Join(packed, "\n"))
-	return remember(l.memo, "chart", key, func() (*loadedChart, int64, error) {
+	key := memo.Digest("chart", dir, hash, strings.Join(packed, "\n"))
+	return memo.Remember(l.memo, "chart", key, func() (*loadedChart, int64, error) {
 		c, err := readChart(tree, dir, packed)
 		if err != nil {
 			return nil, 0, err
@@ -62,7 +63,7 @@ func (l *Local) loadChart(tree fleet.Tree, dir string, packed []string) (*loaded
 func readChart(tree fleet.Tree, dir string, packed []string) (*loadedChart, error) {
 	c := &loadedChart{dir: dir, root: &chartPlace{path: dir}}
 	var err error
-	if isArchive(dir) {
+	if IsArchive(dir) {
 		c.root.archive = true
 		err = c.loadArchive(tree)
 	} else {
@@ -111,7 +112,7 @@ func (c *loadedChart) file(name string) string {
 func (c *loadedChart) loadArchive(tree fleet.Tree) error {
 	data, err := tree.ReadFile(c.dir)
 	if err != nil {
-		return unreadable(c.dir, err)
+		return fleet.Unreadable(c.dir, err)
 	}
 	files, err := archive.LoadArchiveFiles(bytes.NewReader(data))
 	if err != nil {
@@ -152,7 +153,7 @@ func ignoreRules(tree fleet.Tree, dir string) (*ignore.Rules, error) {
 	file := path.Join(dir, ignore.HelmIgnore)
 	data, err := tree.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, unreadable(file, err)
+		return nil, fleet.Unreadable(file, err)
 	}
 	if err == nil {
 		if rules, err = ignore.Parse(bytes.NewReader(data)); err != nil {
@@ -179,7 +180,7 @@ const maxLinks = 8
 func (w *chartWalk) folder(name string, links int) error {
 	entries, err := w.tree.ReadDir(path.Join(w.dir, name))
 	if err != nil {
-		return unreadable(path.Join(w.dir, name), err)
+		return fleet.Unreadable(path.Join(w.dir, name), err)
 	}
 	for _, entry := range entries {
 		below := path.Join(name, entry.Name())
@@ -194,7 +195,7 @@ func (w *chartWalk) entry(name string, entry fs.DirEntry, links int) error {
 	full := path.Join(w.dir, name)
 	info, err := fs.Stat(w.tree, full) // follows links
 	if err != nil {
-		return unreadable(full, err)
+		return fleet.Unreadable(full, err)
 	}
 	isPacked := slices.ContainsFunc(w.packed, func(dir string) bool { return full == dir || strings.HasPrefix(full, dir+"/") })
 	if !isPacked && w.rules.Ignore(name, info) {
@@ -211,7 +212,7 @@ func (w *chartWalk) entry(name string, entry fs.DirEntry, links int) error {
 	}
 	data, err := w.tree.ReadFile(full)
 	if err != nil {
-		return unreadable(full, err)
+		return fleet.Unreadable(full, err)
 	}
 	w.files = append(w.files, &archive.BufferedFile{Name: name, Data: bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))})
 	return nil
@@ -226,11 +227,11 @@ var (
 // loadFault names the file and line of what Helm's loader could not load.
 func (c *loadedChart) loadFault(err error) error {
 	f := c.invalid("Chart.yaml", "the chart does not load: "+fleet.WithoutQuotes(err.Error()))
-	if at := loadedFile.FindStringSubmatch(err.Error()); at != nil && !strings.Contains(err.Error(), "unpacking subchart") {
-		f.File = c.file(at[1])
+	if match := loadedFile.FindStringSubmatch(err.Error()); match != nil && !strings.Contains(err.Error(), "unpacking subchart") {
+		f.File = c.file(match[1])
 	}
-	if at := anyLine.FindStringSubmatch(err.Error()); at != nil {
-		f.Line, _ = strconv.Atoi(at[1])
+	if match := anyLine.FindStringSubmatch(err.Error()); match != nil {
+		f.Line, _ = strconv.Atoi(match[1])
 	}
 	return f
 }
@@ -249,23 +250,23 @@ func (p *chartPlace) note(file *archive.BufferedFile) {
 		return
 	}
 	// charts/<folder>/[charts/<folder>/...]Chart.yaml
-	at := p
+	parent := p
 	for len(dirs) >= 2 {
-		child := at.child(path.Join(at.path, "charts", dirs[0]))
+		child := parent.child(path.Join(parent.path, "charts", dirs[0]))
 		rest := dirs[1:]
 		if len(rest) == 1 && rest[0] == "Chart.yaml" {
 			if name := chartName.FindSubmatch(file.Data); name != nil {
-				at.add(string(name[1]), child)
+				parent.add(string(name[1]), child)
 			}
 			return
 		}
 		if rest[0] != "charts" {
 			return
 		}
-		at, dirs = child, rest[1:]
+		parent, dirs = child, rest[1:]
 	}
 	if len(dirs) == 1 && strings.HasSuffix(dirs[0], ".tgz") {
-		at.note(&archive.BufferedFile{Name: "charts/" + dirs[0], Data: file.Data})
+		parent.note(&archive.BufferedFile{Name: "charts/" + dirs[0], Data: file.Data})
 	}
 }
 
@@ -292,23 +293,23 @@ func (p *chartPlace) child(folder string) *chartPlace {
 // file is an archive.
 func (c *loadedChart) locate(name string) (file, inside string) {
 	_, rest, _ := strings.Cut(name, "/")
-	at := c.root
-	for !at.archive {
+	place := c.root
+	for !place.archive {
 		below, ok := strings.CutPrefix(rest, "charts/")
 		if !ok {
 			break
 		}
 		sub, inner, _ := strings.Cut(below, "/")
-		child := at.children[sub]
+		child := place.children[sub]
 		if child == nil {
 			break
 		}
-		at, rest = child, inner
+		place, rest = child, inner
 	}
-	if at.archive {
-		return at.path, rest
+	if place.archive {
+		return place.path, rest
 	}
-	return path.Join(at.path, rest), ""
+	return path.Join(place.path, rest), ""
 }
 
 // placeAliases makes subcharts findable by their aliases.
@@ -349,7 +350,7 @@ func (c *loadedChart) checkDependencies(tree fleet.Tree, ch *chart.Chart, at *ch
 			f.Message = fmt.Sprintf("dependency %s %s: run `helm dependency update %s` and commit its charts/", want.Name, problem, c.dir)
 			if !at.archive {
 				f.File = path.Join(at.path, "Chart.yaml")
-				f.Line = lineOfDependency(tree, f.File, want.Name)
+				f.Line = LineOfDependency(tree, f.File, want.Name)
 			}
 			return f
 		}
@@ -364,7 +365,8 @@ func (c *loadedChart) checkDependencies(tree fleet.Tree, ch *chart.Chart, at *ch
 	return nil
 }
 
-func lineOfDependency(tree fleet.Tree, file, name string) int {
+// LineOfDependency is the line of a Chart.yaml at which a dependency is listed; 0 when it is not.
+func LineOfDependency(tree fleet.Tree, file, name string) int {
 	data, err := tree.ReadFile(file)
 	if err != nil {
 		return 0

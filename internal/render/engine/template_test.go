@@ -1,6 +1,7 @@
-package render
+package engine
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -10,8 +11,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/muster-io/muster/internal/fleet"
+	"golang.org/x/tools/txtar"
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/engine"
+	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
 	"sigs.k8s.io/yaml"
 )
 
@@ -188,7 +191,7 @@ func TestEngineIsHelmsForCharts(t *testing.T) {
 }
 
 // repository is this one.
-var repository = os.DirFS("../..")
+var repository = os.DirFS("../../..")
 
 const subchartsCompared = `
 -- parent/Chart.yaml --
@@ -264,7 +267,7 @@ func compareTrees(t *testing.T, tree fleet.Tree, dir, values string) {
 	if err := yaml.Unmarshal([]byte(values), &table); err != nil {
 		t.Fatal(err)
 	}
-	capabilities, err := capabilitiesOf(kubernetesAPIs())
+	capabilities, err := capabilitiesOf(fleet.KubernetesAPIs())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,4 +290,30 @@ func compareTrees(t *testing.T, tree fleet.Tree, dir, values string) {
 	if diff := cmp.Diff(want, got.files); diff != "" {
 		t.Errorf("Helm's (-) and ours (+):\n%s", diff)
 	}
+}
+
+// TestDocumentsAreHelms splits texts as Helm's own function does.
+func TestDocumentsAreHelms(t *testing.T) {
+	for _, text := range []string{
+		"", "a", "\n\n a: 1\n", "---", "---\n---\n", "--- \t\na: 1\n---\nb: 2", "---a: 1\n--- b: 2\n", "a: 1\n ---\nb: 2", "a: |+\n  x\n\n---\nb: |+\n  y\n\n",
+		"------\na", "a\n------\nb", "# c\n---\n# d\n---\n\n", "a\r\n---\r\nb\r\n", "\ufeff---\na", "a---\n\n\n---\n \nb", "x\n---",
+	} {
+		split := releaseutil.SplitManifests(text)
+		var want []string
+		for i := range len(split) {
+			want = append(want, split[fmt.Sprintf("manifest-%d", i)])
+		}
+		if diff := cmp.Diff(want, documentsOf(text)); diff != "" {
+			t.Errorf("%q: Helm's (-) and ours (+):\n%s", text, diff)
+		}
+	}
+}
+
+// files are those of an archive.
+func files(archive string) fstest.MapFS {
+	m := fstest.MapFS{}
+	for _, file := range txtar.Parse([]byte(archive)).Files {
+		m[file.Name] = &fstest.MapFile{Data: file.Data, Mode: 0o644}
+	}
+	return m
 }
