@@ -46,8 +46,6 @@ type Agent struct {
 	TokenSeconds int64
 	// CertificateSeconds is the life of certificates that is asked for; 0 leaves it to who signs them.
 	CertificateSeconds int32
-	// Proven says whether an add-on that the hub does not have is proof that it is gone; nil is always.
-	Proven func(context.Context) (bool, error)
 	// Periods between actions.
 	Periods Periods
 	// Now is the clock, by default time.Now.

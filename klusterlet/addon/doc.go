@@ -16,7 +16,7 @@
 //	report    conditions ClusterCertificateRotated and TokenRefreshed; Available from the lease that the agent renews
 //
 // A credential is replaced when its successor is there, never before. Only a Secret that carries the labels of this package is
-// deleted, and only when the hub has proved that its add-on is gone.
+// deleted.
 //
 // The key of a request that waits is kept in memory. An agent that restarts asks again: the hub approves the requests of an add-on by
 // who asks, and not by the key.

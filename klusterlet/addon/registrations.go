@@ -242,17 +242,8 @@ func (r *registrations) release(ctx context.Context, addon *addonv1alpha1.Manage
 	})
 }
 
-// forget deletes the Secrets of an add-on that is gone.
+// forget deletes the Secrets of an add-on that is gone. Should it come back, they are made anew.
 func (r *registrations) forget(ctx context.Context, addon string) error {
-	if r.Proven != nil {
-		proven, err := r.Proven(ctx)
-		if err != nil {
-			return fmt.Errorf("ask the hub whether add-on %s is gone: %w", addon, err)
-		}
-		if !proven {
-			return nil
-		}
-	}
 	return r.drop(ctx, addon, func(place) bool { return true })
 }
 
