@@ -81,7 +81,7 @@ func TestKubeClient(t *testing.T) {
 	f.gone(f.cluster, again)
 
 	// An add-on that goes while the agent is away.
-	f.addOn("logs", f.reader2())
+	f.addOn("logs", withoutRights)
 	logs := f.secret("logs-hub-kubeconfig", "tls.crt")
 	stop()
 	f.must(f.hub.Delete(t.Context(), f.get("logs")))
@@ -89,10 +89,8 @@ func TestKubeClient(t *testing.T) {
 	f.gone(f.cluster, logs)
 }
 
-// reader2 is a registration without rights.
-func (f *fleet) reader2() addonv1alpha1.RegistrationSpec {
-	return addonv1alpha1.RegistrationSpec{Type: addonv1alpha1.RegistrationKubeClient}
-}
+// withoutRights is a registration whose agent may do nothing.
+var withoutRights = addonv1alpha1.RegistrationSpec{Type: addonv1alpha1.RegistrationKubeClient}
 
 // TestToken: an agent that authenticates by token has one of its service account; driver after driver, the Secret has what the new one
 // needs, and the hub keeps nothing of the old one.
@@ -134,7 +132,7 @@ func TestToken(t *testing.T) {
 // TestLease: the hub hears of the lease whether the agent of an add-on lives.
 func TestLease(t *testing.T) {
 	f := started(t)
-	f.addOn("metrics", f.reader2())
+	f.addOn("metrics", withoutRights)
 	f.agent()
 	f.expect("metrics", addonv1alpha1.ConditionAvailable, metav1.ConditionUnknown, addonv1alpha1.ReasonLeaseNotFound)
 	now := metav1.NewMicroTime(time.Now())
