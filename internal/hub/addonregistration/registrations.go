@@ -26,7 +26,7 @@ func setupRegistrations(mgr ctrl.Manager, s shared) error {
 	r := &registrations{s}
 	binding, changed := madeFor(addonv1alpha1.AddonNameLabel)
 	return ctrl.NewControllerManagedBy(mgr).
-		Named(s.ControllerPrefix+"addon-registration").
+		Named("addon-registration").
 		For(&addonv1alpha1.ManagedClusterAddOn{}).
 		Watches(&addonv1alpha1.AddOnTemplate{}, s.withConfig(templates)).
 		Watches(&addonv1alpha1.AddOnDeploymentConfig{}, s.withConfig(deploy)).

@@ -49,7 +49,7 @@ func setupRequests(mgr ctrl.Manager, s shared) error {
 		return ok
 	})
 	return ctrl.NewControllerManagedBy(mgr).
-		Named(s.ControllerPrefix+"addon-requests").
+		Named("addon-requests").
 		For(&certificatesv1.CertificateSigningRequest{}, builder.WithPredicates(ofAddOn)).
 		Watches(&addonv1alpha1.ManagedClusterAddOn{}, handler.EnqueueRequestsFromMapFunc(r.waiting)).
 		WithOptions(s.controller()).

@@ -40,8 +40,6 @@ type Options struct {
 	Concurrency int
 	// Now is the clock, by default time.Now.
 	Now func() time.Time
-	// ControllerPrefix goes before the controllers' names, which are unique in a process; for tests with several managers.
-	ControllerPrefix string
 }
 
 func (o Options) withDefaults(mgr ctrl.Manager) Options {

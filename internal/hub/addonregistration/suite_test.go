@@ -16,8 +16,10 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -79,13 +81,13 @@ func started(t *testing.T) *fleet {
 	f.must(err)
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme, Metrics: server.Options{BindAddress: "0"},
-		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
+		Client:     client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
+		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)}, // several hubs run in this process
 	})
 	f.must(err)
-	f.must(cluster.Setup(mgr, cluster.Options{ControllerPrefix: t.Name() + "-"}))
-	o := addonregistration.Options{ControllerPrefix: t.Name() + "-"}
-	f.must(addonregistration.Setup(mgr, o))
-	f.must(addonregistration.SetupTokens(mgr, o))
+	f.must(cluster.Setup(mgr, cluster.Options{}))
+	f.must(addonregistration.Setup(mgr, addonregistration.Options{}))
+	f.must(addonregistration.SetupTokens(mgr, addonregistration.Options{}))
 	f.background("the hub", mgr.Start)
 	f.name = test.Namespace(t, test.Clusters(t, 1)[0]) // a name that no other test has
 	f.create(f.hub, &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: f.name}, Spec: clusterv1.ManagedClusterSpec{HubAcceptsClient: true}})

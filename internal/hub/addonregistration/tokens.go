@@ -25,7 +25,7 @@ func setupTokens(mgr ctrl.Manager, s shared) error {
 	r := &tokens{s}
 	of, changed := madeFor(addonv1alpha1.TokenInfrastructureNameLabel)
 	return ctrl.NewControllerManagedBy(mgr).
-		Named(s.ControllerPrefix+"addon-token").
+		Named("addon-token").
 		For(&addonv1alpha1.ManagedClusterAddOn{}).
 		Watches(&corev1.ServiceAccount{}, of, changed).
 		Watches(&rbacv1.Role{}, of, changed).
