@@ -30,9 +30,13 @@ type pending struct {
 type waiting struct {
 	need
 	name   string // of the request
+	made   time.Time
 	key    []byte
 	issued []byte
 }
+
+// longWait is how long a request waits before the hub is told that it does: a hub answers within seconds.
+const longWait = time.Minute
 
 func (p *pending) get(at place) *waiting {
 	p.mu.Lock()
@@ -66,13 +70,18 @@ func (r *registrations) certificate(ctx context.Context, reg need, secret *corev
 		}
 	}
 	waits, err := r.issued(ctx, reg)
-	if err != nil {
-		return outcome{err: err, conditions: []metav1.Condition{{
+	failed := func(format string, args ...any) []metav1.Condition {
+		return []metav1.Condition{{
 			Type: addonv1alpha1.ConditionClusterCertificateRotated, Status: metav1.ConditionFalse, Reason: clusterv1.ReasonCertificateUpdateFailed,
-			Message: fmt.Sprintf("signer %s: %v", reg.signer, err),
-		}}}
+			Message: fmt.Sprintf("signer %s: ", reg.signer) + fmt.Sprintf(format, args...),
+		}}
 	}
-	if waits.issued == nil {
+	switch {
+	case err != nil:
+		return outcome{err: err, conditions: failed("%v", err)}
+	case waits.issued == nil && r.now().Sub(waits.made) > longWait:
+		return outcome{next: r.Periods.Retry, conditions: failed("nobody has answered request %s; on the hub: kubectl describe csr %s", waits.name, waits.name)}
+	case waits.issued == nil:
 		return outcome{next: r.Periods.Retry}
 	}
 	if leaf, err = certificate.Leaf(waits.issued); err != nil {
@@ -153,7 +162,7 @@ func (r *registrations) request(ctx context.Context, reg need) (*waiting, error)
 	if err := r.Create(ctx, csr); err != nil {
 		return nil, fmt.Errorf("create a certificate signing request: %w", err)
 	}
-	waits := &waiting{need: reg, name: csr.Name, key: key}
+	waits := &waiting{need: reg, name: csr.Name, made: r.now(), key: key}
 	r.requests.set(reg.secret, waits)
 	return waits, nil
 }

@@ -85,6 +85,9 @@ func TestCustomSigner(t *testing.T) {
 		f.must(f.hub.List(t.Context(), &list, client.MatchingLabels{clusterv1.ClusterNameLabelKey: f.name, addonv1alpha1.AddonNameLabel: "metrics"}))
 		return unless(len(list.Items) == 1 && rules.Approved(&list.Items[0]), "no request is approved")
 	})
+	f.ahead.Store(int64(2 * time.Minute))
+	f.expect("metrics", addonv1alpha1.ConditionClusterCertificateRotated, metav1.ConditionFalse, clusterv1.ReasonCertificateUpdateFailed)
+	f.ahead.Store(0)
 	ca := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: f.name}, Type: corev1.SecretTypeTLS, Data: authority(t, 30*time.Second),
 	}
