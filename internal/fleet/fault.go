@@ -25,6 +25,7 @@ const (
 	// Found while fetching.
 	SourceUnavailable Reason = "SourceUnavailable" // the remote does not answer, or refuses
 	SourceMoved       Reason = "SourceMoved"       // a version that was fetched is another one now
+	NotSigned         Reason = "NotSigned"         // none of the keys that verify names has signed it
 	HistoryRewritten  Reason = "HistoryRewritten"  // the delivered commit is no ancestor of the new one
 	ContentRefused    Reason = "ContentRefused"    // a link that leaves the repository, a file that is too large
 

@@ -10,7 +10,9 @@ import (
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	rbacv1alpha1 "github.com/muster-io/muster/api/rbac/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/access"
 	"github.com/muster-io/muster/internal/registration"
 )
 
@@ -29,6 +31,8 @@ const (
 	PermissionLabel = "muster.dev/addon-permission"
 	// SignerRole is the ClusterRole with which the hub reads the CAs of add-ons' signers. Whoever puts one into a namespace binds it there.
 	SignerRole = "muster:addon-signers"
+	// ProxyRole is the Role, in Muster's namespace, of everybody who looks for the proxy to clusters.
+	ProxyRole = "muster:proxy"
 )
 
 // User is how the API server knows the hub's account.
@@ -72,10 +76,24 @@ func Rights() []client.Object {
 		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: PermissionRole}, RoleRef: clusterRole(PermissionRole), Subjects: []rbacv1.Subject{account}},
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: SignerRole}, Rules: []rbacv1.PolicyRule{registration.Rule("", "secrets", "get")}},
 		&rbacv1.Role{ObjectMeta: inSystem(Account), Rules: []rbacv1.PolicyRule{
-			registration.Rule("", "pods", "patch"), // the label of the leader
+			registration.Rule("", "pods", "patch"),        // the label of the leader
+			registration.Rule("", "configmaps", "create"), // where the proxy to clusters is
+			registration.NamedRule(access.ConfigMap, "", "configmaps", "get", "update"),
+			registration.Rule("", "secrets", "create"), // the proxy's authority
+			registration.NamedRule(access.ConfigMap, "", "secrets", "get"),
 		}},
 		&rbacv1.RoleBinding{
 			ObjectMeta: inSystem(Account), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: Account}, Subjects: []rbacv1.Subject{account},
+		},
+		// Agents and people find the proxy to clusters, and the proxy knows client certificates as the API server does.
+		&rbacv1.Role{ObjectMeta: inSystem(ProxyRole), Rules: []rbacv1.PolicyRule{registration.NamedRule(access.ConfigMap, "", "configmaps", "get")}},
+		&rbacv1.RoleBinding{
+			ObjectMeta: inSystem(ProxyRole), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: ProxyRole},
+			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: "system:authenticated"}},
+		},
+		&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: Account + ":client-certificates"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "extension-apiserver-authentication-reader"}, Subjects: []rbacv1.Subject{account},
 		},
 		&rbacv1.RoleBinding{ObjectMeta: inSystem(RepositoryRole), RoleRef: clusterRole(RepositoryRole), Subjects: []rbacv1.Subject{account}},
 	}
@@ -104,6 +122,9 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(workv1.GroupName, "manifestworks/status", "update", "patch"), // agents
 		registration.Rule(workv1.GroupName, "manifestworkreplicasets", "get", "list", "watch", "patch"),
 		registration.Rule(workv1.GroupName, "manifestworkreplicasets/status", "update"),
+		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions", "get", "list", "watch"),
+		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions/status", "patch"),
+		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions/finalizers", "update"), // their works are owned by them
 		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons", "get", "list", "watch", "delete"),
 		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons/status", "update", "patch"),
 		registration.Rule("addon.open-cluster-management.io", "addontemplates", "get", "list", "watch"),

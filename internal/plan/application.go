@@ -86,51 +86,18 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 		out.labels[t.cluster.Name] = t.cluster.Labels
 	}
 	out.basis = job.basis()
-	earlier := job.reusable(out.basis)
-	planned := make([]*Cluster, len(targets))
-	faults := make([]*fleet.Fault, len(targets))
-	sources := make([][]fleet.UsedSource, len(targets))
-	var costly costly
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, target := range targets {
-		if planned[i] = earlier.takeOver(&job, target, out.live[target.cluster.Name]); planned[i] != nil {
-			sources[i] = planned[i].from.others.orNone().sources
-			continue
-		}
-		group.Go(func() error {
-			if costly.enoughBefore(i) {
-				return nil
-			}
-			c, err := p.cluster(ctx, job, out, target, contents, &sources[i])
-			if err == nil {
-				planned[i] = c
-				return nil
-			}
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			faults[i] = clusterFault(err, job, target.cluster.Name)
-			costly.note(i, faults[i])
-			return nil
-		})
+	each, err := p.each(ctx, &job, out, targets, contents)
+	if err != nil {
+		return nil, err
 	}
-	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("plan %s: %w", out.Key(), err)
-	}
-	for i, target := range targets {
-		if costly.enoughBefore(i) { // also where it was tried: what comes out must not depend on who was faster
-			planned[i], faults[i] = nil, costly.untried(target.cluster.Name)
+	for i := range each {
+		if each[i].planned != nil {
+			out.Clusters = append(out.Clusters, *each[i].planned)
 		}
-	}
-	for i := range targets {
-		if planned[i] != nil {
-			out.Clusters = append(out.Clusters, *planned[i])
+		if each[i].fault != nil {
+			out.Faults = append(out.Faults, *each[i].fault)
 		}
-		if faults[i] != nil {
-			out.Faults = append(out.Faults, *faults[i])
-		}
-		out.Sources = append(out.Sources, sources[i]...)
+		out.Sources = append(out.Sources, each[i].sources...)
 	}
 	out.Sources = fleet.SortSources(out.Sources)
 	if out.basis != nil {
@@ -139,6 +106,53 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	}
 	out.Warnings = slices.Concat(out.emptyContent(), out.skippedFiles(), out.unmatchedRules(job))
 	return out, nil
+}
+
+// outcome is what came of an application on one cluster: it is planned, or has a fault.
+type outcome struct {
+	planned *Cluster
+	fault   *fleet.Fault
+	sources []fleet.UsedSource
+}
+
+// each plans an application for every target, or takes over what an earlier plan has. The error is that of the context.
+func (p *Planner) each(ctx context.Context, job *Job, out *Application, targets []target, contents *store) ([]outcome, error) {
+	earlier := job.reusable(out.basis)
+	each := make([]outcome, len(targets))
+	var costly costly
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, target := range targets {
+		if c := earlier.takeOver(job, target, out.live[target.cluster.Name]); c != nil {
+			each[i] = outcome{planned: c, sources: c.from.others.orNone().sources}
+			continue
+		}
+		group.Go(func() error {
+			if costly.enoughBefore(i) {
+				return nil
+			}
+			c, err := p.cluster(ctx, *job, out, target, contents, &each[i].sources)
+			if err == nil {
+				each[i].planned = c
+				return nil
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			each[i].fault = clusterFault(err, *job, target.cluster.Name)
+			costly.note(i, each[i].fault)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("plan %s: %w", out.Key(), err)
+	}
+	for i, target := range targets {
+		if costly.enoughBefore(i) { // also where it was tried: what comes out must not depend on who was faster
+			each[i].planned, each[i].fault = nil, costly.untried(target.cluster.Name)
+		}
+	}
+	return each, nil
 }
 
 // maxCostly is for how many clusters an application may go to the bounds of a render. Each takes seconds, and the others would

@@ -521,6 +521,20 @@ func (w *markdown) faults(title string, faults []fleet.Fault) {
 	w.line("")
 }
 
+// FaultText is a fault in a line of Markdown, for a note beside the line that it is about.
+func FaultText(f fleet.FaultGroup) string {
+	w := &markdown{amount: amounts[1]}
+	text := "❌ " + string(f.Reason) + ": " + span(w.short(f.Message))
+	if f.Application != "" {
+		text += " (" + escape(f.Application)
+		if len(f.Clusters) > 0 {
+			text += " on " + w.list(f.Clusters)
+		}
+		text += ")"
+	}
+	return text
+}
+
 // block writes lines as they are; its fence is longer than any in them.
 func (w *markdown) block(language string, lines []string) {
 	for i := range lines {
