@@ -29,6 +29,7 @@ import (
 	"github.com/muster-io/muster/api/crds"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/controlplane"
+	"github.com/muster-io/muster/klusterlet/addon"
 	"github.com/muster-io/muster/klusterlet/proxy"
 	"github.com/muster-io/muster/klusterlet/registration"
 	"github.com/muster-io/muster/klusterlet/serviceaccount"
@@ -39,6 +40,7 @@ import (
 const (
 	roleRegistration   = "registration"
 	roleWork           = "work"
+	roleAddon          = "addon"
 	roleProxy          = "proxy"
 	roleServiceAccount = "serviceaccount"
 )
@@ -46,8 +48,8 @@ const (
 // roles are all there are; defaultRoles run without --roles. The others give people and programs of the hub a way to the cluster: they
 // are asked for.
 var (
-	roles        = []string{roleRegistration, roleWork, roleProxy, roleServiceAccount}
-	defaultRoles = []string{roleRegistration, roleWork}
+	roles        = []string{roleRegistration, roleWork, roleAddon, roleProxy, roleServiceAccount}
+	defaultRoles = []string{roleRegistration, roleWork, roleAddon}
 )
 
 // Run runs the selected roles until the context ends.
@@ -96,6 +98,11 @@ func Run(ctx context.Context, o Options) error {
 			continue
 		}
 		if err := addRole(mgr, role, func(ctx context.Context, serving func()) error { return run(ctx, spoke, hub, serving) }); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(o.Roles, roleAddon) && o.enabled(addonManagement) {
+		if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { return o.addon(ctx, spoke, hub) })); err != nil {
 			return err
 		}
 	}
@@ -223,7 +230,7 @@ func (o *Options) joined(context.Context) (registration.HubConfig, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", o.hubKubeconfig())
 	if err != nil {
 		return registration.HubConfig{}, fmt.Errorf("role %s without %s wants the hub's kubeconfig, in --hub-kubeconfig-dir or as --hub-kubeconfig: %w",
-			roleWork, roleRegistration, err)
+			o.Roles[0], roleRegistration, err)
 	}
 	name := func(given, file string) string {
 		if given != "" {
@@ -237,9 +244,10 @@ func (o *Options) joined(context.Context) (registration.HubConfig, error) {
 	}
 	hub := registration.HubConfig{
 		Config: config, Cluster: name(o.ClusterName, "cluster-name"), Agent: name(o.AgentID, "agent-name"), Hash: registration.HubHash(config.Host),
+		Kubeconfig: o.hubKubeconfig(),
 	}
 	if hub.Cluster == "" {
-		return hub, fmt.Errorf("role %s without %s wants --spoke-cluster-name, or the file cluster-name in %s", roleWork, roleRegistration, o.HubDir)
+		return hub, fmt.Errorf("role %s without %s wants --spoke-cluster-name, or the file cluster-name in %s", o.Roles[0], roleRegistration, o.HubDir)
 	}
 	return hub, nil
 }
@@ -266,6 +274,48 @@ func (o *Options) work(ctx context.Context, spoke *rest.Config, wait func(contex
 		Namespace: o.Namespace, MaxRawFeedback: o.MaxJSONRawLength, MaxFeedbackWatch: o.MaxFeedbackWatch,
 	}
 	return agent.Run(ctx)
+}
+
+// addon registers add-ons as soon as there is a way to the hub.
+func (o *Options) addon(ctx context.Context, spoke *rest.Config, wait hubWait) error {
+	hub, err := wait(ctx)
+	if err != nil {
+		return unlessEnded(ctx, err)
+	}
+	hub.Config = rest.CopyConfig(hub.Config)
+	hub.Config.QPS = -1
+	hub.Config.UserAgent = spoke.UserAgent
+	management, err := o.management()
+	if err != nil {
+		return err
+	}
+	agent := &addon.Agent{
+		Hub: hub, Cluster: spoke, Management: management, Driver: o.AddonAuth, TokenSeconds: o.AddonTokenSeconds,
+	}
+	return agent.Run(ctx)
+}
+
+// management is the cluster where the agents of hosted add-ons run, nil when it is the managed one: the cluster that the agent itself
+// runs in, when it works for another.
+func (o *Options) management() (*rest.Config, error) {
+	var config *rest.Config
+	var err error
+	switch {
+	case o.ManagementKubeconfig != "":
+		config, err = clientcmd.BuildConfigFromFlags("", o.ManagementKubeconfig)
+	case o.SpokeKubeconfig != "":
+		if config, err = rest.InClusterConfig(); errors.Is(err, rest.ErrNotInCluster) {
+			return nil, nil
+		}
+	default:
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reach the cluster of hosted add-ons: %w; name its kubeconfig with --management-kubeconfig", err)
+	}
+	config.QPS = -1
+	config.UserAgent = "muster-klusterlet/" + version
+	return config, nil
 }
 
 // hubWait waits for the way to the hub.
