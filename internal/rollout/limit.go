@@ -22,6 +22,8 @@ type Rollout struct {
 	Invalid error
 	// Aborted is true when a person takes it back.
 	Aborted bool
+	// OnHold says who holds it, and why; empty when nobody does.
+	OnHold string
 	// Owner that is rolled out.
 	Owner string
 	// Clusters is how many there are, Updated how many of them have what is wanted.
@@ -53,7 +55,10 @@ func (d *decider) limit(now []change, step *Step) []change {
 		selection.Stopped, selection.Selected, selection.Waiting = true, nil, selection.Waiting+len(selection.Selected)
 	}
 	step.Rollout = &Rollout{Selection: selection, Invalid: err, Started: d.in.RolloutStarted, Aborted: aborted, Owner: d.in.Owner.String()}
-	step.Return = selection.Stopped && (aborted || d.in.Strategy.OnFailure == musterv1alpha1.FailureRollback)
+	if d.in.Holds.Paused != nil {
+		step.Rollout.OnHold = HoldText(OnHoldOf(d.in.Holds.Paused))
+	}
+	step.Return = selection.Stopped && d.in.Holds.Paused == nil && (aborted || d.in.Strategy.OnFailure == musterv1alpha1.FailureRollback)
 	for _, g := range groups {
 		step.Rollout.Clusters += len(g.Clusters)
 	}
@@ -89,7 +94,7 @@ func (d *decider) pendingOn(now []change, step *Step) map[string]bool {
 		}
 	}
 	for _, h := range step.Held {
-		if h.Reason == DependencyPending {
+		if h.Reason == DependencyPending || h.Reason == OnHold && d.in.Holds.Paused != nil && d.wantedOn[h.Change.Cluster] {
 			pending[h.Change.Cluster] = true
 		}
 	}
@@ -107,6 +112,9 @@ func (r *Rollout) Message() string {
 	of := ""
 	if s.Group != "" {
 		of = " of group " + s.Group
+	}
+	if r.OnHold != "" {
+		return "the rollout is " + r.OnHold
 	}
 	if s.Unapproved {
 		return fmt.Sprintf("step %s waits for an approval: muster approve %s --step %s", s.Group, r.Owner, s.Group)
@@ -175,10 +183,10 @@ func (d *decider) groups(pending map[string]bool) ([]Group, error) {
 			g = &Group{Name: group, Index: int32(index), Approved: d.in.Approved[group], Skipped: d.in.Skipped[group]}
 			byIndex[index] = g
 		}
-		c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name] || heldOnCluster(live[name]), Waits: d.in.DependencyPending[name] != ""}
+		c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name] || heldOnCluster(live[name]), Waits: d.in.DependencyPending[name] != "" || d.in.Holds.Paused != nil}
 		if !pending[name] {
 			c.State, c.Since = d.stateOf(live[name])
-			if c.Held = d.waits[name]; c.Held && d.begun(live[name]) {
+			if c.Held = d.waits[name]; c.Held && d.begun(live[name]) && d.in.Holds.On(name) == nil {
 				c.Held, c.State = false, worseState(c.State, Progressing) // the first half of a change of two halves
 			}
 			d.noteWritten(name, live[name])

@@ -64,6 +64,8 @@ type Input struct {
 	// rollout back.
 	Approved, Skipped map[string]bool
 	Aborted           bool
+	// Holds are those that people have put on the owner.
+	Holds Holds
 	// RolloutStarted is when the rollout that goes on began, as the step that began it said; zero when none does.
 	RolloutStarted time.Time
 
@@ -133,6 +135,7 @@ const (
 	RolloutPending     HeldReason = "RolloutPending"     // other clusters come first
 	RolloutStopped     HeldReason = "RolloutStopped"     // too many clusters have failed
 	DependencyPending  HeldReason = "DependencyPending"  // what the owner depends on is not ready on this cluster
+	OnHold             HeldReason = "OnHold"             // a person keeps the cluster as it is
 )
 
 // objection is why a change waits; the zero value is no objection.
@@ -143,7 +146,7 @@ type objection struct {
 }
 
 // checks is the list that every change passes, whatever its action; the first objection holds it. A check that is not about a
-// change lets it pass. A new reason to hold changes, such as a window or a hold, is one more entry. What passes them all is
+// change lets it pass. A new reason to hold changes is one more entry. What passes them all is
 // limited by the strategy, which looks at all clusters together.
 func (d *decider) checks() []func(*change) objection {
 	return []func(*change) objection{
@@ -155,6 +158,7 @@ func (d *decider) checks() []func(*change) objection {
 		d.replacementHealthy, // a swap surges first
 		d.approved,           // the deletion guard
 		d.handedOver,         // gains before losses
+		d.notOnHold,          // nothing changes while a person says so
 	}
 }
 
@@ -195,6 +199,7 @@ func Next(changes work.Changes, in Input) Step {
 		step.Swapped = d.exchange.replaced
 	}
 	step.lookAt(step.nextExpiry())
+	step.lookAt(in.Holds.Expiry)
 	slices.SortStableFunc(step.Held, func(a, b Held) int {
 		return cmp.Or(cmp.Compare(a.Change.Cluster, b.Change.Cluster), cmp.Compare(a.Change.Name, b.Change.Name))
 	})
@@ -216,6 +221,7 @@ func (s *Step) lookAt(t time.Time) {
 func (s Step) Idle(in Input) Step {
 	s.Approved, s.Counted = in.isApproved(), in.countedRemovals()
 	s.NextLook = s.nextExpiry()
+	s.lookAt(in.Holds.Expiry)
 	return s
 }
 

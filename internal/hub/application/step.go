@@ -35,7 +35,10 @@ type report struct {
 	waitingOn   map[string]bool              // clusters on which another owner has, or is to have, an object
 	planMissing bool                         // the plan of the complete commit is not known
 	origin      string                       // the first commit that asks for what is rolled out
-	rolledBack  *musterv1alpha1.RolledBack   // the change that is refused, when the last good revision is planned in its place
+	rolledBack  *musterv1alpha1.RolledBack   // the change that is refused
+	returning   bool                         // what is planned is a revision that the clusters go back to
+	pin         *musterv1alpha1.Hold         // keeps it at a revision
+	behind      bool                         // the delivered commit asks for something else than the pinned one
 
 	// Brought up to date by every step.
 	input      rollout.Input
@@ -158,7 +161,7 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	in.Unheard = !r.Presence.Trusts(r.Now())
 	in.Now, in.ApprovedPlan = r.Now(), app.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
 	in.Removals, in.GuardHolds = out.renames.RecentRemovals(app, out.former), app.Status.Held != nil
-	in.RolloutStarted, in.Returning = time.Time{}, out.rolledBack != nil
+	in.RolloutStarted, in.Returning = time.Time{}, out.returning
 	if app.Status.Rollout != nil {
 		in.RolloutStarted = app.Status.Rollout.StartedAt.Time
 	}
