@@ -75,6 +75,10 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	for _, t := range targets {
 		out.labels[t.cluster.Name] = t.cluster.Labels
 	}
+	if err := out.noteWindows(job, targets); err != nil {
+		out.Faults = []fleet.Fault{*err}
+		return out, nil
+	}
 	planned := make([]*Cluster, len(targets))
 	faults := make([]*fleet.Fault, len(targets))
 	sources := make([][]fleet.UsedSource, len(targets))

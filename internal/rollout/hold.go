@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
-	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 )
@@ -90,17 +89,10 @@ func (h *Holds) Select(clusters []clusterv1.ManagedCluster) {
 		if hold.Spec.ClusterSelector == nil {
 			continue
 		}
-		var s clusterv1beta1.GroupClusterSelector
-		if of := hold.Spec.ClusterSelector.LabelSelector; of != nil {
-			s.LabelSelector = *of
-		}
-		if of := hold.Spec.ClusterSelector.ClaimSelector; of != nil {
-			s.ClaimSelector = *of
-		}
-		ofLabels, ofClaims, err := fleet.ClusterSelectors(s)
 		for i := range clusters {
 			c := &clusters[i]
-			matches := err != nil || ofLabels.Matches(labels.Set(c.Labels)) && ofClaims.Matches(labels.Set(fleet.ClaimsOf(c)))
+			matches, err := fleet.Selects(*hold.Spec.ClusterSelector, c)
+			matches = matches || err != nil // what cannot be read holds
 			if matches && h.clusters[c.Name] == nil {
 				h.clusters[c.Name] = hold
 			}

@@ -24,6 +24,8 @@ type Rollout struct {
 	Aborted bool
 	// OnHold says who holds it, and why; empty when nobody does.
 	OnHold string
+	// Closed says which window the first of the clusters waits for that may not change now; empty when all may.
+	Closed string
 	// Owner that is rolled out.
 	Owner string
 	// Clusters is how many there are, Updated how many of them have what is wanted.
@@ -58,6 +60,7 @@ func (d *decider) limit(now []change, step *Step) []change {
 	if d.in.Holds.Paused != nil {
 		step.Rollout.OnHold = HoldText(OnHoldOf(d.in.Holds.Paused))
 	}
+	step.Rollout.Closed = step.closed()
 	step.Return = selection.Stopped && d.in.Holds.Paused == nil && (aborted || d.in.Strategy.OnFailure == musterv1alpha1.FailureRollback)
 	for _, g := range groups {
 		step.Rollout.Clusters += len(g.Clusters)
@@ -84,6 +87,17 @@ func (d *decider) limit(now []change, step *Step) []change {
 	})
 }
 
+// closed says which window the first change waits for.
+func (s *Step) closed() string {
+	first := Held{}
+	for _, h := range s.Held {
+		if h.Reason == WindowClosed && (first.Message == "" || h.Until.Before(first.Until)) {
+			first = h
+		}
+	}
+	return first.Message
+}
+
 // pendingOn are the clusters whose change the strategy decides about. Those whose change another check holds are noted: what is held is
 // not there yet, whatever the cluster reports of what it has.
 func (d *decider) pendingOn(now []change, step *Step) map[string]bool {
@@ -94,8 +108,8 @@ func (d *decider) pendingOn(now []change, step *Step) map[string]bool {
 		}
 	}
 	for _, h := range step.Held {
-		if h.Reason == DependencyPending || h.Reason == OnHold && d.in.Holds.Paused != nil && d.wantedOn[h.Change.Cluster] {
-			pending[h.Change.Cluster] = true
+		if d.isDeferred(h) {
+			pending[h.Change.Cluster], d.defers[h.Change.Cluster] = true, true
 		}
 	}
 	for i := range d.changes {
@@ -104,6 +118,19 @@ func (d *decider) pendingOn(now []change, step *Step) map[string]bool {
 		}
 	}
 	return pending
+}
+
+// isDeferred is true for a change that a rollout waits for, and does not pass.
+func (d *decider) isDeferred(h Held) bool {
+	switch h.Reason {
+	case DependencyPending:
+		return true
+	case WindowClosed:
+		return d.wantedOn[h.Change.Cluster]
+	case OnHold:
+		return d.wantedOn[h.Change.Cluster] && d.in.Holds.Paused != nil
+	}
+	return false
 }
 
 // Message says what the clusters wait for that are not selected.
@@ -130,6 +157,9 @@ func (r *Rollout) Message() string {
 		return fmt.Sprintf("the rollout goes on at %s: rateLimit", s.NextLook.UTC().Format(time.TimeOnly))
 	case len(s.holding) > 0:
 		return fmt.Sprintf("the rollout waits for %s%s", someOf(s.holding), of)
+	}
+	if len(s.Selected) == 0 && r.Closed != "" {
+		return "the rollout " + r.Closed
 	}
 	if len(s.Selected) == 0 {
 		return fmt.Sprintf("the rollout waits for what its clusters%s wait for", of)
@@ -183,7 +213,7 @@ func (d *decider) groups(pending map[string]bool) ([]Group, error) {
 			g = &Group{Name: group, Index: int32(index), Approved: d.in.Approved[group], Skipped: d.in.Skipped[group]}
 			byIndex[index] = g
 		}
-		c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name] || heldOnCluster(live[name]), Waits: d.in.DependencyPending[name] != "" || d.in.Holds.Paused != nil}
+		c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name] || heldOnCluster(live[name]), Waits: d.in.DependencyPending[name] != "" || d.defers[name]}
 		if !pending[name] {
 			c.State, c.Since = d.stateOf(live[name])
 			if c.Held = d.waits[name]; c.Held && d.begun(live[name]) && d.in.Holds.On(name) == nil {

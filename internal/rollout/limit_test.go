@@ -109,6 +109,19 @@ func TestNextByStrategy(t *testing.T) {
 		"one cluster on hold": {why: "the others go on without it", started: began, now: began.Add(5 * time.Minute), edit: func(in *Input) { in.Holds = onHold("a", time.Time{}) },
 			live: []fleet.LiveWork{old("a"), old("b"), fresh("z", fleet.HealthHealthy)},
 			want: "Update b/0, held Update a/0 OnHold"},
+		"window closed": {why: "the canary waits for its window, and the others for the canary", now: began, edit: closedWindow("z"),
+			live: []fleet.LiveWork{old("a"), old("b"), old("z")},
+			want: "held Update a/0 RolloutPending, held Update b/0 RolloutPending, held Update z/0 WindowClosed"},
+		"window closed for one": {why: "the others of its group go on", started: began, now: began.Add(5 * time.Minute), edit: closedWindow("a"),
+			live: []fleet.LiveWork{old("a"), old("b"), fresh("z", fleet.HealthHealthy)},
+			want: "Update b/0, held Update a/0 WindowClosed"},
+		"window opens": {why: "at its time", started: began, now: began.Add(10 * time.Hour), edit: closedWindow("a"),
+			live: []fleet.LiveWork{old("a"), fresh("b", fleet.HealthHealthy), fresh("z", fleet.HealthHealthy)},
+			want: "Update a/0"},
+		"window and a return": {why: "what has failed is taken back at any time", started: began, now: began.Add(time.Hour),
+			edit: func(in *Input) { closedWindow("z")(in); in.Returning = true },
+			live: []fleet.LiveWork{fresh("a", fleet.HealthHealthy), fresh("b", fleet.HealthHealthy), old("z")},
+			want: "Update z/0"},
 		"done": {why: "nothing is left", started: began, live: []fleet.LiveWork{fresh("a", fleet.HealthHealthy), fresh("b", fleet.HealthHealthy), fresh("z", fleet.HealthHealthy)},
 			now: began.Add(time.Hour), want: "", ends: true},
 	} {
@@ -128,6 +141,17 @@ func TestNextByStrategy(t *testing.T) {
 				t.Errorf("%s: began %v, ends %v", c.why, step.Rollout.Started, c.ends)
 			}
 		})
+	}
+}
+
+// closedWindow lets a cluster change from 22:00 on.
+func closedWindow(cluster string) func(*Input) {
+	return func(in *Input) {
+		var err error
+		if in.Windows, err = ParseWindows([]musterv1alpha1.RolloutWindow{window("nights", "", "0 22 * * *", "", 4*time.Hour)}); err != nil {
+			panic(err)
+		}
+		in.WindowsOn = map[string]WindowSet{cluster: 1}
 	}
 }
 

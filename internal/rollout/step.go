@@ -64,6 +64,9 @@ type Input struct {
 	// rollout back.
 	Approved, Skipped map[string]bool
 	Aborted           bool
+	// Windows of the strategy, and by cluster those that are for it; "" for clusters that it does not name.
+	Windows   []OpenWindow
+	WindowsOn map[string]WindowSet
 	// Holds are those that people have put on the owner.
 	Holds Holds
 	// RolloutStarted is when the rollout that goes on began, as the step that began it said; zero when none does.
@@ -135,6 +138,7 @@ const (
 	RolloutPending     HeldReason = "RolloutPending"     // other clusters come first
 	RolloutStopped     HeldReason = "RolloutStopped"     // too many clusters have failed
 	DependencyPending  HeldReason = "DependencyPending"  // what the owner depends on is not ready on this cluster
+	WindowClosed       HeldReason = "WindowClosed"       // it may not change at this time
 	OnHold             HeldReason = "OnHold"             // a person keeps the cluster as it is
 )
 
@@ -158,6 +162,7 @@ func (d *decider) checks() []func(*change) objection {
 		d.replacementHealthy, // a swap surges first
 		d.approved,           // the deletion guard
 		d.handedOver,         // gains before losses
+		d.windowOpen,         // at some times only
 		d.notOnHold,          // nothing changes while a person says so
 	}
 }
@@ -261,6 +266,9 @@ type decider struct {
 	holders  holders
 	// waits are clusters that are to change, and on which a check holds every change that is left.
 	waits map[string]bool
+	// defers are clusters to change that wait for a time, a dependency or the end of a hold of all: a rollout does not pass them.
+	defers   map[string]bool
+	openings map[WindowSet]opening
 	// written is when each cluster changed in the rollout that goes on.
 	written  map[string]time.Time
 	loss     *guard // made for the first change that loses something
@@ -270,7 +278,7 @@ type decider struct {
 }
 
 func deciderOf(changes work.Changes, in Input) *decider {
-	d := &decider{in: in, changes: make([]change, len(changes)), wantedOn: map[string]bool{}, waits: map[string]bool{}, written: map[string]time.Time{}}
+	d := &decider{in: in, changes: make([]change, len(changes)), wantedOn: map[string]bool{}, waits: map[string]bool{}, defers: map[string]bool{}, written: map[string]time.Time{}}
 	parsed := map[string][]fleet.ObjectKey{} // most clusters want the same objects
 	for i, c := range changes {
 		d.wantedOn[c.Cluster] = d.wantedOn[c.Cluster] || c.Wanted != nil
