@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	addonv1beta1 "github.com/muster-io/muster/api/addon/v1beta1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -44,6 +46,7 @@ func TestWhichKindsAreServedWhere(t *testing.T) {
 			why:  "people, the hub's controllers and the agents' hub clients need them",
 			docs: crds.Hub(),
 			want: []string{
+				"AddOnDeploymentConfig", "AddOnTemplate", "ClusterManagementAddOn", "ManagedClusterAddOn",
 				"AddOnPlacementScore", "ManagedCluster", "ManagedClusterSetBinding", "ManagedClusterSet",
 				"PlacementDecision", "Placement", "ManifestWorkReplicaSet", "ManifestWork",
 			},
@@ -103,6 +106,7 @@ func TestSchemasAreStructural(t *testing.T) {
 func TestEveryServedKindHasAGoType(t *testing.T) {
 	scheme := runtime.NewScheme()
 	builder := runtime.NewSchemeBuilder(
+		addonv1alpha1.AddToScheme, addonv1beta1.AddToScheme,
 		clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme, clusterv1beta2.AddToScheme,
 		workv1.AddToScheme, workv1alpha1.AddToScheme, musterv1alpha1.AddToScheme,
 	)

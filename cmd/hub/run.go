@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -83,6 +84,8 @@ type Options struct {
 	// UIAddress serves the page of the fleet; empty is not at all. UICertDir holds tls.crt and tls.key for it; empty leaves TLS to
 	// what stands in front.
 	UIAddress, UICertDir string
+	// UIURL is where people find that page: checks of pull requests link to it.
+	UIURL string
 	// PlacementDebugAddress serves how placements are scheduled, over TLS; empty is not at all.
 	PlacementDebugAddress string
 	// RenderCache is the memory that renderings may take, in MiB.
@@ -130,6 +133,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.ProfilingAddress, "profiling-address", "", "address for Go's profiles at /debug/pprof/, such as 127.0.0.1:6060; anyone who reaches it may read them; left out, none")
 	f.StringVar(&o.PlacementDebugAddress, "placement-debug-address", "", "address for "+placement.DebugPath+"NAMESPACE/NAME over TLS, such as 127.0.0.1:9443; left out, none")
 	f.StringVar(&o.UIAddress, "ui-address", "", "address for the page of the fleet, such as :8445; people log in with tokens of the hub's API server; left out, none")
+	f.StringVar(&o.UIURL, "ui-url", "", "where people find the page of --ui-address, such as https://muster.example.com: checks and comments on pull requests link to it; left out, to the comment")
 	f.StringVar(&o.UICertDir, "ui-cert-dir", "", "folder with tls.crt and tls.key for --ui-address, read again when they change; left out, what stands in front has to end TLS")
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
 	o.renderFlags(f)
@@ -213,7 +217,7 @@ var controllers = map[string]func(*parts) error{
 		}
 		p.reviews = &review.Reviews{
 			Client: p.mgr.GetClient(), Works: works, Store: p.store, Deliveries: p.deliveries, Planner: p.planner, Repositories: p.repositories,
-			HubCluster: p.HubCluster, UserAgent: "muster-hub/" + version, Now: time.Now, ReplanInterval: p.ReplanInterval,
+			HubCluster: p.HubCluster, UserAgent: "muster-hub/" + version, PageURL: p.UIURL, Now: time.Now, ReplanInterval: p.ReplanInterval,
 		}
 		return p.reviews.Setup(p.mgr)
 	},
@@ -237,7 +241,7 @@ func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme,
-		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, musterv1alpha1.AddToScheme,
+		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			panic(err) // two types of one name: a mistake of ours

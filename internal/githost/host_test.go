@@ -230,6 +230,26 @@ func TestGitHubApp(t *testing.T) {
 	if self, err := h.Self(context.Background()); self != "muster[bot]" || err != nil {
 		t.Errorf("self %q %v", self, err)
 	}
+	annotator := h.(Annotator)
+	fifty := make([]Annotation, 60)
+	for i := range fifty {
+		fifty[i] = Annotation{"apps/web.yaml", i + 1, "wrong"}
+	}
+	for i, notes := range [][]Annotation{nil, fifty, fifty, fifty[:1], nil} {
+		if err := annotator.Annotate(context.Background(), 7, "aaaa", "muster/x: faults", "", notes); err != nil {
+			t.Fatalf("notes %d: %v", i, err)
+		}
+	}
+	var runs []string
+	for _, r := range f.Runs["aaaa"] {
+		runs = append(runs, fmt.Sprint(r.Conclusion, " ", len(r.Annotations)))
+	}
+	if diff := cmp.Diff([]string{"failure 50", "failure 1", "success 0"}, runs); diff != "" || f.Runs["aaaa"][1].Annotations[0] != "apps/web.yaml:1 wrong" {
+		t.Errorf("check runs (-want +got):\n%s", diff)
+	}
+	if err := on(t, "GitHub", f, func(o *Options) { o.Token = "installation" }).(Annotator).Annotate(context.Background(), 7, "bbbb", "x", "", fifty); err != nil || len(f.Runs["bbbb"]) > 0 {
+		t.Errorf("a token that is no App's: %v, %d runs", err, len(f.Runs["bbbb"]))
+	}
 	tokens := 0
 	for _, a := range f.Asked {
 		if strings.HasSuffix(a, "/access_tokens") {

@@ -85,7 +85,7 @@ func TestPresenceIsTold(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	begun := func() *Heartbeat {
 		h := &Heartbeat{Client: c, Reader: c, Holder: "me", Presence: &Presence{}, Now: func() time.Time { return now }}
-		if _, started := h.Presence.Listen(&clusterv1.ManagedCluster{}, nil); started {
+		if _, started := h.Presence.Listen(&clusterv1.ManagedCluster{}, nil, now); started {
 			t.Error("a hub listens before it has started")
 		}
 		if err := h.begin(ctx); err != nil {
@@ -129,6 +129,13 @@ func TestPresenceIsTold(t *testing.T) {
 	judge(h)
 	if got := hearing(h); got.Away == nil || !got.Away.From.Equal(left) || !got.Away.To.Equal(now) || got.Heard != 4 || got.Of != 12 || got.Silence != nil {
 		t.Errorf("the hub was away for an hour, and hears 4 of 12 clusters: %+v", got)
+	}
+	back := now
+	now = now.Add(20 * time.Second)
+	h = begun() // it restarts before it has heard the others
+	judge(h)
+	if got := hearing(h); got.Away == nil || !got.Away.From.Equal(left) || !got.Away.To.Equal(back) {
+		t.Errorf("a hub that restarts still has to hear the clusters that it could not hear for an hour: %+v", got)
 	}
 	for range 200 { // the hub runs on, and the other clusters do not come back
 		now = now.Add(HeartbeatPeriod)
@@ -183,11 +190,15 @@ func TestPresenceIsTold(t *testing.T) {
 	began := now
 	now = now.Add(5 * time.Minute)
 	down = false
+	judge(h) // before the heartbeat has noticed that it was away
+	if got, _ := h.Presence.Listen(&clusterv1.ManagedCluster{}, nil, now); !got.Since.Equal(now) || h.Presence.report().Silence != nil {
+		t.Errorf("leases that are read before the heartbeat: the hub listens since %s, and says %+v", got.Since, h.Presence.report())
+	}
 	hearing(h)
 	if got := hearing(h); got.Away == nil || !got.Away.From.Equal(began) {
 		t.Errorf("the API server did not answer for five minutes: %+v", got)
 	}
-	if got, _ := h.Presence.Listen(&clusterv1.ManagedCluster{}, nil); !got.Since.Equal(now) {
+	if got, _ := h.Presence.Listen(&clusterv1.ManagedCluster{}, nil, now); !got.Since.Equal(now) {
 		t.Errorf("each cluster has its whole grace period again, and the hub listens since %s", got.Since)
 	}
 }

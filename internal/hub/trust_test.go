@@ -16,7 +16,7 @@ func TestTrust(t *testing.T) {
 	if !none.Trusts(start) || !p.Trusts(start) {
 		t.Error("a hub that counts no clusters trusts nobody")
 	}
-	p.start(Pulse{RenewedAt: start.Add(-time.Hour)}, start)
+	p.start(Pulse{RenewedAt: start.Add(-time.Hour)}, start, 0)
 	if p.Trusts(start.Add(time.Hour)) {
 		t.Error("before the clusters are counted, old reports count")
 	}
@@ -26,6 +26,11 @@ func TestTrust(t *testing.T) {
 		if got := p.Trusts(counted.Add(after)); got != want {
 			t.Errorf("%s after the last count it is %t", after, got)
 		}
+	}
+	quiet := &Presence{}
+	quiet.start(Pulse{RenewedAt: start, Fresh: true}, start, HeartbeatPeriod)
+	if !quiet.Trusts(start.Add(heartbeatDuration-time.Second)) || quiet.Trusts(start.Add(heartbeatDuration)) {
+		t.Error("while the API server does not answer, old reports count")
 	}
 	p.mass = &registration.MassSilence{Since: counted}
 	if p.Trusts(counted.Add(time.Hour)) {

@@ -2,10 +2,17 @@ package ui
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/overview"
 )
@@ -17,6 +24,22 @@ type action func(ctx context.Context, p *Person, form url.Values) (done, next st
 var actions = map[string]action{
 	"/approve": approve,
 	"/accept":  accept,
+	"/sync":    syncNow,
+}
+
+// syncNow lets the hub look at the remote of a repository now.
+func syncNow(ctx context.Context, p *Person, form url.Values) (string, string, error) {
+	repo := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: form.Get("namespace"), Name: form.Get("name")}}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"annotations": map[string]string{musterv1alpha1.SyncRequestedAnnotation: time.Now().UTC().Format(time.RFC3339Nano)},
+	}})
+	if err != nil {
+		return "", "", err
+	}
+	if err := p.Client.Patch(ctx, repo, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		return "", "", fmt.Errorf("ask for a look at %s/%s: %w", repo.Namespace, repo.Name, err)
+	}
+	return fmt.Sprintf("asked for a look at %s/%s", repo.Namespace, repo.Name), linkTo("repositories", repo.Namespace, repo.Name), nil
 }
 
 // approve lets the held deletions of one plan go ahead. The person has seen that plan: another one that was made meanwhile is

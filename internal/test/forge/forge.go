@@ -25,6 +25,8 @@ type Forge struct {
 	Asked  []string // method and path
 	Pulls  map[int]*Pull
 	Checks map[string]map[string]Check
+	// Runs are the check runs of GitHub Apps, by commit, the newest last.
+	Runs   map[string][]Run
 	NextID int
 	Teams  map[string][]string
 	Now    time.Time
@@ -53,6 +55,12 @@ type Note struct {
 
 // Review of a pull request.
 type Review struct{ User, State, Commit string }
+
+// Run is a check run.
+type Run struct {
+	Name, ExternalID, Conclusion string
+	Annotations                  []string // file:line message
+}
 
 // Check is a commit status.
 type Check struct{ State, Description, URL string }
@@ -185,6 +193,16 @@ func (f *Forge) GitHub() http.Handler { //nolint:gocyclo,funlen // a list of rou
 			"merged": p.Merged != "", "merge_commit_sha": p.Merged, "labels": []any{map[string]any{"name": "risky"}},
 		}
 	}
+	handle("GET "+repo+"/commits/{ref}/check-runs", func(w http.ResponseWriter, r *http.Request) {
+		list := []any{}
+		for _, run := range slices.Backward(f.Runs[r.PathValue("ref")]) {
+			if run.Name == r.URL.Query().Get("check_name") && len(list) == 0 { // filter=latest
+				list = append(list, map[string]any{"id": 1, "name": run.Name, "external_id": run.ExternalID})
+			}
+		}
+		answer(w, 200, map[string]any{"total_count": len(list), "check_runs": list})
+	})
+	handle("POST "+repo+"/check-runs", func(w http.ResponseWriter, r *http.Request) { f.checkRun(w, r) })
 	handle("GET "+repo, func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]any{"default_branch": "main"}) })
 	handle("GET "+repo+"/pulls", func(w http.ResponseWriter, r *http.Request) {
 		list := []any{}
@@ -279,6 +297,48 @@ func (f *Forge) Numbers() []int {
 	slices.Sort(list)
 	slices.Reverse(list)
 	return list
+}
+
+// checkRun is for Apps alone, and takes fifty annotations at a time.
+func (f *Forge) checkRun(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Name       string `json:"name"`
+		HeadSHA    string `json:"head_sha"`
+		ExternalID string `json:"external_id"`
+		Conclusion string `json:"conclusion"`
+		Output     struct {
+			Title, Summary string
+			Annotations    []struct {
+				Path    string `json:"path"`
+				Start   int    `json:"start_line"`
+				End     int    `json:"end_line"`
+				Level   string `json:"annotation_level"`
+				Message string `json:"message"`
+			}
+		} `json:"output"`
+	}
+	err := json.NewDecoder(r.Body).Decode(&body)
+	switch {
+	case f.Token != "installation":
+		answer(w, http.StatusForbidden, map[string]any{"message": "You must authenticate via a GitHub App."})
+		return
+	case err != nil || body.Name == "" || body.HeadSHA == "" || body.Output.Title == "" || body.Output.Summary == "" || len(body.Output.Annotations) > 50:
+		answer(w, http.StatusUnprocessableEntity, map[string]any{"message": "Validation Failed"})
+		return
+	}
+	run := Run{Name: body.Name, ExternalID: body.ExternalID, Conclusion: body.Conclusion}
+	for _, a := range body.Output.Annotations {
+		if a.Path == "" || a.Start < 1 || a.End < a.Start || a.Level != "failure" || a.Message == "" {
+			answer(w, http.StatusUnprocessableEntity, map[string]any{"message": "Validation Failed"})
+			return
+		}
+		run.Annotations = append(run.Annotations, fmt.Sprintf("%s:%d %s", a.Path, a.Start, a.Message))
+	}
+	if f.Runs == nil {
+		f.Runs = map[string][]Run{}
+	}
+	f.Runs[body.HeadSHA] = append(f.Runs[body.HeadSHA], run)
+	answer(w, http.StatusCreated, map[string]any{"id": 1})
 }
 
 func (f *Forge) set(sha, name string, c Check) {
