@@ -52,16 +52,8 @@ func (d *decider) limit(now []change, step *Step) []change {
 		selection, err = choose(*d.in.Strategy, groups, d.in.Now)
 	}
 	d.throttle(&selection)
-	aborted := d.in.Aborted && !d.in.Returning && !d.in.RolloutStarted.IsZero()
-	if aborted {
-		selection.Stopped, selection.Selected, selection.Waiting = true, nil, selection.Waiting+len(selection.Selected)
-	}
-	step.Rollout = &Rollout{Selection: selection, Invalid: err, Started: d.in.RolloutStarted, Aborted: aborted, Owner: d.in.Owner.String()}
-	if d.in.Holds.Paused != nil {
-		step.Rollout.OnHold = HoldText(OnHoldOf(d.in.Holds.Paused))
-	}
-	step.Rollout.Closed = step.closed()
-	step.Return = selection.Stopped && d.in.Holds.Paused == nil && (aborted || d.in.Strategy.OnFailure == musterv1alpha1.FailureRollback)
+	d.noteRollout(selection, err, step)
+	selection = step.Rollout.Selection
 	for _, g := range groups {
 		step.Rollout.Clusters += len(g.Clusters)
 	}
@@ -85,6 +77,22 @@ func (d *decider) limit(now []change, step *Step) []change {
 		step.Held = append(step.Held, Held{Change: c.Change, Reason: reason, Message: message})
 		return true
 	})
+}
+
+// noteRollout notes how far the rollout is, and whether it is taken back.
+func (d *decider) noteRollout(selection Selection, err error, step *Step) {
+	aborted := d.in.Aborted && !d.in.Returning && !d.in.RolloutStarted.IsZero()
+	if aborted {
+		selection.Stopped, selection.Selected, selection.Waiting = true, nil, selection.Waiting+len(selection.Selected)
+	}
+	step.Rollout = &Rollout{
+		Selection: selection, Invalid: err, Started: d.in.RolloutStarted, Aborted: aborted, Closed: step.closed(), Owner: d.in.Owner.String(),
+	}
+	if d.in.Holds.Paused != nil {
+		step.Rollout.OnHold = HoldText(OnHoldOf(d.in.Holds.Paused))
+		return
+	}
+	step.Return = selection.Stopped && (aborted || d.in.Strategy.OnFailure == musterv1alpha1.FailureRollback)
 }
 
 // closed says which window the first change waits for.
@@ -213,15 +221,7 @@ func (d *decider) groups(pending map[string]bool) ([]Group, error) {
 			g = &Group{Name: group, Index: int32(index), Approved: d.in.Approved[group], Skipped: d.in.Skipped[group]}
 			byIndex[index] = g
 		}
-		c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name] || heldOnCluster(live[name]), Waits: d.in.DependencyPending[name] != "" || d.defers[name]}
-		if !pending[name] {
-			c.State, c.Since = d.stateOf(live[name])
-			if c.Held = d.waits[name]; c.Held && d.begun(live[name]) && d.in.Holds.On(name) == nil {
-				c.Held, c.State = false, worseState(c.State, Progressing) // the first half of a change of two halves
-			}
-			d.noteWritten(name, live[name])
-		}
-		g.Clusters = append(g.Clusters, c)
+		g.Clusters = append(g.Clusters, d.clusterOf(name, pending[name], live[name]))
 	}
 	groups := make([]Group, 0, len(byIndex))
 	for _, g := range byIndex {
@@ -229,6 +229,20 @@ func (d *decider) groups(pending map[string]bool) ([]Group, error) {
 	}
 	slices.SortFunc(groups, func(a, b Group) int { return cmp.Compare(a.Index, b.Index) })
 	return groups, nil
+}
+
+// clusterOf is a cluster of the rollout with its state.
+func (d *decider) clusterOf(name string, pending bool, works []*fleet.LiveWork) Cluster {
+	c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name] || heldOnCluster(works), Waits: d.in.DependencyPending[name] != "" || d.defers[name]}
+	if pending {
+		return c
+	}
+	c.State, c.Since = d.stateOf(works)
+	if c.Held = d.waits[name]; c.Held && d.begun(works) && d.in.Holds.On(name) == nil {
+		c.Held, c.State = false, worseState(c.State, Progressing) // the first half of a change of two halves
+	}
+	d.noteWritten(name, works)
+	return c
 }
 
 // heldOnCluster is true for a cluster on which somebody holds the owner: like one that does not answer it catches up later.
