@@ -71,6 +71,9 @@ func (r *Applications) Reconcile(ctx context.Context, app *musterv1alpha1.Applic
 	if wait := r.decisionGrace(client.ObjectKeyFromObject(app), out); wait > 0 && err == nil {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
+	if err == nil && out.unseen {
+		return reconcile.Result{RequeueAfter: 100 * time.Millisecond}, nil
+	}
 	again, perr := r.publish(ctx, app, statusOf(app, out, err))
 	// Write the status first: it forgets the removals that the approval covers, and the next reconciliation knows of no approval.
 	if err == nil && perr == nil && again == 0 && approvalConsumed(app, out) {
@@ -95,7 +98,7 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 		r.states.keep(st, out)
 	}
 	out.noReturn, out.good, out.input.Holds = "", false, holds
-	if err := r.step(ctx, app, out); err != nil || out.staleCache {
+	if err := r.step(ctx, app, out); err != nil || out.staleCache || out.unseen {
 		return out, err
 	}
 	if out.step.Return {

@@ -52,7 +52,8 @@ type report struct {
 	good       bool                          // the revision is in the history
 	approvals  []musterv1alpha1.ApprovedStep // of the rollout that goes on
 	noReturn   string                        // why a rollout that failed does not return to a good revision
-	staleCache bool                          // what was written before is not seen yet, so that nothing is done now
+	staleCache bool                          // the status could not be written, so that nothing was removed
+	unseen     bool                          // what was written before is not seen yet, so that there is no step, and nothing to say
 }
 
 // begin prepares a new plan for its steps, and frees what they do not need.
@@ -173,9 +174,10 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 		changes = append(changes, out.pending[cluster]...)
 	}
 	st := r.states.get(client.ObjectKeyFromObject(app))
-	if out.staleCache = r.unseen(st, in.Now); out.staleCache {
+	if out.unseen = r.unseen(st, in.Now); out.unseen {
 		return nil
 	}
+	out.staleCache = false
 	if len(changes) == 0 && out.idle {
 		out.step = out.step.Idle(*in) // a report costs no look at all clusters
 		out.removals = out.step.Counted
