@@ -44,11 +44,12 @@ var table = map[string]struct {
 		[]string{"api", "internal/expression", "internal/fleet", "internal/plan", "internal/rollout"},
 		"tells what two plans differ in, for whoever shows it",
 	},
+	"internal/access":       {nil, "whom a user of the hub is on a cluster, for hub and agent"},
 	"internal/githost":      {nil, "knows hosts and nothing of fleets"},
 	"internal/notify":       {[]string{"api", "internal/expression"}, "events become messages"},
 	"internal/controlplane": {nil, "starts programs and knows nothing of fleets"},
 	"klusterlet": {
-		[]string{"api", "internal/drift", "internal/fleet", "internal/generated", "internal/health", "internal/registration"},
+		[]string{"api", "internal/access", "internal/drift", "internal/fleet", "internal/generated", "internal/health", "internal/registration"},
 		"the agent: nothing of what the hub decides with",
 	},
 }
@@ -58,7 +59,7 @@ var clients = []string{"k8s.io/client-go", "k8s.io/kubectl", "sigs.k8s.io/contro
 
 // pure are the folders that take values and return values.
 var pure = []string{
-	"api", "internal/drift", "internal/fleet", "internal/health", "internal/placement", "internal/plan", "internal/registration",
+	"api", "internal/access", "internal/drift", "internal/fleet", "internal/generated", "internal/health", "internal/placement", "internal/plan", "internal/registration",
 	"internal/render", "internal/review", "internal/rollout", "internal/work",
 }
 
