@@ -4,11 +4,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"code.gitea.io/sdk/gitea"
 	"github.com/google/go-github/v74/github"
+	gitlab "gitlab.com/gitlab-org/api/client-go"
 )
 
 // Annotation is a note at a line of a file of a commit.
@@ -109,4 +113,65 @@ func (h *giteaHost) Annotate(ctx context.Context, number int64, commit, name, ma
 	}
 	_, _, err = c.CreatePullReview(h.owner, h.name, number, review)
 	return err
+}
+
+// Annotate starts a thread at each line. GitLab takes them at lines that the merge request changes or that are near: the comment has the
+// others. A thread whose fault is gone is deleted.
+func (h *gitLab) Annotate(ctx context.Context, number int64, commit, _, marker string, notes []Annotation) error {
+	wanted := map[string]Annotation{}
+	for _, n := range notes[:min(len(notes), maxAnnotations)] {
+		wanted["<!-- "+digestOf(commit, []Annotation{n})+" -->"] = n
+	}
+	self, err := h.Self(ctx)
+	if err != nil {
+		return err
+	}
+	for page := int64(1); page <= 20; page++ {
+		options := &gitlab.ListMergeRequestDiscussionsOptions{ListOptions: gitlab.ListOptions{Page: page, PerPage: 100}}
+		list, _, err := h.sdk.Discussions.ListMergeRequestDiscussions(h.project, number, options, gitlab.WithContext(ctx))
+		if err != nil {
+			return err
+		}
+		for _, d := range list {
+			if len(d.Notes) == 0 || d.Notes[0].Author.Username != self || !strings.HasPrefix(d.Notes[0].Body, marker+"\n") {
+				continue
+			}
+			digest, _, _ := strings.Cut(strings.TrimPrefix(d.Notes[0].Body, marker+"\n"), "\n")
+			if _, ok := wanted[digest]; ok {
+				delete(wanted, digest) // it is there
+				continue
+			}
+			if _, err := h.sdk.Discussions.DeleteMergeRequestDiscussionNote(h.project, number, d.ID, d.Notes[0].ID, gitlab.WithContext(ctx)); err != nil {
+				return err
+			}
+		}
+		if len(list) < 100 {
+			break
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	m, _, err := h.sdk.MergeRequests.GetMergeRequest(h.project, number, nil, gitlab.WithContext(ctx))
+	if err != nil {
+		return err
+	}
+	for _, digest := range slices.Sorted(maps.Keys(wanted)) {
+		n := wanted[digest]
+		_, _, err := h.sdk.Discussions.CreateMergeRequestDiscussion(h.project, number, &gitlab.CreateMergeRequestDiscussionOptions{
+			Body: gitlab.Ptr(marker + "\n" + digest + "\n" + n.Text),
+			Position: &gitlab.PositionOptions{
+				BaseSHA: &m.DiffRefs.BaseSha, StartSHA: &m.DiffRefs.StartSha, HeadSHA: &m.DiffRefs.HeadSha,
+				PositionType: gitlab.Ptr("text"), OldPath: &n.File, NewPath: &n.File, NewLine: gitlab.Ptr(int64(n.Line)),
+			},
+		}, gitlab.WithContext(ctx))
+		var answer *Error
+		if errors.As(err, &answer) && answer.Kind == Invalid {
+			continue // no line of the merge request
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

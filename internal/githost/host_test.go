@@ -268,6 +268,34 @@ func TestGitHubApp(t *testing.T) {
 	}
 }
 
+// TestGitLabThreads: faults are threads at the lines that the merge request changes, each once, and go with the fault.
+func TestGitLabThreads(t *testing.T) {
+	f := forge.New()
+	f.Open(7, "aaaa", false)
+	f.Pulls[7].Changed = []string{"apps/web.yaml:4", "apps/web.yaml:9"}
+	f.Pulls[7].Threads = []*forge.Note{{ID: 1, Author: "eve", Body: "<!-- ours -->\n<!-- x -->\nforged"}, {ID: 2, Author: "muster", Body: "another hub's"}}
+	h := on(t, "GitLab", f, nil).(Annotator)
+	first, second, elsewhere := Annotation{"apps/web.yaml", 4, "wrong"}, Annotation{"apps/web.yaml", 9, "wrong too"}, Annotation{"charts/web.yaml", 1, "not changed"}
+	for i, c := range []struct {
+		notes []Annotation
+		want  string
+	}{
+		{[]Annotation{first, elsewhere}, "wrong"}, {[]Annotation{first, elsewhere}, "wrong"}, {[]Annotation{first, second}, "wrong, wrong too"},
+		{[]Annotation{second}, "wrong too"}, {nil, ""},
+	} {
+		if err := h.Annotate(context.Background(), 7, "aaaa", "muster/x: faults", "<!-- ours -->", c.notes); err != nil {
+			t.Fatalf("notes %d: %v", i, err)
+		}
+		var got []string
+		for _, n := range f.Pulls[7].Threads[2:] {
+			got = append(got, n.Body[strings.LastIndex(n.Body, "\n")+1:])
+		}
+		if text := strings.Join(got, ", "); text != c.want {
+			t.Errorf("threads after %d: %q, want %q", i, text, c.want)
+		}
+	}
+}
+
 func TestLocate(t *testing.T) {
 	for name, c := range map[string]struct{ kind, api, repository, remote, want string }{
 		"GitHub":            {"GitHub", "", "", "https://github.com/acme/fleet.git", "https://api.github.com acme/fleet"},

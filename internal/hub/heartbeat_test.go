@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -63,6 +65,47 @@ func TestHeartbeat(t *testing.T) {
 	}
 	if p := pulse(now.Add(31 * time.Second)); p.Fresh {
 		t.Errorf("31 s after the last beat: %+v", p)
+	}
+}
+
+// TestHeartbeatBegins: the hub before this one is read once, before the first beat, however often that fails; a beat that fails does not
+// end the next ones.
+func TestHeartbeatBegins(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := coordinationv1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	reads, patches := 0, 0
+	ctx, end := context.WithCancel(context.Background())
+	c := fake.NewClientBuilder().WithScheme(scheme).WithInterceptorFuncs(interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+			if reads++; reads < 3 {
+				return errors.New("connection refused")
+			}
+			return c.Get(ctx, key, o, options...)
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
+			if patches++; patches == 2 {
+				return errors.New("connection refused")
+			}
+			if patches == 5 {
+				end()
+				return errors.New("the hub ends")
+			}
+			return c.Patch(ctx, o, p, options...)
+		},
+	}).Build()
+	var said []string
+	log := funcr.New(func(_, args string) { said = append(said, args) }, funcr.Options{})
+	h := &Heartbeat{Client: c, Reader: c, Holder: "me", Presence: &Presence{}, Period: time.Millisecond, Now: time.Now}
+	if err := h.Start(logr.NewContext(ctx, log)); err != nil {
+		t.Error(err)
+	}
+	if reads != 3 || patches != 5 || len(said) != 3 {
+		t.Errorf("%d reads, %d beats, and the log has %q", reads, patches, said)
+	}
+	if _, started := h.Presence.Listen(&clusterv1.ManagedCluster{}, nil, time.Now()); !started {
+		t.Error("the hub does not listen")
 	}
 }
 

@@ -70,6 +70,15 @@ func (j *Job) basis() *basis {
 	}
 }
 
+// After lets the plan of a job take over what a plan of its repository has for the same clusters. The definition is that of the job's
+// application, in the commit that the job is of.
+func (j *Job) After(p *Plan, d *fleet.Definition) {
+	j.definition, j.facts = d, factsOf(j.World)
+	if p != nil {
+		j.earlier = p.Find(j.Application.Namespace + "/" + j.Application.Name)
+	}
+}
+
 func (j *Job) hasValues(path string) bool { return j.Values.Has(j.Application.Namespace, path) }
 
 // reusable is the application of an earlier plan if what is the same for all clusters is what it was, else nil. The basis then goes on

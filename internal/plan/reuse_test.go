@@ -162,7 +162,7 @@ func rewrite(files fstest.MapFS, name, from, to string) {
 // planner that has seen nothing, alone: the two plans are the same.
 func TestReuseChangesNothing(t *testing.T) {
 	t.Parallel()
-	const seeds, steps = 4, 20
+	const seeds, steps = 3, 20
 	var calls, fresh int64
 	renderer := render.New(64 << 20) // what is remembered of files is no plan
 	for seed := range uint64(seeds) {
@@ -295,5 +295,58 @@ func TestReuseFollowsTheChange(t *testing.T) {
 				t.Errorf("%d contents are asked for, want %d: %s", got, test.want, test.why)
 			}
 		})
+	}
+}
+
+// TestApplicationAfterItsPlan: the hub's controller of an application takes over what its repository's plan has, and renders for the cluster
+// that has another label since.
+func TestApplicationAfterItsPlan(t *testing.T) {
+	t.Parallel()
+	planner := &plan.Planner{Renderer: render.New(64 << 20)}
+	s := fleet.Snapshot{Repository: "muster-system/fleet", Revision: "head", Tree: fleet.TreeOf(reuseFleet())}
+	p, err := planner.Build(t.Context(), s, fleet.World{Sources: farSources{"1.0.0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := p.Definitions.Find("muster.dev", "Application", "shop", "web")
+	job := func(w *fleet.World) plan.Job {
+		return plan.Job{
+			Application: p.Find("shop/web").Application, File: d.File, Line: d.Line, LineOf: d.LineOf, Defaulted: d.Defaulted, Snapshot: s,
+			World: w, Values: plan.ValuesIn(w.ClusterValues, p.Definitions), Decided: p.Find("shop/web").Decided,
+		}
+	}
+	changed := *p.World
+	changed.Clusters = slices.Clone(changed.Clusters)
+	changed.Clusters[4] = *changed.Clusters[4].DeepCopy()
+	changed.Clusters[4].Labels["region"] = "region-2"
+	for name, test := range map[string]struct {
+		world *fleet.World
+		want  int64
+	}{"as it was": {p.World, 0}, "another label": {&changed, 1}} {
+		alone, err := planner.Application(t.Context(), job(test.world))
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := job(test.world)
+		after.After(p, d)
+		before := calledOf(planner)
+		got, err := planner.Application(t.Context(), after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if calls := calledOf(planner) - before; calls != test.want {
+			t.Errorf("%s: %d contents are asked for, want %d", name, calls, test.want)
+		}
+		alone.Seal()
+		got.Seal()
+		if alone.Digest != got.Digest || len(got.Clusters) != 9 {
+			t.Errorf("%s: %d clusters, plan %s, want %s", name, len(got.Clusters), got.Digest, alone.Digest)
+		}
+		got.Release() // frees nothing of the plan
+		for i := range p.Find("shop/web").Clusters {
+			if _, err := p.Find("shop/web").Clusters[i].Content(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
 	}
 }

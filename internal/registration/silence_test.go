@@ -50,6 +50,12 @@ func TestPresence(t *testing.T) {
 	if got := since(2 * time.Minute); got != 106*time.Second+time.Hour {
 		t.Errorf("a longer absence replaces the shorter ones: %s", got)
 	}
+	p.Add(registration.Absence{From: at, To: at.Add(time.Second), Mass: true})
+	mass := at.Add(time.Second).Sub(now)
+	answer(time.Minute)
+	if got := since(2 * time.Minute); got != mass {
+		t.Errorf("each cluster has its whole grace period since a mass silence, and a shorter absence after it takes nothing of that: %s, want %s", got, mass)
+	}
 }
 
 // TestBetweenContacts: leases are read before the heartbeat has noticed that the API server was away.
@@ -152,8 +158,8 @@ func TestGapsAddUp(t *testing.T) {
 		l, _ := p.Listen(cluster, last)
 		return l.Deaf
 	}
-	for range 1000 {
-		at = at.Add(2200 * time.Millisecond)
+	for i := range 1000 {
+		at = at.Add([]time.Duration{2200 * time.Millisecond, 3 * time.Second}[i%2])
 		p.Contact(at, 2*time.Second)
 	}
 	if deaf() != 0 {

@@ -277,6 +277,7 @@ type decider struct {
 	loss     *guard // made for the first change that loses something
 	exchange *swap  // the same
 	was      *settledBefore
+	count    *counted
 	live     map[string][]*fleet.LiveWork // by cluster; made for the first that asks
 }
 

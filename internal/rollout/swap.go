@@ -203,11 +203,11 @@ func (d *decider) away(name string) bool {
 
 // shrunk is true when the placement has fewer clusters than the owner was settled on, and all that it has left answer.
 func (d *decider) shrunk() bool {
-	if !d.sameGrounds() || !d.fewer() || d.in.Unheard {
-		return false
-	}
 	_, leftover := d.chosenAndLeft()
-	return !slices.ContainsFunc(leftover, d.away)
+	if d.count.shrunk == nil {
+		d.count.shrunk = new(d.sameGrounds() && d.fewer() && !d.in.Unheard && !slices.ContainsFunc(leftover, d.away))
+	}
+	return *d.count.shrunk
 }
 
 // exchanged is true for a cluster that the scheduler has taken off the choice, for reasons of its own.
@@ -386,8 +386,23 @@ func LeftOn(left []musterv1alpha1.LeftObjects, cluster string) string {
 	return ""
 }
 
+// counted is what chosenAndLeft and shrunk have found.
+type counted struct {
+	chosen   int32
+	leftover []string
+	shrunk   *bool
+}
+
 // chosenAndLeft are the number of clusters that the placement has chosen, and those that still have works without being chosen, sorted.
 func (d *decider) chosenAndLeft() (chosen int32, leftover []string) {
+	if d.count == nil {
+		d.count = &counted{}
+		d.count.chosen, d.count.leftover = d.countChosen()
+	}
+	return d.count.chosen, d.count.leftover
+}
+
+func (d *decider) countChosen() (chosen int32, leftover []string) {
 	for _, decision := range d.in.Decisions {
 		if decision.Chosen {
 			chosen++

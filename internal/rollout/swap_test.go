@@ -79,11 +79,27 @@ func TestSwap(t *testing.T) {
 		}, want: ReplacementPending},
 		"a spread, one for one": {why: "the placement has as many as before", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Spread"} }},
 		"two placements":        {why: "one cluster fills a place of both, so that there are as many as before", change: func(in *Input) { in.Settled.Clusters, in.Filled = 3, 3 }},
-		"no replacement":        {why: "nothing was chosen in its place", change: func(in *Input) { delete(in.Decisions, "c") }, want: ReplacementPending},
-		"back":                  {why: "the scheduler may choose it again", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-9 * time.Second)} }, want: ReplacementPending},
-		"back for long":         {why: "it has not", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-10 * time.Second)} }},
-		"itself not healthy":    {why: "it serves nothing, and the replacements do", change: func(in *Input) { in.Live[0].Status.Health = fleet.HealthDegraded }},
-		"it does not answer":    {why: "what cannot be heard stays", change: func(in *Input) { in.Unreachable["a"] = true }, want: ClusterUnreachable},
+		"a spread, replaced before": {why: "that a constraint has no place for it is no loss, with as many as before", change: func(in *Input) {
+			in.Settled.Replaced, in.Decisions["a"] = []string{"a"}, fleet.Decision{Cluster: "a", Step: "Spread"}
+		}},
+		"a spread, replaced before, and fewer": {why: "now there are fewer", change: func(in *Input) {
+			in.Settled.Clusters, in.Settled.Replaced, in.Decisions["a"] = 3, []string{"a"}, fleet.Decision{Cluster: "a", Step: "Spread"}
+		}, want: ApprovalNeeded},
+		"replaced before, and fewer": {why: "another one has gone meanwhile", change: func(in *Input) {
+			in.Settled.Clusters, in.Settled.Replaced = 3, []string{"a"}
+		}, want: ReplacementPending},
+		"the scheduler is late, and an approval is waited for": {why: "for something else: what the owner was settled on is known", change: func(in *Input) {
+			in.Grounds, in.GuardHolds = "", true
+		}, want: ReplacementPending},
+		"the scheduler of an older hub is late": {why: "nothing waits for an approval", change: func(in *Input) { in.Grounds, in.Settled = "", nil }, want: ReplacementPending},
+		"the scheduler of an older hub is late, and it holds": {why: "nobody knows what for", change: func(in *Input) {
+			in.Grounds, in.Settled, in.GuardHolds = "", nil, true
+		}, want: ApprovalNeeded},
+		"no replacement":     {why: "nothing was chosen in its place", change: func(in *Input) { delete(in.Decisions, "c") }, want: ReplacementPending},
+		"back":               {why: "the scheduler may choose it again", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-9 * time.Second)} }, want: ReplacementPending},
+		"back for long":      {why: "it has not", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-10 * time.Second)} }},
+		"itself not healthy": {why: "it serves nothing, and the replacements do", change: func(in *Input) { in.Live[0].Status.Health = fleet.HealthDegraded }},
+		"it does not answer": {why: "what cannot be heard stays", change: func(in *Input) { in.Unreachable["a"] = true }, want: ClusterUnreachable},
 		"rescheduled": {why: "the hub's own taint is the scheduler's cause", change: func(in *Input) {
 			in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Taints", Unreachable: true}
 			in.WhenUnreachable = musterv1alpha1.UnreachableReschedule
@@ -176,6 +192,12 @@ func TestSettled(t *testing.T) {
 			silent(in)
 			in.Settled.Clusters = 1
 		}, with(one(1), []string{"a"}, nil)},
+		"more while one ranked too low is silent": {"when it is back the choice may be another one", func(in *Input) {
+			in.Settled.Clusters, in.Unreachable["a"] = 1, true
+		}, with(one(1), []string{"a"}, nil)},
+		"more while the scheduler is late": {"it has not looked at one that is back", func(in *Input) {
+			in.Settled.Clusters, in.Decisions["a"] = 1, fleet.Decision{Cluster: "a", Step: "Chosen", Unreachable: true}
+		}, with(one(1), []string{"a"}, nil)},
 		"more while one is just back": {"the scheduler may not have looked at it", func(in *Input) {
 			in.Settled.Clusters, in.AvailableSince = 1, map[string]time.Time{"a": in.Now.Add(-9 * time.Second)}
 		}, with(one(1), []string{"a"}, nil)},
@@ -191,9 +213,11 @@ func TestSettled(t *testing.T) {
 			in.Decisions["a"] = fleet.Decision{Cluster: "a", Chosen: true, Step: "Chosen"}
 			in.Settled.Dropped = []string{"a"}
 		}, one(3)},
-		"not complete":       {"what the plan does not have proves nothing", func(in *Input) { in.Complete = false; without(in, "a"); in.Grounds = "two" }, one(2)},
-		"not said":           {"the scheduler has not said on what grounds", func(in *Input) { in.Grounds = ""; without(in, "a") }, one(2)},
-		"an older hub":       {"the outage is an exchange, and nothing was noted", func(in *Input) { silent(in); in.Settled = nil }, with(one(2), []string{"a"}, nil)},
+		"not complete": {"what the plan does not have proves nothing", func(in *Input) { in.Complete = false; without(in, "a"); in.Grounds = "two" }, one(2)},
+		"not said":     {"the scheduler has not said on what grounds", func(in *Input) { in.Grounds = ""; without(in, "a") }, one(2)},
+		"an older hub": {"the outage is an exchange, and nothing was noted", func(in *Input) { silent(in); in.Settled = nil }, with(one(2), []string{"a"}, nil)},
+		"an older hub holds something": {"nobody knows what for, although the owner is on as many clusters as were chosen",
+			func(in *Input) { in.Settled, in.GuardHolds = nil, true; without(in, "a") }, nil},
 		"an older hub holds": {"nobody knows what for", func(in *Input) { in.Settled, in.GuardHolds = nil, true }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

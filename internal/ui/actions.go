@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/overview"
 )
@@ -25,6 +26,48 @@ var actions = map[string]action{
 	"/approve": approve,
 	"/accept":  accept,
 	"/sync":    syncNow,
+	"/retry":   say(overview.Retry),
+	"/abort":   say(overview.Abort),
+	"/step":    approveStep,
+}
+
+// say takes the rollout of an application in hand, as muster rollout does. The person has seen a revision: when another one is rolled out
+// meanwhile, nothing is said.
+func say(of func(*musterv1alpha1.Application) (overview.Hand, error)) action {
+	return func(ctx context.Context, p *Person, form url.Values) (string, string, error) {
+		var app musterv1alpha1.Application
+		key := client.ObjectKey{Namespace: form.Get("namespace"), Name: form.Get("name")}
+		if err := p.Client.Get(ctx, key, &app); err != nil {
+			return "", "", fmt.Errorf("read application %s: %w", key, err)
+		}
+		if seen := form.Get("revision"); seen != rolledOut(&app) {
+			return "", "", apiError{http.StatusConflict, fmt.Sprintf("%s is at %s meanwhile: look at it again", key, fleet.ShortRevision(rolledOut(&app)))}
+		}
+		h, err := of(&app)
+		if err != nil {
+			return "", "", apiError{http.StatusConflict, err.Error()}
+		}
+		if err := overview.Say(ctx, p.Client, &app, h); err != nil {
+			return "", "", err
+		}
+		return h.Said, linkTo("applications", key.Namespace, key.Name), nil
+	}
+}
+
+// rolledOut is the revision that is rolled out, or was taken back.
+func rolledOut(app *musterv1alpha1.Application) string {
+	switch {
+	case app.Status.Rollout != nil:
+		return app.Status.Rollout.Revision
+	case app.Status.RolledBack != nil:
+		return app.Status.RolledBack.Refused
+	}
+	return ""
+}
+
+func approveStep(ctx context.Context, p *Person, form url.Values) (string, string, error) {
+	step := form.Get("step")
+	return say(func(app *musterv1alpha1.Application) (overview.Hand, error) { return overview.ApproveStep(app, step) })(ctx, p, form)
 }
 
 // syncNow lets the hub look at the remote of a repository now.

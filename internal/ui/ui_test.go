@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +22,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -147,7 +149,15 @@ func company() ([]client.Object, heldWorks) {
 func serve(t testing.TB, may func(group, resource, namespace string) bool) (*Server, *httptest.Server, client.Client) {
 	t.Helper()
 	objects, works := company()
-	c := fake.NewClientBuilder().WithScheme(testScheme()).WithObjects(objects...).Build()
+	c := fake.NewClientBuilder().WithScheme(testScheme()).WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
+			if me, ok := o.(*authenticationv1.SelfSubjectReview); ok {
+				me.Status.UserInfo.Username = "me"
+				return nil
+			}
+			return c.Create(ctx, o, options...)
+		},
+	}).Build()
 	s := &Server{Reader: c, Works: works, Plans: heldReviews{}, Version: "test", Log: logr.Discard(), Now: func() time.Time { return noon }}
 	s.Access = anyone{&Person{Name: "me", Client: c, May: func(_ context.Context, g, r, n string) bool { return may == nil || may(g, r, n) }}}
 	h, err := s.Handler()
@@ -362,6 +372,61 @@ func TestSyncNow(t *testing.T) {
 	answer.Body.Close()
 	if answer.StatusCode != http.StatusNotFound {
 		t.Errorf("a repository that is not there: %d", answer.StatusCode)
+	}
+}
+
+// TestRolloutActions: a rollout is taken in hand under the person's own name, as it was when the person saw it.
+func TestRolloutActions(t *testing.T) {
+	_, server, c := serve(t, nil)
+	key := client.ObjectKey{Namespace: "shop", Name: "web"}
+	application := func() *musterv1alpha1.Application {
+		t.Helper()
+		var app musterv1alpha1.Application
+		if err := c.Get(t.Context(), key, &app); err != nil {
+			t.Fatal(err)
+		}
+		return &app
+	}
+	post := func(path, revision, step string) int {
+		t.Helper()
+		form := url.Values{"namespace": {"shop"}, "name": {"web"}, "revision": {revision}, "step": {step}}
+		answer, err := (&http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).PostForm(server.URL+path, form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		return answer.StatusCode
+	}
+	if status := post("/retry", "fedcba9", ""); status != http.StatusSeeOther || application().Annotations[musterv1alpha1.RetryAnnotation] != noon.Format(time.RFC3339) {
+		t.Errorf("retry: %d, %v", status, application().Annotations)
+	}
+	app := application()
+	app.Status.RolledBack = nil
+	app.Spec.Rollout = &musterv1alpha1.Rollout{Steps: []musterv1alpha1.RolloutStep{{Name: "canary"}, {Name: "prod"}}}
+	app.Status.LastGoodRevision = "0012345"
+	app.Status.Rollout = &musterv1alpha1.RolloutStatus{Phase: musterv1alpha1.RolloutProgressing, Revision: "0123456", Group: "prod", WaitsForApproval: true, Clusters: 3, Updated: 1}
+	if err := c.Update(t.Context(), app); err != nil {
+		t.Fatal(err)
+	}
+	_, body, _ := get(t, server.URL+"/applications/shop/web")
+	for _, want := range []string{"Approve step prod", "Take it back to", "/repositories/muster-system/fleet/plan?base=0123456&amp;head=0012345&amp;application=shop/web"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	for _, wrong := range []struct{ path, revision, step string }{{"/abort", "fedcba9", ""}, {"/step", "fedcba9", "prod"}, {"/step", "0123456", "nowhere"}, {"/retry", "0123456", ""}} {
+		if status := post(wrong.path, wrong.revision, wrong.step); status != http.StatusConflict {
+			t.Errorf("%+v: %d, want a conflict", wrong, status)
+		}
+	}
+	if a := application().Annotations; a[musterv1alpha1.AbortAnnotation]+a[musterv1alpha1.ApprovedStepsAnnotation] != "" {
+		t.Errorf("something was said all the same: %v", a)
+	}
+	if status := post("/step", "0123456", "prod"); status != http.StatusSeeOther || application().Annotations[musterv1alpha1.ApprovedStepsAnnotation] != "0123456/prod" {
+		t.Errorf("approve a step: %d, %v", status, application().Annotations)
+	}
+	if status := post("/abort", "0123456", ""); status != http.StatusSeeOther || application().Annotations[musterv1alpha1.AbortAnnotation] != "0123456" || application().Annotations[musterv1alpha1.RolloutByAnnotation] != "me" {
+		t.Errorf("take back: %d, %v", status, application().Annotations)
 	}
 }
 

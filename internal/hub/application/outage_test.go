@@ -474,7 +474,7 @@ func TestOutagesMoveNothingForGood(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			removed, exchanges := 0, !slices.Contains([]string{"all that match", "more than exist", "tolerant"}, name)
-			for seed := range uint64(24) {
+			for seed := range uint64(16) {
 				o := newOutage(t, seed, setup)
 				for range 60 {
 					o.happens()
