@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"os"
 	"os/signal"
@@ -18,14 +19,24 @@ import (
 	"sigs.k8s.io/kwok/pkg/log"
 )
 
-// stages are KWOK's own default stages: nodes become ready and renew their heartbeat; pods run, complete and are deleted.
-// KWOK exits when it is given no stages, and its own binary does not contain these.
+// What KWOK has no stages for, or only for a class of its own.
+//
+//go:embed stages/volume.yaml
+var volumes string
+
+//go:embed stages/loadbalancer.yaml
+var loadBalancers string
+
+// stages are KWOK's own default stages: nodes become ready and renew their heartbeat; pods run, complete and are deleted. KWOK exits
+// when it is given no stages, and its own binary does not contain these. Ours come after them.
 var stages = []string{
 	fast.DefaultNodeInit,
 	heartbeat.DefaultNodeHeartbeat,
 	podfast.DefaultPodReady,
 	podfast.DefaultPodComplete,
 	podfast.DefaultPodDelete,
+	volumes,
+	loadBalancers,
 }
 
 // kwok runs KWOK's controller with the default stages, as `kwok <its own flags>`.
