@@ -39,7 +39,7 @@ var stages = []string{
 	loadBalancers,
 }
 
-// kwok runs KWOK's controller with the default stages, as `kwok <its own flags>`.
+// kwok runs KWOK's controller with the stages, as `kwok <its own flags>`, and what writes metrics beside it.
 func kwok() int {
 	// component-base has added --version to the process-wide flag set, to which KWOK adds a flag of the same name.
 	pflag.CommandLine = pflag.NewFlagSet("kwok", pflag.ContinueOnError)
@@ -54,6 +54,15 @@ func kwok() int {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "kwok: %v\n", err)
 		return 1
+	}
+	for _, arg := range os.Args[1:] {
+		if kubeconfig, found := strings.CutPrefix(arg, "--kubeconfig="); found {
+			go func() {
+				if err := runMetrics(ctx, kubeconfig); err != nil {
+					fmt.Fprintf(os.Stderr, "metrics: %v\n", err)
+				}
+			}()
+		}
 	}
 	command := cmd.NewCommand(ctx)
 	command.PersistentFlags().AddFlagSet(global)

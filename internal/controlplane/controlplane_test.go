@@ -86,6 +86,7 @@ func TestControlPlane(t *testing.T) {
 	t.Run("a claim is bound, and its volume goes with it", func(t *testing.T) { claimIsBound(t, cp) })
 	t.Run("services of type LoadBalancer have addresses", func(t *testing.T) { loadBalancersHaveAddresses(t, cp) })
 	t.Run("pods that must not share a node have one each", func(t *testing.T) { podsAreApart(t, cp) })
+	t.Run("a Deployment is scaled by what its pods use", func(t *testing.T) { isScaled(t, cp) })
 	t.Run("a CSR is signed", func(t *testing.T) { csrIsSigned(t, cp) })
 	t.Run("a user is what RBAC says", func(t *testing.T) { userIsWhatRBACSays(t, cp) })
 	t.Run("named resources are encrypted at rest", func(t *testing.T) { encryptedAtRest(t, cp, options.Dir) })
@@ -272,6 +273,56 @@ func podsAreApart(t *testing.T, cp *controlplane.ControlPlane) {
 		}
 		if len(nodes) != 2 {
 			return fmt.Errorf("both are on %v", nodes)
+		}
+		return nil
+	})
+}
+
+// isScaled: two containers' worth of a request in use with a target of a half makes four pods, and top has the numbers.
+func isScaled(t *testing.T, cp *controlplane.ControlPlane) {
+	busy := parse(t, `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: busy}
+spec:
+  selector: {matchLabels: {app: busy}}
+  template:
+    metadata: {labels: {app: busy}, annotations: {kwok.x-k8s.io/usage-cpu: 200m, kwok.x-k8s.io/usage-memory: 64Mi}}
+    spec: {containers: [{name: busy, image: "registry.example.com/busy:1", resources: {requests: {cpu: 100m}}}]}
+`)
+	scaler := parse(t, `
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: busy}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: busy}
+  maxReplicas: 4
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]
+`)
+	client := dynamicClient(t, cp.Config())
+	if _, err := client.Resource(deployments).Namespace("default").Create(t.Context(), busy, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	scalers := schema.GroupVersionResource{Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"}
+	if _, err := client.Resource(scalers).Namespace("default").Create(t.Context(), scaler, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	metrics := schema.GroupVersion{Group: "metrics.k8s.io", Version: "v1beta1"}
+	eventually(t, func() error {
+		d, err := client.Resource(deployments).Namespace("default").Get(t.Context(), "busy", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		pods, err := client.Resource(metrics.WithResource("pods")).Namespace("default").List(t.Context(), metav1.ListOptions{LabelSelector: "app=busy"})
+		if err != nil {
+			return err
+		}
+		nodes, err := client.Resource(metrics.WithResource("nodes")).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		if n, _, _ := unstructured.NestedInt64(d.Object, "status", "readyReplicas"); n != 4 || len(pods.Items) != 4 || len(nodes.Items) == 0 {
+			return fmt.Errorf("%d replicas, metrics of %d pods and %d nodes", n, len(pods.Items), len(nodes.Items))
 		}
 		return nil
 	})

@@ -37,6 +37,7 @@ const (
 type RealNode struct {
 	Programs string   // the folder that `make node` makes
 	Images   []string // files with images that pods find without a registry
+	Outside  bool     // pods and image pulls reach what the machine reaches: it forwards and masquerades for them
 }
 
 // pluginFolders are where distributions put the CNI plug-ins.

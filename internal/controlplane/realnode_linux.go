@@ -62,7 +62,13 @@ func (s *site) takePlace(ctx context.Context) error {
 			continue
 		}
 		s.state.Place = &p
-		return p.connect(ctx)
+		if err := p.connect(ctx); err != nil || !s.Node.Outside {
+			return err
+		}
+		if err := p.openOutside(ctx); err != nil {
+			s.report("pods reach this machine only: %v", err)
+		}
+		return nil
 	}
 	return fmt.Errorf("no place for a real node is free: %s names who has the first one", filepath.Join(candidates[0].dir(), ownerFile))
 }
@@ -136,6 +142,32 @@ func (p place) connect(ctx context.Context) error {
 	return nil
 }
 
+// masquerade are the rules of iptables by which the node and its pods have the machine's address outside.
+func (p place) masquerade(do string) [][]string {
+	var rules [][]string
+	for _, source := range []string{p.node() + "/32", p.pods()} {
+		rules = append(rules, []string{"--wait", "--table", "nat", do, "POSTROUTING", "--source", source, "!", "--out-interface", p.link(), "--jump", "MASQUERADE"})
+	}
+	return rules
+}
+
+// openOutside lets the machine forward for the node.
+func (p place) openOutside(ctx context.Context) error {
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
+		return err
+	}
+	add := p.masquerade("--append")
+	for i, check := range p.masquerade("--check") {
+		if exec.CommandContext(ctx, "iptables", check...).Run() == nil {
+			continue
+		}
+		if out, err := exec.CommandContext(ctx, "iptables", add[i]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("iptables: %w: %s", err, strings.TrimSpace(string(out)))
+		}
+	}
+	return nil
+}
+
 // disconnect removes the network; the link goes with the namespace.
 func (p place) disconnect() error {
 	var errs []error
@@ -143,6 +175,9 @@ func (p place) disconnect() error {
 		if out, err := exec.Command("ip", "netns", "delete", p.namespace()).CombinedOutput(); err != nil {
 			errs = append(errs, fmt.Errorf("ip netns delete %s: %w: %s", p.namespace(), err, out))
 		}
+	}
+	for _, rule := range p.masquerade("--delete") {
+		_ = exec.Command("iptables", rule...).Run() // not there without Outside
 	}
 	_ = exec.Command("ip", "link", "delete", p.link()).Run()                          // not there, most of the time
 	_ = exec.Command("ip", "address", "delete", p.service()+"/32", "dev", "lo").Run() // not there when connect has failed
