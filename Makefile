@@ -143,12 +143,12 @@ NODE_MISSING := $(strip $(if $(filter Linux,$(shell uname -s)),,Linux) $(if $(fi
 
 .PHONY: node-test
 ifeq ($(NODE_MISSING),)
-node-test: $(TEST_ASSETS) $(NODE) ## both charts on a real node: images, pods, logs, a hub that dies, upgrade and uninstall (root, Linux, runc)
+node-test: $(DEMO_ASSETS) $(NODE) ## both charts on a real node: images, pods, logs, a hub that dies, upgrade and uninstall (root, Linux, runc)
 	$(call cross,linux,$(ARCHITECTURE),hub klusterlet)
 	@mkdir -p bin/node/images
 	@$(PACK) images $(PACKED) --architectures $(ARCHITECTURE) --out ../bin/node/images hub klusterlet
 	@echo "testing both charts on a real node (minutes)"
-	@$(WITH_TEST_ASSETS) MUSTER_NODE=$(CURDIR)/bin/node MUSTER_VERSION=$(VERSION) $(GO) test -count=1 -v -timeout 15m ./internal/test/node
+	@$(if $(DEMO_ASSETS),KUBEBUILDER_ASSETS=) MUSTER_NODE=$(CURDIR)/bin/node MUSTER_VERSION=$(VERSION) $(GO) test -count=1 -v -timeout 15m ./internal/test/node
 else
 node-test: ## both charts on a real node: images, pods, logs, a hub that dies, upgrade and uninstall (root, Linux, runc)
 	@echo "the test on a real node is not run: this machine lacks $(NODE_MISSING)"
@@ -164,7 +164,7 @@ unit: ## the tests that need no API server
 	@$(tested); $(GO) test -p $(JOBS) $$(echo "$$list" | grep -Ev '/muster/internal/(controlplane|test) ' | sed 's/ .*//')
 
 .PHONY: test
-test: $(TEST_ASSETS) $(GITEA) build ## everything; builds what it needs first
+test: $(TEST_ASSETS) $(GITEA) build ## everything; builds what it needs first; on a real node too where root and runc are there
 	@echo "testing everything (a few minutes; a line per package)"
 	@$(tested); $(WITH_TEST_ASSETS) $(GO) test -p $(JOBS) -timeout 20m $$(echo "$$list" | sed 's/ .*//')
 	@cd tools && $(GO) test ./pack
