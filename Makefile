@@ -150,7 +150,7 @@ node-test: $(DEMO_ASSETS) $(NODE) ## both charts on a real node: images, pods, l
 	@echo "testing both charts on a real node (minutes)"
 	@$(if $(DEMO_ASSETS),KUBEBUILDER_ASSETS=) MUSTER_NODE=$(CURDIR)/bin/node MUSTER_VERSION=$(VERSION) $(GO) test -count=1 -v -timeout 15m ./internal/test/node
 else
-node-test: ## both charts on a real node: images, pods, logs, a hub that dies, upgrade and uninstall (root, Linux, runc)
+node-test:
 	@echo "the test on a real node is not run: this machine lacks $(NODE_MISSING)"
 	@[ -z "$$MUSTER_NODE_REQUIRED" ]
 endif
