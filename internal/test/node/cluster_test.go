@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"helm.sh/helm/v4/pkg/kube"
 	appsv1 "k8s.io/api/apps/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -80,7 +83,7 @@ func newCluster(t *testing.T) *realCluster {
 	})
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, appsv1.AddToScheme, coordinationv1.AddToScheme, clusterv1.AddToScheme, workv1.AddToScheme, musterv1alpha1.AddToScheme,
+		corev1.AddToScheme, appsv1.AddToScheme, certificatesv1.AddToScheme, coordinationv1.AddToScheme, clusterv1.AddToScheme, workv1.AddToScheme, musterv1alpha1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
@@ -141,8 +144,44 @@ func (c *realCluster) eventually(t *testing.T, what string, check func(context.C
 	}
 }
 
-// serveGit serves a repository over HTTP, with git's own server, where pods reach it: at the address of the API server.
-func (c *realCluster) serveGit(r *test.Repository) string {
+// gitServer is git's own, which can be held in the middle of a fetch.
+type gitServer struct {
+	http.Handler
+	mu       sync.Mutex
+	fetching chan struct{}   // told of a fetch that is held
+	released <-chan struct{} // nil: fetches are answered
+}
+
+// hold lets the fetches that begin from now on wait until they are released, and tells of the first one.
+func (g *gitServer) hold() (fetching <-chan struct{}, release func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	released := make(chan struct{})
+	g.fetching, g.released = make(chan struct{}, 1), released
+	return g.fetching, sync.OnceFunc(func() { close(released) })
+}
+
+// ServeHTTP implements http.Handler.
+func (g *gitServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.mu.Lock()
+	fetching, released := g.fetching, g.released
+	g.mu.Unlock()
+	if released != nil && strings.HasSuffix(r.URL.Path, "/git-upload-pack") {
+		select {
+		case fetching <- struct{}{}:
+		default: // it was told of one
+		}
+		select {
+		case <-released:
+		case <-r.Context().Done():
+			return
+		}
+	}
+	g.Handler.ServeHTTP(w, r)
+}
+
+// serveGit serves a repository over HTTP, where pods reach it: at the address of the API server.
+func (c *realCluster) serveGit(r *test.Repository, g *gitServer) string {
 	c.t.Helper()
 	api, err := url.Parse(c.URL())
 	if err != nil {
@@ -156,11 +195,12 @@ func (c *realCluster) serveGit(r *test.Repository) string {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	server := httptest.NewUnstartedServer(&cgi.Handler{
+	g.Handler = &cgi.Handler{
 		Path:   filepath.Join(strings.TrimSpace(string(out)), "git-http-backend"),
 		Env:    []string{"GIT_PROJECT_ROOT=" + filepath.Dir(r.Dir), "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"},
 		Stderr: io.Discard,
-	})
+	}
+	server := httptest.NewUnstartedServer(g)
 	if err := server.Listener.Close(); err != nil {
 		c.t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/embedded"
+	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/test"
 )
 
@@ -105,6 +106,7 @@ spec:
 type fleet struct {
 	*realCluster
 	repository *test.Repository
+	git        *gitServer
 	values     map[string]map[string]any // by release
 }
 
@@ -112,11 +114,12 @@ type fleet struct {
 func TestOnARealNode(t *testing.T) {
 	f := &fleet{realCluster: newCluster(t)}
 	f.repository = test.NewRepository(t, fleetFiles+content("hello one"))
+	f.git = &gitServer{}
 	image := map[string]any{"tag": f.version, "pullPolicy": "Never"}
 	f.values = map[string]map[string]any{
 		"muster-hub": {
 			"image": image, "hubCluster": clusterName,
-			"fleetRepository": map[string]any{"url": f.serveGit(f.repository), "interval": "5s"},
+			"fleetRepository": map[string]any{"url": f.serveGit(f.repository, f.git), "interval": "5s"},
 		},
 	}
 	f.step(t, "helm install of the hub", func(t *testing.T) {
@@ -173,18 +176,40 @@ func (f *fleet) join(t *testing.T) {
 	chart := lastKlusterlet
 	if values["uninstall"] != nil { // after the upgrade
 		chart = agentChart
+		t.Cleanup(f.acceptAgain(t))
 	}
 	f.install(t, "klusterlet", agentNamespace, f.load(chart), values)
 	f.eventually(t, "the cluster is available", func(ctx context.Context) error {
-		var cluster clusterv1.ManagedCluster
-		if err := f.api.Get(ctx, client.ObjectKey{Name: clusterName}, &cluster); err != nil {
+		var managed clusterv1.ManagedCluster
+		if err := f.api.Get(ctx, client.ObjectKey{Name: clusterName}, &managed); err != nil {
 			return err
 		}
-		if !meta.IsStatusConditionTrue(cluster.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) {
-			return fmt.Errorf("conditions %+v", cluster.Status.Conditions)
+		if !meta.IsStatusConditionTrue(managed.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) {
+			return fmt.Errorf("conditions %+v", managed.Status.Conditions)
 		}
 		return nil
 	})
+}
+
+// acceptAgain does what a person has to: an agent that joins anew under a name that was joined before is a stranger, whatever its
+// identity. It returns what ends it.
+func (f *fleet) acceptAgain(t *testing.T) (end func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			if accepted, err := cluster.Accept(ctx, f.api, clusterName, cluster.AcceptOptions{}); err == nil && len(accepted.Approved) > 0 {
+				t.Logf("accepted %s", accepted.Agent)
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(500 * time.Millisecond):
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
 }
 
 // pods are those of the application that are not being deleted.
@@ -253,10 +278,20 @@ func (f *fleet) drift(t *testing.T) {
 	if err := f.api.Update(t.Context(), &deployment, client.FieldOwner("somebody")); err != nil {
 		t.Fatal(err)
 	}
+	f.eventually(t, "the Deployment is as applied", func(ctx context.Context) error {
+		var now appsv1.Deployment
+		if err := f.api.Get(ctx, key, &now); err != nil {
+			return err
+		}
+		if args := now.Spec.Template.Spec.Containers[0].Args; now.Generation <= deployment.Generation || *now.Spec.Replicas != 2 || args[0] != "hello two" {
+			return fmt.Errorf("generation %d has %d replicas and says %v", now.Generation, *now.Spec.Replicas, args)
+		}
+		return nil
+	})
 	f.says(t, "hello two")
 }
 
-// hubDies kills the hub that leads as soon as it has seen a push, and expects the standby to lead within the lease.
+// hubDies kills the hub that leads while it fetches a push, and expects the standby to lead within the lease and to deliver.
 func (f *fleet) hubDies(t *testing.T) {
 	lease := func() *coordinationv1.Lease {
 		var l coordinationv1.Lease
@@ -267,18 +302,15 @@ func (f *fleet) hubDies(t *testing.T) {
 	}
 	before := lease()
 	leader, _, _ := strings.Cut(*before.Spec.HolderIdentity, "_")
+	fetching, release := f.git.hold()
 	revision := f.repository.Commit(content("hello three"))
-	f.eventually(t, "the hub has seen the push", func(ctx context.Context) error {
-		var r musterv1alpha1.FleetRepository
-		if err := f.api.Get(ctx, client.ObjectKey{Namespace: systemNamespace, Name: "fleet"}, &r); err != nil {
-			return err
-		}
-		if r.Status.FetchedRevision != revision {
-			return fmt.Errorf("it is at %s", r.Status.FetchedRevision)
-		}
-		return nil
-	})
+	select {
+	case <-fetching:
+	case <-time.After(patience):
+		t.Fatal("the hub does not fetch the push")
+	}
 	f.kill(t, leader, "/hub")
+	release()
 	if err := f.clients.CoreV1().Pods(systemNamespace).Delete(t.Context(), leader, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}); err != nil && !apierrors.IsNotFound(err) {
 		t.Fatal(err)
 	}
@@ -295,6 +327,10 @@ func (f *fleet) hubDies(t *testing.T) {
 		t.Errorf("another hub leads %s after the end of the first one, want at most %s", took, limit)
 	}
 	f.says(t, "hello three")
+	var repository musterv1alpha1.FleetRepository
+	if err := f.api.Get(t.Context(), client.ObjectKey{Namespace: systemNamespace, Name: "fleet"}, &repository); err != nil || repository.Status.FetchedRevision != revision {
+		t.Errorf("the hub is at %s, want %s (%v)", repository.Status.FetchedRevision, revision, err)
+	}
 }
 
 // upgrades to the charts of this commit: the works are the same objects, and no pod of the application notices.
