@@ -20,6 +20,14 @@ import (
 
 // kinds are OCM's kinds that are served here. The table has more, of later work.
 var kinds = []string{
+	"addon.open-cluster-management.io/v1alpha1 AddOnDeploymentConfig",
+	"addon.open-cluster-management.io/v1alpha1 AddOnTemplate",
+	"addon.open-cluster-management.io/v1alpha1 ClusterManagementAddOn",
+	"addon.open-cluster-management.io/v1alpha1 ManagedClusterAddOn",
+	"addon.open-cluster-management.io/v1beta1 AddOnDeploymentConfig",
+	"addon.open-cluster-management.io/v1beta1 AddOnTemplate",
+	"addon.open-cluster-management.io/v1beta1 ClusterManagementAddOn",
+	"addon.open-cluster-management.io/v1beta1 ManagedClusterAddOn",
 	"cluster.open-cluster-management.io/v1 ManagedCluster",
 	"cluster.open-cluster-management.io/v1alpha1 AddOnPlacementScore",
 	"cluster.open-cluster-management.io/v1alpha1 ClusterClaim",
@@ -27,6 +35,7 @@ var kinds = []string{
 	"cluster.open-cluster-management.io/v1beta1 PlacementDecision",
 	"cluster.open-cluster-management.io/v1beta2 ManagedClusterSet",
 	"cluster.open-cluster-management.io/v1beta2 ManagedClusterSetBinding",
+	"rbac.open-cluster-management.io/v1alpha1 ClusterPermission",
 	"work.open-cluster-management.io/v1 AppliedManifestWork",
 	"work.open-cluster-management.io/v1 ManifestWork",
 	"work.open-cluster-management.io/v1alpha1 ManifestWorkReplicaSet",

@@ -13,12 +13,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	addonv1beta1 "github.com/muster-io/muster/api/addon/v1beta1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	"github.com/muster-io/muster/api/crds"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	rbacv1alpha1 "github.com/muster-io/muster/api/rbac/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 )
@@ -44,8 +47,9 @@ func TestWhichKindsAreServedWhere(t *testing.T) {
 			why:  "people, the hub's controllers and the agents' hub clients need them",
 			docs: crds.Hub(),
 			want: []string{
+				"AddOnDeploymentConfig", "AddOnTemplate", "ClusterManagementAddOn", "ManagedClusterAddOn",
 				"AddOnPlacementScore", "ManagedCluster", "ManagedClusterSetBinding", "ManagedClusterSet",
-				"PlacementDecision", "Placement", "ManifestWorkReplicaSet", "ManifestWork",
+				"PlacementDecision", "Placement", "ClusterPermission", "ManifestWorkReplicaSet", "ManifestWork",
 			},
 			own: true,
 		},
@@ -103,8 +107,9 @@ func TestSchemasAreStructural(t *testing.T) {
 func TestEveryServedKindHasAGoType(t *testing.T) {
 	scheme := runtime.NewScheme()
 	builder := runtime.NewSchemeBuilder(
+		addonv1alpha1.AddToScheme, addonv1beta1.AddToScheme,
 		clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme, clusterv1beta2.AddToScheme,
-		workv1.AddToScheme, workv1alpha1.AddToScheme, musterv1alpha1.AddToScheme,
+		workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, musterv1alpha1.AddToScheme,
 	)
 	if err := builder.AddToScheme(scheme); err != nil {
 		t.Fatal(err)

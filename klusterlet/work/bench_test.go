@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -163,39 +166,125 @@ func (s *site) load(part int) objects {
 	return all
 }
 
-// BenchmarkDrift is the time from an edit to its report on the hub.
+// The drift bench: so many works of so many objects, half of them in each mode, and so many edits in each.
+const (
+	driftWorks   = 100
+	driftObjects = 10
+	driftEdits   = 200
+)
+
+// BenchmarkDrift is the time from an edit of one of 1,000 objects to its report on the hub, where drift is reported, and to its
+// correction on the cluster, where it is corrected.
 func BenchmarkDrift(b *testing.B) {
 	s := newSite(b, test1(b))
-	s.start()
-	c := s.configMap("c", map[string]any{"k": "1"})
-	s.put("web", objects{c}, serverSide(false), mode("Report"))
-	s.expectApplied("web")
-	events := s.watchWork("web")
-	var took []time.Duration
-	for i := 0; b.Loop(); i++ {
-		began := time.Now()
-		value := fmt.Sprint("edit-", i)
-		s.edit(c, value, "data", "k")
-		for w := range events {
-			if d := condition(w, 0, "Drift"); d != nil && bytes.Contains([]byte(d.Message), []byte(value+`"`)) {
-				break
-			}
+	parts := make([]objects, driftWorks)
+	for i := range parts {
+		for j := range driftObjects {
+			parts[i] = append(parts[i], s.configMap(fmt.Sprintf("o-%d-%d", i, j), map[string]any{"k": "1"}))
 		}
-		took = append(took, time.Since(began))
-		s.edit(c, "1", "data", "k")
-		for w := range events { // what goes on drifting may wait for the status interval
-			if d := condition(w, 0, "Drift"); d != nil && d.Status == metav1.ConditionFalse {
-				break
-			}
+		s.put(fmt.Sprint("part-", i), parts[i], serverSide(false), mode([]string{"Report", "Correct"}[i%2]))
+	}
+	s.start()
+	for i := range parts {
+		s.expectApplied(fmt.Sprint("part-", i))
+	}
+	onHub := s.events(s.hub, &workv1.ManifestWorkList{}, client.InNamespace(s.namespace))
+	onCluster := s.events(s.spoke, &corev1.ConfigMapList{}, client.InNamespace(s.target))
+	var reported, corrected []time.Duration
+	for b.Loop() {
+		for i := range driftEdits {
+			part, j := i*2%driftWorks, i%driftObjects
+			name, value, began := fmt.Sprint("part-", part), fmt.Sprint("edit-", i), time.Now()
+			s.edit(parts[part][j], value, "data", "k")
+			s.await(onHub, name, func(o runtime.Object) bool {
+				w, ok := o.(*workv1.ManifestWork)
+				if !ok {
+					return false
+				}
+				d := condition(w, j, "Drift")
+				return d != nil && strings.Contains(d.Message, value+`"`)
+			})
+			reported = append(reported, time.Since(began))
+			s.edit(parts[part][j], "1", "data", "k")
+			s.await(onHub, name, func(o runtime.Object) bool { // what goes on drifting may wait for the status interval
+				w, ok := o.(*workv1.ManifestWork)
+				return ok && meta.IsStatusConditionFalse(w.Status.ResourceStatus.Manifests[j].Conditions, "Drift")
+			})
+
+			part++
+			began = time.Now()
+			s.edit(parts[part][j], value, "data", "k")
+			edited := false
+			s.await(onCluster, fmt.Sprintf("o-%d-%d", part, j), func(o runtime.Object) bool {
+				c, ok := o.(*corev1.ConfigMap)
+				edited = edited || ok && c.Data["k"] == value
+				return edited && ok && c.Data["k"] == "1"
+			})
+			corrected = append(corrected, time.Since(began))
 		}
 	}
-	report(b, took)
+	report(b, "reported on the hub", "reported", reported)
+	report(b, "corrected on the cluster", "corrected", corrected)
 }
 
-func report(b *testing.B, took []time.Duration) {
+// BenchmarkStatusTraffic is how often the agent writes to the hub while a Deployment of 40 replicas becomes ready, a replica every
+// tenth of a second, with the interval for status that agents have.
+func BenchmarkStatusTraffic(b *testing.B) {
+	const replicas = 40
+	s := newSite(b, test1(b))
+	s.agent.StatusInterval = 0 // the agent's own
+	web := s.deployment("web", replicas)
+	s.put("web", objects{web}, serverSide(false), config(func(c *workv1.ManifestConfigOption) {
+		c.FeedbackRules = []workv1.FeedbackRule{{Type: workv1.WellKnownStatusType}}
+	}))
+	s.start()
+	s.expectApplied("web")
+	onHub := s.events(s.hub, &workv1.ManifestWorkList{}, client.InNamespace(s.namespace))
+	writes := 0
+	for b.Loop() {
+		for ready := range int64(replicas + 1) {
+			s.eventually("status", func() error {
+				live := s.live(web)
+				counts := map[string]any{"observedGeneration": live.GetGeneration(), "replicas": int64(replicas), "updatedReplicas": int64(replicas),
+					"readyReplicas": ready, "availableReplicas": ready, "unavailableReplicas": replicas - ready}
+				if err := unstructured.SetNestedField(live.Object, counts, "status"); err != nil {
+					s.Fatal(err)
+				}
+				return s.spoke.Status().Update(context.Background(), live)
+			})
+			time.Sleep(100 * time.Millisecond) // the pace of the rollout that is measured
+		}
+		s.await(onHub, "web", func(o runtime.Object) bool {
+			w, ok := o.(*workv1.ManifestWork)
+			writes++
+			return ok && len(w.Status.ResourceStatus.Manifests) > 0 && slices.ContainsFunc(w.Status.ResourceStatus.Manifests[0].StatusFeedbacks.Values, func(v workv1.FeedbackValue) bool {
+				return v.Name == "ReadyReplicas" && v.Value.Integer != nil && *v.Value.Integer == replicas
+			})
+		})
+	}
+	b.Logf("%d changes of a Deployment's status were %d writes to the hub", replicas+1, writes)
+	b.ReportMetric(float64(writes), "hub-writes")
+}
+
+// await takes events of an object until one is as wanted.
+func (s *site) await(events <-chan watch.Event, name string, wanted func(runtime.Object) bool) {
+	s.Helper()
+	for {
+		select {
+		case e := <-events:
+			if o, err := meta.Accessor(e.Object); err == nil && o.GetName() == name && wanted(e.Object) {
+				return
+			}
+		case <-time.After(patience):
+			s.Fatalf("%s does not become as wanted", name)
+		}
+	}
+}
+
+func report(b *testing.B, what, unit string, took []time.Duration) {
 	slices.Sort(took)
-	b.Logf("drift of %d edits until the work's status says so: p50 %v, p99 %v",
-		len(took), took[len(took)/2].Round(time.Millisecond), took[len(took)*99/100].Round(time.Millisecond))
-	b.ReportMetric(float64(took[len(took)/2].Milliseconds()), "p50-ms")
-	b.ReportMetric(float64(took[len(took)*99/100].Milliseconds()), "p99-ms")
+	b.Logf("drift of %d edits until it is %s: p50 %v, p99 %v",
+		len(took), what, took[len(took)/2].Round(time.Millisecond), took[len(took)*99/100].Round(time.Millisecond))
+	b.ReportMetric(float64(took[len(took)/2].Milliseconds()), unit+"-p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Milliseconds()), unit+"-p99-ms")
 }
