@@ -215,6 +215,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
     sandbox = %q
 [plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true # root of a container may not lower it
+  netns_mounts_under_state_dir = true # where they are found when the node has ended
   [plugins."io.containerd.cri.v1.runtime".cni]
     bin_dirs = [%q]
     conf_dir = %q
