@@ -335,6 +335,9 @@ func (p *reconciliation) next(status time.Duration) time.Duration {
 		if s.failure != nil {
 			sooner(s.retryAt)
 		}
+		if s.stale || s.problem != nil && !isDenied(s.problem) { // it could not be read, or not be compared
+			sooner(p.now.Add(p.RetryDelay))
+		}
 		if s.drift.Active() && p.corrects() {
 			sooner(s.mayHeal())
 		}
