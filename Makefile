@@ -128,7 +128,7 @@ ADDONFRAMEWORK := bin/addonframework
 addonframework: $(ADDONFRAMEWORK) ## bin/addonframework: an add-on on OCM's addon-framework, which a test starts
 $(ADDONFRAMEWORK): addonframework/main.go addonframework/go.mod addonframework/go.sum
 	@mkdir -p $(@D)
-	@echo "building an add-on on OCM's addon-framework (about 2 minutes on two cores, once)"
+	@echo "building an add-on on OCM's addon-framework (about a minute on two cores, once)"
 	@cd addonframework && $(call compile,../$@,-ldflags "-s -w",.)
 
 # Packages that have tests: a line each, with what they and their tests import.
@@ -140,7 +140,7 @@ unit: ## the tests that need no API server
 	@$(tested); $(GO) test -p $(JOBS) $$(echo "$$list" | grep -Ev '/muster/internal/(controlplane|test) ' | sed 's/ .*//')
 
 .PHONY: test
-test: $(TEST_ASSETS) $(GITEA) build ## everything; builds what it needs first
+test: $(TEST_ASSETS) $(GITEA) $(ADDONFRAMEWORK) build ## everything; builds what it needs first
 	@echo "testing everything (a few minutes; a line per package)"
 	@$(tested); $(WITH_TEST_ASSETS) $(GO) test -p $(JOBS) -timeout 20m $$(echo "$$list" | sed 's/ .*//')
 	@cd tools && $(GO) test ./pack

@@ -24,8 +24,8 @@ const (
 	// RepositoryRole is the ClusterRole with what the hub does for the FleetRepositories of one namespace: it acts as their
 	// service accounts, and reads their Secrets. Whoever gives a team's namespace a FleetRepository binds it there.
 	RepositoryRole = "muster:repositories"
-	// PermissionRole is the ClusterRole that collects the rights which the hub may give to add-ons: those of the ClusterRoles with
-	// label PermissionLabel.
+	// PermissionRole is the ClusterRole that collects the rights which the hub may give to add-ons, and the signers that it may sign for:
+	// what is in the ClusterRoles with label PermissionLabel.
 	PermissionRole = "muster:addon-permissions"
 	// PermissionLabel is "true" on these ClusterRoles. Who sets it lets the hub, and so every AddOnTemplate, give their rights.
 	PermissionLabel = "muster.dev/addon-permission"
@@ -53,9 +53,10 @@ func Groups() []string {
 //	execute-as works        the hub writes works with its own rights; admission checks the right to execute as an account
 //	                        when a user writes the Application
 //	impersonate, Secrets    in Muster's own namespace, and where a RoleBinding to RepositoryRole says so
-//	serviceaccounts/token   agents of clusters ask for the tokens of their add-ons' accounts, one by one: the hub gives them the right
-//	                        and makes no use of it
-//	signers                 templates of add-ons name signers of any name; the hub answers for none of Kubernetes' own but the one of clients
+//	serviceaccounts/token   agents of clusters ask for the tokens of their add-ons' accounts: the hub gives them the right, and the
+//	                        policy muster-hub-accounts lets it make no use of it, and write no other accounts and Roles than those
+//
+// What add-ons ask for beyond that, rights on the hub and signers of their own, an administrator lets through with PermissionLabel.
 func Rights() []client.Object {
 	account := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: registration.SystemNamespace, Name: Account}
 	inSystem := func(name string) metav1.ObjectMeta {
@@ -156,8 +157,8 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests", "create"), // agents
 		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests/approval", "update"),
 		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests/status", "update"),
-		registration.Rule(certificatesv1.GroupName, "signers", "approve", "sign"), // of clients, and those that templates of add-ons name
-		registration.Rule("authentication.k8s.io", "tokenreviews", "create"),      // who asks how a placement is scheduled
+		registration.NamedRule(certificatesv1.KubeAPIServerClientSignerName, certificatesv1.GroupName, "signers", "approve"),
+		registration.Rule("authentication.k8s.io", "tokenreviews", "create"), // who asks how a placement is scheduled
 		registration.Rule("authorization.k8s.io", "subjectaccessreviews", "create"),
 	}
 }
