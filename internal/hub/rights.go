@@ -31,6 +31,9 @@ const (
 	PermissionLabel = "muster.dev/addon-permission"
 	// SignerRole is the ClusterRole with which the hub reads the CAs of add-ons' signers. Whoever puts one into a namespace binds it there.
 	SignerRole = "muster:addon-signers"
+	// TokenRole is the ClusterRole with what the hub needs for add-ons that authenticate by token. Who gives it PermissionLabel lets the
+	// hub have the tokens of all accounts.
+	TokenRole = "muster:addon-tokens"
 	// ProxyRole is the Role, in Muster's namespace, of everybody who looks for the proxy to clusters.
 	ProxyRole = "muster:proxy"
 )
@@ -53,10 +56,8 @@ func Groups() []string {
 //	execute-as works        the hub writes works with its own rights; admission checks the right to execute as an account
 //	                        when a user writes the Application
 //	impersonate, Secrets    in Muster's own namespace, and where a RoleBinding to RepositoryRole says so
-//	serviceaccounts/token   agents of clusters ask for the tokens of their add-ons' accounts: the hub gives them the right, and the
-//	                        policy muster-hub-accounts lets it make no use of it, and write no other accounts and Roles than those
 //
-// What add-ons ask for beyond that, rights on the hub and signers of their own, an administrator lets through with PermissionLabel.
+// What add-ons ask for beyond that, rights on the hub, signers of their own and tokens, an administrator lets through with PermissionLabel.
 func Rights() []client.Object {
 	account := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: registration.SystemNamespace, Name: Account}
 	inSystem := func(name string) metav1.ObjectMeta {
@@ -75,6 +76,11 @@ func Rights() []client.Object {
 			ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{PermissionLabel: "true"}}},
 		}},
 		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: PermissionRole}, RoleRef: clusterRole(PermissionRole), Subjects: []rbacv1.Subject{account}},
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: TokenRole}, Rules: []rbacv1.PolicyRule{
+			registration.Rule("", "serviceaccounts", "get", "create", "update", "delete"),
+			registration.Rule("", "serviceaccounts/token", "create"), // of its agents, by Roles
+			registration.Rule(rbacv1.GroupName, "roles", "get", "create", "update", "delete"),
+		}},
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: SignerRole}, Rules: []rbacv1.PolicyRule{registration.Rule("", "secrets", "get")}},
 		&rbacv1.Role{ObjectMeta: inSystem(Account), Rules: []rbacv1.PolicyRule{
 			registration.Rule("", "pods", "patch"),        // the label of the leader
@@ -150,9 +156,8 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(rbacv1.GroupName, "clusterroles", "get", "list", "watch", "create", "update", "delete"),
 		registration.Rule(rbacv1.GroupName, "clusterrolebindings", "get", "list", "watch", "create", "update", "delete"),
 		registration.Rule(rbacv1.GroupName, "rolebindings", "get", "list", "watch", "create", "update", "delete"),
-		registration.Rule(rbacv1.GroupName, "roles", "get", "list", "watch", "create", "update", "delete"), // what repositories applied; of add-ons' tokens
-		registration.Rule("", "serviceaccounts", "get", "list", "watch", "create", "update", "delete"),     // the same
-		registration.Rule("", "serviceaccounts/token", "create"),                                           // agents
+		registration.Rule(rbacv1.GroupName, "roles", "list", "watch"), // what repositories applied, and who has changed it
+		registration.Rule("", "serviceaccounts", "list", "watch"),     // the same
 		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests", "get", "list", "watch"),
 		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests", "create"), // agents
 		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests/approval", "update"),
