@@ -29,6 +29,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	authv1beta1 "github.com/muster-io/muster/api/authentication/v1beta1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -265,7 +266,7 @@ func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme,
-		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
+		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, authv1beta1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			panic(err) // two types of one name: a mistake of ours
@@ -462,7 +463,10 @@ func (p *parts) serveWebhooks() error {
 		return fmt.Errorf("--webhook-address %s: %w", p.WebhookAddress, err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/webhook/", source.Webhook{Secret: p.repositories.WebhookSecret, Trigger: p.trigger})
+	mux.Handle("/webhook/", source.Webhook{Key: p.repositories.WebhookKey, Trigger: p.trigger})
+	if p.sources != nil {
+		mux.Handle("/sources/", source.Webhook{Room: "sources", Key: p.sources.Library.WebhookKey, Trigger: p.sources.Trigger})
+	}
 	server := &http.Server{Addr: p.WebhookAddress, Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
 	// Only the leader opens the port: a standby could not answer a webhook.
 	return p.mgr.Add(&manager.Server{Name: "webhooks", Server: server, OnlyServeWhenLeader: true})

@@ -66,7 +66,7 @@ func newRoot(c *cli) *cobra.Command {
 var commands = []func(*cli) *cobra.Command{
 	validateCommand, renderCommand, diffCommand, reviewCommand, worldCommand,
 	statusCommand, driftCommand, whyCommand, waitCommand, topCommand, uiCommand,
-	rolloutCommand, approveCommand, acceptCommand, joinCommand, detachCommand, kubeconfigCommand,
+	rolloutCommand, pauseCommand, resumeCommand, pinCommand, unpinCommand, rollbackCommand, approveCommand, acceptCommand, joinCommand, detachCommand, kubeconfigCommand,
 	hubCommand, doctorCommand, initCommand, clustersCommand, notifyCommand,
 	upCommand, downCommand, demoCommand, versionCommand,
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/overview"
+	"github.com/muster-io/muster/internal/rollout"
 )
 
 // views are all there are, by the path of the page; the API has the same below /api/v1.
@@ -67,7 +68,11 @@ func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) {
 				parameters = append(parameters, map[string]any{"name": name, "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
 			}
 		}
-		for name, what := range map[string]string{"q": "a text that the items hold", "state": "a state that the items have", "page": "from 1", "limit": "items on a page, at most 1000"} {
+		asked := map[string]string{"q": "a text that the items hold", "state": "a state that the items have", "page": "from 1", "limit": "items on a page, at most 1000"}
+		if strings.HasSuffix(pattern, "/plan") {
+			asked = map[string]string{"base": "a commit in full", "head": "a commit in full; left out, the delivered one", "application": "namespace/name of the only one to tell of"}
+		}
+		for name, what := range asked {
 			kind := "string"
 			if name == "page" || name == "limit" {
 				kind = "integer"
@@ -131,6 +136,7 @@ func (s *Server) functions() template.FuncMap {
 		"short":     overview.Short,
 		"orNone":    overview.OrNone,
 		"revision":  fleet.ShortRevision,
+		"holdText":  rollout.HoldText,
 		"position":  func(file string, line any) string { return overview.Position(file, int(reflect.ValueOf(line).Int())) },
 		"ago":       func(t time.Time) string { return agoOf(s.Now(), t) },
 		"isoTime":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },

@@ -271,7 +271,22 @@ type Helm struct {
 	// +optional
 	// +kubebuilder:validation:Enum=Waves;Ignore;Refuse
 	Hooks HookPolicy `json:"hooks,omitempty"`
+	// Generated says what becomes of random functions of the chart whose result reaches an object: Refuse is a fault that names the value
+	// to supply; OnCluster lets the agent make the value, once, and keep it in a Secret of its own: it exists neither in Git nor on the
+	// hub, and may stand in Secrets only. Empty is Refuse.
+	// +optional
+	// +kubebuilder:validation:Enum=Refuse;OnCluster
+	Generated GeneratedPolicy `json:"generated,omitempty"`
 }
+
+// GeneratedPolicy is what becomes of a chart's random functions.
+type GeneratedPolicy string
+
+// The policies for random functions.
+const (
+	GeneratedRefuse    GeneratedPolicy = "Refuse"
+	GeneratedOnCluster GeneratedPolicy = "OnCluster"
+)
 
 // HookPolicy is what to do about chart hooks.
 type HookPolicy string
@@ -569,6 +584,10 @@ type ApplicationStatus struct {
 	// RolledBack is the change that failed and is refused; absent once a commit brings another one.
 	// +optional
 	RolledBack *RolledBack `json:"rolledBack,omitempty"`
+	// OnHold are the Holds that it has, the first ten.
+	// +optional
+	// +kubebuilder:validation:MaxItems=10
+	OnHold []OnHold `json:"onHold,omitempty"`
 	// RecentRemovals are what the application has lost within a day and without an approval: it counts against its deletion guard.
 	// +optional
 	RecentRemovals []Removal `json:"recentRemovals,omitempty"`
