@@ -37,6 +37,7 @@ import (
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/hub"
+	hubaddon "github.com/muster-io/muster/internal/hub/addon"
 	"github.com/muster-io/muster/internal/hub/application"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/hub/event"
@@ -159,6 +160,7 @@ type parts struct {
 	precedence    *hub.Precedence
 	works         *hub.Works
 	events        events.EventRecorder
+	addonsIndexed bool
 }
 
 // index gives the index of live works, which the controllers that plan share.
@@ -168,6 +170,17 @@ func (p *parts) index() (*hub.Works, error) {
 		p.works, err = hub.WatchWorks(p.mgr)
 	}
 	return p.works, err
+}
+
+// addons gives the index of works, and finds add-ons by their name.
+func (p *parts) addons() (*hub.Works, error) {
+	if !p.addonsIndexed {
+		if err := hubaddon.Index(context.Background(), p.mgr); err != nil {
+			return nil, err
+		}
+		p.addonsIndexed = true
+	}
+	return p.index()
 }
 
 // controllers are all there are, by the name that --controllers knows them by.
@@ -186,6 +199,29 @@ var controllers = map[string]func(*parts) error{
 			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
 		}
 		return sets.Setup(p.mgr)
+	},
+	hubaddon.InstallName: func(p *parts) error {
+		if _, err := p.addons(); err != nil {
+			return err
+		}
+		return (&hubaddon.Installer{Client: p.mgr.GetClient(), Writers: p.Writers}).Setup(p.mgr)
+	},
+	hubaddon.ConfigurationName: func(p *parts) error {
+		works, err := p.addons()
+		if err != nil {
+			return err
+		}
+		configurations := &hubaddon.Configurations{
+			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
+		}
+		return configurations.Setup(p.mgr)
+	},
+	hubaddon.DeployName: func(p *parts) error {
+		works, err := p.addons()
+		if err != nil {
+			return err
+		}
+		return (&hubaddon.Deployer{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works}).Setup(p.mgr)
 	},
 	workgc.Name: func(p *parts) error {
 		works, err := p.index()

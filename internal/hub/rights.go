@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -89,8 +90,12 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(workv1.GroupName, "manifestworks/status", "update", "patch"), // agents
 		registration.Rule(workv1.GroupName, "manifestworkreplicasets", "get", "list", "watch", "patch"),
 		registration.Rule(workv1.GroupName, "manifestworkreplicasets/status", "update"),
-		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons", "get", "list", "watch", "delete"),
-		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons/status", "update", "patch"), // agents
+		registration.Rule(addonv1alpha1.GroupName, "clustermanagementaddons", "get", "list", "watch", "patch"),
+		registration.Rule(addonv1alpha1.GroupName, "clustermanagementaddons/status", "update"),
+		registration.Rule(addonv1alpha1.GroupName, "managedclusteraddons", "get", "list", "watch", "create", "patch", "delete"),
+		registration.Rule(addonv1alpha1.GroupName, "managedclusteraddons/status", "update", "patch"),
+		registration.Rule(addonv1alpha1.GroupName, "addontemplates", "get", "list", "watch"),
+		registration.Rule(addonv1alpha1.GroupName, "addondeploymentconfigs", "get", "list", "watch"),
 
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories", "get", "list", "watch", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update", "patch"),
