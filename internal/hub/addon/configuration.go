@@ -98,14 +98,11 @@ func (r *Configurations) Reconcile(ctx context.Context, cma *addonv1alpha1.Clust
 		return reconcile.Result{}, err
 	}
 	contents := &contents{ctx: ctx, client: r.Client, reader: r.Reader, known: map[addonv1alpha1.AddOnConfig]found{}}
-	out, err := decide(cma, have, placements, r.Works.On, contents, r.Now())
+	out, err := decide(cma, have, placements, r.Works.On, contents.get, r.Now())
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	stale, err := r.write(ctx, have, out)
-	if cma.Status.DefaultConfigReferences == nil && out.status.DefaultConfigReferences == nil && cma.Status.InstallProgressions == nil && out.status.InstallProgressions == nil {
-		out.status = cma.Status
-	}
 	if !equality.Semantic.DeepEqual(cma.Status, out.status) {
 		cma.Status = out.status
 		serr := r.Client.Status().Update(ctx, cma)
@@ -186,6 +183,9 @@ type contents struct {
 	// unwatched is true when one is of a kind whose changes wake nobody.
 	unwatched bool
 }
+
+// reader says what a configuration says.
+type reader func(addonv1alpha1.AddOnConfig) found
 
 // found is what a configuration says, as a hash, or why it cannot be read.
 type found struct {

@@ -36,7 +36,7 @@ type onCluster struct {
 // decide compares what each cluster should have with what it has. A cluster of a placement changes when its strategy selects it; every
 // other one at once.
 func decide(cma *addonv1alpha1.ClusterManagementAddOn, have []addonv1alpha1.ManagedClusterAddOn, placements []chosen,
-	works func(cluster string, owner fleet.Owner) []fleet.LiveWork, contents *contents, now time.Time) (*decided, error) {
+	works func(cluster string, owner fleet.Owner) []fleet.LiveWork, read reader, now time.Time) (*decided, error) {
 	out := &decided{addons: make([]*addonv1alpha1.ManagedClusterAddOn, len(have))}
 	placementOf := belongs(placements)
 	byCluster := map[string]*onCluster{}
@@ -50,7 +50,7 @@ func decide(cma *addonv1alpha1.ClusterManagementAddOn, have []addonv1alpha1.Mana
 		if p, ok := placementOf[at.addon.Namespace]; ok {
 			ofPlacement = placements[p].strategy.Configs
 		}
-		at.resolve(cma, ofPlacement, contents)
+		at.resolve(cma, ofPlacement, read)
 		at.observe(works(at.addon.Namespace, fleet.AddonOwner(at.addon.Namespace, at.addon.Name)), now)
 	}
 	shares, err := rollout.Over(targets(placements, placementOf, byCluster), now)
@@ -70,8 +70,8 @@ func decide(cma *addonv1alpha1.ClusterManagementAddOn, have []addonv1alpha1.Mana
 		_, paced := placementOf[name]
 		at.publish(cma, !paced || selected[name])
 	}
-	out.status.DefaultConfigReferences = defaultReferences(cma, contents)
-	out.status.InstallProgressions = progressions(cma, placements, shares, contents)
+	out.status.DefaultConfigReferences = defaultReferences(cma, read)
+	out.status.InstallProgressions = progressions(cma, placements, shares, read)
 	return out, nil
 }
 
@@ -99,11 +99,11 @@ func targets(placements []chosen, placementOf map[string]int, byCluster map[stri
 }
 
 // resolve finds the configurations that count on a cluster, as they are now.
-func (o *onCluster) resolve(cma *addonv1alpha1.ClusterManagementAddOn, ofPlacement []addonv1alpha1.AddOnConfig, contents *contents) {
+func (o *onCluster) resolve(cma *addonv1alpha1.ClusterManagementAddOn, ofPlacement []addonv1alpha1.AddOnConfig, read reader) {
 	var configs []addonv1alpha1.AddOnConfig
 	configs, o.unsupported = addon.Effective(cma, addon.Defaults(cma), ofPlacement, o.addon.Spec.Configs)
 	for _, c := range configs {
-		f := contents.get(c)
+		f := read(c)
 		if f.err != nil {
 			o.fault = cmp.Or(o.fault, f.err)
 			continue
@@ -192,18 +192,18 @@ func (o *onCluster) publish(cma *addonv1alpha1.ClusterManagementAddOn, mayChange
 	}
 }
 
-func defaultReferences(cma *addonv1alpha1.ClusterManagementAddOn, contents *contents) []addonv1alpha1.DefaultConfigReference {
+func defaultReferences(cma *addonv1alpha1.ClusterManagementAddOn, read reader) []addonv1alpha1.DefaultConfigReference {
 	var out []addonv1alpha1.DefaultConfigReference
 	for _, c := range addon.Defaults(cma) {
 		ref := addonv1alpha1.DefaultConfigReference{ConfigGroupResource: c.ConfigGroupResource}
-		ref.DesiredConfig = &addonv1alpha1.ConfigSpecHash{ConfigReferent: c.ConfigReferent, SpecHash: contents.get(c).hash}
+		ref.DesiredConfig = &addonv1alpha1.ConfigSpecHash{ConfigReferent: c.ConfigReferent, SpecHash: read(c).hash}
 		out = append(out, ref)
 	}
 	return out
 }
 
 // progressions say for each placement how far it is. What all its clusters have without a fault is its last known good.
-func progressions(cma *addonv1alpha1.ClusterManagementAddOn, placements []chosen, shares []rollout.Share, contents *contents) []addonv1alpha1.InstallProgression {
+func progressions(cma *addonv1alpha1.ClusterManagementAddOn, placements []chosen, shares []rollout.Share, read reader) []addonv1alpha1.InstallProgression {
 	var out []addonv1alpha1.InstallProgression
 	for i, p := range placements {
 		progress := addonv1alpha1.InstallProgression{PlacementRef: p.strategy.PlacementRef}
@@ -223,7 +223,7 @@ func progressions(cma *addonv1alpha1.ClusterManagementAddOn, placements []chosen
 					ref.LastAppliedConfig, ref.LastKnownGoodConfig = b.LastAppliedConfig, b.LastKnownGoodConfig
 				}
 			}
-			ref.DesiredConfig = &addonv1alpha1.ConfigSpecHash{ConfigReferent: c.ConfigReferent, SpecHash: contents.get(c).hash}
+			ref.DesiredConfig = &addonv1alpha1.ConfigSpecHash{ConfigReferent: c.ConfigReferent, SpecHash: read(c).hash}
 			if done {
 				ref.LastAppliedConfig, ref.LastKnownGoodConfig = ref.DesiredConfig, ref.DesiredConfig
 			}
