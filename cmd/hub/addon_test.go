@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,8 +16,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	addonv1beta1 "github.com/muster-io/muster/api/addon/v1beta1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	"github.com/muster-io/muster/internal/controlplane"
+	hubaddon "github.com/muster-io/muster/internal/hub/addon"
 )
 
 // addonControllers run alone in these tests, beside real work agents.
@@ -112,6 +117,62 @@ func TestAddOnAlone(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// TestAddOnVersions: clients of both versions at once, while the certificate of the conversion is replaced every few seconds.
+func TestAddOnVersions(t *testing.T) {
+	t.Parallel()
+	f := newFleetOn(t, controlplane.Options{Name: "versions"}, "", func(o *Options) {
+		o.Controllers, o.LocalRepositories = addonControllers, nil
+		o.ConversionAddress, o.conversionLife = "127.0.0.1:0", 6*time.Second
+	})
+	scheme := Scheme()
+	if err := addonv1beta1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	beta, err := client.New(f.cp.Config(), client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.create(mirrorAddOn())
+	f.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "one"}})
+	bundles := map[string]bool{}
+	look := func() string {
+		crd := &apiextensionsv1.CustomResourceDefinition{}
+		if err := f.client.Get(f.ctx, client.ObjectKey{Name: hubaddon.Converted[0]}, crd); err != nil {
+			return err.Error()
+		}
+		if c := crd.Spec.Conversion; c != nil && c.Webhook != nil {
+			bundles[string(c.Webhook.ClientConfig.CABundle)] = true
+		}
+		cma := &addonv1beta1.ClusterManagementAddOn{}
+		if err := beta.Get(f.ctx, client.ObjectKey{Name: "mirror"}, cma); err != nil {
+			return err.Error()
+		}
+		if d := cma.Spec.DefaultConfigs; len(d) != 2 || d[0].Name != "mirror-template" {
+			return fmt.Sprintf("as v1beta1 it has default configurations %+v", d)
+		}
+		return ""
+	}
+	f.eventually(look)
+	f.eventually(func() string {
+		if problem := look(); problem != "" {
+			return problem
+		}
+		if len(bundles) < 3 {
+			return fmt.Sprintf("%d certificates were trusted", len(bundles))
+		}
+		return ""
+	})
+	added := &addonv1beta1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "one", Name: "mirror", Annotations: map[string]string{addonv1alpha1.InstallNamespaceAnnotation: "edge"},
+	}}
+	if err := beta.Create(f.ctx, added); err != nil {
+		t.Fatal(err)
+	}
+	if mca := f.addOn("one", "mirror"); mca == nil || mca.Spec.InstallNamespace != "edge" {
+		t.Errorf("as v1alpha1 it is %+v", mca)
+	}
 }
 
 // mirrorAddOn is an add-on with a template and a configuration, installed by placements of muster-system.

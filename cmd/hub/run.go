@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -87,6 +88,9 @@ type Options struct {
 	UIAddress, UICertDir string
 	// PlacementDebugAddress serves how placements are scheduled, over TLS; empty is not at all.
 	PlacementDebugAddress string
+	// ConversionAddress serves the conversion of add-ons between their versions, over TLS; empty is not at all. ConversionService is the
+	// Service, as namespace/name, by which the API server reaches it.
+	ConversionAddress, ConversionService string
 	// RenderCache is the memory that renderings may take, in MiB.
 	RenderCache int64
 	// RenderWorkers is how many processes render at a time; 0 renders in this process, without bounds.
@@ -112,6 +116,8 @@ type Options struct {
 	SeveralHubs bool
 	// anyControllers allows combinations of controllers that are of use to tests only.
 	anyControllers bool
+	// conversionLife is how long a certificate of the conversion counts; zero is its default.
+	conversionLife time.Duration
 }
 
 func (o *Options) flags(f *pflag.FlagSet) {
@@ -133,6 +139,8 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.PlacementDebugAddress, "placement-debug-address", "", "address for "+placement.DebugPath+"NAMESPACE/NAME over TLS, such as 127.0.0.1:9443; left out, none")
 	f.StringVar(&o.UIAddress, "ui-address", "", "address for the page of the fleet, such as :8445; people log in with tokens of the hub's API server; left out, none")
 	f.StringVar(&o.UICertDir, "ui-cert-dir", "", "folder with tls.crt and tls.key for --ui-address, read again when they change; left out, what stands in front has to end TLS")
+	f.StringVar(&o.ConversionAddress, "conversion-address", "", "address at which the API server has add-ons converted to v1beta1 and back, such as 127.0.0.1:0 beside it; left out, none: clients use v1alpha1")
+	f.StringVar(&o.ConversionService, "conversion-service", "", "Service, as NAMESPACE/NAME with port 443, by which the API server reaches --conversion-address; left out, it reaches the address itself")
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
 	o.renderFlags(f)
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
@@ -274,7 +282,7 @@ func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme,
-		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
+		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme, apiextensionsv1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			panic(err) // two types of one name: a mistake of ours
@@ -323,7 +331,7 @@ func Run(ctx context.Context, o Options) error {
 			return fmt.Errorf("set up controller %s: %w", name, err)
 		}
 	}
-	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug(), p.servePage(ctx), p.serveMetrics(ctx, selected)); err != nil {
+	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveConversion(), p.serveWebhooks(), p.servePlacementDebug(), p.servePage(ctx), p.serveMetrics(ctx, selected)); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
@@ -460,6 +468,16 @@ func (p *parts) trigger(namespace, name string) {
 	if p.reviews != nil {
 		p.reviews.Trigger(namespace, name)
 	}
+}
+
+// serveConversion answers the API server's questions for the other version of an add-on.
+func (p *parts) serveConversion() error {
+	if p.ConversionAddress == "" {
+		return nil
+	}
+	return p.mgr.Add(&hubaddon.Conversion{
+		Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Address: p.ConversionAddress, Service: p.ConversionService, Life: p.conversionLife,
+	})
 }
 
 // serveWebhooks listens to Git hosts, which announce that a repository changed. Only the leader does.

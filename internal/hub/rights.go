@@ -94,6 +94,9 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(addonv1alpha1.GroupName, "clustermanagementaddons/status", "update"),
 		registration.Rule(addonv1alpha1.GroupName, "managedclusteraddons", "get", "list", "watch", "create", "patch", "delete"),
 		registration.Rule(addonv1alpha1.GroupName, "managedclusteraddons/status", "update", "patch"),
+		// Who converts add-ons is written into these two definitions.
+		registration.NamedRule("clustermanagementaddons."+addonv1alpha1.GroupName, "apiextensions.k8s.io", "customresourcedefinitions", "get", "patch"),
+		registration.NamedRule("managedclusteraddons."+addonv1alpha1.GroupName, "apiextensions.k8s.io", "customresourcedefinitions", "get", "patch"),
 		registration.Rule(addonv1alpha1.GroupName, "addontemplates", "get", "list", "watch"),
 		registration.Rule(addonv1alpha1.GroupName, "addondeploymentconfigs", "get", "list", "watch"),
 
