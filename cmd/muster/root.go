@@ -67,7 +67,7 @@ var commands = []func(*cli) *cobra.Command{
 	validateCommand, renderCommand, diffCommand, reviewCommand, worldCommand,
 	statusCommand, driftCommand, whyCommand, waitCommand, uiCommand,
 	rolloutCommand, approveCommand, acceptCommand, joinCommand, detachCommand,
-	hubCommand, doctorCommand, initCommand, clustersCommand, notifyCommand,
+	hubCommand, doctorCommand, initCommand, clustersCommand, addonCommand, notifyCommand,
 	upCommand, downCommand, demoCommand, versionCommand,
 }
 
