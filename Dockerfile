@@ -6,7 +6,7 @@ FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 ARG PROGRAM TARGETOS TARGETARCH VERSION=unknown
 WORKDIR /src
 COPY . .
-RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /program ./cmd/$PROGRAM
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -tags grpcnotrace -ldflags "-s -w -X main.version=$VERSION" -o /program ./cmd/$PROGRAM
 RUN mkdir -p /root-tmp && chmod 1777 /root-tmp
 
 FROM scratch

@@ -35,6 +35,7 @@ var kinds = []string{
 	"cluster.open-cluster-management.io/v1beta1 PlacementDecision",
 	"cluster.open-cluster-management.io/v1beta2 ManagedClusterSet",
 	"cluster.open-cluster-management.io/v1beta2 ManagedClusterSetBinding",
+	"rbac.open-cluster-management.io/v1alpha1 ClusterPermission",
 	"work.open-cluster-management.io/v1 AppliedManifestWork",
 	"work.open-cluster-management.io/v1 ManifestWork",
 	"work.open-cluster-management.io/v1alpha1 ManifestWorkReplicaSet",

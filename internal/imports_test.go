@@ -20,20 +20,22 @@ var table = map[string]struct {
 	imports []string
 	why     string
 }{
-	"api":                   {nil, "types that others can use alone"},
-	"api/crds":              {[]string{"api"}, "definitions of the types"},
-	"internal/fleet":        {[]string{"api"}, "the vocabulary that all others speak"},
-	"internal/drift":        {[]string{"api"}, "shared by hub and agent"},
-	"internal/health":       {[]string{"api", "internal/fleet"}, "shared by hub and agent"},
-	"internal/source":       {[]string{"api", "internal/fleet"}, "what is elsewhere becomes a file tree and nothing more"},
-	"internal/expression":   {[]string{"api", "internal/fleet"}, "the CEL of placements and applications"},
-	"internal/render":       {[]string{"api", "internal/expression", "internal/fleet"}, "content and one cluster become manifests"},
-	"internal/renderworker": {[]string{"api", "internal/fleet", "internal/render"}, "runs what render does in processes"},
-	"internal/placement":    {[]string{"api", "internal/expression", "internal/fleet", "internal/health"}, "decides in values"},
-	"internal/work":         {[]string{"api", "internal/fleet", "internal/health"}, "decides in values"},
-	"internal/addon":        {[]string{"api", "internal/fleet", "internal/health", "internal/work"}, "decides in values"},
-	"internal/rollout":      {[]string{"api", "internal/fleet", "internal/health", "internal/work"}, "filters the changes that work finds"},
-	"internal/registration": {[]string{"api", "internal/fleet", "internal/health"}, "decides in values, for hub and agent"},
+	"api":                    {nil, "types that others can use alone"},
+	"api/crds":               {[]string{"api"}, "definitions of the types"},
+	"internal/fleet":         {[]string{"api"}, "the vocabulary that all others speak"},
+	"internal/drift":         {[]string{"api"}, "shared by hub and agent"},
+	"internal/health":        {[]string{"api", "internal/fleet"}, "shared by hub and agent"},
+	"internal/source":        {[]string{"api", "internal/fleet"}, "what is elsewhere becomes a file tree and nothing more"},
+	"internal/expression":    {[]string{"api", "internal/fleet"}, "the CEL of placements and applications"},
+	"internal/render":        {[]string{"api", "internal/expression", "internal/fleet"}, "content and one cluster become manifests"},
+	"internal/render/engine": {[]string{"api", "internal/fleet", "internal/render/memo"}, "runs a chart, an overlay or a folder, and knows nothing of applications"},
+	"internal/render/memo":   {[]string{"internal/fleet"}, "remembers results, whatever they are"},
+	"internal/renderworker":  {[]string{"api", "internal/fleet", "internal/render/engine"}, "runs an engine in processes"},
+	"internal/placement":     {[]string{"api", "internal/expression", "internal/fleet", "internal/health"}, "decides in values"},
+	"internal/work":          {[]string{"api", "internal/fleet", "internal/health"}, "decides in values"},
+	"internal/addon":         {[]string{"api", "internal/fleet", "internal/health", "internal/work"}, "decides in values"},
+	"internal/rollout":       {[]string{"api", "internal/fleet", "internal/health", "internal/work"}, "filters the changes that work finds"},
+	"internal/registration":  {[]string{"api", "internal/fleet", "internal/health"}, "decides in values, for hub and agent"},
 	"internal/plan": {
 		[]string{"api", "internal/fleet", "internal/placement", "internal/render", "internal/rollout", "internal/work"},
 		"composes the pure packages",
@@ -42,11 +44,12 @@ var table = map[string]struct {
 		[]string{"api", "internal/expression", "internal/fleet", "internal/plan", "internal/rollout"},
 		"tells what two plans differ in, for whoever shows it",
 	},
+	"internal/access":       {nil, "whom a user of the hub is on a cluster, for hub and agent"},
 	"internal/githost":      {nil, "knows hosts and nothing of fleets"},
 	"internal/notify":       {[]string{"api", "internal/expression"}, "events become messages"},
 	"internal/controlplane": {nil, "starts programs and knows nothing of fleets"},
 	"klusterlet": {
-		[]string{"api", "internal/drift", "internal/fleet", "internal/health", "internal/registration"},
+		[]string{"api", "internal/access", "internal/drift", "internal/fleet", "internal/health", "internal/registration"},
 		"the agent: nothing of what the hub decides with",
 	},
 }
@@ -56,7 +59,7 @@ var clients = []string{"k8s.io/client-go", "k8s.io/kubectl", "sigs.k8s.io/contro
 
 // pure are the folders that take values and return values.
 var pure = []string{
-	"api", "internal/addon", "internal/drift", "internal/fleet", "internal/health", "internal/placement", "internal/plan", "internal/registration",
+	"api", "internal/access", "internal/addon", "internal/drift", "internal/fleet", "internal/health", "internal/placement", "internal/plan", "internal/registration",
 	"internal/render", "internal/review", "internal/rollout", "internal/work",
 }
 

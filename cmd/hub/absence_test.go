@@ -27,14 +27,14 @@ import (
 	"github.com/muster-io/muster/internal/work"
 )
 
-// TestOutages: an application that wants two of three clusters, with leases of two seconds. Whatever was away and came back, it is on
+// TestOutages: an application that wants two of three clusters, with leases of one second. Whatever was away and came back, it is on
 // two clusters afterwards, nothing waits for a person, nothing was deleted that had no healthy replacement, and no data is lost.
 //
 // It waits for leases, and so takes longest of all tests here. It stands in the first file because parallel tests begin in that sequence.
 func TestOutages(t *testing.T) {
 	t.Parallel()
 	short := func(name string) string {
-		return strings.Replace(clusterFile(name, "tier: edge"), "leaseDurationSeconds: 3600", "leaseDurationSeconds: 2", 1)
+		return strings.Replace(clusterFile(name, "tier: edge"), "leaseDurationSeconds: 3600", "leaseDurationSeconds: 1", 1)
 	}
 	two := `{numberOfClusters: 2, predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {tier: edge}}}}]}`
 	f := newFleet(t, tenant+short("one")+short("two")+short("three")+placementFile("edge", two)+
@@ -329,11 +329,11 @@ func (o *outageFleet) everything() {
 	before := o.uids("retail/shop")
 	o.stop()
 	o.silence(true, "one", "two", "three")
-	o.leaseOlderThan("three", 12*time.Second)
+	o.leaseOlderThan("three", 7*time.Second)
 	o.startHub()
 	o.expectHub()
 	for _, name := range []string{"two", "three", "one"} {
-		time.Sleep(2 * time.Second) // one after the other, within the grace period of ten
+		time.Sleep(500 * time.Millisecond) // one after the other, within the grace period of five
 		o.silence(false, name)
 	}
 	o.push("-- README.md --\nafter the outage\n")
@@ -371,7 +371,7 @@ func (o *outageFleet) hubAlone() {
 	since := time.Now()
 	o.stop()
 	o.eventually(func() string {
-		if away := time.Since(since); away < 12*time.Second {
+		if away := time.Since(since); away < 7*time.Second {
 			return fmt.Sprintf("the hub is away for %s", away)
 		}
 		return ""
@@ -435,14 +435,16 @@ func (o *outageFleet) one() {
 
 // flapping: a cluster goes and comes, and goes before its works are gone.
 func (o *outageFleet) flapping() {
+	lost := o.expectTwo()[0]
 	for range 2 {
-		lost := o.expectTwo()[0]
 		o.silence(true, lost)
 		o.expectUnreachable(lost)
 		o.silence(false, lost)
-		time.Sleep(time.Second)
-		o.silence(true, lost)
-		o.expectUnreachable(lost)
-		o.silence(false, lost)
+		o.eventually(func() string {
+			if c := o.cluster(lost); !meta.IsStatusConditionTrue(c.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) {
+				return lost + " is not back"
+			}
+			return ""
+		})
 	}
 }

@@ -58,7 +58,7 @@ func (f *theFleet) takeAtOnce(keys ...string) {
 	for _, key := range keys {
 		a := p.Find(key)
 		alone, err := planner.Application(f.ctx, plan.Job{
-			Application: a.Application, File: a.File, LineOf: func(string) int { return 0 }, Snapshot: s, Decisions: a.Decisions, World: p.World,
+			Application: a.Application, File: a.File, LineOf: func(string) int { return 0 }, Snapshot: s, Decided: a.Decided, World: p.World,
 		})
 		if err != nil || len(alone.Clusters) != 1 {
 			f.t.Fatalf("%s is planned for %v: %v %v", key, alone.Clusters, alone.Faults, err)

@@ -29,6 +29,9 @@ func (p *parts) servePage(ctx context.Context) error {
 		Reader: p.mgr.GetClient(), Works: works, Version: version, Now: time.Now, Log: p.mgr.GetLogger().WithName("ui"),
 		Access: &ui.Tokens{Config: p.mgr.GetConfig(), Scheme: p.mgr.GetScheme(), Now: time.Now},
 	}
+	if p.reviews != nil {
+		page.Plans = p.reviews
+	}
 	if err := hub.FollowPage(ctx, p.mgr.GetCache(), works, page.Changed); err != nil {
 		return fmt.Errorf("serve the page: %w", err)
 	}

@@ -34,26 +34,11 @@ func TestPageOfTheHub(t *testing.T) {
 	f.deliver()
 	f.join("one")
 	f.expectReady("retail/shop")
-	token := func(namespace, name string, rules ...rbacv1.PolicyRule) string {
-		t.Helper()
-		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-		f.create(account)
-		f.create(&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Rules: rules})
-		f.create(&rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
-			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: namespace, Name: name}},
-		})
-		request := &authenticationv1.TokenRequest{}
-		if err := f.client.SubResource("token").Create(f.ctx, account, request); err != nil {
-			t.Fatal(err)
-		}
-		return request.Status.Token
-	}
 	rule := func(resource string, verbs ...string) rbacv1.PolicyRule {
 		return rbacv1.PolicyRule{APIGroups: []string{"muster.dev"}, Resources: []string{resource}, Verbs: verbs}
 	}
-	retail := token("retail", "viewer", rule("applications", "list"))
-	stranger := token("default", "stranger", rule("applications", "list"))
+	retail := f.token("retail", "viewer", rule("applications", "list"))
+	stranger := f.token("default", "stranger", rule("applications", "list"))
 
 	names := func(token string) (status int, list string) {
 		t.Helper()
@@ -140,4 +125,47 @@ func TestPageOfTheHub(t *testing.T) {
 	if path, _, _ := visit(browser.Get(base + "/")); path != "/login" {
 		t.Errorf("who has logged out sees %s", path)
 	}
+}
+
+// token makes an account with rights in its namespace, and gives a token of it.
+func (f *theFleet) token(namespace, name string, rules ...rbacv1.PolicyRule) string {
+	f.t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	f.create(account)
+	f.permit(namespace, name, namespace, rules...)
+	request := &authenticationv1.TokenRequest{}
+	if err := f.client.SubResource("token").Create(f.ctx, account, request); err != nil {
+		f.t.Fatal(err)
+	}
+	return request.Status.Token
+}
+
+// permit gives an account of a namespace rights in one.
+func (f *theFleet) permit(namespace, name, of string, rules ...rbacv1.PolicyRule) {
+	f.t.Helper()
+	f.create(&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Rules: rules})
+	f.create(&rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: of, Name: name}},
+	})
+}
+
+// read asks the hub's page for a path with a token, and gives the status and the answer as one text.
+func (f *reviewed) read(path, token string) string {
+	f.t.Helper()
+	request, err := http.NewRequestWithContext(f.ctx, http.MethodGet, "http://"+f.page+path, nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err.Error()
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprint(answer.StatusCode, "\n", string(body))
 }

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"code.gitea.io/sdk/gitea"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -22,6 +24,7 @@ type reviewed struct {
 	*theFleet
 	host *test.Gitea
 	name string // of the check
+	page string // host and port of the hub's page
 }
 
 const owner, fleetRepo = "acme", "fleet"
@@ -48,14 +51,26 @@ func newReviewed(t *testing.T, archive string) *reviewed {
 		}
 	}
 	webhooks := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
-	must(admin.CreateRepoHook(owner, fleetRepo, gitea.CreateHookOption{
-		Type: "gitea", Active: true, Events: []string{"push", "pull_request", "pull_request_comment", "pull_request_review", "issue_comment"},
-		Config: map[string]string{"url": "http://" + webhooks + "/webhook/muster-system/fleet", "content_type": "json", "secret": "s3cret"},
-	}))
-	f := &reviewed{host: g, name: "muster/muster-system/fleet"}
-	f.theFleet = newFleet(t, archive, func(o *Options) { o.WebhookAddress, o.ReplanInterval = webhooks, 200*time.Millisecond })
+	f := &reviewed{host: g, name: "muster/muster-system/fleet", page: fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))}
+	f.theFleet = newFleet(t, archive, func(o *Options) {
+		o.WebhookAddress, o.ReplanInterval, o.UIAddress, o.UIURL = webhooks, 200*time.Millisecond, f.page, "http://"+f.page
+	})
 	f.repo.Git("remote", "add", "origin", g.Remote("alice", owner+"/"+fleetRepo))
 	f.repo.Git("push", "--quiet", "origin", "main")
+	f.watch(webhooks, "")
+	return f
+}
+
+// watch gives Gitea the hub's webhook, and the hub the repository.
+func (f *reviewed) watch(webhooks, checkName string) {
+	f.t.Helper()
+	g := f.host
+	if _, _, err := g.As(test.GiteaAdmin).CreateRepoHook(owner, fleetRepo, gitea.CreateHookOption{
+		Type: "gitea", Active: true, Events: []string{"push", "pull_request", "pull_request_comment", "pull_request_review", "issue_comment"},
+		Config: map[string]string{"url": "http://" + webhooks + "/webhook/muster-system/fleet", "content_type": "json", "secret": "s3cret"},
+	}); err != nil {
+		f.t.Fatal(err)
+	}
 	f.create(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet-git"},
 		StringData: map[string]string{"username": "muster", "password": g.Token("muster"), "webhookToken": "s3cret"},
@@ -66,12 +81,11 @@ func newReviewed(t *testing.T, archive string) *reviewed {
 			URL: g.URL + "/" + owner + "/" + fleetRepo + ".git", ServiceAccountName: "root", Interval: metav1.Duration{Duration: time.Hour},
 			SecretRef: &musterv1alpha1.LocalReference{Name: "fleet-git"},
 			Review: &musterv1alpha1.ReviewSpec{
-				Host: musterv1alpha1.HostGitea, Approvers: musterv1alpha1.ReviewApprovers{Users: []string{"bob"}}, EnvironmentLabel: "env",
+				Name: checkName, Host: musterv1alpha1.HostGitea, Approvers: musterv1alpha1.ReviewApprovers{Users: []string{"bob"}}, EnvironmentLabel: "env",
 			},
 		},
 	})
 	f.expectDelivered(strings.TrimSpace(f.repo.Git("rev-parse", "main")))
-	return f
 }
 
 // propose pushes a branch with a change and opens a pull request of it, as alice; it gives the number and the head.
@@ -215,12 +229,24 @@ func TestPullRequestsAreReviewed(t *testing.T) {
 func prIsReviewed(f *reviewed) {
 	number, head := f.propose("blue", configMapFile("manifests/shop/config.yaml", "shop", "color", "blue"))
 	f.expectCheck(head, "success", "1 of 1 application, +0 −0 clusters, 3 updates")
+	wholeIsOnThePage(f, number, head)
 	first := f.expectComment(number, "### Muster: ✅ 1 of 1 application", "ConfigMap guard/shop", "data.color: red", "data.color: blue", "3 clusters")
 	head = f.repo.Commit(configMapFile("manifests/shop/config.yaml", "shop", "color", "green") + placementFile("shops", "{predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {sight: a}}}}]}") +
 		"-- applications/broken.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: broken, namespace: retail}\nspec: {placementRef: {name: missing}, source: {path: manifests/shop}}\n")
 	f.repo.Git("push", "--quiet", "origin", "blue")
 	f.expectCheck(head, "failure", "−3 clusters", "1 fault", "3 held")
 	second := f.expectComment(number, "❌", "applications/broken.yaml:4", "PlacementMissing", "/muster approve ", "label sight=a")
+	f.eventually(func() string { // beside the line too
+		reviews, _, err := f.host.As("alice").ListPullReviews(owner, fleetRepo, number, gitea.ListPullReviewsOptions{})
+		if err != nil || len(reviews) != 1 {
+			return fmt.Sprintf("%d reviews, %v", len(reviews), err)
+		}
+		comments, _, err := f.host.As("alice").ListPullReviewComments(owner, fleetRepo, number, reviews[0].ID)
+		if err != nil || len(comments) != 1 {
+			return fmt.Sprintf("%d notes, %v", len(comments), err)
+		}
+		return has("the note", fmt.Sprintf("%s:%d %s", comments[0].Path, comments[0].LineNum, comments[0].Body), "applications/broken.yaml:4", "PlacementMissing")
+	})
 	if first.ID != second.ID {
 		f.t.Errorf("the comment %d was not edited: there is %d", first.ID, second.ID)
 	}
@@ -233,6 +259,30 @@ func prIsReviewed(f *reviewed) {
 			return fmt.Sprintf("a closed one is kept: %+v", r)
 		}
 		return ""
+	})
+}
+
+// wholeIsOnThePage: the check links to the hub's page, which shows the plan to who may see it.
+func wholeIsOnThePage(f *reviewed, number int64, head string) {
+	f.t.Helper()
+	list, _, err := f.host.As("alice").ListStatuses(owner, fleetRepo, head, gitea.ListStatusesOption{})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	path := fmt.Sprintf("/reviews/muster-system/fleet/%d", number)
+	if !slices.ContainsFunc(list, func(s *gitea.Status) bool { return s.Context == f.name && s.TargetURL == "http://"+f.page+path }) {
+		f.t.Errorf("no check links to %s: %+v", path, list[0])
+	}
+	viewer := rbacv1.PolicyRule{APIGroups: []string{"muster.dev"}, Resources: []string{"fleetrepositories"}, Verbs: []string{"list"}}
+	token := f.token("muster-system", "viewer", viewer)
+	f.eventually(func() string { return has("the page", f.read(path, token), "403", "namespace retail") }) // the cache of rights follows
+	f.permit("retail", "viewer", "muster-system", rbacv1.PolicyRule{APIGroups: []string{"muster.dev"}, Resources: []string{"applications"}, Verbs: []string{"list"}})
+	f.eventually(func() string {
+		return has("the page", f.read(path, token), "200", "data.color", "#"+fmt.Sprint(number)+" blue", "retail/shop")
+	})
+	base := strings.TrimSpace(f.repo.Git("rev-parse", "main"))
+	f.eventually(func() string { // what changes between two commits; the head's is known since it was fetched for the review
+		return has("the comparison", f.read("/repositories/muster-system/fleet/plan?base="+base+"&application=retail/shop", token), "200", "Nothing changes", "What changes of retail/shop")
 	})
 }
 
@@ -400,8 +450,16 @@ func mergedIsTold(f *reviewed) {
 }
 
 func forgedWebhook(f *reviewed) {
-	repo := f.repository()
-	before := repo.Status.DeepCopy()
+	known := func() (numbers []int64) { // what they hold may change while the hub looks at what went before
+		for _, p := range f.repository().Status.Review.PullRequests {
+			numbers = append(numbers, p.Number)
+		}
+		return numbers
+	}
+	before := known()
+	if len(before) == 0 {
+		f.t.Fatal("no pull request is known that a forgery could close")
+	}
 	hooks, _, err := f.host.As(test.GiteaAdmin).ListRepoHooks(owner, fleetRepo, gitea.ListHooksOptions{})
 	if err != nil || len(hooks) != 1 {
 		f.t.Fatalf("hooks: %v", err)
@@ -411,12 +469,12 @@ func forgedWebhook(f *reviewed) {
 		f.t.Fatal(err)
 	}
 	for signature, want := range map[string]int{"": 401, strings.Repeat("0", 64): 401} {
-		if got := post(f.t, target.String(), signature, `{"action":"closed","number":1}`); got != want {
+		if got := post(f.t, target.String(), signature, fmt.Sprintf(`{"action":"closed","number":%d}`, before[0])); got != want {
 			f.t.Errorf("signature %q: %d, want %d", signature, got, want)
 		}
 	}
-	if after := f.repository().Status; fmt.Sprint(after.Review) != fmt.Sprint(before.Review) {
-		f.t.Errorf("a forged webhook changed what is known: %+v", after.Review)
+	if after := known(); !slices.Equal(before, after) {
+		f.t.Errorf("a forged webhook changed what is known: %d, want %d", after, before)
 	}
 	var secret corev1.Secret
 	if err := f.client.Get(f.ctx, client.ObjectKey{Namespace: "muster-system", Name: "fleet-git"}, &secret); err != nil {
@@ -441,4 +499,75 @@ func post(t testing.TB, target, signature, body string) int {
 	}
 	_ = answer.Body.Close()
 	return answer.StatusCode
+}
+
+// TestTwoHubsReviewOneRepository: each has its own check and its own comment, edits only these, and an approval on the pull request is for
+// both.
+func TestTwoHubsReviewOneRepository(t *testing.T) {
+	t.Parallel()
+	archive := tenant + clusterFile("one", "tier: edge, site: a") + placementFile("shops", everyEdge) +
+		applicationFile("shop", "shops", "manifests/shop", "guard", "") + configMapFile("manifests/shop/config.yaml", "shop", "color", "red")
+	f := newReviewed(t, archive)
+	webhooks := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
+	other := &reviewed{host: f.host, name: "muster/eu"}
+	other.theFleet = newFleet(t, archive, func(o *Options) { o.WebhookAddress, o.ReplanInterval = webhooks, 200*time.Millisecond })
+	other.repo = f.repo
+	other.watch(webhooks, "eu")
+	both := []*reviewed{f, other}
+	for _, hub := range both {
+		hub.available("one", true)
+		hub.eventually(func() string {
+			if n := len(hub.worksOf("retail/shop")); n != 1 {
+				return fmt.Sprintf("%d works", n)
+			}
+			return ""
+		})
+	}
+	number, head := f.propose("less", onlySites("b"))
+	comments := func(parts ...string) (ids []int64) {
+		t.Helper()
+		f.eventually(func() string {
+			ids = nil
+			list := f.comments(number)
+			if len(list) != 2 || strings.SplitN(list[0].Body, "\n", 2)[0] == strings.SplitN(list[1].Body, "\n", 2)[0] {
+				return fmt.Sprintf("%d comments, want one of each hub", len(list))
+			}
+			for _, c := range list {
+				if problem := has("a comment", c.Body, parts...); problem != "" {
+					return problem
+				}
+				ids = append(ids, c.ID)
+			}
+			return ""
+		})
+		return ids
+	}
+	for _, hub := range both {
+		hub.expectCheck(head, "failure", "1 held")
+	}
+	first := comments("⏸ Held", head[:7])
+	head = f.repo.Commit(configMapFile("manifests/shop/config.yaml", "shop", "color", "blue"))
+	f.repo.Git("push", "--quiet", "origin", "less")
+	for _, hub := range both {
+		hub.expectCheck(head, "failure", "1 held")
+	}
+	if second := comments("⏸ Held", head[:7]); !slices.Equal(first, second) {
+		t.Errorf("comments %v became %v: they are edited and none is added", first, second)
+	}
+	if _, _, err := f.host.As("bob").CreatePullReview(owner, fleetRepo, number, gitea.CreatePullReviewOptions{State: gitea.ReviewStateApproved, CommitID: head, Body: "fine"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, hub := range both {
+		hub.expectCheck(head, "success", "1 approved")
+	}
+	merged := f.merge(number)
+	for _, hub := range both {
+		hub.expectDelivered(merged)
+		hub.eventually(func() string {
+			if n := len(hub.worksOf("retail/shop")); n != 0 {
+				return fmt.Sprintf("%d works, want none: %+v", n, hub.repository().Status.Review)
+			}
+			return ""
+		})
+	}
 }

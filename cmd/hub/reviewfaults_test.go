@@ -1,6 +1,10 @@
 package main
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"net/http/httptest"
 	"strings"
@@ -51,6 +55,7 @@ func TestReviewsSurviveFaults(t *testing.T) {
 		"another hub has its own comment":                    anotherHub,
 		"five hundred files":                                 manyFiles,
 		"a head that cannot be fetched":                      unknownHead,
+		"a GitHub App writes faults beside the lines":        appAnnotates,
 	} {
 		f.run(name, func(*theFleet) {
 			do(f, 1)
@@ -143,15 +148,16 @@ func commentIsDeleted(f *forged, _ int) {
 func hubStartsOver(f *forged, _ int) {
 	number, head := f.propose(colored("blue"))
 	f.expectReviewed(number, head, "success")
+	context := "muster/muster-system/fleet"
 	f.eventually(func() string { // the record is written after the host
-		r := f.repository().Status.Review
-		if r == nil || len(r.PullRequests) != 1 || r.PullRequests[0].State != "Success" || r.PullRequests[0].Head != head {
-			return fmt.Sprintf("reviews: %+v, want the one at %s", r, head)
+		r, there := f.repository().Status.Review, forge.Check{}
+		f.forge.Do(func() { there = f.forge.Checks[head][context] })
+		if r == nil || len(r.PullRequests) != 1 || r.PullRequests[0].State != "Success" || r.PullRequests[0].Head != head || r.PullRequests[0].Summary != there.Description {
+			return fmt.Sprintf("reviews: %+v, want the one at %s as the host has it, %+v", r, head, there)
 		}
 		return ""
 	})
 	f.stop()
-	context := "muster/muster-system/fleet"
 	before := f.forge.Checks[head][context]
 	looked := len(f.forge.Asked)
 	f.startHub()
@@ -313,5 +319,54 @@ func unknownHead(f *forged, _ int) {
 			return fmt.Sprintf("the check of %d is %+v", broken, c)
 		}
 		return has("check", c.Description, "cannot be planned")
+	})
+}
+
+// appAnnotates: the hub signs in with the key of a GitHub App, and faults are at their lines, once however often it looks.
+func appAnnotates(f *forged, _ int) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "app"}, StringData: map[string]string{
+		"appID": "3", "installationID": "5", "privateKey": string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})),
+	}})
+	use := func(secret, token string) {
+		f.forge.Do(func() { f.forge.Token = token })
+		f.eventually(func() string {
+			repo := f.repository()
+			repo.Spec.Review.SecretRef.Name = secret
+			if err := f.client.Update(f.ctx, repo); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+	}
+	use("app", "installation")
+	defer use("forge", "good")
+	number, head := f.propose("-- applications/broken.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: broken, namespace: retail}\n" +
+		"spec: {placementRef: {name: missing}, source: {path: manifests/shop}}\n")
+	f.eventually(func() (problem string) {
+		f.forge.Do(func() {
+			check, runs := f.forge.Checks[head]["muster/muster-system/fleet"], f.forge.Runs[head]
+			switch {
+			case check.State != "failure" || len(runs) != 1 || len(f.forge.Pulls[number].Notes) != 1:
+				problem = fmt.Sprintf("check %+v, %d check runs, %d comments; %+v", check, len(runs), len(f.forge.Pulls[number].Notes), f.repository().Status.Review)
+			case runs[0].Name != "muster/muster-system/fleet: faults" || len(runs[0].Annotations) != 1:
+				problem = fmt.Sprintf("%+v", runs[0])
+			default:
+				problem = has("the annotation", runs[0].Annotations[0], "applications/broken.yaml:4", "PlacementMissing")
+			}
+		})
+		return problem
+	})
+	head = f.pushTo(number, "-- applications/broken.yaml --\ndeleted\n"+colored("blue"))
+	f.eventually(func() (problem string) {
+		f.forge.Do(func() {
+			if c := f.forge.Checks[head]["muster/muster-system/fleet"]; c.State != "success" || len(f.forge.Runs[head]) > 0 {
+				problem = fmt.Sprintf("check %+v, runs %+v", c, f.forge.Runs[head])
+			}
+		})
+		return problem
 	})
 }

@@ -70,7 +70,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 		}
 		return pflag.NormalizedName(name)
 	})
-	f.StringSliceVar(&o.Roles, "roles", roles, "roles to run: "+strings.Join(roles, ", "))
+	f.StringSliceVar(&o.Roles, "roles", defaultRoles, "roles to run: "+strings.Join(roles, ", "))
 	f.StringVar(&o.SpokeKubeconfig, "spoke-kubeconfig", "", "kubeconfig of the managed cluster; left out, the cluster it runs in")
 	f.StringVar(&o.BootstrapKubeconfig, "bootstrap-kubeconfig", "", "kubeconfig of the hub for an identity that may join")
 	f.StringVar(&o.HubDir, "hub-kubeconfig-dir", "hub-kubeconfig", "folder for the hub's kubeconfig and the agent's certificate")

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,6 +29,7 @@ import (
 	"github.com/muster-io/muster/api/crds"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/controlplane"
+	"github.com/muster-io/muster/klusterlet/proxy"
 	"github.com/muster-io/muster/klusterlet/registration"
 	"github.com/muster-io/muster/klusterlet/work"
 )
@@ -36,9 +38,14 @@ import (
 const (
 	roleRegistration = "registration"
 	roleWork         = "work"
+	roleProxy        = "proxy"
 )
 
-var roles = []string{roleRegistration, roleWork}
+// roles are all there are; defaultRoles run without --roles. Through role proxy the hub's users reach the cluster: that is asked for.
+var (
+	roles        = []string{roleRegistration, roleWork, roleProxy}
+	defaultRoles = []string{roleRegistration, roleWork}
+)
 
 // Run runs the selected roles until the context ends.
 func Run(ctx context.Context, o Options) error {
@@ -70,20 +77,34 @@ func Run(ctx context.Context, o Options) error {
 		}
 	}
 	if slices.Contains(o.Roles, roleWork) {
-		var serving atomic.Bool
-		run := func(ctx context.Context) error {
+		if err := addRole(mgr, roleWork, func(ctx context.Context, serving func()) error {
 			return o.work(ctx, spoke, hub, func() {
-				serving.Store(true)
+				serving()
 				if o.serving != nil {
 					o.serving()
 				}
 			})
+		}); err != nil {
+			return err
 		}
-		if err := errors.Join(mgr.Add(manager.RunnableFunc(run)), ready(mgr, roleWork, serving.Load)); err != nil {
+	}
+	if slices.Contains(o.Roles, roleProxy) {
+		if err := addRole(mgr, roleProxy, func(ctx context.Context, serving func()) error {
+			return o.proxy(ctx, spoke, hub, serving)
+		}); err != nil {
 			return err
 		}
 	}
 	return mgr.Start(ctx)
+}
+
+// addRole adds a role that is ready when it serves.
+func addRole(mgr ctrl.Manager, role string, run func(ctx context.Context, serving func()) error) error {
+	var serving atomic.Bool
+	return errors.Join(
+		mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { return run(ctx, func() { serving.Store(true) }) })),
+		ready(mgr, role, serving.Load),
+	)
 }
 
 // newManager sets up what the roles run on. They run where the agent leads.
@@ -241,6 +262,20 @@ func (o *Options) work(ctx context.Context, spoke *rest.Config, wait func(contex
 		Namespace: o.Namespace, MaxRawFeedback: o.MaxJSONRawLength, MaxFeedbackWatch: o.MaxFeedbackWatch,
 	}
 	return agent.Run(ctx)
+}
+
+// proxy keeps a tunnel to the hub's proxy as soon as there is a way to the hub.
+func (o *Options) proxy(ctx context.Context, spoke *rest.Config, wait func(context.Context) (registration.HubConfig, error), serving func()) error {
+	hub, err := wait(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	hub.Config.UserAgent = spoke.UserAgent
+	agent := &proxy.Agent{Hub: hub.Config, Spoke: spoke, Serving: serving}
+	return agent.Run(logr.NewContext(ctx, ctrl.Log.WithName(roleProxy)))
 }
 
 // evictionAllowed: a hub that was rebuilt does not know its works yet, so one of ours marks the cluster's namespace after its

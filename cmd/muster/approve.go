@@ -39,7 +39,7 @@ func approveCommand(c *cli) *cobra.Command {
 				return err
 			}
 			if step != "" {
-				return c.say(cmd.Context(), server, args[0], func(app *musterv1alpha1.Application) (hand, error) { return approvedStep(app, step) })
+				return c.say(cmd.Context(), server, args[0], func(app *musterv1alpha1.Application) (overview.Hand, error) { return overview.ApproveStep(app, step) })
 			}
 			if silence {
 				return c.approveSilence(cmd.Context(), server)

@@ -144,14 +144,14 @@ func bothSides(ctx context.Context, planner *plan.Planner, w fleet.World, from, 
 	if base, err = planner.Build(ctx, from, w); err != nil {
 		return nil, nil, err
 	}
+	next, err := fleet.Load(ctx, to.Tree)
+	if err != nil {
+		return nil, nil, fmt.Errorf("load %s: %w", fleet.ShortRevision(to.Revision), err)
+	}
 	if w.FromRepository {
-		next, err := fleet.Load(ctx, to.Tree)
-		if err != nil {
-			return nil, nil, fmt.Errorf("load %s: %w", fleet.ShortRevision(to.Revision), err)
-		}
 		w = plan.Delivered(w, base, next)
 	}
-	head, err = planner.Build(ctx, to, w)
+	head, err = planner.LoadedAfter(ctx, base, to, next, w)
 	return base, head, err
 }
 

@@ -2,20 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/overview"
 )
 
 func rolloutCommand(c *cli) *cobra.Command {
@@ -26,11 +23,11 @@ func rolloutCommand(c *cli) *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(rolloutStatusCommand(c), rolloutHistoryCommand(c))
-	cmd.AddCommand(handCommand(c, "retry", "Roll a change out that was taken back, once more", retried))
-	cmd.AddCommand(handCommand(c, "abort", "Take the change that is rolled out back to the last good revision", aborted))
+	cmd.AddCommand(handCommand(c, "retry", "Roll a change out that was taken back, once more", overview.Retry))
+	cmd.AddCommand(handCommand(c, "abort", "Take the change that is rolled out back to the last good revision", overview.Abort))
 	skip := handCommand(c, "skip", "Let the next steps begin although the present one is not proved", nil)
 	step := skip.Flags().String("step", "", "the step (default: the one that the rollout is at)")
-	skip.RunE = c.hand(func(app *musterv1alpha1.Application) (hand, error) { return skipped(app, *step) })
+	skip.RunE = c.hand(func(app *musterv1alpha1.Application) (overview.Hand, error) { return overview.SkipStep(app, *step) })
 	cmd.AddCommand(skip)
 	return cmd
 }
@@ -146,13 +143,7 @@ func rolloutHistoryCommand(c *cli) *cobra.Command {
 	}
 }
 
-// hand is what a person says of a rollout: annotations, where nil takes one off, and what it means.
-type hand struct {
-	annotations map[string]any
-	said        string
-}
-
-func handCommand(c *cli, name, what string, says func(*musterv1alpha1.Application) (hand, error)) *cobra.Command {
+func handCommand(c *cli, name, what string, says func(*musterv1alpha1.Application) (overview.Hand, error)) *cobra.Command {
 	return &cobra.Command{
 		Use: name + " NAMESPACE/NAME", Short: what, Args: cobra.ExactArgs(1),
 		Long: what + ".\nNeeds the right approve of the application; who says it is on record.",
@@ -160,7 +151,7 @@ func handCommand(c *cli, name, what string, says func(*musterv1alpha1.Applicatio
 	}
 }
 
-func (c *cli) hand(says func(*musterv1alpha1.Application) (hand, error)) func(*cobra.Command, []string) error {
+func (c *cli) hand(says func(*musterv1alpha1.Application) (overview.Hand, error)) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		hub, _, err := c.hub()
 		if err != nil {
@@ -171,7 +162,7 @@ func (c *cli) hand(says func(*musterv1alpha1.Application) (hand, error)) func(*c
 }
 
 // say writes what a person says of a rollout, under their name. It fails when the application has changed meanwhile.
-func (c *cli) say(ctx context.Context, hub client.Client, name string, says func(*musterv1alpha1.Application) (hand, error)) error {
+func (c *cli) say(ctx context.Context, hub client.Client, name string, says func(*musterv1alpha1.Application) (overview.Hand, error)) error {
 	app, err := applicationNamed(ctx, hub, name)
 	if err != nil {
 		return err
@@ -180,19 +171,10 @@ func (c *cli) say(ctx context.Context, hub client.Client, name string, says func
 	if err != nil {
 		return err
 	}
-	me := &authenticationv1.SelfSubjectReview{}
-	if err := hub.Create(ctx, me); err != nil {
-		return fmt.Errorf("ask the hub who you are: %w", err)
+	if err := overview.Say(ctx, hub, app, h); err != nil {
+		return err
 	}
-	h.annotations[musterv1alpha1.RolloutByAnnotation] = me.Status.UserInfo.Username
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": app.ResourceVersion, "annotations": h.annotations}})
-	if err != nil {
-		return fmt.Errorf("encode what is said: %w", err)
-	}
-	if err := hub.Patch(ctx, app, client.RawPatch(types.MergePatchType, patch)); err != nil {
-		return fmt.Errorf("write it on application %s: %w", name, err)
-	}
-	return c.print(map[string]string{"application": name, "said": h.said}, func(p *printer) { p.line(h.said) })
+	return c.print(map[string]string{"application": name, "said": h.Said}, func(p *printer) { p.line(h.Said) })
 }
 
 func applicationNamed(ctx context.Context, hub client.Reader, name string) (*musterv1alpha1.Application, error) {
@@ -205,81 +187,4 @@ func applicationNamed(ctx context.Context, hub client.Reader, name string) (*mus
 		return nil, fmt.Errorf("ask the hub for application %s: %w", name, err)
 	}
 	return &app, nil
-}
-
-var errNoRollout = errors.New("no rollout of it goes on: muster rollout status shows what does")
-
-func retried(app *musterv1alpha1.Application) (hand, error) {
-	back := app.Status.RolledBack
-	if back == nil {
-		return hand{}, errors.New("nothing of it was taken back")
-	}
-	return hand{map[string]any{
-		musterv1alpha1.RetryAnnotation: back.At.UTC().Format(time.RFC3339), musterv1alpha1.AbortAnnotation: nil,
-	}, "retried: " + fleet.ShortRevision(back.Refused) + " is rolled out once more"}, nil
-}
-
-func aborted(app *musterv1alpha1.Application) (hand, error) {
-	r := app.Status.Rollout
-	if r == nil || r.Phase == musterv1alpha1.RolloutReturning {
-		return hand{}, errNoRollout
-	}
-	return hand{map[string]any{musterv1alpha1.AbortAnnotation: r.Revision},
-		fmt.Sprintf("aborted: %s is taken back from %d of %d clusters", fleet.ShortRevision(r.Revision), r.Updated, r.Clusters)}, nil
-}
-
-func skipped(app *musterv1alpha1.Application, step string) (hand, error) {
-	r := app.Status.Rollout
-	if r == nil || r.Phase == musterv1alpha1.RolloutReturning {
-		return hand{}, errNoRollout
-	}
-	if step == "" {
-		step = r.Group
-	}
-	if err := knownStep(app, step); err != nil {
-		return hand{}, err
-	}
-	return hand{map[string]any{musterv1alpha1.SkippedStepsAnnotation: withStep(app, musterv1alpha1.SkippedStepsAnnotation, r.Revision, step)},
-		fmt.Sprintf("skipped: the steps after %s do not wait for it, for %s alone", step, fleet.ShortRevision(r.Revision))}, nil
-}
-
-// approvedStep lets a step begin.
-func approvedStep(app *musterv1alpha1.Application, step string) (hand, error) {
-	r := app.Status.Rollout
-	if r == nil || r.Phase == musterv1alpha1.RolloutReturning {
-		return hand{}, errNoRollout
-	}
-	if err := knownStep(app, step); err != nil {
-		return hand{}, err
-	}
-	return hand{map[string]any{musterv1alpha1.ApprovedStepsAnnotation: withStep(app, musterv1alpha1.ApprovedStepsAnnotation, r.Revision, step)},
-		fmt.Sprintf("approved: %s goes on to step %s", fleet.ShortRevision(r.Revision), step)}, nil
-}
-
-func knownStep(app *musterv1alpha1.Application, step string) error {
-	var names []string
-	if app.Spec.Rollout != nil {
-		for _, s := range app.Spec.Rollout.Steps {
-			if s.Name == step {
-				return nil
-			}
-			names = append(names, s.Name)
-		}
-	}
-	if len(names) == 0 {
-		return errors.New("its rollout has no steps: spec.rollout.steps")
-	}
-	return fmt.Errorf("%q is none of its steps: %s", step, strings.Join(names, ", "))
-}
-
-// withStep adds a step to those of a revision in an annotation; those of other revisions go.
-func withStep(app *musterv1alpha1.Application, annotation, revision, step string) string {
-	entry := revision + "/" + step
-	list := []string{entry}
-	for _, old := range strings.Split(app.Annotations[annotation], ",") {
-		if strings.HasPrefix(old, revision+"/") && old != entry {
-			list = append(list, old)
-		}
-	}
-	return strings.Join(list, ",")
 }

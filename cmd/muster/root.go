@@ -65,8 +65,8 @@ func newRoot(c *cli) *cobra.Command {
 // commands are all there are, but completion and help, which cobra adds.
 var commands = []func(*cli) *cobra.Command{
 	validateCommand, renderCommand, diffCommand, reviewCommand, worldCommand,
-	statusCommand, driftCommand, whyCommand, waitCommand, uiCommand,
-	rolloutCommand, approveCommand, acceptCommand, joinCommand, detachCommand,
+	statusCommand, driftCommand, whyCommand, waitCommand, topCommand, uiCommand,
+	rolloutCommand, approveCommand, acceptCommand, joinCommand, detachCommand, kubeconfigCommand,
 	hubCommand, doctorCommand, initCommand, clustersCommand, addonCommand, notifyCommand,
 	upCommand, downCommand, demoCommand, versionCommand,
 }

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +25,10 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -30,7 +36,12 @@ import (
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/fleet"
 	muster "github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/review"
+	"github.com/muster-io/muster/internal/ui"
+	"github.com/muster-io/muster/internal/work"
 	coordinationv1 "k8s.io/api/coordination/v1"
 )
 
@@ -149,6 +160,15 @@ func uiFleet(t *testing.T, hub testHub) {
 		a.Status.Conditions = []metav1.Condition{state("Planned", "True"), {Type: "Ready", Status: "False", Reason: "Held", Message: "4 deletions wait", LastTransitionTime: now}}
 		a.Status.Clusters = []musterv1alpha1.ClusterStatus{{Cluster: "ui-us-01", State: "Failed", Reason: "ApplyFailed", Message: "the cluster refuses Deployment shop/storefront: quota", Since: &now}}
 	})
+	repo := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "ui-shop", Name: "fleet"}}
+	repo.Spec.URL, repo.Spec.ServiceAccountName, repo.Spec.Interval.Duration = "https://git.example.com/acme/fleet.git", "fleet", time.Minute
+	create(repo, func() {
+		repo.Status.Revision, repo.Status.FetchedRevision = "4f0c6b1d2e", "4f0c6b1d2e"
+		repo.Status.Review = &musterv1alpha1.ReviewStatus{Reason: "Succeeded", PullRequests: []musterv1alpha1.PullRequestStatus{
+			{Number: 8, Head: "9a8b7c6d5e", Base: "4f0c6b1d2e", State: "Success", Summary: "1 of 1 application, +0 −0 clusters, 30 updates"},
+			{Number: 7, Head: "1b2c3d4e5f", Base: "4f0c6b1d2e", State: "Failure", Summary: "1 of 1 application, +0 −2 clusters, 2 held"},
+		}}
+	})
 	for i, decision := range decisions {
 		create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: decision.ClusterName}}, nil)
 		w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: decision.ClusterName, Name: "storefront-1", Annotations: map[string]string{
@@ -179,6 +199,61 @@ func uiFleet(t *testing.T, hub testHub) {
 		create(lease, nil)
 	}
 }
+
+// plannedReviews is what a hub has in its memory: the review of pull request 7.
+type plannedReviews struct{}
+
+func (plannedReviews) Request(_ types.NamespacedName, number int64) *review.Request {
+	if number != 7 {
+		return nil
+	}
+	gone := []plan.ClusterGroup{{Clusters: []string{"ui-us-01", "ui-us-07"}, Reason: "label site=a is missing"}}
+	color := work.FieldChange{Path: "data.color", Before: "blue", After: "green"}
+	return &review.Request{Number: 7, Title: "Leave site b", Author: "alice", URL: "https://git.example.com/acme/fleet/pulls/7", Head: "1b2c3d4e5f", PlannedAt: time.Now(), Review: &review.Review{
+		Difference: &plan.Difference{
+			Summary:    plan.Summary{Applications: 1, ChangedApplications: 1, Lost: 2, Updated: 28, Held: 2, NewFaults: 1},
+			Placements: []plan.PlacementDifference{{Placement: "ui-shop/prod", Edit: plan.Changed, File: "placements/prod.yaml", Line: 4, Before: 30, After: 28, Lost: gone}},
+			Applications: []plan.ApplicationDifference{{Application: "ui-shop/storefront", Edit: plan.Changed, File: "applications/storefront.yaml", Line: 9, Before: 30, After: 28, Lost: gone, Changes: []plan.ChangeGroup{{
+				Clusters: []string{"ui-us-13", "ui-us-19"}, Label: "region=us",
+				Objects: []plan.ObjectChange{{Object: fleet.ObjectKey{Kind: "ConfigMap", Namespace: "shop", Name: "page"}, Edit: plan.Changed, Fields: []plan.FieldChange{{FieldChange: color, Layer: "values.yaml:3"}}}},
+			}}}},
+			Held:      []plan.Hold{{Application: "ui-shop/storefront", Reason: "ApprovalNeeded", Clusters: gone[0].Clusters, Message: "would leave 2 of 30 clusters", Deletions: 2, Plan: "0123456789abcdef"}},
+			NewFaults: []fleet.Fault{{Reason: fleet.PlacementMissing, File: "applications/broken.yaml", Line: 4, Application: "ui-shop/broken", Message: "placement missing is not in namespace ui-shop"}},
+		},
+		Findings: []review.Finding{{Policy: "muster-system/prod", Deny: true, Message: "at most a fifth of prod at once", File: "placements/policy.yaml", Line: 7}},
+	}}
+}
+
+func (plannedReviews) Compare(context.Context, types.NamespacedName, string, string) (*review.Review, error) {
+	return nil, errors.New("no commit is known")
+}
+
+func (plannedReviews) Layers(types.NamespacedName, string, string) map[string]string { return nil }
+
+// pageWithPlan is the page as a hub serves it that has planned pull requests, and lets the browser in.
+func pageWithPlan(t *testing.T, hub testHub, c *cli, config *rest.Config) string {
+	t.Helper()
+	me, err := c.person(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &ui.Server{Access: anybody{me}, Plans: plannedReviews{}, Version: version, Now: time.Now, Log: ctrl.Log, Reader: hub}
+	handler, err := server.Handler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := httptest.NewServer(handler)
+	t.Cleanup(func() { // those who watch hold their connections
+		served.CloseClientConnections()
+		served.Close()
+	})
+	return served.URL
+}
+
+// anybody is let in as one person.
+type anybody struct{ person *ui.Person }
+
+func (a anybody) Person(http.ResponseWriter, *http.Request) (*ui.Person, error) { return a.person, nil }
 
 // TestPageInBrowser runs muster ui against a real API server and looks at every page with Chromium: no error on the console, nothing
 // that axe finds serious, no sideways scrolling on a phone, a change that comes by itself, keys, a what-if, an approval.
@@ -242,7 +317,12 @@ func TestPageInBrowser(t *testing.T) {
 		"fleet": "/", "applications": "/applications", "application": "/applications/ui-shop/storefront",
 		"target": "/applications/ui-shop/storefront/clusters/ui-us-01", "cluster": "/clusters/ui-us-01", "placements": "/placements",
 		"placement": "/placements/ui-shop/prod", "drift": "/drift", "rollouts": "/rollouts", "activity": "/activity", "repositories": "/repositories",
+		"repository": "/repositories/ui-shop/fleet", "reviews": "/reviews", "elsewhere": "/reviews/ui-shop/fleet/8",
 	}
+	for name, path := range pages {
+		pages[name] = base + path
+	}
+	pages["plan"] = pageWithPlan(t, hub, c, config) + "/reviews/ui-shop/fleet/7"
 	for _, name := range slices.Sorted(func(yield func(string) bool) {
 		for name := range pages {
 			if !yield(name) {
@@ -255,7 +335,7 @@ func TestPageInBrowser(t *testing.T) {
 			var found []struct{ ID, Impact, Help string }
 			var image []byte
 			run("look at "+name,
-				emulation.SetDeviceMetricsOverride(width, 900, 1, width < 600), chromedp.Navigate(base+pages[name]), chromedp.WaitVisible("#main h1"),
+				emulation.SetDeviceMetricsOverride(width, 900, 1, width < 600), chromedp.Navigate(pages[name]), chromedp.WaitVisible("#main h1"),
 				chromedp.WaitVisible("#live.on"),
 				chromedp.Evaluate("document.documentElement.scrollWidth > window.innerWidth", &wide),
 				chromedp.Evaluate(string(axe)+";0", nil),

@@ -44,6 +44,9 @@ var builtin = sync.OnceValue(func() []musterv1alpha1.APIResource {
 	return resources
 })
 
+// KubernetesAPIs are the kinds of the oldest Kubernetes that is supported.
+var KubernetesAPIs = sync.OnceValue(func() *APIs { return NewAPIs("", nil) })
+
 // NewAPIs makes a set of APIs. Without resources it holds the kinds that Kubernetes itself serves.
 func NewAPIs(version string, resources []musterv1alpha1.APIResource) *APIs {
 	apis := &APIs{KubernetesVersion: version, Known: resources != nil, list: resources}

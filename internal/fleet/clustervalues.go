@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -140,7 +142,7 @@ func (x *ValuesIndex) Namespaces() []string {
 // Has tells whether any ClusterValues for a namespace says something at a path.
 func (x *ValuesIndex) Has(namespace, path string) bool {
 	return x != nil && slices.ContainsFunc(x.objects, func(o valuesObject) bool {
-		_, ok := at(o.values, path)
+		_, ok := valueAt(o.values, path)
 		return ok && o.isFor(namespace)
 	})
 }
@@ -154,6 +156,32 @@ type Values struct {
 
 	places    map[string]ValuePlace // by the dotted path of a leaf
 	conflicts []ValueConflict       // by path
+	digest    func() string         // once
+}
+
+// Digest identifies what they say, and where each value is set: what is made of values with equal digests is the same.
+func (v *Values) Digest() string {
+	if v == nil || v.digest == nil {
+		return ""
+	}
+	return v.digest()
+}
+
+func (v *Values) sum() string {
+	h := sha256.New()
+	data, err := CanonicalJSON(v.Layer)
+	if err != nil {
+		panic(fmt.Sprintf("encode values: %v", err)) // they were JSON
+	}
+	h.Write(data)
+	for _, path := range slices.Sorted(maps.Keys(v.places)) {
+		at := v.places[path]
+		fmt.Fprintf(h, "\n%q %q %q %d", path, at.Object, at.File, at.Line)
+	}
+	for _, c := range v.conflicts {
+		fmt.Fprintf(h, "\n%q %q %q %d", c.Path, c.Error(), c.A.File, c.A.Line)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // ValuePlace is where a value is set.
@@ -217,10 +245,10 @@ func (v *Values) At(path string) (any, bool) {
 	if path == "." {
 		return v.Layer, len(v.Layer) > 0
 	}
-	return at(v.Layer, path)
+	return valueAt(v.Layer, path)
 }
 
-func at(table map[string]any, path string) (any, bool) {
+func valueAt(table map[string]any, path string) (any, bool) {
 	if path == "." {
 		return table, len(table) > 0
 	}
@@ -261,6 +289,7 @@ func mergeClusterValues(objects []*valuesObject) *Values {
 		v.conflicts = append(v.conflicts, conflicts[path])
 	}
 	v.Table = withoutNulls(v.Layer)
+	v.digest = sync.OnceValue(v.sum)
 	return v
 }
 

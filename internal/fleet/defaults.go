@@ -44,14 +44,14 @@ func (l *loader) readDefaults(data []byte, typed []musterv1alpha1.ApplicationDef
 		return
 	}
 	for i, entry := range written.Spec.Defaults {
-		at := fmt.Sprintf("spec.defaults[%d].", i)
+		prefix := fmt.Sprintf("spec.defaults[%d].", i)
 		selector, err := metav1.LabelSelectorAsSelector(typed[i].Selector)
 		if typed[i].Selector == nil {
 			selector, err = labels.Everything(), nil
 		}
 		if err != nil {
 			l.absent(Fault{
-				Reason: DefinitionInvalid, ActionRequiredBy: User, File: ConfigurationFile, Line: lines[at+"selector"],
+				Reason: DefinitionInvalid, ActionRequiredBy: User, File: ConfigurationFile, Line: lines[prefix+"selector"],
 				Message: "the selector of the defaults is invalid: " + err.Error(),
 			})
 			continue
@@ -62,7 +62,7 @@ func (l *loader) readDefaults(data []byte, typed []musterv1alpha1.ApplicationDef
 			delete(helm, "values")
 		}
 		for path, line := range lines {
-			if field, ok := strings.CutPrefix(path, at); ok {
+			if field, ok := strings.CutPrefix(path, prefix); ok {
 				field = strings.Replace(field, "spec.helm.values", "spec.helm.defaultValues", 1)
 				d.lines[field] = line
 			}

@@ -1,6 +1,9 @@
 package fleet
 
 import (
+	"maps"
+	"reflect"
+
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
@@ -77,6 +80,13 @@ func parentPath(path string) string {
 		}
 	}
 	return ""
+}
+
+// Same is true for a definition that says the same in the same place: what is made of either is the same, faults and their lines
+// included.
+func (d *Definition) Same(other *Definition) bool {
+	return d.File == other.File && d.Line == other.Line && maps.Equal(d.lines, other.lines) && maps.Equal(d.defaulted, other.defaulted) &&
+		reflect.DeepEqual(d.Object, other.Object)
 }
 
 // Find gives the definition with this identity, or nil.

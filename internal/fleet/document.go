@@ -132,8 +132,8 @@ func (d *document) fault(field, message string) Fault {
 }
 
 func (d *document) lineOf(field string) int {
-	at := Definition{Line: d.line, lines: d.lines}
-	return at.LineOf(field)
+	definition := Definition{Line: d.line, lines: d.lines}
+	return definition.LineOf(field)
 }
 
 func (d *document) name() string { return d.key().String() }

@@ -25,6 +25,7 @@ const (
 	// Found while fetching.
 	SourceUnavailable Reason = "SourceUnavailable" // the remote does not answer, or refuses
 	SourceMoved       Reason = "SourceMoved"       // a version that was fetched is another one now
+	NotSigned         Reason = "NotSigned"         // none of the keys that verify names has signed it
 	HistoryRewritten  Reason = "HistoryRewritten"  // the delivered commit is no ancestor of the new one
 	ContentRefused    Reason = "ContentRefused"    // a link that leaves the repository, a file that is too large
 
@@ -127,6 +128,9 @@ func (f Fault) Position() string {
 	return f.File
 }
 
+// Position is file:line, or the file alone when the line is 0.
+func Position(file string, line int) string { return Fault{File: file, Line: line}.Position() }
+
 // Reject makes a fault of an error that only an author can resolve; an error that already is a fault stays as it is.
 func Reject(reason Reason, err error) error { return wrap(reason, User, err) }
 
@@ -184,19 +188,19 @@ type FaultGroup struct {
 // GroupFaults groups the faults that differ only in the cluster, in the order in which the first of each group stands.
 func GroupFaults(faults []Fault) []FaultGroup {
 	type cause struct {
-		reason                           Reason
-		app, file, object, message, move string
-		line                             int
+		reason                             Reason
+		app, file, object, message, action string
+		line                               int
 	}
-	at := map[cause]int{}
+	index := map[cause]int{}
 	var groups []FaultGroup
 	for _, f := range faults {
 		message := withoutName(f.Message, f.Cluster)
 		key := cause{f.Reason, f.Application, f.File, f.Object, message, string(f.ActionRequiredBy), f.Line}
-		i, ok := at[key]
+		i, ok := index[key]
 		if !ok {
 			i = len(groups)
-			at[key] = i
+			index[key] = i
 			groups = append(groups, FaultGroup{Fault: f})
 		}
 		g := &groups[i]

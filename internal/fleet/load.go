@@ -139,8 +139,8 @@ func readConfiguration(data []byte, config *musterv1alpha1.FleetConfiguration) e
 	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
 		field = m[1]
 	}
-	at := Definition{Line: y.Line, lines: lines}
-	return &YAMLError{Line: at.LineOf(field), Message: strings.TrimPrefix(err.Error(), "json: ")}
+	definition := Definition{Line: y.Line, lines: lines}
+	return &YAMLError{Line: definition.LineOf(field), Message: strings.TrimPrefix(err.Error(), "json: ")}
 }
 
 // lineOf is the line of an error about YAML, 0 for another error.

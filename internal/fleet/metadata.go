@@ -36,24 +36,24 @@ func WrongMetadata(group, kind string, metadata map[string]any) (field, problem 
 }
 
 // wrongEntries finds the first of the labels or annotations, by key, that is refused.
-func wrongEntries(at string, value any, wrong func(key, text string) string) (field, problem string) {
+func wrongEntries(parent string, value any, wrong func(key, text string) string) (field, problem string) {
 	entries, ok := value.(map[string]any)
 	if value != nil && !ok {
-		return at, at + " is not a map"
+		return parent, parent + " is not a map"
 	}
 	size := 0
 	for _, key := range slices.Sorted(maps.Keys(entries)) {
 		text, ok := entries[key].(string)
 		if !ok && entries[key] != nil {
-			return at + "." + key, fmt.Sprintf("%s[%s] is not text: quote it", at, key)
+			return parent + "." + key, fmt.Sprintf("%s[%s] is not text: quote it", parent, key)
 		}
 		if bad := wrong(key, text); bad != "" {
-			return at + "." + key, fmt.Sprintf("%s[%s]: %s", at, key, bad)
+			return parent + "." + key, fmt.Sprintf("%s[%s]: %s", parent, key, bad)
 		}
 		size += len(key) + len(text)
 	}
-	if at == "metadata.annotations" && size > maxAnnotations {
-		return at, fmt.Sprintf("%s are %d bytes together, and may be %d", at, size, maxAnnotations)
+	if parent == "metadata.annotations" && size > maxAnnotations {
+		return parent, fmt.Sprintf("%s are %d bytes together, and may be %d", parent, size, maxAnnotations)
 	}
 	return "", ""
 }

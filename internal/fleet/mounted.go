@@ -11,16 +11,16 @@ import (
 func Mounted(name string, tree Tree) Tree { return mounted{name, tree} }
 
 type mounted struct {
-	at   string
-	tree Tree
+	mountPoint string
+	tree       Tree
 }
 
 // inside is a name in the tree that is mounted.
 func (m mounted) inside(op, name string) (string, error) {
-	if name == m.at {
+	if name == m.mountPoint {
 		return ".", nil
 	}
-	if below, ok := strings.CutPrefix(name, m.at+"/"); ok {
+	if below, ok := strings.CutPrefix(name, m.mountPoint+"/"); ok {
 		return below, nil
 	}
 	return "", &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist}
@@ -33,7 +33,7 @@ func (m mounted) outside(name string, err error) error {
 	}
 	if f, ok := AsFault(err); ok {
 		if f.File != "" {
-			f.File = path.Join(m.at, f.File)
+			f.File = path.Join(m.mountPoint, f.File)
 		}
 		return f
 	}

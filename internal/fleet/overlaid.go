@@ -66,10 +66,10 @@ func (o *overlaid) ReadDir(name string) ([]fs.DirEntry, error) {
 	for _, e := range entries {
 		all[e.Name()] = e
 	}
-	for _, at := range below {
-		rest := at
+	for _, place := range below {
+		rest := place
 		if name != "." {
-			rest = strings.TrimPrefix(at, name+"/")
+			rest = strings.TrimPrefix(place, name+"/")
 		}
 		first, _, _ := strings.Cut(rest, "/")
 		all[first] = folder(first)
@@ -93,12 +93,12 @@ func (o *overlaid) Hash(name string) (string, error) {
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "%q\n", hash)
-	for _, at := range below {
-		hash, err := o.mounted[at].Hash(at)
+	for _, place := range below {
+		hash, err := o.mounted[place].Hash(place)
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(h, "%q %q\n", at, hash)
+		fmt.Fprintf(h, "%q %q\n", place, hash)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -63,10 +63,23 @@ func ReferenceOf(namespace string, s musterv1alpha1.Source) *Reference {
 	default:
 		return nil
 	}
-	if r.SecretRef() != "" {
+	if v := r.Verification(); r.SecretRef() != "" || v != nil && v.SecretRef != nil {
 		r.Namespace = namespace
 	}
 	return r
+}
+
+// Verification says whose signature the content has to have; nil is nobody's.
+func (r *Reference) Verification() *musterv1alpha1.Verification {
+	switch {
+	case r.Git != nil && r.Git.Verify != nil:
+		return &r.Git.Verify.Verification
+	case r.Chart != nil:
+		return r.Chart.Verify
+	case r.OCI != nil:
+		return r.OCI.Verify
+	}
+	return nil
 }
 
 // SecretRef is the name of the Secret that opens the source; empty for none.

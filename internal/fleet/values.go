@@ -54,3 +54,11 @@ func DropBelow[V any](m map[string]V, path string) {
 		return strings.HasPrefix(key, path) && (len(key) == len(path) || key[len(path)] == '.' || key[len(path)] == '[')
 	})
 }
+
+// ParentPath is the path of the field that a field, or an entry of a list, is in; "" at the top.
+func ParentPath(path string) string {
+	if i := strings.LastIndexAny(path, ".["); i >= 0 {
+		return path[:i]
+	}
+	return ""
+}

@@ -102,8 +102,8 @@ func retryAt(header http.Header, now time.Time) time.Time {
 	}
 	for _, name := range []string{"X-RateLimit-Reset", "RateLimit-Reset"} {
 		if unix, err := strconv.ParseInt(header.Get(name), 10, 64); err == nil {
-			if at := time.Unix(unix, 0); at.After(now) && at.Before(now.Add(2*time.Hour)) {
-				return at
+			if reset := time.Unix(unix, 0); reset.After(now) && reset.Before(now.Add(2*time.Hour)) {
+				return reset
 			}
 		}
 	}

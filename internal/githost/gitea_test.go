@@ -2,6 +2,8 @@ package githost
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,6 +72,37 @@ func TestGitea(t *testing.T) {
 	if got := kindOf(h.EditComment(ctx, pr.Index, 99999, "gone")); got != NotFound {
 		t.Errorf("a comment that is gone is %s", got)
 	}
+	annotate := func(notes []Annotation, want ...string) {
+		t.Helper()
+		for range 2 { // the second time nothing changes
+			if err := h.(Annotator).Annotate(ctx, pr.Index, open[0].Head, "muster/x: faults", "<!-- ours -->", notes); err != nil {
+				t.Fatal(err)
+			}
+		}
+		reviews, _, err := bob.ListPullReviews("acme", "fleet", pr.Index, gitea.ListPullReviewsOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, r := range reviews {
+			comments, _, err := bob.ListPullReviewComments("acme", "fleet", pr.Index, r.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range comments {
+				got = append(got, fmt.Sprintf("%s:%d %s", c.Path, c.LineNum, c.Body))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("notes beside the lines: %q, want %q", got, want)
+		}
+	}
+	annotate([]Annotation{{"x.txt", 1, "wrong"}, {"README.md", 1, "not of the change"}}, "x.txt:1 wrong", "README.md:1 not of the change")
+	annotate([]Annotation{{"x.txt", 1, "other"}}, "x.txt:1 other")
+	if list, err := h.Approvals(ctx, pr.Index); err != nil || len(list) > 0 {
+		t.Errorf("notes approve: %+v %v", list, err)
+	}
+	annotate(nil)
 	for user, want := range map[string]bool{"bob": true, "eve": false} {
 		if in, err := h.IsMember(ctx, "acme/platform", user); in != want || err != nil {
 			t.Errorf("%s is a member: %v %v", user, in, err)

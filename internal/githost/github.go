@@ -84,11 +84,11 @@ func (h *gitHub) plain(err error) error {
 	case errors.As(err, &limit):
 		return &Error{Kind: RateLimited, Status: http.StatusForbidden, Message: limit.Message, RetryAt: limit.Rate.Reset.Time, Request: "requests"}
 	case errors.As(err, &secondary):
-		at := time.Now().Add(time.Minute)
+		retry := time.Now().Add(time.Minute)
 		if secondary.RetryAfter != nil {
-			at = time.Now().Add(*secondary.RetryAfter)
+			retry = time.Now().Add(*secondary.RetryAfter)
 		}
-		return &Error{Kind: RateLimited, Status: http.StatusForbidden, Message: secondary.Message, RetryAt: at, Request: "requests"}
+		return &Error{Kind: RateLimited, Status: http.StatusForbidden, Message: secondary.Message, RetryAt: retry, Request: "requests"}
 	}
 	return err
 }

@@ -148,16 +148,16 @@ func (h *gitLab) Approvals(ctx context.Context, number int64) ([]Approval, error
 	if err != nil {
 		return nil, err
 	}
-	at := map[string]time.Time{}
+	times := map[string]time.Time{}
 	for _, n := range notes {
 		if n.System && n.Body == "approved this merge request" && n.CreatedAt != nil {
-			at[n.Author.Username] = *n.CreatedAt
+			times[n.Author.Username] = *n.CreatedAt
 		}
 	}
 	var all []Approval
 	for _, a := range state.ApprovedBy {
-		if a.User != nil && !at[a.User.Username].IsZero() {
-			all = append(all, Approval{User: a.User.Username, At: at[a.User.Username]})
+		if a.User != nil && !times[a.User.Username].IsZero() {
+			all = append(all, Approval{User: a.User.Username, At: times[a.User.Username]})
 		}
 	}
 	return all, nil

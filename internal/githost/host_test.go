@@ -230,6 +230,26 @@ func TestGitHubApp(t *testing.T) {
 	if self, err := h.Self(context.Background()); self != "muster[bot]" || err != nil {
 		t.Errorf("self %q %v", self, err)
 	}
+	annotator := h.(Annotator)
+	fifty := make([]Annotation, 60)
+	for i := range fifty {
+		fifty[i] = Annotation{"apps/web.yaml", i + 1, "wrong"}
+	}
+	for i, notes := range [][]Annotation{nil, fifty, fifty, fifty[:1], nil} {
+		if err := annotator.Annotate(context.Background(), 7, "aaaa", "muster/x: faults", "", notes); err != nil {
+			t.Fatalf("notes %d: %v", i, err)
+		}
+	}
+	var runs []string
+	for _, r := range f.Runs["aaaa"] {
+		runs = append(runs, fmt.Sprint(r.Conclusion, " ", len(r.Annotations)))
+	}
+	if diff := cmp.Diff([]string{"failure 50", "failure 1", "success 0"}, runs); diff != "" || f.Runs["aaaa"][1].Annotations[0] != "apps/web.yaml:1 wrong" {
+		t.Errorf("check runs (-want +got):\n%s", diff)
+	}
+	if err := on(t, "GitHub", f, func(o *Options) { o.Token = "installation" }).(Annotator).Annotate(context.Background(), 7, "bbbb", "x", "", fifty); err != nil || len(f.Runs["bbbb"]) > 0 {
+		t.Errorf("a token that is no App's: %v, %d runs", err, len(f.Runs["bbbb"]))
+	}
 	tokens := 0
 	for _, a := range f.Asked {
 		if strings.HasSuffix(a, "/access_tokens") {
@@ -245,6 +265,34 @@ func TestGitHubApp(t *testing.T) {
 	}
 	if _, err := New(Options{Kind: "GitHub", Repository: "a/b", App: &App{PrivateKey: []byte("none")}}); err == nil || !strings.Contains(err.Error(), "privateKey") {
 		t.Errorf("no key: %v", err)
+	}
+}
+
+// TestGitLabThreads: faults are threads at the lines that the merge request changes, each once, and go with the fault.
+func TestGitLabThreads(t *testing.T) {
+	f := forge.New()
+	f.Open(7, "aaaa", false)
+	f.Pulls[7].Changed = []string{"apps/web.yaml:4", "apps/web.yaml:9"}
+	f.Pulls[7].Threads = []*forge.Note{{ID: 1, Author: "eve", Body: "<!-- ours -->\n<!-- x -->\nforged"}, {ID: 2, Author: "muster", Body: "another hub's"}}
+	h := on(t, "GitLab", f, nil).(Annotator)
+	first, second, elsewhere := Annotation{"apps/web.yaml", 4, "wrong"}, Annotation{"apps/web.yaml", 9, "wrong too"}, Annotation{"charts/web.yaml", 1, "not changed"}
+	for i, c := range []struct {
+		notes []Annotation
+		want  string
+	}{
+		{[]Annotation{first, elsewhere}, "wrong"}, {[]Annotation{first, elsewhere}, "wrong"}, {[]Annotation{first, second}, "wrong, wrong too"},
+		{[]Annotation{second}, "wrong too"}, {nil, ""},
+	} {
+		if err := h.Annotate(context.Background(), 7, "aaaa", "muster/x: faults", "<!-- ours -->", c.notes); err != nil {
+			t.Fatalf("notes %d: %v", i, err)
+		}
+		var got []string
+		for _, n := range f.Pulls[7].Threads[2:] {
+			got = append(got, n.Body[strings.LastIndex(n.Body, "\n")+1:])
+		}
+		if text := strings.Join(got, ", "); text != c.want {
+			t.Errorf("threads after %d: %q, want %q", i, text, c.want)
+		}
 	}
 }
 

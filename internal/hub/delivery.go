@@ -123,6 +123,13 @@ func (d *Deliveries) known(repo *musterv1alpha1.FleetRepository, revision string
 	return nil
 }
 
+// Delivered is what was delivered last of a repository; nil for nothing that is remembered.
+func (d *Deliveries) Delivered(repo types.NamespacedName) *Delivery {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.delivered[repo]
+}
+
 // Remember keeps a delivery, so that the next reader of the same commit need not load it.
 func (d *Deliveries) Remember(repo *musterv1alpha1.FleetRepository, delivery *Delivery) {
 	d.mu.Lock()

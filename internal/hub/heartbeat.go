@@ -81,7 +81,7 @@ func (h *Heartbeat) begin(ctx context.Context) error {
 	if err != nil && !answered(err) {
 		return err
 	}
-	h.Presence.start(pulse, h.Now())
+	h.Presence.start(pulse, h.Now(), cmp.Or(h.Period, HeartbeatPeriod))
 	return nil
 }
 

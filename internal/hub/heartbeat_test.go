@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -66,6 +68,47 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
+// TestHeartbeatBegins: the hub before this one is read once, before the first beat, however often that fails; a beat that fails does not
+// end the next ones.
+func TestHeartbeatBegins(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := coordinationv1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	reads, patches := 0, 0
+	ctx, end := context.WithCancel(context.Background())
+	c := fake.NewClientBuilder().WithScheme(scheme).WithInterceptorFuncs(interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+			if reads++; reads < 3 {
+				return errors.New("connection refused")
+			}
+			return c.Get(ctx, key, o, options...)
+		},
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, options ...client.PatchOption) error {
+			if patches++; patches == 2 {
+				return errors.New("connection refused")
+			}
+			if patches == 5 {
+				end()
+				return errors.New("the hub ends")
+			}
+			return c.Patch(ctx, o, p, options...)
+		},
+	}).Build()
+	var said []string
+	log := funcr.New(func(_, args string) { said = append(said, args) }, funcr.Options{})
+	h := &Heartbeat{Client: c, Reader: c, Holder: "me", Presence: &Presence{}, Period: time.Millisecond, Now: time.Now}
+	if err := h.Start(logr.NewContext(ctx, log)); err != nil {
+		t.Error(err)
+	}
+	if reads != 3 || patches != 5 || len(said) != 3 {
+		t.Errorf("%d reads, %d beats, and the log has %q", reads, patches, said)
+	}
+	if _, started := h.Presence.Listen(&clusterv1.ManagedCluster{}, nil, time.Now()); !started {
+		t.Error("the hub does not listen")
+	}
+}
+
 // TestPresenceIsTold: the Lease says when the hub was away, how many clusters are heard again, and that many are silent at once; the
 // next hub goes on from there.
 func TestPresenceIsTold(t *testing.T) {
@@ -85,7 +128,7 @@ func TestPresenceIsTold(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	begun := func() *Heartbeat {
 		h := &Heartbeat{Client: c, Reader: c, Holder: "me", Presence: &Presence{}, Now: func() time.Time { return now }}
-		if _, started := h.Presence.Listen(&clusterv1.ManagedCluster{}, nil); started {
+		if _, started := h.Presence.Listen(&clusterv1.ManagedCluster{}, nil, now); started {
 			t.Error("a hub listens before it has started")
 		}
 		if err := h.begin(ctx); err != nil {
@@ -129,6 +172,13 @@ func TestPresenceIsTold(t *testing.T) {
 	judge(h)
 	if got := hearing(h); got.Away == nil || !got.Away.From.Equal(left) || !got.Away.To.Equal(now) || got.Heard != 4 || got.Of != 12 || got.Silence != nil {
 		t.Errorf("the hub was away for an hour, and hears 4 of 12 clusters: %+v", got)
+	}
+	back := now
+	now = now.Add(20 * time.Second)
+	h = begun() // it restarts before it has heard the others
+	judge(h)
+	if got := hearing(h); got.Away == nil || !got.Away.From.Equal(left) || !got.Away.To.Equal(back) {
+		t.Errorf("a hub that restarts still has to hear the clusters that it could not hear for an hour: %+v", got)
 	}
 	for range 200 { // the hub runs on, and the other clusters do not come back
 		now = now.Add(HeartbeatPeriod)
@@ -183,11 +233,15 @@ func TestPresenceIsTold(t *testing.T) {
 	began := now
 	now = now.Add(5 * time.Minute)
 	down = false
+	judge(h) // before the heartbeat has noticed that it was away
+	if got, _ := h.Presence.Listen(&clusterv1.ManagedCluster{}, nil, now); !got.Since.Equal(now) || h.Presence.report().Silence != nil {
+		t.Errorf("leases that are read before the heartbeat: the hub listens since %s, and says %+v", got.Since, h.Presence.report())
+	}
 	hearing(h)
 	if got := hearing(h); got.Away == nil || !got.Away.From.Equal(began) {
 		t.Errorf("the API server did not answer for five minutes: %+v", got)
 	}
-	if got, _ := h.Presence.Listen(&clusterv1.ManagedCluster{}, nil); !got.Since.Equal(now) {
+	if got, _ := h.Presence.Listen(&clusterv1.ManagedCluster{}, nil, now); !got.Since.Equal(now) {
 		t.Errorf("each cluster has its whole grace period again, and the hub listens since %s", got.Since)
 	}
 }

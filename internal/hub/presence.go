@@ -94,20 +94,23 @@ type Presence struct {
 // Observing is a presence that begins now, for controllers without a heartbeat.
 func Observing(now time.Time) *Presence {
 	p := &Presence{}
-	p.observed.Start(now)
+	p.observed.Start(now, 0)
 	return p
 }
 
-// start begins the observation after the hub whose pulse is given.
-func (p *Presence) start(before Pulse, now time.Time) {
+// start begins the observation after the hub whose pulse is given. If that one had been away itself and had not heard all clusters
+// again, they still have to be heard.
+func (p *Presence) start(before Pulse, now time.Time, period time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.observed.Start(now)
+	p.observed.Start(now, period)
 	if before.RenewedAt.IsZero() {
 		return
 	}
 	if !before.Fresh {
 		p.away = &registration.Absence{From: before.RenewedAt, To: now}
+	} else if a := before.Hearing.Away; a != nil {
+		p.away = &registration.Absence{From: a.From, To: a.To}
 	}
 	if s := before.Hearing.Silence; s != nil {
 		p.mass = &registration.MassSilence{Since: s.Since, Grace: time.Duration(s.GraceSeconds) * time.Second}
@@ -146,10 +149,10 @@ func (p *Presence) report() Hearing {
 }
 
 // Listen says how far the hub could hear a cluster since its last renewal; false when it has not begun to listen.
-func (p *Presence) Listen(cluster *clusterv1.ManagedCluster, beat *registration.Beat) (registration.Listening, bool) {
+func (p *Presence) Listen(cluster *clusterv1.ManagedCluster, beat *registration.Beat, now time.Time) (registration.Listening, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.observed.Listen(cluster, beat)
+	return p.observed.At(now).Listen(cluster, beat)
 }
 
 // Spares is true for a cluster that belongs to a mass silence although it was called silent before that began.
@@ -178,7 +181,7 @@ func (p *Presence) Trusts(now time.Time) bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.away == nil && p.mass == nil && (p.unsettled.IsZero() || now.Sub(p.unsettled) >= trustDelay)
+	return p.away == nil && p.mass == nil && p.observed.Answered(now, heartbeatDuration) && (p.unsettled.IsZero() || now.Sub(p.unsettled) >= trustDelay)
 }
 
 // Judge counts the clusters, and says which mass silence goes on now and which one did before.
@@ -189,7 +192,7 @@ func (p *Presence) Judge(signals []registration.Signal, limit registration.Silen
 	if p.away != nil || p.mass != nil {
 		p.unsettled = now
 	}
-	p.hearing, p.counted = registration.Hear(signals, &p.observed, before.With(p.approved), now), now.UTC()
+	p.hearing, p.counted = registration.Hear(signals, p.observed.At(now), before.With(p.approved), now), now.UTC()
 	p.mass = registration.Judge(p.hearing, limit, &p.observed, before, p.approved, now)
 	if p.hearing.NotYetHeard == 0 {
 		p.away = nil

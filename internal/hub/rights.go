@@ -11,7 +11,9 @@ import (
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	rbacv1alpha1 "github.com/muster-io/muster/api/rbac/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/access"
 	"github.com/muster-io/muster/internal/registration"
 )
 
@@ -23,6 +25,8 @@ const (
 	// RepositoryRole is the ClusterRole with what the hub does for the FleetRepositories of one namespace: it acts as their
 	// service accounts, and reads their Secrets. Whoever gives a team's namespace a FleetRepository binds it there.
 	RepositoryRole = "muster:repositories"
+	// ProxyRole is the Role, in Muster's namespace, of everybody who looks for the proxy to clusters.
+	ProxyRole = "muster:proxy"
 )
 
 // User is how the API server knows the hub's account.
@@ -58,10 +62,24 @@ func Rights() []client.Object {
 			registration.Rule("", "secrets", "get"),
 		}},
 		&rbacv1.Role{ObjectMeta: inSystem(Account), Rules: []rbacv1.PolicyRule{
-			registration.Rule("", "pods", "patch"), // the label of the leader
+			registration.Rule("", "pods", "patch"),        // the label of the leader
+			registration.Rule("", "configmaps", "create"), // where the proxy to clusters is
+			registration.NamedRule(access.ConfigMap, "", "configmaps", "get", "update"),
+			registration.Rule("", "secrets", "create"), // the proxy's authority
+			registration.NamedRule(access.ConfigMap, "", "secrets", "get"),
 		}},
 		&rbacv1.RoleBinding{
 			ObjectMeta: inSystem(Account), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: Account}, Subjects: []rbacv1.Subject{account},
+		},
+		// Agents and people find the proxy to clusters, and the proxy knows client certificates as the API server does.
+		&rbacv1.Role{ObjectMeta: inSystem(ProxyRole), Rules: []rbacv1.PolicyRule{registration.NamedRule(access.ConfigMap, "", "configmaps", "get")}},
+		&rbacv1.RoleBinding{
+			ObjectMeta: inSystem(ProxyRole), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: ProxyRole},
+			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: "system:authenticated"}},
+		},
+		&rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: Account + ":client-certificates"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "extension-apiserver-authentication-reader"}, Subjects: []rbacv1.Subject{account},
 		},
 		&rbacv1.RoleBinding{ObjectMeta: inSystem(RepositoryRole), RoleRef: clusterRole(RepositoryRole), Subjects: []rbacv1.Subject{account}},
 	}
@@ -99,6 +117,9 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.NamedRule("managedclusteraddons."+addonv1alpha1.GroupName, "apiextensions.k8s.io", "customresourcedefinitions", "get", "patch"),
 		registration.Rule(addonv1alpha1.GroupName, "addontemplates", "get", "list", "watch"),
 		registration.Rule(addonv1alpha1.GroupName, "addondeploymentconfigs", "get", "list", "watch"),
+		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions", "get", "list", "watch"),
+		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions/status", "patch"),
+		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions/finalizers", "update"), // their works are owned by them
 
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories", "get", "list", "watch", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update", "patch"),

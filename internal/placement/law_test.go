@@ -171,6 +171,13 @@ func TestBalanceCanOutweighSteady(t *testing.T) {
 	if r := Schedule(placement(wants(1)), w); chosenText(r) != "new" {
 		t.Error(reasonsText(r))
 	}
+	stays := func(s *clusterv1beta1.PlacementSpec) {
+		s.PrioritizerPolicy.Configurations = []clusterv1beta1.PrioritizerConfig{builtIn("Steady", 3)}
+	}
+	w = decided(decided(world(cluster("a-new"), cluster("busy")), "other", "busy"), "edge", "busy")
+	if r := Schedule(placement(wants(1), stays), w); chosenText(r) != "busy" {
+		t.Error(reasonsText(r))
+	}
 }
 
 func TestGroupsPartitionTheSelection(t *testing.T) {

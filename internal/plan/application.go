@@ -31,10 +31,8 @@ type Job struct {
 	Defaulted func(path string) (int, bool)
 	// Snapshot that holds the content.
 	Snapshot fleet.Snapshot
-	// Decisions about every cluster of the bound sets.
-	Decisions []fleet.Decision
-	// Grounds of the decisions; "" when they are not known.
-	Grounds string
+	// Decided is about every cluster of the bound sets.
+	Decided
 	// Fault says why there are no decisions; nothing is planned then, and nothing removed.
 	Fault *fleet.Fault
 	// World the application is planned in; its clusters sorted by name.
@@ -47,22 +45,34 @@ type Job struct {
 	Values *fleet.ValuesIndex
 	// APIs finds what a cluster serves; nil asks the world each time.
 	APIs func(*clusterv1.ManagedCluster) *fleet.APIs
+
+	definition *fleet.Definition
+	facts      *clusterFacts
+	earlier    *Application // of an earlier plan
+	live       map[string][]fleet.LiveWork
 }
 
 func (j *Job) apis(c *clusterv1.ManagedCluster) *fleet.APIs {
-	if j.APIs == nil {
-		return j.World.APIsOf(c)
+	switch {
+	case j.APIs != nil:
+		return j.APIs(c)
+	case j.facts != nil:
+		return j.facts.apisOf(c)
 	}
-	return j.APIs(c)
+	return j.World.APIsOf(c)
 }
 
 // Application computes the works of one application over its decided clusters; Build is a loop over it, and the hub's
 // controller calls it for one. An error means that the context has ended.
 func (p *Planner) Application(ctx context.Context, job Job) (*Application, error) {
 	app := job.Application
+	if job.live == nil {
+		owner := fleet.OwnerOf(app)
+		job.live = liveByCluster(job.World, owner, worksByOwner(job.World)[owner])
+	}
 	out := &Application{
-		Application: app, File: job.File, Line: job.Line, Decisions: job.Decisions, Grounds: job.Grounds,
-		revision: job.Snapshot.Revision, manifestLimit: job.World.ManifestLimit, live: liveByCluster(job.World, app),
+		Application: app, File: job.File, Line: job.Line, Decided: job.Decided,
+		revision: job.Snapshot.Revision, manifestLimit: job.World.ManifestLimit, live: job.live,
 	}
 	contents := newStore()
 	defer contents.done()
@@ -75,27 +85,62 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	for _, t := range targets {
 		out.labels[t.cluster.Name] = t.cluster.Labels
 	}
-	planned := make([]*Cluster, len(targets))
-	faults := make([]*fleet.Fault, len(targets))
-	sources := make([][]fleet.UsedSource, len(targets))
+	out.basis = job.basis()
+	each, err := p.each(ctx, &job, out, targets, contents)
+	if err != nil {
+		return nil, err
+	}
+	for i := range each {
+		if each[i].planned != nil {
+			out.Clusters = append(out.Clusters, *each[i].planned)
+		}
+		if each[i].fault != nil {
+			out.Faults = append(out.Faults, *each[i].fault)
+		}
+		out.Sources = append(out.Sources, each[i].sources...)
+	}
+	out.Sources = fleet.SortSources(out.Sources)
+	if out.basis != nil {
+		out.basis.planned = out.Clusters
+		out.basis.read.forget()
+	}
+	out.Warnings = slices.Concat(out.emptyContent(), out.skippedFiles(), out.unmatchedRules(job))
+	return out, nil
+}
+
+// outcome is what came of an application on one cluster: it is planned, or has a fault.
+type outcome struct {
+	planned *Cluster
+	fault   *fleet.Fault
+	sources []fleet.UsedSource
+}
+
+// each plans an application for every target, or takes over what an earlier plan has. The error is that of the context.
+func (p *Planner) each(ctx context.Context, job *Job, out *Application, targets []target, contents *store) ([]outcome, error) {
+	earlier := job.reusable(out.basis)
+	each := make([]outcome, len(targets))
 	var costly costly
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, target := range targets {
+		if c := earlier.takeOver(job, target, out.live[target.cluster.Name]); c != nil {
+			each[i] = outcome{planned: c, sources: c.from.others.orNone().sources}
+			continue
+		}
 		group.Go(func() error {
 			if costly.enoughBefore(i) {
 				return nil
 			}
-			c, err := p.cluster(ctx, job, out, target, contents, &sources[i])
+			c, err := p.cluster(ctx, *job, out, target, contents, &each[i].sources)
 			if err == nil {
-				planned[i] = c
+				each[i].planned = c
 				return nil
 			}
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			faults[i] = clusterFault(err, job, target.cluster.Name)
-			costly.note(i, faults[i])
+			each[i].fault = clusterFault(err, *job, target.cluster.Name)
+			costly.note(i, each[i].fault)
 			return nil
 		})
 	}
@@ -104,21 +149,10 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	}
 	for i, target := range targets {
 		if costly.enoughBefore(i) { // also where it was tried: what comes out must not depend on who was faster
-			planned[i], faults[i] = nil, costly.untried(target.cluster.Name)
+			each[i].planned, each[i].fault = nil, costly.untried(target.cluster.Name)
 		}
 	}
-	for i := range targets {
-		if planned[i] != nil {
-			out.Clusters = append(out.Clusters, *planned[i])
-		}
-		if faults[i] != nil {
-			out.Faults = append(out.Faults, *faults[i])
-		}
-		out.Sources = append(out.Sources, sources[i]...)
-	}
-	out.Sources = fleet.SortSources(out.Sources)
-	out.Warnings = slices.Concat(out.emptyContent(), out.skippedFiles(), out.unmatchedRules(job))
-	return out, nil
+	return each, nil
 }
 
 // maxCostly is for how many clusters an application may go to the bounds of a render. Each takes seconds, and the others would
@@ -293,7 +327,10 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 		Defaulted:     job.Defaulted,
 		LineOf:        job.LineOf,
 		ClusterValues: job.Values.Of(job.Application.Namespace, t.cluster),
-		HasValues:     func(path string) bool { return job.Values.Has(job.Application.Namespace, path) },
+		HasValues:     job.hasValues,
+	}
+	if b := a.basis; b != nil {
+		in.Tree, in.HasValues = b.read, func(path string) bool { return b.values.ask(path, job.hasValues) }
 	}
 	resolved, err := render.Resolve(in)
 	if err != nil {
@@ -319,6 +356,12 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 		return nil, err
 	}
 	c.SetDigest = set.Digest
+	if a.basis != nil {
+		c.from = job.inputsOn(t.cluster)
+		if kinds := job.CRDs[t.cluster.Name]; len(kinds)+len(resolved.Sources) > 0 {
+			c.from.others = &others{kinds, resolved.Sources}
+		}
+	}
 	return c, nil
 }
 
@@ -367,14 +410,12 @@ func clusterFault(err error, job Job, cluster string) *fleet.Fault {
 	return &f
 }
 
-// liveByCluster are the application's works on each cluster, its own before those of its former name.
-func liveByCluster(w *fleet.World, app *musterv1alpha1.Application) map[string][]fleet.LiveWork {
-	owner := fleet.OwnerOf(app)
-	live := map[string][]fleet.LiveWork{}
-	for _, lw := range w.Works {
-		if lw.Owner == owner {
-			live[lw.Cluster] = append(live[lw.Cluster], lw)
-		}
+// liveByCluster are an owner's works on each cluster, its own before those of its former name. At is where they are in the world's list.
+func liveByCluster(w *fleet.World, owner fleet.Owner, at []int) map[string][]fleet.LiveWork {
+	live := make(map[string][]fleet.LiveWork, len(at))
+	for _, i := range at {
+		lw := w.Works[i]
+		live[lw.Cluster] = append(live[lw.Cluster], lw)
 	}
 	for name := range live {
 		if c := cluster(w, name); c != nil && leaving(c) {
@@ -407,7 +448,7 @@ func (a *Application) Live() []fleet.LiveWork {
 
 // Release frees what only Changes needs: the live works, and what clusters get.
 func (a *Application) Release() {
-	a.live = nil
+	a.live, a.basis = nil, nil
 	for i := range a.Clusters {
 		a.Clusters[i].content = nil
 	}

@@ -262,8 +262,9 @@ func (a *Application) NoteHandovers(wanted func(cluster string, object fleet.Obj
 		return // its works stay
 	}
 	noted := map[string]bool{}
+	keepsAll := a.keeping()
 	for _, cluster := range slices.Sorted(maps.Keys(a.live)) {
-		if faulty[cluster] {
+		if faulty[cluster] || keepsAll(cluster) {
 			continue
 		}
 		for o := range a.givenUp(cluster) {
@@ -282,6 +283,34 @@ func (a *Application) NoteHandovers(wanted func(cluster string, object fleet.Obj
 				}
 			}
 		}
+	}
+}
+
+// keeping tells of a cluster whether all objects of the live works are in its content. Clusters share the lists of objects.
+func (a *Application) keeping() func(cluster string) bool {
+	lists := map[*fleet.Manifest]map[fleet.ObjectKey]bool{}
+	return func(cluster string) bool {
+		c := a.On(cluster)
+		if c == nil || len(c.content.heads) == 0 {
+			return false
+		}
+		heads := c.content.heads
+		there, ok := lists[&heads[0]]
+		if !ok {
+			there = make(map[fleet.ObjectKey]bool, len(heads))
+			for _, m := range heads {
+				there[m.Key.Identity()] = true
+			}
+			lists[&heads[0]] = there
+		}
+		for _, lw := range a.live[cluster] {
+			for _, o := range lw.Objects {
+				if !there[o.Identity()] {
+					return false
+				}
+			}
+		}
+		return true
 	}
 }
 
@@ -336,24 +365,29 @@ func (p *Plan) Claimed(cluster string, object fleet.ObjectKey, except fleet.Owne
 // holder both have an object, as when two applied it in the same moment, this one gives it up: the cluster stays planned, with
 // what the application has there and nobody else holds.
 func (a *Application) refuse(holder func(cluster string, object fleet.ObjectKey) *fleet.LiveWork, fault func(Cluster) *fleet.Fault) {
-	var clusters []Cluster
-	for _, c := range a.Clusters {
+	var clusters []Cluster // only where there is a fault: an earlier plan shares the list
+	for i, c := range a.Clusters {
 		f := fault(c)
 		if f == nil {
-			clusters = append(clusters, c)
+			if a.refused != nil {
+				clusters = append(clusters, c)
+			}
 			continue
 		}
 		f.File, f.Line = cmp.Or(f.File, a.File), cmp.Or(f.Line, a.Line)
 		a.Faults = append(a.Faults, *f)
 		if a.refused == nil {
 			a.refused = map[string][]fleet.ObjectKey{}
+			clusters = slices.Clone(a.Clusters[:i])
 		}
 		a.refused[c.Name] = claimedObjects(c)
 		if rest, gives := a.giveUp(c, holder); gives {
 			clusters = append(clusters, rest)
 		}
 	}
-	a.Clusters = clusters
+	if a.refused != nil {
+		a.Clusters = clusters
+	}
 }
 
 // giveUp removes from a cluster's content what others hold there as well. It is false when the application holds nothing that

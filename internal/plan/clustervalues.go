@@ -71,13 +71,13 @@ func valuesConflicts(values *fleet.ValuesIndex, w *fleet.World) []fleet.Fault {
 	}
 	var faults []fleet.Fault
 	for _, c := range order {
-		at := concerned(c.ValueConflict)
+		first := concerned(c.ValueConflict)
 		message := c.Error()
 		if c.Problem == "" {
 			message = fmt.Sprintf("%s (clusters that both match: %d)", message, len(c.clusters))
 		}
 		faults = append(faults, fleet.Fault{
-			Reason: fleet.ValuesConflict, ActionRequiredBy: fleet.User, Object: at.Object, File: at.File, Line: at.Line, Message: message,
+			Reason: fleet.ValuesConflict, ActionRequiredBy: fleet.User, Object: first.Object, File: first.File, Line: first.Line, Message: message,
 		})
 	}
 	return faults

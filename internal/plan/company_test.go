@@ -156,7 +156,17 @@ spec:
 
 func buildCompany(t testing.TB, planner *plan.Planner, files fstest.MapFS) *plan.Plan {
 	t.Helper()
-	p, err := planner.Build(t.Context(), fleet.Snapshot{Repository: "muster-system/fleet", Revision: "head", Tree: commitOf(files)}, fleet.World{FromRepository: true})
+	return buildCompanyAfter(t, planner, nil, files)
+}
+
+func buildCompanyAfter(t testing.TB, planner *plan.Planner, earlier *plan.Plan, files fstest.MapFS) *plan.Plan {
+	t.Helper()
+	tree := commitOf(files)
+	defs, err := fleet.Load(t.Context(), tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := planner.LoadedAfter(t.Context(), earlier, fleet.Snapshot{Repository: "muster-system/fleet", Revision: "head", Tree: tree}, defs, fleet.World{FromRepository: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +244,7 @@ func BenchmarkCompany(b *testing.B) {
 			next := maps.Clone(files)
 			next[file] = &fstest.MapFile{Data: []byte(text), Mode: 0o644}
 			began := time.Now()
-			head := buildCompany(b, planner, next)
+			head := buildCompanyAfter(b, planner, base, next)
 			difference, err := plan.Compare(base, head, fleet.Redactor{Key: []byte("key")})
 			if err != nil {
 				b.Fatal(err)

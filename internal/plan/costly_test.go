@@ -14,13 +14,14 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/render/engine"
 	"github.com/muster-io/muster/internal/test/archive"
 )
 
 // bounded is an engine for which values of four digits are too expensive.
-type bounded struct{ *render.Local }
+type bounded struct{ *engine.Local }
 
-func (b bounded) Render(ctx context.Context, job render.Job, host render.Host) (*render.Rendered, error) {
+func (b bounded) Render(ctx context.Context, job engine.Job, host engine.Host) (*engine.Rendered, error) {
 	if regexp.MustCompile(`"times":"\d{4}"`).Match(job.Layers[0].Data) {
 		return nil, fleet.Fault{Reason: fleet.RenderTooExpensive, ActionRequiredBy: fleet.User, File: job.Path, Message: "takes too long"}
 	}
@@ -71,7 +72,7 @@ data: {a: "{{ .Values.times }}"}
 		"Rest":  {costly: []int{2, 3, 4, 5, 6, 7, 8}, planned: "1", tried: "2 3 4", untried: "5 6 7 8"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := &plan.Planner{Renderer: render.NewWith(bounded{render.NewLocal(1<<20, render.DefaultOutput)}, 1<<20)}
+			p := &plan.Planner{Renderer: render.NewWith(bounded{engine.NewLocal(1<<20, engine.DefaultOutput)}, 1<<20)}
 			files, err := txtar.FS(txtar.Parse([]byte(repository(c.costly...))))
 			if err != nil {
 				t.Fatal(err)

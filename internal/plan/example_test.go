@@ -121,33 +121,33 @@ func TestExampleShowsEachKindOfContent(t *testing.T) {
 
 var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 
-// TestReadmeSamplesArePlanned: what README.md shows is what Muster takes. Each sample replaces, or joins, what the example has.
-func TestReadmeSamplesArePlanned(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := exampleFiles(t)
+// TestSamplesArePlanned: what the README and the pages about the language show is what Muster takes. Each sample replaces, or joins,
+// what the example has.
+func TestSamplesArePlanned(t *testing.T) {
 	where := map[string]string{
 		"Application":     "applications/retail/storefront/application.yaml",
 		"FleetRepository": "tenants/fleet.yaml",
 	}
-	for _, block := range yamlBlock.FindAllSubmatch(readme, -1) {
-		var named struct{ Kind string }
-		if err := yaml.Unmarshal(block[1], &named); err != nil {
-			t.Fatalf("%v in\n%s", err, block[1])
+	for page, kinds := range map[string][]string{"README.md": {"Application"}, "docs/fleet.md": {"Application"}, "docs/repositories.md": {"FleetRepository"}} {
+		text, err := os.ReadFile("../../" + page)
+		if err != nil {
+			t.Fatal(err)
 		}
-		file, ok := where[named.Kind]
-		if !ok {
-			t.Fatalf("a second sample of its kind, or of one that is not expected here:\n%s", block[1])
+		files := exampleFiles(t)
+		var found []string
+		for _, block := range yamlBlock.FindAllSubmatch(text, -1) {
+			var named struct{ Kind string }
+			if err := yaml.Unmarshal(block[1], &named); err != nil {
+				t.Fatalf("%s: %v in\n%s", page, err, block[1])
+			}
+			found = append(found, named.Kind)
+			files[where[named.Kind]] = &fstest.MapFile{Data: block[1]}
 		}
-		delete(where, named.Kind)
-		files[file] = &fstest.MapFile{Data: block[1]}
+		if !slices.Equal(found, kinds) {
+			t.Errorf("%s has samples of %v, and %v are expected", page, found, kinds)
+		}
+		buildWithoutFaults(t, files)
 	}
-	for kind := range where {
-		t.Errorf("there is no sample of an %s", kind)
-	}
-	buildWithoutFaults(t, files)
 }
 
 // TestOneApplication: what one application brings to one cluster is what the plan of everything says, and nothing else is rendered

@@ -116,17 +116,6 @@ func TestOwnPlacementIsADefinition(t *testing.T) {
 	}
 }
 
-func TestUnion(t *testing.T) {
-	got := plan.Union([][]fleet.Decision{
-		{{Cluster: "a", Chosen: true, GroupIndex: 1}, {Cluster: "b", Reason: "no"}, {Cluster: "c", Reason: "no"}},
-		{{Cluster: "a", Chosen: true, Group: "x"}, {Cluster: "b", Chosen: true, Group: "x"}, {Cluster: "c", Unreachable: true}},
-	})
-	want := []fleet.Decision{{Cluster: "a", Chosen: true, GroupIndex: 1}, {Cluster: "b", Chosen: true, Group: "x", GroupIndex: 2}, {Cluster: "c", Unreachable: true}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
 func mapOf(archive string) fstest.MapFS {
 	files := fstest.MapFS{}
 	for _, part := range strings.Split(archive, "\n-- ") {

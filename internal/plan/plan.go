@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 
@@ -49,7 +48,7 @@ type Plan struct {
 	// CRDs are, by cluster, the kinds that the plan's own custom resource definitions add.
 	CRDs map[string][]musterv1alpha1.APIResource
 
-	grounds map[string]string // of the placements, by namespace/name
+	choices map[string]Choice // of the placements, by namespace/name
 }
 
 // Placement is a placement and what it decides.
@@ -65,10 +64,8 @@ type Application struct {
 	Application *musterv1alpha1.Application
 	File        string
 	Line        int
-	// Decisions of its placement, one for each cluster of the bound sets.
-	Decisions []fleet.Decision
-	// Grounds of the decisions, see placement.ReadGrounds; "" when they are not known.
-	Grounds string
+	// Decided by its placements, about each cluster of the bound sets.
+	Decided
 	// Clusters that were planned, sorted by name: the chosen ones, and those that are kept while they cannot be reached.
 	Clusters []Cluster
 	// Faults of this application on a cluster or, with no cluster, on all.
@@ -81,6 +78,8 @@ type Application struct {
 	Digest string
 
 	revision string
+	// basis is what a later plan compares with; nil when nothing is taken over from this one.
+	basis *basis
 	// labels of the clusters that were planned.
 	labels map[string]map[string]string
 	// manifestLimit is that of the world.
@@ -109,6 +108,7 @@ type Cluster struct {
 	Empty bool
 
 	content *kept
+	from    inputs
 }
 
 // Content is what the cluster gets.
@@ -217,6 +217,12 @@ func (p *Planner) Loaded(ctx context.Context, s fleet.Snapshot, defs *fleet.Defi
 	return p.build(ctx, s, defs, w, scope{})
 }
 
+// LoadedAfter is Loaded for who has an earlier plan, of whatever commit and world: what it has for a cluster is taken over where
+// everything that was read to make it is as it was. The outcome is that of Loaded.
+func (p *Planner) LoadedAfter(ctx context.Context, earlier *Plan, s fleet.Snapshot, defs *fleet.Definitions, w fleet.World) (*Plan, error) {
+	return p.build(ctx, s, defs, w, scope{earlier: earlier})
+}
+
 // On is the part of Build that says what one application brings to one cluster. Other applications are planned, for that cluster,
 // only when this one cannot be without them: they may bring it a kind, or hand it an object.
 func (p *Planner) On(ctx context.Context, s fleet.Snapshot, w fleet.World, application, cluster string) (*Plan, error) {
@@ -224,7 +230,7 @@ func (p *Planner) On(ctx context.Context, s fleet.Snapshot, w fleet.World, appli
 	if err != nil {
 		return nil, fmt.Errorf("load %s at %s: %w", s.Repository, fleet.ShortRevision(s.Revision), err)
 	}
-	out, err := p.build(ctx, s, defs, w, scope{application, cluster})
+	out, err := p.build(ctx, s, defs, w, scope{application: application, cluster: cluster})
 	if err != nil {
 		return nil, err
 	}
@@ -237,6 +243,7 @@ func (p *Planner) On(ctx context.Context, s fleet.Snapshot, w fleet.World, appli
 // scope is what is planned: all, unless it names an application or a cluster.
 type scope struct {
 	application, cluster string
+	earlier              *Plan // that is taken over from
 }
 
 func (s scope) includes(app *musterv1alpha1.Application) bool {
@@ -282,7 +289,7 @@ func (p *Plan) schedule(of scope) map[string]placement.Result {
 		}
 		result := index.Schedule(o)
 		results[o.Namespace+"/"+o.Name] = result
-		p.noteGrounds(o, &result)
+		p.noteChoice(o, &result)
 		p.Faults = append(p.Faults, placementFaults(d, o, &result, p.World)...)
 		p.Placements = append(p.Placements, Placement{Placement: o, File: d.File, Line: d.Line, Result: result})
 	}
@@ -299,17 +306,18 @@ func (p *Plan) scheduleOthers(index *placement.Index, results map[string]placeme
 		if _, ok := results[key]; !ok && named[key] {
 			result := index.Schedule(o)
 			results[key] = result
-			p.noteGrounds(o, &result)
+			p.noteChoice(o, &result)
 		}
 	}
 }
 
-// noteGrounds keeps the grounds that the pages of a placement will carry.
-func (p *Plan) noteGrounds(o *clusterv1beta1.Placement, result *placement.Result) {
-	if p.grounds == nil {
-		p.grounds = map[string]string{}
+// noteChoice keeps what a placement decides, with the grounds that its pages will carry.
+func (p *Plan) noteChoice(o *clusterv1beta1.Placement, result *placement.Result) {
+	if p.choices == nil {
+		p.choices = map[string]Choice{}
 	}
-	p.grounds[o.Namespace+"/"+o.Name] = placement.LastGrounds(placement.GroundsAfter(o, result, p.World.Decisions))
+	grounds := placement.LastGrounds(placement.GroundsAfter(o, result, p.World.Decisions))
+	p.choices[o.Namespace+"/"+o.Name] = Choice{Placement: o, Decisions: result.Decisions, Grounds: grounds}
 }
 
 // placementFaults are what is wrong with a placement itself, at the lines of its fields.
@@ -334,58 +342,21 @@ func placementFaults(d *fleet.Definition, o *clusterv1beta1.Placement, result *p
 }
 
 // decided gives what the placements of an application decide together, or the fault of the first that is missing or wrong.
-func (p *Plan) decided(app *musterv1alpha1.Application, d *fleet.Definition, results map[string]placement.Result) (_ []fleet.Decision, grounds string, _ *fleet.Fault) {
-	var all [][]fleet.Decision
-	var each []string
+func (p *Plan) decided(d *fleet.Definition, job *Job, results map[string]placement.Result) (Decided, *fleet.Fault) {
+	app := job.Application
+	var choices []Choice
 	for _, name := range app.PlacementNames() {
 		result, ok := results[app.Namespace+"/"+name]
 		if !ok {
-			return nil, "", missingPlacement(app, name, d)
+			return Decided{}, missingPlacement(app, name, d)
 		}
 		defined := p.Definitions.Find(clusterv1beta1.GroupVersion.Group, "Placement", app.Namespace, name)
 		if fault := invalidPlacement(app, name, d, &result, defined); fault != nil {
-			return nil, "", fault
+			return Decided{}, fault
 		}
-		all, each = append(all, result.Decisions), append(each, p.grounds[app.Namespace+"/"+name])
+		choices = append(choices, p.choices[app.Namespace+"/"+name])
 	}
-	return Union(all), UnionOfGrounds(each), nil
-}
-
-// UnionOfGrounds are the grounds of what several placements decide together, "" when those of one are not known.
-func UnionOfGrounds(each []string) string {
-	if slices.Contains(each, "") {
-		return ""
-	}
-	return strings.Join(each, " ")
-}
-
-// Union is what several placements decide together: a cluster that one of them chooses is chosen, once, in the group of the first
-// that does. The groups of the placements come one after the other.
-func Union(all [][]fleet.Decision) []fleet.Decision {
-	if len(all) == 1 {
-		return all[0]
-	}
-	byCluster := map[string]fleet.Decision{}
-	groups := 0
-	for _, decisions := range all {
-		last := -1
-		for _, d := range decisions {
-			if d.Chosen {
-				last = max(last, d.GroupIndex)
-				d.GroupIndex += groups
-			}
-			known, ok := byCluster[d.Cluster]
-			if !ok || !known.Chosen && (d.Chosen || d.Unreachable && !known.Unreachable) {
-				byCluster[d.Cluster] = d
-			}
-		}
-		groups += last + 1
-	}
-	union := make([]fleet.Decision, 0, len(byCluster))
-	for _, name := range slices.Sorted(maps.Keys(byCluster)) {
-		union = append(union, byCluster[name])
-	}
-	return union
+	return unionOf(choices, job.live), nil
 }
 
 // applications plans every application, in rounds: an application that needs a kind which another one brings to the cluster
@@ -393,6 +364,7 @@ func Union(all [][]fleet.Decision) []fleet.Decision {
 func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan, results map[string]placement.Result, of scope) error {
 	jobs := map[string]Job{}
 	find := out.finder()
+	facts, earlier, works := factsOf(out.World), earlierApplications(of.earlier), worksByOwner(out.World)
 	values := ValuesIn(out.World.ClusterValues, out.Definitions)
 	out.Faults = append(out.Faults, valuesConflicts(values, out.World)...)
 	for i := range out.Definitions.All {
@@ -401,8 +373,10 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		if !ok || !of.includes(app) {
 			continue
 		}
-		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Defaulted: d.Defaulted, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster}
-		job.Decisions, job.Grounds, job.Fault = out.decided(app, d, results)
+		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Defaulted: d.Defaulted, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster,
+			definition: d, facts: facts, earlier: earlier[app.Namespace+"/"+app.Name]}
+		job.live = liveByCluster(out.World, fleet.OwnerOf(app), works[fleet.OwnerOf(app)])
+		job.Decided, job.Fault = out.decided(d, &job, results)
 		if job.Fault == nil {
 			job.Fault = out.Definitions.RenameFault(d)
 		}
@@ -426,6 +400,9 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 			}
 			job := jobs[a.Key()]
 			job.CRDs = out.CRDs
+			if a.basis != nil && len(a.Clusters) > 0 && job.earlier == nil {
+				job.earlier = a
+			}
 			planned, err := p.Application(ctx, job)
 			if err != nil {
 				return err
@@ -434,6 +411,15 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 		}
 	}
 	return nil
+}
+
+// worksByOwner are, by owner, where its live works are in the world's list.
+func worksByOwner(w *fleet.World) map[fleet.Owner][]int {
+	byOwner := map[fleet.Owner][]int{}
+	for i := range w.Works {
+		byOwner[w.Works[i].Owner] = append(byOwner[w.Works[i].Owner], i)
+	}
+	return byOwner
 }
 
 // invalidPlacement is a fault when the placement itself is wrong: that it then chooses no cluster means nothing.

@@ -18,7 +18,8 @@ func (a *Application) RolloutInput(unreachable map[string]bool) rollout.Input {
 	spec := a.Application.Spec
 	in := rollout.Input{
 		Owner: a.Owner(), Live: a.Live(), OtherHolders: a.otherHolders, WantedBy: a.wantedBy,
-		Complete: !all, Faulty: faulty, Emptied: map[string]bool{}, Decisions: map[string]fleet.Decision{}, Grounds: a.Grounds, Unreachable: unreachable,
+		Complete: !all, Faulty: faulty, Emptied: map[string]bool{}, Decisions: map[string]fleet.Decision{}, Grounds: a.Grounds,
+		Filled: a.Filled, Missing: a.Missing, Unreachable: unreachable,
 		WhenUnreachable: spec.Sync.WhenUnreachable, Deletion: spec.Deletion.Cluster,
 		Strategy: spec.Rollout, PlanDigest: a.Digest, MaxClusterPercent: int(musterv1alpha1.DefaultMaxClusterPercent),
 	}

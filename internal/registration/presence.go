@@ -21,6 +21,8 @@ func (a Absence) duration() time.Duration { return a.To.Sub(a.From) }
 type Presence struct {
 	started time.Time
 	contact time.Time
+	// period is how often the API server is asked; zero when nobody asks it.
+	period time.Duration
 	// absences since the start, the oldest first. Each is longer than all later ones: a shorter one before a longer one
 	// decides nothing.
 	absences []Absence
@@ -37,16 +39,34 @@ type gap struct {
 // maxGaps is how many gaps are kept. The two oldest become one when there are more.
 const maxGaps = 512
 
-// Start begins the observation, at the start of a process or when it becomes the leader.
-func (p *Presence) Start(now time.Time) {
-	*p = Presence{started: wall(now), contact: wall(now)}
+// Start begins the observation, at the start of a process or when it becomes the leader. Contact is called once a period from then on,
+// or never if that is zero.
+func (p *Presence) Start(now time.Time, period time.Duration) {
+	*p = Presence{started: wall(now), contact: wall(now), period: period}
+}
+
+// At is the presence as it is when the API server answers now. The pause since the last contact counts, although the next contact is
+// yet to come: whoever reads a lease after a pause has heard the API server before the heartbeat has.
+func (p *Presence) At(now time.Time) *Presence {
+	if p.period == 0 || wall(now).Sub(p.contact) <= p.period+p.period/2 {
+		return p
+	}
+	is := *p
+	is.absences, is.gaps = slices.Clone(p.absences), slices.Clone(p.gaps)
+	is.Contact(now, p.period)
+	return &is
+}
+
+// Answered is true when the API server has answered less than a duration ago, or nobody asks it.
+func (p *Presence) Answered(now time.Time, within time.Duration) bool {
+	return p.period == 0 || wall(now).Sub(p.contact) < within
 }
 
 // Contact notes that the API server has answered. It is called once a period: a pause of more than two periods is an absence,
 // which is returned. It is the API server's, or that of a machine that slept.
 func (p *Presence) Contact(now time.Time, period time.Duration) *Absence {
 	absence := Absence{From: p.contact, To: wall(now)}
-	p.contact = absence.To
+	p.contact, p.period = absence.To, period
 	if absence.duration() > period+period/2 {
 		p.noteGap(gap{absence, absence.duration() - period})
 	}

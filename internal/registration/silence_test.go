@@ -16,7 +16,7 @@ func TestPresence(t *testing.T) {
 	if _, started := p.Since(time.Minute); started {
 		t.Error("a hub that has not started listens")
 	}
-	p.Start(now)
+	p.Start(now, 0)
 	at := now
 	answer := func(after time.Duration) *registration.Absence {
 		at = at.Add(after)
@@ -50,6 +50,44 @@ func TestPresence(t *testing.T) {
 	if got := since(2 * time.Minute); got != 106*time.Second+time.Hour {
 		t.Errorf("a longer absence replaces the shorter ones: %s", got)
 	}
+	p.Add(registration.Absence{From: at, To: at.Add(time.Second), Mass: true})
+	mass := at.Add(time.Second).Sub(now)
+	answer(time.Minute)
+	if got := since(2 * time.Minute); got != mass {
+		t.Errorf("each cluster has its whole grace period since a mass silence, and a shorter absence after it takes nothing of that: %s, want %s", got, mass)
+	}
+}
+
+// TestBetweenContacts: leases are read before the heartbeat has noticed that the API server was away.
+func TestBetweenContacts(t *testing.T) {
+	for name, test := range map[string]struct {
+		period, pause time.Duration
+		since, deaf   time.Duration // of a cluster with a lease of 10 s
+	}{
+		"in time":            {2 * time.Second, 3 * time.Second, 0, 0},
+		"late":               {2 * time.Second, 3100 * time.Millisecond, 0, 1100 * time.Millisecond},
+		"away":               {2 * time.Second, 9 * time.Second, 0, 7 * time.Second},
+		"a renewal was lost": {2 * time.Second, 10 * time.Second, 10 * time.Second, 0},
+		"nobody asks":        {0, time.Hour, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var p registration.Presence
+			p.Start(now, test.period)
+			cluster := &clusterv1.ManagedCluster{}
+			cluster.Spec.LeaseDurationSeconds = 10
+			at := now.Add(test.pause)
+			l, _ := p.At(at).Listen(cluster, beat(now, now))
+			if got := l.Since.Sub(now); got != test.since || l.Deaf != test.deaf {
+				t.Errorf("listens since %s and was deaf for %s, want %s and %s", got, l.Deaf, test.since, test.deaf)
+			}
+			if before, _ := p.Listen(cluster, beat(now, now)); !before.Since.Equal(now) || before.Deaf != 0 {
+				t.Errorf("a look has noted %+v", before)
+			}
+			if got := p.Answered(at, 10*time.Second); got != (test.period == 0 || test.pause < 10*time.Second) {
+				t.Errorf("answered: %t", got)
+			}
+		})
+	}
 }
 
 // TestSilentAfterAbsence: the deadline counts from the last renewal, and from no earlier time than the hub listens since.
@@ -80,7 +118,7 @@ func member(last time.Duration, available metav1.ConditionStatus, changed time.D
 func TestEndOfMassSilence(t *testing.T) {
 	limit := registration.SilenceLimit{Clusters: 10, Percent: 30}
 	var presence registration.Presence
-	presence.Start(ago(24 * time.Hour))
+	presence.Start(ago(24*time.Hour), 0)
 	var signals []registration.Signal
 	for i := range 20 { // renewed within a minute, five minutes ago
 		signals = append(signals, member(300*time.Second-time.Duration(i)*3*time.Second, metav1.ConditionTrue, time.Hour))
@@ -113,15 +151,15 @@ func TestEndOfMassSilence(t *testing.T) {
 // away nevertheless.
 func TestGapsAddUp(t *testing.T) {
 	var p registration.Presence
-	p.Start(now)
+	p.Start(now, 0)
 	cluster, last := &clusterv1.ManagedCluster{}, beat(now, now)
 	at := now
 	deaf := func() time.Duration {
 		l, _ := p.Listen(cluster, last)
 		return l.Deaf
 	}
-	for range 1000 {
-		at = at.Add(2200 * time.Millisecond)
+	for i := range 1000 {
+		at = at.Add([]time.Duration{2200 * time.Millisecond, 3 * time.Second}[i%2])
 		p.Contact(at, 2*time.Second)
 	}
 	if deaf() != 0 {
@@ -153,7 +191,7 @@ func TestApprovedSilence(t *testing.T) {
 		t.Errorf("may be called silent: %t, and one that fell silent later: %t", mass.MayDeclare(then), mass.MayDeclare(later))
 	}
 	var presence registration.Presence
-	presence.Start(ago(time.Hour))
+	presence.Start(ago(time.Hour), 0)
 	h := registration.Hear([]registration.Signal{then, later}, &presence, mass, now)
 	if h.Late != 2 || h.Covered != 1 {
 		t.Errorf("%+v", h)
@@ -171,7 +209,7 @@ func TestApprovedSilence(t *testing.T) {
 // them are spared.
 func TestMixedLeases(t *testing.T) {
 	var presence registration.Presence
-	presence.Start(ago(time.Hour))
+	presence.Start(ago(time.Hour), 0)
 	var signals []registration.Signal
 	for range 5 {
 		fast := member(181*time.Second, metav1.ConditionUnknown, 171*time.Second)
@@ -242,7 +280,7 @@ func TestMassSilence(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var p registration.Presence
-			p.Start(ago(test.listens))
+			p.Start(ago(test.listens), 0)
 			signals := fleetOf(test.heard, test.late, test.declared, test.old)
 			h := registration.Hear(signals, &p, test.before, now)
 			got := registration.Judge(h, registration.SilenceLimit{Clusters: 10, Percent: 30}, &p, test.before, test.approved, now)
@@ -263,7 +301,7 @@ func TestMassSilence(t *testing.T) {
 // belong to the mass silence until they are heard, or a person has said that it is real: it does not end by waiting.
 func TestMassSilenceStays(t *testing.T) {
 	var presence registration.Presence
-	presence.Start(ago(24 * time.Hour))
+	presence.Start(ago(24*time.Hour), 0)
 	var signals []registration.Signal
 	for range 60 {
 		signals = append(signals, member(time.Second, metav1.ConditionTrue, time.Hour))
@@ -326,9 +364,12 @@ type outages struct {
 	serverUntil, hubUntil, networkUntil time.Time // is away until then
 	flapsUntil                          time.Time // the API server is away for a moment every few seconds
 	networkFrom                         time.Time // since when the network is away
+	served, beats                       time.Time // the API server answered last, and is asked again by the heartbeat
 	server, started                     bool
-	// up are the seconds in which the hub has had contact with its API server, since both are there and no mass silence goes on.
+	// up are the seconds in which the hub has had contact with its API server, since both are there and no mass silence goes on; upLong
+	// those since the last pause in which a renewal of a long lease period could be lost.
 	up     int
+	upLong int
 	agents []*simulatedAgent
 
 	presence                 registration.Presence
@@ -375,16 +416,22 @@ func (s *outages) second() {
 	if !s.server || !process {
 		return
 	}
-	if s.started {
-		if absence := s.presence.Contact(s.now, time.Second); absence != nil && absence.To.Sub(absence.From) >= shortPeriod {
-			s.up = 0
+	switch pause := s.now.Sub(s.served); {
+	case !s.started:
+		s.presence.Start(s.now, time.Second)
+		s.up, s.upLong = 0, 0
+	case pause >= shortPeriod: // the heartbeat comes a little later than the leases are read
+		s.beats = s.now.Add(time.Duration(s.random.IntN(3)) * time.Second)
+		if s.up = 0; pause >= longPeriod {
+			s.upLong = 0
 		}
-	} else {
-		s.presence.Start(s.now)
-		s.up = 0
 	}
-	s.started = true
+	s.started, s.served = true, s.now
+	if !s.now.Before(s.beats) {
+		s.presence.Contact(s.now, time.Second)
+	}
 	s.up++
+	s.upLong++
 	s.judge()
 }
 
@@ -431,16 +478,17 @@ func (s *outages) judge() {
 		}
 	}
 	before := s.mass
-	h := registration.Hear(signals, &s.presence, before, s.now)
+	presence := s.presence.At(s.now)
+	h := registration.Hear(signals, presence, before, s.now)
 	s.mass = registration.Judge(h, registration.SilenceLimit{Clusters: 6, Percent: 30}, &s.presence, before, registration.Approval{}, s.now)
 	switch {
 	case before == nil && s.mass != nil:
 		s.masses++
 	case before != nil && s.mass == nil: // each cluster has its whole grace period again
-		s.up = 0
+		s.up, s.upLong = 0, 0
 	}
 	for i, a := range s.agents {
-		listening, _ := s.presence.Listen(a.signal.Cluster, a.signal.Beat)
+		listening, _ := s.presence.At(s.now).Listen(a.signal.Cluster, a.signal.Beat)
 		silent, _ := registration.Silent(a.signal.Cluster, a.signal.Beat, listening, s.now)
 		switch {
 		case a.available().Status == metav1.ConditionUnknown:
@@ -460,8 +508,12 @@ func (s *outages) declare(i int, a *simulatedAgent, silent *metav1.Condition, mi
 	if missing > 6 {
 		s.t.Fatalf("at %s: %d clusters are missing, and one was called silent", s.now, missing)
 	}
-	if grace := 5 * int(a.period/time.Second); a.unheard < grace-1 || s.up < min(grace, 5*int(shortPeriod/time.Second)) {
-		s.t.Fatalf("at %s: cluster %d was called silent; the hub could have heard it for %d s, and listens for %d s", s.now, i, a.unheard, s.up)
+	listens := s.up
+	if a.period == longPeriod {
+		listens = s.upLong
+	}
+	if grace := 5 * int(a.period/time.Second); a.unheard < grace-1 || listens < grace-1 {
+		s.t.Fatalf("at %s: cluster %d was called silent; the hub could have heard it for %d s, and listens for %d s", s.now, i, a.unheard, listens)
 	}
 	*a.available() = *silent
 	a.available().LastTransitionTime, a.calledAt = metav1.NewTime(s.now), s.now

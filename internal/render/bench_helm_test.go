@@ -2,6 +2,7 @@ package render
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/muster-io/muster/internal/fleet"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const (
@@ -162,12 +164,18 @@ spec:
 func sameObjects(b *testing.B, ours []string, theirs []byte) {
 	b.Helper()
 	var names []string
-	found, err := readRendered("helm", string(theirs))
+	documents, err := fleet.ReadYAML(string(theirs))
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, o := range found {
-		names = append(names, fmt.Sprintf("%s shop/%s", o.gvk.Kind, o.name))
+	for _, y := range documents {
+		var o metav1.PartialObjectMetadata
+		if err := json.Unmarshal(y.JSON, &o); err != nil {
+			b.Fatal(err)
+		}
+		if o.Kind != "" {
+			names = append(names, fmt.Sprintf("%s shop/%s", o.Kind, o.Name))
+		}
 	}
 	slices.Sort(names)
 	if diff := cmp.Diff(names, slices.Sorted(slices.Values(ours))); diff != "" {

@@ -9,10 +9,11 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/expression"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/engine"
 )
 
 // clusterValuesLayer is the layer of helm.clusterValues, nil if the cluster has no values there.
-func clusterValuesLayer(in Input, resolved *Resolved) (*Layer, error) {
+func clusterValuesLayer(in Input, resolved *Resolved) (*engine.Layer, error) {
 	path := resolved.Application.Spec.Helm.ClusterValues
 	if path == "" {
 		return nil, nil
@@ -27,31 +28,31 @@ func clusterValuesLayer(in Input, resolved *Resolved) (*Layer, error) {
 		below = ""
 	}
 	if c := values.Conflict(below); c != nil {
-		return nil, in.at(fleet.ValuesConflict, field, c.Error())
+		return nil, in.faultOf(fleet.ValuesConflict, field, c.Error())
 	}
 	value, ok := values.At(path)
 	if !ok {
 		if in.HasValues == nil || in.HasValues(path) {
 			return nil, nil // others have some
 		}
-		return nil, in.at(fleet.ContentMissing, field, fmt.Sprintf("no ClusterValues for namespace %s has values at %s: correct the path, or define them", in.Application.Namespace, path))
+		return nil, in.faultOf(fleet.ContentMissing, field, fmt.Sprintf("no ClusterValues for namespace %s has values at %s: correct the path, or define them", in.Application.Namespace, path))
 	}
 	table, isTable := value.(map[string]any)
 	if !isTable {
-		return nil, in.at(fleet.DefinitionInvalid, field, fmt.Sprintf("cluster.values has no map at %s: name the map that holds the chart's values", path))
+		return nil, in.faultOf(fleet.DefinitionInvalid, field, fmt.Sprintf("cluster.values has no map at %s: name the map that holds the chart's values", path))
 	}
 	data, err := fleet.CanonicalJSON(table)
 	if err != nil {
 		return nil, fmt.Errorf("cluster values at %s: %w", path, err)
 	}
-	l := &Layer{Name: "cluster values", Data: data, Places: map[string]Place{}}
+	l := &engine.Layer{Name: "cluster values", Data: data, Places: map[string]engine.Place{}}
 	for p := range flatten(table, "") {
-		whole := p
+		full := p
 		if below != "" {
-			whole = below + "." + p
+			full = below + "." + p
 		}
-		place, _ := values.Place(whole)
-		l.Places[p] = Place{Name: place.String(), File: place.File, Line: place.Line}
+		place, _ := values.Place(full)
+		l.Places[p] = engine.Place{Name: place.String(), File: place.File, Line: place.Line}
 	}
 	return l, nil
 }

@@ -12,6 +12,8 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/engine"
+	"github.com/muster-io/muster/internal/render/memo"
 	"sigs.k8s.io/yaml"
 )
 
@@ -35,7 +37,7 @@ type dependencies struct {
 // complete gives the tree with what a chart in it lacks, and the folders that were archives; the tree is nil if it lacks nothing.
 // Above are the charts that want this one.
 func (d dependencies) complete(tree fleet.Tree, dir string, above []string) (fleet.Tree, []string, error) {
-	missing, err := missingDependencies(tree, dir)
+	missing, err := d.missing(tree, dir)
 	if err != nil || len(missing) == 0 {
 		return nil, nil, err
 	}
@@ -69,17 +71,17 @@ func (d dependencies) complete(tree fleet.Tree, dir string, above []string) (fle
 	return fleet.Overlaid(tree, trees), packed, nil
 }
 
-// missingDependencies are those that a chart lists and does not hold, in the versions of its lock.
-func missingDependencies(tree fleet.Tree, dir string) ([]dependency, error) {
-	wanted, err := dependenciesIn(tree, path.Join(dir, "Chart.yaml"))
+// missing are those that a chart lists and does not hold, in the versions of its lock.
+func (d dependencies) missing(tree fleet.Tree, dir string) ([]dependency, error) {
+	wanted, err := d.listed(tree, path.Join(dir, "Chart.yaml"))
 	if err != nil || len(wanted) == 0 {
 		return nil, err
 	}
 	held, err := tree.ReadDir(path.Join(dir, "charts"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, unreadable(path.Join(dir, "charts"), err)
+		return nil, fleet.Unreadable(path.Join(dir, "charts"), err)
 	}
-	locked, err := dependenciesIn(tree, path.Join(dir, "Chart.lock"))
+	locked, err := d.listed(tree, path.Join(dir, "Chart.lock"))
 	if err != nil {
 		return nil, err
 	}
@@ -103,13 +105,25 @@ func missingDependencies(tree fleet.Tree, dir string) ([]dependency, error) {
 	return missing, nil
 }
 
+// listed are the dependencies in a file, which each cluster asks for.
+func (d dependencies) listed(tree fleet.Tree, file string) ([]dependency, error) {
+	hash, err := tree.Hash(file)
+	if d.in.memo == nil || err != nil {
+		return dependenciesIn(tree, file)
+	}
+	return memo.Remember(d.in.memo, "dependencies", hash, func() ([]dependency, int64, error) {
+		list, err := dependenciesIn(tree, file)
+		return list, int64(len(list)) * 256, err
+	})
+}
+
 func dependenciesIn(tree fleet.Tree, file string) ([]dependency, error) {
 	data, err := tree.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, unreadable(file, err)
+		return nil, fleet.Unreadable(file, err)
 	}
 	var list struct {
 		Dependencies []dependency `json:"dependencies"`
@@ -127,7 +141,7 @@ func (d dependencies) find(tree fleet.Tree, dir string, want dependency) (fleet.
 		if err != nil {
 			return nil, "", false, d.wrong(tree, dir, want, "is at "+want.Repository+", which leads out of the repository")
 		}
-		if !hasAny(tree, at, "Chart.yaml") {
+		if !engine.IsChart(tree, at) {
 			return nil, "", false, d.wrong(tree, dir, want, "is at "+want.Repository+", and there is no Chart.yaml: correct the path")
 		}
 		return tree, at, false, nil
@@ -148,7 +162,7 @@ func (d dependencies) find(tree fleet.Tree, dir string, want dependency) (fleet.
 			return nil, "", false, err
 		}
 		f.File = path.Join(dir, "Chart.yaml")
-		f.Line, f.Message = lineOfDependency(tree, f.File, want.Name), "dependency "+want.Name+": "+f.Message
+		f.Line, f.Message = engine.LineOfDependency(tree, f.File, want.Name), "dependency "+want.Name+": "+f.Message
 		return nil, "", false, f
 	}
 	return found.Tree, ".", true, nil
@@ -169,7 +183,7 @@ func (d dependencies) sameHost(host string) (*musterv1alpha1.LocalReference, boo
 func (d dependencies) wrong(tree fleet.Tree, dir string, want dependency, message string) error {
 	file := path.Join(dir, "Chart.yaml")
 	return fleet.Fault{
-		Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Line: lineOfDependency(tree, file, want.Name),
+		Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Line: engine.LineOfDependency(tree, file, want.Name),
 		Message: "dependency " + want.Name + " " + message,
 	}
 }

@@ -10,5 +10,5 @@
 // so that a thousand clusters share the few renders that differ.
 //
 // Charts and overlays are programs of those who may push, and nothing here bounds what they take. A Renderer gives them to an
-// Engine as Jobs: Local runs them in this process, and package renderworker in processes that it ends when they take too much.
+// Engine as Jobs: engine.Local runs them in this process, and package renderworker in processes that it ends when they take too much.
 package render

@@ -23,14 +23,14 @@ type root struct {
 func rootOf(in Input, resolved *Resolved) (root, error) {
 	spec := resolved.Application.Spec.Source
 	if problem := sourceProblem(spec); problem != "" {
-		return root{}, in.at(fleet.DefinitionInvalid, resolved.fieldOf("source"), problem)
+		return root{}, in.faultOf(fleet.DefinitionInvalid, resolved.fieldOf("source"), problem)
 	}
 	reference := resolved.Reference()
 	if reference == nil {
 		field := resolved.fieldOf("source.path")
 		dir, err := inTree(spec.Path)
 		if err != nil {
-			return root{}, in.at(fleet.ContentMissing, field, err.Error())
+			return root{}, in.faultOf(fleet.ContentMissing, field, err.Error())
 		}
 		return root{tree: in.Tree, dir: dir, field: field, where: "the repository"}, nil
 	}
@@ -56,7 +56,7 @@ func rootOf(in Input, resolved *Resolved) (root, error) {
 	}
 	inside, err := inTree(below)
 	if err != nil {
-		return root{}, in.at(fleet.ContentMissing, field, err.Error())
+		return root{}, in.faultOf(fleet.ContentMissing, field, err.Error())
 	}
 	return root{
 		tree: fleet.Mounted(found.Name, found.Tree), dir: path.Join(found.Name, inside), field: field, where: found.Name, packed: found.Packed,
@@ -122,6 +122,7 @@ func (r *Resolved) mergeSource(from *musterv1alpha1.Source, field string) {
 		note(replace(&git.Path, f.Path), "source.git.path")
 		note(replace(&git.Ref, f.Ref), "source.git.ref")
 		replace(&git.SecretRef, f.SecretRef)
+		replace(&git.Verify, f.Verify)
 		replace(&git.Insecure, f.Insecure)
 		*to = musterv1alpha1.Source{Git: &git}
 	case from.Chart != nil:
@@ -131,6 +132,7 @@ func (r *Resolved) mergeSource(from *musterv1alpha1.Source, field string) {
 		note(replace(&chart.Name, f.Name), "source.chart.name")
 		note(replace(&chart.Version, f.Version), "source.chart.version")
 		replace(&chart.SecretRef, f.SecretRef)
+		replace(&chart.Verify, f.Verify)
 		replace(&chart.Insecure, f.Insecure)
 		*to = musterv1alpha1.Source{Chart: &chart}
 	case from.OCI != nil:
@@ -145,6 +147,7 @@ func (r *Resolved) mergeSource(from *musterv1alpha1.Source, field string) {
 		note(replace(&oci.URL, f.URL), "source.oci.url")
 		note(replace(&oci.Path, f.Path), "source.oci.path")
 		replace(&oci.SecretRef, f.SecretRef)
+		replace(&oci.Verify, f.Verify)
 		replace(&oci.Insecure, f.Insecure)
 		*to = musterv1alpha1.Source{OCI: &oci}
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/muster-io/muster/internal/fleet"
 	"golang.org/x/tools/txtar"
-	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -542,22 +541,5 @@ func BenchmarkRemembered(b *testing.B) {
 	in := input(b, subcharts, `{source: {path: parent}, helm: {values: {letters: {z: '${{ label("region") }}'}}}}`)
 	for range b.N {
 		mustRender(b, r, in)
-	}
-}
-
-// TestDocumentsAreHelms splits texts as Helm's own function does.
-func TestDocumentsAreHelms(t *testing.T) {
-	for _, text := range []string{
-		"", "a", "\n\n a: 1\n", "---", "---\n---\n", "--- \t\na: 1\n---\nb: 2", "---a: 1\n--- b: 2\n", "a: 1\n ---\nb: 2", "a: |+\n  x\n\n---\nb: |+\n  y\n\n",
-		"------\na", "a\n------\nb", "# c\n---\n# d\n---\n\n", "a\r\n---\r\nb\r\n", "\ufeff---\na", "a---\n\n\n---\n \nb", "x\n---",
-	} {
-		split := releaseutil.SplitManifests(text)
-		var want []string
-		for i := range len(split) {
-			want = append(want, split[fmt.Sprintf("manifest-%d", i)])
-		}
-		if diff := cmp.Diff(want, documentsOf(text)); diff != "" {
-			t.Errorf("%q: Helm's (-) and ours (+):\n%s", text, diff)
-		}
 	}
 }

@@ -14,8 +14,12 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/engine"
 	"sigs.k8s.io/yaml"
 )
+
+// maxOverlays is how deep overlays may build on each other.
+const maxOverlays = 64
 
 // inflation is an entry of helmCharts in a kustomization. A field that is not here is one that is not supported.
 type inflation struct {
@@ -71,7 +75,7 @@ func (o *inflating) wrong(reason fleet.Reason, message string) error {
 
 // visit inflates the charts of a kustomization and of those that it builds on. What is wrong with one is Kustomize's to say.
 func (i inflator) visit(tree fleet.Tree, dir string, depth int) error {
-	if i.visited[dir] || depth > maxDepth { // links in a circle give ever longer names
+	if i.visited[dir] || depth > maxOverlays { // links in a circle give ever longer names
 		return nil
 	}
 	i.visited[dir] = true
@@ -110,14 +114,14 @@ func (i inflator) visit(tree fleet.Tree, dir string, depth int) error {
 
 // overlayIn reads the kustomization of a folder; nil if there is none.
 func (i inflator) overlayIn(tree fleet.Tree, dir string) (*inflating, error) {
-	for _, name := range kustomizationFiles {
+	for _, name := range engine.KustomizationFiles {
 		file := path.Join(dir, name)
 		data, err := tree.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, unreadable(file, err)
+			return nil, fleet.Unreadable(file, err)
 		}
 		o := &inflating{file: file, home: "charts"}
 		if yaml.Unmarshal(data, &o.fields) != nil {
@@ -127,7 +131,7 @@ func (i inflator) overlayIn(tree fleet.Tree, dir string) (*inflating, error) {
 			names, _ := o.fields[list].([]any)
 			for _, name := range names {
 				below, _ := name.(string)
-				if at, err := inTree(path.Join(dir, below)); err == nil && below != "" && hasAny(tree, at, kustomizationFiles...) {
+				if at, err := inTree(path.Join(dir, below)); err == nil && below != "" && engine.IsOverlay(tree, at) {
 					o.below = append(o.below, at)
 				}
 			}
@@ -142,7 +146,7 @@ func (i inflator) chartsOf(o *inflating, tree fleet.Tree, dir string, data []byt
 	if o.fields["helmCharts"] == nil {
 		return nil
 	}
-	o.line = lineOf(data, "helmCharts")
+	o.line = engine.LineOf(data, "helmCharts")
 	wrong := func(message string) error { return o.wrong(fleet.RenderFailed, message) }
 	text, err := json.Marshal(o.fields["helmCharts"])
 	if err != nil {
@@ -169,7 +173,7 @@ func (i inflator) chartsOf(o *inflating, tree fleet.Tree, dir string, data []byt
 
 // chart renders a chart, and gives its objects as YAML.
 func (i inflator) chart(tree fleet.Tree, dir string, o *inflating, chart inflation) ([]byte, error) {
-	s := source{kind: HelmChart, tree: tree, path: path.Join(dir, o.home, chart.Name)}
+	s := source{kind: engine.HelmChart, tree: tree, path: path.Join(dir, o.home, chart.Name)}
 	if chart.Repo != "" {
 		if !exactVersion.MatchString(chart.Version) {
 			return nil, o.wrong(fleet.RenderFailed, fmt.Sprintf("helmCharts: %s is wanted in the range %q: write one version", chart.Name, chart.Version))
@@ -187,7 +191,7 @@ func (i inflator) chart(tree fleet.Tree, dir string, o *inflating, chart inflati
 		if isPacked {
 			s.packed = []string{s.path}
 		}
-	} else if !hasAny(tree, s.path, "Chart.yaml") {
+	} else if !engine.IsChart(tree, s.path) {
 		return nil, o.wrong(fleet.RenderFailed, fmt.Sprintf("helmCharts: there is no chart %s in %s: add it, or name its repo and version", chart.Name, path.Join(dir, o.home)))
 	}
 	whole, packed, err := i.complete(s.tree, s.path, nil)
@@ -198,9 +202,9 @@ func (i inflator) chart(tree fleet.Tree, dir string, o *inflating, chart inflati
 		s.tree, s.packed = whole, append(s.packed, packed...)
 	}
 	if s.hash, err = s.tree.Hash(s.path); err != nil {
-		return nil, unreadable(s.path, err)
+		return nil, fleet.Unreadable(s.path, err)
 	}
-	job := Job{Kind: HelmChart, Path: s.path, Packed: s.packed, Release: cmp.Or(chart.ReleaseName, chart.Name),
+	job := engine.Job{Kind: engine.HelmChart, Path: s.path, Packed: s.packed, Release: cmp.Or(chart.ReleaseName, chart.Name),
 		Namespace: cmp.Or(chart.Namespace, namespaceOf(i.resolved.Application)), Hooks: musterv1alpha1.HooksInWaves}
 	if chart.SkipHooks {
 		job.Hooks = musterv1alpha1.HooksIgnore
@@ -214,7 +218,7 @@ func (i inflator) chart(tree fleet.Tree, dir string, o *inflating, chart inflati
 	}
 	var text bytes.Buffer
 	for _, object := range out.rendered.Objects {
-		if !chart.IncludeCRDs && object.GVK.GroupKind() == crdKind && strings.Contains(object.File, "/crds/") {
+		if !chart.IncludeCRDs && object.GVK.GroupKind() == engine.CRDKind && strings.Contains(object.File, "/crds/") {
 			continue
 		}
 		text.WriteString("---\n")
@@ -225,8 +229,8 @@ func (i inflator) chart(tree fleet.Tree, dir string, o *inflating, chart inflati
 }
 
 // layers are the values of a chart: the files beside the kustomization, then the inline values.
-func (i inflator) layers(tree fleet.Tree, dir string, o *inflating, chart inflation) ([]Layer, error) {
-	var layers []Layer
+func (i inflator) layers(tree fleet.Tree, dir string, o *inflating, chart inflation) ([]engine.Layer, error) {
+	var layers []engine.Layer
 	for _, name := range slices.DeleteFunc(append([]string{chart.ValuesFile}, chart.AdditionalValuesFiles...), func(name string) bool { return name == "" }) {
 		file, err := inTree(path.Join(dir, name))
 		if err != nil {
@@ -237,16 +241,16 @@ func (i inflator) layers(tree fleet.Tree, dir string, o *inflating, chart inflat
 			return nil, o.wrong(fleet.ContentMissing, "helmCharts: values file "+name+" is not there: add it, or correct the name")
 		}
 		if err != nil {
-			return nil, unreadable(file, err)
+			return nil, fleet.Unreadable(file, err)
 		}
-		layers = append(layers, Layer{Name: name, File: file, Data: data})
+		layers = append(layers, engine.Layer{Name: name, File: file, Data: data})
 	}
 	if len(chart.ValuesInline) > 0 {
 		data, err := fleet.CanonicalJSON(chart.ValuesInline)
 		if err != nil {
 			return nil, fmt.Errorf("values of %s: %w", o.file, err)
 		}
-		layers = append(layers, Layer{Name: path.Base(o.file), File: o.file, Data: data})
+		layers = append(layers, engine.Layer{Name: path.Base(o.file), File: o.file, Data: data})
 	}
 	return layers, nil
 }

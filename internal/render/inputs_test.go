@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"helm.sh/helm/v4/pkg/chart/common"
 	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/loader/archive"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"helm.sh/helm/v4/pkg/engine"
 	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
@@ -71,15 +73,26 @@ func inputWith(t *testing.T, archive, name, text, spec string) Input {
 // helmReads are the objects of the chart in chart/ as Helm makes them.
 func helmReads(t *testing.T, in Input) []any {
 	t.Helper()
-	c, err := NewLocal(1<<20, 1<<20).loadChart(in.Tree, "chart", nil)
+	var read []*archive.BufferedFile
+	if err := fs.WalkDir(in.Tree, "chart", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := in.Tree.ReadFile(name)
+		read = append(read, &archive.BufferedFile{Name: strings.TrimPrefix(name, "chart/"), Data: data})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := loader.LoadFiles(read)
 	if err != nil {
 		t.Fatal(err)
 	}
-	values, err := commonutil.ToRenderValues(c.chart, map[string]any{}, common.ReleaseOptions{Name: "web", Namespace: "shop"}, nil)
+	values, err := commonutil.ToRenderValues(c, map[string]any{}, common.ReleaseOptions{Name: "web", Namespace: "shop"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := engine.Render(c.chart, values)
+	files, err := engine.Render(c, values)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,8 +130,8 @@ func withoutNamespace(t *testing.T, data []byte) any {
 	return object
 }
 
-// TestValuesAreReadAlike holds that a value is the same in a file, inline in the application, and in an override, and the one that
-// Helm reads.
+// TestValuesAreReadAlike holds that a value is the same inline in the application, and in an override, and the one that Helm reads;
+// the engine has such a test for files.
 func TestValuesAreReadAlike(t *testing.T) {
 	for _, value := range []string{
 		"2024-01-01", "2024-01-01T10:00:00Z", "yes", "No", "on", "y", `"yes"`, "0777", "0o777", "0x1F", "1_000", "1.10", "12345678", "12345678901234567890",
@@ -128,13 +141,6 @@ func TestValuesAreReadAlike(t *testing.T) {
 			helms, err := loader.LoadValues(strings.NewReader("v: " + value))
 			if err != nil {
 				t.Fatal(err)
-			}
-			file, err := parseValues("v.yaml", []byte("v: "+value))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(helms, file.values); diff != "" {
-				t.Errorf("Helm (-) and a values file (+):\n%s", diff)
 			}
 			const application = "-- applications/shop/web/application.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: web, namespace: shop}\n" +
 				"spec:\n  placementRef: {name: all}\n  source: {path: chart}\n  helm: {values: {v: %[1]s}}\n  overrides: [{name: o, clusterSelector: {}, helm: {values: {w: %[1]s}}}]\n"
@@ -152,36 +158,6 @@ func TestValuesAreReadAlike(t *testing.T) {
 				t.Errorf("Helm (-) and the application's inline values (+):\n%s", diff)
 			}
 		})
-	}
-}
-
-func TestValuesFiles(t *testing.T) {
-	for name, row := range map[string]struct {
-		text string
-		line int // of the fault
-		says string
-		why  string
-	}{
-		"empty":           {"", 0, "", "as Helm takes it"},
-		"comments":        {"# a: b\n---\n# c\n", 0, "", "as Helm takes it"},
-		"separator":       {"---\na: b\n---\n", 0, "", "an empty document is none"},
-		"two documents":   {"a: b\nc: {d: e}\n---\nc: {f: g}\na: null\n", 0, "", "Helm merges them"},
-		"a list":          {"- a\n", 1, "values must be a map", "nothing can be merged"},
-		"no last newline": {"a: |\n  x", 0, "", "as Helm reads it"},
-	} {
-		file, err := parseValues("v.yaml", []byte(row.text))
-		if row.says == "" {
-			helms, helmErr := loader.LoadValues(strings.NewReader(row.text))
-			if err != nil || helmErr != nil {
-				t.Errorf("%s: %s: %v, %v", name, row.why, err, helmErr)
-			} else if diff := cmp.Diff(helms, file.values); diff != "" {
-				t.Errorf("%s: %s (-helm +ours):\n%s", name, row.why, diff)
-			}
-			continue
-		}
-		if f, ok := fleet.AsFault(err); !ok || f.Line != row.line || !strings.Contains(f.Message, row.says) {
-			t.Errorf("%s: %s: %v", name, row.why, err)
-		}
 	}
 }
 

@@ -10,16 +10,17 @@ import (
 	"strings"
 
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/engine"
 )
 
 // layersOf reads the layers of an application over its chart: the defaults, the values of the cluster, the values files in order,
 // then the inline values.
-func layersOf(in Input, resolved *Resolved, s source) ([]Layer, error) {
+func layersOf(in Input, resolved *Resolved, s source) ([]engine.Layer, error) {
 	helm := resolved.Application.Spec.Helm
 	if helm == nil {
 		return nil, nil
 	}
-	var layers []Layer
+	var layers []engine.Layer
 	if len(resolved.defaults) > 0 {
 		l, err := resolved.defaultLayer(in)
 		if err != nil {
@@ -36,7 +37,7 @@ func layersOf(in Input, resolved *Resolved, s source) ([]Layer, error) {
 	}
 	for i, file := range helm.ValuesFiles {
 		field := resolved.fieldOf(fmt.Sprintf("helm.valuesFiles[%d]", i))
-		missing := in.at(fleet.ContentMissing, field, fmt.Sprintf("values file %s is not in the repository: add it, or mark it optional", file.Path))
+		missing := in.faultOf(fleet.ContentMissing, field, fmt.Sprintf("values file %s is not in the repository: add it, or mark it optional", file.Path))
 		l, err := in.fileLayer(file.Path, field, s)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && file.Optional:
@@ -54,29 +55,29 @@ func layersOf(in Input, resolved *Resolved, s source) ([]Layer, error) {
 	if len(resolved.values) == 0 {
 		return layers, nil
 	}
-	inline := Layer{File: in.File, Data: helm.Values.Raw, Places: map[string]Place{}}
+	inline := engine.Layer{File: in.File, Data: helm.Values.Raw, Places: map[string]engine.Place{}}
 	for _, p := range slices.Sorted(maps.Keys(flatten(resolved.values, ""))) {
-		inline.Places[p] = Place{Name: resolved.layerOf(p), File: in.File, Line: in.lineOf(resolved.fieldOf("helm.values." + p))}
+		inline.Places[p] = engine.Place{Name: resolved.layerOf(p), File: in.File, Line: in.lineOf(resolved.fieldOf("helm.values." + p))}
 	}
 	return append(layers, inline), nil
 }
 
 // defaultLayer are the values below all others, most of them from muster.yaml.
-func (r *Resolved) defaultLayer(in Input) (Layer, error) {
+func (r *Resolved) defaultLayer(in Input) (engine.Layer, error) {
 	data, err := fleet.CanonicalJSON(r.defaults)
 	if err != nil {
-		return Layer{}, fmt.Errorf("default values: %w", err)
+		return engine.Layer{}, fmt.Errorf("default values: %w", err)
 	}
-	l := Layer{Name: "default values", File: in.File, Data: data, Places: map[string]Place{}}
+	l := engine.Layer{Name: "default values", File: in.File, Data: data, Places: map[string]engine.Place{}}
 	for p := range flatten(r.defaults, "") {
 		field := r.fieldOf("helm.defaultValues." + p)
-		place := Place{File: in.File, Line: in.lineOf(field)}
+		place := engine.Place{File: in.File, Line: in.lineOf(field)}
 		if in.Defaulted != nil {
 			if line, ok := in.Defaulted(field); ok {
-				place = Place{File: fleet.ConfigurationFile, Line: line}
+				place = engine.Place{File: fleet.ConfigurationFile, Line: line}
 			}
 		}
-		place.Name = position(baseName(place.File), place.Line)
+		place.Name = fleet.Position(baseName(place.File), place.Line)
 		if i, isOverride := overrideIndex(field); isOverride {
 			place.Name = "override " + in.Application.Spec.Overrides[i].Name + ", " + place.Name
 		}
@@ -87,7 +88,7 @@ func (r *Resolved) defaultLayer(in Input) (Layer, error) {
 
 // layerOf names the layer of an inline value; what an expression made below a leaf belongs to the leaf.
 func (r *Resolved) layerOf(path string) string {
-	for p := path; p != ""; p = parent(p) {
+	for p := path; p != ""; p = fleet.ParentPath(p) {
 		if name, ok := r.Layers[p]; ok {
 			return name
 		}
@@ -99,12 +100,12 @@ func (r *Resolved) layerOf(path string) string {
 const chartPrefix = "chart:"
 
 // fileLayer reads a values file. One that is inside of an archive is left to the engine, which opens archives.
-func (in Input) fileLayer(name, field string, s source) (Layer, error) {
-	l, tree := Layer{Name: name}, in.Tree
+func (in Input) fileLayer(name, field string, s source) (engine.Layer, error) {
+	l, tree := engine.Layer{Name: name}, in.Tree
 	if below, ok := strings.CutPrefix(name, chartPrefix); ok {
 		below, tree = path.Clean(strings.TrimSpace(below)), s.tree
 		l.File = path.Join(s.path, below)
-		if isArchive(s.path) {
+		if engine.IsArchive(s.path) {
 			l.File, l.Packed = s.path, below
 			return l, nil
 		}
@@ -114,14 +115,23 @@ func (in Input) fileLayer(name, field string, s source) (Layer, error) {
 	} else {
 		var err error
 		if l.File, err = inTree(path.Join(path.Dir(in.File), name)); err != nil {
-			return l, in.at(fleet.ContentMissing, field, fmt.Sprintf("values file %s leaves the repository", name))
+			return l, in.faultOf(fleet.ContentMissing, field, fmt.Sprintf("values file %s leaves the repository", name))
 		}
 	}
 	var err error
 	if l.Data, err = tree.ReadFile(l.File); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		err = unreadable(l.File, err)
+		err = fleet.Unreadable(l.File, err)
 	}
 	return l, err
 }
 
-func isArchive(name string) bool { return strings.HasSuffix(name, ".tgz") }
+// flatten gives the leaves of values by dotted path. Lists and empty maps are leaves.
+func flatten(values map[string]any, prefix string) map[string]any {
+	leaves := map[string]any{}
+	fleet.MergeValues(map[string]any{}, values, prefix, func(path string, set bool) {
+		if set {
+			leaves[path] = nil
+		}
+	})
+	return leaves
+}

@@ -10,12 +10,13 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/engine"
+	"github.com/muster-io/muster/internal/render/memo"
 )
 
 // Input is one application on one cluster.
@@ -42,12 +43,14 @@ type Input struct {
 	Defaulted func(field string) (line int, ok bool)
 	// LineOf gives the line in File of a field of the application, such as spec.helm.values.replicas. Nil means unknown.
 	LineOf func(field string) int
+
+	memo *memo.Memo // of the renderer
 }
 
 // Renderer renders applications and remembers what it rendered. It is safe for concurrent use; make one with New or NewWith.
 type Renderer struct {
 	engine  Engine
-	memo    *memo
+	memo    *memo.Memo
 	renders atomic.Int64
 	calls   atomic.Int64
 }
@@ -62,13 +65,13 @@ type Stats struct {
 
 // New makes a Renderer that renders in this process and remembers at most about maxBytes of charts and manifests.
 func New(maxBytes int64) *Renderer {
-	shared := newMemo(maxBytes)
-	return &Renderer{engine: &Local{memo: shared, maxOutput: DefaultOutput}, memo: shared}
+	shared := memo.New(maxBytes)
+	return &Renderer{engine: engine.NewLocalWith(shared, engine.DefaultOutput), memo: shared}
 }
 
 // NewWith makes a Renderer that renders with an engine and remembers at most about maxBytes of manifests.
 func NewWith(engine Engine, maxBytes int64) *Renderer {
-	return &Renderer{engine: engine, memo: newMemo(maxBytes)}
+	return &Renderer{engine: engine, memo: memo.New(maxBytes)}
 }
 
 // Stats so far.
@@ -100,8 +103,9 @@ func (r *Renderer) RenderResolved(ctx context.Context, in Input, resolved *Resol
 }
 
 func (r *Renderer) render(ctx context.Context, in Input, resolved *Resolved) (*fleet.Content, error) {
+	in.memo = r.memo
 	s, err := sourceOf(in, resolved)
-	if err == nil && s.kind == Kustomization {
+	if err == nil && s.kind == engine.Kustomization {
 		s, err = r.inflate(ctx, in, resolved, s)
 	}
 	if err != nil {
@@ -126,31 +130,37 @@ func (r *Renderer) render(ctx context.Context, in Input, resolved *Resolved) (*f
 	}, nil
 }
 
+// Engine runs jobs. It must be safe for concurrent use.
+type Engine interface {
+	// Render runs a job. The error is a fleet.Fault that names neither application nor cluster, or ctx's error.
+	Render(ctx context.Context, job engine.Job, host engine.Host) (*engine.Rendered, error)
+}
+
 // result is what one run of an engine gave, and what that depended on.
 type result struct {
 	key      string // equal keys, equal results
 	reading  reading
 	apis     string // the digest of the cluster's APIs, where the run asked for them
-	rendered *Rendered
+	rendered *engine.Rendered
 	err      error
 }
 
 // result gives the result of a job: a remembered one, if this tree and this cluster look as they looked to it, or that of a run.
 // Only a run tells what it reads, and so which other runs are the same: those who ask for one job at the same time wait for one run.
-func (r *Renderer) result(ctx context.Context, job Job, in Input, s source) *result {
-	id := job.digest()
-	shared := digestOf(id, s.hash)
+func (r *Renderer) result(ctx context.Context, job engine.Job, in Input, s source) *result {
+	id := job.Digest()
+	shared := memo.Digest(id, s.hash)
 	for range 3 {
 		if out := r.recall(id, newView(in, s)); out != nil {
 			return out
 		}
-		found, _, _ := r.memo.flight.Do(shared, func() (any, error) { return r.run(ctx, id, job, newView(in, s)), nil })
+		found := r.memo.Once(shared, func() any { return r.run(ctx, id, job, newView(in, s)) })
 		out := found.(*result)
 		v := newView(in, s)
 		if out.isAs(v) && !cancelled(out.err) {
 			return out
 		}
-		shared = digestOf(id, s.hash, in.apis().Digest, v.as(out.reading).digest()) // those who see the same share again
+		shared = memo.Digest(id, s.hash, in.apis().Digest, v.as(out.reading).digest()) // those who see the same share again
 	}
 	return r.run(ctx, id, job, newView(in, s))
 }
@@ -164,7 +174,7 @@ func (out *result) isAs(v *view) bool {
 	return (out.apis == "" || out.apis == v.apis.Digest) && maps.Equal(out.reading, v.as(out.reading))
 }
 
-func (r *Renderer) run(ctx context.Context, id string, job Job, v *view) *result {
+func (r *Renderer) run(ctx context.Context, id string, job engine.Job, v *view) *result {
 	r.renders.Add(1)
 	out := &result{}
 	out.rendered, out.err = r.engine.Render(ctx, job, v)
@@ -172,7 +182,7 @@ func (r *Renderer) run(ctx context.Context, id string, job Job, v *view) *result
 	if v.usesAPIs {
 		out.apis = v.apis.Digest
 	}
-	out.key = digestOf(id, out.reading.digest(), out.apis)
+	out.key = memo.Digest(id, out.reading.digest(), out.apis)
 	// A fault that only an author can resolve is as much a result as manifests; other errors are not remembered.
 	if f, isFault := fleet.AsFault(out.err); out.err == nil || isFault && f.ActionRequiredBy == fleet.User {
 		r.keep(id, out)
@@ -185,11 +195,11 @@ const maxVersions = 16
 
 // recall finds a remembered result that holds for a view.
 func (r *Renderer) recall(id string, v *view) *result {
-	remembered, ok := r.memo.get("results:" + id)
+	remembered, ok := r.memo.Get("results:" + id)
 	if !ok {
 		return nil
 	}
-	for _, out := range remembered.value.([]*result) {
+	for _, out := range remembered.([]*result) {
 		if out.isAs(v) {
 			return out
 		}
@@ -198,7 +208,7 @@ func (r *Renderer) recall(id string, v *view) *result {
 }
 
 func (r *Renderer) keep(id string, out *result) {
-	r.memo.update("results:"+id, func(earlier any) (any, int64) {
+	r.memo.Update("results:"+id, func(earlier any) (any, int64) {
 		results, _ := earlier.([]*result)
 		results = append([]*result{out}, slices.DeleteFunc(slices.Clone(results), func(o *result) bool { return o.key == out.key })...)
 		results = results[:min(len(results), maxVersions)]
@@ -211,24 +221,24 @@ func (r *Renderer) keep(id string, out *result) {
 }
 
 func (out *result) size() int64 {
-	size := int64(entryOverhead + 160*len(out.reading))
+	size := int64(memo.EntryOverhead + 160*len(out.reading))
 	if out.rendered != nil {
-		size += out.rendered.size()
+		size += out.rendered.Size()
 	}
 	return size
 }
 
 // jobOf says what to render.
-func jobOf(in Input, resolved *Resolved, s source) (Job, error) {
-	job := Job{Kind: s.kind, Path: s.path, Packed: s.packed}
+func jobOf(in Input, resolved *Resolved, s source) (engine.Job, error) {
+	job := engine.Job{Kind: s.kind, Path: s.path, Packed: s.packed}
 	var err error
 	if job.Post, err = postOf(in, resolved); err != nil {
 		return job, err
 	}
-	if s.kind == PlainYAML {
+	if s.kind == engine.PlainYAML {
 		job.Files, err = filesOf(in, resolved)
 	}
-	if s.kind != HelmChart {
+	if s.kind != engine.HelmChart {
 		return job, err
 	}
 	job.Release, job.Namespace, job.Hooks = in.Application.Name, namespaceOf(resolved.Application), musterv1alpha1.HooksInWaves
@@ -242,13 +252,10 @@ func jobOf(in Input, resolved *Resolved, s source) (Job, error) {
 
 func (in Input) apis() *fleet.APIs {
 	if in.APIs == nil {
-		return kubernetesAPIs()
+		return fleet.KubernetesAPIs()
 	}
 	return in.APIs
 }
-
-// kubernetesAPIs are the kinds of the oldest Kubernetes that is supported.
-var kubernetesAPIs = sync.OnceValue(func() *fleet.APIs { return fleet.NewAPIs("", nil) })
 
 func namespaceOf(app *musterv1alpha1.Application) string {
 	return cmp.Or(app.Spec.Destination.Namespace, app.Namespace)
@@ -256,21 +263,18 @@ func namespaceOf(app *musterv1alpha1.Application) string {
 
 // source is the content of an application: what it is, the tree that it is in and where, and the hash of that place.
 type source struct {
-	kind   ContentKind
+	kind   engine.ContentKind
 	tree   fleet.Tree
 	path   string
 	hash   string
 	packed []string
 }
 
-// kustomizationFiles are the names that Kustomize recognises, in its order.
-var kustomizationFiles = []string{"kustomization.yaml", "kustomization.yml", "Kustomization"}
-
 // sourceOf finds the content and decides what it is: what the application says, else what the files are.
 func sourceOf(in Input, resolved *Resolved) (source, error) {
 	spec := resolved.Application.Spec
 	if spec.Helm != nil && spec.Kustomize != nil && (spec.Kustomize.Path != "" || !spec.Kustomize.ChangesObjects()) {
-		return source{}, in.at(fleet.DefinitionInvalid, resolved.fieldOf("kustomize.path"), "helm and kustomize.path are set: the source is a chart or an overlay. An overlay that is applied to what the chart renders belongs into kustomize.components")
+		return source{}, in.faultOf(fleet.DefinitionInvalid, resolved.fieldOf("kustomize.path"), "helm and kustomize.path are set: the source is a chart or an overlay. An overlay that is applied to what the chart renders belongs into kustomize.components")
 	}
 	root, err := rootOf(in, resolved)
 	if err != nil {
@@ -280,25 +284,25 @@ func sourceOf(in Input, resolved *Resolved) (source, error) {
 	if spec.Kustomize != nil && spec.Kustomize.Path != "" {
 		field = resolved.fieldOf("kustomize.path")
 		if dir, err = inTree(path.Join(dir, spec.Kustomize.Path)); err != nil {
-			return source{}, in.at(fleet.ContentMissing, field, err.Error())
+			return source{}, in.faultOf(fleet.ContentMissing, field, err.Error())
 		}
 	}
 	hash, err := root.tree.Hash(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return source{}, in.at(fleet.ContentMissing, field, fmt.Sprintf("%s is not in %s: correct the path or add the content", dir, root.where))
+		return source{}, in.faultOf(fleet.ContentMissing, field, fmt.Sprintf("%s is not in %s: correct the path or add the content", dir, root.where))
 	}
 	if err != nil {
-		return source{}, unreadable(dir, err)
+		return source{}, fleet.Unreadable(dir, err)
 	}
 	kind, problem := kindOf(spec, root.tree, dir)
 	if problem != "" {
-		return source{}, in.at(fleet.ContentMissing, field, problem)
+		return source{}, in.faultOf(fleet.ContentMissing, field, problem)
 	}
 	s := source{kind: kind, tree: root.tree, path: dir, hash: hash}
 	if root.packed {
 		s.packed = []string{dir}
 	}
-	if kind != HelmChart || isArchive(dir) {
+	if kind != engine.HelmChart || engine.IsArchive(dir) {
 		return s, nil
 	}
 	whole, packed, err := dependencies{in, resolved}.complete(s.tree, dir, nil)
@@ -312,40 +316,23 @@ func sourceOf(in Input, resolved *Resolved) (source, error) {
 
 // kindOf is what the application says that a folder is, else what its files are; a text says why it cannot be that. What spec.kustomize
 // says of objects is for those of any renderer.
-func kindOf(spec musterv1alpha1.ApplicationSpec, tree fleet.Tree, dir string) (kind ContentKind, problem string) {
-	kind = detect(tree, dir)
+func kindOf(spec musterv1alpha1.ApplicationSpec, tree fleet.Tree, dir string) (kind engine.ContentKind, problem string) {
+	kind = engine.Detect(tree, dir)
 	if spec.Helm != nil {
-		if kind != HelmChart {
+		if kind != engine.HelmChart {
 			problem = fmt.Sprintf("spec.helm is set and %s has no Chart.yaml", dir)
 		}
 		return kind, problem
 	}
-	switch isOverlay := hasAny(tree, dir, kustomizationFiles...); {
+	switch isOverlay := engine.IsOverlay(tree, dir); {
 	case spec.Kustomize == nil:
 		return kind, ""
 	case isOverlay:
-		return Kustomization, ""
+		return engine.Kustomization, ""
 	case spec.Kustomize.Path == "" && spec.Kustomize.ChangesObjects():
 		return kind, ""
 	}
 	return kind, fmt.Sprintf("spec.kustomize is set and %s has no kustomization.yaml", dir)
-}
-
-func detect(tree fleet.Tree, dir string) ContentKind {
-	switch {
-	case strings.HasSuffix(dir, ".tgz"), hasAny(tree, dir, "Chart.yaml"):
-		return HelmChart
-	case hasAny(tree, dir, kustomizationFiles...):
-		return Kustomization
-	}
-	return PlainYAML
-}
-
-func hasAny(tree fleet.Tree, dir string, names ...string) bool {
-	return slices.ContainsFunc(names, func(name string) bool {
-		info, err := fs.Stat(tree, path.Join(dir, name))
-		return err == nil && !info.IsDir()
-	})
 }
 
 // inTree cleans a path of the repository and refuses one that leaves it.
@@ -357,8 +344,8 @@ func inTree(name string) (string, error) {
 	return clean, nil
 }
 
-// at is a fault of a field of the application.
-func (in Input) at(reason fleet.Reason, field, message string) fleet.Fault {
+// faultOf is a fault of a field of the application.
+func (in Input) faultOf(reason fleet.Reason, field, message string) fleet.Fault {
 	return fleet.Fault{Reason: reason, ActionRequiredBy: fleet.User, File: in.File, Line: in.lineOf(field), Message: message}
 }
 
@@ -384,14 +371,3 @@ func (in Input) fault(err error) error {
 }
 
 func nameOf(app *musterv1alpha1.Application) string { return app.Namespace + "/" + app.Name }
-
-// unreadable is the fault of content that is there and cannot be read: a link that leads nowhere, or a storage that fails.
-func unreadable(file string, err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return fleet.Fault{Reason: fleet.ContentRefused, ActionRequiredBy: fleet.User, File: file, Message: "cannot be read: a link that leads nowhere in the repository", Err: err}
-	}
-	if f, ok := fleet.AsFault(err); ok {
-		return f
-	}
-	return fleet.Fault{Reason: fleet.SourceUnavailable, ActionRequiredBy: fleet.Controller, File: file, Message: "cannot be read: " + err.Error(), Err: err}
-}

@@ -37,19 +37,12 @@ type Resolved struct {
 
 // fieldOf gives the field of the application that a resolved field came from, or its nearest parent.
 func (r *Resolved) fieldOf(path string) string {
-	for p := path; p != ""; p = parent(p) {
+	for p := path; p != ""; p = fleet.ParentPath(p) {
 		if field, ok := r.fields[p]; ok {
 			return field + path[len(p):]
 		}
 	}
 	return "spec." + path
-}
-
-func parent(path string) string {
-	if i := strings.LastIndexAny(path, ".["); i >= 0 {
-		return path[:i]
-	}
-	return ""
 }
 
 // ErrLabelMissing is the error of a cluster that lacks a label which an expression asks for: its file is to be changed.
@@ -73,7 +66,7 @@ func Resolve(in Input) (*Resolved, error) {
 		field := "spec.overrides[" + strconv.Itoa(i) + "]"
 		matches, err := selects(override.ClusterSelector, in.Cluster)
 		if err != nil {
-			return nil, in.at(fleet.DefinitionInvalid, field+".clusterSelector", fmt.Sprintf("the selector of override %s is invalid: %v", override.Name, err))
+			return nil, in.faultOf(fleet.DefinitionInvalid, field+".clusterSelector", fmt.Sprintf("the selector of override %s is invalid: %v", override.Name, err))
 		}
 		if !matches {
 			continue
@@ -150,7 +143,7 @@ func (r *Resolved) mergeInline(in Input, into map[string]any, from *runtime.RawE
 	}
 	var values map[string]any
 	if err := json.Unmarshal(from.Raw, &values); err != nil {
-		return in.at(fleet.DefinitionInvalid, field+"."+name, name+" must be a map")
+		return in.faultOf(fleet.DefinitionInvalid, field+"."+name, name+" must be a map")
 	}
 	fleet.MergeValues(into, values, "", func(path string, set bool) {
 		fleet.DropBelow(r.fields, "helm."+name+"."+path)
@@ -173,7 +166,7 @@ func (r *Resolved) evaluate(in Input) error {
 	}
 	namespace := r.Application.Spec.Destination.Namespace
 	if bad := validation.IsDNS1123Label(namespace); namespace != "" && len(bad) > 0 {
-		return in.at(fleet.DefinitionInvalid, r.fieldOf("destination.namespace"),
+		return in.faultOf(fleet.DefinitionInvalid, r.fieldOf("destination.namespace"),
 			"what it says for this cluster is no name of a namespace: "+fleet.ShortRule(bad[0]))
 	}
 	if _, err := r.evaluateValue(in, scope, "helm.defaultValues", r.defaults); err != nil {
@@ -193,7 +186,7 @@ func (r *Resolved) evaluate(in Input) error {
 }
 
 func (r *Resolved) expressionFault(in Input, path string, err error) error {
-	f := in.at(fleet.ExpressionFailed, r.fieldOf(path), err.Error())
+	f := in.faultOf(fleet.ExpressionFailed, r.fieldOf(path), err.Error())
 	f.Err = err
 	return f
 }
@@ -252,10 +245,10 @@ func (r *Resolved) nameLayers(in Input) {
 			continue
 		}
 		if i, isOverride := overrideIndex(field); isOverride {
-			r.Layers[below] = "override " + in.Application.Spec.Overrides[i].Name + ", " + position(baseName(in.File), in.lineOf(field))
+			r.Layers[below] = "override " + in.Application.Spec.Overrides[i].Name + ", " + fleet.Position(baseName(in.File), in.lineOf(field))
 			continue
 		}
-		r.Layers[below] = position(baseName(in.File), in.lineOf(field))
+		r.Layers[below] = fleet.Position(baseName(in.File), in.lineOf(field))
 	}
 }
 
@@ -268,8 +261,6 @@ func overrideIndex(field string) (int, bool) {
 	i, err := strconv.Atoi(number)
 	return i, err == nil
 }
-
-func position(file string, line int) string { return fleet.Fault{File: file, Line: line}.Position() }
 
 func baseName(file string) string { return file[strings.LastIndex(file, "/")+1:] }
 

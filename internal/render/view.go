@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/engine"
+	"github.com/muster-io/muster/internal/render/memo"
 )
 
 // reading is what one run looked at in the tree, and how each looked: the run depends on nothing else of the tree.
@@ -24,7 +26,7 @@ const (
 // view is the tree and the cluster's APIs as one input has them. It is the host of a run, and notes what the run asks for.
 type view struct {
 	fleet.Tree
-	// beside is the tree that the application's file is in, below besidePrefix.
+	// beside is the tree that the application's file is in, below BesidePrefix.
 	beside fleet.Tree
 	apis   *fleet.APIs
 	// hashes that are known already.
@@ -39,15 +41,12 @@ func newView(in Input, s source) *view {
 	return &view{Tree: s.tree, beside: in.Tree, apis: in.apis(), hashes: map[string]string{s.path: s.hash}, saw: reading{}}
 }
 
-// besidePrefix is before the names of files that are beside the application's, whatever tree the content is in.
-const besidePrefix = "~fleet/"
-
-// at gives the tree that a name is in, and the name there.
-func (v *view) at(name string) (fleet.Tree, string) {
-	if below, ok := strings.CutPrefix(name, besidePrefix); ok {
+// treeOf gives the tree that a name is in, and the name there.
+func (v *view) treeOf(name string) (fleet.Tree, string) {
+	if below, ok := strings.CutPrefix(name, engine.BesidePrefix); ok {
 		return v.beside, below
 	}
-	if name+"/" == besidePrefix {
+	if name+"/" == engine.BesidePrefix {
 		return v.beside, "."
 	}
 	return v.Tree, name
@@ -64,28 +63,28 @@ func (v *view) APIs() *fleet.APIs {
 // Stat tells whether there is a file or folder.
 func (v *view) Stat(name string) (fs.FileInfo, error) {
 	v.note(name, lookExists)
-	tree, name := v.at(name)
+	tree, name := v.treeOf(name)
 	return fs.Stat(tree, name)
 }
 
 // Open is not needed to read.
 func (v *view) Open(name string) (fs.File, error) {
 	v.note(name, lookContent)
-	tree, name := v.at(name)
+	tree, name := v.treeOf(name)
 	return tree.Open(name)
 }
 
 // ReadFile reads a file.
 func (v *view) ReadFile(name string) ([]byte, error) {
 	v.note(name, lookContent)
-	tree, name := v.at(name)
+	tree, name := v.treeOf(name)
 	return tree.ReadFile(name)
 }
 
 // ReadDir lists a folder.
 func (v *view) ReadDir(name string) ([]fs.DirEntry, error) {
 	v.note(name, lookContent)
-	tree, name := v.at(name)
+	tree, name := v.treeOf(name)
 	return tree.ReadDir(name)
 }
 
@@ -99,7 +98,7 @@ func (v *view) hash(name string) (string, error) {
 	if hash, ok := v.hashes[name]; ok {
 		return hash, nil
 	}
-	tree, name := v.at(name)
+	tree, name := v.treeOf(name)
 	return tree.Hash(name)
 }
 
@@ -120,7 +119,7 @@ func (v *view) covered(name string) bool {
 		if saw, ok := v.saw[above]; ok && saw[:1] == lookContent {
 			return true
 		}
-		if above == "." || above == "/" || above+"/" == besidePrefix {
+		if above == "." || above == "/" || above+"/" == engine.BesidePrefix {
 			return false
 		}
 	}
@@ -129,7 +128,7 @@ func (v *view) covered(name string) bool {
 // look gives how a name in the tree looks: the way of looking, then what was seen.
 func (v *view) look(name, how string) string {
 	if how == lookExists {
-		tree, name := v.at(name)
+		tree, name := v.treeOf(name)
 		info, err := fs.Stat(tree, name)
 		if err != nil {
 			return how + " missing"
@@ -157,5 +156,5 @@ func (r reading) digest() string {
 	for _, name := range slices.Sorted(maps.Keys(r)) {
 		parts = append(parts, name, r[name])
 	}
-	return digestOf(parts...)
+	return memo.Digest(parts...)
 }

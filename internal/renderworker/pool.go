@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/muster-io/muster/internal/fleet"
-	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/render/engine"
 )
 
 // Bounds are what one job may take.
@@ -25,7 +25,7 @@ type Bounds struct {
 }
 
 // DefaultBounds are far above what charts and overlays that people write take.
-var DefaultBounds = Bounds{Time: 30 * time.Second, Memory: 512 << 20, Output: render.DefaultOutput}
+var DefaultBounds = Bounds{Time: 30 * time.Second, Memory: 512 << 20, Output: engine.DefaultOutput}
 
 // Pool renders in child processes. It is safe for concurrent use; make one with New.
 type Pool struct {
@@ -53,10 +53,8 @@ func New(workers int, bounds Bounds) (*Pool, error) {
 	}, nil
 }
 
-var _ render.Engine = (*Pool)(nil)
-
 // Render runs a job in a worker. A job that ends its worker is tried once more, in a new one.
-func (p *Pool) Render(ctx context.Context, job render.Job, host render.Host) (*render.Rendered, error) {
+func (p *Pool) Render(ctx context.Context, job engine.Job, host engine.Host) (*engine.Rendered, error) {
 	rendered, err := p.try(ctx, job, host, p.worker)
 	var ended *endedError
 	if !errors.As(err, &ended) {
@@ -86,7 +84,7 @@ func acquire(ctx context.Context, slots chan struct{}) error {
 func release(slots chan struct{}) { <-slots }
 
 // try runs a job once.
-func (p *Pool) try(ctx context.Context, job render.Job, host render.Host, take func() (*process, error)) (*render.Rendered, error) {
+func (p *Pool) try(ctx context.Context, job engine.Job, host engine.Host, take func() (*process, error)) (*engine.Rendered, error) {
 	queued.Inc()
 	err := acquire(ctx, p.slots)
 	queued.Dec()
@@ -148,7 +146,7 @@ func (p *Pool) Close() {
 }
 
 // answerTo answers a worker's question. knows are the digests of the sets of APIs that the worker has.
-func answerTo(q question, host render.Host, knows map[string]bool) *answer {
+func answerTo(q question, host engine.Host, knows map[string]bool) *answer {
 	a := &answer{}
 	var err error
 	switch q.Operation {

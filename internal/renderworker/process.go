@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/muster-io/muster/internal/fleet"
-	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/render/engine"
 )
 
 // bound is what a job went over.
@@ -30,7 +30,7 @@ type endedError struct{ bound bound }
 
 func (e *endedError) Error() string { return "the render worker ended, bound: " + string(e.bound) }
 
-func (e *endedError) fault(job render.Job, bounds Bounds) fleet.Fault {
+func (e *endedError) fault(job engine.Job, bounds Bounds) fleet.Fault {
 	f := fleet.Fault{Reason: fleet.RenderTooExpensive, ActionRequiredBy: fleet.User, File: job.Path}
 	switch e.bound {
 	case boundTime:
@@ -82,7 +82,7 @@ func start(command []string) (*process, error) {
 }
 
 // run runs a job, within bounds. A process that goes over one is ended.
-func (p *process) run(ctx context.Context, job render.Job, host render.Host, bounds Bounds) (*render.Rendered, error) {
+func (p *process) run(ctx context.Context, job engine.Job, host engine.Host, bounds Bounds) (*engine.Rendered, error) {
 	done := make(chan struct{})
 	watched := make(chan struct{})
 	clock := &stopwatch{since: time.Now()}
@@ -115,7 +115,7 @@ type brokenError struct{ error }
 func (e *brokenError) Unwrap() error { return e.error }
 
 // converse gives the job and answers the worker's questions until it gives the result.
-func (p *process) converse(job render.Job, host render.Host, clock *stopwatch, bounds Bounds) (*render.Rendered, error) {
+func (p *process) converse(job engine.Job, host engine.Host, clock *stopwatch, bounds Bounds) (*engine.Rendered, error) {
 	if err := p.pipes.write(toWorker{Job: &job}); err != nil {
 		return nil, &brokenError{err}
 	}

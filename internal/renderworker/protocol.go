@@ -10,7 +10,7 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
-	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/render/engine"
 )
 
 // Program and worker write gob values to each other: a request begins a job, the worker asks questions and gets answers, one at
@@ -18,7 +18,7 @@ import (
 
 // toWorker is what the program writes: a job, or the answer to a question.
 type toWorker struct {
-	Job    *render.Job
+	Job    *engine.Job
 	Answer *answer
 }
 
@@ -57,7 +57,7 @@ type answer struct {
 
 // result of a job: objects, or a problem.
 type result struct {
-	Rendered *render.Rendered
+	Rendered *engine.Rendered
 	Problem  *problem
 }
 

@@ -13,7 +13,7 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
-	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/render/engine"
 )
 
 // Subcommand is the first argument of a program that is to be a worker.
@@ -40,8 +40,8 @@ func serve(in io.Reader, out io.Writer, bounds Bounds) error {
 	debug.SetMemoryLimit(bounds.Memory / 4 * 3)
 	debug.SetMaxStack(int(min(bounds.Memory/2, math.MaxInt32)))
 	w := &worker{
-		pipes: pipesOf(in, out), local: render.NewLocal(bounds.Memory/8, bounds.Output),
-		jobs: make(chan *render.Job), answers: make(chan *answer, 1), apis: map[string]*fleet.APIs{},
+		pipes: pipesOf(in, out), local: engine.NewLocal(bounds.Memory/8, bounds.Output),
+		jobs: make(chan *engine.Job), answers: make(chan *answer, 1), apis: map[string]*fleet.APIs{},
 	}
 	go w.listen()
 	for job := range w.jobs {
@@ -54,8 +54,8 @@ func serve(in io.Reader, out io.Writer, bounds Bounds) error {
 
 type worker struct {
 	pipes   *pipes
-	local   *render.Local
-	jobs    chan *render.Job
+	local   *engine.Local
+	jobs    chan *engine.Job
 	answers chan *answer
 	apis    map[string]*fleet.APIs // by digest
 }
@@ -79,7 +79,7 @@ func (w *worker) listen() {
 }
 
 // run runs a job. A panic is the fault of what is rendered.
-func (w *worker) run(job render.Job) (out *result) {
+func (w *worker) run(job engine.Job) (out *result) {
 	defer func() {
 		if r := recover(); r != nil { // not printed: it may quote values
 			out = &result{Problem: problemOf(fleet.Fault{Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: job.Path, Message: "the renderer gave up"})}

@@ -37,20 +37,27 @@ func BenchmarkReview(b *testing.B) {
 	text += policy("Deny", `plan.images.all(i, !i.endsWith(":latest"))`, "pin a version")
 	before, after := treeOf(text), treeOf(text, edit("applications/web.yaml", `tag: "1"`, `tag: "2"`))
 	ctx := context.Background()
-	build := func(p *plan.Planner, revision string, tree fleet.Tree, w fleet.World) *plan.Plan {
-		out, err := p.Build(ctx, fleet.Snapshot{Repository: "muster-system/fleet", Revision: revision, Tree: tree}, w)
+	build := func(p *plan.Planner, earlier *plan.Plan, revision string, tree fleet.Tree, w fleet.World) *plan.Plan {
+		defs, err := fleet.Load(ctx, tree)
+		if err != nil {
+			b.Fatal(err)
+		}
+		out, err := p.LoadedAfter(ctx, earlier, fleet.Snapshot{Repository: "muster-system/fleet", Revision: revision, Tree: tree}, defs, w)
 		if err != nil {
 			b.Fatal(err)
 		}
 		return out
 	}
 	planner := &plan.Planner{Renderer: render.New(256 << 20)}
-	first := build(planner, "1111111", before, fleet.World{FromRepository: true})
+	first := build(planner, nil, "1111111", before, fleet.World{FromRepository: true})
 	w := plan.Delivered(fleet.World{}, first, first.Definitions)
 	w.Clusters = first.World.Clusters
-	whole := func(p *plan.Planner, name string) {
+	delivered := build(planner, first, "1111111", before, w) // as the hub keeps it
+	delivered.World = nil
+	whole := func(p *plan.Planner, earlier *plan.Plan, name string) {
 		begin, cpu := time.Now(), processTime(b)
-		base, head := build(p, "1111111", before, w), build(p, "2222222", after, w)
+		base := build(p, earlier, "1111111", before, w)
+		head := build(p, base, "2222222", after, w)
 		r, err := review.Of(ctx, review.Input{Base: base, Head: head, Policies: review.Policies(base.Definitions, nil, "muster-system/fleet")})
 		if err != nil {
 			b.Fatal(err)
@@ -65,8 +72,8 @@ func BenchmarkReview(b *testing.B) {
 		b.ReportMetric(float64((processTime(b) - cpu).Milliseconds()), name+"-cpu-ms")
 	}
 	for b.Loop() {
-		whole(&plan.Planner{Renderer: render.New(256 << 20)}, "cold")
-		whole(planner, "warm")
+		whole(&plan.Planner{Renderer: render.New(256 << 20)}, nil, "cold")
+		whole(planner, delivered, "warm")
 	}
 }
 

@@ -98,12 +98,12 @@ func (t *tally) count(a *plan.Application, works []fleet.LiveWork) {
 		live[lw.Cluster] = append(live[lw.Cluster], lw)
 	}
 	for _, c := range a.Clusters {
-		at := place{t.group(a.Application.Namespace, c.Name), c.Name}
+		where := place{t.group(a.Application.Namespace, c.Name), c.Name}
 		is, well := stands(live[c.Name], c.SetDigest)
-		if before, known := t.applied[at]; known {
-			is, well = is && before, well && t.healthy[at]
+		if before, known := t.applied[where]; known {
+			is, well = is && before, well && t.healthy[where]
 		}
-		t.applied[at], t.healthy[at] = is, well
+		t.applied[where], t.healthy[where] = is, well
 	}
 }
 
@@ -115,15 +115,15 @@ func (t *tally) hear(key string, app *musterv1alpha1.Application) {
 			t.blame(t.group(namespace, row.Cluster), fmt.Sprintf("%s on %s: %s", key, row.Cluster, cmp.Or(row.Message, row.Reason, row.State)))
 		}
 	}
-	whole := ""
+	message := ""
 	if r := app.Status.Rollout; r != nil && r.Phase == musterv1alpha1.RolloutStopped {
-		whole = key + ": the rollout is stopped: " + r.Message
+		message = key + ": the rollout is stopped: " + r.Message
 	} else if app.Status.Held != nil {
-		whole = app.Status.Held.Message
+		message = app.Status.Held.Message
 	}
-	if whole != "" {
+	if message != "" {
 		for group := range t.of[namespace] {
-			t.blame(group, whole)
+			t.blame(group, message)
 		}
 	}
 }

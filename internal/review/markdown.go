@@ -172,11 +172,11 @@ func (w *markdown) findings(r *Review) {
 		if f.Deny {
 			mark = "⛔"
 		}
-		at := ""
+		where := ""
 		if f.File != "" {
-			at = " " + span(position(f.File, f.Line))
+			where = " " + span(position(f.File, f.Line))
 		}
-		w.line("- %s **%s**: %s%s", mark, escape(f.Policy), escape(f.Message), at)
+		w.line("- %s **%s**: %s%s", mark, escape(f.Policy), escape(f.Message), where)
 	}
 	w.more(more, "rule")
 	w.line("")
@@ -499,8 +499,8 @@ func (w *markdown) faults(title string, faults []fleet.Fault) {
 	shown, more := some(w, fleet.GroupFaults(faults), w.sections)
 	for _, f := range shown {
 		text := ""
-		if at := f.Position(); at != "" {
-			text = span(at) + " "
+		if position := f.Position(); position != "" {
+			text = span(position) + " "
 		}
 		if f.Application != "" {
 			text += "**" + escape(f.Application) + "** "
@@ -519,6 +519,20 @@ func (w *markdown) faults(title string, faults []fleet.Fault) {
 	}
 	w.more(more, "fault")
 	w.line("")
+}
+
+// FaultText is a fault in a line of Markdown, for a note beside the line that it is about.
+func FaultText(f fleet.FaultGroup) string {
+	w := &markdown{amount: amounts[1]}
+	text := "❌ " + string(f.Reason) + ": " + span(w.short(f.Message))
+	if f.Application != "" {
+		text += " (" + escape(f.Application)
+		if len(f.Clusters) > 0 {
+			text += " on " + w.list(f.Clusters)
+		}
+		text += ")"
+	}
+	return text
 }
 
 // block writes lines as they are; its fence is longer than any in them.

@@ -22,8 +22,8 @@ type Share struct {
 	Selection
 	// Clusters are those of the placement that belong to this share, with their states.
 	Clusters []Cluster
-	// Elsewhere are clusters that this placement chooses too, by the placement that they belong to.
-	Elsewhere map[string]string
+	// OtherPlacement are clusters that this placement chooses too, by the placement that they belong to.
+	OtherPlacement map[string]string
 }
 
 // Over decides for each placement of an owner which of its clusters may change now. A cluster that more than one placement
@@ -55,10 +55,10 @@ func Over(targets []Target, now time.Time) ([]Share, error) {
 }
 
 func (s *Share) shareWith(cluster, placement string) {
-	if s.Elsewhere == nil {
-		s.Elsewhere = map[string]string{}
+	if s.OtherPlacement == nil {
+		s.OtherPlacement = map[string]string{}
 	}
-	s.Elsewhere[cluster] = placement
+	s.OtherPlacement[cluster] = placement
 }
 
 // StateOf reads the state of a cluster from what it reports of a work that is as it is wanted, by OCM's rules:

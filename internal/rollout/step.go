@@ -30,6 +30,9 @@ type Input struct {
 	Decisions map[string]fleet.Decision
 	// Grounds identify what people have said about the decisions, see placement.ReadGrounds; empty when that is not known.
 	Grounds string
+	// Filled is how many places the placements have filled, if that is more than the clusters they have chosen: one that several
+	// of them choose fills several. Missing is how many places no cluster fills.
+	Filled, Missing int
 	// Settled is what the owner was settled on last; nil when that is not known.
 	Settled *musterv1alpha1.Settled
 	// Left are the objects that the owner has left on clusters.
@@ -260,6 +263,7 @@ type decider struct {
 	loss     *guard // made for the first change that loses something
 	exchange *swap  // the same
 	was      *settledBefore
+	count    *counted
 	live     map[string][]*fleet.LiveWork // by cluster; made for the first that asks
 }
 

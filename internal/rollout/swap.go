@@ -19,10 +19,11 @@ import (
 //	the cluster is not chosen, since       it is
 //	it has only the hub's own taint        replaced
 //	others rank before it                  replaced, if the grounds of the choice are those that the owner was settled on, or it was
-//	                                       replaced before they changed; else lost: somebody has changed the choice
+//	                                       not chosen any more before they changed; else lost: somebody has changed the choice
 //	anything else                          lost: a definition, a label, a claim, a taint or another scheduler excludes it
 //
-// A cluster that did not answer when somebody changed the choice is lost too, unless it was replaced before, see settled.
+// A cluster that did not answer when somebody changed the choice is lost too, if that asks for fewer clusters, see settled. And so are
+// clusters that a spread constraint has no place for, when the placement has fewer than it had and all clusters answer.
 //
 // A replaced cluster is never lost. It is removed when the owner is healthy on as many clusters as the placement wants without
 // it, at the pace of the rollout strategy. What holds data there stays on the cluster, see leave.
@@ -70,8 +71,7 @@ func (d *decider) swapped() *swap {
 		}
 	}
 	slices.Sort(s.replaced)
-	settled, _ := d.settledOn()
-	s.fewer = d.sameGrounds() && s.chosen < int(settled.Clusters)
+	s.fewer = d.fewer()
 	if d.in.Grounds != "" && !s.fewer {
 		s.allow(serving, s.pace-leaving)
 	}
@@ -179,6 +179,37 @@ func (d *decider) readSettled() (settled musterv1alpha1.Settled, known bool) {
 	return musterv1alpha1.Settled{Grounds: d.in.Grounds, Clusters: int32(on)}, true
 }
 
+// filled is how many places the placements have filled.
+func (d *decider) filled() int32 {
+	chosen, _ := d.chosenAndLeft()
+	return max(chosen, int32(d.in.Filled))
+}
+
+// fewer is true when the placement has fewer clusters than the owner was settled on, and nobody has changed the choice. If somebody
+// has, the owner is to be settled on that first.
+func (d *decider) fewer() bool {
+	settled, _ := d.settledOn()
+	if !d.sameGrounds() {
+		return len(settled.Unreplaced) > 0
+	}
+	return d.filled() < settled.Clusters
+}
+
+// away is true for a cluster that does not answer, or that the scheduler may not have looked at since it does again.
+func (d *decider) away(name string) bool {
+	since := d.in.AvailableSince[name]
+	return d.in.Unreachable[name] || d.in.Decisions[name].Unreachable || !since.IsZero() && d.in.Now.Before(since.Add(backGrace))
+}
+
+// shrunk is true when the placement has fewer clusters than the owner was settled on, and all that it has left answer.
+func (d *decider) shrunk() bool {
+	_, leftover := d.chosenAndLeft()
+	if d.count.shrunk == nil {
+		d.count.shrunk = new(d.sameGrounds() && d.fewer() && !d.in.Unheard && !slices.ContainsFunc(leftover, d.away))
+	}
+	return *d.count.shrunk
+}
+
 // exchanged is true for a cluster that the scheduler has taken off the choice, for reasons of its own.
 func (d *decider) exchanged(name string) bool {
 	settled, known := d.settledOn()
@@ -186,12 +217,12 @@ func (d *decider) exchanged(name string) bool {
 	switch {
 	case slices.Contains(settled.Dropped, name):
 		return false
-	case decision.Unreachable, slices.Contains(settled.Replaced, name) && decision.Outranked():
-		return true
+	case decision.Unreachable, decision.Outranked() && (slices.Contains(settled.Replaced, name) || slices.Contains(settled.Unreplaced, name)):
+		return !(decision.Step == "Spread" && d.shrunk())
 	case d.in.Grounds == "" && (known || !d.in.GuardHolds): // the scheduler is about to say
 		return decision.Outranked()
 	}
-	return decision.Outranked() && d.sameGrounds()
+	return decision.Outranked() && d.sameGrounds() && !(decision.Step == "Spread" && d.shrunk())
 }
 
 func (d *decider) liveByCluster() map[string][]*fleet.LiveWork {
@@ -268,7 +299,11 @@ func (d *decider) replacementHealthy(c *change) objection {
 	case s.healthy == s.chosen:
 		message = fmt.Sprintf("the placement chose another cluster in its place, which is healthy. Its works are removed at the pace of the rollout, %d clusters at a time", s.pace)
 	}
-	return objection{Reason: ReplacementPending, Message: c.Cluster + " is swapped: " + message}
+	until := time.Time{}
+	if d.in.Grounds != "" && !d.sameGrounds() {
+		until = d.in.Now.Add(unheardLook) // the owner is settled on the new choice by then
+	}
+	return objection{Reason: ReplacementPending, Message: c.Cluster + " is swapped: " + message, Until: until}
 }
 
 // leave is what a change leaves on a cluster that the scheduler has replaced: objects that hold data. Nobody has asked for their
@@ -351,8 +386,23 @@ func LeftOn(left []musterv1alpha1.LeftObjects, cluster string) string {
 	return ""
 }
 
+// counted is what chosenAndLeft and shrunk have found.
+type counted struct {
+	chosen   int32
+	leftover []string
+	shrunk   *bool
+}
+
 // chosenAndLeft are the number of clusters that the placement has chosen, and those that still have works without being chosen, sorted.
 func (d *decider) chosenAndLeft() (chosen int32, leftover []string) {
+	if d.count == nil {
+		d.count = &counted{}
+		d.count.chosen, d.count.leftover = d.countChosen()
+	}
+	return d.count.chosen, d.count.leftover
+}
+
+func (d *decider) countChosen() (chosen int32, leftover []string) {
 	for _, decision := range d.in.Decisions {
 		if decision.Chosen {
 			chosen++
@@ -367,38 +417,106 @@ func (d *decider) chosenAndLeft() (chosen int32, leftover []string) {
 	return chosen, leftover
 }
 
-// replaced: the cluster had a replacement under the former grounds, or a person has approved the loss.
-func (d *decider) replaced(was musterv1alpha1.Settled, name string) bool {
-	return slices.Contains(was.Replaced, name) || d.in.isApproved()
-}
-
 // settled is what the owner is settled on after a step. While the grounds stay, that is as many clusters as the placement has had, and
-// which clusters are being exchanged. New grounds count as soon as nothing is lost to them any more; what cannot be lost, since its
-// cluster does not answer, is noted: as replaced, if the placement still has as many clusters or a person has approved the loss, else
-// as dropped.
+// which clusters are being exchanged. New grounds count as soon as nothing is lost to them any more.
 func (d *decider) settled() *musterv1alpha1.Settled {
 	was, known := d.settledOn()
-	if !d.in.Complete || d.in.Grounds == "" || !known && d.in.GuardHolds && !d.in.isApproved() {
+	switch {
+	case !d.in.Complete || d.in.Grounds == "" || !known && d.in.GuardHolds && !d.in.isApproved():
 		return d.in.Settled
+	case was.Grounds == d.in.Grounds:
+		return d.settledAsBefore(was)
 	}
-	chosen, leftover := d.chosenAndLeft()
-	is := musterv1alpha1.Settled{Grounds: d.in.Grounds, Clusters: chosen}
-	same := was.Grounds == d.in.Grounds
-	if same && len(leftover) > 0 {
-		is.Clusters = max(was.Clusters, chosen)
+	return d.settledAnew(was)
+}
+
+// settledAsBefore: nobody has changed the choice. While a cluster does not answer, more clusters than before are no reason to want that
+// many: without it a spread constraint may have places for others.
+func (d *decider) settledAsBefore(was musterv1alpha1.Settled) *musterv1alpha1.Settled {
+	_, leftover := d.chosenAndLeft()
+	is := musterv1alpha1.Settled{Grounds: d.in.Grounds, Clusters: d.filled()}
+	switch {
+	case slices.ContainsFunc(leftover, d.away):
+		is.Clusters = was.Clusters
+	case len(leftover) > 0:
+		is.Clusters = max(was.Clusters, is.Clusters)
+	}
+	back := 0 // dropped, and chosen before others that do not answer: one of these is lost in its place
+	for _, name := range was.Dropped {
+		if d.in.Decisions[name].Chosen {
+			back++
+		}
 	}
 	for _, name := range leftover {
-		switch {
+		switch exchanged := d.exchanged(name); {
 		case slices.Contains(was.Dropped, name):
 			is.Dropped = append(is.Dropped, name)
-		case d.exchanged(name) && (chosen >= was.Clusters || !same && d.replaced(was, name)):
+		case slices.Contains(was.Replaced, name) && exchanged:
 			is.Replaced = append(is.Replaced, name)
-		case same: // it is not replaced yet
-		case !d.exchanged(name) && !d.in.Unreachable[name]:
+		case back > 0 && d.in.Decisions[name].Unreachable:
+			is.Dropped = append(is.Dropped, name)
+			back--
+		case exchanged && d.filled() >= was.Clusters:
+			is.Replaced = append(is.Replaced, name)
+		case exchanged:
+			is.Unreplaced = append(is.Unreplaced, name)
+		}
+	}
+	return &is
+}
+
+// settledAnew: somebody has changed the choice. What cannot be lost, since its cluster does not answer, is noted. As many of these
+// clusters are dropped as the choice has fewer places than the owner was on. The others keep a place that no cluster fills, if there is
+// one; else they are replaced.
+func (d *decider) settledAnew(was musterv1alpha1.Settled) *musterv1alpha1.Settled {
+	_, leftover := d.chosenAndLeft()
+	is := musterv1alpha1.Settled{Grounds: d.in.Grounds, Clusters: d.filled()}
+	var silent []string // they do not answer or did not, and nothing else is against them
+	for _, name := range leftover {
+		replaced := d.in.isApproved() || slices.Contains(was.Replaced, name)
+		switch unreachable := d.in.Decisions[name].Unreachable; {
+		case (unreachable || d.exchanged(name)) && replaced:
+			is.Replaced = append(is.Replaced, name)
+		case unreachable, d.exchanged(name):
+			silent = append(silent, name)
+		case !d.in.Unreachable[name]:
 			return d.in.Settled // it is still being lost
 		default:
 			is.Dropped = append(is.Dropped, name)
 		}
 	}
+	on := min(int(was.Clusters)+len(was.Dropped), int(is.Clusters)+len(silent)+len(is.Dropped))
+	dropped := on - len(is.Dropped) - int(is.Clusters) - d.in.Missing
+	missing := d.in.Missing
+	slices.SortStableFunc(silent, func(a, b string) int { // those that were dropped before come first
+		return compareBool(slices.Contains(was.Dropped, b), slices.Contains(was.Dropped, a))
+	})
+	for _, name := range silent {
+		switch {
+		case dropped > 0:
+			is.Dropped = append(is.Dropped, name)
+			dropped--
+		case missing > 0:
+			is.Unreplaced = append(is.Unreplaced, name)
+			missing--
+		default:
+			is.Replaced = append(is.Replaced, name)
+		}
+	}
+	is.Clusters = max(is.Clusters, min(was.Clusters+int32(len(was.Dropped)), is.Clusters+int32(d.in.Missing)))
+	slices.Sort(is.Dropped)
+	slices.Sort(is.Replaced)
+	slices.Sort(is.Unreplaced)
 	return &is
+}
+
+// compareBool orders false before true.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }

@@ -1,19 +1,14 @@
 package rollout
 
 import (
-	"fmt"
-	"maps"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/work"
-	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // swapFleet is an owner on clusters: b and c are chosen, a was replaced.
@@ -53,13 +48,16 @@ func TestSwap(t *testing.T) {
 		change func(in *Input)
 		want   HeldReason // "" is removed
 	}{
-		"replaced":              {why: "one for one, and the replacement is healthy", change: func(*Input) {}},
-		"not healthy":           {why: "surge first, then remove", change: func(in *Input) { in.Live[2].Status.Health = fleet.HealthProgressing }, want: ReplacementPending},
-		"not applied":           {why: "the replacement has not answered yet", change: func(in *Input) { in.Live[2].Status.Applied = false }, want: ReplacementPending},
-		"silent":                {why: "nor is one healthy that does not answer", change: func(in *Input) { in.Unreachable["c"] = true }, want: ReplacementPending},
-		"not heard again":       {why: "what the replacement reported may be of before the hub was away", change: func(in *Input) { in.Unheard = true }, want: ReplacementPending},
-		"other grounds":         {why: "somebody has changed the choice", change: func(in *Input) { in.Grounds = "two" }, want: ApprovalNeeded},
-		"begun before":          {why: "it was replaced before somebody changed the choice", change: func(in *Input) { in.Grounds, in.Settled.Replaced = "two", []string{"a"} }},
+		"replaced":        {why: "one for one, and the replacement is healthy", change: func(*Input) {}},
+		"not healthy":     {why: "surge first, then remove", change: func(in *Input) { in.Live[2].Status.Health = fleet.HealthProgressing }, want: ReplacementPending},
+		"not applied":     {why: "the replacement has not answered yet", change: func(in *Input) { in.Live[2].Status.Applied = false }, want: ReplacementPending},
+		"silent":          {why: "nor is one healthy that does not answer", change: func(in *Input) { in.Unreachable["c"] = true }, want: ReplacementPending},
+		"not heard again": {why: "what the replacement reported may be of before the hub was away", change: func(in *Input) { in.Unheard = true }, want: ReplacementPending},
+		"other grounds":   {why: "somebody has changed the choice", change: func(in *Input) { in.Grounds = "two" }, want: ApprovalNeeded},
+		"begun before":    {why: "it was replaced before somebody changed the choice", change: func(in *Input) { in.Grounds, in.Settled.Replaced = "two", []string{"a"} }},
+		"kept its place before": {why: "it was not chosen before somebody changed the choice; first the owner is settled on that", change: func(in *Input) {
+			in.Grounds, in.Settled.Unreplaced = "two", []string{"a"}
+		}, want: ReplacementPending},
 		"dropped":               {why: "it did not answer when somebody changed the choice", change: func(in *Input) { in.Settled.Dropped = []string{"a"} }, want: ApprovalNeeded},
 		"fewer chosen":          {why: "an outage has left the placement with fewer, and nobody wants that", change: func(in *Input) { in.Settled.Clusters = 3 }, want: ReplacementPending},
 		"the scheduler is late": {why: "it has not said yet on what grounds it chose", change: func(in *Input) { in.Grounds = "" }, want: ReplacementPending},
@@ -68,6 +66,19 @@ func TestSwap(t *testing.T) {
 		"an older hub holds":    {why: "nobody knows what the older hub asked for", change: func(in *Input) { in.Settled, in.GuardHolds = nil, true }, want: ApprovalNeeded},
 		"a label":               {why: "somebody has excluded the cluster", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Predicates"} }, want: ApprovalNeeded},
 		"another scheduler":     {why: "its reasons are its own", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a"} }, want: ApprovalNeeded},
+		"fewer by a spread": {why: "all answer, and a constraint has no place for it: that is no outage any more", change: func(in *Input) {
+			in.Settled.Clusters, in.Decisions["a"] = 3, fleet.Decision{Cluster: "a", Step: "Spread"}
+		}, want: ApprovalNeeded},
+		"a spread, another is silent": {why: "the constraint has a place for it when all answer, or the placement has none", change: func(in *Input) {
+			in.Settled.Clusters, in.Decisions["a"] = 3, fleet.Decision{Cluster: "a", Step: "Spread"}
+			in.Live, in.Decisions["d"] = append(in.Live, healthyWork("d")), fleet.Decision{Cluster: "d", Step: "Taints", Unreachable: true}
+			in.Unreachable["d"] = true
+		}, want: ReplacementPending},
+		"a spread, not heard": {why: "the others may be silent, and the hub does not know it yet", change: func(in *Input) {
+			in.Settled.Clusters, in.Decisions["a"], in.Unheard = 3, fleet.Decision{Cluster: "a", Step: "Spread"}, true
+		}, want: ReplacementPending},
+		"a spread, one for one": {why: "the placement has as many as before", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Spread"} }},
+		"two placements":        {why: "one cluster fills a place of both, so that there are as many as before", change: func(in *Input) { in.Settled.Clusters, in.Filled = 3, 3 }},
 		"no replacement":        {why: "nothing was chosen in its place", change: func(in *Input) { delete(in.Decisions, "c") }, want: ReplacementPending},
 		"back":                  {why: "the scheduler may choose it again", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-9 * time.Second)} }, want: ReplacementPending},
 		"back for long":         {why: "it has not", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-10 * time.Second)} }},
@@ -110,6 +121,10 @@ func TestSettled(t *testing.T) {
 	}
 	one := func(n int32) *musterv1alpha1.Settled { return &musterv1alpha1.Settled{Grounds: "one", Clusters: n} }
 	two := func(n int32) *musterv1alpha1.Settled { return &musterv1alpha1.Settled{Grounds: "two", Clusters: n} }
+	kept := func(s *musterv1alpha1.Settled, unreplaced ...string) *musterv1alpha1.Settled {
+		s.Unreplaced = unreplaced
+		return s
+	}
 	with := func(s *musterv1alpha1.Settled, replaced, dropped []string) *musterv1alpha1.Settled {
 		s.Replaced, s.Dropped = replaced, dropped
 		return s
@@ -122,11 +137,55 @@ func TestSettled(t *testing.T) {
 		"an exchange":         {"it goes on if somebody changes the choice meanwhile", func(*Input) {}, with(one(2), []string{"a"}, nil)},
 		"done":                {"nothing is left of it", func(in *Input) { without(in, "a"); in.Settled.Replaced = []string{"a"} }, one(2)},
 		"fewer":               {"a cluster has gone for good", func(in *Input) { without(in, "a"); in.Settled.Clusters = 3 }, one(2)},
-		"fewer, one silent":   {"the one that does not answer may be chosen again", func(in *Input) { silent(in); in.Settled.Clusters = 3 }, one(3)},
+		"fewer, one silent":   {"the one that does not answer may be chosen again", func(in *Input) { silent(in); in.Settled.Clusters = 3 }, kept(one(3), "a")},
 		"other grounds":       {"they take a cluster away, and the guard decides", func(in *Input) { in.Grounds = "two" }, one(2)},
 		"other grounds, done": {"nothing is lost to them any more", func(in *Input) { in.Grounds = "two"; without(in, "a") }, two(2)},
 		"fewer wanted, one silent": {"its loss counts when it is back, and the others can be exchanged meanwhile",
 			func(in *Input) { silent(in); in.Grounds, in.Settled.Clusters = "two", 3 }, with(two(2), nil, []string{"a"})},
+		"as many wanted, none free, one silent": {"the outage is why it is not chosen, and not the commit: it keeps its place",
+			func(in *Input) { silent(in); in.Grounds, in.Settled.Clusters, in.Missing = "two", 3, 1 }, kept(two(3), "a")},
+		"fewer wanted, two silent": {"one of them is too many for the commit, and the other keeps its place",
+			func(in *Input) {
+				silent(in)
+				in.Live, in.Decisions["d"] = append(in.Live, healthyWork("d")), fleet.Decision{Cluster: "d", Step: "Taints", Unreachable: true}
+				in.Grounds, in.Settled.Clusters, in.Missing = "two", 4, 1
+			}, kept(with(two(3), nil, []string{"a"}), "d")},
+		"fewer, and more again": {"the commit that asked for fewer is taken back",
+			func(in *Input) {
+				silent(in)
+				in.Grounds, in.Settled.Dropped, in.Missing = "two", []string{"a"}, 1
+			}, kept(two(3), "a")},
+		"fewer, and another commit": {"it does not take it back",
+			func(in *Input) {
+				silent(in)
+				in.Grounds, in.Settled.Dropped = "two", []string{"a"}
+			}, with(two(2), nil, []string{"a"})},
+		"excluded while silent": {"somebody has excluded it, and another one keeps its place",
+			func(in *Input) {
+				silent(in)
+				in.Live, in.Decisions["d"] = append(in.Live, healthyWork("d")), fleet.Decision{Cluster: "d", Step: "Predicates"}
+				in.Unreachable["d"] = true
+				in.Grounds, in.Settled.Clusters, in.Missing = "two", 4, 1
+			}, kept(with(two(3), nil, []string{"d"}), "a")},
+		"more wanted, one silent": {"it keeps a place", func(in *Input) { silent(in); in.Grounds, in.Missing = "two", 1 }, kept(two(2), "a")},
+		"the dropped one is first": {"it has the place of the one that is still silent, which is lost in its place", func(in *Input) {
+			silent(in)
+			in.Decisions["c"], in.Settled.Dropped = fleet.Decision{Cluster: "c", Chosen: true}, []string{"c"}
+		}, with(one(2), nil, []string{"a"})},
+		"more while one is silent": {"without it a spread constraint has a place for others, which is no reason to want so many", func(in *Input) {
+			silent(in)
+			in.Settled.Clusters = 1
+		}, with(one(1), []string{"a"}, nil)},
+		"more while one ranked too low is silent": {"when it is back the choice may be another one", func(in *Input) {
+			in.Settled.Clusters, in.Unreachable["a"] = 1, true
+		}, with(one(1), []string{"a"}, nil)},
+		"more while the scheduler is late": {"it has not looked at one that is back", func(in *Input) {
+			in.Settled.Clusters, in.Decisions["a"] = 1, fleet.Decision{Cluster: "a", Step: "Chosen", Unreachable: true}
+		}, with(one(1), []string{"a"}, nil)},
+		"more while one is just back": {"the scheduler may not have looked at it", func(in *Input) {
+			in.Settled.Clusters, in.AvailableSince = 1, map[string]time.Time{"a": in.Now.Add(-9 * time.Second)}
+		}, with(one(1), []string{"a"}, nil)},
+		"more":                       {"an exchange goes on", func(in *Input) { in.Settled.Clusters = 1 }, with(one(2), []string{"a"}, nil)},
 		"as many wanted, one silent": {"it has a replacement", func(in *Input) { silent(in); in.Grounds = "two" }, with(two(2), []string{"a"}, nil)},
 		"fewer wanted, and approved": {"a person has agreed to the sum",
 			func(in *Input) {
@@ -138,9 +197,11 @@ func TestSettled(t *testing.T) {
 			in.Decisions["a"] = fleet.Decision{Cluster: "a", Chosen: true, Step: "Chosen"}
 			in.Settled.Dropped = []string{"a"}
 		}, one(3)},
-		"not complete":       {"what the plan does not have proves nothing", func(in *Input) { in.Complete = false; without(in, "a"); in.Grounds = "two" }, one(2)},
-		"not said":           {"the scheduler has not said on what grounds", func(in *Input) { in.Grounds = ""; without(in, "a") }, one(2)},
-		"an older hub":       {"the outage is an exchange, and nothing was noted", func(in *Input) { silent(in); in.Settled = nil }, with(one(2), []string{"a"}, nil)},
+		"not complete": {"what the plan does not have proves nothing", func(in *Input) { in.Complete = false; without(in, "a"); in.Grounds = "two" }, one(2)},
+		"not said":     {"the scheduler has not said on what grounds", func(in *Input) { in.Grounds = ""; without(in, "a") }, one(2)},
+		"an older hub": {"the outage is an exchange, and nothing was noted", func(in *Input) { silent(in); in.Settled = nil }, with(one(2), []string{"a"}, nil)},
+		"an older hub holds something": {"nobody knows what for, although the owner is on as many clusters as were chosen",
+			func(in *Input) { in.Settled, in.GuardHolds = nil, true; without(in, "a") }, nil},
 		"an older hub holds": {"nobody knows what for", func(in *Input) { in.Settled, in.GuardHolds = nil, true }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,218 +211,5 @@ func TestSettled(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", test.why, diff)
 			}
 		})
-	}
-}
-
-// outage is an owner that wants n of several clusters which come and go, its scheduler, its agents and its hub. Nobody edits a
-// definition, so that two sentences hold:
-//
-//	nothing waits for a person, and a deletion leaves the owner healthy on as many clusters as the placement wants
-//	when all clusters are back the owner is on the chosen clusters and on no other
-type outage struct {
-	t       *testing.T
-	random  *rand.Rand
-	policy  musterv1alpha1.UnreachablePolicy
-	wanted  int
-	away    map[string]bool
-	tainted map[string]bool // the hub has called them silent; it notices late, and that they are back too
-	chosen  []string
-	works   map[string]*fleet.LiveWork
-	settled *musterv1alpha1.Settled
-	left    []musterv1alpha1.LeftObjects
-	removed int
-	// strategy lets one cluster change at a time, in every second simulation.
-	strategy *musterv1alpha1.Rollout
-	started  time.Time
-}
-
-func newOutage(t *testing.T, seed uint64, policy musterv1alpha1.UnreachablePolicy) *outage {
-	o := &outage{
-		t: t, random: rand.New(rand.NewPCG(seed, 3)), policy: policy, wanted: 2 + int(seed%3), away: map[string]bool{}, tainted: map[string]bool{}, works: map[string]*fleet.LiveWork{},
-	}
-	if seed%2 == 1 {
-		o.strategy = &musterv1alpha1.Rollout{RolloutStrategy: clusterv1alpha1.RolloutStrategy{
-			Type: clusterv1alpha1.Progressive, Progressive: &clusterv1alpha1.RolloutProgressive{MaxConcurrency: intstr.FromInt32(1)},
-		}}
-	}
-	for range 60 {
-		o.round()
-	}
-	if o.settled == nil || int(o.settled.Clusters) != o.wanted {
-		t.Fatalf("settled on %+v, want %d", o.settled, o.wanted)
-	}
-	return o
-}
-
-func (o *outage) cluster(i int) string { return fmt.Sprintf("edge-%d", i) }
-
-const outageClusters = 7
-
-// round lets each of them do something, in an order that is not always the same.
-func (o *outage) round() {
-	for _, i := range o.random.Perm(4) {
-		switch i {
-		case 0:
-			o.notice()
-		case 1:
-			o.schedule()
-		case 2:
-			o.hub()
-		case 3:
-			o.agents()
-		}
-	}
-}
-
-func (o *outage) notice() {
-	for i := range outageClusters {
-		if o.random.IntN(2) == 0 {
-			o.tainted[o.cluster(i)] = o.away[o.cluster(i)]
-		}
-	}
-}
-
-// schedule keeps the clusters that are chosen, and fills up.
-func (o *outage) schedule() {
-	o.chosen = slices.DeleteFunc(o.chosen, func(name string) bool { return o.tainted[name] })
-	for _, i := range o.random.Perm(outageClusters) {
-		if name := o.cluster(i); len(o.chosen) < o.wanted && !o.tainted[name] && !slices.Contains(o.chosen, name) {
-			o.chosen = append(o.chosen, name)
-		}
-	}
-}
-
-// agents of clusters that are there apply, become healthy after a while, and clean up.
-func (o *outage) agents() {
-	for i := range outageClusters {
-		name := o.cluster(i)
-		lw := o.works[name]
-		if lw == nil || o.away[name] {
-			continue
-		}
-		switch {
-		case lw.Deleting:
-			delete(o.works, name)
-		case !lw.Status.Applied:
-			lw.Status = healthyWork(name).Status
-			lw.Status.Health = fleet.HealthProgressing
-		case o.random.IntN(3) == 0:
-			lw.Status.Health = fleet.HealthHealthy
-		}
-	}
-}
-
-func (o *outage) hub() {
-	in := Input{
-		Owner: web, Now: time.Unix(0, 0), Complete: true, Grounds: "one", Settled: o.settled, Left: o.left, PlanDigest: "0123456789", MaxClusterPercent: 10,
-		Strategy: o.strategy, RolloutStarted: o.started, Decisions: map[string]fleet.Decision{}, Unreachable: map[string]bool{}, WhenUnreachable: o.policy,
-	}
-	var changes work.Changes
-	for i := range outageClusters {
-		name := o.cluster(i)
-		lw, chosen := o.works[name], slices.Contains(o.chosen, name)
-		in.Unreachable[name] = o.tainted[name]
-		switch {
-		case chosen:
-			in.Decisions[name] = fleet.Decision{Cluster: name, Chosen: true, Step: "Chosen"}
-		case lw != nil && (o.tainted[name] || len(o.chosen) < o.wanted): // the scheduler has not heard that it is back
-			in.Decisions[name] = fleet.Decision{Cluster: name, Step: "Taints", Unreachable: true}
-		case lw != nil:
-			in.Decisions[name] = fleet.Decision{Cluster: name, Step: "Scores"}
-		}
-		if lw != nil {
-			in.Live = append(in.Live, *lw)
-		}
-		kept := lw != nil && in.Decisions[name].Unreachable && o.policy != musterv1alpha1.UnreachableReschedule
-		switch {
-		case (chosen || kept) && (lw == nil || lw.Deleting):
-			changes = append(changes, work.Change{Action: work.Create, Cluster: name, Name: "w", Wanted: wants(name, 0, settings, claim), Live: lw})
-		case chosen || kept:
-			changes = append(changes, work.Change{Action: work.Keep, Cluster: name, Name: "w", Wanted: wants(name, 0, settings, claim), Live: lw})
-		case lw != nil && !lw.Deleting:
-			changes = append(changes, work.Change{Action: work.Delete, Cluster: name, Name: "w", Live: lw})
-		}
-	}
-	o.apply(Next(changes, in))
-}
-
-func (o *outage) apply(step Step) {
-	o.settled, o.left = step.Settled, step.Left
-	if step.Rollout != nil {
-		o.started = step.Rollout.Started
-	}
-	if step.Guard != nil || step.Removal != nil {
-		o.t.Fatalf("waits for a person: %+v, recorded %+v", step.Guard, step.Removal)
-	}
-	for _, c := range step.Now {
-		if c.Action == work.Create {
-			lw := healthyWork(c.Cluster)
-			lw.Objects = append(lw.Objects, claim)
-			lw.Status, lw.WrittenAt = fleet.WorkStatus{}, time.Unix(0, 0)
-			o.works[c.Cluster] = &lw
-			continue
-		}
-		if c.Action == work.Orphan {
-			o.works[c.Cluster].Kept = append(o.works[c.Cluster].Kept, c.Leave...)
-			continue
-		}
-		if !isKept(o.works[c.Cluster], claim) || LeftOn(o.left, c.Cluster) != claim.String() {
-			o.t.Fatalf("the data on %s goes, noted is %+v", c.Cluster, o.left)
-		}
-		o.works[c.Cluster].Deleting = true
-		o.removed++
-		healthy, deleting := 0, 0
-		for name, lw := range o.works {
-			if lw.Deleting && !o.tainted[name] {
-				deleting++
-			}
-			if !lw.Deleting && lw.Status.Health == fleet.HealthHealthy && !o.tainted[name] {
-				healthy++
-			}
-		}
-		if o.strategy != nil && deleting > 1 {
-			o.t.Fatalf("%d clusters are on their way out, and the strategy lets one change at a time", deleting)
-		}
-		if healthy < o.wanted {
-			o.t.Fatalf("%s was removed, and %d clusters are healthy of %d that are wanted", c.Cluster, healthy, o.wanted)
-		}
-	}
-}
-
-func TestOutagesMoveNothingForGood(t *testing.T) {
-	for _, policy := range []musterv1alpha1.UnreachablePolicy{musterv1alpha1.UnreachableKeep, musterv1alpha1.UnreachableReschedule} {
-		removed := 0
-		for seed := range uint64(60) {
-			o := newOutage(t, seed, policy)
-			for range 60 {
-				switch o.random.IntN(6) {
-				case 0: // one, and flapping
-					name := o.cluster(o.random.IntN(outageClusters))
-					o.away[name] = !o.away[name]
-				case 1: // all, one after the other
-					for i := range outageClusters {
-						o.away[o.cluster(i)] = true
-						if o.random.IntN(2) == 0 {
-							o.round()
-						}
-					}
-				case 2: // and back
-					o.away[o.cluster(o.random.IntN(outageClusters))] = false
-				}
-				o.round()
-			}
-			clear(o.away)
-			for range 60 {
-				o.round()
-			}
-			if on := slices.Sorted(maps.Keys(o.works)); !slices.Equal(on, slices.Sorted(slices.Values(o.chosen))) || int(o.settled.Clusters) != o.wanted || len(o.settled.Replaced)+len(o.settled.Dropped) > 0 {
-				t.Fatalf("seed %d: the owner is on %v, chosen are %v; settled on %+v", seed, on, o.chosen, o.settled)
-			}
-			removed += o.removed
-		}
-		t.Logf("%s: %d removals after a swap", policy, removed)
-		if removed == 0 {
-			t.Error("the simulation tries nothing")
-		}
 	}
 }

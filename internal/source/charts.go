@@ -138,10 +138,6 @@ func (l *Library) chart(ctx context.Context, w *web, index *chartIndex, r *fleet
 		return nil, fleet.Reject(fleet.ContentMissing, fmt.Errorf("chart %s of %s: %w", r.Chart.Name, w.shown(w.home), err))
 	}
 	entry := by[version]
-	digest := strings.TrimPrefix(strings.ToLower(entry.Digest), "sha256:")
-	if digest != "" && hexDigest(digest) && l.has(remoteName(r), digest+".zip") {
-		return &record{Reference: r, Version: version, Digest: "sha256:" + digest, Content: digest + ".zip", Packed: true}, nil
-	}
 	address, err := w.home.Parse(entry.URLs[0])
 	if err != nil || address.Scheme != "http" && address.Scheme != "https" {
 		return nil, fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("the index of %s gives chart %s %s an address that is none", w.shown(w.home), r.Chart.Name, version))
@@ -149,20 +145,45 @@ func (l *Library) chart(ctx context.Context, w *web, index *chartIndex, r *fleet
 	if address.Scheme == "http" && !r.Chart.Insecure {
 		return nil, plainHTTP(w.shown(address))
 	}
-	answer, err := w.get(ctx, address, nil, cmp.Or(l.MaxArchive, DefaultMaxArchive))
+	digest, err := l.bring(ctx, w, r, address, strings.TrimPrefix(strings.ToLower(entry.Digest), "sha256:"))
 	if err != nil {
 		return nil, err
+	}
+	out := &record{Reference: r, Version: version, Digest: "sha256:" + digest, Content: digest + ".zip", Packed: true}
+	out.Signed, err = l.signed(ctx, r, out.Digest, func(s *Signers) error { return w.provenance(ctx, s, address, out) })
+	return out, err
+}
+
+// bring fetches an archive, if it is not here, and gives its digest. The one of the index is empty where that has none.
+func (l *Library) bring(ctx context.Context, w *web, r *fleet.Reference, address *url.URL, digest string) (string, error) {
+	if hexDigest(digest) && l.has(remoteName(r), digest+".zip") {
+		return digest, nil
+	}
+	answer, err := w.get(ctx, address, nil, cmp.Or(l.MaxArchive, DefaultMaxArchive))
+	if err != nil {
+		return "", err
 	}
 	sum := sha256.Sum256(answer.body)
 	got := hex.EncodeToString(sum[:])
 	if digest != "" && got != digest {
-		return nil, fleet.Fail(fleet.ContentRefused, fmt.Errorf("%s is not what the index of its repository says: it has digest %s and not %s; somebody may be in between, or the repository is not consistent",
+		return "", fleet.Fail(fleet.ContentRefused, fmt.Errorf("%s is not what the index of its repository says: it has digest %s and not %s; somebody may be in between, or the repository is not consistent",
 			w.shown(address), shortHash(got), shortHash(digest)))
 	}
 	if err := l.keepArchive(r, answer.body, got+".zip", 1); err != nil {
-		return nil, archiveRefused(w.shown(address), err)
+		return "", archiveRefused(w.shown(address), err)
 	}
-	return &record{Reference: r, Version: version, Digest: "sha256:" + got, Content: got + ".zip", Packed: true}, nil
+	return got, nil
+}
+
+// provenance makes sure that the file beside a chart's archive says who packed it.
+func (w *web) provenance(ctx context.Context, s *Signers, archive *url.URL, of *record) error {
+	at := *archive
+	at.Path += ".prov"
+	answer, err := w.get(ctx, &at, nil, maxSignature)
+	if err != nil {
+		return fmt.Errorf("the chart has no provenance file that can be read: `helm package --sign` makes it, beside the archive: %w", err)
+	}
+	return wrapIf(w.shown(&at), s.provenance(answer.body, of))
 }
 
 // keepArchive unpacks an archive into the folder of the reference's remote.

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 )
 
@@ -83,6 +84,8 @@ type record struct {
 	// Content is the file that holds the content, in the folder of the remote; empty for Git.
 	Content string `json:"content,omitempty"`
 	Packed  bool   `json:"packed,omitempty"`
+	// Signed are the keys, one of which has signed the content, as Signers.fingerprint has them; empty where nobody has to.
+	Signed string `json:"signed,omitempty"`
 }
 
 // remote is an address, with the Secret that opens it.
@@ -453,15 +456,68 @@ func (l *Library) credentials(ctx context.Context, r *fleet.Reference) (Credenti
 	if name == "" {
 		return Credentials{}, nil
 	}
-	data, err := l.Secret(ctx, r.Namespace, name)
+	data, err := l.secret(ctx, r, name)
 	if err != nil {
-		return Credentials{}, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: read Secret %s/%s, which the source names: %w", r.URL(), r.Namespace, name, err))
+		return Credentials{}, err
 	}
 	c, err := CredentialsFromSecret(data)
 	if err != nil {
 		return c, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: Secret %s/%s: %w", r.URL(), r.Namespace, name, err))
 	}
 	return c, nil
+}
+
+func (l *Library) secret(ctx context.Context, r *fleet.Reference, name string) (map[string][]byte, error) {
+	data, err := l.Secret(ctx, r.Namespace, name)
+	if err != nil {
+		return nil, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: read Secret %s/%s, which the source names: %w", r.URL(), r.Namespace, name, err))
+	}
+	return data, nil
+}
+
+// signers are the keys, one of which has to have signed what a reference resolves to; nil where nobody has to.
+func (l *Library) signers(ctx context.Context, r *fleet.Reference) (*Signers, error) {
+	v := r.Verification()
+	if v == nil {
+		return nil, nil
+	}
+	var data map[string][]byte
+	if v.SecretRef != nil {
+		if l.Secret == nil {
+			return nil, fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s: Secret %s/%s holds the keys that verify names: give it with --secrets FILE, or write the public keys into verify.keys", r.URL(), r.Namespace, v.SecretRef.Name))
+		}
+		var err error
+		if data, err = l.secret(ctx, r, v.SecretRef.Name); err != nil {
+			return nil, err
+		}
+	}
+	signers, err := SignersFrom(data, v.Keys)
+	return signers, fleet.Fail(fleet.SourceUnavailable, wrapIf(r.URL()+": verify", err))
+}
+
+func wrapIf(what string, err error) error {
+	if err != nil {
+		err = fmt.Errorf("%s: %w", what, err)
+	}
+	return err
+}
+
+// signed makes sure that what a reference resolves to is signed, and gives the record's word for it. What was found to be signed by
+// these keys once is not looked at again.
+func (l *Library) signed(ctx context.Context, r *fleet.Reference, digest string, check func(*Signers) error) (string, error) {
+	signers, err := l.signers(ctx, r)
+	if signers == nil || err != nil {
+		return "", err
+	}
+	keys := signers.fingerprint()
+	l.mu.Lock()
+	h := l.held[r.Key()]
+	known := h != nil && h.record != nil && h.record.Digest == digest && h.record.Signed == keys
+	l.mu.Unlock()
+	if known {
+		return keys, nil
+	}
+	return keys, fleet.Reject(fleet.NotSigned, check(signers))
 }
 
 // note remembers how the remote answered, and says when to look again: after the interval and a tenth of it at most, so that
@@ -507,7 +563,7 @@ func (l *Library) keep(r *fleet.Reference, res result) bool {
 	if res.err != nil {
 		return l.change(h, h.record, h.found, res.err)
 	}
-	if h.record != nil && h.found != nil && h.record.Digest == res.record.Digest && h.record.Version == res.record.Version {
+	if h.record != nil && h.found != nil && h.record.Digest == res.record.Digest && h.record.Version == res.record.Version && h.record.Signed == res.record.Signed {
 		return l.change(h, h.record, h.found, nil)
 	}
 	if h.found != nil && h.record.Digest != res.record.Digest && r.Chart != nil && isExact(r.Chart.Version) {
@@ -597,7 +653,11 @@ func (l *Library) fetchGit(ctx context.Context, r *fleet.Reference, c Credential
 	if strings.HasPrefix(git.URL, "http://") && !git.Insecure {
 		return "", plainHTTP(git.URL)
 	}
-	remote := Remote{URL: git.URL, Credentials: c, Owner: r.Key()}
+	signers, err := l.signers(ctx, r)
+	if err != nil {
+		return "", err
+	}
+	remote := Remote{URL: git.URL, Credentials: c, Owner: r.Key(), Verify: signers, VerifyTag: git.Verify != nil && git.Verify.Mode == musterv1alpha1.VerifyTag}
 	if git.Ref != nil {
 		remote.Ref = Ref{Branch: git.Ref.Branch, Tag: git.Ref.Tag, Commit: git.Ref.Commit}
 	}

@@ -74,6 +74,9 @@ func (l *Library) askOCI(ctx context.Context, references []*fleet.Reference, c C
 	results := map[string]result{}
 	for _, r := range references {
 		record, err := l.fetchOCI(ctx, a, r)
+		if err == nil {
+			record.Signed, err = l.signed(ctx, r, record.Digest, func(s *Signers) error { return a.signed(ctx, s, record) })
+		}
 		results[r.Key()] = result{record, err}
 	}
 	return results, nil

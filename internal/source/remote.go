@@ -23,6 +23,9 @@ type Remote struct {
 	Ref Ref
 	// Credentials open the repository; the zero value is anonymous.
 	Credentials Credentials
+	// Verify, when set, has the commit fetched only where one of these keys has signed it, or its tag with VerifyTag.
+	Verify    *Signers
+	VerifyTag bool
 	// Owner is the FleetRepository that fetches, for HasFetched; empty records nothing.
 	Owner string
 	// Path is the folder of the fleet in the repository. Fetch ignores it: the caller hands it to Snapshot.
@@ -157,6 +160,9 @@ func (r Remote) check() (address, error) {
 	}
 	if err := r.Ref.validate(); err != nil {
 		return a, fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s: %w", a.shown, err))
+	}
+	if r.VerifyTag && r.Ref.Tag == "" {
+		return a, fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s: verify has mode Tag, and no tag is named: set ref.tag, or take mode Head", a.shown))
 	}
 	if err := r.Credentials.fit(a); err != nil {
 		return a, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: %w", a.shown, err))

@@ -61,6 +61,7 @@ type Transfer struct {
 // flight is a fetch that has not begun yet, and for which one or more callers wait.
 type flight struct {
 	done     chan struct{}
+	object   plumbing.Hash // what the ref names: the commit, or an annotated tag
 	revision string
 	err      error
 }
@@ -82,7 +83,7 @@ func (s *Store) init() {
 // parallel. The remote is asked every time, also for a commit that is here already, so that it checks the credentials.
 //
 // Faults: SourceUnavailable (for the controller: unreachable, refused, timed out; for the user: no such branch, tag or commit),
-// RepositoryEmpty, ContentRefused (more than MaxFetch). After any of them, earlier commits stay readable.
+// RepositoryEmpty, ContentRefused (more than MaxFetch), NotSigned. After any of them, earlier commits stay readable.
 func (s *Store) Fetch(ctx context.Context, remote Remote) (string, error) {
 	s.init()
 	addr, err := remote.check()
@@ -96,6 +97,11 @@ func (s *Store) Fetch(ctx context.Context, remote Remote) (string, error) {
 	f := s.joinFetch(ctx, m, addr, remote)
 	select {
 	case <-f.done:
+		if f.err == nil && remote.Verify != nil {
+			if err := m.verify(f.object, remote); err != nil {
+				return "", fleet.Reject(fleet.NotSigned, fmt.Errorf("%s: %w", addr.shown, err))
+			}
+		}
 		if f.err == nil && remote.Owner != "" {
 			if err := m.recordFetch(remote.Owner, f.revision); err != nil {
 				return "", fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("write to the mirror of %s: %w", addr.shown, err))
@@ -126,57 +132,57 @@ func (s *Store) joinFetch(ctx context.Context, m *mirror, addr address, remote R
 		s.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), orDefault(s.Timeout, DefaultTimeout))
 		defer cancel()
-		f.revision, f.err = s.fetch(ctx, m, addr, remote)
+		f.object, f.revision, f.err = s.fetch(ctx, m, addr, remote)
 	}()
 	return f
 }
 
 // fetch lists the remote's refs, fetches the missing objects, and records the ref.
-func (s *Store) fetch(ctx context.Context, m *mirror, addr address, remote Remote) (string, error) {
+func (s *Store) fetch(ctx context.Context, m *mirror, addr address, remote Remote) (object plumbing.Hash, revision string, err error) {
 	began := time.Now()
 	unavailable := func(err error) error {
 		return s.unavailable(addr, remote.Credentials, errors.Join(ctx.Err(), err))
 	}
 	if err := m.packs.refresh(); err != nil {
-		return "", unavailable(err)
+		return object, "", unavailable(err)
 	}
 	conn, err := s.connect(ctx, addr, remote.Credentials)
 	if err != nil {
-		return "", unavailable(err)
+		return object, "", unavailable(err)
 	}
 	defer conn.close()
 	offered, err := conn.refs(ctx)
 	if err != nil {
-		return "", unavailable(err)
+		return object, "", unavailable(err)
 	}
 	want, err := offered.choose(remote.Ref)
 	if err != nil {
-		return "", fleet.Reject(reasonOf(err), fmt.Errorf("%s %w", addr.shown, err))
+		return object, "", fleet.Reject(reasonOf(err), fmt.Errorf("%s %w", addr.shown, err))
 	}
 	var moved int64
 	if !m.packs.has(want.object) {
 		if moved, err = conn.fetch(ctx, m, want, orDefault(s.MaxFetch, DefaultMaxFetch)); err != nil {
-			return "", unavailable(err)
+			return object, "", unavailable(err)
 		}
 	}
-	revision, err := m.check(ctx, want)
+	revision, err = m.check(ctx, want)
 	if ctx.Err() != nil {
-		return "", unavailable(ctx.Err())
+		return object, "", unavailable(ctx.Err())
 	}
 	if err != nil {
 		reason := fleet.SourceUnavailable
 		if errors.Is(err, errTreeTooLarge) {
 			reason = fleet.ContentRefused
 		}
-		return "", fleet.Reject(reason, fmt.Errorf("%s: %s: %w", addr.shown, remote.Ref, err))
+		return object, "", fleet.Reject(reason, fmt.Errorf("%s: %s: %w", addr.shown, remote.Ref, err))
 	}
 	if err := m.note(want); err != nil {
-		return "", unavailable(err)
+		return object, "", unavailable(err)
 	}
 	if s.Observe != nil {
 		s.Observe(Transfer{URL: addr.shown, Revision: revision, Bytes: moved, Duration: time.Since(began)})
 	}
-	return revision, nil
+	return want.object, revision, nil
 }
 
 // check makes sure that the wanted object is here with all that it refers to, and returns its commit.

@@ -443,14 +443,14 @@ func (f *openFile) Close() error {
 
 type openDir struct {
 	info info
-	at   string
+	path string
 	left []fs.DirEntry
 }
 
 func (d *openDir) Stat() (fs.FileInfo, error) { return d.info, nil }
 func (d *openDir) Close() error               { return nil }
 func (d *openDir) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.at, Err: errors.New("is a folder")}
+	return 0, &fs.PathError{Op: "read", Path: d.path, Err: errors.New("is a folder")}
 }
 
 func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {

@@ -22,6 +22,7 @@ const webhookBody = 1 << 20
 // webhookToken. It only triggers a fetch: the content of the body is not used.
 //
 //	GitHub          X-Hub-Signature-256: sha256=<hex HMAC-SHA256 of the body>
+//	Bitbucket       X-Hub-Signature: sha256=<the same>
 //	Gitea, Forgejo  X-Gitea-Signature: <hex HMAC-SHA256 of the body>
 //	GitLab          webhook-signature: v1,<base64 HMAC-SHA256 of webhook-id.webhook-timestamp.body>
 //
@@ -85,9 +86,11 @@ func webhookTarget(path string) (namespace, name string, ok bool) {
 
 // signatureHolds checks, in constant time, the signature that the request carries.
 func signatureHolds(header http.Header, body, secret []byte) bool {
-	if value, ok := strings.CutPrefix(header.Get("X-Hub-Signature-256"), "sha256="); ok {
-		got, err := hex.DecodeString(value)
-		return err == nil && signs(secret, got, body)
+	for _, name := range []string{"X-Hub-Signature-256", "X-Hub-Signature"} {
+		if value, ok := strings.CutPrefix(header.Get(name), "sha256="); ok {
+			got, err := hex.DecodeString(value)
+			return err == nil && signs(secret, got, body)
+		}
 	}
 	if value := header.Get("X-Gitea-Signature"); value != "" {
 		got, err := hex.DecodeString(value)

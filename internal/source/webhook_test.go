@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -8,6 +9,8 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -97,5 +100,67 @@ func TestWebhook(t *testing.T) {
 	}
 	if len(refusals) != 1 {
 		t.Errorf("refusals differ: %v", refusals)
+	}
+}
+
+// TestWebhookReplay sends what hosts send, byte by byte: each is taken, taken once more when it is sent again or after a later one, since
+// it only says that there is something to look at, and refused when one byte of it is another or its secret is another repository's.
+func TestWebhookReplay(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/webhooks/*.http")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("nothing is recorded: %v", err)
+	}
+	hosts := map[string]int{}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, body, _ := bytes.Cut(data, []byte("\n\n"))
+		lines := strings.Split(string(head), "\n")
+		triggered := 0
+		hook := Webhook{
+			Secret: func(_ context.Context, namespace, name string) ([]byte, bool) {
+				secrets := map[string]string{
+					"retail/fleet": "s3cret", "retail/lab": "whsec_" + base64.StdEncoding.EncodeToString([]byte("a key of thirty-two bytes, really")), "retail/else": "another",
+				}
+				return []byte(secrets[namespace+"/"+name]), secrets[namespace+"/"+name] != ""
+			},
+			Trigger: func(string, string) { triggered++ },
+		}
+		send := func(path string, body []byte) int {
+			request := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(body))
+			for _, line := range lines[1:] {
+				name, value, _ := strings.Cut(line, ": ")
+				request.Header.Set(name, value)
+			}
+			answer := httptest.NewRecorder()
+			hook.ServeHTTP(answer, request)
+			return answer.Code
+		}
+		path := strings.TrimPrefix(lines[0], "POST ")
+		for range 2 {
+			if got := send(path, body); got != http.StatusAccepted {
+				t.Errorf("%s: %d, want 202", file, got)
+			}
+		}
+		forged := bytes.Replace(body, []byte("fleet"), []byte("flees"), 1)
+		if got := send(path, forged); got != http.StatusUnauthorized {
+			t.Errorf("%s with another byte: %d, want 401", file, got)
+		}
+		if got := send("/webhook/retail/else", body); got != http.StatusUnauthorized {
+			t.Errorf("%s sent to another repository: %d, want 401", file, got)
+		}
+		if triggered != 2 {
+			t.Errorf("%s: %d looks, want one for each that is taken", file, triggered)
+		}
+		host, _, _ := strings.Cut(filepath.Base(file), "-")
+		hosts[host]++
+	}
+	for _, host := range []string{"github", "gitlab", "gitea", "bitbucket"} {
+		if hosts[host] < 2 {
+			t.Errorf("%d recordings of %s", hosts[host], host)
+		}
 	}
 }

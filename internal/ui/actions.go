@@ -2,10 +2,18 @@ package ui
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/overview"
 )
@@ -17,6 +25,64 @@ type action func(ctx context.Context, p *Person, form url.Values) (done, next st
 var actions = map[string]action{
 	"/approve": approve,
 	"/accept":  accept,
+	"/sync":    syncNow,
+	"/retry":   say(overview.Retry),
+	"/abort":   say(overview.Abort),
+	"/step":    approveStep,
+}
+
+// say takes the rollout of an application in hand, as muster rollout does. The person has seen a revision: when another one is rolled out
+// meanwhile, nothing is said.
+func say(of func(*musterv1alpha1.Application) (overview.Hand, error)) action {
+	return func(ctx context.Context, p *Person, form url.Values) (string, string, error) {
+		var app musterv1alpha1.Application
+		key := client.ObjectKey{Namespace: form.Get("namespace"), Name: form.Get("name")}
+		if err := p.Client.Get(ctx, key, &app); err != nil {
+			return "", "", fmt.Errorf("read application %s: %w", key, err)
+		}
+		if seen := form.Get("revision"); seen != rolledOut(&app) {
+			return "", "", apiError{http.StatusConflict, fmt.Sprintf("%s is at %s meanwhile: look at it again", key, fleet.ShortRevision(rolledOut(&app)))}
+		}
+		h, err := of(&app)
+		if err != nil {
+			return "", "", apiError{http.StatusConflict, err.Error()}
+		}
+		if err := overview.Say(ctx, p.Client, &app, h); err != nil {
+			return "", "", err
+		}
+		return h.Said, linkTo("applications", key.Namespace, key.Name), nil
+	}
+}
+
+// rolledOut is the revision that is rolled out, or was taken back.
+func rolledOut(app *musterv1alpha1.Application) string {
+	switch {
+	case app.Status.Rollout != nil:
+		return app.Status.Rollout.Revision
+	case app.Status.RolledBack != nil:
+		return app.Status.RolledBack.Refused
+	}
+	return ""
+}
+
+func approveStep(ctx context.Context, p *Person, form url.Values) (string, string, error) {
+	step := form.Get("step")
+	return say(func(app *musterv1alpha1.Application) (overview.Hand, error) { return overview.ApproveStep(app, step) })(ctx, p, form)
+}
+
+// syncNow lets the hub look at the remote of a repository now.
+func syncNow(ctx context.Context, p *Person, form url.Values) (string, string, error) {
+	repo := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: form.Get("namespace"), Name: form.Get("name")}}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"annotations": map[string]string{musterv1alpha1.SyncRequestedAnnotation: time.Now().UTC().Format(time.RFC3339Nano)},
+	}})
+	if err != nil {
+		return "", "", err
+	}
+	if err := p.Client.Patch(ctx, repo, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		return "", "", fmt.Errorf("ask for a look at %s/%s: %w", repo.Namespace, repo.Name, err)
+	}
+	return fmt.Sprintf("asked for a look at %s/%s", repo.Namespace, repo.Name), linkTo("repositories", repo.Namespace, repo.Name), nil
 }
 
 // approve lets the held deletions of one plan go ahead. The person has seen that plan: another one that was made meanwhile is

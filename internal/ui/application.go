@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sort"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -147,6 +148,24 @@ type applicationView struct {
 	Sources    []musterv1alpha1.SourceStatus `json:"sources,omitempty"`
 	RolledBack *musterv1alpha1.RolledBack    `json:"rolledBack,omitempty"`
 	History    []musterv1alpha1.GoodRevision `json:"history,omitempty"`
+}
+
+// Revisions are the commits that can be compared: the present one, and those that were good, each once.
+func (v applicationView) Revisions() []string {
+	var all []string
+	add := func(revision string) {
+		if revision != "" && !slices.Contains(all, revision) {
+			all = append(all, revision)
+		}
+	}
+	add(v.Revision)
+	for _, good := range v.History {
+		add(good.Revision)
+	}
+	if v.RolledBack != nil {
+		add(v.RolledBack.Refused)
+	}
+	return all
 }
 
 // targetGroup are the clusters of an application in one decision group.
@@ -344,6 +363,8 @@ type targetView struct {
 	Reasons   *overview.Reasons `json:"reasons"`
 	Objects   []objectRow       `json:"objects"`
 	Drift     []overview.Drift  `json:"drift,omitempty"`
+	// Layers say which layer set each value of the chart. The values themselves may be secret.
+	Layers map[string]string `json:"layers,omitempty"`
 }
 
 // objectRow is an object of a work: what is applied and what the cluster says of it.
@@ -380,6 +401,9 @@ func (s *Server) target(ctx context.Context, p *Person, r *http.Request) (any, e
 	v := targetView{Namespace: app.Namespace, Name: app.Name, Cluster: cluster, Objects: []objectRow{}}
 	if v.Reasons, err = k.Application(app, cluster); err != nil {
 		return nil, notFound("%s", err)
+	}
+	if namespace, name, ok := strings.Cut(app.Annotations[musterv1alpha1.RepositoryAnnotation], "/"); ok && s.Plans != nil {
+		v.Layers = s.Plans.Layers(client.ObjectKey{Namespace: namespace, Name: name}, app.Namespace+"/"+app.Name, cluster)
 	}
 	for _, live := range world.Works {
 		var work workv1.ManifestWork
@@ -477,6 +501,6 @@ func (s *Server) placements(ctx context.Context, w *fleet.World, namespace strin
 	}
 	w.Clusters, w.ClusterSets, w.Bindings = clusters.Items, sets.Items, bindings.Items
 	w.Placements, w.Decisions, w.Scores = placements.Items, decisions.Items, scores.Items
-	slices.SortFunc(w.Clusters, func(a, b clusterv1.ManagedCluster) int { return cmp.Compare(a.Name, b.Name) })
+	sort.Slice(w.Clusters, func(i, j int) bool { return w.Clusters[i].Name < w.Clusters[j].Name }) // slices.SortFunc would copy two objects for each comparison
 	return nil
 }

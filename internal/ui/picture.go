@@ -3,6 +3,7 @@ package ui
 import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/overview"
+	"github.com/muster-io/muster/internal/plan"
 )
 
 // slice is a part of a bar, in per mille of its width.
@@ -54,13 +55,13 @@ func summaryBar(s musterv1alpha1.Summary) []slice {
 // tone is the class that colours a state. Colour never says anything that a word beside it does not.
 func tone(state string) string {
 	switch state {
-	case overview.ClusterAvailable, targetHealthy, stateReady, "True", "Healthy", "Applied", "Normal", "chosen":
+	case overview.ClusterAvailable, targetHealthy, stateReady, "True", "Healthy", "Applied", "Normal", "chosen", "Success", "passes", planStays, string(plan.Added):
 		return "good"
-	case targetApplied, targetPending, overview.ClusterJoining, "Pending", "Progressing", stateRolling:
+	case targetApplied, targetPending, overview.ClusterJoining, "Pending", "Progressing", stateRolling, planComes, string(plan.Changed), string(plan.HandedOver):
 		return "busy"
-	case overview.ClusterOffline, overview.ClusterWaiting, overview.ClusterReleased, overview.ClusterLeaving, targetHeld, "Held", stateDrifted, "Drifted", "Warning", "Unknown":
+	case overview.ClusterOffline, overview.ClusterWaiting, overview.ClusterReleased, overview.ClusterLeaving, targetHeld, "Held", stateDrifted, "Drifted", "Warning", "warns", "Unknown":
 		return "warn"
-	case overview.ClusterDenied, targetProblem, targetUnplanned, stateUnready, "False", "Degraded", "Failed", "Faulty", "Stopped":
+	case overview.ClusterDenied, targetProblem, targetUnplanned, stateUnready, "False", "Degraded", "Failed", "Faulty", "Stopped", "Failure", "fails", "denies", planGoes, string(plan.Removed):
 		return "bad"
 	}
 	return "idle"

@@ -109,13 +109,18 @@ func (s *Server) placement(ctx context.Context, _ *Person, r *http.Request) (any
 	}
 	v := placementView{Namespace: namespace, Name: name, Reasons: reasons, Spec: string(spec)}
 	v.Steps = pipeline(reasons.Decisions)
-	rows := make([]fateRow, 0, len(reasons.Decisions))
-	for _, d := range reasons.Decisions {
-		rows = append(rows, fateRow{d})
+	order := make([]int, len(reasons.Decisions)) // the rows are large: they are put into order by number
+	for i := range order {
+		order[i] = i
 	}
-	slices.SortStableFunc(rows, func(a, b fateRow) int { // the chosen first, then those that came furthest
+	slices.SortFunc(order, func(i, j int) int { // the chosen first, then those that came furthest
+		a, b := &reasons.Decisions[i], &reasons.Decisions[j]
 		return cmp.Or(cmp.Compare(chosenRank(a), chosenRank(b)), cmp.Compare(cmp.Or(a.Rank, 1<<30), cmp.Or(b.Rank, 1<<30)), cmp.Compare(a.Cluster, b.Cluster))
 	})
+	rows := make([]fateRow, 0, len(order))
+	for _, i := range order {
+		rows = append(rows, fateRow{reasons.Decisions[i]})
+	}
 	query := strings.ToLower(strings.TrimSpace(r.URL.Query().Get("q")))
 	v.Clusters = part(r, rows, func(x *fateRow) bool { return contains(x.Cluster, query) || contains(x.Reason, query) })
 	if edited := r.URL.Query().Get("spec"); edited != "" {
@@ -125,7 +130,7 @@ func (s *Server) placement(ctx context.Context, _ *Person, r *http.Request) (any
 	return v, nil
 }
 
-func chosenRank(x fateRow) int {
+func chosenRank(x *placement.Explained) int {
 	if x.Chosen {
 		return 0
 	}

@@ -24,25 +24,32 @@ func (s *Server) views() map[string]view {
 	}
 	is := func(title string) func(*http.Request) string { return func(*http.Request) string { return title } }
 	return map[string]view{
-		"/{$}":          {"fleet", is("Fleet"), "fleet", "cluster.open-cluster-management.io/managedclusters", s.fleet},
-		"/applications": {"applications", is("Applications"), "applications", "", s.applications},
+		"/{$}":          {"fleet", is("Fleet"), "fleet", "cluster.open-cluster-management.io/managedclusters", s.fleet, false},
+		"/applications": {"applications", is("Applications"), "applications", "", s.applications, false},
 		"/applications/{namespace}/{name}": {
-			"application", named("Application"), "applications", "muster.dev/applications", s.application,
+			"application", named("Application"), "applications", "muster.dev/applications", s.application, false,
 		},
 		"/applications/{namespace}/{name}/clusters/{cluster}": {
-			"target", named("Application"), "applications", "muster.dev/applications", s.target,
+			"target", named("Application"), "applications", "muster.dev/applications", s.target, false,
 		},
-		"/rollouts":        {"rollouts", is("Rollouts"), "rollouts", "", s.rollouts},
-		"/clusters/{name}": {"cluster", named("Cluster"), "fleet", "cluster.open-cluster-management.io/managedclusters", s.cluster},
-		"/placements":      {"placements", is("Placements"), "placements", "cluster.open-cluster-management.io/placements", s.placementList},
+		"/rollouts":        {"rollouts", is("Rollouts"), "rollouts", "", s.rollouts, false},
+		"/clusters/{name}": {"cluster", named("Cluster"), "fleet", "cluster.open-cluster-management.io/managedclusters", s.cluster, false},
+		"/placements":      {"placements", is("Placements"), "placements", "cluster.open-cluster-management.io/placements", s.placementList, false},
 		"/placements/{namespace}/{name}": {
-			"placement", named("Placement"), "placements", "cluster.open-cluster-management.io/placements", s.placement,
+			"placement", named("Placement"), "placements", "cluster.open-cluster-management.io/placements", s.placement, false,
 		},
-		"/drift":        {"drift", is("Drift"), "drift", "", s.drift},
-		"/activity":     {"activity", is("Activity"), "activity", "", s.activity},
-		"/repositories": {"repositories", is("Repositories"), "repositories", "", s.repositories},
+		"/drift":        {"drift", is("Drift"), "drift", "", s.drift, false},
+		"/activity":     {"activity", is("Activity"), "activity", "", s.activity, false},
+		"/repositories": {"repositories", is("Repositories"), "repositories", "", s.repositories, false},
+		"/reviews":      {"reviews", is("Reviews"), "reviews", "", s.reviews, false},
+		"/reviews/{namespace}/{name}/{number}": {
+			"plan", func(r *http.Request) string { return "Pull request " + r.PathValue("number") }, "reviews", "muster.dev/fleetrepositories", s.review, false,
+		},
+		"/repositories/{namespace}/{name}/plan": {
+			"plan", named("Plan of"), "repositories", "muster.dev/fleetrepositories", s.comparison, true,
+		},
 		"/repositories/{namespace}/{name}": {
-			"repository", named("Repository"), "repositories", "muster.dev/fleetrepositories", s.repository,
+			"repository", named("Repository"), "repositories", "muster.dev/fleetrepositories", s.repository, false,
 		},
 	}
 }
@@ -55,7 +62,7 @@ func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) {
 		v := views[pattern]
 		path := "/api/v1" + strings.TrimSuffix(pattern, "{$}")
 		parameters := []map[string]any{}
-		for _, name := range []string{"namespace", "name", "cluster"} {
+		for _, name := range []string{"namespace", "name", "cluster", "number"} {
 			if strings.Contains(pattern, "{"+name+"}") {
 				parameters = append(parameters, map[string]any{"name": name, "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
 			}
@@ -73,7 +80,7 @@ func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) {
 			"304": map[string]any{"description": "nothing has changed since the ETag in If-None-Match"},
 			"403": map[string]any{"description": "you have no right to list it"},
 		}
-		paths[path] = map[string]any{"get": map[string]any{"operationId": v.template, "parameters": parameters, "responses": answers}}
+		paths[path] = map[string]any{"get": map[string]any{"operationId": operationOf(pattern, v), "parameters": parameters, "responses": answers}}
 	}
 	paths["/api/v1/watch"] = map[string]any{"get": map[string]any{
 		"operationId": "watch", "responses": map[string]any{"200": map[string]any{
@@ -83,6 +90,14 @@ func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, r, http.StatusOK, map[string]any{
 		"openapi": "3.1.0", "info": map[string]any{"title": "Muster", "version": s.Version, "description": "What a fleet is like. Read only."}, "paths": paths,
 	})
+}
+
+// operationOf names an operation of the API: two views share the template of a plan.
+func operationOf(pattern string, v view) string {
+	if strings.HasSuffix(pattern, "/plan") {
+		return "comparison"
+	}
+	return v.template
 }
 
 // redacted is a manifest as the page shows it.
@@ -116,7 +131,7 @@ func (s *Server) functions() template.FuncMap {
 		"short":     overview.Short,
 		"orNone":    overview.OrNone,
 		"revision":  fleet.ShortRevision,
-		"position":  func(file string, line int32) string { return overview.Position(file, int(line)) },
+		"position":  func(file string, line any) string { return overview.Position(file, int(reflect.ValueOf(line).Int())) },
 		"ago":       func(t time.Time) string { return agoOf(s.Now(), t) },
 		"isoTime":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"bar":       bar,
@@ -165,6 +180,7 @@ var sections = []section{
 	{"applications", "Applications", "/applications", "a"},
 	{"rollouts", "Rollouts", "/rollouts", "r"},
 	{"placements", "Placements", "/placements", "p"},
+	{"reviews", "Reviews", "/reviews", "l"},
 	{"drift", "Drift", "/drift", "d"},
 	{"repositories", "Repositories", "/repositories", "g"},
 	{"activity", "Activity", "/activity", "v"},

@@ -41,6 +41,8 @@ type Server struct {
 	Reader client.Reader
 	// Works is the index of works.
 	Works Works
+	// Plans has the plans of pull requests and commits; nil where no hub is in this process.
+	Plans Plans
 	// Access says who asks.
 	Access Access
 	// Version of the program, which every page shows.
@@ -125,6 +127,8 @@ type view struct {
 	// resource that the person must be allowed to list, as group/resource; in the namespace of the path where that has one.
 	resource string
 	make     func(ctx context.Context, p *Person, r *http.Request) (any, error)
+	// still is a page that does not follow the fleet: making it is work.
+	still bool
 }
 
 // layout is what a template gets.
@@ -132,6 +136,7 @@ type layout struct {
 	Title, Section, Version, Person, URL string
 	LogOut                               bool // there is a login to leave
 	Partial                              bool // only the main part, which htmx puts in place
+	Still                                bool // it does not follow the fleet
 	Data                                 any
 	Problem                              string
 }
@@ -143,7 +148,7 @@ func (s *Server) page(v view) http.HandlerFunc {
 		case err != nil:
 			s.fail(w, r, person, err)
 		case person != nil:
-			s.render(w, r, v.template, layout{Title: v.title(r), Section: v.section, Person: person.Name, Data: data}, http.StatusOK)
+			s.render(w, r, v.template, layout{Title: v.title(r), Section: v.section, Person: person.Name, Data: data, Still: v.still}, http.StatusOK)
 		}
 	}
 }

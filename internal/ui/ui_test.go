@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +22,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -108,6 +110,8 @@ func company() ([]client.Object, heldWorks) {
 	decision.Status.Decisions = []clusterv1beta1.ClusterDecision{{ClusterName: "one"}}
 	app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
 	app.Spec.PlacementRef.Name = "prod"
+	app.Annotations = map[string]string{musterv1alpha1.RepositoryAnnotation: "muster-system/fleet"}
+	app.Status.Revision = "0123456"
 	app.Spec.Source.Path = "charts/web"
 	app.Status.Summary = musterv1alpha1.Summary{Clusters: 1, Current: 1}
 	app.Status.Sources = []musterv1alpha1.SourceStatus{{Source: "chart web of https://charts.example", Version: "1.2.3", Digest: "sha256:abc", Message: hostile}}
@@ -117,6 +121,10 @@ func company() ([]client.Object, heldWorks) {
 	app.Status.Clusters = []musterv1alpha1.ClusterStatus{{Cluster: "one", State: "Degraded", Reason: "Degraded", Message: hostile}}
 	repository := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}}
 	repository.Spec.URL = "https://user:hunter2@git.example/fleet.git"
+	repository.Status.Revision = "fedcba9876543210"
+	repository.Status.Review = &musterv1alpha1.ReviewStatus{PullRequests: []musterv1alpha1.PullRequestStatus{
+		{Number: 7, Head: "7777777aaaa", Base: "1111111aaaa", State: "Failure", Summary: "1 of 2 applications " + hostile}, {Number: 8, Head: "8888888", Base: "1111111", State: "Success"},
+	}}
 	repository.Status.Faults = []musterv1alpha1.Fault{{Reason: "Invalid", Message: hostile, File: "a.yaml", Line: 3, ActionRequiredBy: "User"}}
 	event := &eventsv1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "e"}, ReportingController: "muster-hub", Reason: "Held", Type: "Warning", Note: hostile}
 	event.Regarding.Kind, event.Regarding.Namespace, event.Regarding.Name = "Application", "shop", "web"
@@ -131,7 +139,7 @@ func company() ([]client.Object, heldWorks) {
 	live := fleet.LiveWork{Cluster: "one", Name: "web-1", Owner: fleet.ApplicationOwner("shop", "web"), Revision: "0123456789abcdef", Status: fleet.WorkStatus{
 		Observed: true, Applied: true, Health: fleet.HealthDegraded, Problems: []fleet.ObjectProblem{{State: "Degraded", Message: hostile}},
 	}}
-	history := &musterv1alpha1.RolloutHistory{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Revisions: []musterv1alpha1.GoodRevision{{Revision: "0123456", At: metav1.Time{Time: noon}, Clusters: 3}}}
+	history := &musterv1alpha1.RolloutHistory{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Revisions: []musterv1alpha1.GoodRevision{{Revision: "0123456", At: metav1.Time{Time: noon}, Clusters: 3}, {Revision: "0012345", At: metav1.Time{Time: noon}, Clusters: 2}}}
 	return []client.Object{
 		set, binding, p, decision, app, repository, event, one, managed("two", "prod", false), managed("three", "dev", true), work, history,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
@@ -141,8 +149,16 @@ func company() ([]client.Object, heldWorks) {
 func serve(t testing.TB, may func(group, resource, namespace string) bool) (*Server, *httptest.Server, client.Client) {
 	t.Helper()
 	objects, works := company()
-	c := fake.NewClientBuilder().WithScheme(testScheme()).WithObjects(objects...).Build()
-	s := &Server{Reader: c, Works: works, Version: "test", Log: logr.Discard(), Now: func() time.Time { return noon }}
+	c := fake.NewClientBuilder().WithScheme(testScheme()).WithObjects(objects...).WithInterceptorFuncs(interceptor.Funcs{
+		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
+			if me, ok := o.(*authenticationv1.SelfSubjectReview); ok {
+				me.Status.UserInfo.Username = "me"
+				return nil
+			}
+			return c.Create(ctx, o, options...)
+		},
+	}).Build()
+	s := &Server{Reader: c, Works: works, Plans: heldReviews{}, Version: "test", Log: logr.Discard(), Now: func() time.Time { return noon }}
 	s.Access = anyone{&Person{Name: "me", Client: c, May: func(_ context.Context, g, r, n string) bool { return may == nil || may(g, r, n) }}}
 	h, err := s.Handler()
 	if err != nil {
@@ -183,8 +199,8 @@ func TestPages(t *testing.T) {
 		"/?state=offline":                       {`<span class="number">1</span></h2>`},
 		"/?group=env":                           {"Map by env", "<h3>dev"},
 		"/applications":                         {`href="/applications/shop/web"`, "held"},
-		"/applications/shop/web":                {"Approve plan abcdef01", "group 0", "one: problem", "charts/web", "1.2.3", "Rolled back", "on 3 clusters"},
-		"/applications/shop/web/clusters/one":   {"Secret db", "redacted:", "chosen", "&lt;script&gt;"},
+		"/applications/shop/web":                {"Approve plan abcdef01", "group 0", "one: problem", "charts/web", "1.2.3", "Rolled back", "on 3 clusters", "/repositories/muster-system/fleet/plan", `value="0012345"`},
+		"/applications/shop/web/clusters/one":   {"Secret db", "redacted:", "chosen", "&lt;script&gt;", "image.tag", "override prod, application.yaml:7"},
 		"/applications/shop/web/clusters/three": {"To be chosen", "There is no work for it"},
 		"/clusters/one":                         {"shop/web", "Degraded"},
 		"/clusters/two":                         {"the agent stopped", "offline"},
@@ -192,11 +208,17 @@ func TestPages(t *testing.T) {
 		"/placements/shop/prod":                 {"Pipeline", "Predicates", "What if"},
 		"/placements/shop/prod?spec=" + url.QueryEscape("predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {env: dev}}}}]"): {"<b>1</b> gained, <b>1</b> lost", "+ three", "− one"},
 		"/placements/shop/prod?spec=" + url.QueryEscape("predicatess: []"):                                                                     {"does not parse", "predicatess"},
-		"/drift":                            {"Nothing has drifted"},
-		"/rollouts":                         {"Nothing is on its way"},
-		"/activity":                         {"Held", "12:00"},
-		"/repositories":                     {"muster-system/fleet"},
-		"/repositories/muster-system/fleet": {"a.yaml:3", "&lt;script&gt;"},
+		"/drift":                                 {"Nothing has drifted"},
+		"/rollouts":                              {"Nothing is on its way"},
+		"/activity":                              {"Held", "12:00"},
+		"/repositories":                          {"muster-system/fleet"},
+		"/repositories/muster-system/fleet":      {"a.yaml:3", "&lt;script&gt;"},
+		"/reviews":                               {"#7", "/reviews/muster-system/fleet/7", "Failure"},
+		"/reviews/muster-system/fleet/7":         {"fails", "1 gained · 2 lost", "label env=prod is missing", "/muster approve abcdef0123456789", "data.color", "set in values.yaml:3", "web.yaml:9", "denied"},
+		"/reviews/muster-system/fleet/8":         {"The plan is not here", "muster diff 1111111...8888888"},
+		"/repositories/muster-system/fleet/plan": {"from commit", "fedcba9876543210"},
+		"/repositories/muster-system/fleet/plan?base=1111111&application=shop/web":           {"What changes of shop/web", "Approve plan abcdef01"},
+		"/repositories/muster-system/fleet/plan?base=1111111&head=2&application=shop/absent": {"Nothing changes"},
 	} {
 		status, body, header := get(t, server.URL+path)
 		if path == "/activity" {
@@ -222,6 +244,7 @@ func TestPages(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
+		"/reviews/muster-system/fleet/9": "is not open", "/reviews/muster-system/none/7": "there is no pull request",
 		"/clusters/onee": "did you mean one", "/applications/shop/wep": "did you mean shop/web", "/nowhere": "there is no page", "/placements/shop/none": "there is no placement",
 	} {
 		if status, body, _ := get(t, server.URL+path); status != http.StatusNotFound || !strings.Contains(body, want) {
@@ -240,7 +263,7 @@ func TestAPI(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &described); err != nil {
 		t.Fatal(err)
 	}
-	fill := strings.NewReplacer("{$}", "", "{namespace}/{name}", "shop/web", "{cluster}", "one")
+	fill := strings.NewReplacer("{$}", "", "{namespace}/{name}", "shop/web", "{cluster}", "one", "{number}", "7")
 	for pattern := range s.views() {
 		if described.Paths["/api/v1"+strings.TrimSuffix(pattern, "{$}")] == nil {
 			t.Errorf("%s is not described", pattern)
@@ -249,8 +272,8 @@ func TestAPI(t *testing.T) {
 		switch {
 		case strings.Contains(pattern, "/placements/"):
 			path = "/api/v1/placements/shop/prod"
-		case strings.Contains(pattern, "/repositories/"):
-			path = "/api/v1/repositories/muster-system/fleet"
+		case strings.Contains(pattern, "/repositories/"), strings.Contains(pattern, "/reviews/"):
+			path = strings.Replace(path, "shop/web", "muster-system/fleet", 1)
 		case strings.HasPrefix(pattern, "/clusters/"):
 			path = "/api/v1/clusters/one"
 		}
@@ -273,7 +296,7 @@ func TestAPI(t *testing.T) {
 // TestRights: a person sees what their rights on the hub let them list, and nothing else.
 func TestRights(t *testing.T) {
 	_, server, _ := serve(t, func(_, resource, namespace string) bool { return resource == "managedclusters" || namespace == "other" })
-	for path, want := range map[string]int{"/": 200, "/applications": 200, "/applications/shop/web": 403, "/placements/shop/prod": 403, "/repositories/muster-system/fleet": 403, "/activity": 200} {
+	for path, want := range map[string]int{"/": 200, "/applications": 200, "/applications/shop/web": 403, "/placements/shop/prod": 403, "/repositories/muster-system/fleet": 403, "/reviews": 200, "/reviews/muster-system/fleet/7": 403, "/repositories/muster-system/fleet/plan?base=1": 403, "/activity": 200} {
 		status, body, _ := get(t, server.URL+path)
 		if status != want || strings.Contains(body, ">shop/web") || strings.Contains(body, "abcdef") || strings.Contains(body, "charts/web") {
 			t.Errorf("%s: %d, want %d, and nothing of others:\n%s", path, status, want, body)
@@ -320,6 +343,90 @@ func TestActions(t *testing.T) {
 	answer := post("/approve", url.Values{"plan": {"abcdef0123456789"}, "next": {"//evil.example/"}}, "Sec-Fetch-Site", "same-origin")
 	if answer.StatusCode != http.StatusSeeOther || answer.Header.Get("Location") != "/" || approved() != "abcdef0123456789" {
 		t.Errorf("the approval: %d to %q, approved %q", answer.StatusCode, answer.Header.Get("Location"), approved())
+	}
+}
+
+// TestSyncNow: a person asks with their own client, and each time anew.
+func TestSyncNow(t *testing.T) {
+	_, server, c := serve(t, nil)
+	asked := map[string]bool{}
+	for range 2 {
+		answer, err := http.PostForm(server.URL+"/sync", url.Values{"namespace": {"muster-system"}, "name": {"fleet"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		var repo musterv1alpha1.FleetRepository
+		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "muster-system", Name: "fleet"}, &repo); err != nil {
+			t.Fatal(err)
+		}
+		asked[repo.Annotations[musterv1alpha1.SyncRequestedAnnotation]] = true
+	}
+	if len(asked) != 2 || asked[""] {
+		t.Errorf("the repository was asked for with %v", asked)
+	}
+	answer, err := http.PostForm(server.URL+"/sync", url.Values{"namespace": {"muster-system"}, "name": {"none"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusNotFound {
+		t.Errorf("a repository that is not there: %d", answer.StatusCode)
+	}
+}
+
+// TestRolloutActions: a rollout is taken in hand under the person's own name, as it was when the person saw it.
+func TestRolloutActions(t *testing.T) {
+	_, server, c := serve(t, nil)
+	key := client.ObjectKey{Namespace: "shop", Name: "web"}
+	application := func() *musterv1alpha1.Application {
+		t.Helper()
+		var app musterv1alpha1.Application
+		if err := c.Get(t.Context(), key, &app); err != nil {
+			t.Fatal(err)
+		}
+		return &app
+	}
+	post := func(path, revision, step string) int {
+		t.Helper()
+		form := url.Values{"namespace": {"shop"}, "name": {"web"}, "revision": {revision}, "step": {step}}
+		answer, err := (&http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).PostForm(server.URL+path, form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		return answer.StatusCode
+	}
+	if status := post("/retry", "fedcba9", ""); status != http.StatusSeeOther || application().Annotations[musterv1alpha1.RetryAnnotation] != noon.Format(time.RFC3339) {
+		t.Errorf("retry: %d, %v", status, application().Annotations)
+	}
+	app := application()
+	app.Status.RolledBack = nil
+	app.Spec.Rollout = &musterv1alpha1.Rollout{Steps: []musterv1alpha1.RolloutStep{{Name: "canary"}, {Name: "prod"}}}
+	app.Status.LastGoodRevision = "0012345"
+	app.Status.Rollout = &musterv1alpha1.RolloutStatus{Phase: musterv1alpha1.RolloutProgressing, Revision: "0123456", Group: "prod", WaitsForApproval: true, Clusters: 3, Updated: 1}
+	if err := c.Update(t.Context(), app); err != nil {
+		t.Fatal(err)
+	}
+	_, body, _ := get(t, server.URL+"/applications/shop/web")
+	for _, want := range []string{"Approve step prod", "Take it back to", "/repositories/muster-system/fleet/plan?base=0123456&amp;head=0012345&amp;application=shop/web"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	for _, wrong := range []struct{ path, revision, step string }{{"/abort", "fedcba9", ""}, {"/step", "fedcba9", "prod"}, {"/step", "0123456", "nowhere"}, {"/retry", "0123456", ""}} {
+		if status := post(wrong.path, wrong.revision, wrong.step); status != http.StatusConflict {
+			t.Errorf("%+v: %d, want a conflict", wrong, status)
+		}
+	}
+	if a := application().Annotations; a[musterv1alpha1.AbortAnnotation]+a[musterv1alpha1.ApprovedStepsAnnotation] != "" {
+		t.Errorf("something was said all the same: %v", a)
+	}
+	if status := post("/step", "0123456", "prod"); status != http.StatusSeeOther || application().Annotations[musterv1alpha1.ApprovedStepsAnnotation] != "0123456/prod" {
+		t.Errorf("approve a step: %d, %v", status, application().Annotations)
+	}
+	if status := post("/abort", "0123456", ""); status != http.StatusSeeOther || application().Annotations[musterv1alpha1.AbortAnnotation] != "0123456" || application().Annotations[musterv1alpha1.RolloutByAnnotation] != "me" {
+		t.Errorf("take back: %d, %v", status, application().Annotations)
 	}
 }
 
@@ -414,6 +521,13 @@ var largePages = []string{"/", "/?q=c-09999", "/?group=env", "/applications", "/
 
 func largeFleet(t testing.TB, clusters int) *httptest.Server {
 	t.Helper()
+	server, _ := largeFleetOf(t, clusters)
+	return server
+}
+
+// largeFleetOf gives what says that something has changed too.
+func largeFleetOf(t testing.TB, clusters int) (*httptest.Server, func()) {
+	t.Helper()
 	objects, works := company()
 	decision := objects[3].(*clusterv1beta1.PlacementDecision)
 	decision.Status.Decisions = nil
@@ -432,7 +546,7 @@ func largeFleet(t testing.TB, clusters int) *httptest.Server {
 	}
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	return server
+	return server, s.Changed
 }
 
 // BenchmarkPages of a fleet with 10,000 clusters: the time of each page, and its size.

@@ -2,6 +2,7 @@ package ui
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -79,7 +80,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 			select {
 			case <-r.Context().Done():
 				return
-			case <-time.After(eventPeriod):
+			case <-time.After(eventPeriod + rand.N(eventPeriod/2)): // not all who look ask at the same moment
 			}
 			continue
 		}

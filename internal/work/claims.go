@@ -93,6 +93,9 @@ func (c *Claims) Release(cluster string, object fleet.ObjectKey) {
 // Resolve tells which claimants cannot have what they want on a cluster, with the fault ObjectClaimed for each. A
 // claimant that gets a fault gets none of its objects. Claims stay as they are; the order of claimants does not matter.
 func (c *Claims) Resolve(cluster string, claimants []Claimant) map[fleet.Owner]fleet.Fault {
+	if c.settled(cluster, claimants) {
+		return nil
+	}
 	sorted := slices.Clone(claimants)
 	slices.SortFunc(sorted, func(a, b Claimant) int { return c.compare(a.Owner, b.Owner) })
 	given := map[fleet.ObjectKey]fleet.Owner{}
@@ -108,6 +111,21 @@ func (c *Claims) Resolve(cluster string, claimants []Claimant) map[fleet.Owner]f
 		}
 	}
 	return faults
+}
+
+// settled: no two claimants want one object, and no other owner holds what one wants. So it is on nearly every cluster.
+func (c *Claims) settled(cluster string, claimants []Claimant) bool {
+	wanted := map[fleet.ObjectKey]bool{}
+	for _, claimant := range claimants {
+		for _, key := range claimant.Objects {
+			id := key.Identity()
+			if lw := c.Holder(cluster, id); wanted[id] || lw != nil && lw.Owner != claimant.Owner {
+				return false
+			}
+			wanted[id] = true
+		}
+	}
+	return true
 }
 
 // obstacle is the first object, in the order in which objects are applied, that another owner has.

@@ -2,6 +2,7 @@ package work
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/fleet"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
@@ -65,6 +67,15 @@ func encode(value any) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.TrimRight(out.Bytes(), "\n"), nil
+}
+
+// IsSet tells whether live works are, by their actual specs, the complete set with a digest.
+func IsSet(live []fleet.LiveWork, digest string) bool {
+	h := sha256.New()
+	for _, lw := range slices.SortedFunc(slices.Values(live), func(a, b fleet.LiveWork) int { return cmp.Compare(a.Part, b.Part) }) {
+		fmt.Fprintln(h, lw.Name, lw.SpecDigest)
+	}
+	return len(live) > 0 && hex.EncodeToString(h.Sum(nil)) == digest
 }
 
 // ownAnnotations are those that a planned work carries. Others on it are not ours and do not count.

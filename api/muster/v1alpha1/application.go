@@ -173,6 +173,9 @@ type GitSource struct {
 	// SecretRef names a Secret of the application's namespace, with the keys of a FleetRepository's.
 	// +optional
 	SecretRef *LocalReference `json:"secretRef,omitempty"`
+	// Verify says whose signature the commit has to have. A commit without it is not taken, and what was fetched stays.
+	// +optional
+	Verify *GitVerification `json:"verify,omitempty"`
 	// Insecure allows http://. The hub has to allow it too.
 	// +optional
 	Insecure bool `json:"insecure,omitempty"`
@@ -196,6 +199,9 @@ type ChartSource struct {
 	// SecretRef names a Secret of the application's namespace.
 	// +optional
 	SecretRef *LocalReference `json:"secretRef,omitempty"`
+	// Verify says whose signature the chart has to have: an OpenPGP key's in the chart's provenance file, or of cosign in a registry.
+	// +optional
+	Verify *Verification `json:"verify,omitempty"`
 	// Insecure allows http://, and https:// with a certificate that nobody vouches for. The hub has to allow it too.
 	// +optional
 	Insecure bool `json:"insecure,omitempty"`
@@ -225,6 +231,9 @@ type OCISource struct {
 	// SecretRef names a Secret of the application's namespace.
 	// +optional
 	SecretRef *LocalReference `json:"secretRef,omitempty"`
+	// Verify says whose signature of cosign the artifact has to have.
+	// +optional
+	Verify *Verification `json:"verify,omitempty"`
 	// Insecure allows plain HTTP, and a certificate that nobody vouches for. The hub has to allow it too.
 	// +optional
 	Insecure bool `json:"insecure,omitempty"`
@@ -599,13 +608,17 @@ type SourceStatus struct {
 type Settled struct {
 	// Grounds identify what people have said about the choice, see the annotation muster.dev/grounds.
 	Grounds string `json:"grounds"`
-	// Clusters is how many the placement had.
+	// Clusters is how many the placement had; with several placements a cluster counts once for each that has it.
 	Clusters int32 `json:"clusters"`
+	// Unreplaced clusters are no longer chosen, since they did not answer, and have the application; no other has been chosen in their
+	// place yet.
+	// +optional
+	Unreplaced []string `json:"unreplaced,omitempty"`
 	// Replaced clusters are no longer chosen, since the scheduler has chosen others in their place, and still have the application.
 	// +optional
 	Replaced []string `json:"replaced,omitempty"`
-	// Dropped clusters have the application, did not answer when somebody changed the choice, and were not replaced before: it counts
-	// as a loss when they lose it.
+	// Dropped clusters have the application, did not answer when somebody changed the choice, and are too many for it: it counts as a
+	// loss when they lose it.
 	// +optional
 	Dropped []string `json:"dropped,omitempty"`
 }

@@ -42,6 +42,9 @@ type FleetRepositorySpec struct {
 	// for the HMAC of webhooks.
 	// +optional
 	SecretRef *LocalReference `json:"secretRef,omitempty"`
+	// Verify says whose signature the commit has to have. A commit without it is not delivered, and what was delivered stays.
+	// +optional
+	Verify *GitVerification `json:"verify,omitempty"`
 	// ServiceAccountName is the account of the same namespace whose rights bound what the repository can write on the hub.
 	// +optional
 	// +kubebuilder:default="default"
@@ -53,6 +56,39 @@ type FleetRepositorySpec struct {
 	// +optional
 	Review *ReviewSpec `json:"review,omitempty"`
 }
+
+// Verification says whose signature is wanted: that of any of the keys.
+// +kubebuilder:validation:XValidation:rule="has(self.secretRef) || has(self.keys)",message="set secretRef, keys or both"
+type Verification struct {
+	// SecretRef names a Secret in the same namespace. Each of its values holds public keys: OpenPGP in ASCII armor, SSH as in
+	// id_ed25519.pub, or PEM for cosign.
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+	// Keys are public keys that need no Secret, one or more in each entry.
+	// +optional
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	Keys []string `json:"keys,omitempty"`
+}
+
+// GitVerification says who has to have signed a commit, or the tag that names it, with OpenPGP or SSH.
+type GitVerification struct {
+	Verification `json:",inline"`
+	// Mode says what is signed: Head is the commit, Tag is the annotated tag that ref.tag names. Empty is Head.
+	// +optional
+	// +kubebuilder:validation:Enum=Head;Tag
+	Mode VerificationMode `json:"mode,omitempty"`
+}
+
+// VerificationMode says what of a Git repository is signed.
+type VerificationMode string
+
+// The modes of a verification.
+const (
+	VerifyHead VerificationMode = "Head"
+	VerifyTag  VerificationMode = "Tag"
+)
 
 // GitRef selects one commit of a repository.
 // +kubebuilder:validation:XValidation:rule="(has(self.branch)?1:0)+(has(self.tag)?1:0)+(has(self.commit)?1:0) <= 1",message="set one of branch, tag or commit"

@@ -39,6 +39,8 @@ const (
 	AbortAnnotation         = "muster.dev/abort-rollout"
 	RetryAnnotation         = "muster.dev/retry-rollout"
 	RolloutByAnnotation     = "muster.dev/rollout-by"
+	// SyncRequestedAnnotation on a FleetRepository asks for a look at its remote now: any value that is another one, such as the time.
+	SyncRequestedAnnotation = "muster.dev/sync-requested-at"
 	// TestNotificationAnnotation on a Notification asks for a test; its value is told in status.test.
 	TestNotificationAnnotation = "muster.dev/test-notification"
 	// RepositoryAnnotation is namespace/name of the FleetRepository that an object on the hub was applied from.

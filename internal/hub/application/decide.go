@@ -15,20 +15,19 @@ import (
 // decide fills in the decisions of the live placement, or the fault that they cannot be had: no placement and no decisions
 // never mean no clusters.
 func decide(job *plan.Job, world *fleet.World, definition *fleet.Definition) {
-	var all [][]fleet.Decision
-	var grounds []string
+	var choices []plan.Choice
 	for _, name := range job.Application.PlacementNames() {
-		decisions, on, fault := decisionsIn(job.Application, name, world, definition)
+		choice, fault := choiceOf(job.Application, name, world, definition)
 		if job.Fault = fault; fault != nil {
 			return
 		}
-		all, grounds = append(all, decisions), append(grounds, on)
+		choices = append(choices, choice)
 	}
-	job.Decisions, job.Grounds = plan.Union(all), plan.UnionOfGrounds(grounds)
+	job.Decided = plan.Union(choices, world, job.Application)
 }
 
-// decisionsIn are those of one placement, and their grounds.
-func decisionsIn(app *musterv1alpha1.Application, name string, world *fleet.World, definition *fleet.Definition) (decisions []fleet.Decision, grounds string, _ *fleet.Fault) {
+// choiceOf is what one placement has decided, and on which grounds.
+func choiceOf(app *musterv1alpha1.Application, name string, world *fleet.World, definition *fleet.Definition) (_ plan.Choice, _ *fleet.Fault) {
 	i := slices.IndexFunc(world.Placements, func(p clusterv1beta1.Placement) bool {
 		return p.Namespace == app.Namespace && p.Name == name
 	})
@@ -38,21 +37,22 @@ func decisionsIn(app *musterv1alpha1.Application, name string, world *fleet.Worl
 	if i < 0 {
 		fault.Reason, fault.ActionRequiredBy = fleet.PlacementMissing, fleet.User
 		fault.Message = fmt.Sprintf("placement %q is not in namespace %s: define it, or correct the name", name, app.Namespace)
-		return nil, "", &fault
+		return plan.Choice{}, &fault
 	}
 	p := &world.Placements[i]
 	if c := meta.FindStatusCondition(p.Status.Conditions, clusterv1beta1.PlacementConditionMisconfigured); c != nil && c.Status == "True" && c.ObservedGeneration == p.Generation {
 		fault.Reason, fault.ActionRequiredBy = fleet.PlacementInvalid, fleet.User
 		fault.Message = fmt.Sprintf("placement %q is misconfigured: %s", p.Name, c.Message)
-		return nil, "", &fault
+		return plan.Choice{}, &fault
 	}
 	chosen, complete := placement.Read(p, world.Decisions)
 	if !complete || !placement.Scheduled(p) {
 		fault.Reason, fault.ActionRequiredBy = fleet.DecisionsIncomplete, fleet.Controller
 		fault.Message = fmt.Sprintf("the decisions of placement %q are not complete yet", p.Name)
-		return nil, "", &fault
+		return plan.Choice{}, &fault
 	}
-	return decisionsOf(p, world, inBoundSets(world, app.Namespace, chosen)), groundsOf(p, world), nil
+	decisions := decisionsOf(p, world, inBoundSets(world, app.Namespace, chosen))
+	return plan.Choice{Placement: p, Decisions: decisions, Grounds: groundsOf(p, world)}, nil
 }
 
 // inBoundSets are the chosen clusters that the namespace may reach. Our scheduler chooses no others; decisions that somebody

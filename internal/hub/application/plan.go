@@ -87,13 +87,8 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 		Snapshot: delivery.Snapshot, World: world,
 	}
 	job.Values = valuesOf(world, key, delivery)
-	if delivery.Plan != nil {
-		job.CRDs = delivery.Plan.CRDs
-	}
-	if revision != "" && revision != repo.Status.Revision {
-		if waiting, err := r.atRevision(ctx, job, &repo, revision); err != nil || waiting != "" {
-			return nil, nil, waiting, err
-		}
+	if waiting, err := r.contentOf(ctx, job, &repo, revision, delivery, definition); err != nil || waiting != "" {
+		return nil, nil, waiting, err
 	}
 	decide(job, world, definition)
 	if job.Fault == nil {
@@ -105,6 +100,19 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 		}
 	}
 	return job, delivery.Plan, "", nil
+}
+
+// contentOf says which commit the content of a job is of: the delivered one, of which the repository's plan has most, or an earlier one.
+func (r *Applications) contentOf(ctx context.Context, job *plan.Job, repo *musterv1alpha1.FleetRepository, revision string,
+	delivery *hub.Delivery, definition *fleet.Definition) (waiting string, err error) {
+	if delivery.Plan != nil {
+		job.CRDs = delivery.Plan.CRDs
+	}
+	if revision == "" || revision == repo.Status.Revision {
+		job.After(delivery.Plan, definition)
+		return "", nil
+	}
+	return r.atRevision(ctx, job, repo, revision)
 }
 
 // valuesOf are the ClusterValues of a delivered commit, and those that others have put on the hub.

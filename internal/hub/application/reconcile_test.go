@@ -144,7 +144,7 @@ func TestReviewAndHubAgreeOnClaims(t *testing.T) {
 				}
 				alone, err := planner.Application(t.Context(), plan.Job{
 					Application: onHub, File: a.File, Line: a.Line, LineOf: func(string) int { return 0 },
-					Snapshot: snapshot, Decisions: a.Decisions, World: review.World,
+					Snapshot: snapshot, Decided: a.Decided, World: review.World,
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -303,7 +303,7 @@ func TestReviewAndHubAgreeOnMoves(t *testing.T) {
 			for _, a := range review.Applications {
 				alone, err := planner.Application(t.Context(), plan.Job{
 					Application: a.Application, File: a.File, Line: a.Line, LineOf: func(string) int { return 0 },
-					Snapshot: snapshot, Decisions: a.Decisions, World: review.World,
+					Snapshot: snapshot, Decided: a.Decided, World: review.World,
 				})
 				if err != nil {
 					t.Fatal(err)

@@ -257,7 +257,7 @@ func (r *clusters) observe(ctx context.Context, cluster *clusterv1.ManagedCluste
 
 // silent is the condition of a cluster that is to be called silent, else nil; next is when to look again.
 func (r *clusters) silent(ctx context.Context, cluster *clusterv1.ManagedCluster, beat *registration.Beat, now time.Time) (*metav1.Condition, time.Duration, error) {
-	listening, started := r.Presence.Listen(cluster, beat)
+	listening, started := r.Presence.Listen(cluster, beat, r.Now())
 	if !started {
 		return nil, retrySoon, nil
 	}
@@ -270,7 +270,7 @@ func (r *clusters) silent(ctx context.Context, cluster *clusterv1.ManagedCluster
 	if err != nil || !mass.MayDeclare(registration.Signal{Cluster: cluster, Beat: beat}) {
 		return nil, next, err
 	}
-	listening, _ = r.Presence.Listen(cluster, beat) // the count may have ended a mass silence
+	listening, _ = r.Presence.Listen(cluster, beat, r.Now()) // the count may have ended a mass silence
 	if silent, next = registration.Silent(cluster, beat, listening, now); silent != nil {
 		r.silence.declared(registration.LeaseDeadline(cluster))
 	}

@@ -36,7 +36,7 @@ func (h *hub) agents(n int) *agents {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	for i := range n {
-		h.create(managed(a.name(i), acceptedCluster, func(c *clusterv1.ManagedCluster) { c.Spec.LeaseDurationSeconds = 2 }))
+		h.create(managed(a.name(i), acceptedCluster, func(c *clusterv1.ManagedCluster) { c.Spec.LeaseDurationSeconds = 1 }))
 	}
 	go func() {
 		defer close(done)
@@ -100,27 +100,41 @@ func (a *agents) expectUnreachable(want ...int) {
 	})
 }
 
-// TestMassSilence: one cluster that falls silent is tainted. Most of them at once are not, which the Lease and an event say, until a
-// person says that it is real; and an API server that does not answer the hub silences nobody.
-func TestMassSilence(t *testing.T) {
-	var deaf atomic.Bool
+// fleetOfFive is a hub that takes three of five clusters for a mass silence, with its heartbeat, and five agents.
+func fleetOfFive(t *testing.T, deaf *atomic.Bool) *agents {
+	t.Helper()
 	presence := &thehub.Presence{}
 	h := startedWith(t, cluster.Options{Presence: presence, MassSilence: &registration.SilenceLimit{Clusters: 3, Percent: 50}})
 	h.create(namespace(thehub.HeartbeatKey.Namespace))
 	h.beats(&thehub.Heartbeat{
-		Client: deafClient{h.Client, &deaf}, Reader: h.Client, Holder: "test", Presence: presence, Period: 200 * time.Millisecond, Now: time.Now,
+		Client: deafClient{h.Client, deaf}, Reader: h.Client, Holder: "test", Presence: presence, Period: 200 * time.Millisecond, Now: time.Now,
 	})
-	pulse := func() thehub.Hearing {
-		t.Helper()
-		p, err := thehub.ReadPulse(t.Context(), h, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p.Hearing
-	}
 	a := h.agents(5)
-	a.expectUnreachable()
+	eventually(t, func() string {
+		for i := range a.off {
+			c := h.cluster(a.name(i))
+			if !meta.IsStatusConditionTrue(c.Status.Conditions, clusterv1.ManagedClusterConditionAvailable) || hasTaint(c, clusterv1.ManagedClusterTaintUnreachable) {
+				return c.Name + " has not joined"
+			}
+		}
+		return ""
+	})
+	return a
+}
 
+func (a *agents) hearing() thehub.Hearing {
+	a.h.t.Helper()
+	p, err := thehub.ReadPulse(a.h.t.Context(), a.h, time.Now())
+	if err != nil {
+		a.h.t.Fatal(err)
+	}
+	return p.Hearing
+}
+
+// TestMassSilence: one cluster that falls silent is tainted. Most of them at once are not, which the Lease and an event say, until they
+// are heard again.
+func TestMassSilence(t *testing.T) {
+	a := fleetOfFive(t, &atomic.Bool{})
 	a.cutOff(true, 0)
 	a.expectUnreachable(0)
 	a.cutOff(false, 0)
@@ -128,53 +142,61 @@ func TestMassSilence(t *testing.T) {
 
 	a.cutOff(true, 0, 1, 2, 3)
 	eventually(t, func() string {
-		s := pulse()
+		s := a.hearing()
 		return unless(s.Silence != nil && s.Silence.Clusters == 4 && s.Of == 5, fmt.Sprintf("the Lease says %+v", s))
 	})
-	h.expectEvent(cluster.ReasonMassSilence, "4 of 5 clusters are silent at once")
-	silentFor(t, h, a.name(0), 12*time.Second) // five periods and some more
+	a.h.expectEvent(cluster.ReasonMassSilence, "of 5 clusters are silent at once")
+	silentFor(t, a.h, a.name(0), 7*time.Second) // five periods and some more
 	if names := a.unreachable(); len(names) > 0 {
 		t.Fatalf("%v were tainted", names)
 	}
 	a.cutOff(false, 0, 1, 2, 3)
 	eventually(t, func() string {
-		return unless(pulse().Silence == nil, "they are heard again, and the Lease does not say so")
+		return unless(a.hearing().Silence == nil, "they are heard again, and the Lease does not say so")
 	})
-	h.expectEvent(cluster.ReasonMassSilenceEnded, "silence is judged again")
+	a.h.expectEvent(cluster.ReasonMassSilenceEnded, "silence is judged again")
+}
 
-	// The hub's own absence: it cannot reach its API server, and nobody else can. Then all are there again, but one.
+// TestDeafHub: an API server that does not answer the hub silences nobody. Then all are there again, but one.
+func TestDeafHub(t *testing.T) {
+	var deaf atomic.Bool
+	a := fleetOfFive(t, &deaf)
 	deaf.Store(true)
 	a.cutOff(true, 0, 1)
-	silentFor(t, h, a.name(0), 9*time.Second)
+	silentFor(t, a.h, a.name(0), 4*time.Second)
 	before := time.Now()
 	deaf.Store(false)
 	a.cutOff(false, 1)
 	a.expectUnreachable(0)
-	if took := time.Since(before); took < 9*time.Second { // a Lease tells seconds
+	if took := time.Since(before); took < 4*time.Second { // a Lease tells seconds
 		t.Errorf("the cluster had %s and not its whole grace period since the hub is back", took)
 	}
 	a.cutOff(false, 0)
 	a.expectUnreachable()
+}
 
-	// Two clusters are called silent before there are enough of them for a mass silence. Then they are spared too.
+// TestSparedClusters: two clusters are called silent before there are enough of them for a mass silence. Then they are spared too, until
+// a person says that it is real.
+func TestSparedClusters(t *testing.T) {
+	a := fleetOfFive(t, &atomic.Bool{})
 	a.cutOff(true, 0, 1)
 	a.expectUnreachable(0, 1)
 	a.cutOff(true, 2, 3)
-	eventually(t, func() string { return unless(pulse().Silence != nil, "four clusters are silent") })
+	eventually(t, func() string { return unless(a.hearing().Silence != nil, "four clusters are silent") })
 	a.expectUnreachable()
 	eventually(t, func() string {
-		s := pulse().Silence
+		s := a.hearing().Silence
 		return unless(s != nil && s.Clusters == 4, fmt.Sprintf("the Lease says %+v", s))
 	})
 	lease := &coordinationv1.Lease{}
-	mustGet(t, h, thehub.HeartbeatKey, lease)
+	mustGet(t, a.h, thehub.HeartbeatKey, lease)
 	base := lease.DeepCopy()
-	lease.Annotations[musterv1alpha1.ApprovedSilenceAnnotation] = pulse().Silence.Approval()
-	if err := h.Patch(t.Context(), lease, client.MergeFrom(base)); err != nil {
+	lease.Annotations[musterv1alpha1.ApprovedSilenceAnnotation] = a.hearing().Silence.Approval()
+	if err := a.h.Patch(t.Context(), lease, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
 	a.expectUnreachable(0, 1, 2, 3)
-	h.expectEvent(cluster.ReasonMassSilenceApproved, "a person says")
+	a.h.expectEvent(cluster.ReasonMassSilenceApproved, "a person says")
 }
 
 // beats lets a heartbeat run until the test ends.

@@ -145,7 +145,11 @@ func (r *Repositories) sync(ctx context.Context, repo *musterv1alpha1.FleetRepos
 		return out, err
 	}
 	world.HubCluster, world.ManifestLimit, world.Sources = r.HubCluster, r.ManifestLimit, r.Sources.World()
-	if out.plan, err = r.Planner.Loaded(ctx, delivery.Snapshot, delivery.Definitions, *world); err != nil {
+	var earlier *plan.Plan
+	if last := r.Deliveries.Delivered(client.ObjectKeyFromObject(repo)); last != nil {
+		earlier = last.Plan
+	}
+	if out.plan, err = r.Planner.LoadedAfter(ctx, earlier, delivery.Snapshot, delivery.Definitions, *world); err != nil {
 		return out, err
 	}
 	r.Sources.Use(sourceUser(client.ObjectKeyFromObject(repo)), out.plan.Sources())

@@ -19,6 +19,7 @@ type fetch struct {
 	time     time.Time
 	revision string
 	from     string // the spec that it was made with
+	asked    string // by a person
 	err      error
 	failures int // in a row
 }
@@ -33,7 +34,7 @@ func (f fetch) due(repo *musterv1alpha1.FleetRepository) time.Time {
 	return f.time.Add(interval)
 }
 
-// fetch fetches when it is due: after the interval, after a webhook, after a change of the spec. It returns the commit to
+// fetch fetches when it is due: after the interval, after a webhook, after a change of the spec, when a person asks. It returns the commit to
 // deliver; when the fetch fails, that is the commit that was fetched last.
 func (r *Repositories) fetch(ctx context.Context, repo *musterv1alpha1.FleetRepository, out *report) string {
 	last := r.lookup(ctx, repo)
@@ -66,10 +67,11 @@ func (r *Repositories) lookup(ctx context.Context, repo *musterv1alpha1.FleetRep
 	triggered := r.triggers[key]
 	delete(r.triggers, key)
 	r.mu.Unlock()
-	if known && !triggered && last.from == from && r.Now().Before(last.due(repo)) {
+	asked := repo.Annotations[musterv1alpha1.SyncRequestedAnnotation]
+	if known && !triggered && last.from == from && last.asked == asked && r.Now().Before(last.due(repo)) {
 		return last
 	}
-	next := fetch{from: from}
+	next := fetch{from: from, asked: asked}
 	next.revision, next.err = r.fetchRemote(ctx, repo)
 	next.time = r.Now()
 	if next.err != nil {
@@ -92,13 +94,36 @@ func (r *Repositories) fetchRemote(ctx context.Context, repo *musterv1alpha1.Fle
 	if err != nil {
 		return "", err
 	}
-	return r.Store.Fetch(ctx, source.Remote{
+	remote := source.Remote{
 		URL:         repo.Spec.URL,
 		Ref:         source.Ref{Branch: repo.Spec.Ref.Branch, Tag: repo.Spec.Ref.Tag, Commit: repo.Spec.Ref.Commit},
 		Credentials: credentials,
 		Owner:       string(repo.UID),
 		Path:        repo.Spec.Path,
-	})
+	}
+	if verify := repo.Spec.Verify; verify != nil {
+		remote.VerifyTag = verify.Mode == musterv1alpha1.VerifyTag
+		if remote.Verify, err = r.signers(ctx, repo); err != nil {
+			return "", err
+		}
+	}
+	return r.Store.Fetch(ctx, remote)
+}
+
+// signers are the keys, one of which has to have signed what is delivered.
+func (r *Repositories) signers(ctx context.Context, repo *musterv1alpha1.FleetRepository) (*source.Signers, error) {
+	var secret corev1.Secret
+	if ref := repo.Spec.Verify.SecretRef; ref != nil {
+		key := types.NamespacedName{Namespace: repo.Namespace, Name: ref.Name}
+		if err := r.Client.Get(ctx, key, &secret); err != nil {
+			return nil, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("read Secret %s, which spec.verify.secretRef names: %w", key, err))
+		}
+	}
+	signers, err := source.SignersFrom(secret.Data, repo.Spec.Verify.Keys)
+	if err != nil {
+		return nil, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("spec.verify: %w", err))
+	}
+	return signers, nil
 }
 
 // Credentials are those that a repository's Secret holds.

@@ -141,7 +141,7 @@ const gracePeriod = 10 * time.Second
 
 // grace is how long the status stays as it is although nothing can be decided.
 func (s *state) grace(out *report, now time.Time) time.Duration {
-	if out.blocked == nil || !out.blocked.mayPass {
+	if out.preventing == nil || !out.preventing.mayPass {
 		s.blockedSince = time.Time{}
 		return 0
 	}

@@ -68,8 +68,8 @@ type report struct {
 	// changes to make: gains, then losses.
 	gains, losses work.Changes
 	refused       map[string]error
-	// blocked says why nothing is done at all.
-	blocked *fault
+	// preventing says why nothing is done at all.
+	preventing *fault
 }
 
 // fault is why nothing is done, for the condition that it belongs to. One that may pass by itself is not told for a while.
@@ -82,7 +82,7 @@ type fault struct {
 // placement selects it, and deletes a work only when no placement that is left chooses its cluster.
 func decide(set *workv1alpha1.ManifestWorkReplicaSet, t template, placements []chosen, live []fleet.LiveWork, now time.Time) *report {
 	out := &report{chosen: placements, works: map[string]*fleet.LiveWork{}, updated: map[string]bool{}}
-	if out.blocked = blockedBy(set, placements); out.blocked != nil {
+	if out.preventing = blockedBy(set, placements); out.preventing != nil {
 		out.keep(live)
 		return out
 	}
@@ -93,7 +93,7 @@ func decide(set *workv1alpha1.ManifestWorkReplicaSet, t template, placements []c
 	}
 	var err error
 	if out.shares, err = rollout.Over(targets, now); err != nil {
-		out.blocked = &fault{condition: workv1alpha1.ManifestWorkReplicaSetConditionPlacementVerified, reason: workv1alpha1.ReasonNotAsExpected, message: err.Error()}
+		out.preventing = &fault{condition: workv1alpha1.ManifestWorkReplicaSetConditionPlacementVerified, reason: workv1alpha1.ReasonNotAsExpected, message: err.Error()}
 		return out
 	}
 	wanted := map[string]bool{}

@@ -25,7 +25,7 @@ func statusOf(set *workv1alpha1.ManifestWorkReplicaSet, out *report) workv1alpha
 		}
 		meta.SetStatusCondition(&status.Conditions, c)
 	}
-	if b := out.blocked; b != nil {
+	if b := out.preventing; b != nil {
 		say(b.condition, b.reason, b.message)
 		if b.reason == workv1alpha1.ReasonPlacementDecisionEmpty && len(out.works) == 0 {
 			say(workv1alpha1.ManifestWorkReplicaSetConditionManifestworkApplied, b.reason, b.message)
@@ -55,7 +55,7 @@ func (o *report) summaryOf(p chosen, share *rollout.Share) (workv1alpha1.Placeme
 		o.count(&own, c.Name)
 	}
 	complete := own
-	for cluster := range share.Elsewhere {
+	for cluster := range share.OtherPlacement {
 		o.count(&complete, cluster)
 	}
 	return workv1alpha1.PlacementSummary{
@@ -109,8 +109,8 @@ const maxNamed = 5
 func (o *report) shared() string {
 	var parts []string
 	for i, share := range o.shares {
-		for _, cluster := range slices.Sorted(maps.Keys(share.Elsewhere)) {
-			parts = append(parts, fmt.Sprintf("%s is chosen by %s too, and belongs to %s", cluster, o.chosen[i].name, share.Elsewhere[cluster]))
+		for _, cluster := range slices.Sorted(maps.Keys(share.OtherPlacement)) {
+			parts = append(parts, fmt.Sprintf("%s is chosen by %s too, and belongs to %s", cluster, o.chosen[i].name, share.OtherPlacement[cluster]))
 		}
 	}
 	if more := len(parts) - maxNamed; more > 0 {

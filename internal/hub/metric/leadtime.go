@@ -47,8 +47,8 @@ type LeadTimes struct {
 
 // arrival is the newest commit of a repository, and when it was fetched.
 type arrival struct {
-	revision string
-	at       time.Time
+	revision  string
+	fetchedAt time.Time
 }
 
 // Follow observes the objects of a cache.
@@ -87,7 +87,7 @@ func (l *LeadTimes) repository(before, after *musterv1alpha1.FleetRepository) {
 		}
 	}
 	if last := l.fetched[key]; after.Status.Revision != before.Status.Revision && after.Status.Revision == last.revision && last.revision != "" {
-		observe(after.Namespace, stageDelivered, now.Sub(last.at))
+		observe(after.Namespace, stageDelivered, now.Sub(last.fetchedAt))
 	}
 }
 
@@ -107,7 +107,7 @@ func (l *LeadTimes) application(before, after *musterv1alpha1.Application) {
 			return a.Status.Revision == last.revision && a.Status.Summary.Clusters > 0 && on(a.Status.Summary) == a.Status.Summary.Clusters
 		}
 		if reached(after) && !reached(before) {
-			observe(after.Namespace, stage, now.Sub(last.at))
+			observe(after.Namespace, stage, now.Sub(last.fetchedAt))
 		}
 	}
 }

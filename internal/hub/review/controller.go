@@ -58,12 +58,17 @@ type Reviews struct {
 	UserAgent string
 	// Now is the clock.
 	Now func() time.Time
+	// PageURL is where people find the hub's page; empty is nowhere.
+	PageURL string
 	// ReplanInterval as the constant, unless a test has less patience.
 	ReplanInterval time.Duration
 
 	changes hub.Changes
 	redact  fleet.Redactor
 	wake    wakeUp
+	shown   shown
+
+	comparing sync.Mutex // one comparison that a person asks for
 
 	mu    sync.Mutex
 	hubID string
@@ -96,6 +101,7 @@ type request struct {
 	body       string    // of the comment, as the host has it
 	check      githost.Check
 	checked    string // the commit that has the check
+	annotated  string // what its lines were given
 	planned    *planned
 }
 
@@ -155,6 +161,7 @@ func (r *Reviews) forget(key types.NamespacedName) {
 
 // drop forgets what the plan of a pull request reads.
 func (r *Reviews) drop(count types.NamespacedName) {
+	r.shown.drop(count)
 	r.changes.Forget(count)
 	r.Repositories.Sources.Use(sourceUser(count), nil)
 }

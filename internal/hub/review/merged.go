@@ -26,16 +26,16 @@ const (
 
 // measure is how far a commit was.
 type measure struct {
-	revision string
-	at       time.Time
-	groups   []review.Group
+	revision   string
+	measuredAt time.Time
+	groups     []review.Group
 }
 
 // told is the status of a group as the host has it.
 type told struct {
-	commit string
-	check  githost.Check
-	at     time.Time
+	commit    string
+	check     githost.Check
+	writtenAt time.Time
 }
 
 // after tells of the delivered commit how far it is, and brings what is merged to its end.
@@ -70,7 +70,7 @@ func (t *task) delivery(ctx context.Context) ([]review.Group, error) {
 		return nil, nil
 	}
 	last := t.state.measured
-	if wait := measureInterval - t.Now().Sub(last.at); last.revision == revision && wait > 0 {
+	if wait := measureInterval - t.Now().Sub(last.measuredAt); last.revision == revision && wait > 0 {
 		t.soon(wait)
 		return last.groups, nil
 	}
@@ -91,7 +91,7 @@ func (t *task) delivery(ctx context.Context) ([]review.Group, error) {
 		if last.commit == revision && last.check == check {
 			continue
 		}
-		if wait := countsInterval - t.Now().Sub(last.at); last.commit == revision && last.check.State == check.State && wait > 0 {
+		if wait := countsInterval - t.Now().Sub(last.writtenAt); last.commit == revision && last.check.State == check.State && wait > 0 {
 			t.soon(wait)
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/githost"
 	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/review"
 	"github.com/muster-io/muster/internal/source"
@@ -91,6 +92,37 @@ func (t *task) plan(ctx context.Context, pr githost.PullRequest, onHub []musterv
 	if err != nil {
 		return nil, err
 	}
+	c, err := t.sides(ctx, base, pr.Head)
+	if err != nil {
+		return nil, err
+	}
+	was, is := c.Base, c.Head
+	if !pr.Fork { // what anybody may write makes the hub fetch nothing
+		t.Repositories.Sources.Use(sourceUser(countKey(client.ObjectKeyFromObject(t.repo), pr.Number)), fleet.SortSources(slices.Concat(was.Sources(), is.Sources())))
+	}
+	change := review.Change{Author: pr.Author, Title: pr.Title, Base: pr.BaseBranch, Head: pr.HeadBranch, Labels: pr.Labels, Fork: pr.Fork}
+	c.Policies = review.Policies(c.definitions, onHub, client.ObjectKeyFromObject(t.repo).String())
+	if len(c.Policies) > 0 {
+		if change.Teams, err = t.teamsOf(ctx, pr.Author); err != nil {
+			return nil, err
+		}
+	}
+	c.Change = change
+	result, err := review.Of(ctx, c.Input)
+	if err != nil {
+		return nil, err
+	}
+	return &planned{review: result, base: base, held: heldBy(result, t.repo), files: filesOf(result), reads: hub.ReadsOf(is, nil)}, nil
+}
+
+// comparison is a review to be, and what its base says.
+type comparison struct {
+	review.Input
+	definitions *fleet.Definitions // of the base
+}
+
+// sides plans two commits in the same live world, within the rights of the repository.
+func (t *task) sides(ctx context.Context, base, head string) (*comparison, error) {
 	world, err := t.Works.Observe(ctx, t.Client, t.Now())
 	if err != nil {
 		return nil, err
@@ -100,39 +132,27 @@ func (t *task) plan(ctx context.Context, pr githost.PullRequest, onHub []musterv
 	if err != nil {
 		return nil, err
 	}
-	after, err := t.open(ctx, pr.Head)
+	after, err := t.open(ctx, head)
 	if err != nil {
 		return nil, err
 	}
-	faults, err := t.withinRights(ctx, before, after)
-	if err != nil {
+	c := &comparison{Input: review.Input{Redact: t.redact, Tenant: t.tenant()}, definitions: before.defs}
+	if c.Faults, err = t.withinRights(ctx, before, after); err != nil {
 		return nil, err
 	}
-	was, err := t.Planner.Loaded(ctx, before.snapshot, before.defs, *world)
-	if err != nil {
+	if c.Base, err = t.Planner.LoadedAfter(ctx, t.delivered(), before.snapshot, before.defs, *world); err != nil {
 		return nil, err
 	}
-	is, err := t.Planner.Loaded(ctx, after.snapshot, after.defs, *world)
-	if err != nil {
-		return nil, err
+	c.Head, err = t.Planner.LoadedAfter(ctx, c.Base, after.snapshot, after.defs, *world)
+	return c, err
+}
+
+// delivered is the plan of the commit that is delivered, if it is remembered: the base of a pull request is mostly that commit.
+func (t *task) delivered() *plan.Plan {
+	if d := t.Deliveries.Delivered(client.ObjectKeyFromObject(t.repo)); d != nil {
+		return d.Plan
 	}
-	if !pr.Fork { // what anybody may write makes the hub fetch nothing
-		t.Repositories.Sources.Use(sourceUser(countKey(client.ObjectKeyFromObject(t.repo), pr.Number)), fleet.SortSources(slices.Concat(was.Sources(), is.Sources())))
-	}
-	change := review.Change{Author: pr.Author, Title: pr.Title, Base: pr.BaseBranch, Head: pr.HeadBranch, Labels: pr.Labels, Fork: pr.Fork}
-	policies := review.Policies(before.defs, onHub, client.ObjectKeyFromObject(t.repo).String())
-	if len(policies) > 0 {
-		if change.Teams, err = t.teamsOf(ctx, pr.Author); err != nil {
-			return nil, err
-		}
-	}
-	result, err := review.Of(ctx, review.Input{
-		Base: was, Head: is, Redact: t.redact, Change: change, Faults: faults, Tenant: t.tenant(), Policies: policies,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &planned{review: result, base: base, held: heldBy(result, t.repo), files: filesOf(result), reads: hub.ReadsOf(is, nil)}, nil
+	return nil
 }
 
 // tenant is true for a repository of a team: it must not learn of the clusters of others.

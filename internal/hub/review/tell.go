@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
@@ -50,15 +52,16 @@ func (t *task) tell(ctx context.Context, pr githost.PullRequest, m *request, was
 		}
 	}
 	result := *p.review
+	defer func() { t.show(pr, m, is, &result) }()
 	if is.ApprovedBy != "" {
 		result.Approved = map[string]string{}
 		for _, h := range is.Held {
 			result.Approved[h.Plan] = is.ApprovedBy
 		}
 	}
-	failOn := failuresOf(t.repo.Spec.Review)
+	failOn := review.FailuresOf(t.repo.Spec.Review)
 	body := result.Markdown(review.Text{
-		Marker: marker, World: "world: hub", Limit: t.state.host.CommentLimit(), Whole: t.repo.Spec.Review.DetailsURL, OnHost: true, FailOn: failOn, Notes: notes,
+		Marker: marker, World: "world: hub", Limit: t.state.host.CommentLimit(), Whole: t.pageOf(pr.Number), OnHost: true, FailOn: failOn, Notes: notes,
 	})
 	link := pr.URL
 	if body != m.body || is.Comment == 0 {
@@ -73,18 +76,44 @@ func (t *task) tell(ctx context.Context, pr githost.PullRequest, m *request, was
 	if verdict.OK {
 		is.State = string(githost.Success)
 	}
-	return is, t.check(ctx, pr, m, githost.Check{State: githost.State(is.State), Description: is.Summary, URL: link})
+	if err := t.annotateFaults(ctx, pr, m, &result); err != nil {
+		return nil, err
+	}
+	return is, t.check(ctx, pr, m, githost.Check{State: githost.State(is.State), Description: is.Summary, URL: firstOf(t.pageOf(pr.Number), link)})
 }
 
-func failuresOf(spec *musterv1alpha1.ReviewSpec) []review.Failure {
-	if spec.FailOn == nil {
-		return []review.Failure{review.OnFaults, review.OnHeld}
+// annotateFaults brings the faults of a pull request to their lines, where the host shows such notes. A host that does not take them leaves
+// them to the comment, which has them too.
+func (t *task) annotateFaults(ctx context.Context, pr githost.PullRequest, m *request, result *review.Review) error {
+	host, ok := t.state.host.(githost.Annotator)
+	if !ok {
+		return nil
 	}
-	var list []review.Failure
-	for _, name := range spec.FailOn {
-		list = append(list, review.Failure(name))
+	var notes []githost.Annotation
+	for _, f := range fleet.GroupFaults(result.NewFaults) {
+		if f.File != "" {
+			notes = append(notes, githost.Annotation{File: path.Join(t.repo.Spec.Path, f.File), Line: max(f.Line, 1), Text: review.FaultText(f)})
+		}
 	}
-	return list
+	basis := fmt.Sprintf("%s %+v", pr.Head, notes)
+	if m.annotated == basis {
+		return nil
+	}
+	marker, err := t.marker(ctx, t.repo, "faults")
+	if err != nil {
+		return err
+	}
+	err = host.Annotate(ctx, pr.Number, pr.Head, checkName(t.repo)+": faults", marker, notes)
+	var answer *githost.Error
+	if errors.As(err, &answer) && (answer.Kind == githost.Forbidden || answer.Kind == githost.NotFound || answer.Kind == githost.Invalid) {
+		ctrl.LoggerFrom(ctx).Info("The host does not take faults beside the lines; the comment has them", "pullRequest", pr.Number, "reason", err.Error())
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("annotate pull request %d: %w", pr.Number, err)
+	}
+	m.annotated = basis
+	return nil
 }
 
 // statusOf begins the status of a pull request: an approval stays as long as what it is for.

@@ -41,6 +41,8 @@ type State struct {
 	Cut bool
 	// Digests that the index says instead of the right ones, by version.
 	Digests map[string]string
+	// Provenance is what lies beside every archive; nil is nothing.
+	Provenance []byte
 	// Requests so far, as "GET /path 200".
 	Requests []string
 }
@@ -155,6 +157,9 @@ func (r *Repository) serve(w http.ResponseWriter, request *http.Request) int {
 	}
 	name, version, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(request.URL.Path, "/charts/"), ".tgz"), "/")
 	data, ok := r.charts[name][version]
+	if strings.HasSuffix(request.URL.Path, ".tgz.prov") {
+		data, ok = r.Provenance, r.Provenance != nil
+	}
 	if !ok {
 		w.WriteHeader(http.StatusNotFound)
 		return http.StatusNotFound

@@ -25,6 +25,8 @@ type Forge struct {
 	Asked  []string // method and path
 	Pulls  map[int]*Pull
 	Checks map[string]map[string]Check
+	// Runs are the check runs of GitHub Apps, by commit, the newest last.
+	Runs   map[string][]Run
 	NextID int
 	Teams  map[string][]string
 	Now    time.Time
@@ -41,6 +43,8 @@ type Pull struct {
 	State, Merged                     string // open, closed; on GitLab merged too
 	Notes                             []*Note
 	Reviews                           []Review
+	Threads                           []*Note  // of GitLab, at lines
+	Changed                           []string // file:line that a thread may be at
 }
 
 // Note is a comment.
@@ -53,6 +57,12 @@ type Note struct {
 
 // Review of a pull request.
 type Review struct{ User, State, Commit string }
+
+// Run is a check run.
+type Run struct {
+	Name, ExternalID, Conclusion string
+	Annotations                  []string // file:line message
+}
 
 // Check is a commit status.
 type Check struct{ State, Description, URL string }
@@ -185,6 +195,16 @@ func (f *Forge) GitHub() http.Handler { //nolint:gocyclo,funlen // a list of rou
 			"merged": p.Merged != "", "merge_commit_sha": p.Merged, "labels": []any{map[string]any{"name": "risky"}},
 		}
 	}
+	handle("GET "+repo+"/commits/{ref}/check-runs", func(w http.ResponseWriter, r *http.Request) {
+		list := []any{}
+		for _, run := range slices.Backward(f.Runs[r.PathValue("ref")]) {
+			if run.Name == r.URL.Query().Get("check_name") && len(list) == 0 { // filter=latest
+				list = append(list, map[string]any{"id": 1, "name": run.Name, "external_id": run.ExternalID})
+			}
+		}
+		answer(w, 200, map[string]any{"total_count": len(list), "check_runs": list})
+	})
+	handle("POST "+repo+"/check-runs", func(w http.ResponseWriter, r *http.Request) { f.checkRun(w, r) })
 	handle("GET "+repo, func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]any{"default_branch": "main"}) })
 	handle("GET "+repo+"/pulls", func(w http.ResponseWriter, r *http.Request) {
 		list := []any{}
@@ -229,7 +249,7 @@ func (f *Forge) GitHub() http.Handler { //nolint:gocyclo,funlen // a list of rou
 			return
 		}
 		n, _ := strconv.Atoi(r.PathValue("number"))
-		answer(w, http.StatusCreated, comment(f.Comment(n, "muster", body)))
+		answer(w, http.StatusCreated, comment(f.Comment(n, f.self(), body)))
 	})
 	handle("PATCH "+repo+"/issues/comments/{id}", func(w http.ResponseWriter, r *http.Request) {
 		for _, p := range f.Pulls {
@@ -279,6 +299,56 @@ func (f *Forge) Numbers() []int {
 	slices.Sort(list)
 	slices.Reverse(list)
 	return list
+}
+
+// self is how a comment of the token's account is signed: an App is a bot.
+func (f *Forge) self() string {
+	if f.Token == "installation" {
+		return "muster[bot]"
+	}
+	return "muster"
+}
+
+// checkRun is for Apps alone, and takes fifty annotations at a time.
+func (f *Forge) checkRun(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Name       string `json:"name"`
+		HeadSHA    string `json:"head_sha"`
+		ExternalID string `json:"external_id"`
+		Conclusion string `json:"conclusion"`
+		Output     struct {
+			Title, Summary string
+			Annotations    []struct {
+				Path    string `json:"path"`
+				Start   int    `json:"start_line"`
+				End     int    `json:"end_line"`
+				Level   string `json:"annotation_level"`
+				Message string `json:"message"`
+			}
+		} `json:"output"`
+	}
+	err := json.NewDecoder(r.Body).Decode(&body)
+	switch {
+	case f.Token != "installation":
+		answer(w, http.StatusForbidden, map[string]any{"message": "You must authenticate via a GitHub App."})
+		return
+	case err != nil || body.Name == "" || body.HeadSHA == "" || body.Output.Title == "" || body.Output.Summary == "" || len(body.Output.Annotations) > 50:
+		answer(w, http.StatusUnprocessableEntity, map[string]any{"message": "Validation Failed"})
+		return
+	}
+	run := Run{Name: body.Name, ExternalID: body.ExternalID, Conclusion: body.Conclusion}
+	for _, a := range body.Output.Annotations {
+		if a.Path == "" || a.Start < 1 || a.End < a.Start || a.Level != "failure" || a.Message == "" {
+			answer(w, http.StatusUnprocessableEntity, map[string]any{"message": "Validation Failed"})
+			return
+		}
+		run.Annotations = append(run.Annotations, fmt.Sprintf("%s:%d %s", a.Path, a.Start, a.Message))
+	}
+	if f.Runs == nil {
+		f.Runs = map[string][]Run{}
+	}
+	f.Runs[body.HeadSHA] = append(f.Runs[body.HeadSHA], run)
+	answer(w, http.StatusCreated, map[string]any{"id": 1})
 }
 
 func (f *Forge) set(sha, name string, c Check) {
@@ -355,7 +425,7 @@ func (f *Forge) mergeRequest(n int) map[string]any {
 	return map[string]any{
 		"iid": n, "title": p.Title, "state": state, "author": map[string]any{"username": p.Author}, "web_url": fmt.Sprint("https://git/mr/", n), "sha": p.Head,
 		"source_branch": p.Branch, "target_branch": p.Base, "source_project_id": source, "target_project_id": 1, "merge_commit_sha": p.Merged,
-		"updated_at": f.Now, "labels": []string{"risky"},
+		"updated_at": f.Now, "labels": []string{"risky"}, "diff_refs": map[string]any{"base_sha": "b", "start_sha": "s", "head_sha": p.Head},
 	}
 }
 
@@ -388,6 +458,8 @@ func (f *Forge) gitLabRequest(w http.ResponseWriter, r *http.Request, n int, res
 			return
 		}
 		answer(w, http.StatusCreated, shown(f.Comment(n, "muster", body)))
+	case rest[0] == "discussions":
+		f.gitLabThreads(w, r, p, rest[1:])
 	case rest[0] == "notes" && r.Method == http.MethodPut:
 		for _, c := range p.Notes {
 			if fmt.Sprint(c.ID) == rest[1] {
@@ -399,6 +471,38 @@ func (f *Forge) gitLabRequest(w http.ResponseWriter, r *http.Request, n int, res
 		missing(w)
 	default:
 		missing(w)
+	}
+}
+
+// gitLabThreads are at lines that the merge request changes.
+func (f *Forge) gitLabThreads(w http.ResponseWriter, r *http.Request, p *Pull, rest []string) {
+	shown := func(c *Note) map[string]any {
+		note := map[string]any{"id": c.ID, "body": c.Body, "author": map[string]any{"username": c.Author}, "created_at": c.Created, "updated_at": c.Updated}
+		return map[string]any{"id": fmt.Sprint("thread", c.ID), "notes": []any{note}}
+	}
+	switch r.Method {
+	case http.MethodGet:
+		list := []any{}
+		for _, c := range p.Threads {
+			list = append(list, shown(c))
+		}
+		answer(w, 200, page(w, r, list, 100))
+	case http.MethodPost:
+		body := bodyOf(r)
+		position, _ := body["position"].(map[string]any)
+		line, _ := position["new_line"].(float64)
+		at := fmt.Sprintf("%s:%d", text(position, "new_path"), int(line))
+		if text(position, "position_type") != "text" || text(position, "old_path") == "" || text(position, "head_sha") != p.Head || !slices.Contains(p.Changed, at) {
+			answer(w, http.StatusBadRequest, map[string]any{"message": "400 Bad request - Note {:line_code=>[\"can't be blank\"]}"})
+			return
+		}
+		f.NextID++
+		c := &Note{ID: f.NextID, Author: "muster", Body: text(body, "body"), Created: f.tick(), Updated: f.Now}
+		p.Threads = append(p.Threads, c)
+		answer(w, http.StatusCreated, shown(c))
+	case http.MethodDelete: // thread/notes/id
+		p.Threads = slices.DeleteFunc(p.Threads, func(c *Note) bool { return len(rest) == 3 && fmt.Sprint(c.ID) == rest[2] })
+		w.WriteHeader(http.StatusNoContent)
 	}
 }
 

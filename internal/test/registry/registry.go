@@ -100,21 +100,52 @@ func (r *Registry) Seen() []string {
 
 // Push puts an artifact of one layer under a tag, and gives the digest of its manifest.
 func (r *Registry) Push(name, tag, mediaType string, data []byte) string {
+	return r.PushArtifact(name, tag, Artifact{Layers: []Layer{{MediaType: mediaType, Data: data}}})
+}
+
+// Artifact is what a manifest says.
+type Artifact struct {
+	// Type of the artifact, and the digest of the manifest that it is about; both may be empty.
+	Type, Subject string
+	Layers        []Layer
+}
+
+// Layer of an artifact.
+type Layer struct {
+	MediaType   string
+	Data        []byte
+	Annotations map[string]string
+}
+
+// PushArtifact puts an artifact under a tag, or without one, and gives the digest of its manifest.
+func (r *Registry) PushArtifact(name, tag string, a Artifact) string {
 	repository, err := remote.NewRepository(r.Host() + "/" + name)
 	must(err)
 	repository.PlainHTTP = strings.HasPrefix(r.URL, "http://")
 	repository.Client = &auth.Client{Client: r.Client(), Credential: auth.StaticCredential(r.Host(), auth.Credential{AccessToken: r.token})}
 	ctx := context.Background()
 	config := content.NewDescriptorFromBytes("application/vnd.cncf.helm.config.v1+json", []byte("{}"))
-	layer := content.NewDescriptorFromBytes(mediaType, data)
 	must(repository.Push(ctx, config, strings.NewReader("{}")))
-	must(repository.Push(ctx, layer, strings.NewReader(string(data))))
-	manifest, err := json.Marshal(ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: config, Layers: []ocispec.Descriptor{layer},
-	})
+	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: a.Type, Config: config}
+	for _, l := range a.Layers {
+		layer := content.NewDescriptorFromBytes(l.MediaType, l.Data)
+		must(repository.Push(ctx, layer, strings.NewReader(string(l.Data))))
+		layer.Annotations = l.Annotations
+		m.Layers = append(m.Layers, layer)
+	}
+	if a.Subject != "" {
+		subject, err := repository.Resolve(ctx, a.Subject)
+		must(err)
+		m.Subject = &subject
+	}
+	manifest, err := json.Marshal(m)
 	must(err)
 	d := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest)
-	must(repository.PushReference(ctx, d, strings.NewReader(string(manifest)), tag))
+	if tag == "" {
+		must(repository.Push(ctx, d, strings.NewReader(string(manifest))))
+	} else {
+		must(repository.PushReference(ctx, d, strings.NewReader(string(manifest)), tag))
+	}
 	return d.Digest.String()
 }
 

@@ -11,6 +11,7 @@
   // Live: one event a second at most says that something has changed; the page then fetches its main part.
   let waiting = false;
   const refresh = () => {
+    if (!main().dataset.live) return; // making this page is work: it is made when a person asks
     if (document.hidden || editing() || document.querySelector("dialog[open]")) { waiting = true; return; }
     waiting = false;
     const at = window.scrollY;
