@@ -100,6 +100,12 @@ func TestAddOnAlone(t *testing.T) {
 		return has("the progress of the placement", f.progress("mirror"), "Completed: 2/2 completed with no errors")
 	})
 
+	for _, name := range []string{"one", "two"} {
+		if works := f.works(name); len(works) != 1 || works[0].Name != "addon-mirror-deploy-0" || works[0].Generation != 2 {
+			t.Errorf("%s has %d works; want one that was written twice: %+v", name, len(works), works)
+		}
+	}
+
 	f.decide("muster-system", "edge", "two")
 	f.eventually(func() string {
 		if f.addOn("one", "mirror") != nil || len(f.works("one")) > 0 || f.on("one", &appsv1.Deployment{}, "addon-mirror", "server") {

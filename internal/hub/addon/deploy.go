@@ -85,6 +85,8 @@ type deployment struct {
 	cluster, hosting *clusterv1.ManagedCluster // nil when there is none
 	// rendered is nil when there is nothing to render with: no template, or one that the cluster is not to have yet.
 	rendered *addon.Rendered
+	// waits is true for the latter.
+	waits bool
 	// deploy and hooks are the works that are to be there.
 	deploy, hooks []*workv1.ManifestWork
 }
@@ -205,11 +207,12 @@ func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err erro
 		}
 		content := &contents{ctx: ctx, client: r.Client, reader: r.Reader}
 		f := content.read(addonv1alpha1.AddOnConfig{ConfigGroupResource: ref.ConfigGroupResource, ConfigReferent: ref.DesiredConfig.ConfigReferent})
-		if f.err != nil || f.hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero() {
+		if f.err != nil {
 			return nil, client.IgnoreNotFound(f.err)
 		}
+		d.waits = d.waits || f.hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
 	}
-	if in.Template == nil {
+	if d.waits = d.waits && in.Template != nil; in.Template == nil || d.waits {
 		return nil, nil
 	}
 	rendered, err := addon.Render(in)

@@ -44,14 +44,25 @@ func (d *deployment) say(works []fleet.LiveWork, failure error) {
 		set(addonv1alpha1.ConditionManifestApplied, metav1.ConditionFalse, addonv1alpha1.ReasonManifestWorkApplyFailed, failure.Error())
 	case d.rendered != nil:
 		own, hosted := d.split(works)
+		d.notFailed(set)
 		sayApplied(set, addonv1alpha1.ConditionManifestApplied, own)
 		if addon.HostingCluster(d.addon) != "" && d.hosting != nil {
 			sayApplied(set, addonv1alpha1.ConditionHostingManifestApplied, hosted)
 		}
 		d.sayHealth(set, slices.Concat(own, hosted))
+	case d.waits && len(works) > 0:
+		d.sayHealth(set, works) // of what it has until its rollout selects it
 	}
 	if d.cluster != nil && isSilent(d.cluster) {
 		set(addonv1alpha1.ConditionAvailable, metav1.ConditionUnknown, reasonClusterSilent, "the hub no longer hears cluster "+d.cluster.Name)
+	}
+}
+
+// notFailed ends a failure to render or to write: it is over, although the cluster has not reported yet.
+func (d *deployment) notFailed(set setter) {
+	applied := meta.FindStatusCondition(d.addon.Status.Conditions, addonv1alpha1.ConditionManifestApplied)
+	if applied != nil && applied.Reason == addonv1alpha1.ReasonManifestWorkApplyFailed {
+		set(applied.Type, metav1.ConditionFalse, addonv1alpha1.ReasonAddonManifestAppliedFailed, "the cluster has not reported yet")
 	}
 }
 
