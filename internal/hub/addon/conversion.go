@@ -107,6 +107,7 @@ func (c *Conversion) keepTrusted(ctx context.Context, address string) {
 				return
 			}
 			next, renewAt = made, now.Add(life*2/3)
+			c.use(next, false)
 			bundle = firstTwo(append(slices.Clone(pem), bundle...))
 		}
 		for _, name := range Converted {
@@ -119,11 +120,18 @@ func (c *Conversion) keepTrusted(ctx context.Context, address string) {
 			}
 		}
 		if next != nil {
-			c.mu.Lock()
-			c.used = next
-			c.mu.Unlock()
+			c.use(next, true)
 		}
 	}, min(lookInterval, life/6))
+}
+
+// use serves a certificate; one that is not trusted yet only where there is no other.
+func (c *Conversion) use(certificate *tls.Certificate, trusted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.used == nil || trusted {
+		c.used = certificate
+	}
 }
 
 // firstTwo certificates of a bundle.
