@@ -122,6 +122,15 @@ bin/gitea: gitea/go.mod gitea/go.sum
 	@echo "building Gitea from its module (about 3 minutes on two cores, once)"
 	@cd gitea && export CGO_ENABLED=1 && $(call compile,../$@,-ldflags "-s -w" -tags "sqlite sqlite_unlock_notify",code.gitea.io/gitea)
 
+# An add-on on OCM's own framework, which a test runs against hub and agent.
+ADDONFRAMEWORK := bin/addonframework
+.PHONY: addonframework
+addonframework: $(ADDONFRAMEWORK) ## bin/addonframework: an add-on on OCM's addon-framework, which a test starts
+$(ADDONFRAMEWORK): addonframework/main.go addonframework/go.mod addonframework/go.sum
+	@mkdir -p $(@D)
+	@echo "building an add-on on OCM's addon-framework (about 2 minutes on two cores, once)"
+	@cd addonframework && $(call compile,../$@,-ldflags "-s -w",.)
+
 # Packages that have tests: a line each, with what they and their tests import.
 tested = list=$$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{join .Deps " "}} {{join .TestImports " "}} {{join .XTestImports " "}} {{end}}' ./...) || exit 1
 
@@ -201,11 +210,11 @@ generate: ## deepcopy functions and CRDs from api/, and the charts' copies of wh
 	@$(GO) run charts/generate.go
 
 # What generate and tidy write.
-GENERATED := api charts go.mod go.sum controlplane/go.mod controlplane/go.sum gitea/go.mod gitea/go.sum tools/go.mod tools/go.sum
+GENERATED := api charts go.mod go.sum controlplane/go.mod controlplane/go.sum addonframework/go.mod addonframework/go.sum gitea/go.mod gitea/go.sum tools/go.mod tools/go.sum
 
 .PHONY: verify
 verify: generate ## generated files and modules are as committed
-	@for module in . controlplane gitea tools; do echo "go mod tidy in $$module"; (cd $$module && $(GO) mod tidy) || exit 1; done
+	@for module in . addonframework controlplane gitea tools; do echo "go mod tidy in $$module"; (cd $$module && $(GO) mod tidy) || exit 1; done
 	@git diff --stat --exit-code -- $(GENERATED)
 	@new=$$(git ls-files --others --exclude-standard -- $(GENERATED)); [ -z "$$new" ] || { echo "not committed: $$new"; exit 1; }
 

@@ -24,11 +24,12 @@ var table = map[string]struct {
 	"api/crds":               {[]string{"api"}, "definitions of the types"},
 	"internal/fleet":         {[]string{"api"}, "the vocabulary that all others speak"},
 	"internal/drift":         {[]string{"api"}, "shared by hub and agent"},
+	"internal/generated":     {nil, "shared by the renderer and the agent"},
 	"internal/health":        {[]string{"api", "internal/fleet"}, "shared by hub and agent"},
 	"internal/source":        {[]string{"api", "internal/fleet"}, "what is elsewhere becomes a file tree and nothing more"},
 	"internal/expression":    {[]string{"api", "internal/fleet"}, "the CEL of placements and applications"},
 	"internal/render":        {[]string{"api", "internal/expression", "internal/fleet"}, "content and one cluster become manifests"},
-	"internal/render/engine": {[]string{"api", "internal/fleet", "internal/render/memo"}, "runs a chart, an overlay or a folder, and knows nothing of applications"},
+	"internal/render/engine": {[]string{"api", "internal/fleet", "internal/generated", "internal/render/memo"}, "runs a chart, an overlay or a folder, and knows nothing of applications"},
 	"internal/render/memo":   {[]string{"internal/fleet"}, "remembers results, whatever they are"},
 	"internal/renderworker":  {[]string{"api", "internal/fleet", "internal/render/engine"}, "runs an engine in processes"},
 	"internal/placement":     {[]string{"api", "internal/expression", "internal/fleet", "internal/health"}, "decides in values"},
@@ -49,7 +50,7 @@ var table = map[string]struct {
 	"internal/notify":       {[]string{"api", "internal/expression"}, "events become messages"},
 	"internal/controlplane": {nil, "starts programs and knows nothing of fleets"},
 	"klusterlet": {
-		[]string{"api", "internal/access", "internal/drift", "internal/fleet", "internal/health", "internal/registration"},
+		[]string{"api", "internal/access", "internal/drift", "internal/fleet", "internal/generated", "internal/health", "internal/registration"},
 		"the agent: nothing of what the hub decides with",
 	},
 }
@@ -59,7 +60,7 @@ var clients = []string{"k8s.io/client-go", "k8s.io/kubectl", "sigs.k8s.io/contro
 
 // pure are the folders that take values and return values.
 var pure = []string{
-	"api", "internal/access", "internal/addon", "internal/drift", "internal/fleet", "internal/health", "internal/placement", "internal/plan", "internal/registration",
+	"api", "internal/access", "internal/addon", "internal/drift", "internal/fleet", "internal/generated", "internal/health", "internal/placement", "internal/plan", "internal/registration",
 	"internal/render", "internal/review", "internal/rollout", "internal/work",
 }
 

@@ -40,6 +40,7 @@ import (
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/hub"
 	hubaddon "github.com/muster-io/muster/internal/hub/addon"
+	"github.com/muster-io/muster/internal/hub/addonregistration"
 	"github.com/muster-io/muster/internal/hub/application"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/hub/clusterpermission"
@@ -211,6 +212,12 @@ var controllers = map[string]func(*parts) error{
 		return errors.Join(cluster.Setup(p.mgr, options), event.OfClusters(p.mgr, p.events))
 	},
 	"placement": func(p *parts) error { return placement.Setup(p.mgr) },
+	"addon-registration": func(p *parts) error {
+		return addonregistration.Setup(p.mgr, addonregistration.Options{Events: p.events})
+	},
+	"addon-token": func(p *parts) error {
+		return addonregistration.SetupTokens(p.mgr, addonregistration.Options{Events: p.events})
+	},
 	clusterpermission.Name: func(p *parts) error {
 		works, err := p.index()
 		if err != nil {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	rules "github.com/muster-io/muster/internal/registration"
 )
 
 // Options of a klusterlet. Flags that OCM's agents have too carry OCM's names.
@@ -53,7 +55,12 @@ type Options struct {
 	// MaxJSONRawLength bounds a feedback value that is a map or list, in bytes; MaxFeedbackWatch the watches for feedback.
 	MaxJSONRawLength, MaxFeedbackWatch int
 	CertificateSeconds                 int32
-	Verbosity                          int
+	// ManagementKubeconfig of the cluster where the agents of hosted add-ons run; empty is the cluster that this agent runs in.
+	ManagementKubeconfig string
+	// AddonAuth is how the agents of add-ons authenticate on the hub, csr or token; AddonTokenSeconds the life of their tokens.
+	AddonAuth         string
+	AddonTokenSeconds int64
+	Verbosity         int
 	// serving is called when role work begins to apply; nil but in tests.
 	serving func()
 }
@@ -96,6 +103,9 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.DurationVar(&o.EvictionGrace, "appliedmanifestwork-eviction-grace-period", time.Hour, "how long works that the hub no longer has stay applied")
 	f.IntVar(&o.MaxJSONRawLength, "max-json-raw-length", 1024, "bytes of a feedback value that is a map or list (gate RawFeedbackJsonString)")
 	f.IntVar(&o.MaxFeedbackWatch, "max-feedback-watch", 50, "watches for feedback rules with feedbackScrapeType Watch; beyond them objects are polled")
+	f.StringVar(&o.ManagementKubeconfig, "management-kubeconfig", "", "kubeconfig of the cluster where hosted add-ons run; left out, the cluster this agent runs in")
+	f.StringVar(&o.AddonAuth, "addon-kubeclient-registration-auth", rules.DriverCSR, "how add-ons authenticate on the hub: csr or token")
+	f.Int64Var(&o.AddonTokenSeconds, "addon-token-expiration-seconds", 31536000, "life of add-ons' tokens that is asked for, at least 600")
 	f.Int32Var(&o.CertificateSeconds, "client-cert-expiration-seconds", 0, "life of the certificate that is asked for, at least 3600; 0 leaves it to the hub")
 	f.IntVarP(&o.Verbosity, "verbosity", "v", 0, "0 says what happened, 1 says more")
 }
@@ -111,8 +121,15 @@ func ownNamespace() string {
 	return "open-cluster-management-agent"
 }
 
-// rawFeedback is the gate that reports maps and lists as JSON.
-const rawFeedback = "RawFeedbackJsonString"
+const (
+	// rawFeedback is the gate that reports maps and lists as JSON.
+	rawFeedback = "RawFeedbackJsonString"
+	// addonManagement is the gate of role addon.
+	addonManagement = "AddonManagement"
+)
+
+// enabledByDefault are gates that are on unless a flag says otherwise, as in OCM.
+var enabledByDefault = map[string]bool{addonManagement: true}
 
 // gates are OCM's feature gates of agents, with the values that this agent accepts: those of which the behaviour is there.
 var gates = map[string][]bool{
@@ -120,7 +137,7 @@ var gates = map[string][]bool{
 	"ExecutorValidatingCaches":     {true, false}, // rights are asked for at every look, and caching changes no answer
 	"ClusterClaim":                 {true},
 	"V1beta1CSRAPICompatibility":   {false},
-	"AddonManagement":              {false},
+	addonManagement:                {true, false},
 	"MultipleHubs":                 {false},
 	"ClusterProperty":              {false},
 	"CleanUpCompletedManifestWork": {true, false}, // the hub deletes them
@@ -135,6 +152,12 @@ func (o *Options) check() error {
 	}
 	if o.WorkSource != "kube" && o.WorkSource != "" {
 		return fmt.Errorf("--workload-source-driver %s: works come from the hub's API server, with driver kube, and no other way", o.WorkSource)
+	}
+	if o.AddonAuth != "" && o.AddonAuth != rules.DriverCSR && o.AddonAuth != rules.DriverToken {
+		return fmt.Errorf("--addon-kubeclient-registration-auth takes csr or token, not %q", o.AddonAuth)
+	}
+	if o.AddonTokenSeconds != 0 && o.AddonTokenSeconds < 600 {
+		return fmt.Errorf("--addon-token-expiration-seconds %d: an API server issues no token for less than 600 seconds", o.AddonTokenSeconds)
 	}
 	for name, text := range o.FeatureGates {
 		values, known := gates[name]
@@ -152,6 +175,10 @@ func (o *Options) check() error {
 }
 
 func (o *Options) enabled(gate string) bool {
-	value, _ := strconv.ParseBool(o.FeatureGates[gate])
+	text, given := o.FeatureGates[gate]
+	if !given {
+		return enabledByDefault[gate]
+	}
+	value, _ := strconv.ParseBool(text)
 	return value
 }

@@ -297,7 +297,9 @@ func TestFlags(t *testing.T) {
 		{"--roles=work,cook", `no role "cook"`},
 		{"--feature-gates=Nonsense=true", "RawFeedbackJsonString"},
 		{"--feature-gates=RawFeedbackJsonString=maybe", "true or false"},
-		{"--feature-gates=AddonManagement=true", "AddonManagement=false only"},
+		{"--feature-gates=MultipleHubs=true", "MultipleHubs=false only"},
+		{"--addon-kubeclient-registration-auth=grpc", "takes csr or token"},
+		{"--addon-token-expiration-seconds=60", "less than 600 seconds"},
 		{"--workload-source-driver=mqtt", "driver kube"},
 		{"--feature-gates=ExecutorValidatingCaches=true,RawFeedbackJsonString=true --spoke-kubeconfig=x --spoke-cluster-name=c --hub-kubeconfig=y " +
 			"--max-json-raw-length=10 --max-feedback-watch=1 --status-sync-interval=1s --appliedmanifestwork-eviction-grace-period=1s", ""},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	commonutil "helm.sh/helm/v4/pkg/chart/common/util"
 	"helm.sh/helm/v4/pkg/chart/loader/archive"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
 	"helm.sh/helm/v4/pkg/engine"
 	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
 	kyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -73,6 +75,12 @@ func inputWith(t *testing.T, archive, name, text, spec string) Input {
 // helmReads are the objects of the chart in chart/ as Helm makes them.
 func helmReads(t *testing.T, in Input) []any {
 	t.Helper()
+	return helmRenders(t, in, map[string]any{})
+}
+
+// helmRenders are they with values.
+func helmRenders(t *testing.T, in Input, given map[string]any) []any {
+	t.Helper()
 	var read []*archive.BufferedFile
 	if err := fs.WalkDir(in.Tree, "chart", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -88,7 +96,13 @@ func helmReads(t *testing.T, in Input) []any {
 	if err != nil {
 		t.Fatal(err)
 	}
-	values, err := commonutil.ToRenderValues(c, map[string]any{}, common.ReleaseOptions{Name: "web", Namespace: "shop"}, nil)
+	if given == nil {
+		given = map[string]any{}
+	}
+	if err := chartutil.ProcessDependencies(c, given); err != nil {
+		t.Fatal(err)
+	}
+	values, err := commonutil.ToRenderValues(c, given, common.ReleaseOptions{Name: "web", Namespace: "shop"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,6 +110,7 @@ func helmReads(t *testing.T, in Input) []any {
 	if err != nil {
 		t.Fatal(err)
 	}
+	maps.DeleteFunc(files, func(name, _ string) bool { return strings.HasSuffix(name, "NOTES.txt") })
 	_, manifests, err := releaseutil.SortManifests(files, nil, releaseutil.InstallOrder)
 	if err != nil {
 		t.Fatal(err)

@@ -245,6 +245,9 @@ func jobOf(in Input, resolved *Resolved, s source) (engine.Job, error) {
 	if helm := resolved.Application.Spec.Helm; helm != nil {
 		job.Release = cmp.Or(helm.ReleaseName, job.Release)
 		job.Hooks = cmp.Or(helm.Hooks, job.Hooks)
+		if helm.Generated == musterv1alpha1.GeneratedOnCluster {
+			job.Generated = in.Application.Namespace + "/" + job.Release
+		}
 	}
 	job.Layers, err = layersOf(in, resolved, s)
 	return job, err

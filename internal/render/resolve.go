@@ -130,6 +130,7 @@ func (r *Resolved) mergeHelm(in Input, from *musterv1alpha1.Helm, field string) 
 	if from.Hooks != "" {
 		helm.Hooks = from.Hooks
 	}
+	replace(&helm.Generated, from.Generated)
 	if err := r.mergeInline(in, r.defaults, from.DefaultValues, field, "defaultValues"); err != nil {
 		return err
 	}

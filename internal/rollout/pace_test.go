@@ -88,6 +88,10 @@ func TestPaceOfSwaps(t *testing.T) {
 		"the hub is deaf":         {"what is healthy may be of before", []func(*Input){func(in *Input) { in.Unheard = true }}, ""},
 		"a faulty one":            {"it could not be planned, so that it does not count", []func(*Input){func(in *Input) { in.Faulty = map[string]bool{"c1": true} }}, "a b"},
 
+		"a replacement is being deleted": {"what it reports is of before", []func(*Input){func(in *Input) { in.Live[5].Deleting = true }}, "a b"},
+		"a replacement has not answered": {"what it reports is of another generation", []func(*Input){func(in *Input) { in.Live[5].Status.Observed = false }}, "a b"},
+		"one that never had it":          {"it leaves nothing", []func(*Input){func(in *Input) { in.Decisions["e"] = fleet.Decision{Cluster: "e", Step: "Scores"} }}, "a b c"},
+
 		"one at a time":                    {"the strategy lets one change", []func(*Input){atATime(intstr.FromInt32(1))}, "a"},
 		"two at a time":                    {"", []func(*Input){atATime(intstr.FromInt32(2))}, "a b"},
 		"half of three":                    {"it is rounded up", []func(*Input){atATime(intstr.FromString("50%"))}, "a b"},

@@ -79,11 +79,27 @@ func TestSwap(t *testing.T) {
 		}, want: ReplacementPending},
 		"a spread, one for one": {why: "the placement has as many as before", change: func(in *Input) { in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Spread"} }},
 		"two placements":        {why: "one cluster fills a place of both, so that there are as many as before", change: func(in *Input) { in.Settled.Clusters, in.Filled = 3, 3 }},
-		"no replacement":        {why: "nothing was chosen in its place", change: func(in *Input) { delete(in.Decisions, "c") }, want: ReplacementPending},
-		"back":                  {why: "the scheduler may choose it again", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-9 * time.Second)} }, want: ReplacementPending},
-		"back for long":         {why: "it has not", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-10 * time.Second)} }},
-		"itself not healthy":    {why: "it serves nothing, and the replacements do", change: func(in *Input) { in.Live[0].Status.Health = fleet.HealthDegraded }},
-		"it does not answer":    {why: "what cannot be heard stays", change: func(in *Input) { in.Unreachable["a"] = true }, want: ClusterUnreachable},
+		"a spread, replaced before": {why: "that a constraint has no place for it is no loss, with as many as before", change: func(in *Input) {
+			in.Settled.Replaced, in.Decisions["a"] = []string{"a"}, fleet.Decision{Cluster: "a", Step: "Spread"}
+		}},
+		"a spread, replaced before, and fewer": {why: "now there are fewer", change: func(in *Input) {
+			in.Settled.Clusters, in.Settled.Replaced, in.Decisions["a"] = 3, []string{"a"}, fleet.Decision{Cluster: "a", Step: "Spread"}
+		}, want: ApprovalNeeded},
+		"replaced before, and fewer": {why: "another one has gone meanwhile", change: func(in *Input) {
+			in.Settled.Clusters, in.Settled.Replaced = 3, []string{"a"}
+		}, want: ReplacementPending},
+		"the scheduler is late, and an approval is waited for": {why: "for something else: what the owner was settled on is known", change: func(in *Input) {
+			in.Grounds, in.GuardHolds = "", true
+		}, want: ReplacementPending},
+		"the scheduler of an older hub is late": {why: "nothing waits for an approval", change: func(in *Input) { in.Grounds, in.Settled = "", nil }, want: ReplacementPending},
+		"the scheduler of an older hub is late, and it holds": {why: "nobody knows what for", change: func(in *Input) {
+			in.Grounds, in.Settled, in.GuardHolds = "", nil, true
+		}, want: ApprovalNeeded},
+		"no replacement":     {why: "nothing was chosen in its place", change: func(in *Input) { delete(in.Decisions, "c") }, want: ReplacementPending},
+		"back":               {why: "the scheduler may choose it again", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-9 * time.Second)} }, want: ReplacementPending},
+		"back for long":      {why: "it has not", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-10 * time.Second)} }},
+		"itself not healthy": {why: "it serves nothing, and the replacements do", change: func(in *Input) { in.Live[0].Status.Health = fleet.HealthDegraded }},
+		"it does not answer": {why: "what cannot be heard stays", change: func(in *Input) { in.Unreachable["a"] = true }, want: ClusterUnreachable},
 		"rescheduled": {why: "the hub's own taint is the scheduler's cause", change: func(in *Input) {
 			in.Decisions["a"] = fleet.Decision{Cluster: "a", Step: "Taints", Unreachable: true}
 			in.WhenUnreachable = musterv1alpha1.UnreachableReschedule

@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -36,6 +37,7 @@ const (
 var knownKeys = []string{
 	keyUsername, keyPassword, keyBearerToken, keyIdentity, keyIdentityPassword, keyKnownHosts, keyCAFile, keyCACert,
 	keyClientCert, keyClientKey, keyDockerConfig, keyWebhookToken,
+	keyAppID, keyAppInstallation, keyAppPrivateKey, keyAppBaseURL,
 }
 
 // Credentials authenticate to a repository. The zero value is anonymous. Printed in any way, it shows its kind only.
@@ -45,6 +47,7 @@ type Credentials struct {
 	roots  *x509.CertPool
 	client *tls.Certificate
 	docker map[string]dockerAuth // by registry
+	appKey *rsa.PrivateKey       // of a GitHub App
 }
 
 // dockerAuth is what a docker config JSON says of one registry.
@@ -63,6 +66,7 @@ type dockerAuth struct {
 //	caFile, or ca.crt                PEM certificates that https trusts beside the system's
 //	tls.crt + tls.key                a client certificate for https
 //	.dockerconfigjson                what docker login writes, for registries
+//	githubAppID + githubAppInstallationID + githubAppPrivateKey (+ githubAppBaseURL)  a GitHub App, over https
 //	identity (+ identity.password)   a private key for ssh
 //	known_hosts                      the host keys that ssh accepts; needed with identity
 //	webhookToken                     what signs the webhook's requests; not used to fetch
@@ -73,7 +77,7 @@ func CredentialsFromSecret(secret map[string][]byte) (Credentials, error) {
 			return Credentials{}, fmt.Errorf("the Secret's key %q is unknown: the keys are %s", key, strings.Join(knownKeys, ", "))
 		}
 		value := secret[key]
-		if key == keyUsername || key == keyPassword || key == keyBearerToken || key == keyIdentityPassword {
+		if key == keyUsername || key == keyPassword || key == keyBearerToken || key == keyIdentityPassword || strings.HasPrefix(key, "githubApp") {
 			value = []byte(TrimLine(value))
 		}
 		if len(value) == 0 {
@@ -96,6 +100,11 @@ func (c Credentials) combine() error {
 		{keyKnownHosts, keyIdentity},
 		{keyClientCert, keyClientKey},
 		{keyClientKey, keyClientCert},
+		{keyAppID, keyAppInstallation},
+		{keyAppID, keyAppPrivateKey},
+		{keyAppInstallation, keyAppID},
+		{keyAppPrivateKey, keyAppID},
+		{keyAppBaseURL, keyAppID},
 	}
 	for _, n := range needs {
 		if c.has(n[0]) && !c.has(n[1]) {
@@ -113,6 +122,10 @@ func (c Credentials) combine() error {
 		{keyCAFile, keyCACert},
 		{keyDockerConfig, keyPassword},
 		{keyDockerConfig, keyBearerToken},
+		{keyAppID, keyPassword},
+		{keyAppID, keyBearerToken},
+		{keyAppID, keyIdentity},
+		{keyAppID, keyDockerConfig},
 	}
 	for _, e := range excludes {
 		if c.has(e[0]) && c.has(e[1]) {
@@ -149,6 +162,9 @@ func (c *Credentials) parse() error {
 			return fmt.Errorf("the Secret's keys %q and %q are no certificate with its key: they want PEM", keyClientCert, keyClientKey)
 		}
 		c.client = &pair
+	}
+	if c.has(keyAppID) {
+		return c.parseApp()
 	}
 	if c.has(keyDockerConfig) {
 		return c.parseDocker()
@@ -227,6 +243,9 @@ func TrimLine(value []byte) string { return string(bytes.TrimRight(value, "\r\n"
 func (c Credentials) fit(a address) error {
 	switch a.scheme {
 	case "ssh":
+		if c.has(keyAppID) {
+			return errors.New("a GitHub App is for https: write the https:// URL of the repository")
+		}
 		if !c.has(keyIdentity) {
 			return fmt.Errorf("ssh wants a private key: put %q and %q into the repository's Secret", keyIdentity, keyKnownHosts)
 		}
@@ -267,7 +286,7 @@ func (c Credentials) redact(text string) string {
 		sent := base64.StdEncoding.EncodeToString([]byte(c.data[keyUsername] + ":" + c.data[keyPassword]))
 		text = strings.ReplaceAll(text, sent, "(redacted)")
 	}
-	for _, key := range []string{keyPassword, keyBearerToken, keyIdentityPassword, keyWebhookToken, keyIdentity} {
+	for _, key := range []string{keyPassword, keyBearerToken, keyIdentityPassword, keyWebhookToken, keyIdentity, keyAppPrivateKey} {
 		if c.has(key) {
 			text = strings.ReplaceAll(text, c.data[key], "(redacted)")
 		}
@@ -287,6 +306,8 @@ func (c Credentials) String() string {
 	switch {
 	case c.has(keyIdentity):
 		return "ssh key"
+	case c.has(keyAppID):
+		return "GitHub App"
 	case c.has(keyBearerToken):
 		return "bearer token"
 	case c.has(keyPassword):

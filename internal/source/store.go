@@ -45,6 +45,7 @@ type Store struct {
 	cache   *cache
 	bases   gitcache.Object
 	web     *webClients
+	apps    appTokens
 	mu      sync.Mutex
 	mirrors map[string]*mirror
 	flights map[string]*flight
@@ -140,13 +141,17 @@ func (s *Store) joinFetch(ctx context.Context, m *mirror, addr address, remote R
 // fetch lists the remote's refs, fetches the missing objects, and records the ref.
 func (s *Store) fetch(ctx context.Context, m *mirror, addr address, remote Remote) (object plumbing.Hash, revision string, err error) {
 	began := time.Now()
+	login := remote.Credentials
 	unavailable := func(err error) error {
-		return s.unavailable(addr, remote.Credentials, errors.Join(ctx.Err(), err))
+		return s.unavailable(addr, login, errors.Join(ctx.Err(), err))
 	}
 	if err := m.packs.refresh(); err != nil {
 		return object, "", unavailable(err)
 	}
-	conn, err := s.connect(ctx, addr, remote.Credentials)
+	if login, err = s.apps.login(ctx, remote.Credentials); err != nil {
+		return object, "", unavailable(err)
+	}
+	conn, err := s.connect(ctx, addr, login)
 	if err != nil {
 		return object, "", unavailable(err)
 	}

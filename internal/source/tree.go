@@ -265,7 +265,8 @@ func (t *tree) entryOf(op, name string, follow bool) (entry, error) {
 	return e, err
 }
 
-// load reads a file. It refuses one that is too large, a submodule, or binary under the name of a text file.
+// load reads a file. It refuses one that is too large, a submodule, what a filter has put in place of a file, or binary under the name of a
+// text file.
 func (t *tree) load(name string, e entry) ([]byte, error) {
 	switch {
 	case e.isDir():
@@ -284,10 +285,21 @@ func (t *tree) load(name string, e entry) ([]byte, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
 	}
+	for beginning, filter := range filtered {
+		if bytes.HasPrefix(data, []byte(beginning)) {
+			return nil, refuse("read", name, "it is what the filter of %s has put in its place (.gitattributes), and the hub runs no filters: commit the file itself", filter)
+		}
+	}
 	if wantsText(name) && bytes.IndexByte(data[:min(len(data), 8000)], 0) >= 0 {
 		return nil, refuse("read", name, "it is binary, and %s files are text: save it as UTF-8", path.Ext(name))
 	}
 	return data, nil
+}
+
+// filtered are the beginnings of what filters commit in place of a file.
+var filtered = map[string]string{
+	"version https://git-lfs.github.com/spec/v1\n": "Git LFS",
+	"\x00GITCRYPT\x00": "git-crypt",
 }
 
 // wantsText says whether a file must be text by its name; others, such as a chart's archives, may be binary.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -196,6 +197,8 @@ type HubConfig struct {
 	Cluster, Agent string
 	// Hash identifies the hub, in the names of AppliedManifestWorks and of labels: SHA-256 of its URL, in hex.
 	Hash string
+	// Kubeconfig is the file that Config was read from.
+	Kubeconfig string
 }
 
 // WaitForHubConfig returns when the agent holds a certificate of the hub. The hub may still be about to accept the
@@ -211,7 +214,9 @@ func (a *Agent) WaitForHubConfig(ctx context.Context) (HubConfig, error) {
 	if err != nil {
 		return HubConfig{}, err
 	}
-	return HubConfig{Config: config, Cluster: a.state.cluster, Agent: a.state.agent, Hash: HubHash(config.Host)}, nil
+	return HubConfig{
+		Config: config, Cluster: a.state.cluster, Agent: a.state.agent, Hash: HubHash(config.Host), Kubeconfig: filepath.Join(a.HubDir, kubeconfigFile),
+	}, nil
 }
 
 // HubHash identifies a hub by the URL of its API server.

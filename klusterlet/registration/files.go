@@ -14,6 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/muster-io/muster/klusterlet/certificate"
 )
 
 // The files of a hub's kubeconfig directory, and the keys of its Secret.
@@ -59,11 +61,11 @@ func (f *files) open(ctx context.Context) error {
 			known[name] = data
 		}
 	}
-	own, err := certificateOf(f.get(certificateFile), f.get(keyFile))
+	own, err := certificate.Of(f.get(certificateFile), f.get(keyFile))
 	if err != nil {
 		return f.write(known)
 	}
-	mirrored, err := certificateOf(known[certificateFile], known[keyFile])
+	mirrored, err := certificate.Of(known[certificateFile], known[keyFile])
 	if err != nil || !mirrored.NotAfter.After(own.NotAfter) {
 		return nil
 	}
@@ -121,13 +123,13 @@ func (f *files) write(content map[string][]byte) error {
 // elsewhere is one rename, so that nobody ever finds a certificate with another's key.
 const current = "..certificate"
 
-func (f *files) writePair(certificate, key []byte) error {
+func (f *files) writePair(issued, key []byte) error {
 	before, _ := os.Readlink(filepath.Join(f.dir, current))
 	folder, err := os.MkdirTemp(f.dir, current+"-")
 	if err != nil {
 		return err
 	}
-	for name, data := range map[string][]byte{certificateFile: certificate, keyFile: key} {
+	for name, data := range map[string][]byte{certificateFile: issued, keyFile: key} {
 		if err := store(filepath.Join(folder, name), data); err != nil {
 			return err
 		}

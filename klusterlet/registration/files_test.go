@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	rules "github.com/muster-io/muster/internal/registration"
+	"github.com/muster-io/muster/klusterlet/certificate"
 )
 
 var now = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -74,7 +75,7 @@ func TestValid(t *testing.T) {
 			f := &files{dir: t.TempDir()}
 			content := map[string][]byte{}
 			if test.kubeconfigOf != nil {
-				data, err := test.kubeconfigOf.kubeconfig()
+				data, err := test.kubeconfigOf.kubeconfig(byCertificate)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -98,11 +99,11 @@ func TestValid(t *testing.T) {
 func TestPairChangesTogether(t *testing.T) {
 	f := &files{dir: t.TempDir()}
 	for range 3 {
-		certificate, key := issue(t, "x", now.Add(time.Hour))
-		if err := f.put(t.Context(), map[string][]byte{certificateFile: certificate, keyFile: key}); err != nil {
+		pair, key := issue(t, "x", now.Add(time.Hour))
+		if err := f.put(t.Context(), map[string][]byte{certificateFile: pair, keyFile: key}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := certificateOf(f.get(certificateFile), f.get(keyFile)); err != nil {
+		if _, err := certificate.Of(f.get(certificateFile), f.get(keyFile)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -157,7 +158,7 @@ func TestSecret(t *testing.T) {
 
 func TestRotationDue(t *testing.T) {
 	leaf := &x509.Certificate{NotBefore: now, NotAfter: now.Add(100 * time.Hour)}
-	if got := rotationDue(leaf, 0.25); !got.Equal(now.Add(75 * time.Hour)) {
+	if got := certificate.RenewalDue(leaf, 0.25); !got.Equal(now.Add(75 * time.Hour)) {
 		t.Errorf("a quarter of its life is left at %s", got)
 	}
 }
@@ -170,7 +171,7 @@ func TestGoesOnWithoutBootstrap(t *testing.T) {
 		want     bool
 	}{"good": {time.Now().Add(time.Hour), true}, "expired": {time.Now().Add(-time.Minute), false}} {
 		certificate, key := issue(t, user, test.notAfter)
-		kubeconfig, err := hubEndpoint{name: "hub", server: "https://hub.example:6443", ca: []byte("ca")}.kubeconfig()
+		kubeconfig, err := hubEndpoint{name: "hub", server: "https://hub.example:6443", ca: []byte("ca")}.kubeconfig(byCertificate)
 		if err != nil {
 			t.Fatal(err)
 		}

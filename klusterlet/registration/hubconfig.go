@@ -2,9 +2,6 @@ package registration
 
 import (
 	"bytes"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +13,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	rules "github.com/muster-io/muster/internal/registration"
+	"github.com/muster-io/muster/klusterlet/certificate"
 )
 
 // hubEndpoint is where a kubeconfig leads: what the hub's kubeconfig has of the bootstrap one.
@@ -53,16 +51,32 @@ func endpointOf(data []byte, file string) (hubEndpoint, error) {
 	return e, nil
 }
 
-// kubeconfig is the hub's kubeconfig of an agent, as OCM writes it.
-func (e hubEndpoint) kubeconfig() ([]byte, error) {
+// kubeconfig is the hub's kubeconfig of an agent, as OCM writes it. What the user names are files beside it.
+func (e hubEndpoint) kubeconfig(user clientcmdapi.AuthInfo) ([]byte, error) {
 	config := clientcmdapi.NewConfig()
 	config.Clusters[e.name] = &clientcmdapi.Cluster{Server: e.server, ProxyURL: e.proxy, CertificateAuthorityData: e.ca}
-	config.AuthInfos["default-auth"] = &clientcmdapi.AuthInfo{ClientCertificate: certificateFile, ClientKey: keyFile}
+	config.AuthInfos["default-auth"] = &user
 	config.Contexts["default-context"] = &clientcmdapi.Context{
 		Cluster: e.name, AuthInfo: "default-auth", Namespace: "configuration",
 	}
 	config.CurrentContext = "default-context"
 	return clientcmd.Write(*config)
+}
+
+// byCertificate is the user whose certificate and key lie beside the kubeconfig.
+var byCertificate = clientcmdapi.AuthInfo{ClientCertificate: certificateFile, ClientKey: keyFile}
+
+// KubeconfigFor is a kubeconfig of the hub for another user: it leads where the agent's own, which lies in file, leads.
+func KubeconfigFor(file string, user clientcmdapi.AuthInfo) ([]byte, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the hub's kubeconfig: %w", err)
+	}
+	endpoint, err := endpointOf(data, file)
+	if err != nil {
+		return nil, fmt.Errorf("hub kubeconfig %s: %w", file, err)
+	}
+	return endpoint.kubeconfig(user)
 }
 
 // hubConfig is the configuration in a hub's directory.
@@ -95,7 +109,7 @@ func valid(f *files, e hubEndpoint, cluster, agent string, now time.Time) error 
 	case have.name != e.name:
 		return fmt.Errorf("its cluster is %s, that of the bootstrap kubeconfig %s", have.name, e.name)
 	}
-	leaf, err := certificateOf(f.get(certificateFile), f.get(keyFile))
+	leaf, err := certificate.Of(f.get(certificateFile), f.get(keyFile))
 	if err != nil {
 		return err
 	}
@@ -106,31 +120,4 @@ func valid(f *files, e hubEndpoint, cluster, agent string, now time.Time) error 
 		return fmt.Errorf("the certificate expired at %s", leaf.NotAfter.Format(time.RFC3339))
 	}
 	return nil
-}
-
-// certificateOf reads a certificate, and makes sure that the key is its own.
-func certificateOf(certificate, key []byte) (*x509.Certificate, error) {
-	if certificate == nil {
-		return nil, errors.New("there is no certificate yet")
-	}
-	pair, err := tls.X509KeyPair(certificate, key)
-	if err != nil {
-		return nil, fmt.Errorf("the certificate cannot be used: %w", err)
-	}
-	return pair.Leaf, nil
-}
-
-// leafOf reads the first certificate of a chain.
-func leafOf(chain []byte) (*x509.Certificate, error) {
-	block, _ := pem.Decode(chain)
-	if block == nil {
-		return nil, errors.New("no PEM block")
-	}
-	return x509.ParseCertificate(block.Bytes)
-}
-
-// rotationDue is when a certificate is renewed: when the share of its life that is left falls below part.
-func rotationDue(leaf *x509.Certificate, part float64) time.Time {
-	life := leaf.NotAfter.Sub(leaf.NotBefore)
-	return leaf.NotAfter.Add(-time.Duration(float64(life) * part))
 }

@@ -19,6 +19,7 @@ import (
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	rules "github.com/muster-io/muster/internal/registration"
+	"github.com/muster-io/muster/klusterlet/certificate"
 )
 
 // without is nil when a bootstrap kubeconfig that is gone is not needed: it is good for joining, and the files lead to the hub by
@@ -63,7 +64,7 @@ func (a *Agent) join(ctx context.Context, f *files, ended error) error {
 	if err != nil {
 		return fmt.Errorf("reach the hub with the bootstrap kubeconfig: %w", err)
 	}
-	kubeconfig, err := endpoint.kubeconfig()
+	kubeconfig, err := endpoint.kubeconfig(byCertificate)
 	if err != nil {
 		return fmt.Errorf("write the hub's kubeconfig: %w", err)
 	}
@@ -85,18 +86,18 @@ func (a *Agent) join(ctx context.Context, f *files, ended error) error {
 	if why == nil && !invited {
 		request.settled = func(ctx context.Context) bool { return a.accepted(ctx, f) }
 	}
-	certificate, key, err := request.fetch(ctx)
+	issued, key, err := request.fetch(ctx)
 	if errors.Is(err, errNewBootstrap) {
 		log.Info("there is a new bootstrap kubeconfig; beginning again with it")
 		// The request that waits is of another identity, maybe of a wrong one: the new one asks for itself.
 		return errors.Join(err, f.put(ctx, map[string][]byte{pendingKeyFile: nil}))
 	}
-	if err != nil || certificate == nil {
+	if err != nil || issued == nil {
 		return err
 	}
 	log.Info("the hub issued a certificate")
 	return f.put(ctx, map[string][]byte{
-		kubeconfigFile: kubeconfig, certificateFile: certificate, keyFile: key, pendingKeyFile: nil, bootstrapFile: []byte(hash),
+		kubeconfigFile: kubeconfig, certificateFile: issued, keyFile: key, pendingKeyFile: nil, bootstrapFile: []byte(hash),
 	})
 }
 
@@ -105,7 +106,7 @@ func (a *Agent) reuseKey(ctx context.Context, f *files) error {
 	if f.get(pendingKeyFile) != nil {
 		return nil
 	}
-	leaf, err := certificateOf(f.get(certificateFile), f.get(keyFile))
+	leaf, err := certificate.Of(f.get(certificateFile), f.get(keyFile))
 	if err != nil || leaf.Subject.CommonName != rules.UserName(a.state.cluster, a.state.agent) {
 		return nil
 	}

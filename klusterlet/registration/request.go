@@ -4,13 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -23,10 +18,8 @@ import (
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	rules "github.com/muster-io/muster/internal/registration"
+	"github.com/muster-io/muster/klusterlet/certificate"
 )
-
-// maxRequests of one cluster may lie on a hub before its agent stops making more.
-const maxRequests = 10
 
 // certificateRequest gets one certificate from a hub.
 type certificateRequest struct {
@@ -44,7 +37,7 @@ type certificateRequest struct {
 
 // fetch asks for a certificate and waits until the hub issues it, however long that takes. It returns nil without an
 // error when it is no longer needed, and errNewBootstrap when it is to be asked for again. The pending key survives a restart, and with it the request.
-func (o *certificateRequest) fetch(ctx context.Context) (certificate, key []byte, err error) {
+func (o *certificateRequest) fetch(ctx context.Context) (issued, key []byte, err error) {
 	log := logr.FromContextOrDiscard(ctx)
 	signer, key, err := o.key(ctx)
 	if err != nil {
@@ -84,39 +77,15 @@ func (o *certificateRequest) fetch(ctx context.Context) (certificate, key []byte
 // key is that of the request: the one that was kept, else a new one, which is kept before it is used.
 func (o *certificateRequest) key(ctx context.Context) (crypto.Signer, []byte, error) {
 	if kept := o.files.get(pendingKeyFile); kept != nil {
-		if signer, err := parseKey(kept); err == nil {
+		if signer, err := certificate.ParseKey(kept); err == nil {
 			return signer, kept, nil
 		}
 	}
-	signer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	signer, key, err := certificate.NewKey()
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a key: %w", err)
+		return nil, nil, err
 	}
-	der, err := x509.MarshalECPrivateKey(signer)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make a key: %w", err)
-	}
-	key := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
 	return signer, key, o.files.put(ctx, map[string][]byte{pendingKeyFile: key})
-}
-
-func parseKey(data []byte) (crypto.Signer, error) {
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return nil, errors.New("no PEM block")
-	}
-	if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
-		return key, nil
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	signer, ok := parsed.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("a %T cannot sign", parsed)
-	}
-	return signer, nil
 }
 
 // request is the signing request of the key: the one that lies on the hub, else a new one.
@@ -146,7 +115,7 @@ func (o *certificateRequest) request(ctx context.Context, signer crypto.Signer) 
 			return &requests[i], nil
 		}
 	}
-	if len(requests) >= maxRequests {
+	if len(requests) >= certificate.MaxRequests {
 		return nil, fmt.Errorf("%d certificate signing requests of cluster %s lie on the hub; no more are made until some are gone", len(requests), o.cluster)
 	}
 	return o.create(ctx, signer)
@@ -163,27 +132,23 @@ func (o *certificateRequest) usable(csr *certificatesv1.CertificateSigningReques
 	if len(csr.Status.Certificate) == 0 {
 		return true
 	}
-	leaf, err := leafOf(csr.Status.Certificate)
-	return err == nil && now.Before(rotationDue(leaf, 0.25)) && !bytes.Equal(csr.Status.Certificate, o.files.get(certificateFile))
+	leaf, err := certificate.Leaf(csr.Status.Certificate)
+	return err == nil && now.Before(certificate.RenewalDue(leaf, 0.25)) && !bytes.Equal(csr.Status.Certificate, o.files.get(certificateFile))
 }
 
 func (o *certificateRequest) create(ctx context.Context, signer crypto.Signer) (*certificatesv1.CertificateSigningRequest, error) {
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{
+	request, err := certificate.Request(pkix.Name{
 		CommonName: rules.UserName(o.cluster, o.agent), Organization: rules.Organizations(o.cluster),
-	}}, signer)
+	}, nil, signer)
 	if err != nil {
-		return nil, fmt.Errorf("make a certificate signing request: %w", err)
+		return nil, err
 	}
 	csr := &certificatesv1.CertificateSigningRequest{
 		ObjectMeta: metav1.ObjectMeta{
 			GenerateName: o.cluster + "-", Labels: map[string]string{clusterv1.ClusterNameLabelKey: o.cluster},
 		},
 		Spec: certificatesv1.CertificateSigningRequestSpec{
-			Request:    pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}),
-			SignerName: certificatesv1.KubeAPIServerClientSignerName,
-			Usages: []certificatesv1.KeyUsage{
-				certificatesv1.UsageDigitalSignature, certificatesv1.UsageKeyEncipherment, certificatesv1.UsageClientAuth,
-			},
+			Request: request, SignerName: certificatesv1.KubeAPIServerClientSignerName, Usages: certificate.Usages,
 		},
 	}
 	if o.seconds > 0 {

@@ -20,6 +20,7 @@ import (
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	rules "github.com/muster-io/muster/internal/registration"
+	"github.com/muster-io/muster/klusterlet/certificate"
 )
 
 // errUnknown says that the hub has no ManagedCluster of the agent's name, or not any more.
@@ -261,11 +262,11 @@ func (s *session) renewCertificate(ctx context.Context) error {
 	log := logr.FromContextOrDiscard(ctx)
 	part := 0.20 + 0.05*rand.Float64()
 	for ctx.Err() == nil {
-		leaf, err := certificateOf(s.files.get(certificateFile), s.files.get(keyFile))
+		leaf, err := certificate.Of(s.files.get(certificateFile), s.files.get(keyFile))
 		if err != nil || !time.Now().Before(leaf.NotAfter) {
 			return errRejoin
 		}
-		if left := time.Until(rotationDue(leaf, part)); left > 0 {
+		if left := time.Until(certificate.RenewalDue(leaf, part)); left > 0 {
 			pause(ctx, min(left, s.Periods.Certificate))
 			continue
 		}
@@ -291,11 +292,11 @@ func (s *session) rotate(ctx context.Context, expires time.Time) error {
 	ctx, cancel := context.WithDeadline(ctx, expires)
 	defer cancel()
 	next := &certificateRequest{hub: s.hub, files: s.files, cluster: s.state.cluster, agent: s.state.agent, seconds: s.CertificateSeconds, periods: s.Periods}
-	certificate, key, err := next.fetch(ctx)
+	issued, key, err := next.fetch(ctx)
 	if err != nil {
 		return err
 	}
-	err = s.files.put(ctx, map[string][]byte{certificateFile: certificate, keyFile: key, pendingKeyFile: nil})
+	err = s.files.put(ctx, map[string][]byte{certificateFile: issued, keyFile: key, pendingKeyFile: nil})
 	if err == nil {
 		logr.FromContextOrDiscard(ctx).Info("the certificate is renewed")
 	}

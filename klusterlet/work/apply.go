@@ -112,6 +112,7 @@ func (p *reconciliation) stepsOf(needs []need) []step {
 
 func (p *reconciliation) applyOne(ctx context.Context, t target, s *objectState, n need) {
 	var live *unstructured.Unstructured
+	s.uncorrected = n == correct
 	err := p.deleteBefore(ctx, t, s, n)
 	if err == nil {
 		live, err = p.write(ctx, t, s, n)
@@ -190,7 +191,7 @@ func (p *reconciliation) wrote(ctx context.Context, t target, s *objectState, li
 }
 
 func (s *objectState) succeed(t target) {
-	s.hash, s.failure, s.reason, s.failures, s.failedAt, s.waits = t.hash, nil, "", 0, 0, nil
+	s.hash, s.failure, s.reason, s.failures, s.failedAt, s.waits, s.uncorrected = t.hash, nil, "", 0, 0, nil, false
 }
 
 // fail notes why an apply failed, and when it is tried again. A new generation of the work is tried at once.

@@ -2,13 +2,18 @@ package work_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	workv1 "github.com/muster-io/muster/api/work/v1"
@@ -218,6 +223,44 @@ func TestIgnoredUntilTheManifestChanges(t *testing.T) {
 				}
 				return nil
 			})
+		})
+	}
+}
+
+// TestCorrectionIsTriedAgain: a correction that fails, or whose object cannot be read, is tried again, although the object carries the mark
+// of its manifest: nothing is called healed that was not written.
+func TestCorrectionIsTriedAgain(t *testing.T) {
+	for name, fails := range map[string]func(*http.Request) bool{
+		"the write": func(r *http.Request) bool { return r.Method == http.MethodPatch && r.URL.Query().Get("dryRun") == "" },
+		"the read":  func(r *http.Request) bool { return r.Method == http.MethodGet },
+		"the dry run": func(r *http.Request) bool {
+			return r.Method == http.MethodPatch && r.URL.Query().Get("dryRun") != ""
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.agent.ResyncInterval = time.Hour
+			var left atomic.Int32
+			s.agent.Spoke = rest.CopyConfig(s.agent.Spoke)
+			s.agent.Spoke.Wrap(func(next http.RoundTripper) http.RoundTripper {
+				return roundTrip(func(r *http.Request) (*http.Response, error) {
+					if strings.HasSuffix(r.URL.Path, "/deployments/web") && fails(r) && left.Add(-1) >= 0 {
+						return nil, errors.New("connection reset by peer")
+					}
+					return next.RoundTrip(r)
+				})
+			})
+			s.start()
+			d := s.web()
+			rule := workv1.IgnoreField{Condition: workv1.IgnoreFieldsConditionOnSpokeChange, JSONPaths: []string{".spec.minReadySeconds"}}
+			s.put("web", objects{d}, serverSide(true, rule), mode("Correct"))
+			s.expectApplied("web")
+			left.Store(1)
+			s.edit(d, int64(9), "spec", "replicas")
+			s.expectValue(d, 1, "spec", "replicas")
+			if left.Load() > 0 {
+				t.Error("no request has failed: nothing was tried")
+			}
 		})
 	}
 }

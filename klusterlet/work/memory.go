@@ -43,6 +43,9 @@ type objectState struct {
 	retryAt  time.Time
 	failedAt int64 // generation of the work that failed
 	waits    error // the failure is that a lower wave is not ready
+	// uncorrected is true from when the object is to be corrected until it is written: an object that carries the mark of its manifest
+	// would else pass for one that is as it should be.
+	uncorrected bool
 
 	unready  string // why the object is not ready for the next wave; empty when it is
 	degraded bool   // and does not become so by waiting

@@ -94,6 +94,9 @@ func (p *reconciliation) waits(s *objectState) bool {
 // retry says whether a manifest that is not applied is tried now. What just failed waits, but is still looked at.
 func (p *reconciliation) retry(ctx context.Context, t target, s *objectState) need {
 	if !p.waits(s) {
+		if s.uncorrected && p.corrects() {
+			return correct
+		}
 		return apply
 	}
 	if s.stale && t.err == nil && !isDenied(s.failure) {
@@ -179,6 +182,7 @@ func (p *reconciliation) confirm(ctx context.Context, t target, s *objectState, 
 		if p.corrects() {
 			return correct // applying tells what is wrong
 		}
+		s.stale = true
 		return nothing
 	}
 	known := p.drifted(t, s)

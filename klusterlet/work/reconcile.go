@@ -149,6 +149,9 @@ func (p *reconciliation) corrects() bool { return p.mode == modeCorrect || p.mod
 // sync observes, reports, records, applies, prunes and reports, in that order.
 func (p *reconciliation) sync(ctx context.Context) (time.Duration, error) {
 	p.targets, p.waved = targetsOf(p.work, p.mapper), hasWaves(p.work)
+	if err := p.generate(ctx); err != nil {
+		return 0, err
+	}
 	p.memory.keepOnly(p.targets)
 	p.watches.want(p.work.Name, p.targets)
 	p.markChanged()
@@ -331,6 +334,9 @@ func (p *reconciliation) next(status time.Duration) time.Duration {
 		s := p.memory.about(t.key())
 		if s.failure != nil {
 			sooner(s.retryAt)
+		}
+		if s.stale || s.problem != nil && !isDenied(s.problem) { // it could not be read, or not be compared
+			sooner(p.now.Add(p.RetryDelay))
 		}
 		if s.drift.Active() && p.corrects() {
 			sooner(s.mayHeal())

@@ -271,7 +271,22 @@ type Helm struct {
 	// +optional
 	// +kubebuilder:validation:Enum=Waves;Ignore;Refuse
 	Hooks HookPolicy `json:"hooks,omitempty"`
+	// Generated says what becomes of random functions of the chart whose result reaches an object: Refuse is a fault that names the value
+	// to supply; OnCluster lets the agent make the value, once, and keep it in a Secret of its own: it exists neither in Git nor on the
+	// hub, and may stand in Secrets only. Empty is Refuse.
+	// +optional
+	// +kubebuilder:validation:Enum=Refuse;OnCluster
+	Generated GeneratedPolicy `json:"generated,omitempty"`
 }
+
+// GeneratedPolicy is what becomes of a chart's random functions.
+type GeneratedPolicy string
+
+// The policies for random functions.
+const (
+	GeneratedRefuse    GeneratedPolicy = "Refuse"
+	GeneratedOnCluster GeneratedPolicy = "OnCluster"
+)
 
 // HookPolicy is what to do about chart hooks.
 type HookPolicy string

@@ -54,7 +54,11 @@ func (r *clusters) ensure(ctx context.Context, wanted client.Object) error {
 func copyRights(live, wanted client.Object) bool {
 	switch w := wanted.(type) {
 	case *rbacv1.ClusterRole:
-		live.(*rbacv1.ClusterRole).Rules = w.Rules
+		l := live.(*rbacv1.ClusterRole)
+		l.AggregationRule = w.AggregationRule
+		if w.AggregationRule == nil { // else Kubernetes collects them
+			l.Rules = w.Rules
+		}
 	case *rbacv1.Role:
 		live.(*rbacv1.Role).Rules = w.Rules
 	case *rbacv1.ClusterRoleBinding:

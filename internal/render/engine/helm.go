@@ -34,6 +34,7 @@ type helmRun struct {
 	release      common.ReleaseOptions
 	capabilities *common.Capabilities
 	hooks        musterv1alpha1.HookPolicy
+	generated    string // as Job.Generated
 }
 
 // helm renders a chart: loads it, merges and checks the values, executes the templates and reads what they give.
@@ -54,7 +55,7 @@ func (l *Local) helm(job Job, host Host) (*Rendered, error) {
 	if wants != "" && !chartutil.IsCompatibleRange(wants, apis.KubernetesVersion) {
 		return nil, c.invalid("Chart.yaml", fmt.Sprintf("the chart wants Kubernetes %s and the cluster has %s", wants, apis.KubernetesVersion))
 	}
-	run := helmRun{local: l, chart: c, values: values, hooks: job.Hooks, release: common.ReleaseOptions{
+	run := helmRun{local: l, chart: c, values: values, hooks: job.Hooks, generated: job.Generated, release: common.ReleaseOptions{
 		Name: job.Release, Namespace: job.Namespace, Revision: 1, IsInstall: true,
 	}}
 	if run.capabilities, err = l.capabilitiesOf(apis); err != nil {
@@ -112,13 +113,43 @@ func capabilitiesOf(apis *fleet.APIs) (*common.Capabilities, error) {
 	return capabilities, nil
 }
 
-// objects renders the chart and reads the objects: CRDs first, then the templates' in Helm's order of installation.
+// objects renders the chart and reads the objects, with placeholders for what the cluster makes.
 func (h helmRun) objects(first prepared) ([]Object, error) {
-	files, err := h.render(first)
+	files, g, err := h.render(first)
 	if err != nil {
 		return nil, err
 	}
-	objects, err := h.crds(first.chart)
+	objects, err := h.read(first.chart, files)
+	if err != nil || g == nil || len(g.calls) == 0 {
+		return objects, err
+	}
+	other := h.generator("another " + h.generated)
+	again, err := h.prepare()
+	if err != nil {
+		return nil, err
+	}
+	out := execute(again, &draws{generate: other})
+	if out.err != nil {
+		return nil, h.templateFault(out.err)
+	}
+	others, err := h.read(again.chart, out.files)
+	if err != nil {
+		return nil, err
+	}
+	return place(objects, g, others, other)
+}
+
+// generator gives placeholders for an application; nil for none.
+func (h helmRun) generator(application string) *generator {
+	if h.generated == "" {
+		return nil
+	}
+	return newGenerator(application)
+}
+
+// read reads what the templates gave: CRDs first, then the templates' objects in Helm's order of installation.
+func (h helmRun) read(used *chart.Chart, files map[string]string) ([]Object, error) {
+	objects, err := h.crds(used)
 	if err != nil {
 		return nil, err
 	}

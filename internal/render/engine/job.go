@@ -29,6 +29,8 @@ type Job struct {
 	Release   string
 	Namespace string
 	Hooks     musterv1alpha1.HookPolicy
+	// Generated is the application for which a cluster makes the values of random functions; empty is none: they are faults.
+	Generated string
 	// Layers of values over those of the chart: the cluster's values, the values files in order, then the inline values.
 	Layers []Layer
 }
@@ -79,7 +81,7 @@ const BesidePrefix = "~fleet/"
 
 // Digest of all that a job says.
 func (j Job) Digest() string {
-	parts := []string{strconv.Itoa(int(j.Kind)), j.Path, strings.Join(j.Packed, "\n"), j.Release, j.Namespace, string(j.Hooks), j.Files.digest(), j.Post.digest()}
+	parts := []string{strconv.Itoa(int(j.Kind)), j.Path, strings.Join(j.Packed, "\n"), j.Release, j.Namespace, string(j.Hooks), j.Generated, j.Files.digest(), j.Post.digest()}
 	for _, l := range j.Layers {
 		parts = append(parts, "layer", l.Name, l.File, string(l.Data), l.Packed)
 		if l.Missing != nil {

@@ -32,6 +32,8 @@ type draws struct {
 	// stop is the call that fails; 0 is none.
 	stop  int
 	calls int
+	// generate gives placeholders for what a cluster can make; nil gives none.
+	generate *generator
 }
 
 // all is more calls than there are.

@@ -45,6 +45,9 @@ func (h helmRun) again(d *draws) output {
 // execute runs the chart's templates in Helm's engine.
 func execute(p prepared, d *draws) output {
 	functions := d.functions()
+	if d.generate != nil {
+		maps.Copy(functions, d.generate.functions(functions))
+	}
 	functions["required"], functions["fail"] = required, refuse
 	files, err := engine.Engine{CustomTemplateFuncs: functions}.RenderWithContext(context.Background(), p.chart, p.top) // who bounds a chart bounds the process
 	return output{files, d.calls, err}
@@ -66,22 +69,23 @@ func required(message string, value any) (any, error) {
 func refuse(message string) (string, error) { return "", &refusal{message} }
 
 // render renders the chart such that no random value and no time reaches the output, or says which call would bring one there.
-func (h helmRun) render(first prepared) (map[string]string, error) {
-	got := execute(first, &draws{})
+func (h helmRun) render(first prepared) (map[string]string, *generator, error) {
+	generator := h.generator(h.generated)
+	got := execute(first, &draws{generate: generator})
 	if got.calls > 0 || got.hasAddress() {
-		if other := h.again(&draws{second: all}); !got.same(other) {
-			return nil, h.notDeterministic(got, other)
+		if other := h.again(&draws{second: all, generate: h.generator(h.generated)}); !got.same(other) {
+			return nil, nil, h.notDeterministic(got, other)
 		}
 	}
 	for range h.chart.orderRuns {
-		if other := h.again(&draws{}); !got.same(other) {
-			return nil, h.differs(got, other, "puts files of one base name together with AsConfig or AsSecrets, and Helm takes any of them: name them apart")
+		if other := h.again(&draws{generate: h.generator(h.generated)}); !got.same(other) {
+			return nil, nil, h.differs(got, other, "puts files of one base name together with AsConfig or AsSecrets, and Helm takes any of them: name them apart")
 		}
 	}
 	if got.err != nil {
-		return nil, h.templateFault(got.err)
+		return nil, nil, h.templateFault(got.err)
 	}
-	return got.files, nil
+	return got.files, generator, nil
 }
 
 // manyRuns are so many that two files, of which Helm takes one by chance, both show.
@@ -124,9 +128,9 @@ func (h helmRun) notDeterministic(got, other output) error {
 	}
 	// Without the calls the output is got; with all of them it is not. In between is the first that makes the difference.
 	call := 1 + sort.Search(got.calls-1, func(n int) bool {
-		return !got.same(h.again(&draws{second: n + 1}))
+		return !got.same(h.again(&draws{second: n + 1, generate: h.generator(h.generated)}))
 	})
-	located := h.again(&draws{second: call - 1, stop: call})
+	located := h.again(&draws{second: call - 1, stop: call, generate: h.generator(h.generated)})
 	var drawn *drawnError
 	if !errors.As(located.err, &drawn) {
 		return h.chart.invalid("", "gives another result every time")

@@ -1,0 +1,145 @@
+package addonregistration_test
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterhub "github.com/muster-io/muster/internal/hub"
+	rules "github.com/muster-io/muster/internal/registration"
+	"github.com/muster-io/muster/klusterlet/addon"
+)
+
+// reader is a registration whose agent reads ConfigMaps in its cluster's namespace on the hub.
+func (f *fleet) reader() addonv1alpha1.RegistrationSpec {
+	f.Helper()
+	role := f.name + "-reader"
+	f.create(f.hub, &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: role, Labels: map[string]string{musterhub.PermissionLabel: "true"}},
+		Rules:      []rbacv1.PolicyRule{rules.Rule("", "configmaps", "get", "list")},
+	})
+	return addonv1alpha1.RegistrationSpec{
+		Type: addonv1alpha1.RegistrationKubeClient,
+		KubeClient: &addonv1alpha1.KubeClientRegistrationConfig{HubPermissions: []addonv1alpha1.HubPermissionConfig{{
+			Type:           addonv1alpha1.HubPermissionCurrentCluster,
+			CurrentCluster: &addonv1alpha1.CurrentClusterBindingConfig{ClusterRoleName: role},
+		}}},
+	}
+}
+
+// reads waits until a client can read what its RBAC lets it, and makes sure that it can read nothing else.
+func (f *fleet) reads(c client.Client) {
+	f.Helper()
+	f.eventually(func() string {
+		return text(c.List(f.Context(), &corev1.ConfigMapList{}, client.InNamespace(f.name)))
+	})
+	if err := c.List(f.Context(), &corev1.ConfigMapList{}, client.InNamespace("default")); !apierrors.IsForbidden(err) {
+		f.Errorf("the add-on's agent reads another namespace of the hub: %v", err)
+	}
+	if err := c.List(f.Context(), &corev1.SecretList{}, client.InNamespace(f.name)); !apierrors.IsForbidden(err) {
+		f.Errorf("the add-on's agent reads Secrets of its cluster: %v", err)
+	}
+}
+
+// TestKubeClient: an add-on that asks for a client of the hub has a Secret with one as long as it asks, and the client may what the
+// template says.
+func TestKubeClient(t *testing.T) {
+	f := started(t)
+	f.addOn("metrics", f.reader())
+	stop := f.agent()
+	secret := f.secret("metrics-hub-kubeconfig", "tls.crt")
+	for key, want := range map[string]string{"cluster-name": f.name, "agent-name": "a1"} {
+		if got := string(secret.Data[key]); got != want {
+			t.Errorf("%s of the Secret is %q, not %q", key, got, want)
+		}
+	}
+	f.reads(f.with(secret))
+	f.expect("metrics", addonv1alpha1.ConditionClusterCertificateRotated, metav1.ConditionTrue, clusterv1.ReasonCertificateUpdated)
+	f.expect("metrics", addonv1alpha1.ConditionRegistrationApplied, metav1.ConditionTrue, addonv1alpha1.ReasonSetPermissionApplied)
+	if a := f.get("metrics"); a.Status.KubeClientDriver != rules.DriverCSR || a.Status.Namespace != f.name {
+		t.Errorf("driver %q, namespace %q", a.Status.KubeClientDriver, a.Status.Namespace)
+	}
+
+	f.must(f.cluster.Delete(t.Context(), secret))
+	again := f.secret("metrics-hub-kubeconfig", "tls.crt")
+	if bytes.Equal(again.Data["tls.crt"], secret.Data["tls.crt"]) {
+		t.Error("the Secret is the old one")
+	}
+
+	f.change("metrics", func(a *addonv1alpha1.ManagedClusterAddOn) {
+		a.Status.ConfigReferences, a.Status.Registrations = nil, nil
+	})
+	f.gone(f.cluster, again)
+
+	// An add-on that goes while the agent is away.
+	f.addOn("logs", withoutRights)
+	logs := f.secret("logs-hub-kubeconfig", "tls.crt")
+	stop()
+	f.must(f.hub.Delete(t.Context(), f.get("logs")))
+	f.agent()
+	f.gone(f.cluster, logs)
+}
+
+// withoutRights is a registration whose agent may do nothing.
+var withoutRights = addonv1alpha1.RegistrationSpec{Type: addonv1alpha1.RegistrationKubeClient}
+
+// TestToken: an agent that authenticates by token has one of its service account; driver after driver, the Secret has what the new one
+// needs, and the hub keeps nothing of the old one.
+func TestToken(t *testing.T) {
+	f := started(t)
+	f.addOn("metrics", f.reader())
+	stop := f.agent(func(a *addon.Agent) { a.Driver = rules.DriverToken })
+	secret := f.secret("metrics-hub-kubeconfig", "token")
+	f.reads(f.with(secret))
+	f.expect("metrics", addonv1alpha1.ConditionTokenRefreshed, metav1.ConditionTrue, addonv1alpha1.ReasonAddonTokenRefreshed)
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: f.name, Name: "metrics-agent"}}
+
+	// Another account of the name makes the old token worthless.
+	f.must(f.hub.Delete(t.Context(), account))
+	f.eventually(func() string {
+		return unless(!bytes.Equal(f.secret("metrics-hub-kubeconfig", "token").Data["token"], secret.Data["token"]), "the token is that of the old account")
+	})
+	f.reads(f.with(f.secret("metrics-hub-kubeconfig", "token")))
+
+	// The clock comes to the last fifth of its life.
+	secret = f.secret("metrics-hub-kubeconfig", "token")
+	f.ahead.Store(int64(300 * 24 * time.Hour))
+	f.eventually(func() string {
+		return unless(!bytes.Equal(f.secret("metrics-hub-kubeconfig", "token").Data["token"], secret.Data["token"]), "the token is not refreshed")
+	})
+	stop()
+	f.ahead.Store(0)
+
+	f.agent()
+	secret = f.secret("metrics-hub-kubeconfig", "tls.crt")
+	if secret.Data["token"] != nil {
+		t.Error("the token is still in the Secret")
+	}
+	f.reads(f.with(secret))
+	f.gone(f.hub, account)
+	f.gone(f.hub, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: f.name, Name: "metrics-token-role"}})
+}
+
+// TestLease: the hub hears of the lease whether the agent of an add-on lives.
+func TestLease(t *testing.T) {
+	f := started(t)
+	f.addOn("metrics", withoutRights)
+	f.agent()
+	f.expect("metrics", addonv1alpha1.ConditionAvailable, metav1.ConditionUnknown, addonv1alpha1.ReasonLeaseNotFound)
+	now := metav1.NewMicroTime(time.Now())
+	f.create(f.cluster, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: f.name, Name: "metrics"}, Spec: coordinationv1.LeaseSpec{RenewTime: &now}})
+	f.expect("metrics", addonv1alpha1.ConditionAvailable, metav1.ConditionTrue, addonv1alpha1.ReasonLeaseUpdated)
+	f.ahead.Store(int64(6 * time.Minute))
+	f.expect("metrics", addonv1alpha1.ConditionAvailable, metav1.ConditionFalse, addonv1alpha1.ReasonLeaseUpdateStopped)
+	f.ahead.Store(0)
+	f.expect("metrics", addonv1alpha1.ConditionAvailable, metav1.ConditionTrue, addonv1alpha1.ReasonLeaseUpdated)
+}
