@@ -122,6 +122,40 @@ bin/gitea: gitea/go.mod gitea/go.sum
 	@echo "building Gitea from its module (about 3 minutes on two cores, once)"
 	@cd gitea && export CGO_ENABLED=1 && $(call compile,../$@,-ldflags "-s -w" -tags "sqlite sqlite_unlock_notify",code.gitea.io/gitea)
 
+# A real node: containerd, its shim and ctr from their modules, the kubelet of the control plane's version, and an image that waits.
+NODE := bin/node/kubelet
+ARCHITECTURE := $(shell $(GO) env GOARCH)
+.PHONY: node
+node: $(NODE) ## bin/node: kubelet and containerd, for clusters whose pods are real containers (Linux)
+$(NODE): node/go.mod node/go.sum controlplane/go.mod controlplane/go.sum $(wildcard node/*/*.go)
+	@mkdir -p bin/node bin/programs/linux_$(ARCHITECTURE)
+	@echo "building containerd from its module (minutes, once)"
+	@cd node && $(call compile,../bin/node/,-ldflags "-s -w",$(foreach program,containerd containerd-shim-runc-v2 ctr,github.com/containerd/containerd/v2/cmd/$(program)))
+	@cd node && $(GO) build -ldflags "-s -w" -o ../bin/programs/linux_$(ARCHITECTURE)/pause ./pause
+	@$(PACK) images --version 1 --license ../LICENSE --programs ../bin/programs --architectures $(ARCHITECTURE) --out ../bin/node pause
+	@echo "building the kubelet of Kubernetes $(KUBERNETES) from its module (minutes, once)"
+	@cd controlplane && $(call compile,$(CURDIR)/$@,-ldflags "-s -w $(KUBERNETES_FLAGS)",k8s.io/kubernetes/cmd/kubelet)
+	@touch $@
+
+# What a real node needs of the machine, in the order in which it is said to be missing.
+NODE_MISSING := $(strip $(if $(filter Linux,$(shell uname -s)),,Linux) $(if $(filter 0,$(shell id -u)),,root) \
+	$(foreach program,runc ip,$(if $(shell command -v $(program)),,$(program))) \
+	$(if $(wildcard /usr/lib/cni/ptp /opt/cni/bin/ptp /usr/libexec/cni/ptp),,containernetworking-plugins))
+
+.PHONY: node-test
+ifeq ($(NODE_MISSING),)
+node-test: $(DEMO_ASSETS) $(NODE) ## both charts on a real node: images, pods, logs, a hub that dies, upgrade and uninstall (root, Linux, runc)
+	$(call cross,linux,$(ARCHITECTURE),hub klusterlet)
+	@mkdir -p bin/node/images
+	@$(PACK) images $(PACKED) --architectures $(ARCHITECTURE) --out ../bin/node/images hub klusterlet
+	@echo "testing both charts on a real node (minutes)"
+	@$(if $(DEMO_ASSETS),KUBEBUILDER_ASSETS=) MUSTER_NODE=$(CURDIR)/bin/node MUSTER_VERSION=$(VERSION) $(GO) test -count=1 -v -timeout 15m ./internal/test/node
+else
+node-test:
+	@echo "the test on a real node is not run: this machine lacks $(NODE_MISSING)"
+	@[ -z "$$MUSTER_NODE_REQUIRED" ]
+endif
+
 # An add-on on OCM's own framework, which a test runs against hub and agent.
 ADDONFRAMEWORK := bin/addonframework
 .PHONY: addonframework
@@ -130,6 +164,11 @@ $(ADDONFRAMEWORK): addonframework/main.go addonframework/go.mod addonframework/g
 	@mkdir -p $(@D)
 	@echo "building an add-on on OCM's addon-framework (about 2 minutes on two cores, once)"
 	@cd addonframework && $(call compile,../$@,-ldflags "-s -w",.)
+
+# The charts that the test on a real node upgrades from: packed anew when the hub's program wants kinds or rights that they lack.
+.PHONY: last-charts
+last-charts: ## pack the charts as those that the test on a real node upgrades from
+	@$(PACK) charts --version 0.1.0-rc.1 --charts ../charts --out ../internal/test/node/testdata
 
 # Packages that have tests: a line each, with what they and their tests import.
 tested = list=$$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{join .Deps " "}} {{join .TestImports " "}} {{join .XTestImports " "}} {{end}}' ./...) || exit 1
@@ -140,10 +179,11 @@ unit: ## the tests that need no API server
 	@$(tested); $(GO) test -p $(JOBS) $$(echo "$$list" | grep -Ev '/muster/internal/(controlplane|test) ' | sed 's/ .*//')
 
 .PHONY: test
-test: $(TEST_ASSETS) $(GITEA) build ## everything; builds what it needs first
+test: $(TEST_ASSETS) $(GITEA) build ## everything; builds what it needs first; on a real node too where root and runc are there
 	@echo "testing everything (a few minutes; a line per package)"
 	@$(tested); $(WITH_TEST_ASSETS) $(GO) test -p $(JOBS) -timeout 20m $$(echo "$$list" | sed 's/ .*//')
 	@cd tools && $(GO) test ./pack
+	@$(MAKE) --no-print-directory node-test
 
 .PHONY: golden
 golden: ## rewrite the golden files; read the diff before you commit it
@@ -199,7 +239,7 @@ fuzz: ## each fuzz target for FUZZTIME (20s)
 .PHONY: lint
 lint: ## vet and golangci-lint (built from its module the first time, in minutes)
 	@echo "vet"
-	@$(GO) vet ./... && cd controlplane && $(GO) vet ./...
+	@$(GO) vet ./... && cd controlplane && $(GO) vet ./... && cd ../node && $(GO) vet ./...
 	@echo "golangci-lint"
 	@$(TOOL) golangci-lint run ./...
 
@@ -210,11 +250,11 @@ generate: ## deepcopy functions and CRDs from api/, and the charts' copies of wh
 	@$(GO) run charts/generate.go
 
 # What generate and tidy write.
-GENERATED := api charts go.mod go.sum controlplane/go.mod controlplane/go.sum addonframework/go.mod addonframework/go.sum gitea/go.mod gitea/go.sum tools/go.mod tools/go.sum
+GENERATED := api charts go.mod go.sum controlplane/go.mod controlplane/go.sum addonframework/go.mod addonframework/go.sum gitea/go.mod gitea/go.sum node/go.mod node/go.sum tools/go.mod tools/go.sum
 
 .PHONY: verify
 verify: generate ## generated files and modules are as committed
-	@for module in . addonframework controlplane gitea tools; do echo "go mod tidy in $$module"; (cd $$module && $(GO) mod tidy) || exit 1; done
+	@for module in . addonframework controlplane gitea node tools; do echo "go mod tidy in $$module"; (cd $$module && $(GO) mod tidy) || exit 1; done
 	@git diff --stat --exit-code -- $(GENERATED)
 	@new=$$(git ls-files --others --exclude-standard -- $(GENERATED)); [ -z "$$new" ] || { echo "not committed: $$new"; exit 1; }
 

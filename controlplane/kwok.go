@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"os"
 	"os/signal"
@@ -18,17 +19,27 @@ import (
 	"sigs.k8s.io/kwok/pkg/log"
 )
 
-// stages are KWOK's own default stages: nodes become ready and renew their heartbeat; pods run, complete and are deleted.
-// KWOK exits when it is given no stages, and its own binary does not contain these.
+// What KWOK has no stages for, or only for a class of its own.
+//
+//go:embed stages/volume.yaml
+var volumes string
+
+//go:embed stages/loadbalancer.yaml
+var loadBalancers string
+
+// stages are KWOK's own default stages: nodes become ready and renew their heartbeat; pods run, complete and are deleted. KWOK exits
+// when it is given no stages, and its own binary does not contain these. Ours come after them.
 var stages = []string{
 	fast.DefaultNodeInit,
 	heartbeat.DefaultNodeHeartbeat,
 	podfast.DefaultPodReady,
 	podfast.DefaultPodComplete,
 	podfast.DefaultPodDelete,
+	volumes,
+	loadBalancers,
 }
 
-// kwok runs KWOK's controller with the default stages, as `kwok <its own flags>`.
+// kwok runs KWOK's controller with the stages, as `kwok <its own flags>`, and what writes metrics beside it.
 func kwok() int {
 	// component-base has added --version to the process-wide flag set, to which KWOK adds a flag of the same name.
 	pflag.CommandLine = pflag.NewFlagSet("kwok", pflag.ContinueOnError)
@@ -43,6 +54,15 @@ func kwok() int {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "kwok: %v\n", err)
 		return 1
+	}
+	for _, arg := range os.Args[1:] {
+		if kubeconfig, found := strings.CutPrefix(arg, "--kubeconfig="); found {
+			go func() {
+				if err := runMetrics(ctx, kubeconfig); err != nil {
+					fmt.Fprintf(os.Stderr, "metrics: %v\n", err)
+				}
+			}()
+		}
 	}
 	command := cmd.NewCommand(ctx)
 	command.PersistentFlags().AddFlagSet(global)

@@ -517,7 +517,10 @@ func (p *parts) serveWebhooks() error {
 		return fmt.Errorf("--webhook-address %s: %w", p.WebhookAddress, err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/webhook/", source.Webhook{Secret: p.repositories.WebhookSecret, Trigger: p.trigger})
+	mux.Handle("/webhook/", source.Webhook{Key: p.repositories.WebhookKey, Trigger: p.trigger})
+	if p.sources != nil {
+		mux.Handle("/sources/", source.Webhook{Room: "sources", Key: p.sources.Library.WebhookKey, Trigger: p.sources.Trigger})
+	}
 	server := &http.Server{Addr: p.WebhookAddress, Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
 	// Only the leader opens the port: a standby could not answer a webhook.
 	return p.mgr.Add(&manager.Server{Name: "webhooks", Server: server, OnlyServeWhenLeader: true})

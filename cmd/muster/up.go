@@ -29,7 +29,8 @@ func upCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up [CLUSTER...]",
 		Short: "Start a hub on this machine, and clusters to try it with",
-		Long: `Start a hub on this machine, and clusters to try it with: real control planes, whose workloads run on fake nodes.
+		Long: `Start a hub on this machine, and clusters to try it with: real control planes, whose workloads run on fake nodes. With --real
+new clusters have a node of this machine, whose pods are containers: docs/try.md says what that needs.
 The fleet runs until muster down. The folder of --state remembers what it is made of: another muster up, without arguments, finds
 it as it was, with its addresses and authorities. It starts what does not run, after muster down, after a reboot, or because a
 program died, and leaves alone what does.
@@ -55,6 +56,7 @@ away: muster detach CLUSTER --clean takes it from the hub, muster down CLUSTER o
 			return up(cmd.Context(), cmd.OutOrStdout(), o)
 		},
 	}
+	cmd.Flags().BoolVar(&o.Real, "real", false, "give new clusters a real node, whose pods are containers, in place of fake ones (root on Linux; make node)")
 	cmd.Flags().IntVar(&clusters, "clusters", 0, "have at least cluster-1 to cluster-N")
 	cmd.Flags().StringSliceVar(&repositories, "local-repositories", nil,
 		"folders below which file:// repositories may be read, in place of the earlier ones; \"\" is none (default: the earlier ones)")

@@ -9,15 +9,31 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-const (
-	serviceRange = "10.96.0.0/16"
-	serviceIP    = "10.96.0.1" // of the service kubernetes.default
-)
+// address is where kube-apiserver listens: with a real node, where pods look for it.
+func (c *ControlPlane) address() string {
+	if p := c.site.state.Place; p != nil {
+		return p.service()
+	}
+	return "127.0.0.1"
+}
+
+// serviceIP is the address of the service kubernetes.default.
+func (c *ControlPlane) serviceIP() string { return c.place().service() }
+
+// place is the real node's; a control plane without one may have the addresses of the first.
+func (c *ControlPlane) place() place {
+	if p := c.site.state.Place; p != nil {
+		return *p
+	}
+	return 0
+}
 
 // startAPIServer starts kube-apiserver at the port it had before, or at a free one that it then keeps.
 func (c *ControlPlane) startAPIServer(ctx context.Context) error {
 	state := &c.site.state
-	if c.site.Port != 0 && state.Port != c.site.Port {
+	if state.Place != nil {
+		state.Port = secureAPIPort
+	} else if c.site.Port != 0 && state.Port != c.site.Port {
 		state.Port = c.site.Port
 	}
 	if state.Port != 0 {
@@ -75,9 +91,9 @@ func (c *ControlPlane) apiServerArgs() ([]string, error) {
 		"--etcd-cafile=" + c.etcd.ca.certFile,
 		"--etcd-certfile=" + c.etcd.own.certFile,
 		"--etcd-keyfile=" + c.etcd.own.keyFile,
-		"--bind-address=127.0.0.1",
-		"--advertise-address=127.0.0.1",
-		"--endpoint-reconciler-type=none", // no pod could reach a loopback address
+		"--bind-address=" + c.address(),
+		"--advertise-address=" + c.address(),
+		"--endpoint-reconciler-type=none", // no pod could reach a loopback address; those of a real node know the service's
 		fmt.Sprintf("--secure-port=%d", s.state.Port),
 		"--tls-cert-file=" + c.serving.certFile,
 		"--tls-private-key-file=" + c.serving.keyFile,
@@ -86,10 +102,20 @@ func (c *ControlPlane) apiServerArgs() ([]string, error) {
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + tokens.certFile,
 		"--service-account-signing-key-file=" + tokens.keyFile,
-		"--service-cluster-ip-range=" + serviceRange,
+		"--service-cluster-ip-range=" + c.place().services(),
 		"--allow-privileged=true",
 		"--shutdown-send-retry-after", // stop 2 s after the last short request, not 60 s after the last watch
 		"--profiling=false",
+	}
+	if s.Node != nil {
+		kubelet, err := stored(s.in("pki"), "kubelet-client", func() ([]byte, []byte, error) {
+			return c.clientCA.issue(client(lifetime, "system:kube-apiserver", "system:masters"))
+		})
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, "--kubelet-client-certificate="+kubelet.certFile, "--kubelet-client-key="+kubelet.keyFile,
+			"--kubelet-preferred-address-types=InternalIP")
 	}
 	if s.Etcd != nil {
 		args = append(args, "--etcd-prefix=/"+s.Name)

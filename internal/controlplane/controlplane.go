@@ -1,8 +1,9 @@
 // Package controlplane starts Kubernetes control planes from the multi-call binary's programs.
 //
 // A control plane is etcd and kube-apiserver, with [Options.Controllers] kube-controller-manager too, and with
-// [Options.Workloads] a scheduler, KWOK and one fake Node, so that Deployments become Available. All programs listen on
-// the loopback address only, over TLS, and require client certificates or tokens.
+// [Options.Workloads] a scheduler, KWOK and one fake Node, so that Deployments become Available; with [Options.Node] a real one in its
+// place. All programs listen on addresses of the loopback interface only, or of the node's own network, over TLS, and require client
+// certificates or tokens.
 //
 // All files of a control plane are in one directory: etcd's data, the authorities and keys, the ports, the kubeconfig of its
 // administrator, the logs, the process ids. A second start of a directory has the same data, URL, authorities and credentials.
@@ -36,8 +37,9 @@ type Options struct {
 	Assets Assets // zero: found by [FindAssets]
 	Etcd   *Etcd  // nil: one of its own
 
-	Controllers bool // run kube-controller-manager
-	Workloads   bool // run a scheduler, KWOK and a fake Node as well
+	Controllers bool      // run kube-controller-manager
+	Workloads   bool      // run a scheduler, KWOK and a fake Node as well
+	Node        *RealNode // with Workloads: run a real node in place of KWOK
 
 	Port    int      // of kube-apiserver; 0: the one it had before, else a free one
 	Encrypt []string // resources ("secrets", "manifestworks.work.open-cluster-management.io") encrypted at rest
@@ -84,6 +86,11 @@ func (c *ControlPlane) start(ctx context.Context) error {
 		return err
 	}
 	s.state.Name = s.Name
+	if s.Node != nil {
+		if err := s.takePlace(ctx); err != nil {
+			return err
+		}
+	}
 	if err := c.credentials(true); err != nil {
 		return err
 	}
@@ -121,7 +128,10 @@ func (c *ControlPlane) programs() []string {
 		programs = append(programs, controllerManagerProgram)
 	}
 	if c.workloads {
-		programs = append(programs, schedulerProgram, kwokProgram)
+		programs = append(programs, schedulerProgram)
+		if c.site.Node == nil {
+			programs = append(programs, kwokProgram)
+		}
 	}
 	return programs
 }
@@ -163,7 +173,11 @@ func Stop(dir string) error {
 	if err != nil {
 		return err
 	}
-	return endAll(recorded, stopGrace)
+	var s state
+	if err := readJSON(filepath.Join(dir, stateFile), &s); err != nil {
+		return err
+	}
+	return errors.Join(endAll(recorded, stopGrace), s.clear(dir))
 }
 
 // credentials reads the authorities and certificates, and makes those that are missing when it may.
@@ -185,7 +199,7 @@ func (c *ControlPlane) credentials(create bool) error {
 	}
 	if c.serving, err = leaf(c.serverCA, "kube-apiserver", subject{
 		name:     apiServerProgram,
-		hosts:    []string{"127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", serviceIP},
+		hosts:    []string{"127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", c.serviceIP()},
 		usages:   []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		lifetime: lifetime,
 	}); err != nil {
@@ -232,7 +246,9 @@ func (c *ControlPlane) Name() string { return c.site.Name }
 func (c *ControlPlane) Dir() string { return c.site.Dir }
 
 // URL is the address of kube-apiserver. It stays the same for as long as the directory does.
-func (c *ControlPlane) URL() string { return fmt.Sprintf("https://127.0.0.1:%d", c.site.state.Port) }
+func (c *ControlPlane) URL() string {
+	return fmt.Sprintf("https://%s:%d", c.address(), c.site.state.Port)
+}
 
 // CA is the certificate, as PEM, of the authority that signed kube-apiserver's.
 func (c *ControlPlane) CA() []byte { return c.serverCA.cert }

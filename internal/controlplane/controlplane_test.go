@@ -11,9 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,6 +25,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -80,6 +83,10 @@ func TestControlPlane(t *testing.T) {
 	cp := start(t, options)
 
 	t.Run("a Deployment becomes Available", func(t *testing.T) { deploymentBecomesAvailable(t, cp) })
+	t.Run("a claim is bound, and its volume goes with it", func(t *testing.T) { claimIsBound(t, cp) })
+	t.Run("services of type LoadBalancer have addresses", func(t *testing.T) { loadBalancersHaveAddresses(t, cp) })
+	t.Run("pods that must not share a node have one each", func(t *testing.T) { podsAreApart(t, cp) })
+	t.Run("a Deployment is scaled by what its pods use", func(t *testing.T) { isScaled(t, cp) })
 	t.Run("a CSR is signed", func(t *testing.T) { csrIsSigned(t, cp) })
 	t.Run("a user is what RBAC says", func(t *testing.T) { userIsWhatRBACSays(t, cp) })
 	t.Run("named resources are encrypted at rest", func(t *testing.T) { encryptedAtRest(t, cp, options.Dir) })
@@ -155,6 +162,167 @@ func deploymentBecomesAvailable(t *testing.T, cp *controlplane.ControlPlane) {
 		}
 		if n, _, _ := unstructured.NestedInt64(d.Object, "status", "availableReplicas"); n != 3 {
 			return fmt.Errorf("%d replicas are available", n)
+		}
+		return nil
+	})
+}
+
+// claimIsBound: a claim without a class has the default one's volume, and a pod that mounts it and wants ephemeral storage runs.
+func claimIsBound(t *testing.T, cp *controlplane.ControlPlane) {
+	core := clientset(t, cp.Config()).CoreV1()
+	claim := &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Name: "data"},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("5Gi")}},
+		},
+	}
+	if _, err := core.PersistentVolumeClaims("default").Create(t.Context(), claim, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: corev1.PodSpec{
+		Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}},
+		Containers: []corev1.Container{{
+			Name: "db", Image: "registry.example.com/db:1", VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data"}},
+			Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("1Gi")}},
+		}},
+	}}
+	if _, err := core.Pods("default").Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	volume := ""
+	eventually(t, func() error {
+		c, err := core.PersistentVolumeClaims("default").Get(t.Context(), "data", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		p, err := core.Pods("default").Get(t.Context(), "data", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if size := c.Status.Capacity[corev1.ResourceStorage]; c.Status.Phase != corev1.ClaimBound || size.String() != "5Gi" || p.Status.Phase != corev1.PodRunning {
+			return fmt.Errorf("the claim is %s with %s, the pod %s", c.Status.Phase, size.String(), p.Status.Phase)
+		}
+		volume = c.Spec.VolumeName
+		return nil
+	})
+	if err := core.Pods("default").Delete(t.Context(), "data", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := core.PersistentVolumeClaims("default").Delete(t.Context(), "data", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		v, err := core.PersistentVolumes().Get(t.Context(), volume, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("the volume is %s (%w)", v.Status.Phase, err)
+	})
+}
+
+func loadBalancersHaveAddresses(t *testing.T, cp *controlplane.ControlPlane) {
+	services := clientset(t, cp.Config()).CoreV1().Services("default")
+	for _, name := range []string{"shop", "ingress"} {
+		if _, err := services.Create(t.Context(), &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Ports: []corev1.ServicePort{{Port: 443}}},
+		}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, func() error {
+		addresses := map[string]bool{}
+		for _, name := range []string{"shop", "ingress"} {
+			s, err := services.Get(t.Context(), name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			for _, ingress := range s.Status.LoadBalancer.Ingress {
+				addresses[ingress.IP] = net.ParseIP(ingress.IP) != nil && ingress.IP != s.Spec.ClusterIP
+			}
+		}
+		if len(addresses) != 2 || slices.Contains(slices.Collect(maps.Values(addresses)), false) {
+			return fmt.Errorf("two services have the addresses %v", addresses)
+		}
+		return nil
+	})
+}
+
+// podsAreApart: two pods that want one port of their node are on two nodes.
+func podsAreApart(t *testing.T, cp *controlplane.ControlPlane) {
+	pods := clientset(t, cp.Config()).CoreV1().Pods("default")
+	for _, name := range []string{"first", "second"} {
+		if _, err := pods.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{Name: "proxy", Image: "registry.example.com/proxy:1", Ports: []corev1.ContainerPort{{ContainerPort: 80, HostPort: 80}}}},
+		}}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, func() error {
+		nodes := map[string]bool{}
+		for _, name := range []string{"first", "second"} {
+			p, err := pods.Get(t.Context(), name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			if p.Status.Phase != corev1.PodRunning {
+				return fmt.Errorf("pod %s is %s: %+v", name, p.Status.Phase, p.Status.Conditions)
+			}
+			nodes[p.Spec.NodeName] = true
+		}
+		if len(nodes) != 2 {
+			return fmt.Errorf("both are on %v", nodes)
+		}
+		return nil
+	})
+}
+
+// isScaled: two containers' worth of a request in use with a target of a half makes four pods, and top has the numbers.
+func isScaled(t *testing.T, cp *controlplane.ControlPlane) {
+	busy := parse(t, `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: busy}
+spec:
+  selector: {matchLabels: {app: busy}}
+  template:
+    metadata: {labels: {app: busy}, annotations: {kwok.x-k8s.io/usage-cpu: 200m, kwok.x-k8s.io/usage-memory: 64Mi}}
+    spec: {containers: [{name: busy, image: "registry.example.com/busy:1", resources: {requests: {cpu: 100m}}}]}
+`)
+	scaler := parse(t, `
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: busy}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: busy}
+  maxReplicas: 4
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]
+`)
+	client := dynamicClient(t, cp.Config())
+	if _, err := client.Resource(deployments).Namespace("default").Create(t.Context(), busy, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	scalers := schema.GroupVersionResource{Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"}
+	if _, err := client.Resource(scalers).Namespace("default").Create(t.Context(), scaler, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	metrics := schema.GroupVersion{Group: "metrics.k8s.io", Version: "v1beta1"}
+	eventually(t, func() error {
+		d, err := client.Resource(deployments).Namespace("default").Get(t.Context(), "busy", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		pods, err := client.Resource(metrics.WithResource("pods")).Namespace("default").List(t.Context(), metav1.ListOptions{LabelSelector: "app=busy"})
+		if err != nil {
+			return err
+		}
+		nodes, err := client.Resource(metrics.WithResource("nodes")).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		if n, _, _ := unstructured.NestedInt64(d.Object, "status", "readyReplicas"); n != 4 || len(pods.Items) != 4 || len(nodes.Items) == 0 {
+			return fmt.Errorf("%d replicas, metrics of %d pods and %d nodes", n, len(pods.Items), len(nodes.Items))
 		}
 		return nil
 	})

@@ -97,16 +97,16 @@ func (e *ProgramError) Error() string {
 func (e *ProgramError) Unwrap() error { return e.Err }
 
 // launch starts a program with its output in a file. A detached one outlives this program, any other one is killed with it.
-func launch(path string, args []string, dir, log string, detached bool) (*running, error) {
+func launch(e execution, dir, log string) (*running, error) {
 	output, err := os.OpenFile(log, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer output.Close()
-	cmd := exec.Command(path, args...)
-	cmd.Dir, cmd.Env = dir, environment(dir)
+	cmd := exec.Command(e.path, e.args...)
+	cmd.Dir, cmd.Env = dir, append(environment(dir), e.env...)
 	cmd.Stdout, cmd.Stderr = output, output
-	cmd.SysProcAttr = attributes(detached)
+	cmd.SysProcAttr = attributes(e.detached)
 
 	r := &running{log: log, exited: make(chan struct{})}
 	started := make(chan error)
@@ -114,7 +114,12 @@ func launch(path string, args []string, dir, log string, detached bool) (*runnin
 		// Linux sends the signal when the thread that forked ends, not when the program does. This goroutine keeps the thread
 		// to itself: it forks, then waits for the child.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+		if e.namespace == "" {
+			defer runtime.UnlockOSThread()
+		} else if err := enter(e.namespace); err != nil { // the thread ends with the goroutine
+			started <- err
+			return
+		}
 		if err := cmd.Start(); err != nil {
 			started <- err
 			return
@@ -126,7 +131,7 @@ func launch(path string, args []string, dir, log string, detached bool) (*runnin
 	if err := <-started; err != nil {
 		return nil, err
 	}
-	r.Process = Process{PID: cmd.Process.Pid, Args: cmd.Args, Detached: detached}
+	r.Process = Process{PID: cmd.Process.Pid, Args: cmd.Args, Detached: e.detached}
 	return r, nil
 }
 

@@ -30,7 +30,7 @@ func StartProgram(dir, name, path string, args []string, detached bool) (process
 			return Process{}, false, err
 		}
 	}
-	r, err := launch(path, args, dir, ProgramLog(dir, name), detached)
+	r, err := launch(execution{program: name, path: path, args: args, detached: detached}, dir, ProgramLog(dir, name))
 	if err != nil {
 		return Process{}, false, fmt.Errorf("start %s: %w", name, err)
 	}

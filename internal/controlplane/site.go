@@ -34,6 +34,7 @@ type state struct {
 	Port     int    `json:"port,omitempty"` // of kube-apiserver: clients know it
 	EtcdPort int    `json:"etcdPort,omitempty"`
 	EtcdPeer int    `json:"etcdPeerPort,omitempty"`
+	Place    *place `json:"place,omitempty"` // of its real node
 }
 
 // site is a directory and the programs that run on its data.
@@ -107,11 +108,30 @@ func (s *site) settle() error {
 	return nil
 }
 
-// run starts a program and waits until it is ready. If the program runs already, started by an earlier one with the same arguments, it
-// is adopted; with other arguments it is stopped first.
+// run starts a program of the control plane and waits until it is ready.
 func (s *site) run(ctx context.Context, program string, args []string, ready func(context.Context) error) error {
+	path, err := s.Assets.path(program)
+	if err != nil {
+		return err
+	}
+	return s.execute(ctx, execution{program: program, path: path, args: args}, ready)
+}
+
+// execution says how a program is started.
+type execution struct {
+	program, path string
+	args          []string
+	env           []string // over the environment
+	namespace     string   // the file of a network namespace; empty: that of this program
+	detached      bool
+}
+
+// execute starts a program and waits until it is ready. If the program runs already, started by an earlier one with the same arguments, it
+// is adopted; with other arguments it is stopped first.
+func (s *site) execute(ctx context.Context, e execution, ready func(context.Context) error) error {
 	begin := time.Now()
-	r, err := s.adoptOrLaunch(program, args)
+	e.detached = s.Detached
+	r, err := s.adoptOrLaunch(e)
 	if err != nil {
 		return err
 	}
@@ -127,7 +147,7 @@ func (s *site) run(ctx context.Context, program string, args []string, ready fun
 		s.forget(r)
 		return errors.Join(err, r.end(0))
 	}
-	s.report("%s ready (%.1fs)", program, time.Since(begin).Seconds())
+	s.report("%s ready (%.1fs)", e.program, time.Since(begin).Seconds())
 	return nil
 }
 
@@ -137,32 +157,28 @@ func (s *site) report(format string, args ...any) {
 	}
 }
 
-func (s *site) adoptOrLaunch(program string, args []string) (*running, error) {
-	path, err := s.Assets.path(program)
-	if err != nil {
-		return nil, err
-	}
-	log := s.in("logs", program+".log")
+func (s *site) adoptOrLaunch(e execution) (*running, error) {
+	log := s.in("logs", e.program+".log")
 	recorded, err := readProcesses(s.Dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range recorded {
-		if p.Program != program || !p.Alive() {
+		if p.Program != e.program || !p.Alive() {
 			continue
 		}
-		if slices.Equal(p.Args, append([]string{path}, args...)) {
+		if slices.Equal(p.Args, append([]string{e.path}, e.args...)) {
 			return &running{Process: p, log: log}, nil
 		}
 		if err := p.end(stopGrace); err != nil {
 			return nil, err
 		}
 	}
-	r, err := launch(path, args, s.Dir, log, s.Detached)
+	r, err := launch(e, s.Dir, log)
 	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", program, err)
+		return nil, fmt.Errorf("start %s: %w", e.program, err)
 	}
-	r.Program = program
+	r.Program = e.program
 	return r, nil
 }
 
@@ -251,7 +267,7 @@ func (s *site) stop() error {
 	s.mu.Lock()
 	s.stopping = true
 	s.mu.Unlock()
-	errs := []error{endAll(s.processes(), s.grace()), s.release()}
+	errs := []error{endAll(s.processes(), s.grace()), s.state.clear(s.Dir), s.release()}
 	s.mu.Lock()
 	s.running = nil
 	s.mu.Unlock()
@@ -262,7 +278,7 @@ func (s *site) stop() error {
 }
 
 // startOrder has each program after the programs that it depends on.
-var startOrder = []string{etcdProgram, apiServerProgram, controllerManagerProgram, schedulerProgram, kwokProgram}
+var startOrder = []string{etcdProgram, apiServerProgram, controllerManagerProgram, schedulerProgram, kwokProgram, containerdProgram, kubeletProgram}
 
 // endAll ends each process before the ones that it depends on: a client takes long to end when its server is gone already.
 func endAll(all []Process, grace time.Duration) error {
@@ -303,6 +319,14 @@ func (s *site) dead() (stopping bool, err error) {
 		}
 	}
 	return false, nil
+}
+
+// clear removes what a real node has made outside of the directory.
+func (s state) clear(dir string) error {
+	if s.Place == nil {
+		return nil
+	}
+	return s.Place.clear(dir)
 }
 
 func (s *site) save() error { return writeJSON(s.in(stateFile), s.state) }

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 
 const (
 	fieldManager = "muster-controlplane"
-	nodeName     = "node-1"
+	nodeName     = "node-1" // of a real node; the first of KWOK's
 
 	// nodeGrace is how long the node may be silent before its Pods are set to not Ready: ten years, so that it never happens. A node of
 	// KWOK is silent only while KWOK does not run, after a crash or when the machine was off. A kubelet would then set the Pods to
@@ -38,11 +39,15 @@ func (c *ControlPlane) startControllers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	grace := nodeGrace.String()
+	if c.site.Node != nil {
+		grace = "40s"
+	}
 	return c.site.run(ctx, controllerManagerProgram, []string{
 		"--kubeconfig=" + kubeconfig,
 		"--controllers=*,-node-ipam-controller",
 		"--leader-elect=false",
-		"--node-monitor-grace-period=" + nodeGrace.String(),
+		"--node-monitor-grace-period=" + grace,
 		"--secure-port=0",
 		"--kube-api-qps=200",
 		"--kube-api-burst=400",
@@ -56,7 +61,7 @@ func (c *ControlPlane) startControllers(ctx context.Context) error {
 	})
 }
 
-// startWorkloads starts the scheduler, then a Node, and KWOK in place of its kubelet. It returns when the Node is ready.
+// startWorkloads starts the scheduler, then a real node, or a Node with KWOK in place of its kubelet. It returns when the Node is ready.
 func (c *ControlPlane) startWorkloads(ctx context.Context) error {
 	scheduler, err := c.component(schedulerProgram)
 	if err != nil {
@@ -72,6 +77,9 @@ func (c *ControlPlane) startWorkloads(ctx context.Context) error {
 	}, func(context.Context) error { return nil }); err != nil { // the scheduler has no endpoint for readiness; Pods wait until it runs
 		return err
 	}
+	if c.site.Node != nil {
+		return c.startRealNode(ctx)
+	}
 	kwok, err := c.component(kwokProgram)
 	if err != nil {
 		return err
@@ -80,38 +88,78 @@ func (c *ControlPlane) startWorkloads(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	nodes := clients.Resource(schema.GroupVersionResource{Version: "v1", Resource: "nodes"})
-	if _, err := nodes.Apply(ctx, nodeName, fakeNode(), metav1.ApplyOptions{FieldManager: fieldManager, Force: true}); err != nil {
-		return fmt.Errorf("apply node %s: %w", nodeName, err)
+	nodes := clients.Resource(nodeResource)
+	options := metav1.ApplyOptions{FieldManager: fieldManager, Force: true}
+	for _, node := range fakeNodes() {
+		if _, err := nodes.Apply(ctx, node.GetName(), node, options); err != nil {
+			return fmt.Errorf("apply node %s: %w", node.GetName(), err)
+		}
+		if _, err := nodes.ApplyStatus(ctx, node.GetName(), node, options); err != nil {
+			return fmt.Errorf("apply the status of node %s: %w", node.GetName(), err)
+		}
+	}
+	classes := clients.Resource(schema.GroupVersionResource{Group: "storage.k8s.io", Version: "v1", Resource: "storageclasses"})
+	if _, err := classes.Apply(ctx, storageClass, standardClass(), options); err != nil {
+		return fmt.Errorf("apply storage class %s: %w", storageClass, err)
 	}
 	return c.site.run(ctx, kwokProgram, []string{
 		"--kubeconfig=" + kwok,
 		"--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
 		"--node-lease-duration-seconds=40",
 	}, func(ctx context.Context) error {
-		node, err := nodes.Get(ctx, nodeName, metav1.GetOptions{})
-		if err != nil {
-			return err
+		var errs []error
+		for _, fake := range fakeNodes() {
+			node, err := nodes.Get(ctx, fake.GetName(), metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			errs = append(errs, schedulable(node))
 		}
-		return schedulable(node)
+		return errors.Join(errs...)
 	})
 }
 
-func fakeNode() *unstructured.Unstructured {
+// storageClass is the default one. The stages of KWOK in the control plane's program know its name.
+const storageClass = "standard"
+
+func standardClass() *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1",
-		"kind":       "Node",
+		"apiVersion": "storage.k8s.io/v1",
+		"kind":       "StorageClass",
 		"metadata": map[string]any{
-			"name":        nodeName,
-			"annotations": map[string]any{"kwok.x-k8s.io/node": "fake", "node.alpha.kubernetes.io/ttl": "0"},
-			"labels": map[string]any{
-				"kubernetes.io/hostname":        nodeName,
-				"kubernetes.io/os":              "linux",
-				"kubernetes.io/arch":            "amd64",
-				"node-role.kubernetes.io/agent": "",
-			},
+			"name": storageClass, "annotations": map[string]any{"storageclass.kubernetes.io/is-default-class": "true"},
 		},
+		"provisioner": "muster.dev/volume", "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate", "allowVolumeExpansion": false,
 	}}
+}
+
+var nodeResource = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
+
+// fakeNodes are two, in two zones, so that pods that must not share a node have one each. They offer what a large node of a cloud does.
+func fakeNodes() []*unstructured.Unstructured {
+	var nodes []*unstructured.Unstructured
+	for i, zone := range []string{"a", "b"} {
+		name := fmt.Sprintf("node-%d", i+1)
+		offer := map[string]any{"cpu": "64", "memory": "256Gi", "ephemeral-storage": "500Gi", "pods": "1000", "hugepages-1Gi": "0", "hugepages-2Mi": "0"}
+		nodes = append(nodes, &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "v1",
+			"kind":       "Node",
+			"metadata": map[string]any{
+				"name":        name,
+				"annotations": map[string]any{"kwok.x-k8s.io/node": "fake", "node.alpha.kubernetes.io/ttl": "0"},
+				"labels": map[string]any{
+					"kubernetes.io/hostname":        name,
+					"kubernetes.io/os":              "linux",
+					"kubernetes.io/arch":            "amd64",
+					"node-role.kubernetes.io/agent": "",
+					"topology.kubernetes.io/region": "local",
+					"topology.kubernetes.io/zone":   "local-" + zone,
+				},
+			},
+			"status": map[string]any{"capacity": offer, "allocatable": offer},
+		}})
+	}
+	return nodes
 }
 
 // schedulable is nil when the node is Ready and has no taints.

@@ -45,6 +45,8 @@ type Options struct {
 	Dir string
 	// Clusters to run, by name, in addition to those that the fleet has already. RemoveClusters removes them.
 	Clusters []string
+	// Real gives the clusters that are new a real node, whose pods are containers, in place of KWOK's. It needs root on Linux.
+	Real bool
 	// Programs is the folder with the programs hub and klusterlet; by default the folder of the running program.
 	Programs string
 	// Repositories are the folders below which file:// repositories may be read; nil keeps the setting of the last Up.
@@ -63,6 +65,7 @@ type Options struct {
 type Fleet struct {
 	Options
 	etcd *controlplane.Etcd
+	real []string // the clusters with a real node
 	Hub  *controlplane.ControlPlane
 	// Clusters by name.
 	Clusters map[string]*controlplane.ControlPlane
@@ -124,13 +127,33 @@ func (f *Fleet) prepare() error {
 	if err != nil {
 		return err
 	}
+	if err := f.mayBeReal(s); err != nil {
+		return err
+	}
 	s = s.with(f.Options)
 	if err := s.check(); err != nil {
 		return err
 	}
-	f.Options.Clusters, f.Repositories = s.Clusters, s.LocalRepositories
+	f.Options.Clusters, f.Repositories, f.real = s.Clusters, s.LocalRepositories, s.RealClusters
 	f.StatusInterval, f.HealthPeriod = s.StatusInterval, s.HealthPeriod
 	return s.write(f.Dir)
+}
+
+// mayBeReal says why the clusters of this Up cannot have real nodes.
+func (f *Fleet) mayBeReal(s settings) error {
+	if !f.Real {
+		return nil
+	}
+	if err := f.realNode().Missing(); err != nil {
+		return fmt.Errorf("start clusters with real nodes: %w", err)
+	}
+	for _, name := range f.Options.Clusters {
+		folder := filepath.Join(f.Dir, "clusters", name)
+		if _, err := os.Stat(folder); err == nil && !slices.Contains(s.RealClusters, name) {
+			return fmt.Errorf("cluster %s has fake nodes: give the real one another name, or end this one with muster down %s and remove %s", name, name, folder)
+		}
+	}
+	return nil
 }
 
 func (f *Fleet) up(ctx context.Context) error {
@@ -273,9 +296,22 @@ func (f *Fleet) program(what, name, program string, args []string) error {
 
 func agentName(cluster string) string { return "klusterlet-" + cluster }
 
+// realNode is the node of any cluster that has a real one. Its programs are in folder node, beside hub and klusterlet.
+func (f *Fleet) realNode() *controlplane.RealNode {
+	return &controlplane.RealNode{Programs: filepath.Join(f.Programs, "node"), Outside: true}
+}
+
+func (f *Fleet) clusterOptions(name string) controlplane.Options {
+	o := controlplane.Options{Workloads: true}
+	if slices.Contains(f.real, name) {
+		o.Node = f.realNode()
+	}
+	return o
+}
+
 // startCluster starts a cluster with workloads that run, and its agent.
 func (f *Fleet) startCluster(ctx context.Context, name string) error {
-	cp, err := f.controlPlane(ctx, name, filepath.Join(f.Dir, "clusters", name), controlplane.Options{Workloads: true})
+	cp, err := f.controlPlane(ctx, name, filepath.Join(f.Dir, "clusters", name), f.clusterOptions(name))
 	if err != nil {
 		return err
 	}

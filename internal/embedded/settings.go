@@ -16,6 +16,7 @@ import (
 // settings are in fleet.json of a fleet's directory: an Up without options starts the same fleet again.
 type settings struct {
 	Clusters          []string      `json:"clusters,omitempty"`
+	RealClusters      []string      `json:"realClusters,omitempty"` // those with a real node, also when they were removed: their data has it
 	LocalRepositories []string      `json:"localRepositories,omitempty"`
 	StatusInterval    time.Duration `json:"statusInterval,omitempty"` // in nanoseconds
 	HealthPeriod      time.Duration `json:"healthPeriod,omitempty"`   // in nanoseconds
@@ -26,6 +27,9 @@ func (s settings) with(o Options) settings {
 	for _, name := range o.Clusters {
 		if !slices.Contains(s.Clusters, name) {
 			s.Clusters = append(slices.Clip(s.Clusters), name)
+			if o.Real && !slices.Contains(s.RealClusters, name) {
+				s.RealClusters = append(slices.Clip(s.RealClusters), name)
+			}
 		}
 	}
 	if o.Repositories != nil {

@@ -19,6 +19,12 @@ func TestSettings(t *testing.T) {
 			why: "they come to those that are there", asked: Options{Clusters: []string{"cluster-1", "cluster-2", "cluster-3"}},
 			want: settings{Clusters: []string{"cluster-1", "cluster-2", "cluster-3"}, LocalRepositories: []string{"/a"}, StatusInterval: time.Second},
 		},
+		"a real cluster": {
+			why: "those that are there keep their fake nodes", asked: Options{Clusters: []string{"cluster-1", "edge"}, Real: true},
+			want: settings{
+				Clusters: []string{"cluster-1", "cluster-2", "edge"}, RealClusters: []string{"edge"}, LocalRepositories: []string{"/a"}, StatusInterval: time.Second,
+			},
+		},
 		"fewer clusters": {
 			why: "none is dropped by a smaller number", asked: Options{Clusters: []string{"cluster-1"}}, want: was,
 		},

@@ -32,11 +32,13 @@ const (
 	keyClientKey        = "tls.key"
 	keyDockerConfig     = ".dockerconfigjson"
 	keyWebhookToken     = "webhookToken"
+
+	keyWebhookPlainToken = "webhookPlainToken"
 )
 
 var knownKeys = []string{
 	keyUsername, keyPassword, keyBearerToken, keyIdentity, keyIdentityPassword, keyKnownHosts, keyCAFile, keyCACert,
-	keyClientCert, keyClientKey, keyDockerConfig, keyWebhookToken,
+	keyClientCert, keyClientKey, keyDockerConfig, keyWebhookToken, keyWebhookPlainToken,
 	keyAppID, keyAppInstallation, keyAppPrivateKey, keyAppBaseURL,
 }
 
@@ -70,6 +72,7 @@ type dockerAuth struct {
 //	identity (+ identity.password)   a private key for ssh
 //	known_hosts                      the host keys that ssh accepts; needed with identity
 //	webhookToken                     what signs the webhook's requests; not used to fetch
+//	webhookPlainToken                in its place: what a host sends that signs nothing
 func CredentialsFromSecret(secret map[string][]byte) (Credentials, error) {
 	c := Credentials{data: map[string]string{}}
 	for _, key := range slices.Sorted(maps.Keys(secret)) {
@@ -122,6 +125,7 @@ func (c Credentials) combine() error {
 		{keyCAFile, keyCACert},
 		{keyDockerConfig, keyPassword},
 		{keyDockerConfig, keyBearerToken},
+		{keyWebhookToken, keyWebhookPlainToken},
 		{keyAppID, keyPassword},
 		{keyAppID, keyBearerToken},
 		{keyAppID, keyIdentity},
@@ -217,12 +221,12 @@ func parseIdentity(key, password string) (ssh.Signer, error) {
 	return signer, nil
 }
 
-// WebhookToken is the key that signs webhook requests for the repository; nil when the Secret has none.
-func (c Credentials) WebhookToken() []byte {
-	if !c.has(keyWebhookToken) {
-		return nil
+// WebhookKey proves that a webhook is of the host; false when the Secret has none.
+func (c Credentials) WebhookKey() (WebhookKey, bool) {
+	if c.has(keyWebhookPlainToken) {
+		return WebhookKey{Token: []byte(TrimLine([]byte(c.data[keyWebhookPlainToken]))), Plain: true}, true
 	}
-	return []byte(c.data[keyWebhookToken])
+	return WebhookKey{Token: []byte(c.data[keyWebhookToken])}, c.has(keyWebhookToken)
 }
 
 // Token is what the API of a Git host takes: the bearer token, or the password; empty when there is none.
@@ -286,7 +290,7 @@ func (c Credentials) redact(text string) string {
 		sent := base64.StdEncoding.EncodeToString([]byte(c.data[keyUsername] + ":" + c.data[keyPassword]))
 		text = strings.ReplaceAll(text, sent, "(redacted)")
 	}
-	for _, key := range []string{keyPassword, keyBearerToken, keyIdentityPassword, keyWebhookToken, keyIdentity, keyAppPrivateKey} {
+	for _, key := range []string{keyPassword, keyBearerToken, keyIdentityPassword, keyWebhookToken, keyWebhookPlainToken, keyIdentity, keyAppPrivateKey} {
 		if c.has(key) {
 			text = strings.ReplaceAll(text, c.data[key], "(redacted)")
 		}

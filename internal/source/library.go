@@ -305,6 +305,36 @@ func (l *Library) Remotes() []string {
 	return slices.Sorted(maps.Keys(l.remotes))
 }
 
+// RemotesWith are the names of the remotes that sources of a namespace name with a Secret, sorted.
+func (l *Library) RemotesWith(namespace, secret string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.init()
+	found := map[string]bool{}
+	for _, h := range l.held {
+		if h.reference.Namespace == namespace && h.reference.SecretRef() == secret {
+			found[h.remote] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// WebhookKey proves that a webhook is about the sources that name a Secret. One that no source names is not read.
+func (l *Library) WebhookKey(ctx context.Context, namespace, name string) (WebhookKey, bool) {
+	if l.Secret == nil || name == "" || len(l.RemotesWith(namespace, name)) == 0 {
+		return WebhookKey{}, false
+	}
+	data, err := l.Secret(ctx, namespace, name)
+	if err != nil {
+		return WebhookKey{}, false
+	}
+	c, err := CredentialsFromSecret(data)
+	if err != nil {
+		return WebhookKey{}, false
+	}
+	return c.WebhookKey()
+}
+
 // Looked is what a look has found.
 type Looked struct {
 	// Changed are the keys of the references that have changed in what they resolve to, or in what is wrong with them.

@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -19,23 +20,37 @@ import (
 const webhookBody = 1 << 20
 
 // Webhook lets a Git host announce that a repository changed: POST /webhook/<namespace>/<name>, signed with the repository's
-// webhookToken. It only triggers a fetch: the content of the body is not used.
+// webhookToken. It only triggers a fetch: the content of the body is not used. Under another Room it does the same for what
+// registries announce, where the name is that of the Secret of the sources.
 //
 //	GitHub          X-Hub-Signature-256: sha256=<hex HMAC-SHA256 of the body>
 //	Bitbucket       X-Hub-Signature: sha256=<the same>
 //	Gitea, Forgejo  X-Gitea-Signature: <hex HMAC-SHA256 of the body>
 //	GitLab          webhook-signature: v1,<base64 HMAC-SHA256 of webhook-id.webhook-timestamp.body>
 //
-// The last is what the specification Standard Webhooks says, with a token of "whsec_" and the key in base64. GitLab's older
-// X-Gitlab-Token, which is the secret itself, proves nothing about the body and is refused. The age of a request is not
-// checked: an old request that is sent again only triggers one more fetch.
+// The last is what the specification Standard Webhooks says, with a token of "whsec_" and the key in base64. Hosts that sign nothing, and
+// send the secret itself, are believed where the Secret has a webhookPlainToken in place of the other one:
+//
+//	GitLab, older                X-Gitlab-Token: <token>
+//	Azure DevOps, Quay           Authorization: Basic, with any user and the token as the password
+//	Harbor, Docker distribution  Authorization: Bearer <token>, or the token alone
+//
+// The age of a request is not checked: an old request that is sent again only triggers one more fetch.
 //
 // An unknown repository, one without a token and a wrong signature give the same answer.
 type Webhook struct {
-	// Secret gives the repository's webhookToken; false when there is no such repository or it has none.
-	Secret func(ctx context.Context, namespace, name string) (secret []byte, ok bool)
+	// Room is the first part of the path; empty is webhook.
+	Room string
+	// Key gives what proves that a request is of the host; false when there is no such repository or it has none.
+	Key func(ctx context.Context, namespace, name string) (WebhookKey, bool)
 	// Trigger asks for a fetch. It must not wait for it.
 	Trigger func(namespace, name string)
+}
+
+// WebhookKey proves that a request is of the host: either the key signs the request, or it is sent.
+type WebhookKey struct {
+	Token []byte
+	Plain bool
 }
 
 // decoy replaces the token of a repository that has none, so that the answer takes the same time.
@@ -43,7 +58,7 @@ var decoy = rand.Text()
 
 // ServeHTTP answers 202 when a fetch was triggered, else 404, 405, 413 or 401.
 func (w Webhook) ServeHTTP(out http.ResponseWriter, request *http.Request) {
-	namespace, name, ok := webhookTarget(request.URL.Path)
+	namespace, name, ok := webhookTarget(cmp.Or(w.Room, "webhook"), request.URL.Path)
 	if !ok {
 		http.Error(out, "not found", http.StatusNotFound)
 		return
@@ -63,12 +78,16 @@ func (w Webhook) ServeHTTP(out http.ResponseWriter, request *http.Request) {
 		http.Error(out, "the body cannot be read", http.StatusBadRequest)
 		return
 	}
-	secret, known := w.Secret(request.Context(), namespace, name)
-	known = known && len(secret) > 0
+	key, known := w.Key(request.Context(), namespace, name)
+	known = known && len(key.Token) > 0
 	if !known {
-		secret = []byte(decoy)
+		key.Token = []byte(decoy)
 	}
-	if signed := signatureHolds(request.Header, body, secret); !signed || !known {
+	proved := signatureHolds(request.Header, body, key.Token)
+	if key.Plain {
+		proved = sends(request, key.Token)
+	}
+	if !proved || !known {
 		http.Error(out, "unknown repository or wrong signature", http.StatusUnauthorized)
 		return
 	}
@@ -76,9 +95,9 @@ func (w Webhook) ServeHTTP(out http.ResponseWriter, request *http.Request) {
 	out.WriteHeader(http.StatusAccepted)
 }
 
-func webhookTarget(path string) (namespace, name string, ok bool) {
+func webhookTarget(room, path string) (namespace, name string, ok bool) {
 	parts := strings.Split(path, "/")
-	if len(parts) != 4 || parts[0] != "" || parts[1] != "webhook" || parts[2] == "" || parts[3] == "" {
+	if len(parts) != 4 || parts[0] != "" || parts[1] != room || parts[2] == "" || parts[3] == "" {
 		return "", "", false
 	}
 	return parts[2], parts[3], true
@@ -103,6 +122,18 @@ func signatureHolds(header http.Header, body, secret []byte) bool {
 		got, err := base64.StdEncoding.DecodeString(value)
 		return ok && err == nil && signs(key, got, []byte(head), body)
 	})
+}
+
+// sends says, in constant time, whether the request carries the token itself.
+func sends(request *http.Request, token []byte) bool {
+	header := request.Header.Get("Authorization")
+	_, password, _ := request.BasicAuth()
+	found := false
+	for _, sent := range []string{request.Header.Get("X-Gitlab-Token"), password, strings.TrimPrefix(header, "Bearer ")} {
+		same := hmac.Equal([]byte(sent), token)
+		found = found || same
+	}
+	return found
 }
 
 // signs says whether a signature is the HMAC-SHA256 of the parts, one after the other.

@@ -52,6 +52,14 @@ func TestWebhook(t *testing.T) {
 		"GitLab, no version":  {"POST", "/webhook/retail/lab", "webhook-signature", strings.TrimPrefix(signStandard("a key", body), "v1,"), body, 401, ""},
 		"GitLab, not base64":  {"POST", "/webhook/retail/lab", "webhook-signature", "v1,?", body, 401, ""},
 		"GitLab's old token":  {"POST", retail, "X-Gitlab-Token", "s3cret", body, 401, "it is no signature"},
+		"basic, refused":      {"POST", retail, "Authorization", "Basic OnMzY3JldA==", body, 401, "the Secret allows signatures only"},
+		"old GitLab, allowed": {"POST", "/webhook/retail/plain", "X-Gitlab-Token", "s3cret", body, 202, "the Secret has a plain token"},
+		"Azure DevOps":        {"POST", "/webhook/retail/plain", "Authorization", "Basic OnMzY3JldA==", body, 202, "the password is the token"},
+		"Harbor":              {"POST", "/webhook/retail/plain", "Authorization", "s3cret", body, 202, "as it is written there"},
+		"distribution":        {"POST", "/webhook/retail/plain", "Authorization", "Bearer s3cret", body, 202, ""},
+		"wrong plain token":   {"POST", "/webhook/retail/plain", "Authorization", "Bearer other", body, 401, ""},
+		"no plain token":      {"POST", "/webhook/retail/plain", "", "", body, 401, ""},
+		"sources elsewhere":   {"POST", "/sources/retail/fleet", "X-Hub-Signature-256", "sha256=" + sign("s3cret", body), body, 404, "another room"},
 		"unknown repository":  {"POST", "/webhook/retail/other", "X-Hub-Signature-256", "sha256=" + sign("s3cret", body), body, 401, "as a wrong signature"},
 		"no token":            {"POST", "/webhook/retail/open", "X-Hub-Signature-256", "sha256=" + sign("", body), body, 401, "an empty secret is none"},
 		"no token, no header": {"POST", "/webhook/retail/open", "", "", body, 401, "an empty token equals no header"},
@@ -67,16 +75,18 @@ func TestWebhook(t *testing.T) {
 	for name, c := range cases {
 		var triggered []string
 		hook := Webhook{
-			Secret: func(_ context.Context, namespace, name string) ([]byte, bool) {
+			Key: func(_ context.Context, namespace, name string) (WebhookKey, bool) {
 				switch namespace + "/" + name {
 				case "retail/fleet":
-					return []byte("s3cret"), true
+					return WebhookKey{Token: []byte("s3cret")}, true
+				case "retail/plain":
+					return WebhookKey{Token: []byte("s3cret"), Plain: true}, true
 				case "retail/lab":
-					return []byte("whsec_" + base64.StdEncoding.EncodeToString([]byte("a key"))), true
+					return WebhookKey{Token: []byte("whsec_" + base64.StdEncoding.EncodeToString([]byte("a key")))}, true
 				case "retail/open":
-					return nil, true
+					return WebhookKey{Plain: true}, true
 				}
-				return nil, false
+				return WebhookKey{}, false
 			},
 			Trigger: func(namespace, name string) { triggered = append(triggered, namespace+"/"+name) },
 		}
@@ -121,11 +131,11 @@ func TestWebhookReplay(t *testing.T) {
 		lines := strings.Split(string(head), "\n")
 		triggered := 0
 		hook := Webhook{
-			Secret: func(_ context.Context, namespace, name string) ([]byte, bool) {
+			Key: func(_ context.Context, namespace, name string) (WebhookKey, bool) {
 				secrets := map[string]string{
 					"retail/fleet": "s3cret", "retail/lab": "whsec_" + base64.StdEncoding.EncodeToString([]byte("a key of thirty-two bytes, really")), "retail/else": "another",
 				}
-				return []byte(secrets[namespace+"/"+name]), secrets[namespace+"/"+name] != ""
+				return WebhookKey{Token: []byte(secrets[namespace+"/"+name])}, secrets[namespace+"/"+name] != ""
 			},
 			Trigger: func(string, string) { triggered++ },
 		}

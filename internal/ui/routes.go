@@ -67,7 +67,11 @@ func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) {
 				parameters = append(parameters, map[string]any{"name": name, "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
 			}
 		}
-		for name, what := range map[string]string{"q": "a text that the items hold", "state": "a state that the items have", "page": "from 1", "limit": "items on a page, at most 1000"} {
+		asked := map[string]string{"q": "a text that the items hold", "state": "a state that the items have", "page": "from 1", "limit": "items on a page, at most 1000"}
+		if strings.HasSuffix(pattern, "/plan") {
+			asked = map[string]string{"base": "a commit in full", "head": "a commit in full; left out, the delivered one", "application": "namespace/name of the only one to tell of"}
+		}
+		for name, what := range asked {
 			kind := "string"
 			if name == "page" || name == "limit" {
 				kind = "integer"

@@ -263,6 +263,9 @@ func TestAPI(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &described); err != nil {
 		t.Fatal(err)
 	}
+	if !strings.Contains(text, `"base"`) || !strings.Contains(text, `"operationId":"comparison"`) {
+		t.Error("what a comparison is asked with is not described")
+	}
 	fill := strings.NewReplacer("{$}", "", "{namespace}/{name}", "shop/web", "{cluster}", "one", "{number}", "7")
 	for pattern := range s.views() {
 		if described.Paths["/api/v1"+strings.TrimSuffix(pattern, "{$}")] == nil {

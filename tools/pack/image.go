@@ -27,9 +27,6 @@ const registry = "ghcr.io/muster-io/muster-"
 // nobody is the user that programs run as.
 const nobody = "65532:65532"
 
-// architectures of the images.
-var architectures = []string{"amd64", "arm64"}
-
 // images writes an OCI layout and a tar of it for each program: one image for each architecture, from scratch, with the
 // authorities that Mozilla trusts and the time zones of the Go release that compiles this.
 func (r release) images(names []string) error {
@@ -105,7 +102,7 @@ func addZones(files tree) error {
 
 func (r release) index(name string, base tree) (v1.ImageIndex, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-	for _, architecture := range architectures {
+	for _, architecture := range r.architectures {
 		image, err := r.image(name, architecture, base)
 		if err != nil {
 			return nil, err

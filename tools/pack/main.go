@@ -3,7 +3,7 @@
 //
 // Usage:
 //
-//	pack images   --version V --revision COMMIT --epoch SECONDS --programs DIR --out DIR [NAME...]
+//	pack images   --version V --revision COMMIT --epoch SECONDS --programs DIR --out DIR [--architectures amd64,arm64] [NAME...]
 //	pack archives --version V --epoch SECONDS --programs DIR --out DIR
 //	pack charts   --version V --epoch SECONDS --charts DIR --out DIR
 //	pack sbom     --version V --revision COMMIT --epoch SECONDS --out FILE PROGRAM...
@@ -26,7 +26,8 @@ type release struct {
 	time              time.Time // of the commit
 	programs, charts  string    // folders
 	out               string
-	license           string // file
+	license           string   // file
+	architectures     []string // of images
 }
 
 func main() {
@@ -50,9 +51,11 @@ func run(args []string) error {
 	flags.StringVar(&r.charts, "charts", "", "folder of the charts")
 	flags.StringVar(&r.out, "out", "", "what to write")
 	flags.StringVar(&r.license, "license", "LICENSE", "file that archives and images hold")
+	architectures := flags.String("architectures", "amd64,arm64", "of images")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
+	r.architectures = strings.Split(*architectures, ",")
 	r.time = time.Unix(epoch, 0).UTC()
 	r.version = strings.TrimPrefix(r.version, "v")
 	switch args[0] {

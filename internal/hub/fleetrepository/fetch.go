@@ -158,18 +158,17 @@ func (r *Repositories) collectMirrors(ctx context.Context, deleted types.UID) er
 	return r.Store.Retain(urls)
 }
 
-// WebhookSecret is the token that signs the webhooks of a repository.
-func (r *Repositories) WebhookSecret(ctx context.Context, namespace, name string) ([]byte, bool) {
+// WebhookKey proves that a webhook is about a repository.
+func (r *Repositories) WebhookKey(ctx context.Context, namespace, name string) (source.WebhookKey, bool) {
 	var repo musterv1alpha1.FleetRepository
 	if err := r.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &repo); err != nil {
-		return nil, false
+		return source.WebhookKey{}, false
 	}
 	credentials, err := r.Credentials(ctx, &repo)
 	if err != nil {
-		return nil, false
+		return source.WebhookKey{}, false
 	}
-	token := credentials.WebhookToken()
-	return token, len(token) > 0
+	return credentials.WebhookKey()
 }
 
 // Trigger makes the next fetch of a repository due now.

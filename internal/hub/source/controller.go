@@ -48,6 +48,13 @@ func New(library *source.Library) *Sources {
 	return s
 }
 
+// Trigger looks now at what sources of a namespace name with a Secret.
+func (s *Sources) Trigger(namespace, secret string) {
+	for _, remote := range s.Library.RemotesWith(namespace, secret) {
+		s.queue.Add(remote)
+	}
+}
+
 // Setup registers the controller.
 func (s *Sources) Setup(mgr ctrl.Manager) error { return mgr.Add(s) }
 

@@ -1,0 +1,294 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// enter moves the running thread, which the caller has locked and must not unlock, into a network namespace.
+func enter(namespace string) error {
+	file, err := os.Open(namespace)
+	if err != nil {
+		return fmt.Errorf("enter a network namespace: %w", err)
+	}
+	defer file.Close()
+	if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter network namespace %s: %w", namespace, err)
+	}
+	return nil
+}
+
+// snapshotter is how containerd keeps the file systems of containers: an overlay cannot lie on another one.
+func snapshotter(dir string) string {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return "native"
+	}
+	return "overlayfs"
+}
+
+// ownerFile names, in a place's folder, the directory of the control plane that has it.
+const ownerFile = "owner"
+
+// takePlace gives the control plane a place for its node, the one that it had before if it can, with its network.
+func (s *site) takePlace(ctx context.Context) error {
+	if err := s.Node.Missing(); err != nil {
+		return err
+	}
+	candidates := make([]place, places)
+	for i := range candidates {
+		candidates[i] = place(i)
+	}
+	if s.state.Place != nil {
+		candidates = []place{*s.state.Place} // clients know its address
+	}
+	for _, p := range candidates {
+		taken, err := p.take(s.Dir)
+		if err != nil {
+			return err
+		}
+		if !taken {
+			continue
+		}
+		s.state.Place = &p
+		if err := p.connect(ctx); err != nil || !s.Node.Outside {
+			return err
+		}
+		if err := p.openOutside(ctx); err != nil {
+			s.report("pods reach this machine only: %v", err)
+		}
+		return nil
+	}
+	return fmt.Errorf("no place for a real node is free: %s names who has the first one", filepath.Join(candidates[0].dir(), ownerFile))
+}
+
+// take makes a place the one of a directory. One whose owner does not run is cleared.
+func (p place) take(dir string) (bool, error) {
+	if err := os.Mkdir(p.dir(), 0o700); err != nil && !os.IsExist(err) {
+		return false, err
+	}
+	file := filepath.Join(p.dir(), ownerFile)
+	for range 2 {
+		f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err == nil {
+			_, err = f.WriteString(dir)
+			return true, errors.Join(err, f.Close())
+		}
+		owner, err := os.ReadFile(file)
+		if err != nil {
+			return false, err
+		}
+		if string(owner) == dir {
+			return true, nil
+		}
+		if runs(string(owner)) {
+			return false, nil
+		}
+		if err := p.clear(string(owner)); err != nil {
+			return false, fmt.Errorf("clear what is left of %s: %w", owner, err)
+		}
+		if err := os.Mkdir(p.dir(), 0o700); err != nil && !os.IsExist(err) {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// runs says whether a program of the control plane in a directory runs, or is being started.
+func runs(dir string) bool {
+	lock, err := acquire(filepath.Join(dir, lockFile))
+	if errors.Is(err, ErrInUse) {
+		return true
+	}
+	if err == nil {
+		lock.Close()
+	}
+	recorded, err := readProcesses(dir)
+	return err == nil && slices.ContainsFunc(recorded, Process.Alive)
+}
+
+// connect makes the place's network namespace and the link to it, and the address of the API server.
+func (p place) connect(ctx context.Context) error {
+	if exists(p.namespaceFile()) {
+		return nil
+	}
+	for _, command := range []string{
+		"netns add " + p.namespace(),
+		"-n " + p.namespace() + " link set lo up",
+		"link add " + p.link() + " type veth peer name eth0 netns " + p.namespace(),
+		"address add " + p.machine() + "/30 dev " + p.link(),
+		"link set " + p.link() + " up",
+		"-n " + p.namespace() + " address add " + p.node() + "/30 dev eth0",
+		"-n " + p.namespace() + " link set eth0 up",
+		"-n " + p.namespace() + " route add default via " + p.machine(),
+		"route add " + p.pods() + " via " + p.node(),
+		"address replace " + p.service() + "/32 dev lo",
+	} {
+		if out, err := exec.CommandContext(ctx, "ip", strings.Fields(command)...).CombinedOutput(); err != nil {
+			return errors.Join(fmt.Errorf("ip %s: %w: %s", command, err, strings.TrimSpace(string(out))), p.disconnect())
+		}
+	}
+	return nil
+}
+
+// masquerade are the rules of iptables by which the node and its pods have the machine's address outside.
+func (p place) masquerade(do string) [][]string {
+	var rules [][]string
+	for _, source := range []string{p.node() + "/32", p.pods()} {
+		rules = append(rules, []string{"--wait", "--table", "nat", do, "POSTROUTING", "--source", source, "!", "--out-interface", p.link(), "--jump", "MASQUERADE"})
+	}
+	return rules
+}
+
+// openOutside lets the machine forward for the node.
+func (p place) openOutside(ctx context.Context) error {
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
+		return err
+	}
+	add := p.masquerade("--append")
+	for i, check := range p.masquerade("--check") {
+		if exec.CommandContext(ctx, "iptables", check...).Run() == nil {
+			continue
+		}
+		if out, err := exec.CommandContext(ctx, "iptables", add[i]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("iptables: %w: %s", err, strings.TrimSpace(string(out)))
+		}
+	}
+	return nil
+}
+
+// disconnect removes the network; the link goes with the namespace.
+func (p place) disconnect() error {
+	var errs []error
+	if exists(p.namespaceFile()) {
+		if out, err := exec.Command("ip", "netns", "delete", p.namespace()).CombinedOutput(); err != nil {
+			errs = append(errs, fmt.Errorf("ip netns delete %s: %w: %s", p.namespace(), err, out))
+		}
+	}
+	for _, rule := range p.masquerade("--delete") {
+		_ = exec.Command("iptables", rule...).Run() // not there without Outside
+	}
+	_ = exec.Command("ip", "link", "delete", p.link()).Run()                          // not there, most of the time
+	_ = exec.Command("ip", "address", "delete", p.service()+"/32", "dev", "lo").Run() // not there when connect has failed
+	return errors.Join(errs...)
+}
+
+// clear ends the containers of a place, whose kubelet and containerd have ended, and removes what they have made outside of dir.
+func (p place) clear(dir string) error {
+	errs := []error{p.endContainers()}
+	for _, folder := range []string{dir, p.dir()} {
+		errs = append(errs, unmountBelow(folder))
+	}
+	return errors.Join(append(errs, p.disconnect(), os.RemoveAll(p.dir()))...)
+}
+
+// endContainers kills the containers of a place: the children of its shims, which outlive containerd.
+func (p place) endContainers() error {
+	folders, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return err
+	}
+	shims := map[int]bool{}
+	for _, folder := range folders {
+		pid, err := strconv.Atoi(filepath.Base(folder))
+		if err != nil {
+			continue
+		}
+		if line := strings.Fields(commandLine(pid)); len(line) > 0 && filepath.Base(line[0]) == shimProgram && slices.Contains(line, p.socket()) {
+			shims[pid] = true
+		}
+	}
+	var groups []string
+	var ended []int
+	for _, folder := range folders {
+		pid, _ := strconv.Atoi(filepath.Base(folder))
+		if !shims[parent(pid)] {
+			continue
+		}
+		groups = append(groups, cgroupsOf(pid)...)
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+		ended = append(ended, pid)
+	}
+	for pid := range shims {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		ended = append(ended, pid)
+	}
+	for deadline := time.Now().Add(stopGrace); time.Now().Before(deadline); time.Sleep(pollInterval) {
+		if !slices.ContainsFunc(ended, func(pid int) bool { return commandLine(pid) != "" }) {
+			break
+		}
+	}
+	for _, group := range groups {
+		_ = os.Remove(group) // others may be in it
+	}
+	return nil
+}
+
+// parent is the process that started another one, or -1.
+func parent(pid int) int {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return -1
+	}
+	_, after, _ := strings.Cut(string(data), ") ") // the name may have anything in it
+	fields := strings.Fields(after)
+	if len(fields) < 2 {
+		return -1
+	}
+	ppid, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return -1
+	}
+	return ppid
+}
+
+// cgroupsOf are the folders of the cgroups that a container's first process is in, of either version.
+func cgroupsOf(pid int) []string {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return nil
+	}
+	var groups []string
+	for line := range strings.Lines(string(data)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(parts) < 3 || parts[2] == "/" {
+			continue
+		}
+		controller := strings.TrimPrefix(parts[1], "name=")
+		for _, root := range []string{filepath.Join("/sys/fs/cgroup", controller), "/sys/fs/cgroup/unified"} {
+			groups = append(groups, filepath.Join(root, parts[2]))
+		}
+	}
+	return groups
+}
+
+// unmountBelow unmounts what is mounted below a folder, the last one first.
+func unmountBelow(folder string) error {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	for _, line := range slices.Backward(lines) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 || !strings.HasPrefix(fields[4], folder+"/") {
+			continue
+		}
+		if err := unix.Unmount(fields[4], unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+			errs = append(errs, fmt.Errorf("unmount %s: %w", fields[4], err))
+		}
+	}
+	return errors.Join(errs...)
+}
