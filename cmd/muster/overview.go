@@ -8,6 +8,7 @@ import (
 
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/overview"
+	"github.com/muster-io/muster/internal/rollout"
 )
 
 // row is a repository on the screen.
@@ -97,6 +98,9 @@ func printApplication(p *printer, v applicationView, now time.Time) {
 	if h := s.Held; h != nil {
 		p.linef("%s %s", p.paint(yellow, "HELD"), oneLine(h.Message))
 		p.linef("  %s", strings.Join(h.Items, ", "))
+	}
+	for _, h := range s.OnHold {
+		p.linef("%s %s; %s with a change that waits for its end", p.paint(yellow, "ON HOLD"), oneLine(rollout.HoldText(h)), count(int(h.Clusters), "cluster"))
 	}
 	for _, l := range s.Left {
 		p.linef("%s on %s, which the scheduler has replaced, for %s: %s", p.paint(yellow, "LEFT"), l.Cluster, age(now.Sub(l.At.Time)), strings.Join(l.Objects, ", "))

@@ -13,6 +13,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/overview"
+	"github.com/muster-io/muster/internal/rollout"
 )
 
 func rolloutCommand(c *cli) *cobra.Command {
@@ -39,6 +40,7 @@ type rolloutAnswer struct {
 	LastGood    string                        `json:"lastGood,omitempty"`
 	Rollout     *musterv1alpha1.RolloutStatus `json:"rollout,omitempty"`
 	RolledBack  *musterv1alpha1.RolledBack    `json:"rolledBack,omitempty"`
+	OnHold      []musterv1alpha1.OnHold       `json:"onHold,omitempty"`
 	// Message is what the hub says of the application as a whole.
 	Message string `json:"message,omitempty"`
 	Ready   bool   `json:"ready"`
@@ -76,7 +78,7 @@ func rolloutStatusCommand(c *cli) *cobra.Command {
 func rolloutAnswerOf(app *musterv1alpha1.Application) rolloutAnswer {
 	s := app.Status
 	a := rolloutAnswer{
-		Application: app.Namespace + "/" + app.Name, Revision: s.Revision, LastGood: s.LastGoodRevision, Rollout: s.Rollout, RolledBack: s.RolledBack,
+		Application: app.Namespace + "/" + app.Name, Revision: s.Revision, LastGood: s.LastGoodRevision, Rollout: s.Rollout, RolledBack: s.RolledBack, OnHold: s.OnHold,
 		Clusters: s.Clusters,
 	}
 	if c := meta.FindStatusCondition(s.Conditions, "Ready"); c != nil {
@@ -97,6 +99,9 @@ func printRollout(p *printer, a rolloutAnswer) {
 		for _, approved := range r.Approvals {
 			p.linef("  step %s approved by %s at %s", approved.Step, approved.By, approved.At.UTC().Format(time.DateTime))
 		}
+	}
+	for _, h := range a.OnHold {
+		p.paragraph("  ", rollout.HoldText(h))
 	}
 	if a.Message != "" {
 		p.paragraph("  ", a.Message)

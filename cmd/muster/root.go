@@ -66,9 +66,9 @@ func newRoot(c *cli) *cobra.Command {
 var commands = []func(*cli) *cobra.Command{
 	validateCommand, renderCommand, diffCommand, reviewCommand, worldCommand,
 	statusCommand, driftCommand, whyCommand, waitCommand, topCommand, uiCommand,
-	rolloutCommand, approveCommand, acceptCommand, joinCommand, detachCommand, kubeconfigCommand,
-	hubCommand, doctorCommand, initCommand, clustersCommand, addonCommand, notifyCommand,
-	upCommand, downCommand, demoCommand, versionCommand,
+	rolloutCommand, pauseCommand, resumeCommand, pinCommand, unpinCommand, rollbackCommand, approveCommand, acceptCommand, joinCommand, detachCommand, kubeconfigCommand,
+	hubCommand, doctorCommand, initCommand, clustersCommand, notifyCommand,
+	addonCommand, upCommand, downCommand, demoCommand, versionCommand,
 }
 
 // checkOutput refuses an output that the command does not have.

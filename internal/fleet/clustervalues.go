@@ -75,6 +75,22 @@ func ClusterSelectors(s clusterv1beta1.GroupClusterSelector) (ofLabels, ofClaims
 	return ofLabels, ofClaims, err
 }
 
+// Selects tells whether a selector matches a cluster; an empty one matches all.
+func Selects(selector musterv1alpha1.ClusterSelector, cluster *clusterv1.ManagedCluster) (bool, error) {
+	var s clusterv1beta1.GroupClusterSelector
+	if selector.LabelSelector != nil {
+		s.LabelSelector = *selector.LabelSelector
+	}
+	if selector.ClaimSelector != nil {
+		s.ClaimSelector = *selector.ClaimSelector
+	}
+	ofLabels, ofClaims, err := ClusterSelectors(s)
+	if err != nil {
+		return false, err
+	}
+	return ofLabels.Matches(labels.Set(cluster.Labels)) && (ofClaims.Empty() || ofClaims.Matches(labels.Set(ClaimsOf(cluster)))), nil
+}
+
 // ValuesMatch tells whether ClusterValues are for a cluster; nil are for none.
 func ValuesMatch(o *musterv1alpha1.ClusterValues, c *clusterv1.ManagedCluster) bool {
 	if o == nil {

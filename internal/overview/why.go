@@ -15,6 +15,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/placement"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/rollout"
 )
 
 // Reasons are the answer of why, about an application or a placement.
@@ -273,6 +274,9 @@ func (k *Knowledge) waits(a *musterv1alpha1.Application, cluster string) []strin
 		waits = append(waits, "the application is not planned: "+planned.Message)
 	case delivered != "" && a.Status.Revision != delivered:
 		waits = append(waits, fmt.Sprintf("the application is planned at %s, and %s is delivered", OrNone(fleet.ShortRevision(a.Status.Revision)), fleet.ShortRevision(delivered)))
+	}
+	for _, h := range a.Status.OnHold {
+		waits = append(waits, "the application is "+rollout.HoldText(h))
 	}
 	for i := range k.World.Clusters {
 		m := &k.World.Clusters[i]

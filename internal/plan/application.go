@@ -85,6 +85,10 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	for _, t := range targets {
 		out.labels[t.cluster.Name] = t.cluster.Labels
 	}
+	if err := out.noteWindows(job, targets); err != nil {
+		out.Faults = []fleet.Fault{*err}
+		return out, nil
+	}
 	out.basis = job.basis()
 	each, err := p.each(ctx, &job, out, targets, contents)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/placement"
 	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
 )
 
@@ -82,6 +83,9 @@ type Application struct {
 	basis *basis
 	// labels of the clusters that were planned.
 	labels map[string]map[string]string
+	// windows of the rollout, and by cluster those that are for it; "" for clusters that were not planned.
+	windows   []rollout.OpenWindow
+	windowsOn map[string]rollout.WindowSet
 	// manifestLimit is that of the world.
 	manifestLimit int
 	live          map[string][]fleet.LiveWork

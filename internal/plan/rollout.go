@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"time"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -21,7 +22,7 @@ func (a *Application) RolloutInput(unreachable map[string]bool) rollout.Input {
 		Complete: !all, Faulty: faulty, Emptied: map[string]bool{}, Decisions: map[string]fleet.Decision{}, Grounds: a.Grounds,
 		Filled: a.Filled, Missing: a.Missing, Unreachable: unreachable,
 		WhenUnreachable: spec.Sync.WhenUnreachable, Deletion: spec.Deletion.Cluster,
-		Strategy: spec.Rollout, PlanDigest: a.Digest, MaxClusterPercent: int(musterv1alpha1.DefaultMaxClusterPercent),
+		Strategy: spec.Rollout, Windows: a.windows, WindowsOn: a.windowsOn, PlanDigest: a.Digest, MaxClusterPercent: int(musterv1alpha1.DefaultMaxClusterPercent),
 	}
 	if p := spec.DeletionGuard.MaxClusterPercent; p != nil {
 		in.MaxClusterPercent = int(*p)
@@ -38,6 +39,52 @@ func (a *Application) RolloutInput(unreachable map[string]bool) rollout.Input {
 		in.Decisions[d.Cluster] = d
 	}
 	return in
+}
+
+// noteWindows notes which windows of the rollout are for which of the clusters.
+func (a *Application) noteWindows(job Job, targets []target) *fleet.Fault {
+	r := a.Application.Spec.Rollout
+	if r == nil || len(r.Windows) == 0 {
+		return nil
+	}
+	invalid := func(field, message string) *fleet.Fault {
+		f := &fleet.Fault{
+			Reason: fleet.DefinitionInvalid, ActionRequiredBy: fleet.User, Application: a.Key(), File: a.File, Line: a.Line, Message: "spec.rollout." + message,
+		}
+		if job.LineOf != nil {
+			f.Line = job.LineOf(field)
+		}
+		return f
+	}
+	var err error
+	if a.windows, err = rollout.ParseWindows(r.Windows); err != nil {
+		return invalid("spec.rollout.windows", err.Error())
+	}
+	a.windowsOn = map[string]rollout.WindowSet{}
+	for i, w := range r.Windows {
+		if w.ClusterSelector == nil && w.ClusterValue == nil {
+			a.windowsOn[""] |= 1 << i
+		}
+		for _, t := range targets {
+			is := true
+			if w.ClusterSelector != nil {
+				if is, err = fleet.Selects(*w.ClusterSelector, t.cluster); err != nil {
+					field := fmt.Sprintf("windows[%d].clusterSelector", i)
+					return invalid("spec.rollout."+field, field+": "+err.Error())
+				}
+			}
+			if v := w.ClusterValue; is && v != nil {
+				value, ok := job.Values.Of(a.Application.Namespace, t.cluster).At(v.Key)
+				is = ok && fmt.Sprint(value) == v.Value
+			}
+			set := a.windowsOn[t.cluster.Name]
+			if is {
+				set |= 1 << i
+			}
+			a.windowsOn[t.cluster.Name] = set
+		}
+	}
+	return nil
 }
 
 // ReviewInput is the input of the step that the hub would make in a world.

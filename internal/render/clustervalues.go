@@ -66,5 +66,5 @@ func ReadsClusterValues(app *musterv1alpha1.Application) bool {
 	if err != nil {
 		return true // it is not known
 	}
-	return bytes.Contains(data, []byte(`"clusterValues":`)) || bytes.Contains(data, []byte(expression.Open)) && readsValues.Match(data)
+	return bytes.Contains(data, []byte(`"clusterValues":`)) || bytes.Contains(data, []byte(`"clusterValue":`)) || bytes.Contains(data, []byte(expression.Open)) && readsValues.Match(data)
 }

@@ -8,12 +8,9 @@ import (
 	"strconv"
 	"strings"
 
-	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
-	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/expression"
 	"github.com/muster-io/muster/internal/fleet"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
@@ -64,7 +61,7 @@ func Resolve(in Input) (*Resolved, error) {
 	for i := range app.Spec.Overrides {
 		override := &in.Application.Spec.Overrides[i]
 		field := "spec.overrides[" + strconv.Itoa(i) + "]"
-		matches, err := selects(override.ClusterSelector, in.Cluster)
+		matches, err := fleet.Selects(override.ClusterSelector, in.Cluster)
 		if err != nil {
 			return nil, in.faultOf(fleet.DefinitionInvalid, field+".clusterSelector", fmt.Sprintf("the selector of override %s is invalid: %v", override.Name, err))
 		}
@@ -81,22 +78,6 @@ func Resolve(in Input) (*Resolved, error) {
 	}
 	r.nameLayers(in)
 	return r, r.storeValues()
-}
-
-// selects tells whether a selector matches a cluster; an empty one matches all.
-func selects(selector musterv1alpha1.ClusterSelector, cluster *clusterv1.ManagedCluster) (bool, error) {
-	var s clusterv1beta1.GroupClusterSelector
-	if selector.LabelSelector != nil {
-		s.LabelSelector = *selector.LabelSelector
-	}
-	if selector.ClaimSelector != nil {
-		s.ClaimSelector = *selector.ClaimSelector
-	}
-	ofLabels, ofClaims, err := fleet.ClusterSelectors(s)
-	if err != nil {
-		return false, err
-	}
-	return ofLabels.Matches(labels.Set(cluster.Labels)) && (ofClaims.Empty() || ofClaims.Matches(labels.Set(fleet.ClaimsOf(cluster)))), nil
 }
 
 func (r *Resolved) merge(in Input, override *musterv1alpha1.Override, field string) error {

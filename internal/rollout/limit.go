@@ -22,6 +22,10 @@ type Rollout struct {
 	Invalid error
 	// Aborted is true when a person takes it back.
 	Aborted bool
+	// OnHold says who holds it, and why; empty when nobody does.
+	OnHold string
+	// Closed says which window the first of the clusters waits for that may not change now; empty when all may.
+	Closed string
 	// Owner that is rolled out.
 	Owner string
 	// Clusters is how many there are, Updated how many of them have what is wanted.
@@ -48,12 +52,8 @@ func (d *decider) limit(now []change, step *Step) []change {
 		selection, err = choose(*d.in.Strategy, groups, d.in.Now)
 	}
 	d.throttle(&selection)
-	aborted := d.in.Aborted && !d.in.Returning && !d.in.RolloutStarted.IsZero()
-	if aborted {
-		selection.Stopped, selection.Selected, selection.Waiting = true, nil, selection.Waiting+len(selection.Selected)
-	}
-	step.Rollout = &Rollout{Selection: selection, Invalid: err, Started: d.in.RolloutStarted, Aborted: aborted, Owner: d.in.Owner.String()}
-	step.Return = selection.Stopped && (aborted || d.in.Strategy.OnFailure == musterv1alpha1.FailureRollback)
+	d.noteRollout(selection, err, step)
+	selection = step.Rollout.Selection
 	for _, g := range groups {
 		step.Rollout.Clusters += len(g.Clusters)
 	}
@@ -79,6 +79,33 @@ func (d *decider) limit(now []change, step *Step) []change {
 	})
 }
 
+// noteRollout notes how far the rollout is, and whether it is taken back.
+func (d *decider) noteRollout(selection Selection, err error, step *Step) {
+	aborted := d.in.Aborted && !d.in.Returning && !d.in.RolloutStarted.IsZero()
+	if aborted {
+		selection.Stopped, selection.Selected, selection.Waiting = true, nil, selection.Waiting+len(selection.Selected)
+	}
+	step.Rollout = &Rollout{
+		Selection: selection, Invalid: err, Started: d.in.RolloutStarted, Aborted: aborted, Closed: step.closed(), Owner: d.in.Owner.String(),
+	}
+	if d.in.Holds.Paused != nil {
+		step.Rollout.OnHold = HoldText(OnHoldOf(d.in.Holds.Paused))
+		return
+	}
+	step.Return = selection.Stopped && (aborted || d.in.Strategy.OnFailure == musterv1alpha1.FailureRollback)
+}
+
+// closed says which window the first change waits for.
+func (s *Step) closed() string {
+	first := Held{}
+	for _, h := range s.Held {
+		if h.Reason == WindowClosed && (first.Message == "" || h.Until.Before(first.Until)) {
+			first = h
+		}
+	}
+	return first.Message
+}
+
 // pendingOn are the clusters whose change the strategy decides about. Those whose change another check holds are noted: what is held is
 // not there yet, whatever the cluster reports of what it has.
 func (d *decider) pendingOn(now []change, step *Step) map[string]bool {
@@ -89,8 +116,8 @@ func (d *decider) pendingOn(now []change, step *Step) map[string]bool {
 		}
 	}
 	for _, h := range step.Held {
-		if h.Reason == DependencyPending {
-			pending[h.Change.Cluster] = true
+		if d.isDeferred(h) {
+			pending[h.Change.Cluster], d.defers[h.Change.Cluster] = true, true
 		}
 	}
 	for i := range d.changes {
@@ -101,12 +128,28 @@ func (d *decider) pendingOn(now []change, step *Step) map[string]bool {
 	return pending
 }
 
+// isDeferred is true for a change that a rollout waits for, and does not pass.
+func (d *decider) isDeferred(h Held) bool {
+	switch h.Reason {
+	case DependencyPending:
+		return true
+	case WindowClosed:
+		return d.wantedOn[h.Change.Cluster]
+	case OnHold:
+		return d.wantedOn[h.Change.Cluster] && d.in.Holds.Paused != nil
+	}
+	return false
+}
+
 // Message says what the clusters wait for that are not selected.
 func (r *Rollout) Message() string {
 	s := &r.Selection
 	of := ""
 	if s.Group != "" {
 		of = " of group " + s.Group
+	}
+	if r.OnHold != "" {
+		return "the rollout is " + r.OnHold
 	}
 	if s.Unapproved {
 		return fmt.Sprintf("step %s waits for an approval: muster approve %s --step %s", s.Group, r.Owner, s.Group)
@@ -122,6 +165,9 @@ func (r *Rollout) Message() string {
 		return fmt.Sprintf("the rollout goes on at %s: rateLimit", s.NextLook.UTC().Format(time.TimeOnly))
 	case len(s.holding) > 0:
 		return fmt.Sprintf("the rollout waits for %s%s", someOf(s.holding), of)
+	}
+	if len(s.Selected) == 0 && r.Closed != "" {
+		return "the rollout " + r.Closed
 	}
 	if len(s.Selected) == 0 {
 		return fmt.Sprintf("the rollout waits for what its clusters%s wait for", of)
@@ -175,15 +221,7 @@ func (d *decider) groups(pending map[string]bool) ([]Group, error) {
 			g = &Group{Name: group, Index: int32(index), Approved: d.in.Approved[group], Skipped: d.in.Skipped[group]}
 			byIndex[index] = g
 		}
-		c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name] || heldOnCluster(live[name]), Waits: d.in.DependencyPending[name] != ""}
-		if !pending[name] {
-			c.State, c.Since = d.stateOf(live[name])
-			if c.Held = d.waits[name]; c.Held && d.begun(live[name]) {
-				c.Held, c.State = false, worseState(c.State, Progressing) // the first half of a change of two halves
-			}
-			d.noteWritten(name, live[name])
-		}
-		g.Clusters = append(g.Clusters, c)
+		g.Clusters = append(g.Clusters, d.clusterOf(name, pending[name], live[name]))
 	}
 	groups := make([]Group, 0, len(byIndex))
 	for _, g := range byIndex {
@@ -191,6 +229,20 @@ func (d *decider) groups(pending map[string]bool) ([]Group, error) {
 	}
 	slices.SortFunc(groups, func(a, b Group) int { return cmp.Compare(a.Index, b.Index) })
 	return groups, nil
+}
+
+// clusterOf is a cluster of the rollout with its state.
+func (d *decider) clusterOf(name string, pending bool, works []*fleet.LiveWork) Cluster {
+	c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name] || heldOnCluster(works), Waits: d.in.DependencyPending[name] != "" || d.defers[name]}
+	if pending {
+		return c
+	}
+	c.State, c.Since = d.stateOf(works)
+	if c.Held = d.waits[name]; c.Held && d.begun(works) && d.in.Holds.On(name) == nil {
+		c.Held, c.State = false, worseState(c.State, Progressing) // the first half of a change of two halves
+	}
+	d.noteWritten(name, works)
+	return c
 }
 
 // heldOnCluster is true for a cluster on which somebody holds the owner: like one that does not answer it catches up later.

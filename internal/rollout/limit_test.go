@@ -4,7 +4,9 @@ import (
 	"testing"
 	"time"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/work"
@@ -94,6 +96,32 @@ func TestNextByStrategy(t *testing.T) {
 		"held after its change": {why: "it is skipped, and does not fail the rollout", started: began, now: began.Add(5 * time.Minute),
 			live: []fleet.LiveWork{edit(fresh("a", fleet.HealthProgressing), heldThere), old("b"), fresh("z", fleet.HealthHealthy)},
 			want: "Update b/0"},
+		"on hold": {why: "nothing changes, and the rollout does not end: it waits", now: began, edit: func(in *Input) { in.Holds = onHold("", rolloutNow.Add(time.Hour)) },
+			live: []fleet.LiveWork{old("a"), old("b"), old("z")},
+			want: "held Update a/0 OnHold, held Update b/0 OnHold, held Update z/0 OnHold"},
+		"on hold, and a loss": {why: "nothing at all changes", started: began, now: began.Add(time.Hour),
+			edit: func(in *Input) { in.Holds, in.MaxClusterPercent = onHold("", time.Time{}), 100 },
+			live: []fleet.LiveWork{fresh("a", fleet.HealthHealthy), fresh("b", fleet.HealthHealthy), old("y"), fresh("z", fleet.HealthHealthy)},
+			want: "held Delete y/0 OnHold", ends: true},
+		"the canary on hold": {why: "it proves nothing: nobody follows", now: began, edit: func(in *Input) { in.Holds = onHold("z", time.Time{}) },
+			live: []fleet.LiveWork{old("a"), old("b"), old("z")},
+			want: "held Update a/0 RolloutPending, held Update b/0 RolloutPending, held Update z/0 OnHold"},
+		"one cluster on hold": {why: "the others go on without it", started: began, now: began.Add(5 * time.Minute), edit: func(in *Input) { in.Holds = onHold("a", time.Time{}) },
+			live: []fleet.LiveWork{old("a"), old("b"), fresh("z", fleet.HealthHealthy)},
+			want: "Update b/0, held Update a/0 OnHold"},
+		"window closed": {why: "the canary waits for its window, and the others for the canary", now: began, edit: closedWindow("z"),
+			live: []fleet.LiveWork{old("a"), old("b"), old("z")},
+			want: "held Update a/0 RolloutPending, held Update b/0 RolloutPending, held Update z/0 WindowClosed"},
+		"window closed for one": {why: "the others of its group go on", started: began, now: began.Add(5 * time.Minute), edit: closedWindow("a"),
+			live: []fleet.LiveWork{old("a"), old("b"), fresh("z", fleet.HealthHealthy)},
+			want: "Update b/0, held Update a/0 WindowClosed"},
+		"window opens": {why: "at its time", started: began, now: began.Add(10 * time.Hour), edit: closedWindow("a"),
+			live: []fleet.LiveWork{old("a"), fresh("b", fleet.HealthHealthy), fresh("z", fleet.HealthHealthy)},
+			want: "Update a/0"},
+		"window and a return": {why: "what has failed is taken back at any time", started: began, now: began.Add(time.Hour),
+			edit: func(in *Input) { closedWindow("z")(in); in.Returning = true },
+			live: []fleet.LiveWork{fresh("a", fleet.HealthHealthy), fresh("b", fleet.HealthHealthy), old("z")},
+			want: "Update z/0"},
 		"done": {why: "nothing is left", started: began, live: []fleet.LiveWork{fresh("a", fleet.HealthHealthy), fresh("b", fleet.HealthHealthy), fresh("z", fleet.HealthHealthy)},
 			now: began.Add(time.Hour), want: "", ends: true},
 	} {
@@ -113,6 +141,48 @@ func TestNextByStrategy(t *testing.T) {
 				t.Errorf("%s: began %v, ends %v", c.why, step.Rollout.Started, c.ends)
 			}
 		})
+	}
+}
+
+// closedWindow lets a cluster change from 22:00 on.
+func closedWindow(cluster string) func(*Input) {
+	return func(in *Input) {
+		var err error
+		if in.Windows, err = ParseWindows([]musterv1alpha1.RolloutWindow{window("nights", "", "0 22 * * *", "", 4*time.Hour)}); err != nil {
+			panic(err)
+		}
+		in.WindowsOn = map[string]WindowSet{cluster: 1}
+	}
+}
+
+// onHold pauses a cluster, or all.
+func onHold(cluster string, until time.Time) Holds {
+	h := musterv1alpha1.Hold{ObjectMeta: metav1.ObjectMeta{Namespace: web.Namespace, Name: "freeze"}, Spec: musterv1alpha1.HoldSpec{By: "ann", Reason: "freeze"}}
+	if !until.IsZero() {
+		h.Spec.Until = &metav1.Time{Time: until}
+	}
+	if cluster != "" {
+		h.Spec.ClusterSelector = &musterv1alpha1.ClusterSelector{LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"name": cluster}}}
+	}
+	app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: web.Namespace, Name: web.Name}}
+	holds := HoldsOf([]musterv1alpha1.Hold{h}, app, "", rolloutNow)
+	holds.Select([]clusterv1.ManagedCluster{{ObjectMeta: metav1.ObjectMeta{Name: cluster, Labels: map[string]string{"name": cluster}}}})
+	return holds
+}
+
+// TestHoldEndsByItself: a step looks again when the hold expires.
+func TestHoldEndsByItself(t *testing.T) {
+	strategy := progressive("1", clusterv1alpha1.RolloutConfig{})
+	in := Input{
+		Owner: web, Now: rolloutNow, Live: []fleet.LiveWork{live("a", 0, settings)}, Complete: true, Strategy: &strategy, Decisions: map[string]fleet.Decision{"a": {Chosen: true}},
+		Holds: onHold("", rolloutNow.Add(time.Hour)),
+	}
+	step := next(in, []*workv1.ManifestWork{wants("a", 0, settings)})
+	if want := rolloutNow.Add(time.Hour); !step.NextLook.Equal(want) || !step.Idle(in).NextLook.Equal(want) {
+		t.Errorf("looks again at %v, and when idle at %v, want %v", step.NextLook, step.Idle(in).NextLook, want)
+	}
+	if want := "the rollout is held by ann until 2026-11-29 13:00 UTC (Hold retail/freeze): freeze"; step.Rollout.Message() != want {
+		t.Errorf("says %q, want %q", step.Rollout.Message(), want)
 	}
 }
 

@@ -67,6 +67,11 @@ type Input struct {
 	// rollout back.
 	Approved, Skipped map[string]bool
 	Aborted           bool
+	// Windows of the strategy, and by cluster those that are for it; "" for clusters that it does not name.
+	Windows   []OpenWindow
+	WindowsOn map[string]WindowSet
+	// Holds are those that people have put on the owner.
+	Holds Holds
 	// RolloutStarted is when the rollout that goes on began, as the step that began it said; zero when none does.
 	RolloutStarted time.Time
 
@@ -136,6 +141,8 @@ const (
 	RolloutPending     HeldReason = "RolloutPending"     // other clusters come first
 	RolloutStopped     HeldReason = "RolloutStopped"     // too many clusters have failed
 	DependencyPending  HeldReason = "DependencyPending"  // what the owner depends on is not ready on this cluster
+	WindowClosed       HeldReason = "WindowClosed"       // it may not change at this time
+	OnHold             HeldReason = "OnHold"             // a person keeps the cluster as it is
 )
 
 // objection is why a change waits; the zero value is no objection.
@@ -146,7 +153,7 @@ type objection struct {
 }
 
 // checks is the list that every change passes, whatever its action; the first objection holds it. A check that is not about a
-// change lets it pass. A new reason to hold changes, such as a window or a hold, is one more entry. What passes them all is
+// change lets it pass. A new reason to hold changes is one more entry. What passes them all is
 // limited by the strategy, which looks at all clusters together.
 func (d *decider) checks() []func(*change) objection {
 	return []func(*change) objection{
@@ -158,6 +165,8 @@ func (d *decider) checks() []func(*change) objection {
 		d.replacementHealthy, // a swap surges first
 		d.approved,           // the deletion guard
 		d.handedOver,         // gains before losses
+		d.windowOpen,         // at some times only
+		d.notOnHold,          // nothing changes while a person says so
 	}
 }
 
@@ -198,6 +207,7 @@ func Next(changes work.Changes, in Input) Step {
 		step.Swapped = d.exchange.replaced
 	}
 	step.lookAt(step.nextExpiry())
+	step.lookAt(in.Holds.Expiry)
 	slices.SortStableFunc(step.Held, func(a, b Held) int {
 		return cmp.Or(cmp.Compare(a.Change.Cluster, b.Change.Cluster), cmp.Compare(a.Change.Name, b.Change.Name))
 	})
@@ -219,6 +229,7 @@ func (s *Step) lookAt(t time.Time) {
 func (s Step) Idle(in Input) Step {
 	s.Approved, s.Counted = in.isApproved(), in.countedRemovals()
 	s.NextLook = s.nextExpiry()
+	s.lookAt(in.Holds.Expiry)
 	return s
 }
 
@@ -258,6 +269,9 @@ type decider struct {
 	holders  holders
 	// waits are clusters that are to change, and on which a check holds every change that is left.
 	waits map[string]bool
+	// defers are clusters to change that wait for a time, a dependency or the end of a hold of all: a rollout does not pass them.
+	defers   map[string]bool
+	openings map[WindowSet]opening
 	// written is when each cluster changed in the rollout that goes on.
 	written  map[string]time.Time
 	loss     *guard // made for the first change that loses something
@@ -268,7 +282,7 @@ type decider struct {
 }
 
 func deciderOf(changes work.Changes, in Input) *decider {
-	d := &decider{in: in, changes: make([]change, len(changes)), wantedOn: map[string]bool{}, waits: map[string]bool{}, written: map[string]time.Time{}}
+	d := &decider{in: in, changes: make([]change, len(changes)), wantedOn: map[string]bool{}, waits: map[string]bool{}, defers: map[string]bool{}, written: map[string]time.Time{}}
 	parsed := map[string][]fleet.ObjectKey{} // most clusters want the same objects
 	for i, c := range changes {
 		d.wantedOn[c.Cluster] = d.wantedOn[c.Cluster] || c.Wanted != nil

@@ -34,6 +34,7 @@ type applicationRow struct {
 	Revision  string                        `json:"revision,omitempty"`
 	Summary   musterv1alpha1.Summary        `json:"summary"`
 	Held      *musterv1alpha1.Held          `json:"held,omitempty"`
+	OnHold    []musterv1alpha1.OnHold       `json:"onHold,omitempty"`
 	Rollout   *musterv1alpha1.RolloutStatus `json:"rollout,omitempty"`
 	// Placements that choose its clusters.
 	Placements []string `json:"placements,omitempty"`
@@ -42,7 +43,7 @@ type applicationRow struct {
 func applicationRowOf(a *musterv1alpha1.Application) applicationRow {
 	return applicationRow{
 		Namespace: a.Namespace, Name: a.Name, State: overview.ApplicationState(a), Ready: overview.ApplicationReady(a),
-		Revision: a.Status.Revision, Summary: a.Status.Summary, Held: a.Status.Held, Rollout: a.Status.Rollout, Placements: a.PlacementNames(),
+		Revision: a.Status.Revision, Summary: a.Status.Summary, Held: a.Status.Held, OnHold: a.Status.OnHold, Rollout: a.Status.Rollout, Placements: a.PlacementNames(),
 	}
 }
 
@@ -65,7 +66,7 @@ func (a *applicationRow) is(state string) bool {
 	case stateUnready:
 		return !a.Ready
 	case stateHeld:
-		return a.Held != nil
+		return a.Held != nil || len(a.OnHold) > 0
 	case stateDrifted:
 		return a.Summary.Drifted > 0
 	case stateRolling:

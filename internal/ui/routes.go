@@ -13,6 +13,7 @@ import (
 
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/overview"
+	"github.com/muster-io/muster/internal/rollout"
 )
 
 // views are all there are, by the path of the page; the API has the same below /api/v1.
@@ -135,6 +136,7 @@ func (s *Server) functions() template.FuncMap {
 		"short":     overview.Short,
 		"orNone":    overview.OrNone,
 		"revision":  fleet.ShortRevision,
+		"holdText":  rollout.HoldText,
 		"position":  func(file string, line any) string { return overview.Position(file, int(reflect.ValueOf(line).Int())) },
 		"ago":       func(t time.Time) string { return agoOf(s.Now(), t) },
 		"isoTime":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },

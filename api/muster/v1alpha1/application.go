@@ -584,6 +584,10 @@ type ApplicationStatus struct {
 	// RolledBack is the change that failed and is refused; absent once a commit brings another one.
 	// +optional
 	RolledBack *RolledBack `json:"rolledBack,omitempty"`
+	// OnHold are the Holds that it has, the first ten.
+	// +optional
+	// +kubebuilder:validation:MaxItems=10
+	OnHold []OnHold `json:"onHold,omitempty"`
 	// RecentRemovals are what the application has lost within a day and without an approval: it counts against its deletion guard.
 	// +optional
 	RecentRemovals []Removal `json:"recentRemovals,omitempty"`

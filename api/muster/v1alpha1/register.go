@@ -24,6 +24,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&ClusterValues{}, &ClusterValuesList{},
 		&ReviewPolicy{}, &ReviewPolicyList{},
 		&Notification{}, &NotificationList{},
+		&Hold{}, &HoldList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

@@ -35,6 +35,12 @@ type Rollout struct {
 	// RateLimit spreads the clusters over time, so that a registry is not asked by all at once.
 	// +optional
 	RateLimit *RateLimit `json:"rateLimit,omitempty"`
+	// Windows are the times at which clusters may change. A change that has failed is taken back at any time.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=20
+	Windows []RolloutWindow `json:"windows,omitempty"`
 	// OnFailure is what happens when more clusters fail than maxFailures allows: Pause stops where the rollout is; Rollback returns
 	// the clusters that have the change to the last good revision, and refuses the change until a commit brings another one.
 	// +optional
@@ -77,6 +83,51 @@ type RolloutStep struct {
 	// +optional
 	// +kubebuilder:validation:Enum=Automatic;Manual
 	Approval ApprovalPolicy `json:"approval,omitempty"`
+}
+
+// RolloutWindow is a time that comes again, at which clusters may change, or may not. A cluster may change when none of the windows that
+// are for it and deny is open, and one that allows is, if there is any that allows.
+type RolloutWindow struct {
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name"`
+	// Kind is Allow, also when left out, or Deny.
+	// +optional
+	// +kubebuilder:validation:Enum=Allow;Deny
+	Kind WindowKind `json:"kind,omitempty"`
+	// Schedule is when it opens: the five fields of cron, or @hourly, @daily, @weekly, @monthly, @yearly.
+	// +kubebuilder:validation:MinLength=1
+	Schedule string `json:"schedule"`
+	// TimeZone that the schedule is in, such as Europe/Berlin. Left out, UTC.
+	// +optional
+	TimeZone string `json:"timeZone,omitempty"`
+	// Duration is how long it stays open.
+	Duration metav1.Duration `json:"duration"`
+	// ClusterSelector says for which clusters it is, by label and claim, and ClusterValue by what ClusterValues give them. It is for those
+	// that match both; with neither, for all.
+	// +optional
+	ClusterSelector *ClusterSelector `json:"clusterSelector,omitempty"`
+	// +optional
+	ClusterValue *ClusterValue `json:"clusterValue,omitempty"`
+}
+
+// WindowKind says what a window does.
+type WindowKind string
+
+// The kinds of windows.
+const (
+	WindowAllow WindowKind = "Allow"
+	WindowDeny  WindowKind = "Deny"
+)
+
+// ClusterValue selects clusters by one of the values that ClusterValues give them.
+type ClusterValue struct {
+	// Key of the value, with dots: maintenance.window.
+	// +kubebuilder:validation:MinLength=1
+	Key string `json:"key"`
+	// Value that it has, as text.
+	Value string `json:"value"`
 }
 
 // ApprovalPolicy says whether a step waits for a person.

@@ -71,6 +71,9 @@ func (r *Applications) Reconcile(ctx context.Context, app *musterv1alpha1.Applic
 	if wait := r.decisionGrace(client.ObjectKeyFromObject(app), out); wait > 0 && err == nil {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
+	if err == nil && out.unseen {
+		return reconcile.Result{RequeueAfter: 100 * time.Millisecond}, nil
+	}
 	again, perr := r.publish(ctx, app, statusOf(app, out, err))
 	// Write the status first: it forgets the removals that the approval covers, and the next reconciliation knows of no approval.
 	if err == nil && perr == nil && again == 0 && approvalConsumed(app, out) {
@@ -83,16 +86,19 @@ func (r *Applications) Reconcile(ctx context.Context, app *musterv1alpha1.Applic
 func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application) (*report, error) {
 	st, reported := r.states.begin(client.ObjectKeyFromObject(app))
 	out := st.report
-	if out == nil || !sameInputs(out.app, app) || out.waitsForPlan() || !r.refresh(out, reported) {
+	holds, err := r.holds(ctx, app)
+	if err != nil {
+		return &report{}, err
+	}
+	if out == nil || !sameInputs(out.app, app) || !samePin(out.pin, holds.Pin) || out.waitsForPlan() || !r.refresh(out, reported) {
 		r.states.keep(st, nil)
-		var err error
-		if out, err = r.plan(ctx, app); err != nil || out.planned == nil {
+		if out, err = r.plan(ctx, app, holds.Pin); err != nil || out.planned == nil {
 			return out, err
 		}
 		r.states.keep(st, out)
 	}
-	out.noReturn, out.good = "", false
-	if err := r.step(ctx, app, out); err != nil || out.staleCache {
+	out.noReturn, out.good, out.input.Holds = "", false, holds
+	if err := r.step(ctx, app, out); err != nil || out.staleCache || out.unseen {
 		return out, err
 	}
 	if out.step.Return {
@@ -195,10 +201,18 @@ func (r *Applications) finalize(ctx context.Context, app *musterv1alpha1.Applica
 	}
 	owner := fleet.OwnerOf(app)
 	writer := works.Writer{Client: r.Client, Reader: r.Reader}
-	left, err := writer.Finalize(ctx, owner, r.Works.Of(owner), app.Spec.Deletion.Application)
+	holds, err := r.holds(ctx, app)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	live := r.Works.Of(owner)
+	free := slices.DeleteFunc(slices.Clone(live), func(lw fleet.LiveWork) bool { return holds.On(lw.Cluster) != nil })
+	left, err := writer.Finalize(ctx, owner, free, app.Spec.Deletion.Application)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	left.OnHold = len(live) - len(free)
+	left.Works = max(left.Works, len(live))
 	if left.Works > 0 {
 		again, err := r.publish(ctx, app, removing(app, left))
 		return reconcile.Result{RequeueAfter: max(again, time.Second)}, err // a work that is gone wakes us sooner

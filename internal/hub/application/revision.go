@@ -17,10 +17,13 @@ import (
 // maxGood is how many good revisions of an application are kept.
 const maxGood = 10
 
-// plan plans an application at the revision that its clusters are to have: the delivered one, or the last good one as long as the
-// delivered one is refused.
-func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application) (*report, error) {
+// plan plans an application at the revision that its clusters are to have: the delivered one, or the pinned one, or the last good one
+// as long as that is refused.
+func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application, pin *musterv1alpha1.Hold) (*report, error) {
 	out, err := r.planAt(ctx, app, "")
+	if err == nil && out.planned != nil && pin != nil {
+		out, err = r.planPinned(ctx, app, pin, out)
+	}
 	if err != nil || out.planned == nil {
 		return out, err
 	}
@@ -28,7 +31,7 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 	if err != nil {
 		return out, err
 	}
-	sources := out.planned.Sources
+	sources, pinned := out.planned.Sources, out
 	if refused != nil {
 		if out, err = r.planAt(ctx, app, refused.To); err != nil || out.planned == nil {
 			return out, err
@@ -36,7 +39,10 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 		sources = fleet.SortSources(slices.Concat(sources, out.planned.Sources))
 	}
 	r.Sources.Use(sourceUser(app), sources)
-	out.rolledBack = refused
+	out.rolledBack, out.returning, out.pin, out.behind = refused, refused != nil, pin, pinned.behind
+	if refused == nil && pin != nil {
+		out.rolledBack, out.returning = app.Status.RolledBack, pin.Spec.Pin.Return
+	}
 	if out.origin, err = r.origin(ctx, app, out); err != nil {
 		return out, err
 	}
@@ -71,7 +77,7 @@ func (r *Applications) refused(ctx context.Context, app *musterv1alpha1.Applicat
 // same works. Approvals are for it.
 func (r *Applications) origin(ctx context.Context, app *musterv1alpha1.Application, out *report) (string, error) {
 	on := app.Status.Rollout
-	if on == nil || on.Revision == "" || on.Revision == out.revision || on.Plan == "" || out.rolledBack != nil {
+	if on == nil || on.Revision == "" || on.Revision == out.revision || on.Plan == "" || out.returning {
 		return out.revision, nil
 	}
 	if on.Plan == out.planned.Digest {

@@ -39,6 +39,7 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 		Watches(&musterv1alpha1.FleetRepository{}, r.ofRepository(), builder.WithPredicates(delivered())).
 		Watches(&clusterv1.ManagedCluster{}, r.ofCluster(), builder.WithPredicates(clusterFactsChanged())).
 		Watches(&musterv1alpha1.ClusterValues{}, r.ofClusterValues(), builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		Watches(&musterv1alpha1.Hold{}, r.ofHold(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&musterv1alpha1.APISet{}, r.all(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))

@@ -38,6 +38,8 @@ type state struct {
 	// incompleteSince is when the decisions of the placement became incomplete; zero while they are complete.
 	incompleteSince time.Time
 	published       published
+	// wrote is what the last step changed, as far as it has not been seen.
+	wrote []written
 }
 
 // published is the last status that was written.

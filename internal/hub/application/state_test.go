@@ -2,6 +2,7 @@ package application
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -149,7 +150,7 @@ func TestForgetsDeletedApplications(t *testing.T) {
 	if err := api.Get(t.Context(), client.ObjectKeyFromObject(app), app); err != nil {
 		t.Fatal(err)
 	}
-	r := &Applications{Client: api, Works: hub.NewWorks(), Reader: api}
+	r := &Applications{Client: api, Works: hub.NewWorks(), Reader: api, Now: time.Now}
 	r.states.keep(r.states.get(client.ObjectKeyFromObject(app)), reportOf(t, "web"))
 	if _, err := r.finalize(t.Context(), app); err != nil {
 		t.Fatal(err)

@@ -36,6 +36,7 @@ const (
 	ReasonOffline        = "Offline"        // all that is missing are clusters that do not answer
 	ReasonKept           = "Kept"           // the placement dropped the cluster only because it does not answer: its works stay
 	ReasonHeld           = "Held"           // deletions wait for an approval
+	ReasonOnHold         = "OnHold"         // a person keeps it as it is, or at a revision
 	ReasonSwapped        = "Swapped"        // of a cluster: the scheduler has chosen another one in its place
 	ReasonDrifted        = "Drifted"        // a field is not what was applied
 	ReasonFailed         = "Failed"         // the hub failed; it is retried
@@ -84,7 +85,7 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		if out.step.Approved {
 			status.RecentRemovals = nil
 		}
-		status.RolledBack = out.rolledBack
+		status.RolledBack, status.OnHold = out.rolledBack, onHoldOf(out)
 		if out.good {
 			status.LastGoodRevision, status.LastGoodPlan = out.revision, out.planned.Digest
 		}
@@ -115,6 +116,9 @@ func removing(app *musterv1alpha1.Application, left works.Remaining) musterv1alp
 	message := fmt.Sprintf("is being removed: %d works are left", left.Works)
 	if left.Waiting > 0 {
 		message += fmt.Sprintf(", %d of them on clusters that do not answer: they stay until those are back", left.Waiting)
+	}
+	if left.OnHold > 0 {
+		message += fmt.Sprintf(", %d of them on hold: muster resume", left.OnHold)
 	}
 	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 		Type: ConditionReady, Status: metav1.ConditionFalse, Reason: ReasonRemoving, Message: message, ObservedGeneration: app.Generation,
@@ -206,7 +210,7 @@ func rolloutOf(out *report) *musterv1alpha1.RolloutStatus {
 		InFlight: int32(len(r.InFlight)), Waiting: int32(r.Waiting), Failed: slices.Sorted(slices.Values(slices.Concat(r.Failed, r.TimedOut))), Message: r.Message(),
 	}
 	switch {
-	case out.rolledBack != nil:
+	case out.returning:
 		status.Phase = musterv1alpha1.RolloutReturning
 	case r.Stopped:
 		status.Phase = musterv1alpha1.RolloutStopped
@@ -377,13 +381,14 @@ func plannedCondition(out *report, err error) metav1.Condition {
 	return c
 }
 
-// readyCondition is the first of these that is not as it should be: the plan, an approval that is needed, a change that was taken
-// back, the rollout, the other conditions.
+// readyCondition is the first of these that is not as it should be: the plan, an approval that is needed, a hold, a change that was
+// taken back, the rollout, the other conditions.
 func readyCondition(status musterv1alpha1.ApplicationStatus, planned metav1.Condition, others ...metav1.Condition) metav1.Condition {
 	held := metav1.Condition{Status: metav1.ConditionTrue}
 	if status.Held != nil {
 		held = metav1.Condition{Status: metav1.ConditionFalse, Reason: ReasonHeld, Message: status.Held.Message}
 	}
+	onHold := onHoldCondition(status.OnHold)
 	rolling := metav1.Condition{Status: metav1.ConditionTrue}
 	if back := status.RolledBack; back != nil {
 		rolling = metav1.Condition{Status: metav1.ConditionFalse, Reason: ReasonRolledBack, Message: rolledBackMessage(back, status.Rollout)}
@@ -392,7 +397,7 @@ func readyCondition(status musterv1alpha1.ApplicationStatus, planned metav1.Cond
 	} else if r != nil && r.Waiting > 0 {
 		rolling = metav1.Condition{Status: metav1.ConditionFalse, Reason: ReasonProgressing, Message: fmt.Sprintf("%d of %d clusters are updated: %s", r.Updated, r.Clusters, r.Message)}
 	}
-	for _, c := range append([]metav1.Condition{planned, held, rolling}, others...) {
+	for _, c := range append([]metav1.Condition{planned, held, onHold, rolling}, others...) {
 		if c.Status != metav1.ConditionTrue {
 			c.Type = ConditionReady
 			return c

@@ -15,6 +15,7 @@ import (
 	"github.com/muster-io/muster/internal/work"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // report is a plan of an application, and how far its clusters have come with it. A plan makes it; steps bring it up to date.
@@ -35,7 +36,10 @@ type report struct {
 	waitingOn   map[string]bool              // clusters on which another owner has, or is to have, an object
 	planMissing bool                         // the plan of the complete commit is not known
 	origin      string                       // the first commit that asks for what is rolled out
-	rolledBack  *musterv1alpha1.RolledBack   // the change that is refused, when the last good revision is planned in its place
+	rolledBack  *musterv1alpha1.RolledBack   // the change that is refused
+	returning   bool                         // what is planned is a revision that the clusters go back to
+	pin         *musterv1alpha1.Hold         // keeps it at a revision
+	behind      bool                         // the delivered commit asks for something else than the pinned one
 
 	// Brought up to date by every step.
 	input      rollout.Input
@@ -49,6 +53,7 @@ type report struct {
 	approvals  []musterv1alpha1.ApprovedStep // of the rollout that goes on
 	noReturn   string                        // why a rollout that failed does not return to a good revision
 	staleCache bool                          // the status could not be written, so that nothing was removed
+	unseen     bool                          // what was written before is not seen yet, so that there is no step, and nothing to say
 }
 
 // begin prepares a new plan for its steps, and frees what they do not need.
@@ -158,7 +163,7 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	in.Unheard = !r.Presence.Trusts(r.Now())
 	in.Now, in.ApprovedPlan = r.Now(), app.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
 	in.Removals, in.GuardHolds = out.renames.RecentRemovals(app, out.former), app.Status.Held != nil
-	in.RolloutStarted, in.Returning = time.Time{}, out.rolledBack != nil
+	in.RolloutStarted, in.Returning = time.Time{}, out.returning
 	if app.Status.Rollout != nil {
 		in.RolloutStarted = app.Status.Rollout.StartedAt.Time
 	}
@@ -167,6 +172,10 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	var changes work.Changes
 	for _, cluster := range slices.Sorted(maps.Keys(out.pending)) {
 		changes = append(changes, out.pending[cluster]...)
+	}
+	st := r.states.get(client.ObjectKeyFromObject(app))
+	if out.unseen = r.unseen(st, in.Now); out.unseen {
+		return nil
 	}
 	out.staleCache = false
 	if len(changes) == 0 && out.idle {
@@ -184,6 +193,9 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	writer := works.Writer{Client: r.Client, Reader: r.Reader, Concurrency: r.Writers}
 	var err error
 	out.refused, err = writer.Write(ctx, out.step.Now, func(ctx context.Context) (bool, error) { return r.recordBeforeLoss(ctx, app, out) })
+	if in.Strategy != nil {
+		st.wrote = wrote(out.step.Now, out.refused, in.Now)
+	}
 	for _, f := range changes.Faults() {
 		out.refused[f.Cluster] = f
 	}
@@ -191,6 +203,43 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 		r.countCluster(out, cluster)
 	}
 	return err
+}
+
+// written is a change that was made, and that the index of works may not show yet.
+type written struct {
+	work.Change
+	at time.Time
+}
+
+// maxUnseen is how long a step waits for its writes to be seen. A change whose preconditions did not hold was not made.
+const maxUnseen = 2 * time.Second
+
+// unseen is true until the index of works shows what the step before wrote: by what was there before it, more clusters than the
+// strategy allows would change at a time.
+func (r *Applications) unseen(st *state, now time.Time) bool {
+	st.wrote = slices.DeleteFunc(st.wrote, func(w written) bool {
+		is := r.Works.Get(w.Cluster, w.Name)
+		switch {
+		case now.Sub(w.at) >= maxUnseen:
+			return true
+		case w.Live == nil:
+			return is != nil
+		}
+		return is == nil || is.UID != w.Live.UID || is.Generation != w.Live.Generation || is.MetaDigest != w.Live.MetaDigest || is.SpecDigest != w.Live.SpecDigest
+	})
+	return len(st.wrote) > 0
+}
+
+// wrote are the changes of a step that the index of works is to show.
+func wrote(changes work.Changes, refused works.Refused, now time.Time) []written {
+	var list []written
+	for _, c := range changes {
+		if refused[c.Cluster] == nil && (c.Action == work.Create || c.Action == work.Update) {
+			c.Wanted = nil // the manifests are not kept
+			list = append(list, written{c, now})
+		}
+	}
+	return list
 }
 
 // rolling is true while a rollout goes on: what clusters report may let the next ones change.

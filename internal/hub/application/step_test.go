@@ -233,3 +233,30 @@ func BenchmarkReport(b *testing.B) {
 		})
 	}
 }
+
+// TestNoStepBeforeTheLastIsSeen: while the index of works does not show what was written, there is no step, also of a new plan, and
+// the status keeps what it says of the rollout.
+func TestNoStepBeforeTheLastIsSeen(t *testing.T) {
+	h := track(t)
+	h.reconcile()
+	h.work("edge-1", unchanged)
+	h.work("edge-2", healthy)
+	app := h.application()
+	app.Status.Rollout = &musterv1alpha1.RolloutStatus{Revision: "of before", Phase: musterv1alpha1.RolloutProgressing}
+	if err := h.api.Status().Update(t.Context(), app); err != nil {
+		t.Fatal(err)
+	}
+	name := work.Name(fleet.ApplicationOwner("retail", "web"), 0)
+	h.r.states.get(h.key).wrote = wrote(work.Changes{
+		{Action: work.Update, Cluster: "edge-1", Name: name, Live: h.r.Works.Get("edge-1", name)},
+		{Action: work.Update, Cluster: "edge-2", Name: name, Live: h.r.Works.Get("edge-2", name)},
+	}, map[string]error{"edge-2": fmt.Errorf("refused")}, h.now.Add(time.Hour))
+	h.r.states.needPlan(requestsOf(fleet.ApplicationOwner("retail", "web")))
+	if _, status := h.reconcile(); status.Rollout == nil {
+		t.Error("the status forgets the rollout of which the last write is not seen")
+	}
+	h.work("edge-1", func(w *workv1.ManifestWork) { w.Generation = 2 })
+	if _, status := h.reconcile(); status.Rollout != nil || len(h.r.states.get(h.key).wrote) > 0 {
+		t.Errorf("still waits: %+v", status.Rollout)
+	}
+}

@@ -6,6 +6,7 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/rollout"
 )
 
 func ofApplication(before, after *musterv1alpha1.ApplicationStatus) []Event {
@@ -14,6 +15,7 @@ func ofApplication(before, after *musterv1alpha1.ApplicationStatus) []Event {
 		all = append(all, normal("Applied", "Apply", "%s is applied on %s", fleet.ShortRevision(after.Revision), clusters(after.Summary.Clusters)))
 	}
 	all = append(all, ofHeld(before.Held, after.Held)...)
+	all = append(all, ofHolds(before.OnHold, after.OnHold)...)
 	all = append(all, ofRollout(before, after)...)
 	type key struct{ cluster, reason string }
 	of := func(r musterv1alpha1.ClusterStatus) key { return key{r.Cluster, r.Reason} }
@@ -45,6 +47,15 @@ func ofRollout(before, after *musterv1alpha1.ApplicationStatus) []Event {
 			fleet.ShortRevision(back.Revision), fleet.ShortRevision(back.To), back.Message))
 	}
 	return all
+}
+
+// ofHolds tells of a hold that began or ended, and not of how many clusters wait for it.
+func ofHolds(before, after []musterv1alpha1.OnHold) []Event {
+	return changed(before, after, rollout.HoldText, "holds",
+		func(h musterv1alpha1.OnHold) Event { return normal("OnHold", "Hold", "%s", rollout.HoldText(h)) },
+		func(h musterv1alpha1.OnHold) Event {
+			return normal("HoldEnded", "Hold", "no longer %s", rollout.HoldText(h))
+		})
 }
 
 func ofPhase(before, after *musterv1alpha1.ApplicationStatus) []Event {

@@ -3,7 +3,7 @@
 //	FleetRepository  Delivered, DeletionsHeld, DeletionsReleased, the reason of each fault that appeared, FaultResolved
 //	Application      Applied, DeletionsHeld, DeletionsReleased, the reason of each fault that appeared, FaultResolved,
 //	                 Degraded, Recovered, DriftFound, DriftCorrected, RolloutStarted, RolloutStopped, RolloutResumed, RolloutCompleted,
-//	                 RollingBack, RolledBack, ApprovalNeeded, StepApproved
+//	                 RollingBack, RolledBack, ApprovalNeeded, StepApproved, OnHold, HoldEnded
 //	ManagedCluster   Accepted, Denied, Joined, AvailableUnknown (lost), Unavailable, Available (back), ClockOutOfSync, ClockInSync
 //
 // An event is the difference between two versions of an object's status, whoever wrote them; DriftCorrected is that of two reports

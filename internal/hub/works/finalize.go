@@ -23,6 +23,8 @@ type Remaining struct {
 	Works int
 	// Waiting are those of them whose clusters do not answer: they stay until the clusters are back.
 	Waiting int
+	// OnHold are those on clusters that a person keeps as they are.
+	OnHold int
 }
 
 // Finalize removes the works of an owner that is deleted, as its deletion policy says. Call it until none remains.
