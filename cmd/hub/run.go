@@ -30,6 +30,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	authv1beta1 "github.com/muster-io/muster/api/authentication/v1beta1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -309,7 +310,7 @@ func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme,
-		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
+		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, authv1beta1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
 		apiextensionsv1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {

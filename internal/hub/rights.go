@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	authv1beta1 "github.com/muster-io/muster/api/authentication/v1beta1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -34,6 +35,9 @@ const (
 	SignerRole = "muster:addon-signers"
 	// ProxyRole is the Role, in Muster's namespace, of everybody who looks for the proxy to clusters.
 	ProxyRole = "muster:proxy"
+	// ServiceAccountRole is the ClusterRole of an agent with role serviceaccount, for its cluster's namespace. Nobody has it before an
+	// administrator binds it there: it reads the namespace's Secrets.
+	ServiceAccountRole = "muster:managed-serviceaccount"
 )
 
 // User is how the API server knows the hub's account.
@@ -86,6 +90,11 @@ func Rights() []client.Object {
 		&rbacv1.RoleBinding{
 			ObjectMeta: inSystem(Account), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: Account}, Subjects: []rbacv1.Subject{account},
 		},
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: ServiceAccountRole}, Rules: []rbacv1.PolicyRule{
+			registration.Rule(authv1beta1.GroupName, "managedserviceaccounts", "get", "list", "watch", "delete"),
+			registration.Rule(authv1beta1.GroupName, "managedserviceaccounts/status", "patch"),
+			registration.Rule("", "secrets", "get", "create", "update"),
+		}},
 		// Agents and people find the proxy to clusters, and the proxy knows client certificates as the API server does.
 		&rbacv1.Role{ObjectMeta: inSystem(ProxyRole), Rules: []rbacv1.PolicyRule{registration.NamedRule(access.ConfigMap, "", "configmaps", "get")}},
 		&rbacv1.RoleBinding{
