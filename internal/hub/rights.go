@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	authv1beta1 "github.com/muster-io/muster/api/authentication/v1beta1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
@@ -138,13 +139,18 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(workv1.GroupName, "manifestworks/status", "update", "patch"), // agents
 		registration.Rule(workv1.GroupName, "manifestworkreplicasets", "get", "list", "watch", "patch"),
 		registration.Rule(workv1.GroupName, "manifestworkreplicasets/status", "update"),
+		registration.Rule(addonv1alpha1.GroupName, "clustermanagementaddons", "get", "list", "watch", "patch"),
+		registration.Rule(addonv1alpha1.GroupName, "clustermanagementaddons/status", "update"),
+		registration.Rule(addonv1alpha1.GroupName, "managedclusteraddons", "get", "list", "watch", "create", "patch", "delete"),
+		registration.Rule(addonv1alpha1.GroupName, "managedclusteraddons/status", "update", "patch"),
+		// Who converts add-ons is written into these two definitions.
+		registration.NamedRule("clustermanagementaddons."+addonv1alpha1.GroupName, "apiextensions.k8s.io", "customresourcedefinitions", "get", "patch"),
+		registration.NamedRule("managedclusteraddons."+addonv1alpha1.GroupName, "apiextensions.k8s.io", "customresourcedefinitions", "get", "patch"),
+		registration.Rule(addonv1alpha1.GroupName, "addontemplates", "get", "list", "watch"),
+		registration.Rule(addonv1alpha1.GroupName, "addondeploymentconfigs", "get", "list", "watch"),
 		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions", "get", "list", "watch"),
 		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions/status", "patch"),
 		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions/finalizers", "update"), // their works are owned by them
-		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons", "get", "list", "watch", "delete"),
-		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons/status", "update", "patch"),
-		registration.Rule("addon.open-cluster-management.io", "addontemplates", "get", "list", "watch"),
-		registration.Rule("addon.open-cluster-management.io", "addondeploymentconfigs", "get", "list", "watch"),
 
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories", "get", "list", "watch", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update", "patch"),
