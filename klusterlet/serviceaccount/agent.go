@@ -203,7 +203,7 @@ func (a *Agent) report(ctx context.Context, m *authv1beta1.ManagedServiceAccount
 	if err != nil {
 		return err
 	}
-	user := "system:serviceaccount:" + Namespace + ":" + m.Name
+	user := authenticationv1.UserInfo{Username: "system:serviceaccount:" + Namespace + ":" + m.Name, UID: string(account.UID)}
 	if why := outdated(m, secret, review, user, a.Now()); why != "" {
 		if err := a.renew(ctx, m, account, secret); err != nil {
 			return err

@@ -35,7 +35,7 @@ func validity(m *authv1beta1.ManagedServiceAccount) time.Duration {
 
 // outdated says why the token in a Secret is no longer good, "" when it is. The review is what the cluster says of it; nil when
 // there is no token to ask about.
-func outdated(m *authv1beta1.ManagedServiceAccount, secret *corev1.Secret, review *authenticationv1.TokenReviewStatus, user string, now time.Time) string {
+func outdated(m *authv1beta1.ManagedServiceAccount, secret *corev1.Secret, review *authenticationv1.TokenReviewStatus, user authenticationv1.UserInfo, now time.Time) string {
 	switch due := refreshDue(m); {
 	case secret == nil:
 		return "there is no Secret"
@@ -49,7 +49,7 @@ func outdated(m *authv1beta1.ManagedServiceAccount, secret *corev1.Secret, revie
 		return "the token lives longer than spec.rotation.validity says"
 	case !review.Authenticated:
 		return "the cluster does not take the token any more"
-	case review.User.Username != user:
+	case review.User.Username != user.Username, review.User.UID != user.UID: // a cluster remembers for seconds that it took a token
 		return "the token is of another account"
 	}
 	return ""

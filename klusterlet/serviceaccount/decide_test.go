@@ -15,8 +15,9 @@ import (
 var noon = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 func TestOutdated(t *testing.T) {
+	me := authenticationv1.UserInfo{Username: "me", UID: "1"}
 	secret := &corev1.Secret{Data: map[string][]byte{"token": []byte("t")}}
-	good := &authenticationv1.TokenReviewStatus{Authenticated: true, User: authenticationv1.UserInfo{Username: "me"}}
+	good := &authenticationv1.TokenReviewStatus{Authenticated: true, User: me}
 	tests := map[string]struct {
 		why    string
 		secret *corev1.Secret
@@ -32,6 +33,7 @@ func TestOutdated(t *testing.T) {
 		"an empty Secret": {"somebody emptied it", &corev1.Secret{}, nil, time.Hour, 100 * time.Hour, "the Secret has no token"},
 		"not taken":       {"the account was made again", secret, &authenticationv1.TokenReviewStatus{}, time.Hour, 100 * time.Hour, "the cluster does not take the token any more"},
 		"another's":       {"somebody put another token there", secret, &authenticationv1.TokenReviewStatus{Authenticated: true}, time.Hour, 100 * time.Hour, "the token is of another account"},
+		"made again":      {"an account of the same name is another one", secret, &authenticationv1.TokenReviewStatus{Authenticated: true, User: authenticationv1.UserInfo{Username: "me", UID: "0"}}, time.Hour, 100 * time.Hour, "the token is of another account"},
 		"shorter":         {"the validity was cut", secret, good, time.Hour, 10 * time.Hour, "the token lives longer than spec.rotation.validity says"},
 		"longer":          {"the next one lives longer", secret, good, time.Hour, 1000 * time.Hour, ""},
 	}
@@ -39,7 +41,7 @@ func TestOutdated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := account(tc.age)
 			m.Spec.Rotation.Validity.Duration = tc.valid
-			if got := outdated(m, tc.secret, tc.review, "me", noon); got != tc.want {
+			if got := outdated(m, tc.secret, tc.review, me, noon); got != tc.want {
 				t.Errorf("%s: %q, want %q", tc.why, got, tc.want)
 			}
 		})
