@@ -162,7 +162,7 @@ ADDONFRAMEWORK := bin/addonframework
 addonframework: $(ADDONFRAMEWORK) ## bin/addonframework: an add-on on OCM's addon-framework, which a test starts
 $(ADDONFRAMEWORK): addonframework/main.go addonframework/go.mod addonframework/go.sum
 	@mkdir -p $(@D)
-	@echo "building an add-on on OCM's addon-framework (about 2 minutes on two cores, once)"
+	@echo "building an add-on on OCM's addon-framework (about a minute on two cores, once)"
 	@cd addonframework && $(call compile,../$@,-ldflags "-s -w",.)
 
 # The charts that the test on a real node upgrades from: packed anew when the hub's program wants kinds or rights that they lack.
@@ -179,7 +179,7 @@ unit: ## the tests that need no API server
 	@$(tested); $(GO) test -p $(JOBS) $$(echo "$$list" | grep -Ev '/muster/internal/(controlplane|test) ' | sed 's/ .*//')
 
 .PHONY: test
-test: $(TEST_ASSETS) $(GITEA) build ## everything; builds what it needs first; on a real node too where root and runc are there
+test: $(TEST_ASSETS) $(GITEA) $(ADDONFRAMEWORK) build ## everything; builds what it needs first; on a real node too where root and runc are there
 	@echo "testing everything (a few minutes; a line per package)"
 	@$(tested); $(WITH_TEST_ASSETS) $(GO) test -p $(JOBS) -timeout 20m $$(echo "$$list" | sed 's/ .*//')
 	@cd tools && $(GO) test ./pack

@@ -28,6 +28,8 @@ var kinds = []string{
 	"addon.open-cluster-management.io/v1beta1 AddOnTemplate",
 	"addon.open-cluster-management.io/v1beta1 ClusterManagementAddOn",
 	"addon.open-cluster-management.io/v1beta1 ManagedClusterAddOn",
+	"authentication.open-cluster-management.io/v1alpha1 ManagedServiceAccount",
+	"authentication.open-cluster-management.io/v1beta1 ManagedServiceAccount",
 	"cluster.open-cluster-management.io/v1 ManagedCluster",
 	"cluster.open-cluster-management.io/v1alpha1 AddOnPlacementScore",
 	"cluster.open-cluster-management.io/v1alpha1 ClusterClaim",

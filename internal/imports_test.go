@@ -34,6 +34,7 @@ var table = map[string]struct {
 	"internal/renderworker":  {[]string{"api", "internal/fleet", "internal/render/engine"}, "runs an engine in processes"},
 	"internal/placement":     {[]string{"api", "internal/expression", "internal/fleet", "internal/health"}, "decides in values"},
 	"internal/work":          {[]string{"api", "internal/fleet", "internal/health"}, "decides in values"},
+	"internal/addon":         {[]string{"api", "internal/fleet", "internal/health", "internal/work"}, "decides in values"},
 	"internal/rollout":       {[]string{"api", "internal/fleet", "internal/health", "internal/work"}, "filters the changes that work finds"},
 	"internal/registration":  {[]string{"api", "internal/fleet", "internal/health"}, "decides in values, for hub and agent"},
 	"internal/plan": {
@@ -59,7 +60,7 @@ var clients = []string{"k8s.io/client-go", "k8s.io/kubectl", "sigs.k8s.io/contro
 
 // pure are the folders that take values and return values.
 var pure = []string{
-	"api", "internal/access", "internal/drift", "internal/fleet", "internal/generated", "internal/health", "internal/placement", "internal/plan", "internal/registration",
+	"api", "internal/access", "internal/addon", "internal/drift", "internal/fleet", "internal/generated", "internal/health", "internal/placement", "internal/plan", "internal/registration",
 	"internal/render", "internal/review", "internal/rollout", "internal/work",
 }
 

@@ -15,6 +15,8 @@ import (
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	addonv1beta1 "github.com/muster-io/muster/api/addon/v1beta1"
+	authenticationv1alpha1 "github.com/muster-io/muster/api/authentication/v1alpha1"
+	authenticationv1beta1 "github.com/muster-io/muster/api/authentication/v1beta1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -47,7 +49,7 @@ func TestWhichKindsAreServedWhere(t *testing.T) {
 			why:  "people, the hub's controllers and the agents' hub clients need them",
 			docs: crds.Hub(),
 			want: []string{
-				"AddOnDeploymentConfig", "AddOnTemplate", "ClusterManagementAddOn", "ManagedClusterAddOn",
+				"AddOnDeploymentConfig", "AddOnTemplate", "ClusterManagementAddOn", "ManagedClusterAddOn", "ManagedServiceAccount",
 				"AddOnPlacementScore", "ManagedCluster", "ManagedClusterSetBinding", "ManagedClusterSet",
 				"PlacementDecision", "Placement", "ClusterPermission", "ManifestWorkReplicaSet", "ManifestWork",
 			},
@@ -109,7 +111,7 @@ func TestEveryServedKindHasAGoType(t *testing.T) {
 	builder := runtime.NewSchemeBuilder(
 		addonv1alpha1.AddToScheme, addonv1beta1.AddToScheme,
 		clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme, clusterv1beta2.AddToScheme,
-		workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, musterv1alpha1.AddToScheme,
+		workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, authenticationv1alpha1.AddToScheme, authenticationv1beta1.AddToScheme, musterv1alpha1.AddToScheme,
 	)
 	if err := builder.AddToScheme(scheme); err != nil {
 		t.Fatal(err)

@@ -135,17 +135,23 @@ func encoded(t *testing.T, o any) []byte {
 // serves waits for a version of the Deployment on a cluster and then says what a controller would, which nothing runs here.
 func (f *theFleet) serves(cluster, version string, well bool) {
 	f.t.Helper()
+	f.deployed(cluster, "retail-web", "server:"+version, well)
+}
+
+// deployed is serves for any namespace and image.
+func (f *theFleet) deployed(cluster, namespace, image string, well bool) {
+	f.t.Helper()
 	c, err := client.New(f.spokes[cluster].Config(), client.Options{Scheme: Scheme()})
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	f.eventually(func() string {
 		var d appsv1.Deployment
-		if err := c.Get(f.ctx, types.NamespacedName{Namespace: "retail-web", Name: "server"}, &d); err != nil {
+		if err := c.Get(f.ctx, types.NamespacedName{Namespace: namespace, Name: "server"}, &d); err != nil {
 			return err.Error()
 		}
-		if image := d.Spec.Template.Spec.Containers[0].Image; image != "server:"+version {
-			return fmt.Sprintf("%s has %s", cluster, image)
+		if has := d.Spec.Template.Spec.Containers[0].Image; has != image {
+			return fmt.Sprintf("%s has %s, want %s", cluster, has, image)
 		}
 		d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1}
 		if !well {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -29,6 +30,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	authv1beta1 "github.com/muster-io/muster/api/authentication/v1beta1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -38,6 +40,7 @@ import (
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/hub"
+	hubaddon "github.com/muster-io/muster/internal/hub/addon"
 	"github.com/muster-io/muster/internal/hub/addonregistration"
 	"github.com/muster-io/muster/internal/hub/application"
 	"github.com/muster-io/muster/internal/hub/cluster"
@@ -94,6 +97,9 @@ type Options struct {
 	ProxyAddress, ProxyURL, ProxyCertDir string
 	// PlacementDebugAddress serves how placements are scheduled, over TLS; empty is not at all.
 	PlacementDebugAddress string
+	// ConversionAddress serves the conversion of add-ons between their versions, over TLS; empty is not at all. ConversionService is the
+	// Service, as namespace/name, by which the API server reaches it.
+	ConversionAddress, ConversionService string
 	// RenderCache is the memory that renderings may take, in MiB.
 	RenderCache int64
 	// RenderWorkers is how many processes render at a time; 0 renders in this process, without bounds.
@@ -121,6 +127,8 @@ type Options struct {
 	proxyListening func(net.Addr)
 	// anyControllers allows combinations of controllers that are of use to tests only.
 	anyControllers bool
+	// conversionLife is how long a certificate of the conversion counts; zero is its default.
+	conversionLife time.Duration
 }
 
 func (o *Options) flags(f *pflag.FlagSet) {
@@ -143,6 +151,8 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.UIAddress, "ui-address", "", "address for the page of the fleet, such as :8445; people log in with tokens of the hub's API server; left out, none")
 	f.StringVar(&o.UIURL, "ui-url", "", "where people find the page of --ui-address, such as https://muster.example.com: checks and comments on pull requests link to it; left out, to the comment")
 	f.StringVar(&o.UICertDir, "ui-cert-dir", "", "folder with tls.crt and tls.key for --ui-address, read again when they change; left out, what stands in front has to end TLS")
+	f.StringVar(&o.ConversionAddress, "conversion-address", "", "address at which the API server has add-ons converted to v1beta1 and back, such as 127.0.0.1:0 beside it; left out, none: clients use v1alpha1")
+	f.StringVar(&o.ConversionService, "conversion-service", "", "Service, as NAMESPACE/NAME with port 443, by which the API server reaches --conversion-address; left out, it reaches the address itself")
 	f.StringVar(&o.ProxyAddress, "proxy-address", "", "address, such as :8446, of the proxy through which people reach the API servers of clusters whose klusterlets run with role proxy; left out, none")
 	f.StringVar(&o.ProxyURL, "proxy-url", "", "https URL by which agents and people reach --proxy-address; TLS has to end at the hub; left out, the address itself")
 	f.StringVar(&o.ProxyCertDir, "proxy-cert-dir", "", "folder with tls.crt and tls.key for --proxy-address, and ca.crt unless everybody trusts them; left out, the hub signs its own")
@@ -173,6 +183,7 @@ type parts struct {
 	precedence    *hub.Precedence
 	works         *hub.Works
 	events        events.EventRecorder
+	addonsIndexed bool
 }
 
 // index gives the index of live works, which the controllers that plan share.
@@ -182,6 +193,17 @@ func (p *parts) index() (*hub.Works, error) {
 		p.works, err = hub.WatchWorks(p.mgr)
 	}
 	return p.works, err
+}
+
+// addons gives the index of works, and finds add-ons by their name.
+func (p *parts) addons() (*hub.Works, error) {
+	if !p.addonsIndexed {
+		if err := hubaddon.Index(context.Background(), p.mgr); err != nil {
+			return nil, err
+		}
+		p.addonsIndexed = true
+	}
+	return p.index()
 }
 
 // controllers are all there are, by the name that --controllers knows them by.
@@ -213,6 +235,29 @@ var controllers = map[string]func(*parts) error{
 			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
 		}
 		return sets.Setup(p.mgr)
+	},
+	hubaddon.InstallName: func(p *parts) error {
+		if _, err := p.addons(); err != nil {
+			return err
+		}
+		return (&hubaddon.Installer{Client: p.mgr.GetClient(), Writers: p.Writers}).Setup(p.mgr)
+	},
+	hubaddon.ConfigurationName: func(p *parts) error {
+		works, err := p.addons()
+		if err != nil {
+			return err
+		}
+		configurations := &hubaddon.Configurations{
+			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
+		}
+		return configurations.Setup(p.mgr)
+	},
+	hubaddon.DeployName: func(p *parts) error {
+		works, err := p.addons()
+		if err != nil {
+			return err
+		}
+		return (&hubaddon.Deployer{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works}).Setup(p.mgr)
 	},
 	workgc.Name: func(p *parts) error {
 		works, err := p.index()
@@ -265,7 +310,8 @@ func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme,
-		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
+		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, authv1beta1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
+		apiextensionsv1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
 			panic(err) // two types of one name: a mistake of ours
@@ -314,7 +360,7 @@ func Run(ctx context.Context, o Options) error {
 			return fmt.Errorf("set up controller %s: %w", name, err)
 		}
 	}
-	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveWebhooks(), p.servePlacementDebug(), p.serveProxy(ctx), p.servePage(ctx), p.serveMetrics(ctx, selected)); err != nil {
+	if err := errors.Join(p.beat(selected), p.labelLeader(ctx), p.serveConversion(), p.serveWebhooks(), p.servePlacementDebug(), p.serveProxy(ctx), p.servePage(ctx), p.serveMetrics(ctx, selected)); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
@@ -451,6 +497,16 @@ func (p *parts) trigger(namespace, name string) {
 	if p.reviews != nil {
 		p.reviews.Trigger(namespace, name)
 	}
+}
+
+// serveConversion answers the API server's questions for the other version of an add-on.
+func (p *parts) serveConversion() error {
+	if p.ConversionAddress == "" {
+		return nil
+	}
+	return p.mgr.Add(&hubaddon.Conversion{
+		Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Address: p.ConversionAddress, Service: p.ConversionService, Life: p.conversionLife,
+	})
 }
 
 // serveWebhooks listens to Git hosts, which announce that a repository changed. Only the leader does.

@@ -32,20 +32,23 @@ import (
 	"github.com/muster-io/muster/klusterlet/addon"
 	"github.com/muster-io/muster/klusterlet/proxy"
 	"github.com/muster-io/muster/klusterlet/registration"
+	"github.com/muster-io/muster/klusterlet/serviceaccount"
 	"github.com/muster-io/muster/klusterlet/work"
 )
 
 // The roles of a klusterlet.
 const (
-	roleRegistration = "registration"
-	roleWork         = "work"
-	roleAddon        = "addon"
-	roleProxy        = "proxy"
+	roleRegistration   = "registration"
+	roleWork           = "work"
+	roleAddon          = "addon"
+	roleProxy          = "proxy"
+	roleServiceAccount = "serviceaccount"
 )
 
-// roles are all there are; defaultRoles run without --roles. Through role proxy the hub's users reach the cluster: that is asked for.
+// roles are all there are; defaultRoles run without --roles. The others give people and programs of the hub a way to the cluster: they
+// are asked for.
 var (
-	roles        = []string{roleRegistration, roleWork, roleAddon, roleProxy}
+	roles        = []string{roleRegistration, roleWork, roleAddon, roleProxy, roleServiceAccount}
 	defaultRoles = []string{roleRegistration, roleWork, roleAddon}
 )
 
@@ -90,10 +93,11 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	if slices.Contains(o.Roles, roleProxy) {
-		if err := addRole(mgr, roleProxy, func(ctx context.Context, serving func()) error {
-			return o.proxy(ctx, spoke, hub, serving)
-		}); err != nil {
+	for role, run := range map[string]func(context.Context, *rest.Config, hubWait, func()) error{roleProxy: o.proxy, roleServiceAccount: o.serviceAccounts} {
+		if !slices.Contains(o.Roles, role) {
+			continue
+		}
+		if err := addRole(mgr, role, func(ctx context.Context, serving func()) error { return run(ctx, spoke, hub, serving) }); err != nil {
 			return err
 		}
 	}
@@ -273,13 +277,10 @@ func (o *Options) work(ctx context.Context, spoke *rest.Config, wait func(contex
 }
 
 // addon registers add-ons as soon as there is a way to the hub.
-func (o *Options) addon(ctx context.Context, spoke *rest.Config, wait func(context.Context) (registration.HubConfig, error)) error {
+func (o *Options) addon(ctx context.Context, spoke *rest.Config, wait hubWait) error {
 	hub, err := wait(ctx)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
+		return unlessEnded(ctx, err)
 	}
 	hub.Config = rest.CopyConfig(hub.Config)
 	hub.Config.QPS = -1
@@ -317,18 +318,37 @@ func (o *Options) management() (*rest.Config, error) {
 	return config, nil
 }
 
+// hubWait waits for the way to the hub.
+type hubWait func(context.Context) (registration.HubConfig, error)
+
 // proxy keeps a tunnel to the hub's proxy as soon as there is a way to the hub.
-func (o *Options) proxy(ctx context.Context, spoke *rest.Config, wait func(context.Context) (registration.HubConfig, error), serving func()) error {
+func (o *Options) proxy(ctx context.Context, spoke *rest.Config, wait hubWait, serving func()) error {
 	hub, err := wait(ctx)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
+		return unlessEnded(ctx, err)
 	}
 	hub.Config.UserAgent = spoke.UserAgent
 	agent := &proxy.Agent{Hub: hub.Config, Spoke: spoke, Serving: serving}
 	return agent.Run(logr.NewContext(ctx, ctrl.Log.WithName(roleProxy)))
+}
+
+// serviceAccounts serves ManagedServiceAccounts as soon as there is a way to the hub.
+func (o *Options) serviceAccounts(ctx context.Context, spoke *rest.Config, wait hubWait, serving func()) error {
+	hub, err := wait(ctx)
+	if err != nil {
+		return unlessEnded(ctx, err)
+	}
+	hub.Config.UserAgent = spoke.UserAgent
+	agent := &serviceaccount.Agent{Hub: hub.Config, Spoke: spoke, Cluster: hub.Cluster, Serving: serving}
+	return agent.Run(logr.NewContext(ctx, ctrl.Log.WithName(roleServiceAccount)))
+}
+
+// unlessEnded forgets the error of a wait that ended with the agent.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // evictionAllowed: a hub that was rebuilt does not know its works yet, so one of ours marks the cluster's namespace after its

@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -112,7 +113,7 @@ var scheme = func() *runtime.Scheme {
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, authorizationv1.AddToScheme, eventsv1.AddToScheme, certificatesv1.AddToScheme, coordinationv1.AddToScheme, rbacv1.AddToScheme, authenticationv1.AddToScheme,
 		clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme, clusterv1beta2.AddToScheme,
-		workv1.AddToScheme, musterv1alpha1.AddToScheme,
+		workv1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			panic(err) // two types of one name: a mistake of ours, which every test finds

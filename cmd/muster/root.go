@@ -68,7 +68,7 @@ var commands = []func(*cli) *cobra.Command{
 	statusCommand, driftCommand, whyCommand, waitCommand, topCommand, uiCommand,
 	rolloutCommand, pauseCommand, resumeCommand, pinCommand, unpinCommand, rollbackCommand, approveCommand, acceptCommand, joinCommand, detachCommand, kubeconfigCommand,
 	hubCommand, doctorCommand, initCommand, clustersCommand, notifyCommand,
-	upCommand, downCommand, demoCommand, versionCommand,
+	addonCommand, upCommand, downCommand, demoCommand, versionCommand,
 }
 
 // checkOutput refuses an output that the command does not have.

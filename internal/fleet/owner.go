@@ -41,6 +41,17 @@ func ReplicaSetOwner(namespace, name string) Owner {
 // IsReplicaSet is true for a ManifestWorkReplicaSet.
 func (o Owner) IsReplicaSet() bool { return o.Kind == replicaSetKind }
 
+// addonKind is the kind of owner that OCM's labels of add-ons name.
+const addonKind = "ManagedClusterAddOn"
+
+// AddonOwner is an add-on on a cluster as the owner of its works.
+func AddonOwner(cluster, name string) Owner {
+	return Owner{Kind: addonKind, Namespace: cluster, Name: name}
+}
+
+// IsAddon is true for a ManagedClusterAddOn.
+func (o Owner) IsAddon() bool { return o.Kind == addonKind }
+
 // IsZero is true for no owner.
 func (o Owner) IsZero() bool { return o == Owner{} }
 

@@ -79,6 +79,8 @@ type LiveWork struct {
 	Orphan bool `json:"orphan,omitempty"`
 	// Labels of a work that a ManifestWorkReplicaSet made: the placement is one of them. Of others they are not kept.
 	Labels map[string]string `json:"labels,omitempty"`
+	// Configs are, as JSON, the hashes of the configurations that a work of an add-on was rendered with.
+	Configs string `json:"configs,omitempty"`
 	// ExpiresAt is when a work that is complete is to be deleted; zero when it is not complete, or stays.
 	ExpiresAt time.Time `json:"expiresAt,omitzero"`
 	// Status folded from the work's conditions.

@@ -7,6 +7,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	authv1beta1 "github.com/muster-io/muster/api/authentication/v1beta1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -24,15 +26,21 @@ const (
 	// RepositoryRole is the ClusterRole with what the hub does for the FleetRepositories of one namespace: it acts as their
 	// service accounts, and reads their Secrets. Whoever gives a team's namespace a FleetRepository binds it there.
 	RepositoryRole = "muster:repositories"
-	// PermissionRole is the ClusterRole that collects the rights which the hub may give to add-ons: those of the ClusterRoles with
-	// label PermissionLabel.
+	// PermissionRole is the ClusterRole that collects the rights which the hub may give to add-ons, and the signers that it may sign for:
+	// what is in the ClusterRoles with label PermissionLabel.
 	PermissionRole = "muster:addon-permissions"
 	// PermissionLabel is "true" on these ClusterRoles. Who sets it lets the hub, and so every AddOnTemplate, give their rights.
 	PermissionLabel = "muster.dev/addon-permission"
 	// SignerRole is the ClusterRole with which the hub reads the CAs of add-ons' signers. Whoever puts one into a namespace binds it there.
 	SignerRole = "muster:addon-signers"
+	// TokenRole is the ClusterRole with what the hub needs for add-ons that authenticate by token. Who gives it PermissionLabel lets the
+	// hub have the tokens of all accounts.
+	TokenRole = "muster:addon-tokens"
 	// ProxyRole is the Role, in Muster's namespace, of everybody who looks for the proxy to clusters.
 	ProxyRole = "muster:proxy"
+	// ServiceAccountRole is the ClusterRole of an agent with role serviceaccount, for its cluster's namespace. Nobody has it before an
+	// administrator binds it there: it reads the namespace's Secrets.
+	ServiceAccountRole = "muster:managed-serviceaccount"
 )
 
 // User is how the API server knows the hub's account.
@@ -53,9 +61,8 @@ func Groups() []string {
 //	execute-as works        the hub writes works with its own rights; admission checks the right to execute as an account
 //	                        when a user writes the Application
 //	impersonate, Secrets    in Muster's own namespace, and where a RoleBinding to RepositoryRole says so
-//	serviceaccounts/token   agents of clusters ask for the tokens of their add-ons' accounts, one by one: the hub gives them the right
-//	                        and makes no use of it
-//	signers                 templates of add-ons name signers of any name; the hub answers for none of Kubernetes' own but the one of clients
+//
+// What add-ons ask for beyond that, rights on the hub, signers of their own and tokens, an administrator lets through with PermissionLabel.
 func Rights() []client.Object {
 	account := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: registration.SystemNamespace, Name: Account}
 	inSystem := func(name string) metav1.ObjectMeta {
@@ -74,6 +81,11 @@ func Rights() []client.Object {
 			ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{PermissionLabel: "true"}}},
 		}},
 		&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: PermissionRole}, RoleRef: clusterRole(PermissionRole), Subjects: []rbacv1.Subject{account}},
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: TokenRole}, Rules: []rbacv1.PolicyRule{
+			registration.Rule("", "serviceaccounts", "get", "create", "update", "delete"),
+			registration.Rule("", "serviceaccounts/token", "create"), // of its agents, by Roles
+			registration.Rule(rbacv1.GroupName, "roles", "get", "create", "update", "delete"),
+		}},
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: SignerRole}, Rules: []rbacv1.PolicyRule{registration.Rule("", "secrets", "get")}},
 		&rbacv1.Role{ObjectMeta: inSystem(Account), Rules: []rbacv1.PolicyRule{
 			registration.Rule("", "pods", "patch"),        // the label of the leader
@@ -85,6 +97,11 @@ func Rights() []client.Object {
 		&rbacv1.RoleBinding{
 			ObjectMeta: inSystem(Account), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: Account}, Subjects: []rbacv1.Subject{account},
 		},
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: ServiceAccountRole}, Rules: []rbacv1.PolicyRule{
+			registration.Rule(authv1beta1.GroupName, "managedserviceaccounts", "get", "list", "watch", "delete"),
+			registration.Rule(authv1beta1.GroupName, "managedserviceaccounts/status", "patch"),
+			registration.Rule("", "secrets", "get", "create", "update"),
+		}},
 		// Agents and people find the proxy to clusters, and the proxy knows client certificates as the API server does.
 		&rbacv1.Role{ObjectMeta: inSystem(ProxyRole), Rules: []rbacv1.PolicyRule{registration.NamedRule(access.ConfigMap, "", "configmaps", "get")}},
 		&rbacv1.RoleBinding{
@@ -122,13 +139,18 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(workv1.GroupName, "manifestworks/status", "update", "patch"), // agents
 		registration.Rule(workv1.GroupName, "manifestworkreplicasets", "get", "list", "watch", "patch"),
 		registration.Rule(workv1.GroupName, "manifestworkreplicasets/status", "update"),
+		registration.Rule(addonv1alpha1.GroupName, "clustermanagementaddons", "get", "list", "watch", "patch"),
+		registration.Rule(addonv1alpha1.GroupName, "clustermanagementaddons/status", "update"),
+		registration.Rule(addonv1alpha1.GroupName, "managedclusteraddons", "get", "list", "watch", "create", "patch", "delete"),
+		registration.Rule(addonv1alpha1.GroupName, "managedclusteraddons/status", "update", "patch"),
+		// Who converts add-ons is written into these two definitions.
+		registration.NamedRule("clustermanagementaddons."+addonv1alpha1.GroupName, "apiextensions.k8s.io", "customresourcedefinitions", "get", "patch"),
+		registration.NamedRule("managedclusteraddons."+addonv1alpha1.GroupName, "apiextensions.k8s.io", "customresourcedefinitions", "get", "patch"),
+		registration.Rule(addonv1alpha1.GroupName, "addontemplates", "get", "list", "watch"),
+		registration.Rule(addonv1alpha1.GroupName, "addondeploymentconfigs", "get", "list", "watch"),
 		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions", "get", "list", "watch"),
 		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions/status", "patch"),
 		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions/finalizers", "update"), // their works are owned by them
-		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons", "get", "list", "watch", "delete"),
-		registration.Rule("addon.open-cluster-management.io", "managedclusteraddons/status", "update", "patch"),
-		registration.Rule("addon.open-cluster-management.io", "addontemplates", "get", "list", "watch"),
-		registration.Rule("addon.open-cluster-management.io", "addondeploymentconfigs", "get", "list", "watch"),
 
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories", "get", "list", "watch", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update", "patch"),
@@ -150,15 +172,14 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(rbacv1.GroupName, "clusterroles", "get", "list", "watch", "create", "update", "delete"),
 		registration.Rule(rbacv1.GroupName, "clusterrolebindings", "get", "list", "watch", "create", "update", "delete"),
 		registration.Rule(rbacv1.GroupName, "rolebindings", "get", "list", "watch", "create", "update", "delete"),
-		registration.Rule(rbacv1.GroupName, "roles", "get", "list", "watch", "create", "update", "delete"), // what repositories applied; of add-ons' tokens
-		registration.Rule("", "serviceaccounts", "get", "list", "watch", "create", "update", "delete"),     // the same
-		registration.Rule("", "serviceaccounts/token", "create"),                                           // agents
+		registration.Rule(rbacv1.GroupName, "roles", "list", "watch"), // what repositories applied, and who has changed it
+		registration.Rule("", "serviceaccounts", "list", "watch"),     // the same
 		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests", "get", "list", "watch"),
 		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests", "create"), // agents
 		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests/approval", "update"),
 		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests/status", "update"),
-		registration.Rule(certificatesv1.GroupName, "signers", "approve", "sign"), // of clients, and those that templates of add-ons name
-		registration.Rule("authentication.k8s.io", "tokenreviews", "create"),      // who asks how a placement is scheduled
+		registration.NamedRule(certificatesv1.KubeAPIServerClientSignerName, certificatesv1.GroupName, "signers", "approve"),
+		registration.Rule("authentication.k8s.io", "tokenreviews", "create"), // who asks how a placement is scheduled
 		registration.Rule("authorization.k8s.io", "subjectaccessreviews", "create"),
 	}
 }

@@ -137,6 +137,17 @@ func ReadGroups(p *clusterv1beta1.Placement, decisions []clusterv1beta1.Placemen
 	return groups
 }
 
+// ReadSet gives the decision groups of a placement, and whether its pages are a complete set. The status of a placement says how many
+// clusters there are on all pages; where nobody writes that status, as with decisions made by hand, the pages that are there are all.
+func ReadSet(p *clusterv1beta1.Placement, decisions []clusterv1beta1.PlacementDecision) (groups []Group, complete bool) {
+	groups = ReadGroups(p, decisions)
+	_, complete = Read(p, decisions)
+	if silent := p.Status.NumberOfSelectedClusters == 0 && len(p.Status.Conditions)+len(p.Status.DecisionGroups) == 0; silent {
+		complete = len(groups) > 0
+	}
+	return groups, complete
+}
+
 // Scheduled says whether the status of a placement is about its present generation.
 func Scheduled(p *clusterv1beta1.Placement) bool {
 	c := meta.FindStatusCondition(p.Status.Conditions, clusterv1beta1.PlacementConditionSatisfied)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
@@ -64,6 +65,9 @@ func Live(obj *workv1.ManifestWork) fleet.LiveWork {
 	}
 	if live.Owner.IsReplicaSet() {
 		live.Labels = obj.Labels
+	}
+	if live.Owner.IsAddon() {
+		live.Configs = annotation(addonv1alpha1.ConfigSpecHashAnnotation)
 	}
 	live.Status = statusOf(obj, live.Objects)
 	return live

@@ -1,11 +1,13 @@
 package work
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"strings"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
@@ -41,8 +43,8 @@ func shortHash(owner fleet.Owner) string {
 	return hex.EncodeToString(sum[:])[:10]
 }
 
-// OwnerOf reads whose a work says that it is. Of a ManifestWorkReplicaSet the label says it that OCM gives its works, so that a
-// work that OCM's hub made is the same as one of ours.
+// OwnerOf reads whose a work says that it is. Of a ManifestWorkReplicaSet and of an add-on the labels say it that OCM gives their
+// works, so that a work that OCM's hub or an add-on's own manager made is the same as one of ours.
 func OwnerOf(work metav1.Object) fleet.Owner {
 	annotations := work.GetAnnotations()
 	if namespace, name, ok := strings.Cut(annotations[musterv1alpha1.ApplicationAnnotation], "/"); ok {
@@ -54,6 +56,9 @@ func OwnerOf(work metav1.Object) fleet.Owner {
 	if namespace, name, ok := strings.Cut(work.GetLabels()[workv1alpha1.ManifestWorkReplicaSetLabelKey], "."); ok {
 		return fleet.ReplicaSetOwner(namespace, name) // a namespace's name has no dot
 	}
+	if name := work.GetLabels()[addonv1alpha1.AddonNameLabel]; name != "" {
+		return fleet.AddonOwner(cmp.Or(work.GetLabels()[addonv1alpha1.AddonNamespaceLabel], work.GetNamespace()), name)
+	}
 	return fleet.Owner{}
 }
 
@@ -62,7 +67,7 @@ func OwnerDigest(work metav1.Object) string {
 	if digest := work.GetLabels()[musterv1alpha1.OwnerLabel]; digest != "" {
 		return digest
 	}
-	if owner := OwnerOf(work); owner.IsReplicaSet() {
+	if owner := OwnerOf(work); owner.IsReplicaSet() || owner.IsAddon() {
 		return owner.Digest()
 	}
 	return ""

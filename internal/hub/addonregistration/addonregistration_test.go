@@ -98,6 +98,13 @@ func TestToken(t *testing.T) {
 	f := started(t)
 	f.addOn("metrics", f.reader())
 	stop := f.agent(func(a *addon.Agent) { a.Driver = rules.DriverToken })
+	f.expect("metrics", addonv1alpha1.ConditionTokenInfrastructureReady, metav1.ConditionFalse, addonv1alpha1.ReasonTokenInfrastructureApplyFailed)
+	role := &rbacv1.ClusterRole{}
+	f.must(f.hub.Get(t.Context(), client.ObjectKey{Name: musterhub.TokenRole}, role))
+	f.create(f.hub, &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: f.name + "-tokens", Labels: map[string]string{musterhub.PermissionLabel: "true"}}, Rules: role.Rules,
+	})
+	f.expect("metrics", addonv1alpha1.ConditionTokenInfrastructureReady, metav1.ConditionTrue, addonv1alpha1.ReasonTokenInfrastructureReady)
 	secret := f.secret("metrics-hub-kubeconfig", "token")
 	f.reads(f.with(secret))
 	f.expect("metrics", addonv1alpha1.ConditionTokenRefreshed, metav1.ConditionTrue, addonv1alpha1.ReasonAddonTokenRefreshed)

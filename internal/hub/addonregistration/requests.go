@@ -113,7 +113,11 @@ func (r *requests) approve(ctx context.Context, csr *certificatesv1.CertificateS
 		Type: certificatesv1.CertificateApproved, Status: corev1.ConditionTrue, Reason: registration.ApprovedReason,
 		Message: "Auto approving addon agent certificate.",
 	})
-	if err := r.client.SubResource("approval").Update(ctx, csr); client.IgnoreNotFound(err) != nil {
+	err := r.client.SubResource("approval").Update(ctx, csr)
+	if apierrors.IsForbidden(err) {
+		err = r.unpermitted(csr, "approve", err)
+	}
+	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("approve %s: %w", csr.Name, err)
 	}
 	return nil
@@ -143,8 +147,20 @@ func (r *requests) sign(ctx context.Context, csr *certificatesv1.CertificateSign
 		r.Events.Eventf(csr, nil, corev1.EventTypeWarning, "SigningFailed", "Sign", "%v", err)
 		return err
 	}
-	if err := r.client.Status().Update(ctx, csr); client.IgnoreNotFound(err) != nil {
+	err = r.client.Status().Update(ctx, csr)
+	if apierrors.IsForbidden(err) {
+		err = r.unpermitted(csr, "sign", err)
+	}
+	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("issue the certificate of %s: %w", csr.Name, err)
 	}
 	return nil
+}
+
+// unpermitted says what an administrator does who lets the hub answer the requests of a signer.
+func (r *requests) unpermitted(csr *certificatesv1.CertificateSigningRequest, verb string, err error) error {
+	err = fmt.Errorf("%w; to let the hub: a ClusterRole with label %s=true that allows to approve and sign signers %s of %s",
+		err, hub.PermissionLabel, csr.Spec.SignerName, certificatesv1.GroupName)
+	r.Events.Eventf(csr, nil, corev1.EventTypeWarning, "NotPermitted", "Answer", "the hub may not %s it: %v", verb, err)
+	return err
 }

@@ -78,6 +78,10 @@ func TestCustomSigner(t *testing.T) {
 			SigningCA: addonv1alpha1.SigningCARef{Name: f.name},
 		},
 	})
+	f.create(f.hub, &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: f.name + "-signer", Labels: map[string]string{musterhub.PermissionLabel: "true"}},
+		Rules:      []rbacv1.PolicyRule{rules.NamedRule("example.com/metrics", certificatesv1.GroupName, "signers", "approve", "sign")},
+	})
 	f.agent()
 	f.expect("metrics", addonv1alpha1.ConditionRegistrationApplied, metav1.ConditionTrue, addonv1alpha1.ReasonSetPermissionApplied)
 	f.eventually(func() string { // approved, and nobody may sign it yet

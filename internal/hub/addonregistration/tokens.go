@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/registration"
 )
 
@@ -71,7 +73,11 @@ func (r *tokens) make(ctx context.Context, addon *addonv1alpha1.ManagedClusterAd
 			uid = live
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	err := errors.Join(errs...)
+	if slices.ContainsFunc(errs, apierrors.IsForbidden) {
+		err = fmt.Errorf("%w; to let the hub make accounts of add-ons: kubectl label clusterrole %s %s=true", err, hub.TokenRole, hub.PermissionLabel)
+	}
+	if err != nil {
 		return metav1.Condition{
 			Type: addonv1alpha1.ConditionTokenInfrastructureReady, Status: metav1.ConditionFalse, Reason: addonv1alpha1.ReasonTokenInfrastructureApplyFailed,
 			Message: fmt.Sprintf("Failed to apply token infrastructure: %v", err),

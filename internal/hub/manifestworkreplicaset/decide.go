@@ -48,17 +48,11 @@ type chosen struct {
 	complete bool
 }
 
-// choose reads the decisions of a placement. The status of a placement says how many clusters there are on all pages; where
-// nobody writes that status, as with decisions made by hand, the pages that are there are all.
+// choose reads the decisions of a placement.
 func choose(name string, p *clusterv1beta1.Placement, decisions []clusterv1beta1.PlacementDecision) chosen {
 	out := chosen{name: name, placement: p}
-	if p == nil {
-		return out
-	}
-	out.groups = placement.ReadGroups(p, decisions)
-	_, out.complete = placement.Read(p, decisions)
-	if silent := p.Status.NumberOfSelectedClusters == 0 && len(p.Status.Conditions)+len(p.Status.DecisionGroups) == 0; silent {
-		out.complete = len(out.groups) > 0
+	if p != nil {
+		out.groups, out.complete = placement.ReadSet(p, decisions)
 	}
 	return out
 }

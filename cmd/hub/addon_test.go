@@ -1,0 +1,275 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	addonv1beta1 "github.com/muster-io/muster/api/addon/v1beta1"
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	"github.com/muster-io/muster/internal/controlplane"
+	hubaddon "github.com/muster-io/muster/internal/hub/addon"
+)
+
+// addonControllers run alone in these tests, beside real work agents.
+var addonControllers = []string{"addon-install", "addon-configuration", "addon-deploy"}
+
+// TestAddOnAlone: a hub with the controllers of add-ons and no other, and real agents: a placement installs an add-on with a template, its
+// objects are applied with the cluster's own values, its health follows the Deployment, an edit goes on, and it goes in order.
+func TestAddOnAlone(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, "", func(o *Options) { o.Controllers, o.LocalRepositories = addonControllers, nil })
+	for _, name := range []string{"one", "two"} {
+		f.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+		f.create(&clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: clusterv1.ManagedClusterSpec{HubAcceptsClient: true}})
+		c, err := client.New(f.join(name).Config(), client.Options{Scheme: Scheme()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Create(f.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "addon-mirror"}}); client.IgnoreAlreadyExists(err) != nil {
+			t.Fatal(err)
+		}
+	}
+	f.decide("muster-system", "edge", "one", "two")
+	f.create(mirrorTemplate(t, "1"))
+	f.create(&addonv1alpha1.AddOnDeploymentConfig{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "mirror"},
+		Spec: addonv1alpha1.AddOnDeploymentConfigSpec{
+			AgentInstallNamespace: "addon-mirror", CustomizedVariables: []addonv1alpha1.CustomizedVariable{{Name: "LEVEL", Value: `de"bug`}},
+			Registries: []addonv1alpha1.ImageMirror{{Source: "quay.io/mirror", Mirror: "registry.local/mirror"}},
+		},
+	})
+	f.create(mirrorAddOn("edge"))
+
+	mca := func(cluster string) *addonv1alpha1.ManagedClusterAddOn { return f.addOn(cluster, "mirror") }
+	runs := func(cluster, version string) {
+		f.deployed(cluster, "addon-mirror", "registry.local/mirror/server:"+version, true)
+	}
+	runs("one", "1")
+	f.expectAddOn("one", "mirror", addonv1alpha1.ConditionAvailable, "True ProbeAvailable")
+	f.expectAddOn("one", "mirror", addonv1alpha1.ConditionManifestApplied, "True AddonManifestApplied")
+	f.expectAddOn("one", "mirror", addonv1alpha1.ConditionProgressing, "False Completed")
+	f.expectAddOn("two", "mirror", addonv1alpha1.ConditionAvailable, "False ProbeUnavailable")
+	runs("two", "1")
+	f.expectAddOn("two", "mirror", addonv1alpha1.ConditionAvailable, "True ProbeAvailable")
+
+	server := &appsv1.Deployment{}
+	if !f.on("two", server, "addon-mirror", "server") {
+		t.Fatal("the Deployment is not on two")
+	}
+	container := server.Spec.Template.Spec.Containers[0]
+	if container.Image != "registry.local/mirror/server:1" {
+		t.Errorf("image %s is not that of the mirror", container.Image)
+	}
+	got := map[string]string{}
+	for _, e := range container.Env {
+		got[e.Name] = e.Value
+	}
+	for name, want := range map[string]string{"CLUSTER_NAME": "two", "INSTALL_NAMESPACE": "addon-mirror", "LEVEL": `de"bug`, "HUB_KUBECONFIG": "/managed/hub-kubeconfig/kubeconfig"} {
+		if got[name] != want {
+			t.Errorf("environment %s=%q, want %q", name, got[name], want)
+		}
+	}
+	f.eventually(func() string {
+		return has("the progress of the placement", f.progress("mirror"), "Completed: 2/2 completed with no errors")
+	})
+	if configs := mca("one").Status.ConfigReferences; len(configs) != 2 || configs[0].LastAppliedConfig == nil || *configs[0].LastAppliedConfig != *configs[0].DesiredConfig {
+		t.Errorf("configurations of one are %+v", configs)
+	}
+
+	edited := mirrorTemplate(t, "2")
+	if err := f.client.Patch(f.ctx, edited, client.RawPatch(types.MergePatchType, encoded(t, map[string]any{"spec": edited.Spec}))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"one", "two"} {
+		runs(name, "2")
+	}
+	f.eventually(func() string {
+		return has("the progress of the placement", f.progress("mirror"), "Completed: 2/2 completed with no errors")
+	})
+
+	for _, name := range []string{"one", "two"} {
+		if works := f.works(name); len(works) != 1 || works[0].Name != "addon-mirror-deploy-0" || works[0].Generation != 2 {
+			t.Errorf("%s has %d works; want one that was written twice: %+v", name, len(works), works)
+		}
+	}
+
+	f.decide("muster-system", "edge", "two")
+	f.eventually(func() string {
+		if f.addOn("one", "mirror") != nil || len(f.works("one")) > 0 || f.on("one", &appsv1.Deployment{}, "addon-mirror", "server") {
+			return "the add-on is still on one, which the placement has left"
+		}
+		return ""
+	})
+	if err := f.client.Delete(f.ctx, mirrorAddOn("edge")); err != nil {
+		t.Fatal(err)
+	}
+	f.eventually(func() string {
+		err := f.client.Get(f.ctx, client.ObjectKey{Name: "mirror"}, &addonv1alpha1.ClusterManagementAddOn{})
+		if !apierrors.IsNotFound(err) || f.addOn("two", "mirror") != nil || len(f.works("two")) > 0 {
+			return "the add-on is still there"
+		}
+		return ""
+	})
+}
+
+// TestAddOnVersions: clients of both versions at once, while the certificate of the conversion is replaced every few seconds.
+func TestAddOnVersions(t *testing.T) {
+	t.Parallel()
+	f := newFleetOn(t, controlplane.Options{Name: "versions"}, "", func(o *Options) {
+		o.Controllers, o.LocalRepositories = addonControllers, nil
+		o.ConversionAddress, o.conversionLife = "127.0.0.1:0", 6*time.Second
+	})
+	scheme := Scheme()
+	if err := addonv1beta1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	beta, err := client.New(f.cp.Config(), client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.create(mirrorAddOn())
+	f.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "one"}})
+	bundles := map[string]bool{}
+	look := func() string {
+		crd := &apiextensionsv1.CustomResourceDefinition{}
+		if err := f.client.Get(f.ctx, client.ObjectKey{Name: hubaddon.Converted[0]}, crd); err != nil {
+			return err.Error()
+		}
+		if c := crd.Spec.Conversion; c != nil && c.Webhook != nil {
+			bundles[string(c.Webhook.ClientConfig.CABundle)] = true
+		}
+		cma := &addonv1beta1.ClusterManagementAddOn{}
+		if err := beta.Get(f.ctx, client.ObjectKey{Name: "mirror"}, cma); err != nil {
+			return err.Error()
+		}
+		if d := cma.Spec.DefaultConfigs; len(d) != 2 || d[0].Name != "mirror-template" {
+			return fmt.Sprintf("as v1beta1 it has default configurations %+v", d)
+		}
+		return ""
+	}
+	f.eventually(look)
+	f.eventually(func() string {
+		if problem := look(); problem != "" {
+			return problem
+		}
+		if len(bundles) < 3 {
+			return fmt.Sprintf("%d certificates were trusted", len(bundles))
+		}
+		return ""
+	})
+	added := &addonv1beta1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "one", Name: "mirror", Annotations: map[string]string{addonv1alpha1.InstallNamespaceAnnotation: "edge"},
+	}}
+	if err := beta.Create(f.ctx, added); err != nil {
+		t.Fatal(err)
+	}
+	if mca := f.addOn("one", "mirror"); mca == nil || mca.Spec.InstallNamespace != "edge" {
+		t.Errorf("as v1alpha1 it is %+v", mca)
+	}
+}
+
+// mirrorAddOn is an add-on with a template and a configuration, installed by placements of muster-system.
+func mirrorAddOn(placements ...string) *addonv1alpha1.ClusterManagementAddOn {
+	kind := func(resource string) addonv1alpha1.ConfigGroupResource {
+		return addonv1alpha1.ConfigGroupResource{Group: addonv1alpha1.GroupName, Resource: resource}
+	}
+	cma := &addonv1alpha1.ClusterManagementAddOn{ObjectMeta: metav1.ObjectMeta{Name: "mirror"}}
+	cma.Spec.SupportedConfigs = []addonv1alpha1.ConfigMeta{
+		{ConfigGroupResource: kind("addontemplates"), DefaultConfig: &addonv1alpha1.ConfigReferent{Name: "mirror-template"}},
+		{ConfigGroupResource: kind("addondeploymentconfigs"), DefaultConfig: &addonv1alpha1.ConfigReferent{Namespace: "muster-system", Name: "mirror"}},
+	}
+	cma.Spec.InstallStrategy.Type = addonv1alpha1.InstallPlacements
+	for _, p := range placements {
+		cma.Spec.InstallStrategy.Placements = append(cma.Spec.InstallStrategy.Placements, addonv1alpha1.PlacementStrategy{
+			PlacementRef: addonv1alpha1.PlacementRef{Namespace: "muster-system", Name: p},
+		})
+	}
+	return cma
+}
+
+func mirrorTemplate(t *testing.T, version string) *addonv1alpha1.AddOnTemplate {
+	template := &addonv1alpha1.AddOnTemplate{ObjectMeta: metav1.ObjectMeta{Name: "mirror-template"}}
+	template.Spec.AddonName = "mirror"
+	for _, m := range serverManifests(t, version) {
+		m.Raw = []byte(strings.Replace(string(m.Raw), `"server:`, `"quay.io/mirror/server:`, 1))
+		template.Spec.AgentSpec.Workload.Manifests = append(template.Spec.AgentSpec.Workload.Manifests, m)
+	}
+	template.Spec.Registration = []addonv1alpha1.RegistrationSpec{{Type: addonv1alpha1.RegistrationKubeClient, KubeClient: &addonv1alpha1.KubeClientRegistrationConfig{}}}
+	return template
+}
+
+// decide lets a placement choose clusters, as somebody who makes decisions by hand.
+func (f *theFleet) decide(namespace, name string, clusters ...string) {
+	f.t.Helper()
+	f.create(&clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})
+	page := &clusterv1beta1.PlacementDecision{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name + "-1", Labels: map[string]string{clusterv1beta1.PlacementLabel: name}}}
+	f.create(page)
+	if err := f.client.Get(f.ctx, client.ObjectKeyFromObject(page), page); err != nil {
+		f.t.Fatal(err)
+	}
+	page.Status.Decisions = []clusterv1beta1.ClusterDecision{}
+	for _, c := range clusters {
+		page.Status.Decisions = append(page.Status.Decisions, clusterv1beta1.ClusterDecision{ClusterName: c})
+	}
+	if err := f.client.Status().Update(f.ctx, page); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// addOn is nil when it is not on the cluster.
+func (f *theFleet) addOn(cluster, name string) *addonv1alpha1.ManagedClusterAddOn {
+	f.t.Helper()
+	mca := &addonv1alpha1.ManagedClusterAddOn{}
+	err := f.client.Get(f.ctx, types.NamespacedName{Namespace: cluster, Name: name}, mca)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return mca
+}
+
+// expectAddOn waits for a condition, as "status reason".
+func (f *theFleet) expectAddOn(cluster, name, condition, want string) {
+	f.t.Helper()
+	f.eventually(func() string {
+		mca := f.addOn(cluster, name)
+		if mca == nil {
+			return fmt.Sprintf("add-on %s is not on %s", name, cluster)
+		}
+		c := meta.FindStatusCondition(mca.Status.Conditions, condition)
+		if c == nil || string(c.Status)+" "+c.Reason != want {
+			return fmt.Sprintf("add-on %s on %s: %s is not %q in %+v", name, cluster, condition, want, mca.Status)
+		}
+		return ""
+	})
+}
+
+// progress is what an add-on says of its first placement.
+func (f *theFleet) progress(name string) string {
+	f.t.Helper()
+	cma := &addonv1alpha1.ClusterManagementAddOn{}
+	if err := f.client.Get(f.ctx, client.ObjectKey{Name: name}, cma); err != nil {
+		f.t.Fatal(err)
+	}
+	for _, p := range cma.Status.InstallProgressions {
+		for _, c := range p.Conditions {
+			return c.Reason + ": " + c.Message
+		}
+	}
+	return "nothing"
+}

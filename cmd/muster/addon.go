@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	"github.com/muster-io/muster/internal/overview"
+)
+
+func addonCommand(c *cli) *cobra.Command {
+	cmd := &cobra.Command{Use: "addon", Short: "Show add-ons, and install them on clusters", Args: cobra.NoArgs}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use: "list", Short: "List the add-ons of the hub, with how many clusters have them", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return c.listAddOns(cmd.Context()) },
+		},
+		&cobra.Command{
+			Use: "status ADDON", Short: "Show an add-on on each cluster", Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error { return c.addOnStatus(cmd.Context(), args[0]) },
+		},
+		c.addOnChange("enable", "Install an add-on on clusters", enableAddOn),
+		c.addOnChange("disable", "Take an add-on from clusters", disableAddOn),
+	)
+	return cmd
+}
+
+// addOnChange is a command that changes an add-on on the clusters that are named.
+func (c *cli) addOnChange(use, short string, change func(context.Context, client.Client, *addonv1alpha1.ClusterManagementAddOn, string) (string, error)) *cobra.Command {
+	var clusters []string
+	cmd := &cobra.Command{
+		Use: use + " ADDON --clusters CLUSTER,...", Short: short, Args: cobra.ExactArgs(1), Example: "  muster addon " + use + " proxy --clusters edge-1,edge-2",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			server, _, err := c.hub()
+			if err != nil {
+				return err
+			}
+			cma, err := getAddOn(cmd.Context(), server, args[0])
+			if err != nil {
+				return err
+			}
+			var done []string
+			var errs []error
+			for _, name := range clusters {
+				if _, err := getCluster(cmd.Context(), server, name); err != nil {
+					errs = append(errs, err)
+					continue
+				}
+				says, err := change(cmd.Context(), server, cma, name)
+				if err != nil {
+					errs = append(errs, err)
+					continue
+				}
+				done = append(done, says)
+			}
+			return errors.Join(c.print(done, func(p *printer) {
+				for _, says := range done {
+					p.line(says)
+				}
+			}), errors.Join(errs...))
+		},
+	}
+	cmd.Flags().StringSliceVar(&clusters, "clusters", nil, "clusters, by name")
+	if err := cmd.MarkFlagRequired("clusters"); err != nil {
+		panic(err) // the flag of the line above
+	}
+	return cmd
+}
+
+func enableAddOn(ctx context.Context, server client.Client, cma *addonv1alpha1.ClusterManagementAddOn, cluster string) (string, error) {
+	err := server.Create(ctx, &addonv1alpha1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{Namespace: cluster, Name: cma.Name}})
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return fmt.Sprintf("cluster %s has add-on %s already", cluster, cma.Name), nil
+	case err != nil:
+		return "", fmt.Errorf("install add-on %s on cluster %s: %w", cma.Name, cluster, err)
+	}
+	return fmt.Sprintf("add-on %s is being installed on cluster %s: muster addon status %s", cma.Name, cluster, cma.Name), nil
+}
+
+func disableAddOn(ctx context.Context, server client.Client, cma *addonv1alpha1.ClusterManagementAddOn, cluster string) (string, error) {
+	mca := &addonv1alpha1.ManagedClusterAddOn{}
+	err := server.Get(ctx, client.ObjectKey{Namespace: cluster, Name: cma.Name}, mca)
+	if apierrors.IsNotFound(err) {
+		return fmt.Sprintf("cluster %s does not have add-on %s", cluster, cma.Name), nil
+	}
+	if err == nil && metav1.IsControlledBy(mca, cma) && cma.Spec.InstallStrategy.Type == addonv1alpha1.InstallPlacements {
+		return "", fmt.Errorf("a placement of add-on %s chooses cluster %s, and the hub would install it again: change the placement, or spec.installStrategy of ClusterManagementAddOn %s", cma.Name, cluster, cma.Name)
+	}
+	if err == nil {
+		err = server.Delete(ctx, mca, client.Preconditions{UID: &mca.UID})
+	}
+	if err != nil {
+		return "", fmt.Errorf("take add-on %s from cluster %s: %w", cma.Name, cluster, err)
+	}
+	return fmt.Sprintf("add-on %s is being taken from cluster %s", cma.Name, cluster), nil
+}
+
+// getAddOn reads an add-on of the hub. One that is not there is answered with those that are.
+func getAddOn(ctx context.Context, server client.Client, name string) (*addonv1alpha1.ClusterManagementAddOn, error) {
+	var list addonv1alpha1.ClusterManagementAddOnList
+	if err := server.List(ctx, &list); err != nil {
+		return nil, fmt.Errorf("ask the hub: %w", err)
+	}
+	var known []string
+	for i := range list.Items {
+		if list.Items[i].Name == name {
+			return &list.Items[i], nil
+		}
+		known = append(known, list.Items[i].Name)
+	}
+	return nil, overview.Unknown("add-on", name, known)
+}
+
+// addOnRow is an add-on in a list.
+type addOnRow struct {
+	Name      string   `json:"name"`
+	Strategy  string   `json:"installStrategy"`
+	Clusters  int      `json:"clusters"`
+	Available int      `json:"available"`
+	Rollout   []string `json:"rollout,omitempty"`
+}
+
+func (c *cli) listAddOns(ctx context.Context) error {
+	server, _, err := c.hub()
+	if err != nil {
+		return err
+	}
+	var addons addonv1alpha1.ClusterManagementAddOnList
+	var installed addonv1alpha1.ManagedClusterAddOnList
+	if err := errors.Join(server.List(ctx, &addons), server.List(ctx, &installed)); err != nil {
+		return fmt.Errorf("ask the hub: %w", err)
+	}
+	rows := addOnRows(addons.Items, installed.Items)
+	return c.print(rows, func(p *printer) {
+		if len(rows) == 0 {
+			p.line("there are no add-ons: docs/addons.md has an example")
+			return
+		}
+		table := [][]string{{"ADDON", "INSTALLED BY", "CLUSTERS", "AVAILABLE", "ROLLOUT"}}
+		for _, r := range rows {
+			table = append(table, []string{r.Name, r.Strategy, fmt.Sprint(r.Clusters), fmt.Sprint(r.Available), orNone(strings.Join(r.Rollout, "; "))})
+		}
+		p.table(table)
+	})
+}
+
+func addOnRows(addons []addonv1alpha1.ClusterManagementAddOn, installed []addonv1alpha1.ManagedClusterAddOn) []addOnRow {
+	rows := []addOnRow{}
+	for _, a := range addons {
+		row := addOnRow{Name: a.Name, Strategy: a.Spec.InstallStrategy.Type}
+		for i := range installed {
+			if installed[i].Name != a.Name {
+				continue
+			}
+			row.Clusters++
+			if meta.IsStatusConditionTrue(installed[i].Status.Conditions, addonv1alpha1.ConditionAvailable) {
+				row.Available++
+			}
+		}
+		for _, p := range a.Status.InstallProgressions {
+			if says := meta.FindStatusCondition(p.Conditions, addonv1alpha1.ConditionProgressing); says != nil {
+				row.Rollout = append(row.Rollout, p.Namespace+"/"+p.Name+": "+says.Message)
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// addOnCluster is an add-on on one cluster.
+type addOnCluster struct {
+	Cluster   string `json:"cluster"`
+	Available string `json:"available"`
+	Progress  string `json:"progress"`
+	Says      string `json:"says,omitempty"`
+}
+
+func (c *cli) addOnStatus(ctx context.Context, name string) error {
+	server, _, err := c.hub()
+	if err != nil {
+		return err
+	}
+	if _, err := getAddOn(ctx, server, name); err != nil {
+		return err
+	}
+	var installed addonv1alpha1.ManagedClusterAddOnList
+	if err := server.List(ctx, &installed); err != nil {
+		return fmt.Errorf("ask the hub: %w", err)
+	}
+	rows := addOnClusters(name, installed.Items)
+	return c.print(rows, func(p *printer) {
+		if len(rows) == 0 {
+			p.linef("no cluster has add-on %s: muster addon enable %s --clusters CLUSTER", name, name)
+			return
+		}
+		table := [][]string{{"CLUSTER", "AVAILABLE", "PROGRESS", "SAYS"}}
+		for _, r := range rows {
+			table = append(table, []string{r.Cluster, r.Available, r.Progress, orNone(r.Says)})
+		}
+		p.table(table)
+	})
+}
+
+func addOnClusters(name string, installed []addonv1alpha1.ManagedClusterAddOn) []addOnCluster {
+	rows := []addOnCluster{}
+	for i := range installed {
+		mca := &installed[i]
+		if mca.Name != name {
+			continue
+		}
+		row := addOnCluster{Cluster: mca.Namespace, Available: "Unknown", Progress: "Waiting"}
+		if available := meta.FindStatusCondition(mca.Status.Conditions, addonv1alpha1.ConditionAvailable); available != nil {
+			row.Available = string(available.Status)
+		}
+		if progress := meta.FindStatusCondition(mca.Status.Conditions, addonv1alpha1.ConditionProgressing); progress != nil {
+			row.Progress = progress.Reason
+		}
+		row.Says = addOnTrouble(mca)
+		rows = append(rows, row)
+	}
+	slices.SortFunc(rows, func(a, b addOnCluster) int { return strings.Compare(a.Cluster, b.Cluster) })
+	return rows
+}
+
+// addOnTrouble is what is not well with an add-on, the cause before its effects.
+func addOnTrouble(mca *addonv1alpha1.ManagedClusterAddOn) string {
+	if !mca.DeletionTimestamp.IsZero() {
+		if hook := meta.FindStatusCondition(mca.Status.Conditions, addonv1alpha1.ConditionHookManifestCompleted); hook != nil && hook.Status != metav1.ConditionTrue {
+			return "is being taken away: " + hook.Message
+		}
+		return "is being taken away"
+	}
+	for _, kind := range []string{
+		addonv1alpha1.ConditionConfigured, addonv1alpha1.ConditionHostingClusterValidity, addonv1alpha1.ConditionRegistrationApplied,
+		addonv1alpha1.ConditionManifestApplied, addonv1alpha1.ConditionHostingManifestApplied, addonv1alpha1.ConditionAvailable,
+	} {
+		if condition := meta.FindStatusCondition(mca.Status.Conditions, kind); condition != nil && condition.Status != metav1.ConditionTrue {
+			return condition.Message
+		}
+	}
+	if p := meta.FindStatusCondition(mca.Status.Conditions, addonv1alpha1.ConditionProgressing); p != nil && p.Reason == addonv1alpha1.ReasonConfigurationUnsupported {
+		return p.Message
+	}
+	return ""
+}

@@ -1,0 +1,341 @@
+package addon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/addon"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/hub/works"
+	"github.com/muster-io/muster/internal/work"
+)
+
+// Deployer makes the ManifestWorks of the add-ons that have an AddOnTemplate, and says how these are.
+type Deployer struct {
+	// Client reads from the hub's cache and writes. Reader reads past the cache.
+	Client client.Client
+	Reader client.Reader
+	// Works is the index of live works.
+	Works *hub.Works
+}
+
+// Setup registers the controller. An add-on on a cluster wakes for itself, for its cluster and for its works.
+func (r *Deployer) Setup(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named(DeployName).
+		For(&addonv1alpha1.ManagedClusterAddOn{}, builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
+		Watches(&clusterv1.ManagedCluster{}, r.onCluster(), builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}, clusterMatters)).
+		WatchesRawSource(r.Works.Source(func(e hub.WorkEvent) []reconcile.Request {
+			if of, ok := ofWork(e); ok {
+				return []reconcile.Request{{NamespacedName: of}}
+			}
+			return nil
+		})).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 16}).
+		Complete(r)
+}
+
+// clusterMatters lets pass what of a cluster is read: its annotations, whether it answers, and that it goes.
+var clusterMatters = predicate.TypedFuncs[client.Object]{UpdateFunc: func(e event) bool {
+	before, after := e.ObjectOld.(*clusterv1.ManagedCluster), e.ObjectNew.(*clusterv1.ManagedCluster)
+	return before.Annotations[addon.ImageRegistriesAnnotation] != after.Annotations[addon.ImageRegistriesAnnotation] ||
+		isSilent(before) != isSilent(after) || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
+}}
+
+// onCluster wakes the add-ons of a cluster, and those that it hosts.
+func (r *Deployer) onCluster() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		var list addonv1alpha1.ManagedClusterAddOnList
+		if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "list the add-ons of a cluster")
+			return nil
+		}
+		var requests []reconcile.Request
+		for i := range list.Items {
+			if mca := &list.Items[i]; mca.Namespace == o.GetName() || addon.HostingCluster(mca) == o.GetName() {
+				requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(mca)})
+			}
+		}
+		return requests
+	})
+}
+
+// deployment is an add-on on a cluster with what is known of it.
+type deployment struct {
+	addon            *addonv1alpha1.ManagedClusterAddOn
+	cluster, hosting *clusterv1.ManagedCluster // nil when there is none
+	// rendered is nil when there is nothing to render with: no template, or one that the cluster is not to have yet.
+	rendered *addon.Rendered
+	// waits is true for the latter.
+	waits bool
+	// deploy and hooks are the works that are to be there.
+	deploy, hooks []*workv1.ManifestWork
+}
+
+// Reconcile keeps the works of one add-on on one cluster equal to its template.
+func (r *Deployer) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	mca := &addonv1alpha1.ManagedClusterAddOn{}
+	err := r.Client.Get(ctx, request.NamespacedName, mca)
+	if apierrors.IsNotFound(err) {
+		return reconcile.Result{}, r.collect(ctx, fleet.AddonOwner(request.Namespace, request.Name))
+	}
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if selfManaged, err := r.selfManaged(ctx, mca); err != nil || selfManaged {
+		return reconcile.Result{}, err
+	}
+	d := &deployment{addon: mca}
+	if d.cluster, err = r.cluster(ctx, mca.Namespace); err != nil {
+		return reconcile.Result{}, err
+	}
+	if d.hosting, err = r.cluster(ctx, addon.HostingCluster(mca)); err != nil {
+		return reconcile.Result{}, err
+	}
+	before := mca.DeepCopy()
+	failure, err := r.render(ctx, d)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if !mca.DeletionTimestamp.IsZero() {
+		return r.leave(ctx, before, d)
+	}
+	if err := r.setFinalizers(ctx, d); err != nil {
+		return conflicted(err)
+	}
+	var refused error
+	if d.rendered != nil && failure == nil {
+		if refused, err = r.write(ctx, d); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	d.say(r.Works.Of(owner(mca)), errors.Join(failure, refused))
+	return r.publish(ctx, before, mca, refused)
+}
+
+// publish writes the status if it has changed.
+func (r *Deployer) publish(ctx context.Context, before, after *addonv1alpha1.ManagedClusterAddOn, refused error) (reconcile.Result, error) {
+	result := reconcile.Result{}
+	if refused != nil {
+		result.RequeueAfter = 15 * time.Second // what the API server refuses it may take later
+	}
+	if equality.Semantic.DeepEqual(before.Status, after.Status) {
+		return result, nil
+	}
+	was := after.DeepCopy()
+	was.Status = before.Status
+	err := r.Client.Status().Patch(ctx, after, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{}))
+	if err != nil {
+		return conflicted(err)
+	}
+	return result, nil
+}
+
+// conflicted tries again soon when the cache is stale, and not at all when the object is gone.
+func conflicted(err error) (reconcile.Result, error) {
+	if apierrors.IsConflict(err) {
+		return reconcile.Result{RequeueAfter: 200 * time.Millisecond}, nil
+	}
+	return reconcile.Result{}, client.IgnoreNotFound(err)
+}
+
+func owner(mca *addonv1alpha1.ManagedClusterAddOn) fleet.Owner {
+	return fleet.AddonOwner(mca.Namespace, mca.Name)
+}
+
+// selfManaged says that the add-on's own manager deploys it.
+func (r *Deployer) selfManaged(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn) (bool, error) {
+	cma := &addonv1alpha1.ClusterManagementAddOn{}
+	err := r.Client.Get(ctx, client.ObjectKey{Name: mca.Name}, cma)
+	return err == nil && isSelfManaged(cma), client.IgnoreNotFound(err)
+}
+
+func (r *Deployer) cluster(ctx context.Context, name string) (*clusterv1.ManagedCluster, error) {
+	if name == "" {
+		return nil, nil
+	}
+	cluster := &clusterv1.ManagedCluster{}
+	err := r.Client.Get(ctx, client.ObjectKey{Name: name}, cluster)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return cluster, err
+}
+
+// render makes the works that are to be there. Nothing is rendered unless each configuration is as the cluster is to have it: a change
+// that its rollout has not selected yet waits. The failure is the author's to mend.
+func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err error) {
+	in := addon.Input{AddOn: d.addon, Cluster: d.cluster}
+	for _, ref := range d.addon.Status.ConfigReferences {
+		if ref.DesiredConfig == nil {
+			continue
+		}
+		var object client.Object
+		switch ref.ConfigGroupResource {
+		case addon.Template:
+			in.Template = &addonv1alpha1.AddOnTemplate{}
+			object = in.Template
+		case addon.DeploymentConfig:
+			config := &addonv1alpha1.AddOnDeploymentConfig{}
+			in.Configs = append(in.Configs, config)
+			object = config
+		default:
+			continue
+		}
+		key := client.ObjectKey{Namespace: ref.DesiredConfig.Namespace, Name: ref.DesiredConfig.Name}
+		if err := r.Client.Get(ctx, key, object); err != nil {
+			return nil, client.IgnoreNotFound(err) // addon-configuration says so
+		}
+		content := &contents{ctx: ctx, client: r.Client, reader: r.Reader}
+		f := content.read(addonv1alpha1.AddOnConfig{ConfigGroupResource: ref.ConfigGroupResource, ConfigReferent: ref.DesiredConfig.ConfigReferent})
+		if f.err != nil {
+			return nil, client.IgnoreNotFound(f.err)
+		}
+		d.waits = d.waits || f.hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
+	}
+	if d.waits = d.waits && in.Template != nil; in.Template == nil || d.waits {
+		return nil, nil
+	}
+	rendered, err := addon.Render(in)
+	if err != nil {
+		return err, nil
+	}
+	d.rendered = &rendered
+	return d.parts(), nil
+}
+
+// parts are the works of what was rendered.
+func (d *deployment) parts() error {
+	name, cluster := d.addon.Name, d.addon.Namespace
+	own := func(i int) string { return addon.DeployName(name, i) }
+	if err := d.partsOn(cluster, d.rendered.Managed, own, addon.HookName(name)); err != nil {
+		return err
+	}
+	if d.hosting == nil {
+		return nil // the status says so when there should be one
+	}
+	hosted := func(i int) string { return addon.HostingName(name, cluster, i) }
+	return d.partsOn(d.hosting.Name, d.rendered.Hosting, hosted, addon.HostingHookName(name, cluster))
+}
+
+func (d *deployment) partsOn(cluster string, from addon.Manifests, name func(int) string, hook string) error {
+	deploy, err := d.rendered.Parts(name, from.Deploy)
+	if err != nil {
+		return err
+	}
+	for _, part := range deploy {
+		d.deploy = append(d.deploy, workOf(d.addon, cluster, part))
+	}
+	withFeedback := *d.rendered
+	withFeedback.Spec.ManifestConfigs = append(hookFeedback(from.Hooks), withFeedback.Spec.ManifestConfigs...)
+	hooks, err := withFeedback.Parts(func(int) string { return hook }, from.Hooks)
+	if err != nil {
+		return err
+	}
+	if len(hooks) > 1 {
+		return errors.New("the pre-delete hooks are larger than one ManifestWork")
+	}
+	for _, part := range hooks {
+		d.hooks = append(d.hooks, workOf(d.addon, cluster, part))
+	}
+	return nil
+}
+
+// workOf is one work of an add-on. One in the namespace of another cluster names the add-on's, and has no owner that could be collected.
+func workOf(mca *addonv1alpha1.ManagedClusterAddOn, cluster string, part addon.Part) *workv1.ManifestWork {
+	w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{
+		Namespace: cluster, Name: part.Name, Labels: map[string]string{addonv1alpha1.AddonNameLabel: mca.Name},
+	}, Spec: part.Spec}
+	if hashes := addon.ConfigHashes(mca.Status.ConfigReferences); hashes != "" {
+		w.Annotations = map[string]string{addonv1alpha1.ConfigSpecHashAnnotation: hashes}
+	}
+	if cluster != mca.Namespace {
+		w.Labels[addonv1alpha1.AddonNamespaceLabel] = mca.Namespace
+		return w
+	}
+	w.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(mca, addonv1alpha1.GroupVersion.WithKind("ManagedClusterAddOn"))}
+	w.OwnerReferences[0].BlockOwnerDeletion = nil
+	return w
+}
+
+// write makes the works that are to be there, and removes the others of the add-on. What the API server refuses is not an error.
+func (r *Deployer) write(ctx context.Context, d *deployment) (refused, err error) {
+	var changes work.Changes
+	wanted := map[string]bool{}
+	for _, w := range d.deploy {
+		wanted[w.Namespace+"/"+w.Name] = true
+		c := work.Change{Action: work.Create, Cluster: w.Namespace, Name: w.Name, Owner: owner(d.addon), Wanted: w}
+		if lw := r.Works.Get(w.Namespace, w.Name); lw != nil {
+			if lw.Deleting || lw.Owner == c.Owner && lw.SpecDigest == work.SpecDigest(w) && lw.Configs == w.Annotations[addonv1alpha1.ConfigSpecHashAnnotation] {
+				continue
+			}
+			if lw.Owner == c.Owner {
+				c.Action, c.Live = work.Update, lw
+			}
+		}
+		changes = append(changes, c)
+	}
+	for _, lw := range r.Works.Of(owner(d.addon)) {
+		if !wanted[lw.Cluster+"/"+lw.Name] && !lw.Deleting {
+			changes = append(changes, work.Change{Action: work.Delete, Cluster: lw.Cluster, Name: lw.Name, Owner: owner(d.addon), Live: &lw})
+		}
+	}
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	writer := works.Writer{Client: r.Client, Reader: r.Reader, Concurrency: 2}
+	answers, err := writer.Write(ctx, changes, func(context.Context) (bool, error) { return true, nil })
+	for _, answer := range answers {
+		refused = errors.Join(refused, answer)
+	}
+	return refused, err
+}
+
+// collect deletes what is left of an add-on that is gone, where no garbage collector does: the works that it owned.
+func (r *Deployer) collect(ctx context.Context, owner fleet.Owner) error {
+	for _, lw := range r.Works.Of(owner) {
+		w := &metav1.PartialObjectMetadata{}
+		w.SetGroupVersionKind(workv1.GroupVersion.WithKind("ManifestWork"))
+		if err := r.Reader.Get(ctx, client.ObjectKey{Namespace: lw.Cluster, Name: lw.Name}, w); err != nil {
+			if apierrors.IsNotFound(err) {
+				continue
+			}
+			return err
+		}
+		ours := slices.ContainsFunc(w.OwnerReferences, func(o metav1.OwnerReference) bool {
+			return o.Kind == "ManagedClusterAddOn" && o.Name == owner.Name
+		})
+		if !ours || !w.DeletionTimestamp.IsZero() {
+			continue
+		}
+		if err := r.Client.Delete(ctx, w, client.Preconditions{UID: &w.UID}); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete work %s/%s of an add-on that is gone: %w", lw.Cluster, lw.Name, err)
+		}
+	}
+	return nil
+}
+
+// isSilent says that the hub no longer hears a cluster.
+func isSilent(c *clusterv1.ManagedCluster) bool {
+	available := meta.FindStatusCondition(c.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
+	return available != nil && available.Status == metav1.ConditionUnknown
+}
