@@ -28,10 +28,10 @@ func TestHolds(t *testing.T) {
 	both := func(version string) {
 		t.Helper()
 		for _, name := range []string{"one", "two"} {
-			f.expectData(name, "shop", "shop", "version", version)
+			f.expectData(name, "holds", "shop", "version", version)
 		}
 	}
-	first := f.push(applicationFile("shop", "shops", "manifests/shop", "shop", "") + shop("1"))
+	first := f.push(applicationFile("shop", "shops", "manifests/shop", "holds", "") + shop("1"))
 	both("1")
 	f.expectReady("retail/shop")
 	f.expectHistory("retail/shop", first)
@@ -58,7 +58,7 @@ func TestHolds(t *testing.T) {
 	f.expectRow("retail/shop", "one", "Pending", "OnHold", "Black Friday")
 	f.stop()
 	f.startHub()
-	third := f.push(applicationFile("shop", "shops", "manifests/shop", "shop", "  deletionGuard: {maxClusterPercent: 100}\n") + shop("3"))
+	third := f.push(applicationFile("shop", "shops", "manifests/shop", "holds", "  deletionGuard: {maxClusterPercent: 100}\n") + shop("3"))
 	f.eventually(func() string {
 		a := f.application("retail/shop")
 		if a.Status.Revision != third || len(a.Status.OnHold) != 1 || a.Status.OnHold[0].Clusters != 2 {
@@ -74,7 +74,7 @@ func TestHolds(t *testing.T) {
 	if err := f.as("lead").Update(f.ctx, freeze); err != nil {
 		t.Fatal(err)
 	}
-	f.expectData("one", "shop", "shop", "version", "3")
+	f.expectData("one", "holds", "shop", "version", "3")
 	f.expectRow("retail/shop", "two", "Pending", "OnHold")
 	f.delete(freeze)
 	both("3")
