@@ -120,20 +120,20 @@ func TestWindow(t *testing.T) {
 		f.join(name)
 	}
 	opens := time.Now().UTC().Add(3 * time.Hour).Truncate(time.Minute)
-	f.push(applicationFile("shop", "shops", "manifests/shop", "shop", fmt.Sprintf(`  rollout:
+	f.push(applicationFile("shop", "shops", "manifests/shop", "windows", fmt.Sprintf(`  rollout:
     windows:
     - name: nights
       schedule: "%d %d * * *"
       duration: 1h
       clusterValue: {key: maintenance.window, value: night}`, opens.Minute(), opens.Hour())) + configMapFile("manifests/shop/config.yaml", "shop", "version", `"1"`))
-	f.expectData("two", "shop", "shop", "version", "1")
+	f.expectData("two", "windows", "shop", "version", "1")
 	f.expectRow("retail/shop", "one", "Pending", "WindowClosed", "waits for its window (nights), from "+opens.Format("2006-01-02 15:04 UTC"))
 	f.expectRollout("Progressing", 1, "waits for its window (nights)")
-	if got := f.data("one", "shop", "shop", "version"); got != "" {
-		t.Errorf("one has version %s outside of its window", got)
+	if works := f.uidsAndGenerations("one"); works != "" {
+		t.Errorf("one has works outside of its window: %s", works)
 	}
 	f.push(values("any"))
-	f.expectData("one", "shop", "shop", "version", "1")
+	f.expectData("one", "windows", "shop", "version", "1")
 	f.expectReady("retail/shop")
 }
 
