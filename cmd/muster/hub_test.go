@@ -249,7 +249,7 @@ func TestDiffInWorlds(t *testing.T) {
 	}
 	expect(t, h.muster(t, 0, "status", "cluster", "prod-1"), "CLUSTER prod-1   available", "retail/web")
 	expect(t, h.muster(t, 0, "top"), "APPLICATION", "retail/web", "CLUSTER", "prod-1", "WAITING")
-	expect(t, h.muster(t, 2, "top", "--sort", "name"), "not one of cost, lag")
+	expect(t, h.muster(t, 1, "top", "--sort", "name"), "not one of cost, lag")
 	expect(t, h.muster(t, 1, "status", "cluster", "prod-4", "--exit-code"), "CLUSTER prod-4   offline")
 	expect(t, h.muster(t, 2, "status", "cluster", "prod-5"), "did you mean prod-")
 	expect(t, h.muster(t, 0, "status", "muster-system/fleet"), "REPOSITORY muster-system/fleet", "file://"+dir)

@@ -15,13 +15,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
+// How a cluster is reached through its agent.
 const (
 	// Prefix of the names on a cluster that stand for something of the hub.
 	Prefix = "cluster:hub:"
-	// Verb and Subresource of managedclusters are the right, on the hub, to reach a cluster through the proxy.
-	Verb        = "get"
+	// Verb is what a person has to be allowed on the hub, on the subresource of a ManagedCluster, to reach the cluster through the proxy.
+	Verb = "get"
+	// Subresource of ManagedClusters that the right is for.
 	Subresource = "proxy"
-	// ConfigMap, in Muster's namespace on the hub, says where the proxy is. Agents and people read it.
+	// ConfigMap is the one in Muster's namespace on the hub that says where the proxy is. Agents and people read it.
 	ConfigMap = "muster-proxy"
 	// URLKey and CAKey of the ConfigMap: the proxy's https URL, and the certificates that it is trusted with; without them those of the
 	// system.

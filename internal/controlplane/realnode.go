@@ -69,6 +69,11 @@ func (n RealNode) Missing() error {
 			break
 		}
 	}
+	if len(errs) == 0 {
+		if err := permitted(); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	return errors.Join(errs...)
 }
 

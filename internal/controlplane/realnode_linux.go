@@ -29,6 +29,25 @@ func enter(namespace string) error {
 	return nil
 }
 
+// permitted tries what containers are made with: namespaces, and a group of processes. A container that is not privileged may do neither,
+// not even as root.
+func permitted() error {
+	probe := exec.Command("ip", "-V")
+	probe.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS}
+	if err := probe.Run(); err != nil {
+		return fmt.Errorf("this machine makes no namespaces for containers (%w): run this outside of a container, or in a privileged one", err)
+	}
+	groups := "/sys/fs/cgroup"
+	if _, err := os.Stat(filepath.Join(groups, "cgroup.controllers")); err != nil {
+		groups = filepath.Join(groups, "memory") // version 1
+	}
+	group, err := os.MkdirTemp(groups, "muster-probe-")
+	if err != nil {
+		return fmt.Errorf("this machine makes no control groups for containers (%w): run this outside of a container, or in a privileged one", err)
+	}
+	return os.Remove(group)
+}
+
 // snapshotter is how containerd keeps the file systems of containers: an overlay cannot lie on another one.
 func snapshotter(dir string) string {
 	var fs unix.Statfs_t

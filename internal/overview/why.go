@@ -249,15 +249,7 @@ func (k *Knowledge) onHub(r *Reasons, a *musterv1alpha1.Application, cluster str
 // cluster, and works that their agent has not taken up.
 func (k *Knowledge) waits(a *musterv1alpha1.Application, cluster string) []string {
 	now := k.World.Time
-	var waits []string
-	if !k.Hub.Current() {
-		waits = append(waits, "the hub: "+k.Hub.Says(now))
-	}
-	for _, text := range []string{k.Hub.Away(now), k.Hub.MassSilence(now)} {
-		if text != "" {
-			waits = append(waits, "the hub: "+text)
-		}
-	}
+	waits := k.hubWaits(now)
 	i := slices.IndexFunc(k.Repositories, func(r musterv1alpha1.FleetRepository) bool {
 		return r.Namespace+"/"+r.Name == a.Annotations[musterv1alpha1.RepositoryAnnotation]
 	})
@@ -287,6 +279,20 @@ func (k *Knowledge) waits(a *musterv1alpha1.Application, cluster string) []strin
 	for _, w := range k.World.Works {
 		if w.Owner == fleet.OwnerOf(a) && w.Cluster == cluster && !w.Status.Observed {
 			waits = append(waits, fmt.Sprintf("the agent has not reported on work %s as it is now", w.Name))
+		}
+	}
+	return waits
+}
+
+// hubWaits says what keeps the hub from its work.
+func (k *Knowledge) hubWaits(now time.Time) []string {
+	var waits []string
+	if !k.Hub.Current() {
+		waits = append(waits, "the hub: "+k.Hub.Says(now))
+	}
+	for _, text := range []string{k.Hub.Away(now), k.Hub.MassSilence(now)} {
+		if text != "" {
+			waits = append(waits, "the hub: "+text)
 		}
 	}
 	return waits

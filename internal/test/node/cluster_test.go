@@ -55,10 +55,7 @@ type realCluster struct {
 
 func newCluster(t *testing.T) *realCluster {
 	t.Helper()
-	programs := os.Getenv("MUSTER_NODE")
-	if programs == "" {
-		t.Skip("the programs of a node are not named by MUSTER_NODE: make node-test builds them and runs this")
-	}
+	programs := nodePrograms(t)
 	ctrllog.SetLogger(logr.Discard())
 	version := os.Getenv("MUSTER_VERSION")
 	images, err := filepath.Glob(filepath.Join(programs, "images", "*-"+version+".tar"))
@@ -96,6 +93,19 @@ func newCluster(t *testing.T) *realCluster {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// nodePrograms is where the programs of a node are. The test is skipped where there are none, and on a machine on which no node can run.
+func nodePrograms(t *testing.T) string {
+	t.Helper()
+	programs := os.Getenv("MUSTER_NODE")
+	if programs == "" {
+		t.Skip("the programs of a node are not named by MUSTER_NODE: make node-test builds them and runs this")
+	}
+	if err := (controlplane.RealNode{Programs: programs}).Missing(); err != nil {
+		t.Skipf("no real node runs here: %v", err)
+	}
+	return programs
 }
 
 // describe logs what a person would look at first.

@@ -18,10 +18,7 @@ import (
 // TestUpWithARealNode: a cluster of `muster up --real` runs containers, and has its address and its data after muster down and
 // another up, which is not told again that it is real. Nothing of it is left when it has ended.
 func TestUpWithARealNode(t *testing.T) {
-	node := os.Getenv("MUSTER_NODE")
-	if node == "" {
-		t.Skip("the programs of a node are not named by MUSTER_NODE: make node-test builds them and runs this")
-	}
+	node := nodePrograms(t)
 	o := embedded.Options{Dir: t.TempDir(), Programs: t.TempDir(), Clusters: []string{"edge"}, Real: true, Progress: func(line string) { t.Log(line) }}
 	built := filepath.Join(filepath.Dir(node), "programs", "linux_"+runtime.GOARCH)
 	for name, target := range map[string]string{"hub": filepath.Join(built, "hub"), "klusterlet": filepath.Join(built, "klusterlet"), "node": node} {
