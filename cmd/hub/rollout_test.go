@@ -72,6 +72,10 @@ func TestBadRevisionReturns(t *testing.T) {
 	f.expectReady("retail/shop")
 	f.expectHistory("retail/shop", good)
 	works := f.uidsAndGenerations("one", "two")
+	for _, name := range []string{"one", "two"} {
+		f.agents[name]() // then whoever writes there is the hub
+	}
+	versions := f.resourceVersions("one", "two")
 
 	bad := f.push(serverFile("bad"))
 	f.fails("three", "bad")
@@ -91,6 +95,12 @@ func TestBadRevisionReturns(t *testing.T) {
 		}
 		return ""
 	})
+	if now := f.resourceVersions("one", "two"); now != versions {
+		t.Errorf("works of others were written:\n was %s\n is %s", versions, now)
+	}
+	for _, name := range []string{"one", "two"} {
+		f.startAgent(name)
+	}
 
 	// Another commit that leaves the application as it is changes nothing, and a cluster that comes gets what is good.
 	refused := f.push(clusterFile("four", "tier: edge, site: d"))
@@ -115,6 +125,107 @@ func TestBadRevisionReturns(t *testing.T) {
 	if back := f.application("retail/shop").Status.RolledBack; back != nil {
 		t.Errorf("still refused: %+v", back)
 	}
+}
+
+// TestCommitInTheMiddle: a commit that comes while another one is on its way begins with the canary, does not mind what a cluster reports of
+// the other, and reaches those that the other has not at once.
+func TestCommitInTheMiddle(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+clusterFile("three", "tier: edge, site: c")+
+		placementFile("shops", byCanary))
+	f.serverIn = "midway"
+	f.deliver()
+	for _, name := range []string{"one", "two", "three"} {
+		f.join(name)
+	}
+	still := func() {
+		t.Helper()
+		if got := f.image("two"); got != "1" {
+			t.Errorf("two has version %s before its turn", got)
+		}
+	}
+	first := f.push(applicationFile("shop", "shops", "manifests/shop", f.serverIn, canaryFirst) + serverFile("1"))
+	for _, name := range []string{"three", "one", "two"} {
+		f.runs(name, "1")
+	}
+	f.expectReady("retail/shop")
+	f.expectHistory("retail/shop", first)
+
+	f.push(serverFile("2"))
+	f.runs("three", "2")
+	f.expectImage("one", "2")
+	f.expectRollout("Progressing", 2, "waits for one")
+	still()
+	third := f.push(serverFile("3"))
+	f.expectImage("three", "3")
+	f.fails("one", "2")
+	f.expectRow("retail/shop", "one", "Pending", "Degraded", "exceeded its deadline") // the hub knows
+	f.expectRollout("Progressing", 1, "waits for three of group canary")
+	still()
+	f.runs("three", "3")
+	f.expectImage("one", "3")
+	still()
+	f.runs("one", "3")
+	f.runs("two", "3")
+	f.expectReady("retail/shop")
+	f.expectHistory("retail/shop", third, first)
+}
+
+const withinBudget = `  rollout:
+    type: Progressive
+    maxOffline: %d
+    steps:
+    - {name: canary, clusterSelector: {labelSelector: {matchLabels: {site: c}}}}
+    - {name: prod}`
+
+// TestOfflineBudget: more clusters that do not answer than maxOffline hold the next step, as many do not, and one that comes back gets at
+// once what its step has reached.
+func TestOfflineBudget(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: c")+clusterFile("three", "tier: edge, site: c")+
+		placementFile("shops", byCanary+"\n  tolerations: [{key: cluster.open-cluster-management.io/unreachable, operator: Exists}]"))
+	f.serverIn = "budget"
+	f.deliver()
+	for _, name := range []string{"one", "two", "three"} {
+		f.join(name)
+	}
+	shop := func(maxOffline int) string {
+		return applicationFile("shop", "shops", "manifests/shop", f.serverIn, fmt.Sprintf(withinBudget, maxOffline))
+	}
+	f.push(shop(0) + serverFile("1"))
+	for _, name := range []string{"three", "two", "one"} {
+		f.runs(name, "1")
+	}
+	f.expectReady("retail/shop")
+	f.agents["two"]()
+	f.available("two", false)
+	f.expectRow("retail/shop", "two", "Offline") // the hub has noticed
+
+	f.push(serverFile("2"))
+	f.runs("three", "2")
+	f.expectRollout("Progressing", 2, "waits until a cluster of group canary answers")
+	f.expectRow("retail/shop", "one", "Pending", "RolloutPending")
+	if got := f.image("one"); got != "1" {
+		t.Errorf("one has version %s while more do not answer than may", got)
+	}
+	f.push(shop(1))
+	f.runs("one", "2")
+	f.eventually(func() string {
+		if r := f.application("retail/shop").Status.Rollout; r != nil {
+			return fmt.Sprintf("the rollout waits for who does not answer: %+v", r)
+		}
+		return ""
+	})
+	f.push(serverFile("3"))
+	f.runs("three", "3")
+	f.runs("one", "3")
+	if got := f.image("two"); got != "1" {
+		t.Errorf("two has version %s while it is away", got)
+	}
+	f.available("two", true)
+	f.startAgent("two")
+	f.runs("two", "3")
+	f.expectReady("retail/shop")
 }
 
 // expectHistory waits until the good revisions of an application are these.
@@ -257,6 +368,16 @@ func (f *theFleet) uidsAndGenerations(clusters ...string) string {
 	for _, cluster := range clusters {
 		for _, w := range f.works(cluster) {
 			fmt.Fprintf(&text, "%s/%s %s %d; ", cluster, w.Name, w.UID, w.Generation)
+		}
+	}
+	return text.String()
+}
+
+func (f *theFleet) resourceVersions(clusters ...string) string {
+	var text strings.Builder
+	for _, cluster := range clusters {
+		for _, w := range f.works(cluster) {
+			fmt.Fprintf(&text, "%s/%s %s; ", cluster, w.Name, w.ResourceVersion)
 		}
 	}
 	return text.String()
