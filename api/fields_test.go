@@ -191,10 +191,24 @@ func served(t *testing.T) map[node]row {
 	rows := map[node]row{}
 	for _, crd := range definitions(t) {
 		if crd.Spec.Group != "muster.dev" {
+			servedOnceConverted(t, crd)
 			maps.Copy(rows, flatten(crd))
 		}
 	}
 	return rows
+}
+
+// servedOnceConverted are the versions that the hub serves when it converts them: installed as served, fields would be lost until then.
+func servedOnceConverted(t *testing.T, crd *apiextensionsv1.CustomResourceDefinition) {
+	t.Helper()
+	for i := range crd.Spec.Versions {
+		v := &crd.Spec.Versions[i]
+		converted := v.Name == "v1beta1" && (crd.Spec.Names.Kind == "ClusterManagementAddOn" || crd.Spec.Names.Kind == "ManagedClusterAddOn")
+		if v.Served == converted {
+			t.Errorf("%s %s: served is %v", crd.Name, v.Name, v.Served)
+		}
+		v.Served = true
+	}
 }
 
 func definitions(t *testing.T) []*apiextensionsv1.CustomResourceDefinition {

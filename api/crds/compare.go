@@ -34,11 +34,9 @@ func Beyond(one, other *apiextensionsv1.CustomResourceDefinition) []string {
 
 func fieldsOf(d *apiextensionsv1.CustomResourceDefinition) map[string]bool {
 	all := map[string]bool{}
-	for _, v := range d.Spec.Versions {
-		if v.Served {
-			all[v.Name] = true
-			collectVersion(v, all)
-		}
+	for _, v := range d.Spec.Versions { // one that is not served too: the hub serves v1beta1 of add-ons once it converts them
+		all[v.Name] = true
+		collectVersion(v, all)
 	}
 	return all
 }

@@ -19,6 +19,11 @@ func version(name string, spec apiextensionsv1.JSONSchemaProps) apiextensionsv1.
 	}}
 }
 
+func unserved(v apiextensionsv1.CustomResourceDefinitionVersion) apiextensionsv1.CustomResourceDefinitionVersion {
+	v.Served = false
+	return v
+}
+
 func list(names ...string) apiextensionsv1.JSONSchemaProps {
 	item := apiextensionsv1.JSONSchemaProps{Properties: map[string]apiextensionsv1.JSONSchemaProps{}}
 	for _, name := range names {
@@ -40,6 +45,10 @@ func TestBeyond(t *testing.T) {
 		"newer": {definition(version("v1", list("key", "effect"))), definition(version("v1", list("key"))), []string{"v1 .spec.taints[].effect"}, "a field would be lost"},
 		"a version more": {
 			definition(version("v1", list("key")), version("v2", list("key"))), definition(version("v1", list("key"))), []string{"v2"}, "its objects could not be read",
+		},
+		"a version not served yet": {
+			definition(version("v1", list("key")), version("v2", list("key"))), definition(version("v1", list("key")), unserved(version("v2", list("key")))), nil,
+			"the hub serves it once it converts",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

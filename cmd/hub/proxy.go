@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/muster-io/muster/internal/access"
+	"github.com/muster-io/muster/internal/hub/authority"
 	"github.com/muster-io/muster/internal/hub/proxy"
 	"github.com/muster-io/muster/internal/registration"
 )
@@ -100,12 +101,12 @@ func (p *parts) runProxy(ctx context.Context, listener net.Listener, u *url.URL)
 func (p *parts) proxyCertificates(ctx context.Context, host string) (*tls.Config, []byte, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert, NextProtos: []string{"h2", "http/1.1"}}
 	if p.ProxyCertDir == "" {
-		authority, err := proxy.LoadAuthority(ctx, p.mgr.GetAPIReader(), p.mgr.GetClient(), host)
+		signer, err := authority.Load(ctx, p.mgr.GetAPIReader(), p.mgr.GetClient(), authority.Options{Secret: access.ConfigMap, Host: host})
 		if err != nil {
 			return nil, nil, err
 		}
-		config.GetCertificate = authority.GetCertificate
-		return config, authority.CA, nil
+		config.GetCertificate = signer.GetCertificate
+		return config, signer.CA, nil
 	}
 	watcher, err := certwatcher.New(filepath.Join(p.ProxyCertDir, "tls.crt"), filepath.Join(p.ProxyCertDir, "tls.key"))
 	if err != nil {

@@ -151,7 +151,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.UIAddress, "ui-address", "", "address for the page of the fleet, such as :8445; people log in with tokens of the hub's API server; left out, none")
 	f.StringVar(&o.UIURL, "ui-url", "", "where people find the page of --ui-address, such as https://muster.example.com: checks and comments on pull requests link to it; left out, to the comment")
 	f.StringVar(&o.UICertDir, "ui-cert-dir", "", "folder with tls.crt and tls.key for --ui-address, read again when they change; left out, what stands in front has to end TLS")
-	f.StringVar(&o.ConversionAddress, "conversion-address", "", "address at which the API server has add-ons converted to v1beta1 and back, such as 127.0.0.1:0 beside it; left out, none: clients use v1alpha1")
+	f.StringVar(&o.ConversionAddress, "conversion-address", "", "address at which the API server has add-ons converted to v1beta1 and back, such as 127.0.0.1:0 beside it; left out, none: v1alpha1 alone is served")
 	f.StringVar(&o.ConversionService, "conversion-service", "", "Service, as NAMESPACE/NAME with port 443, by which the API server reaches --conversion-address; left out, it reaches the address itself")
 	f.StringVar(&o.ProxyAddress, "proxy-address", "", "address, such as :8446, of the proxy through which people reach the API servers of clusters whose klusterlets run with role proxy; left out, none")
 	f.StringVar(&o.ProxyURL, "proxy-url", "", "https URL by which agents and people reach --proxy-address; TLS has to end at the hub; left out, the address itself")

@@ -273,6 +273,7 @@ func bind(ctx context.Context, clients kubernetes.Interface, name, role, account
 func (f *Fleet) StartHub() error {
 	args := []string{
 		"--kubeconfig", controllersKubeconfig(f.Dir), "--state-dir", filepath.Join(f.Dir, "mirrors"),
+		"--conversion-address=127.0.0.1:0",
 		"--leader-elect=false", // there is one, which would wait for the Lease of a process that died
 	}
 	for _, r := range f.Repositories {

@@ -38,6 +38,8 @@ const (
 	TokenRole = "muster:addon-tokens"
 	// ProxyRole is the Role, in Muster's namespace, of everybody who looks for the proxy to clusters.
 	ProxyRole = "muster:proxy"
+	// ConversionSecret, in Muster's namespace, has the authority that signs for the conversion of add-ons.
+	ConversionSecret = "muster-conversion"
 	// ServiceAccountRole is the ClusterRole of an agent with role serviceaccount, for its cluster's namespace. Nobody has it before an
 	// administrator binds it there: it reads the namespace's Secrets.
 	ServiceAccountRole = "muster:managed-serviceaccount"
@@ -91,8 +93,9 @@ func Rights() []client.Object {
 			registration.Rule("", "pods", "patch"),        // the label of the leader
 			registration.Rule("", "configmaps", "create"), // where the proxy to clusters is
 			registration.NamedRule(access.ConfigMap, "", "configmaps", "get", "update"),
-			registration.Rule("", "secrets", "create"), // the proxy's authority
+			registration.Rule("", "secrets", "create"), // the authorities of the proxy and of the conversion
 			registration.NamedRule(access.ConfigMap, "", "secrets", "get"),
+			registration.NamedRule(ConversionSecret, "", "secrets", "get"),
 		}},
 		&rbacv1.RoleBinding{
 			ObjectMeta: inSystem(Account), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: Account}, Subjects: []rbacv1.Subject{account},

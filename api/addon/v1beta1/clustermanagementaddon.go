@@ -9,6 +9,7 @@ import (
 
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName={cma,cmas}
+// +kubebuilder:unservedversion
 // +kubebuilder:subresource:status
 // +kubebuilder:printcolumn:JSONPath=`.spec.addOnMeta.displayName`,name="DISPLAY NAME",type=string
 

@@ -9,6 +9,7 @@ import (
 
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced,shortName={mca,mcas}
+// +kubebuilder:unservedversion
 // +kubebuilder:subresource:status
 // +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Available")].status`,name="Available",type=string
 // +kubebuilder:printcolumn:JSONPath=`.status.conditions[?(@.type=="Degraded")].status`,name="Degraded",type=string

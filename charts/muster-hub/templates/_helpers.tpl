@@ -84,6 +84,11 @@ env:
 {{- if and .Values.webhook.enabled (or (has "*" .Values.controllers) (has "fleetrepository" .Values.controllers)) -}}true{{- end -}}
 {{- end -}}
 
+{{/* Whether the hub converts add-ons between their versions: not with kinds of somebody else, who converts them. */}}
+{{- define "muster.conversion" -}}
+{{- if and .Values.addonConversion.enabled .Values.crds.install -}}true{{- end -}}
+{{- end -}}
+
 {{/* Where pods run. Replicas are apart by default, where the nodes allow it. */}}
 {{- define "muster.scheduling" -}}
 {{- with .Values.nodeSelector -}}

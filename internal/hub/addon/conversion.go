@@ -16,34 +16,36 @@ import (
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/util/cert"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/muster-io/muster/internal/addon"
+	"github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/hub/authority"
 )
 
 // Converted are the kinds of which the two versions differ.
 var Converted = []string{"clustermanagementaddons.addon.open-cluster-management.io", "managedclusteraddons.addon.open-cluster-management.io"}
 
-const (
-	// certificateLife is how long a certificate of the conversion counts at most before it is replaced.
-	certificateLife = 30 * 24 * time.Hour
-	// lookInterval is the time between two looks whether the definitions still name the hub: who installs them again resets that.
-	lookInterval = 10 * time.Second
-)
+// lookInterval is the time between two looks whether the definitions still name the hub: who installs them again resets that.
+const lookInterval = 10 * time.Second
 
 // Conversion answers the API server's questions for the other version of an object, over TLS on a port of its own.
 //
-// v1alpha1 is stored, so that the hub's own controllers, which read it, work without a conversion. Only the hub that leads answers, with a
-// certificate that it makes itself, keeps in memory and writes into the definitions: no Secret has to be kept or restored. A new
-// certificate is first trusted beside the old one, and then used.
+// v1alpha1 is stored, so that the hub's own controllers, which read it, work without a conversion. v1beta1 is served only from when the
+// definitions name who converts: without, the API server would hand out objects without the fields that the versions name differently.
+//
+// Behind a Service every replica answers, each with a certificate of its own that the one authority in hub.ConversionSecret signs. An
+// authority that is replaced is first trusted beside the one before it, and then used. Without a Service the leader alone answers, as
+// the definitions can name one address.
 type Conversion struct {
-	// Client writes the definitions.
+	// Client writes the definitions, and the authority.
 	Client client.Client
 	// Reader reads them past the cache.
 	Reader client.Reader
@@ -51,15 +53,15 @@ type Conversion struct {
 	Address string
 	// Service of the hub, as namespace/name, by which the API server reaches it at port 443; empty is at Address.
 	Service string
-	// Life of a certificate; zero is 30 days.
+	// Life of a certificate; zero is 90 days.
 	Life time.Duration
 
 	mu   sync.Mutex
-	used *tls.Certificate
+	used *authority.Authority
 }
 
-// NeedLeaderElection is true: the definitions name one certificate.
-func (*Conversion) NeedLeaderElection() bool { return true }
+// NeedLeaderElection is true where the definitions name one address.
+func (c *Conversion) NeedLeaderElection() bool { return c.Service == "" }
 
 // Start answers until the context ends.
 func (c *Conversion) Start(ctx context.Context) error {
@@ -70,7 +72,7 @@ func (c *Conversion) Start(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /convert", answer)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, TLSConfig: &tls.Config{
-		MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.certificate() },
+		MinVersion: tls.VersionTLS12, GetCertificate: c.certificate,
 	}}
 	go c.keepTrusted(ctx, listener.Addr().String())
 	context.AfterFunc(ctx, func() { _ = server.Close() })
@@ -80,103 +82,76 @@ func (c *Conversion) Start(ctx context.Context) error {
 	return nil
 }
 
-func (c *Conversion) certificate() (*tls.Certificate, error) {
+func (c *Conversion) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.used == nil {
 		return nil, errors.New("the certificate is not made yet")
 	}
-	return c.used, nil
+	return c.used.GetCertificate(hello)
 }
 
-// keepTrusted writes the certificate into the definitions and replaces it when a third of its life is left.
+// keepTrusted has the definitions name the hub and its authority.
 func (c *Conversion) keepTrusted(ctx context.Context, address string) {
-	var bundle []byte // the newest certificate first, then the one before it
-	var renewAt time.Time
-	life := c.Life
-	if life == 0 {
-		life = certificateLife
+	log := ctrl.LoggerFrom(ctx).WithName("addon-conversion")
+	interval := lookInterval
+	if c.Life > 0 {
+		interval = min(interval, c.Life/6)
 	}
 	wait.UntilWithContext(ctx, func(ctx context.Context) {
-		log := ctrl.LoggerFrom(ctx).WithName("addon-conversion")
-		var next *tls.Certificate
-		if now := time.Now(); !now.Before(renewAt) {
-			made, pem, err := c.makeCertificate(address)
-			if err != nil {
-				log.Error(err, "make a certificate for the conversion of add-ons")
-				return
-			}
-			next, renewAt = made, now.Add(life*2/3)
-			c.use(next, false)
-			bundle = firstTwo(append(slices.Clone(pem), bundle...))
+		switch err := c.look(ctx, address); {
+		case apierrors.IsConflict(err): // another replica was faster: the next look sees what it wrote
+		case err != nil:
+			log.Error(err, "Name in the definitions of add-ons who converts them; v1beta1 is not to be had meanwhile")
 		}
-		for _, name := range Converted {
-			if err := c.trust(ctx, name, address, bundle); err != nil {
-				log.Error(err, "write who converts add-ons into the definition", "definition", name)
-				if next != nil {
-					renewAt = time.Time{} // it is not trusted everywhere: the old one stays in use
-					return
-				}
-			}
-		}
-		if next != nil {
-			c.use(next, true)
-		}
-	}, min(lookInterval, life/6))
+	}, interval)
 }
 
-// use serves a certificate; one that is not trusted yet only where there is no other.
-func (c *Conversion) use(certificate *tls.Certificate, trusted bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.used == nil || trusted {
-		c.used = certificate
-	}
-}
-
-// firstTwo certificates of a bundle.
-func firstTwo(bundle []byte) []byte {
-	const end = "-----END CERTIFICATE-----\n"
-	parts := strings.SplitAfterN(string(bundle), end, 3)
-	return []byte(strings.Join(parts[:min(2, len(parts))], ""))
-}
-
-// makeCertificate makes a certificate that vouches for itself, and its PEM.
-func (c *Conversion) makeCertificate(address string) (*tls.Certificate, []byte, error) {
+func (c *Conversion) look(ctx context.Context, address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	names := []string{}
 	if namespace, name, ok := strings.Cut(c.Service, "/"); ok {
 		host = name + "." + namespace + ".svc"
-		names = append(names, host+".cluster.local")
 	}
-	pem, key, err := cert.GenerateSelfSignedCertKey(host, nil, names)
+	signer, err := authority.Load(ctx, c.Reader, c.Client, authority.Options{Secret: hub.ConversionSecret, Host: host, Life: c.Life})
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	pair, err := tls.X509KeyPair(pem, key)
-	if err != nil {
-		return nil, nil, err
+	c.use(signer, false)
+	for _, name := range Converted {
+		if err := c.trust(ctx, name, address, signer.CA); err != nil {
+			return fmt.Errorf("definition %s: %w", name, err)
+		}
 	}
-	return &pair, pem, nil
+	c.use(signer, true)
+	return nil
 }
 
-// trust makes a definition name the hub and its certificates.
-func (c *Conversion) trust(ctx context.Context, name, address string, bundle []byte) error {
+// use takes another authority; one that is not trusted yet only where there is none.
+func (c *Conversion) use(signer *authority.Authority, trusted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.used == nil || trusted && !bytes.Equal(c.used.CA, signer.CA) {
+		c.used = signer
+	}
+}
+
+// trust makes a definition name the hub and its authority, and serve both versions.
+func (c *Conversion) trust(ctx context.Context, name, address string, ca []byte) error {
 	crd := &apiextensionsv1.CustomResourceDefinition{}
 	if err := c.Reader.Get(ctx, types.NamespacedName{Name: name}, crd); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	if has := crd.Spec.Conversion; has != nil && has.Webhook != nil && has.Webhook.ClientConfig != nil && bytes.Equal(has.Webhook.ClientConfig.CABundle, bundle) {
-		return nil
-	}
 	was := crd.DeepCopy()
-	config := &apiextensionsv1.WebhookClientConfig{CABundle: bundle}
+	config := &apiextensionsv1.WebhookClientConfig{CABundle: ca}
+	if has := crd.Spec.Conversion; has != nil && has.Webhook != nil && has.Webhook.ClientConfig != nil {
+		config.CABundle = withAuthority(has.Webhook.ClientConfig.CABundle, ca)
+	}
 	if namespace, service, ok := strings.Cut(c.Service, "/"); ok {
-		path := "/convert"
-		config.Service = &apiextensionsv1.ServiceReference{Namespace: namespace, Name: service, Path: &path}
+		path, port := "/convert", int32(443)
+		config.Service = &apiextensionsv1.ServiceReference{Namespace: namespace, Name: service, Path: &path, Port: &port}
 	} else {
 		url := "https://" + address + "/convert"
 		config.URL = &url
@@ -184,7 +159,26 @@ func (c *Conversion) trust(ctx context.Context, name, address string, bundle []b
 	crd.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{
 		Strategy: apiextensionsv1.WebhookConverter, Webhook: &apiextensionsv1.WebhookConversion{ClientConfig: config, ConversionReviewVersions: []string{"v1"}},
 	}
+	for i := range crd.Spec.Versions {
+		crd.Spec.Versions[i].Served = true
+	}
+	if equality.Semantic.DeepEqual(was.Spec, crd.Spec) {
+		return nil
+	}
 	return c.Client.Patch(ctx, crd, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{}))
+}
+
+// withAuthority adds a certificate to a bundle, which keeps the one before it.
+func withAuthority(bundle, ca []byte) []byte {
+	if bytes.Contains(bundle, bytes.TrimSpace(ca)) {
+		return bundle
+	}
+	const end = "-----END CERTIFICATE-----\n"
+	before, _, found := strings.Cut(string(bundle), end)
+	if !found {
+		return ca
+	}
+	return append(slices.Clone(ca), before+end...)
 }
 
 // maxReview is how large a question of the API server may be: it asks for whole lists.

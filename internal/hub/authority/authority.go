@@ -1,6 +1,8 @@
-package proxy
+// Package authority keeps the authorities that vouch for what the hub serves over TLS.
+package authority
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -21,35 +23,42 @@ import (
 	"k8s.io/client-go/util/keyutil"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/muster-io/muster/internal/access"
 	"github.com/muster-io/muster/internal/registration"
 )
 
-// Authority signs the proxy's certificate. It is in a Secret of Muster's namespace, so that what people and agents trust outlives a
-// hub; the certificate itself is in memory only, and is signed again before it expires.
+// Authority signs the certificate of a server. It is in a Secret of Muster's namespace, so that what clients trust outlives a hub and
+// is the same for all replicas; the certificate itself is in the memory of each, and is signed again before it expires.
 type Authority struct {
 	// CA is the authority's certificate, as PEM.
 	CA []byte
 
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
-	host        string
+	options     Options
 
 	mu      sync.Mutex
 	serving *tls.Certificate
 }
 
-const (
-	servingLife  = 90 * 24 * time.Hour
-	servingRenew = 30 * 24 * time.Hour
-)
+// Options of an authority.
+type Options struct {
+	// Secret that it is in, which is the name of its certificates too.
+	Secret string
+	// Host is the name or address that the server is reached by.
+	Host string
+	// Life of the server's certificate, which is signed again when a third of it is left; zero is 90 days.
+	Life time.Duration
+}
 
-// LoadAuthority reads the authority, or makes it. Host is the name or address that the proxy is reached by.
-func LoadAuthority(ctx context.Context, reader client.Reader, writer client.Writer, host string) (*Authority, error) {
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: registration.SystemNamespace, Name: access.ConfigMap}, Type: corev1.SecretTypeTLS}
+const servingLife = 90 * 24 * time.Hour
+
+// Load reads the authority, or makes it.
+func Load(ctx context.Context, reader client.Reader, writer client.Writer, o Options) (*Authority, error) {
+	o.Life = cmp.Or(o.Life, servingLife)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: registration.SystemNamespace, Name: o.Secret}, Type: corev1.SecretTypeTLS}
 	err := reader.Get(ctx, client.ObjectKeyFromObject(secret), secret)
 	if apierrors.IsNotFound(err) {
-		if secret.Data, err = newAuthority(); err == nil {
+		if secret.Data, err = newAuthority(o.Secret); err == nil {
 			err = writer.Create(ctx, secret)
 		}
 		if apierrors.IsAlreadyExists(err) { // another hub was faster
@@ -57,22 +66,22 @@ func LoadAuthority(ctx context.Context, reader client.Reader, writer client.Writ
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("keep the authority of the proxy's certificate in Secret %s/%s: %w", secret.Namespace, secret.Name, err)
+		return nil, fmt.Errorf("keep an authority in Secret %s/%s: %w", secret.Namespace, secret.Name, err)
 	}
 	a, err := parseAuthority(secret.Data)
 	if err != nil {
-		return nil, fmt.Errorf("read the authority of the proxy's certificate from Secret %s/%s: %w; delete the Secret to have a new one made", secret.Namespace, secret.Name, err)
+		return nil, fmt.Errorf("read the authority in Secret %s/%s: %w; delete the Secret to have a new one made", secret.Namespace, secret.Name, err)
 	}
-	a.host = host
+	a.options = o
 	return a, nil
 }
 
-func newAuthority() (map[string][]byte, error) {
+func newAuthority(name string) (map[string][]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
-	certificate, err := cert.NewSelfSignedCACert(cert.Config{CommonName: "muster-proxy"}, key)
+	certificate, err := cert.NewSelfSignedCACert(cert.Config{CommonName: name}, key)
 	if err != nil {
 		return nil, err
 	}
@@ -100,14 +109,14 @@ func parseAuthority(data map[string][]byte) (*Authority, error) {
 	return &Authority{CA: data[corev1.TLSCertKey], certificate: certificates[0], key: signer}, nil
 }
 
-// GetCertificate gives the proxy's certificate, for a tls.Config.
+// GetCertificate gives the server's certificate, for a tls.Config.
 func (a *Authority) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.serving == nil || time.Until(a.serving.Leaf.NotAfter) < servingRenew {
+	if a.serving == nil || time.Until(a.serving.Leaf.NotAfter) < a.options.Life/3 {
 		signed, err := a.sign(time.Now())
 		if err != nil {
-			return nil, fmt.Errorf("sign the proxy's certificate: %w", err)
+			return nil, fmt.Errorf("sign the certificate of %s: %w", a.options.Host, err)
 		}
 		a.serving = signed
 	}
@@ -124,13 +133,13 @@ func (a *Authority) sign(now time.Time) (*tls.Certificate, error) {
 		return nil, err
 	}
 	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: "muster-proxy"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(servingLife),
+		SerialNumber: serial, Subject: pkix.Name{CommonName: a.options.Secret}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(a.options.Life),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	if ip := net.ParseIP(a.host); ip != nil {
+	if ip := net.ParseIP(a.options.Host); ip != nil {
 		template.IPAddresses = []net.IP{ip}
 	} else {
-		template.DNSNames = []string{a.host}
+		template.DNSNames = []string{a.options.Host}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
 	if err != nil {
