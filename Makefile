@@ -54,7 +54,7 @@ build: ## bin/muster, bin/hub and bin/klusterlet
 # folder one that KUBEBUILDER_ASSETS can name.
 CONTROLPLANE := bin/controlplane/controlplane
 CONTROLPLANE_LINKS := etcd kube-apiserver kube-controller-manager kube-scheduler kwok
-CONTROLPLANE_SOURCES := $(wildcard controlplane/*.go) controlplane/go.mod controlplane/go.sum
+CONTROLPLANE_SOURCES := $(wildcard controlplane/*.go controlplane/stages/*.yaml) controlplane/go.mod controlplane/go.sum
 
 # Clients ask a control plane for its version, and the linker sets it: that of k8s.io/kubernetes in controlplane/go.mod.
 KUBERNETES := $(shell sed -n 's/^[[:space:]]*k8s.io\/kubernetes \(v[0-9.]*\)$$/\1/p' controlplane/go.mod)
