@@ -225,6 +225,12 @@ func TestCompany(t *testing.T) {
 	}
 }
 
+// What a plan of the company may take on two cores.
+const (
+	mostColdSeconds = 60
+	mostWarmSeconds = 2
+)
+
 // BenchmarkCompany plans the company without anything remembered, then reviews a change of one application.
 func BenchmarkCompany(b *testing.B) {
 	files := company()
@@ -262,10 +268,16 @@ func BenchmarkCompany(b *testing.B) {
 		all += review("clustervalues/all.yaml", strings.Replace(string(files["clustervalues/all.yaml"].Data), "registry.example.com", "mirror.example.com", 1))
 	}
 	n := float64(b.N)
-	b.Logf("cold plan of %d applications on %d clusters: %.1f s, %d renders, %.0f MiB of heap; diff of one application: %.2f s, %d renders; of a value of all clusters: %.1f s",
-		companyApplications, companyClusters, cold/n, renders, peak, warm/n, one, all/n)
+	b.Logf("cold plan of %d applications on %d clusters: %.1f s (at most %d), %d renders, %.0f MiB of heap; diff of one application, warm: %.2f s (at most %d), %d renders; of a value of all clusters: %.1f s",
+		companyApplications, companyClusters, cold/n, mostColdSeconds, renders, peak, warm/n, mostWarmSeconds, one, all/n)
 	b.ReportMetric(cold/n, "s/cold")
 	b.ReportMetric(warm/n, "s/one-application-diff")
 	b.ReportMetric(all/n, "s/all-applications-diff")
 	b.ReportMetric(peak, "peak-MiB")
+	if cold/n > mostColdSeconds {
+		b.Errorf("a cold plan takes %.1f s, more than %d", cold/n, mostColdSeconds)
+	}
+	if warm/n > mostWarmSeconds {
+		b.Errorf("a warm diff of one application takes %.2f s, more than %d", warm/n, mostWarmSeconds)
+	}
 }
