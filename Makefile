@@ -54,7 +54,7 @@ build: ## bin/muster, bin/hub and bin/klusterlet
 # folder one that KUBEBUILDER_ASSETS can name.
 CONTROLPLANE := bin/controlplane/controlplane
 CONTROLPLANE_LINKS := etcd kube-apiserver kube-controller-manager kube-scheduler kwok
-CONTROLPLANE_SOURCES := $(wildcard controlplane/*.go) controlplane/go.mod controlplane/go.sum
+CONTROLPLANE_SOURCES := $(wildcard controlplane/*.go controlplane/stages/*.yaml) controlplane/go.mod controlplane/go.sum
 
 # Clients ask a control plane for its version, and the linker sets it: that of k8s.io/kubernetes in controlplane/go.mod.
 KUBERNETES := $(shell sed -n 's/^[[:space:]]*k8s.io\/kubernetes \(v[0-9.]*\)$$/\1/p' controlplane/go.mod)
@@ -164,11 +164,6 @@ $(ADDONFRAMEWORK): addonframework/main.go addonframework/go.mod addonframework/g
 	@mkdir -p $(@D)
 	@echo "building an add-on on OCM's addon-framework (about a minute on two cores, once)"
 	@cd addonframework && $(call compile,../$@,-ldflags "-s -w",.)
-
-# The charts that the test on a real node upgrades from: packed anew when the hub's program wants kinds or rights that they lack.
-.PHONY: last-charts
-last-charts: ## pack the charts as those that the test on a real node upgrades from
-	@$(PACK) charts --version 0.1.0-rc.1 --charts ../charts --out ../internal/test/node/testdata
 
 # Packages that have tests: a line each, with what they and their tests import.
 tested = list=$$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{join .Deps " "}} {{join .TestImports " "}} {{join .XTestImports " "}} {{end}}' ./...) || exit 1

@@ -19,13 +19,16 @@ import (
 	"sigs.k8s.io/kwok/pkg/log"
 )
 
-// What KWOK has no stages for, or only for a class of its own.
+// What KWOK has no stages for, or only for a class of its own, and what it lets succeed.
 //
 //go:embed stages/volume.yaml
 var volumes string
 
 //go:embed stages/loadbalancer.yaml
 var loadBalancers string
+
+//go:embed stages/bad.yaml
+var badImages string
 
 // stages are KWOK's own default stages: nodes become ready and renew their heartbeat; pods run, complete and are deleted. KWOK exits
 // when it is given no stages, and its own binary does not contain these. Ours come after them.
@@ -37,6 +40,7 @@ var stages = []string{
 	podfast.DefaultPodDelete,
 	volumes,
 	loadBalancers,
+	badImages,
 }
 
 // kwok runs KWOK's controller with the stages, as `kwok <its own flags>`, and what writes metrics beside it.

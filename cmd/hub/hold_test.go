@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -103,6 +104,36 @@ func TestHolds(t *testing.T) {
 	both("2")
 	f.delete(pin)
 	both("4")
+	f.expectReady("retail/shop")
+}
+
+// TestWindow: a cluster whose values say that it is maintained at night gets a change then, and says when; the others have it at once.
+func TestWindow(t *testing.T) {
+	t.Parallel()
+	values := func(of string) string {
+		return "-- clustervalues/a.yaml --\napiVersion: muster.dev/v1alpha1\nkind: ClusterValues\nmetadata: {name: a, namespace: retail}\nspec:\n" +
+			"  selector: {labelSelector: {matchLabels: {site: a}}}\n  values: {maintenance: {window: " + of + "}}\n"
+	}
+	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+placementFile("shops", byCanary)+values("night"))
+	f.deliver()
+	for _, name := range []string{"one", "two"} {
+		f.join(name)
+	}
+	opens := time.Now().UTC().Add(3 * time.Hour).Truncate(time.Minute)
+	f.push(applicationFile("shop", "shops", "manifests/shop", "windows", fmt.Sprintf(`  rollout:
+    windows:
+    - name: nights
+      schedule: "%d %d * * *"
+      duration: 1h
+      clusterValue: {key: maintenance.window, value: night}`, opens.Minute(), opens.Hour())) + configMapFile("manifests/shop/config.yaml", "shop", "version", `"1"`))
+	f.expectData("two", "windows", "shop", "version", "1")
+	f.expectRow("retail/shop", "one", "Pending", "WindowClosed", "waits for its window (nights), from "+opens.Format("2006-01-02 15:04 UTC"))
+	f.expectRollout("Progressing", 1, "waits for its window (nights)")
+	if works := f.uidsAndGenerations("one"); works != "" {
+		t.Errorf("one has works outside of its window: %s", works)
+	}
+	f.push(values("any"))
+	f.expectData("one", "windows", "shop", "version", "1")
 	f.expectReady("retail/shop")
 }
 

@@ -29,6 +29,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -83,6 +84,7 @@ func TestControlPlane(t *testing.T) {
 	cp := start(t, options)
 
 	t.Run("a Deployment becomes Available", func(t *testing.T) { deploymentBecomesAvailable(t, cp) })
+	t.Run("an image of tag bad is never ready", func(t *testing.T) { badImageIsNeverReady(t, cp) })
 	t.Run("a claim is bound, and its volume goes with it", func(t *testing.T) { claimIsBound(t, cp) })
 	t.Run("services of type LoadBalancer have addresses", func(t *testing.T) { loadBalancersHaveAddresses(t, cp) })
 	t.Run("pods that must not share a node have one each", func(t *testing.T) { podsAreApart(t, cp) })
@@ -165,6 +167,45 @@ func deploymentBecomesAvailable(t *testing.T, cp *controlplane.ControlPlane) {
 		}
 		return nil
 	})
+}
+
+// badImageIsNeverReady: a Deployment whose containers crash is not ready, and becomes so with another image.
+func badImageIsNeverReady(t *testing.T, cp *controlplane.ControlPlane) {
+	clients := clientset(t, cp.Config())
+	client := clients.AppsV1().Deployments("default")
+	crashing := parse(t, strings.NewReplacer("name: web", "name: crashes", "app: web", "app: crashes", "replicas: 3", "replicas: 1", "web:1", "web:bad").Replace(deployment))
+	if _, err := dynamicClient(t, cp.Config()).Resource(deployments).Namespace("default").Create(t.Context(), crashing, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ready := func(want int32) error {
+		d, err := client.Get(t.Context(), "crashes", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if s := d.Status; s.ReadyReplicas != want || s.UpdatedReplicas != 1 || s.ObservedGeneration != d.Generation {
+			return fmt.Errorf("want %d ready: %+v", want, s)
+		}
+		return nil
+	}
+	eventually(t, func() error {
+		list, err := clients.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{LabelSelector: "app=crashes"})
+		if err != nil {
+			return err
+		}
+		for _, pod := range list.Items {
+			for _, s := range pod.Status.ContainerStatuses {
+				if s.State.Waiting != nil && s.State.Waiting.Reason == "CrashLoopBackOff" {
+					return ready(0)
+				}
+			}
+		}
+		return fmt.Errorf("no container of %d pods crashes", len(list.Items))
+	})
+	patch := []byte(`[{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "registry.example.com/web:badge"}]`)
+	if _, err := client.Patch(t.Context(), "crashes", types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error { return ready(1) })
 }
 
 // claimIsBound: a claim without a class has the default one's volume, and a pod that mounts it and wants ephemeral storage runs.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -48,12 +49,14 @@ type demo struct {
 	hub     client.Client
 	program string // the running muster
 	began   time.Time
+	// applications that the fleet repository has.
+	applications []string
 }
 
 // Run starts the fleet, shows each scene, and ends the fleet unless it is to be kept. Only a fleet whose demo succeeded is
 // kept running; after a failure its folder is kept, for the logs in it.
 func Run(ctx context.Context, o Options) error {
-	d := &demo{Options: o, ctx: ctx, began: time.Now()}
+	d := &demo{Options: o, ctx: ctx, began: time.Now(), applications: applications}
 	temporary := d.Dir == ""
 	if err := d.checkExample(); err != nil {
 		return err
@@ -136,6 +139,7 @@ func (d *demo) show() error {
 		{"Somebody edits a live object", d.drift},
 		{"A value breaks the chart on one cluster", d.breakage},
 		{"A cluster goes offline and comes back", d.offline},
+		{"Charts come from a repository and from a registry", d.elsewhere},
 	} {
 		d.say("\n%d. %s", i+1, scene.title)
 		if err := scene.show(); err != nil {
@@ -232,7 +236,7 @@ func (d *demo) lookAround() {
 // scheme has the kinds that the demo reads and writes on the hub.
 func scheme() *runtime.Scheme {
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clusterv1.AddToScheme, musterv1alpha1.AddToScheme, workv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, clusterv1.AddToScheme, musterv1alpha1.AddToScheme, workv1.AddToScheme} {
 		if err := add(s); err != nil {
 			panic(err) // two types of one name: a mistake of ours
 		}

@@ -17,12 +17,12 @@ func TestUnsettled(t *testing.T) {
 		}
 		return all
 	}
-	if err := unsettled(rows(), "new"); err != nil {
+	if err := unsettled(rows(), applications, "new"); err != nil {
 		t.Errorf("all is well: %v", err)
 	}
 	away := rows()
 	away[0].Summary, away[0].Ready = musterv1alpha1.Summary{Clusters: 2, Current: 1, Healthy: 1, Offline: 1}, false
-	if err := unsettled(away, "new"); err != nil {
+	if err := unsettled(away, applications, "new"); err != nil {
 		t.Errorf("a cluster that is offline is not waited for: %v", err)
 	}
 	for name, spoil := range map[string]func(*applicationRow){
@@ -37,7 +37,7 @@ func TestUnsettled(t *testing.T) {
 		for i, application := range applications {
 			all := rows()
 			spoil(&all[i])
-			if err := unsettled(all, "new"); err == nil || !strings.Contains(err.Error(), application) {
+			if err := unsettled(all, applications, "new"); err == nil || !strings.Contains(err.Error(), application) {
 				t.Errorf("%s, %s: %v", application, name, err)
 			}
 		}

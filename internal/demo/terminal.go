@@ -152,14 +152,14 @@ func (d *demo) change(message, file, before, after string) (revision string, whe
 // delivered waits until a commit is on the clusters that answer, every object of it is healthy, and the hub says so of every
 // application.
 func (d *demo) delivered(revision string, since time.Time) error {
-	if _, err := d.muster("wait --revision "+revision[:7], revision[:7]+" runs", "5 applications"); err != nil {
+	if _, err := d.muster("wait --revision "+revision[:7], revision[:7]+" runs", fmt.Sprintf("%d applications", len(d.applications))); err != nil {
 		return err
 	}
 	d.say("Applied and healthy %.1fs after the push.", time.Since(since).Seconds())
 	return d.settled(revision)
 }
 
-// settled waits until each application of the example is as it should be on every cluster that answers.
+// settled waits until each application is as it should be on every cluster that answers.
 func (d *demo) settled(revision string) error {
 	return d.until("every application to be well", func() error {
 		var status struct {
@@ -168,7 +168,7 @@ func (d *demo) settled(revision string) error {
 		if err := d.ask(&status, "status"); err != nil {
 			return err
 		}
-		return unsettled(status.Applications, revision)
+		return unsettled(status.Applications, d.applications, revision)
 	})
 }
 
@@ -204,10 +204,10 @@ func (d *demo) ask(answer any, args ...string) error {
 	return json.Unmarshal([]byte(text), answer)
 }
 
-// unsettled says what is wrong with the applications, each of which is to be at the commit.
-func unsettled(rows []applicationRow, revision string) error {
+// unsettled says what is wrong with the wanted applications, each of which is to be at the commit.
+func unsettled(rows []applicationRow, wanted []string, revision string) error {
 	var errs []error
-	for _, application := range applications {
+	for _, application := range wanted {
 		i := slices.IndexFunc(rows, func(r applicationRow) bool { return r.Application == application })
 		if i < 0 {
 			errs = append(errs, fmt.Errorf("%s is missing", application))

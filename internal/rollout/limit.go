@@ -233,8 +233,10 @@ func (d *decider) groups(pending map[string]bool) ([]Group, error) {
 
 // clusterOf is a cluster of the rollout with its state.
 func (d *decider) clusterOf(name string, pending bool, works []*fleet.LiveWork) Cluster {
-	c := Cluster{Name: name, State: ToApply, Offline: d.in.Unreachable[name] || heldOnCluster(works), Waits: d.in.DependencyPending[name] != "" || d.defers[name]}
+	c := Cluster{Name: name, State: ToApply, OnHold: !d.in.Unreachable[name] && heldOnCluster(works), Waits: d.in.DependencyPending[name] != "" || d.defers[name]}
+	c.Offline = d.in.Unreachable[name] || c.OnHold
 	if pending {
+		c.Held = c.OnHold && c.Waits && d.in.Holds.Paused == nil // what it depends on may be held there too: nobody waits for it
 		return c
 	}
 	c.State, c.Since = d.stateOf(works)
@@ -245,7 +247,7 @@ func (d *decider) clusterOf(name string, pending bool, works []*fleet.LiveWork) 
 	return c
 }
 
-// heldOnCluster is true for a cluster on which somebody holds the owner: like one that does not answer it catches up later.
+// heldOnCluster is true for a cluster on which somebody holds the owner: it is skipped, and catches up when the hold ends.
 func heldOnCluster(works []*fleet.LiveWork) bool {
 	return slices.ContainsFunc(works, (*fleet.LiveWork).HeldOnCluster)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/work"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // TestNextByStrategy walks one change over a canary and two others.
@@ -189,6 +190,65 @@ func TestHoldEndsByItself(t *testing.T) {
 // heldThere makes a work one that somebody holds on its cluster.
 func heldThere(lw *fleet.LiveWork) {
 	lw.Status.Observed, lw.Status.Waits = false, []fleet.Wait{{Reason: fleet.WaitHeldOnCluster, Message: "until tomorrow"}}
+}
+
+// TestHeldThere: b of the canary does not answer, which is all that maxOffline allows. A cluster on which somebody holds the owner is
+// skipped, and is none of those that count.
+func TestHeldThere(t *testing.T) {
+	one, strategy := intstr.FromInt32(1), progressive("", clusterv1alpha1.RolloutConfig{})
+	strategy.MaxOffline = &one
+	strategy.Steps = []musterv1alpha1.RolloutStep{{Name: "canary", Groups: []string{"canary"}}, {Name: "prod", Groups: []string{"prod"}}}
+	decisions := map[string]fleet.Decision{"z": {Cluster: "z", Chosen: true, Group: "prod", GroupIndex: 1}}
+	for _, name := range []string{"a", "b", "c"} {
+		decisions[name] = fleet.Decision{Cluster: name, Chosen: true, Group: "canary"}
+	}
+	old := func(lw *fleet.LiveWork) {
+		lw.Status.Health, lw.WrittenAt = fleet.HealthHealthy, rolloutNow.Add(-time.Hour)
+	}
+	fresh := func(lw *fleet.LiveWork) {
+		lw.Status.Health, lw.WrittenAt = fleet.HealthHealthy, rolloutNow
+		lw.SpecDigest, lw.MetaDigest = "wanted", work.MetaDigest(wants(lw.Cluster, 0, settings))
+	}
+	degraded := func(lw *fleet.LiveWork) { lw.Status.Health = fleet.HealthDegraded }
+	for name, c := range map[string]struct {
+		why  string
+		edit func(in *Input)
+		a    []func(*fleet.LiveWork)
+		want string
+	}{
+		"it has changed":  {why: "it neither fails nor counts", a: []func(*fleet.LiveWork){fresh, degraded, heldThere}, want: "Update b/0, Update z/0"},
+		"it is to change": {why: "its change waits for it on the hub", a: []func(*fleet.LiveWork){old, heldThere}, want: "Update a/0, Update b/0, Update z/0"},
+		"it is away": {why: "what it said of a hold before may be over: it counts", edit: func(in *Input) { in.Unreachable["a"] = true },
+			a: []func(*fleet.LiveWork){fresh, heldThere}, want: "Update b/0, held Update z/0 RolloutPending"},
+		"it depends": {why: "what it waits for may be held there too", edit: func(in *Input) { in.DependencyPending = map[string]string{"a": "depends on retail/db"} },
+			a: []func(*fleet.LiveWork){old, heldThere}, want: "Update b/0, Update z/0, held Update a/0 DependencyPending"},
+		"all is on hold": {why: "a hold of the hub holds it too", edit: func(in *Input) { in.Holds = onHold("", time.Time{}) },
+			a: []func(*fleet.LiveWork){old, heldThere}, want: "held Update a/0 OnHold, held Update b/0 OnHold, held Update z/0 OnHold"},
+		"nobody holds it": {why: "it has not failed, and the others wait for it", a: []func(*fleet.LiveWork){fresh, func(lw *fleet.LiveWork) { lw.Status.Observed = false }},
+			want: "Update b/0, held Update z/0 RolloutPending"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := Input{
+				Owner: web, Now: rolloutNow.Add(time.Minute), Complete: true, MaxClusterPercent: 10, Strategy: &strategy, RolloutStarted: rolloutNow, Decisions: decisions,
+				Unreachable: map[string]bool{"b": true},
+				Live: []fleet.LiveWork{
+					edit(live("a", 0, settings), func(lw *fleet.LiveWork) {
+						for _, change := range c.a {
+							change(lw)
+						}
+					}),
+					edit(live("b", 0, settings), old), edit(live("c", 0, settings), fresh), edit(live("z", 0, settings), old),
+				},
+			}
+			if c.edit != nil {
+				c.edit(&in)
+			}
+			step := next(in, []*workv1.ManifestWork{wants("a", 0, settings), wants("b", 0, settings), wants("c", 0, settings), wants("z", 0, settings)})
+			if got := summary(step); got != c.want {
+				t.Errorf("%s:\n got %s\nwant %s", c.why, got, c.want)
+			}
+		})
+	}
 }
 
 // TestStepLooksAgainWhenSoaked: nothing but time ends a soak.

@@ -64,6 +64,13 @@ func TestSelectBySteps(t *testing.T) {
 			[]Group{in(t, "canary", 0, "w ToApply offline, y Succeeded 1m offline, z Succeeded 60m"), approved(in(t, "prod", 1, "a ToApply"))}, "select w; in flight ; 1 wait; at canary; unproven"},
 		"within the budget": {"as many as maxOffline hold nothing", stepped(offline("67%")),
 			[]Group{in(t, "canary", 0, "w ToApply offline, y Succeeded 1m offline, z Succeeded 60m"), approved(in(t, "prod", 1, "a ToApply"))}, "select a w; in flight ; at prod"},
+		"on hold there": {"who holds a cluster on its own side is skipped, and takes nothing of the budget", stepped(offline("1")),
+			[]Group{in(t, "canary", 0, "v ToApply onhold, w ToApply offline, x Progressing 9h onhold, y Failed 1m onhold, z Succeeded 60m"), approved(in(t, "prod", 1, "a ToApply"))},
+			"select a v w; in flight ; at prod"},
+		"no budget": {"not even when nobody may be away", stepped(offline("0")),
+			[]Group{in(t, "canary", 0, "v ToApply onhold, z Succeeded 60m"), approved(in(t, "prod", 1, "a ToApply"))}, "select a v; in flight ; at prod"},
+		"all on hold there": {"but nobody proves it", stepped(offline("1")),
+			[]Group{in(t, "canary", 0, "y Succeeded 9h onhold, z ToApply onhold"), approved(in(t, "prod", 1, "a ToApply"))}, "select z; in flight ; 1 wait; at canary; unproven"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Select(c.strategy, c.groups, rolloutNow)

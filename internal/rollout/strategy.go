@@ -42,6 +42,8 @@ type Cluster struct {
 	// Offline clusters do not answer. They are never in flight and never block: one that is to change is selected beside the
 	// others as soon as its phase has begun, and catches up when it is back.
 	Offline bool
+	// OnHold is true for an Offline cluster that answers, and on which somebody holds the owner: maxOffline does not count it.
+	OnHold bool
 	// Held clusters wait for something that is not the rollout's, such as an approval of what they would lose: they are skipped, and
 	// prove nothing.
 	Held bool
@@ -377,7 +379,7 @@ func (s *selector) count(p phase, clusters []Cluster) (t tally) {
 		switch {
 		case !c.Offline:
 			t.answering++
-		case !waits:
+		case !waits && !c.OnHold:
 			t.away++
 		}
 		switch {

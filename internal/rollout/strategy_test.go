@@ -16,7 +16,7 @@ import (
 
 var rolloutNow = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
 
-// in writes clusters as "name state age" separated by commas: "a Succeeded 5m, b ToApply, c Failed 1m offline".
+// in writes clusters as "name state age" separated by commas: "a Succeeded 5m, b ToApply, c Failed 1m offline". One that is "onhold" is held on its own side.
 func in(t *testing.T, name string, index int32, text string) Group {
 	t.Helper()
 	g := Group{Name: name, Index: index}
@@ -24,8 +24,8 @@ func in(t *testing.T, name string, index int32, text string) Group {
 		words := strings.Fields(part)
 		c := Cluster{Name: words[0], State: State(words[1])}
 		for _, w := range words[2:] {
-			if w == "offline" || w == "held" {
-				c.Offline, c.Held = w == "offline", w == "held"
+			if w == "offline" || w == "held" || w == "onhold" {
+				c.Offline, c.Held, c.OnHold = w != "held", w == "held", w == "onhold"
 				continue
 			}
 			age, err := time.ParseDuration(w)
