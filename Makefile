@@ -165,11 +165,6 @@ $(ADDONFRAMEWORK): addonframework/main.go addonframework/go.mod addonframework/g
 	@echo "building an add-on on OCM's addon-framework (about a minute on two cores, once)"
 	@cd addonframework && $(call compile,../$@,-ldflags "-s -w",.)
 
-# The charts that the test on a real node upgrades from: packed anew when the hub's program wants kinds or rights that they lack.
-.PHONY: last-charts
-last-charts: ## pack the charts as those that the test on a real node upgrades from
-	@$(PACK) charts --version 0.1.0-rc.1 --charts ../charts --out ../internal/test/node/testdata
-
 # Packages that have tests: a line each, with what they and their tests import.
 tested = list=$$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{join .Deps " "}} {{join .TestImports " "}} {{join .XTestImports " "}} {{end}}' ./...) || exit 1
 

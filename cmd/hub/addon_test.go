@@ -186,6 +186,86 @@ func TestAddOnVersions(t *testing.T) {
 	}
 }
 
+// inGit is add-on mirror in a fleet repository, on the clusters of placement retail/edge, and says who it greets.
+func inGit(whom string) string {
+	return `-- addons/mirror.yaml --
+apiVersion: addon.open-cluster-management.io/v1alpha1
+kind: ClusterManagementAddOn
+metadata: {name: mirror}
+spec:
+  supportedConfigs:
+  - {group: addon.open-cluster-management.io, resource: addontemplates, defaultConfig: {name: mirror-1}}
+  - {group: addon.open-cluster-management.io, resource: addondeploymentconfigs, defaultConfig: {namespace: muster-system, name: mirror}}
+  installStrategy: {type: Placements, placements: [{namespace: retail, name: edge}]}
+---
+apiVersion: addon.open-cluster-management.io/v1alpha1
+kind: AddOnTemplate
+metadata: {name: mirror-1}
+spec:
+  addonName: mirror
+  agentSpec:
+    workload:
+      manifests:
+      - apiVersion: v1
+        kind: ConfigMap
+        metadata: {name: addon-in-git, namespace: default}
+        data: {of: "{{CLUSTER_NAME}}", greets: "{{WHOM}}"}
+---
+apiVersion: addon.open-cluster-management.io/v1alpha1
+kind: AddOnDeploymentConfig
+metadata: {name: mirror, namespace: muster-system}
+spec:
+  agentInstallNamespace: default
+  customizedVariables: [{name: WHOM, value: ` + whom + `}]
+`
+}
+
+// TestAddOnInTheRepository: a push installs an add-on on the clusters that a placement chooses, another one changes it, and when its file
+// is gone it is taken from them.
+func TestAddOnInTheRepository(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, tenant+placementFile("edge", everyEdge)+clusterFile("one", "tier: edge")+clusterFile("two", "tier: edge")+clusterFile("three", "tier: core")+inGit("world"))
+	f.deliver()
+	f.join("one")
+	f.join("two")
+	f.available("three", true)
+	f.push("")
+	greets := func(whom string) {
+		t.Helper()
+		for _, cluster := range []string{"one", "two"} {
+			f.eventually(func() string {
+				var cm corev1.ConfigMap
+				if !f.on(cluster, &cm, "default", "addon-in-git") || cm.Data["of"] != cluster || cm.Data["greets"] != whom {
+					return fmt.Sprintf("%s has %v", cluster, cm.Data)
+				}
+				return ""
+			})
+			f.expectAddOn(cluster, "mirror", addonv1alpha1.ConditionAvailable, "True ProbeAvailable")
+		}
+	}
+	greets("world")
+	f.eventually(func() string {
+		return has("the progress of the placement", f.progress("mirror"), "Completed: 2/2 completed with no errors")
+	})
+	if f.addOn("three", "mirror") != nil {
+		t.Error("three has the add-on, and the placement does not choose it")
+	}
+	f.push(inGit("moon"))
+	greets("moon")
+	f.push("-- addons/mirror.yaml --\n" + deleted)
+	f.eventually(func() string {
+		for _, cluster := range []string{"one", "two"} {
+			if f.addOn(cluster, "mirror") != nil || f.on(cluster, &corev1.ConfigMap{}, "default", "addon-in-git") {
+				return "the add-on is still on " + cluster
+			}
+		}
+		if err := f.client.Get(f.ctx, client.ObjectKey{Name: "mirror"}, &addonv1alpha1.ClusterManagementAddOn{}); !apierrors.IsNotFound(err) {
+			return "the add-on is still on the hub"
+		}
+		return ""
+	})
+}
+
 // mirrorAddOn is an add-on with a template and a configuration, installed by placements of muster-system.
 func mirrorAddOn(placements ...string) *addonv1alpha1.ClusterManagementAddOn {
 	kind := func(resource string) addonv1alpha1.ConfigGroupResource {

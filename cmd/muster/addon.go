@@ -121,15 +121,6 @@ func getAddOn(ctx context.Context, server client.Client, name string) (*addonv1a
 	return nil, overview.Unknown("add-on", name, known)
 }
 
-// addOnRow is an add-on in a list.
-type addOnRow struct {
-	Name      string   `json:"name"`
-	Strategy  string   `json:"installStrategy"`
-	Clusters  int      `json:"clusters"`
-	Available int      `json:"available"`
-	Rollout   []string `json:"rollout,omitempty"`
-}
-
 func (c *cli) listAddOns(ctx context.Context) error {
 	server, _, err := c.hub()
 	if err != nil {
@@ -140,7 +131,7 @@ func (c *cli) listAddOns(ctx context.Context) error {
 	if err := errors.Join(server.List(ctx, &addons), server.List(ctx, &installed)); err != nil {
 		return fmt.Errorf("ask the hub: %w", err)
 	}
-	rows := addOnRows(addons.Items, installed.Items)
+	rows := overview.AddOnsOf(addons.Items, installed.Items)
 	return c.print(rows, func(p *printer) {
 		if len(rows) == 0 {
 			p.line("there are no add-ons: docs/addons.md has an example")
@@ -152,29 +143,6 @@ func (c *cli) listAddOns(ctx context.Context) error {
 		}
 		p.table(table)
 	})
-}
-
-func addOnRows(addons []addonv1alpha1.ClusterManagementAddOn, installed []addonv1alpha1.ManagedClusterAddOn) []addOnRow {
-	rows := []addOnRow{}
-	for _, a := range addons {
-		row := addOnRow{Name: a.Name, Strategy: a.Spec.InstallStrategy.Type}
-		for i := range installed {
-			if installed[i].Name != a.Name {
-				continue
-			}
-			row.Clusters++
-			if meta.IsStatusConditionTrue(installed[i].Status.Conditions, addonv1alpha1.ConditionAvailable) {
-				row.Available++
-			}
-		}
-		for _, p := range a.Status.InstallProgressions {
-			if says := meta.FindStatusCondition(p.Conditions, addonv1alpha1.ConditionProgressing); says != nil {
-				row.Rollout = append(row.Rollout, p.Namespace+"/"+p.Name+": "+says.Message)
-			}
-		}
-		rows = append(rows, row)
-	}
-	return rows
 }
 
 // addOnCluster is an add-on on one cluster.
@@ -225,31 +193,9 @@ func addOnClusters(name string, installed []addonv1alpha1.ManagedClusterAddOn) [
 		if progress := meta.FindStatusCondition(mca.Status.Conditions, addonv1alpha1.ConditionProgressing); progress != nil {
 			row.Progress = progress.Reason
 		}
-		row.Says = addOnTrouble(mca)
+		row.Says = overview.AddOnWaits(mca)
 		rows = append(rows, row)
 	}
 	slices.SortFunc(rows, func(a, b addOnCluster) int { return strings.Compare(a.Cluster, b.Cluster) })
 	return rows
-}
-
-// addOnTrouble is what is not well with an add-on, the cause before its effects.
-func addOnTrouble(mca *addonv1alpha1.ManagedClusterAddOn) string {
-	if !mca.DeletionTimestamp.IsZero() {
-		if hook := meta.FindStatusCondition(mca.Status.Conditions, addonv1alpha1.ConditionHookManifestCompleted); hook != nil && hook.Status != metav1.ConditionTrue {
-			return "is being taken away: " + hook.Message
-		}
-		return "is being taken away"
-	}
-	for _, kind := range []string{
-		addonv1alpha1.ConditionConfigured, addonv1alpha1.ConditionHostingClusterValidity, addonv1alpha1.ConditionRegistrationApplied,
-		addonv1alpha1.ConditionManifestApplied, addonv1alpha1.ConditionHostingManifestApplied, addonv1alpha1.ConditionAvailable,
-	} {
-		if condition := meta.FindStatusCondition(mca.Status.Conditions, kind); condition != nil && condition.Status != metav1.ConditionTrue {
-			return condition.Message
-		}
-	}
-	if p := meta.FindStatusCondition(mca.Status.Conditions, addonv1alpha1.ConditionProgressing); p != nil && p.Reason == addonv1alpha1.ReasonConfigurationUnsupported {
-		return p.Message
-	}
-	return ""
 }

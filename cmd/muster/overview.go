@@ -56,6 +56,13 @@ func printOverview(p *printer, o overview.Fleet, now time.Time) {
 		})
 	}
 	p.table(p.cutLast(rows))
+	if len(o.AddOns) > 0 {
+		rows = [][]string{{"ADD-ON", "CLUSTERS", "AVAILABLE", "WAITS"}}
+		for _, a := range o.AddOns {
+			rows = append(rows, []string{a.Name, fmt.Sprint(a.Clusters), fmt.Sprint(a.Available), orNone(a.Waits)})
+		}
+		p.table(p.cutLast(rows))
+	}
 	printNeeds(p, o.NeedsYou)
 }
 

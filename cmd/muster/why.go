@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/overview"
@@ -24,13 +23,13 @@ func whyCommand(c *cli) *cobra.Command {
 		repo  string
 	)
 	cmd := &cobra.Command{
-		Use:   "why NAMESPACE/NAME [CLUSTER]",
+		Use:   "why NAMESPACE/NAME|ADDON [CLUSTER]",
 		Short: "Say why an application is or is not on a cluster, or a placement chose it, and what would have to change",
 		Long: "Of an application and a cluster: the decision, faults, holds, works, and what else stands in between, such as a cluster that\n" +
 			"is offline or a commit that is not delivered. Of a placement, or of an application without a\n" +
 			"cluster: the step that dropped each cluster, the unmet requirement, scores, rank, spread and group, and what would have to\n" +
-			"change for it to be chosen. Asks the hub; with --repo a repository's files, in the world of --world or of the files themselves.",
-		Example: "  muster why retail/storefront eks-prod-1\n  muster why retail/edge --repo .",
+			"change for it to be chosen. Of an add-on: what it waits for on each cluster. Asks the hub; with --repo a repository's files, in the world of --world or of the files themselves.",
+		Example: "  muster why retail/storefront eks-prod-1\n  muster why retail/edge --repo .\n  muster why mirror edge-1",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			k, err := c.know(cmd.Context(), repo, flags)
@@ -79,11 +78,11 @@ func (c *cli) know(ctx context.Context, repo string, flags worldFlags) (*overvie
 		if err != nil {
 			return nil, err
 		}
-		var repositories musterv1alpha1.FleetRepositoryList
-		if err := reader.List(ctx, &repositories); err != nil {
-			return nil, fmt.Errorf("ask the hub: %w", err)
+		facts, err := overview.Gather(ctx, reader, c.now())
+		if err != nil {
+			return nil, err
 		}
-		return &overview.Knowledge{World: w, Hub: overview.LookAtHub(ctx, reader, c.now()), Repositories: repositories.Items}, nil
+		return &overview.Knowledge{World: w, Hub: facts.Hub, Repositories: facts.Repositories, AddOns: facts.AddOns, Installed: facts.Installed}, nil
 	}
 	s, files, err := folderOf(slices.DeleteFunc([]string{repo}, func(dir string) bool { return dir == "" }))
 	if err != nil {

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
@@ -41,6 +42,18 @@ var Kinds = []Kind{
 	{
 		gvk("cluster.open-cluster-management.io", "v1beta1", "Placement"), "placements", true,
 		func() Object { return &clusterv1beta1.Placement{} },
+	},
+	{
+		gvk(addonv1alpha1.GroupName, "v1alpha1", "AddOnDeploymentConfig"), "addondeploymentconfigs", true,
+		func() Object { return &addonv1alpha1.AddOnDeploymentConfig{} },
+	},
+	{
+		gvk(addonv1alpha1.GroupName, "v1alpha1", "AddOnTemplate"), "addontemplates", false,
+		func() Object { return &addonv1alpha1.AddOnTemplate{} },
+	},
+	{
+		gvk(addonv1alpha1.GroupName, "v1alpha1", "ClusterManagementAddOn"), "clustermanagementaddons", false,
+		func() Object { return &addonv1alpha1.ClusterManagementAddOn{} },
 	},
 	{
 		gvk("muster.dev", "v1alpha1", "ClusterValues"), "clustervalues", true,

@@ -21,7 +21,7 @@ import (
 const ConfigurationFile = "muster.yaml"
 
 // DefaultPaths are the definition roots of a repository that names none.
-var DefaultPaths = []string{"clusters", "clustersets", "tenants", "clustervalues", "placements", "applications"}
+var DefaultPaths = []string{"clusters", "clustersets", "tenants", "clustervalues", "placements", "addons", "applications"}
 
 // Load reads what a fleet repository defines.
 //

@@ -29,6 +29,13 @@ spec:
   hubAcceptsClient: true
 `
 
+const addOn = `apiVersion: addon.open-cluster-management.io/v1alpha1
+kind: ClusterManagementAddOn
+metadata: {name: mirror}
+spec:
+  installStrategy: {type: Manual}
+`
+
 const app = `apiVersion: muster.dev/v1alpha1
 kind: Application
 metadata:
@@ -173,6 +180,19 @@ func TestLoad(t *testing.T) {
 			files:  "-- clusters/a.yaml --\n" + edge1 + "status: {}\n",
 			faults: []string{"DefinitionInvalid clusters/a.yaml:7"},
 			named:  []string{"ManagedCluster edge-1"},
+		},
+		"AddOn": {
+			why: "what an add-on is made of comes before it",
+			files: "-- addons/mirror.yaml --\n" + addOn + "---\napiVersion: addon.open-cluster-management.io/v1alpha1\nkind: AddOnTemplate\nmetadata: {name: mirror-1}\n" +
+				"spec: {addonName: mirror, agentSpec: {workload: {manifests: [{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: b}}]}}}\n" +
+				"---\napiVersion: addon.open-cluster-management.io/v1alpha1\nkind: AddOnDeploymentConfig\nmetadata: {name: edge, namespace: muster-system}\nspec: {}\n",
+			defined: []string{"AddOnDeploymentConfig muster-system/edge", "AddOnTemplate mirror-1", "ClusterManagementAddOn mirror"},
+		},
+		"AddOnTypo": {
+			why:    "a field that add-ons do not have is said where it stands",
+			files:  "-- addons/mirror.yaml --\n" + addOn + "  instalStrategy: {type: Manual}\n",
+			faults: []string{"DefinitionInvalid addons/mirror.yaml:6"},
+			named:  []string{"ClusterManagementAddOn mirror"},
 		},
 		"NotAFleetKind": {
 			why:     "a Deployment among the definitions is a mistake that is said",

@@ -6,10 +6,12 @@ import (
 	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -24,6 +26,8 @@ type Facts struct {
 	Applications []musterv1alpha1.Application
 	Repositories []musterv1alpha1.FleetRepository
 	Placements   []clusterv1beta1.Placement
+	AddOns       []addonv1alpha1.ClusterManagementAddOn
+	Installed    []addonv1alpha1.ManagedClusterAddOn
 	Drift        []Drift // of applications that only report it
 }
 
@@ -34,13 +38,24 @@ func Gather(ctx context.Context, hub client.Client, now time.Time) (Facts, error
 		applications musterv1alpha1.ApplicationList
 		repositories musterv1alpha1.FleetRepositoryList
 		placements   clusterv1beta1.PlacementList
+		addons       addonv1alpha1.ClusterManagementAddOnList
+		installed    addonv1alpha1.ManagedClusterAddOnList
 	)
 	for _, list := range []client.ObjectList{&clusters, &applications, &repositories, &placements} {
 		if err := hub.List(ctx, list); err != nil {
 			return Facts{}, fmt.Errorf("ask the hub: %w", err)
 		}
 	}
-	f := Facts{Clusters: clusters.Items, Applications: applications.Items, Repositories: repositories.Items, Placements: placements.Items}
+	for _, list := range []client.ObjectList{&addons, &installed} {
+		// A hub that an older Muster installed does not have them, and not everybody may see them.
+		if err := hub.List(ctx, list); err != nil && !meta.IsNoMatchError(err) && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
+			return Facts{}, fmt.Errorf("ask the hub: %w", err)
+		}
+	}
+	f := Facts{
+		Clusters: clusters.Items, Applications: applications.Items, Repositories: repositories.Items, Placements: placements.Items,
+		AddOns: addons.Items, Installed: installed.Items,
+	}
 	f.Hub = LookAtHub(ctx, hub, now)
 	for i := range f.Applications {
 		a := &f.Applications[i]

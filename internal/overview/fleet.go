@@ -22,6 +22,7 @@ type Fleet struct {
 	Clusters     map[string]int `json:"clusters"` // by state
 	Repositories []Repository   `json:"repositories"`
 	Applications []Application  `json:"applications"`
+	AddOns       []AddOn        `json:"addOns,omitempty"`
 	NeedsYou     []Need         `json:"needsYou"`
 }
 
@@ -75,6 +76,9 @@ func FleetOf(f Facts, now time.Time) Fleet {
 	}
 	slices.SortFunc(o.Repositories, func(a, b Repository) int { return cmp.Compare(a.Repository, b.Repository) })
 	slices.SortFunc(o.Applications, func(a, b Application) int { return cmp.Compare(a.Application, b.Application) })
+	if len(f.AddOns) > 0 {
+		o.AddOns = AddOnsOf(f.AddOns, f.Installed)
+	}
 	o.NeedsYou = append(o.NeedsYou, NeedsOf(f, now)...)
 	return o
 }
@@ -83,7 +87,8 @@ func FleetOf(f Facts, now time.Time) Fleet {
 func (o Fleet) InOrder() bool {
 	return o.Hub.Current() && len(o.NeedsYou) == 0 &&
 		!slices.ContainsFunc(o.Repositories, func(r Repository) bool { return !r.Ready }) &&
-		!slices.ContainsFunc(o.Applications, func(a Application) bool { return !a.Ready })
+		!slices.ContainsFunc(o.Applications, func(a Application) bool { return !a.Ready }) &&
+		!slices.ContainsFunc(o.AddOns, func(a AddOn) bool { return a.Waits != "" })
 }
 
 // RepositoryOf is a repository on that screen.

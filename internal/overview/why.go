@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -52,6 +53,8 @@ type Knowledge struct {
 	// Of a hub: whether it runs, and the repositories that it watches.
 	Hub          Hub
 	Repositories []musterv1alpha1.FleetRepository
+	AddOns       []addonv1alpha1.ClusterManagementAddOn
+	Installed    []addonv1alpha1.ManagedClusterAddOn
 }
 
 // cluster checks the name of a cluster.
@@ -70,7 +73,10 @@ func (k *Knowledge) cluster(name string) error {
 func (k *Knowledge) Named(key, cluster string) (*Reasons, error) {
 	isPlacement := slices.ContainsFunc(k.World.Placements, func(p clusterv1beta1.Placement) bool { return p.Namespace+"/"+p.Name == key })
 	i := slices.IndexFunc(k.World.Applications, func(a musterv1alpha1.Application) bool { return a.Namespace+"/"+a.Name == key })
+	isAddOn := slices.ContainsFunc(k.AddOns, func(a addonv1alpha1.ClusterManagementAddOn) bool { return a.Name == key })
 	switch {
+	case isAddOn: // its name has no namespace, so that nothing else has it
+		return k.AddOn(key, cluster)
 	case isPlacement && (cluster == "" || i < 0):
 		return k.Placement(key, cluster)
 	case i < 0 && !isPlacement:
@@ -81,7 +87,10 @@ func (k *Knowledge) Named(key, cluster string) (*Reasons, error) {
 		for _, p := range k.World.Placements {
 			known = append(known, p.Namespace+"/"+p.Name)
 		}
-		return nil, Unknown("application or placement", key, known)
+		for _, a := range k.AddOns {
+			known = append(known, a.Name)
+		}
+		return nil, Unknown("application, placement or add-on", key, known)
 	case cluster == "":
 		return k.Placement(k.World.Applications[i].Namespace+"/"+k.World.Applications[i].PlacementNames()[0], "")
 	default:

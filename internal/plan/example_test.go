@@ -99,8 +99,10 @@ func TestExampleShowsEachKindOfContent(t *testing.T) {
 		}
 	}
 	for name, row := range map[string]struct{ on, holds, why string }{
-		"values of a region":          {"retail/storefront on eks-prod-1", `currency: GBP`, "values/eu-west.yaml"},
+		"values of a region":          {"retail/storefront on eks-prod-1", `"replicas":3`, "values/eu-west.yaml"},
 		"values of another region":    {"retail/storefront on k3s-edge-1", `click-and-collect`, "values/eu-central.yaml"},
+		"values of clusters":          {"retail/storefront on eks-prod-1", `currency: GBP`, "clustervalues/regions.yaml"},
+		"values of other clusters":    {"retail/storefront on k3s-edge-1", `"host":"shop.eu-central.example.com"`, "clustervalues/regions.yaml"},
 		"no canary":                   {"retail/storefront on eks-prod-1", `"image":"registry.k8s.io/pause:3.9"`, "values.yaml"},
 		"canary":                      {"retail/storefront on k3s-edge-1", `"image":"registry.k8s.io/pause:3.10"`, "the override canary"},
 		"a subchart":                  {"retail/orders on eks-prod-1", `"name":"orders-cache"`, "charts/orders/charts/cache"},

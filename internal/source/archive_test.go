@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -66,8 +68,7 @@ func TestUnpack(t *testing.T) {
 
 // TestBombsDoNotUnpack: what is small to send and large to unpack is refused before it is in memory.
 func TestBombsDoNotUnpack(t *testing.T) {
-	zeros := strings.Repeat("\x00", maxUnpacked/4+1)
-	one := charts.Archive(map[string]string{"web/1": zeros, "web/2": zeros, "web/3": zeros, "web/4": zeros})
+	one := bomb()
 	if _, err := unpack(bytes.NewReader(one), 1); err == nil || !strings.Contains(err.Error(), "more than 100 MiB of files") {
 		t.Errorf("%d bytes that unpack to more than %d: %v", len(one), maxUnpacked, err)
 	}
@@ -79,14 +80,30 @@ func TestBombsDoNotUnpack(t *testing.T) {
 	}
 }
 
+// bomb is the archive of a chart that is small to send, and unpacks to more than is allowed.
+var bomb = sync.OnceValue(func() []byte {
+	zeros := strings.Repeat("\x00", maxUnpacked/4+1)
+	return charts.Archive(map[string]string{"web/Chart.yaml": "name: web\n", "web/1": zeros, "web/2": zeros, "web/3": zeros, "web/4": zeros})
+})
+
+// largeChart is the archive of a chart of 30 MB that does not compress.
+var largeChart = sync.OnceValue(func() []byte {
+	noise := make([]byte, 30_000_000)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise) // never fails
+	return charts.Archive(map[string]string{"web/Chart.yaml": "apiVersion: v2\nname: web\nversion: 4.12.0\n", "web/files/noise": string(noise)})
+})
+
 func TestLargeChartsAreRefused(t *testing.T) {
 	repo := charts.New(t)
-	repo.PublishArchive("web", "1.0.0", make([]byte, 30<<20))
+	repo.PublishArchive("web", "4.12.0", largeChart())
 	s := newShelf(t)
 	s.secrets["retail/ca"] = map[string][]byte{"ca.crt": repo.CA()}
-	if _, err := s.look(chartOf(repo, "retail", "1.0.0", "ca")); err == nil || !strings.Contains(err.Error(), "has more than the 20 MiB that are fetched") {
-		t.Errorf("a chart of 30 MiB: %v", err)
+	chart := chartOf(repo, "retail", "4.12.0", "ca")
+	if _, err := s.look(chart); err == nil || !strings.Contains(err.Error(), "has more than the 20 MiB that are fetched") {
+		t.Errorf("a chart of 30 MB: %v", err)
 	}
+	s.MaxArchive = 40 << 20
+	s.finds(chart, "4.12.0") // only its size was wrong
 }
 
 // TestKeptFilesAreATree: equal content has equal hashes, whatever remote it came from, and a file is read as it was packed.

@@ -142,6 +142,11 @@ func TestWhatWasFetchedStays(t *testing.T) {
 		"no chart": {func(r *charts.Repository, _ *shelf) {
 			r.PublishArchive("web", "4.12.0", charts.Archive(map[string]string{"web/values.yaml": ""}))
 		}, "has no Chart.yaml"},
+		"large": {func(r *charts.Repository, _ *shelf) { r.PublishArchive("web", "4.12.0", largeChart()) }, "has more than the 20 MiB that are fetched"},
+		"bomb":  {func(r *charts.Repository, _ *shelf) { r.PublishArchive("web", "4.12.0", bomb()) }, "more than 100 MiB of files"},
+		"leads out": {func(r *charts.Repository, _ *shelf) {
+			r.PublishArchive("web", "4.12.0", charts.Archive(map[string]string{"web/../../etc/passwd": ""}))
+		}, "which leads out of it"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

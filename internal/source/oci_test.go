@@ -135,9 +135,17 @@ func TestWhatARegistryGaveStays(t *testing.T) {
 		"busy": {func(r *registry.Registry, _ *shelf) {
 			r.Change(func(s *registry.State) { s.Status = http.StatusTooManyRequests })
 		}, "has no answer now (HTTP 429)"},
-		"damaged":   {func(r *registry.Registry, _ *shelf) { r.Change(func(s *registry.State) { s.Damage = true }) }, "is not what its digest says"},
-		"half":      {func(r *registry.Registry, _ *shelf) { r.Change(func(s *registry.State) { s.Cut = true }) }, "the answer broke off"},
-		"too large": {func(r *registry.Registry, s *shelf) { s.MaxArchive = 100 }, "more than the 0 MiB that are fetched"},
+		"damaged": {func(r *registry.Registry, _ *shelf) { r.Change(func(s *registry.State) { s.Damage = true }) }, "is not what its digest says"},
+		"half":    {func(r *registry.Registry, _ *shelf) { r.Change(func(s *registry.State) { s.Cut = true }) }, "the answer broke off"},
+		"large": {func(r *registry.Registry, _ *shelf) {
+			r.Push("charts/web", "4.12.0", registry.Chart, largeChart())
+		}, "more than the 20 MiB that are fetched"},
+		"bomb": {func(r *registry.Registry, _ *shelf) {
+			r.Push("charts/web", "4.12.0", registry.Chart, bomb())
+		}, "more than 100 MiB of files"},
+		"leads out": {func(r *registry.Registry, _ *shelf) {
+			r.Push("charts/web", "4.12.0", registry.Chart, charts.Archive(map[string]string{"web/../../etc/passwd": ""}))
+		}, "which leads out of it"},
 		"no chart": {func(r *registry.Registry, _ *shelf) {
 			r.Push("charts/web", "4.12.0", registry.Flux, charts.Archive(map[string]string{"a": "b"}))
 		}, "holds no Helm chart: its layers are application/vnd.cncf.flux"},

@@ -243,6 +243,14 @@ func (c *realCluster) load(path string) *chart.Chart {
 	return loaded
 }
 
+// loadLast reads a chart as that of the last release.
+func (c *realCluster) loadLast(path string) *chart.Chart {
+	c.t.Helper()
+	loaded := c.load(path)
+	loaded.Metadata.Version = lastVersion
+	return loaded
+}
+
 func (c *realCluster) install(t *testing.T, name, namespace string, ch *chart.Chart, values map[string]any) {
 	t.Helper()
 	i := action.NewInstall(c.helm(namespace))

@@ -33,11 +33,11 @@ const (
 	clusterName     = "local-cluster"
 	leaseName       = "muster-hub"
 
-	// The charts that were packed last, which people upgrade from.
-	lastHub        = "testdata/muster-hub-0.1.0-rc.1.tgz"
-	lastKlusterlet = "testdata/klusterlet-0.1.0-rc.1.tgz"
-	hubChart       = "../../../charts/muster-hub"
-	agentChart     = "../../../charts/klusterlet"
+	hubChart   = "../../../charts/muster-hub"
+	agentChart = "../../../charts/klusterlet"
+	// lastVersion is what people upgrade from. Nothing was released yet: it is the charts as they are, under an earlier version. From the
+	// first release on it is the packed charts of the last one.
+	lastVersion = "0.1.0-rc.1"
 )
 
 // fleetFiles are a fleet of one cluster, the hub's own, with one application.
@@ -123,7 +123,7 @@ func TestOnARealNode(t *testing.T) {
 		},
 	}
 	f.step(t, "helm install of the hub", func(t *testing.T) {
-		f.install(t, "muster-hub", systemNamespace, f.load(lastHub), f.values["muster-hub"])
+		f.install(t, "muster-hub", systemNamespace, f.loadLast(hubChart), f.values["muster-hub"])
 	})
 	f.step(t, "helm install of the klusterlet", f.join)
 	f.step(t, "a push runs as pods", func(t *testing.T) {
@@ -173,12 +173,12 @@ func (f *fleet) join(t *testing.T) {
 		f.values["klusterlet"] = values
 	}
 	values["bootstrap"] = map[string]any{"server": f.URL(), "ca": string(f.CA()), "token": token}
-	chart := lastKlusterlet
+	chart := f.loadLast(agentChart)
 	if values["uninstall"] != nil { // after the upgrade
-		chart = agentChart
+		chart = f.load(agentChart)
 		t.Cleanup(f.acceptAgain(t))
 	}
-	f.install(t, "klusterlet", agentNamespace, f.load(chart), values)
+	f.install(t, "klusterlet", agentNamespace, chart, values)
 	f.eventually(t, "the cluster is available", func(ctx context.Context) error {
 		var managed clusterv1.ManagedCluster
 		if err := f.api.Get(ctx, client.ObjectKey{Name: clusterName}, &managed); err != nil {
