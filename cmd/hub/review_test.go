@@ -224,6 +224,47 @@ func TestPullRequestsAreReviewed(t *testing.T) {
 	f.each(t, "a fork is planned only where the repository says so", forksAreIgnored)
 	f.each(t, "a forged webhook changes nothing", forgedWebhook)
 	f.each(t, "a merged commit has the status of its delivery, and the pull request a summary", mergedIsTold)
+	f.each(t, "the rules are those of the branch as it is", rulesOfTheBranch)
+	f.each(t, "a merged removal that waits is not told as delivered", removalIsStuck)
+}
+
+// rulesOfTheBranch: a change that leaves the branch where its rules were others is held against those of now.
+func rulesOfTheBranch(f *reviewed) {
+	f.repo.Git("checkout", "--quiet", "main")
+	old := strings.TrimSpace(f.repo.Git("rev-parse", "main"))
+	revision := f.repo.Commit("-- placements/policy.yaml --\napiVersion: muster.dev/v1alpha1\nkind: ReviewPolicy\nmetadata: {name: quiet, namespace: muster-system}\n" +
+		"spec:\n  validations:\n  - message: a freeze\n    expression: plan.updated == 0\n")
+	f.repo.Git("push", "--quiet", "origin", "main")
+	f.expectDelivered(revision)
+	f.repo.Git("checkout", "--quiet", "-B", "late", old)
+	head := f.repo.Commit(configMapFile("manifests/shop/config.yaml", "shop", "color", "lime"))
+	f.repo.Git("push", "--quiet", "origin", "late")
+	number := f.openRequest("alice", "late", "late")
+	f.expectCheck(head, "failure", "denied by muster-system/quiet")
+	f.expectComment(number, "a freeze")
+}
+
+// removalIsStuck: what a merged commit removes waits for an approval, so that it is stuck; and through when it is approved.
+func removalIsStuck(f *reviewed) {
+	number, head := f.propose("removal", "-- applications/retail/shop/application.yaml --\ndeleted\n")
+	f.expectCheck(head, "failure", "held")
+	merged := f.merge(number)
+	f.expectDelivered(merged)
+	status := f.name + ": removed applications"
+	f.expectStatus(merged, status, "failure", "muster approve --plan")
+	summary := func(mark string) {
+		f.eventually(func() string {
+			list := f.comments(number)
+			if len(list) != 2 {
+				return fmt.Sprintf("%d comments, want that of the review and the summary", len(list))
+			}
+			return has("summary", list[1].Body, mark, merged[:7])
+		})
+	}
+	summary("❌ stuck")
+	f.approve(f.repository(), f.repository().Status.Held)
+	f.expectStatus(merged, status, "success")
+	summary("✅ delivered")
 }
 
 func prIsReviewed(f *reviewed) {

@@ -55,6 +55,7 @@ func TestReviewsSurviveFaults(t *testing.T) {
 		"another hub has its own comment":                    anotherHub,
 		"five hundred files":                                 manyFiles,
 		"a head that cannot be fetched":                      unknownHead,
+		"forks that are not planned take no room":            forksTakeNoRoom,
 		"a GitHub App writes faults beside the lines":        appAnnotates,
 	} {
 		f.run(name, func(*theFleet) {
@@ -320,6 +321,20 @@ func unknownHead(f *forged, _ int) {
 		}
 		return has("check", c.Description, "cannot be planned")
 	})
+}
+
+// forksTakeNoRoom: strangers may open as many pull requests as they like, others are reviewed still.
+func forksTakeNoRoom(f *forged, _ int) {
+	number, head := f.propose(colored("blue"))
+	f.expectReviewed(number, head, "success")
+	f.forge.Do(func() {
+		for range 60 {
+			lastPull++
+			f.forge.Open(lastPull, strings.Repeat("cd", 20), true)
+		}
+	})
+	head = f.pushTo(number, colored("green"))
+	f.expectReviewed(number, head, "success", "data.color: green")
 }
 
 // appAnnotates: the hub signs in with the key of a GitHub App, and faults are at their lines, once however often it looks.

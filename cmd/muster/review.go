@@ -82,7 +82,7 @@ func (c *cli) review(ctx context.Context, f reviewFlags, args []string) error {
 	if f.diff.full {
 		text.Limit = 0
 	}
-	if err := writeReports(answer.Review, f, text); err != nil {
+	if err := writeReports(answer.Review, f, text, r.path); err != nil {
 		return err
 	}
 	a := reviewAnswer{answer.Verdict(failOn...), answer}
@@ -115,14 +115,14 @@ func failuresOf(names []string) ([]review.Failure, error) {
 }
 
 // writeReports writes the files that were asked for.
-func writeReports(r *review.Review, f reviewFlags, text review.Text) error {
+func writeReports(r *review.Review, f reviewFlags, text review.Text, folder string) error {
 	for _, report := range []struct {
 		file string
 		make func() ([]byte, error)
 	}{
 		{f.markdown, func() ([]byte, error) { return []byte(r.Markdown(text)), nil }},
-		{f.sarif, func() ([]byte, error) { return r.SARIF(version) }},
-		{f.junit, func() ([]byte, error) { return r.JUnit(text.FailOn...) }},
+		{f.sarif, func() ([]byte, error) { return r.SARIF(version, folder) }},
+		{f.junit, func() ([]byte, error) { return r.JUnit(folder, text.FailOn...) }},
 	} {
 		if report.file == "" {
 			continue

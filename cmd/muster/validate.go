@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
+	"github.com/muster-io/muster/internal/review"
 )
 
 // rendererBytes bounds what a command remembers of charts and manifests.
@@ -100,11 +102,15 @@ func (c *cli) validate(ctx context.Context, s fleet.Snapshot, files place, flags
 	if err := noFleet(p, s.Tree, dir); err != nil {
 		return nil, err
 	}
+	policies, err := review.PolicyFaults(p.Definitions)
+	if err != nil {
+		return nil, err
+	}
 	c.warn(note)
 	return &validation{
 		World: note, Plan: p.Digest, Definitions: len(p.Definitions.All), Clusters: len(p.World.Clusters),
 		Placements: len(p.Placements), Applications: len(p.Applications), rendering: renderingOf(planner.Renderer),
-		Faults: append([]fleet.Fault{}, p.Faults...), Warnings: p.Warnings, Sources: sources,
+		Faults: slices.Concat([]fleet.Fault{}, p.Faults, policies), Warnings: p.Warnings, Sources: sources,
 	}, nil
 }
 

@@ -36,11 +36,35 @@ type Group struct {
 func (g Group) Line() string {
 	switch g.Progress {
 	case Through:
+		if g.Name == Removals {
+			return "nothing waits for an approval"
+		}
 		return "healthy on " + count(g.Clusters, "cluster")
 	case Stuck:
+		if g.Clusters == 0 {
+			return shorten(oneLine(g.Reason), maxLine)
+		}
 		return shorten(fmt.Sprintf("applied on %d of %d: %s", g.Applied, g.Clusters, oneLine(g.Reason)), maxLine)
 	}
+	if g.Name == Removals {
+		return "approved, and not gone yet"
+	}
 	return fmt.Sprintf("applied on %d of %d, healthy on %d", g.Applied, g.Clusters, g.Healthy)
+}
+
+// Removals is the name of the group of the applications that a commit takes away.
+const Removals = "removed applications"
+
+// Removal is what became of applications that left the repository: a repository that holds them waits for a person, unless they are
+// approved already.
+func Removal(held *musterv1alpha1.Held, approved bool) Group {
+	switch {
+	case held == nil:
+		return Group{Name: Removals, Progress: Through}
+	case approved:
+		return Group{Name: Removals, Progress: Underway}
+	}
+	return Group{Name: Removals, Progress: Stuck, Reason: held.Message}
 }
 
 // Delivery says how far a plan has come: the works that it wants, the live ones, and what the applications on the hub say of themselves.
@@ -48,6 +72,7 @@ func (g Group) Line() string {
 func Delivery(p *plan.Plan, works func(fleet.Owner) []fleet.LiveWork, applications map[string]*musterv1alpha1.Application, environments map[string]string) []Group {
 	t := &tally{
 		environments: environments, applied: map[place]bool{}, healthy: map[place]bool{}, reasons: map[string][]string{}, of: map[string]map[string]bool{},
+		underway: map[string]bool{},
 	}
 	for _, a := range p.Applications {
 		t.count(a, works(a.Owner()))
@@ -74,6 +99,7 @@ type tally struct {
 	applied, healthy map[place]bool
 	reasons          map[string][]string        // of groups
 	of               map[string]map[string]bool // the groups of a namespace
+	underway         map[string]bool            // groups in which something approved is to come
 }
 
 // group of a cluster, which is noted.
@@ -118,8 +144,12 @@ func (t *tally) hear(key string, app *musterv1alpha1.Application) {
 	message := ""
 	if r := app.Status.Rollout; r != nil && r.Phase == musterv1alpha1.RolloutStopped {
 		message = key + ": the rollout is stopped: " + r.Message
-	} else if app.Status.Held != nil {
-		message = app.Status.Held.Message
+	} else if held := app.Status.Held; held != nil && held.Plan != "" && app.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == held.Plan {
+		for group := range t.of[namespace] {
+			t.underway[group] = true // approved, and not carried out yet
+		}
+	} else if held != nil {
+		message = held.Message
 	}
 	if message != "" {
 		for group := range t.of[namespace] {
@@ -151,7 +181,7 @@ func (t *tally) groups() []Group {
 		switch slices.Sort(t.reasons[name]); {
 		case len(t.reasons[name]) > 0:
 			g.Progress, g.Reason = Stuck, t.reasons[name][0]
-		case g.Healthy == g.Clusters:
+		case g.Healthy == g.Clusters && !t.underway[name]:
 			g.Progress = Through
 		default:
 			g.Progress = Underway

@@ -51,6 +51,14 @@ func TestDelivery(t *testing.T) {
 		"held": {func(_ []fleet.LiveWork, app *musterv1alpha1.Application) {
 			app.Status.Held = &musterv1alpha1.Held{Message: "retail/web would leave 1 of 4 clusters"}
 		}, "", []string{"retail Stuck: applied on 4 of 4: retail/web would leave 1 of 4 clusters"}, "a person has to act"},
+		"held and approved": {func(_ []fleet.LiveWork, app *musterv1alpha1.Application) {
+			app.Annotations = map[string]string{musterv1alpha1.ApprovedPlanAnnotation: "p"}
+			app.Status.Held = &musterv1alpha1.Held{Plan: "p", Message: "retail/web would leave 1 of 4 clusters"}
+		}, "", []string{"retail Underway: applied on 4 of 4, healthy on 4"}, "nobody has to act: it is not stuck, and not through either"},
+		"another plan approved": {func(_ []fleet.LiveWork, app *musterv1alpha1.Application) {
+			app.Annotations = map[string]string{musterv1alpha1.ApprovedPlanAnnotation: "other"}
+			app.Status.Held = &musterv1alpha1.Held{Plan: "p", Message: "retail/web would leave 1 of 4 clusters"}
+		}, "", []string{"retail Stuck: applied on 4 of 4: retail/web would leave 1 of 4 clusters"}, ""},
 		"stopped": {func(_ []fleet.LiveWork, app *musterv1alpha1.Application) {
 			app.Status.Rollout = &musterv1alpha1.RolloutStatus{Phase: musterv1alpha1.RolloutStopped, Message: "2 failed"}
 		}, "", []string{"retail Stuck: applied on 4 of 4: retail/web: the rollout is stopped: 2 failed"}, ""},
@@ -79,6 +87,27 @@ func TestDelivery(t *testing.T) {
 		text := review.Summary("<!-- m -->", "abcdef0123", groups)
 		if _, well := review.Finished(groups); !strings.HasPrefix(text, "<!-- m -->\n### Muster: ") || strings.Contains(text, "❌ stuck abcdef0") != (strings.Contains(strings.Join(got, ""), "Stuck")) || well && !strings.Contains(text, "✅ delivered") {
 			t.Errorf("%s: summary %s", name, text)
+		}
+	}
+}
+
+// TestRemovalIsHeld: a commit that takes an application away is not through while the removal waits for an approval.
+func TestRemovalIsHeld(t *testing.T) {
+	held := &musterv1alpha1.Held{Plan: "p", Message: "1 application left the repository"}
+	well := review.Group{Name: "retail", Progress: review.Through, Clusters: 1, Applied: 1, Healthy: 1}
+	for name, c := range map[string]struct {
+		group              review.Group
+		done, finishesWell bool
+		line, summary      string
+	}{
+		"held":     {review.Removal(held, false), true, false, "1 application left the repository", "❌ stuck"},
+		"approved": {review.Removal(held, true), false, false, "approved, and not gone yet", "✅ delivered"},
+		"gone":     {review.Removal(nil, true), true, true, "nothing waits for an approval", "✅ delivered"},
+	} {
+		groups := []review.Group{well, c.group}
+		done, ok := review.Finished(groups)
+		if done != c.done || ok != c.finishesWell || c.group.Line() != c.line || !strings.Contains(review.Summary("", "abc", groups), c.summary) {
+			t.Errorf("%s: done %v, well %v, %q", name, done, ok, c.group.Line())
 		}
 	}
 }

@@ -82,11 +82,7 @@ func (in Input) evaluate(ctx context.Context, d *plan.Difference) ([]Finding, er
 	if err != nil {
 		return nil, err
 	}
-	env, err := expression.Environment(
-		cel.Variable("plan", cel.MapType(cel.StringType, cel.DynType)),
-		cel.Variable("clusters", cel.ListType(cel.DynType)),
-		cel.Variable("change", cel.MapType(cel.StringType, cel.DynType)),
-	)
+	env, err := environment()
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +112,49 @@ func (in Input) evaluate(ctx context.Context, d *plan.Difference) ([]Finding, er
 	return findings, nil
 }
 
+func environment() (*cel.Env, error) {
+	return expression.Environment(
+		cel.Variable("plan", cel.MapType(cel.StringType, cel.DynType)),
+		cel.Variable("clusters", cel.ListType(cel.DynType)),
+		cel.Variable("change", cel.MapType(cel.StringType, cel.DynType)),
+	)
+}
+
+// PolicyFaults are the expressions of policies that are no CEL, or give the wrong type: merged, they would deny every change after.
+func PolicyFaults(defs *fleet.Definitions) ([]fleet.Fault, error) {
+	if defs == nil || len(defs.ReviewPolicies()) == 0 {
+		return nil, nil
+	}
+	env, err := environment()
+	if err != nil {
+		return nil, err
+	}
+	var faults []fleet.Fault
+	for i := range defs.All {
+		d := &defs.All[i]
+		p, ok := d.Object.(*musterv1alpha1.ReviewPolicy)
+		if !ok {
+			continue
+		}
+		check := func(field, text string, want *cel.Type) {
+			if _, err := compile(env, text, want); err != nil {
+				faults = append(faults, fleet.Fault{
+					Reason: fleet.DefinitionInvalid, ActionRequiredBy: fleet.User, Object: d.Key.String(), File: d.File, Line: d.LineOf(field),
+					Message: field + ": " + err.Error(),
+				})
+			}
+		}
+		for n, rule := range p.Spec.Validations {
+			at := fmt.Sprintf("spec.validations[%d].", n)
+			check(at+"expression", rule.Expression, cel.BoolType)
+			if rule.MessageExpression != "" {
+				check(at+"messageExpression", rule.MessageExpression, cel.StringType)
+			}
+		}
+	}
+	return faults, nil
+}
+
 // broken is the message of a rule that does not hold, or empty.
 func broken(ctx context.Context, env *cel.Env, rule musterv1alpha1.ReviewValidation, variables map[string]any) string {
 	value, err := evaluate(ctx, env, rule.Expression, cel.BoolType, variables)
@@ -139,12 +178,9 @@ const maxMessage = 1000
 
 // evaluate runs one expression that must have a type.
 func evaluate(ctx context.Context, env *cel.Env, text string, want *cel.Type, variables map[string]any) (any, error) {
-	ast, issues := env.Compile(text)
-	if issues != nil && issues.Err() != nil {
-		return nil, fmt.Errorf("%s", expression.Problems(issues))
-	}
-	if out := ast.OutputType(); !out.IsExactType(want) && !out.IsExactType(cel.DynType) {
-		return nil, fmt.Errorf("it is %s and not %s", out, want)
+	ast, err := compile(env, text, want)
+	if err != nil {
+		return nil, err
 	}
 	program, err := env.Program(ast, cel.CostLimit(maxCost), cel.CostTracking(expression.Costs{}), cel.InterruptCheckFrequency(1000))
 	if err != nil {
@@ -158,6 +194,18 @@ func evaluate(ctx context.Context, env *cel.Env, text string, want *cel.Type, va
 		return nil, fmt.Errorf("it gives %s and not %s", value.Type(), want)
 	}
 	return value, nil
+}
+
+// compile reads an expression that must have a type, as far as it is known before it is evaluated.
+func compile(env *cel.Env, text string, want *cel.Type) (*cel.Ast, error) {
+	ast, issues := env.Compile(text)
+	if issues != nil && issues.Err() != nil {
+		return nil, fmt.Errorf("%s", expression.Problems(issues))
+	}
+	if out := ast.OutputType(); !out.IsExactType(want) && !out.IsExactType(cel.DynType) {
+		return nil, fmt.Errorf("it is %s and not %s", out, want)
+	}
+	return ast, nil
 }
 
 // plainValues are values as CEL reads them without knowing our types.

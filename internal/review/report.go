@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"path"
 
 	"github.com/muster-io/muster/internal/fleet"
 )
@@ -14,8 +15,24 @@ type annotation struct {
 	line                       int
 }
 
-// annotations are the faults, holds and findings of a review.
-func (r *Review) annotations() []annotation {
+// annotations are the faults, holds and findings of a review. Their files are those of the repository, which has the fleet in a folder.
+func (r *Review) annotations(folder string) []annotation {
+	list := r.found()
+	for i := range list {
+		list[i].file = below(folder, list[i].file)
+	}
+	return list
+}
+
+// below is a file of the fleet as the repository names it.
+func below(folder, file string) string {
+	if file == "" {
+		return ""
+	}
+	return path.Join(folder, file)
+}
+
+func (r *Review) found() []annotation {
 	var list []annotation
 	faults := func(level string, faults []fleet.Fault) {
 		for _, g := range fleet.GroupFaults(faults) {
@@ -51,8 +68,8 @@ func (r *Review) annotations() []annotation {
 	return list
 }
 
-// SARIF is the review as hosts read it to annotate files: version 2.1.0 of the OASIS standard.
-func (r *Review) SARIF(version string) ([]byte, error) {
+// SARIF is the review as hosts read it to annotate files: version 2.1.0 of the OASIS standard. Hosts look for files from the repository's root.
+func (r *Review) SARIF(version, folder string) ([]byte, error) {
 	type text struct {
 		Text string `json:"text"`
 	}
@@ -78,7 +95,7 @@ func (r *Review) SARIF(version string) ([]byte, error) {
 		ID string `json:"id"`
 	}
 	results, rules, known := []result{}, []rule{}, map[string]bool{}
-	for _, a := range r.annotations() {
+	for _, a := range r.annotations(folder) {
 		one := result{RuleID: a.rule, Level: a.level, Message: text{a.message}}
 		if a.file != "" {
 			var at location
@@ -109,7 +126,7 @@ func (r *Review) SARIF(version string) ([]byte, error) {
 
 // JUnit is the review as CI systems read test reports: one case for each application that changes, and one for each policy, fault of
 // no application and hold that fails the check.
-func (r *Review) JUnit(failOn ...Failure) ([]byte, error) {
+func (r *Review) JUnit(folder string, failOn ...Failure) ([]byte, error) {
 	type failure struct {
 		Message string `xml:"message,attr"`
 		Text    string `xml:",chardata"`
@@ -137,13 +154,13 @@ func (r *Review) JUnit(failOn ...Failure) ([]byte, error) {
 		s.Cases = append(s.Cases, c)
 	}
 	for _, a := range r.Applications {
-		add(testcase{Class: "application", Name: a.Application, File: a.File, Output: fmt.Sprintf("%s, %s", counts(a.Before, a.After), count(len(a.Changes), "kind")+" of change")})
+		add(testcase{Class: "application", Name: a.Application, File: below(folder, a.File), Output: fmt.Sprintf("%s, %s", counts(a.Before, a.After), count(len(a.Changes), "kind")+" of change")})
 	}
 	fails := map[Failure]bool{}
 	for _, f := range failOn {
 		fails[f] = true
 	}
-	for _, a := range r.annotations() {
+	for _, a := range r.annotations(folder) {
 		c := testcase{Class: a.rule, Name: a.message, File: a.file}
 		if a.level == "error" && (fails[OnFaults] || a.rule[:min(7, len(a.rule))] == "Policy/") {
 			c.Failure = &failure{a.message, position(a.file, a.line)}

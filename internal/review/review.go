@@ -3,6 +3,7 @@ package review
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/muster-io/muster/internal/fleet"
@@ -40,6 +41,11 @@ func Of(ctx context.Context, in Input) (*Review, error) {
 		return nil, err
 	}
 	d.NewFaults = append(d.NewFaults, in.Faults...)
+	policies, err := newPolicyFaults(in.Base.Definitions, in.Head.Definitions)
+	if err != nil {
+		return nil, err
+	}
+	d.NewFaults = append(d.NewFaults, policies...)
 	fleet.SortFaults(d.NewFaults)
 	d.Summary.NewFaults = len(d.NewFaults)
 	if in.Tenant {
@@ -48,6 +54,21 @@ func Of(ctx context.Context, in Input) (*Review, error) {
 	r := &Review{Difference: d}
 	r.Findings, err = in.evaluate(ctx, d)
 	return r, err
+}
+
+// newPolicyFaults are the faults of the head's policies that those of the base have not.
+func newPolicyFaults(base, head *fleet.Definitions) ([]fleet.Fault, error) {
+	was, err := PolicyFaults(base)
+	if err != nil {
+		return nil, err
+	}
+	is, err := PolicyFaults(head)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(is, func(f fleet.Fault) bool {
+		return slices.ContainsFunc(was, func(o fleet.Fault) bool { return o.Object == f.Object && o.Message == f.Message })
+	}), nil
 }
 
 // Finding is a rule of a policy that the change breaks.

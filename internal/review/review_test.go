@@ -268,6 +268,23 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
+// TestPolicyThatIsNoCEL: the change that brings it is told, not every change after it.
+func TestPolicyThatIsNoCEL(t *testing.T) {
+	for expression, want := range map[string]string{"plan.images.(": "spec.validations[0].expression: column", `"yes"`: "it is string and not bool", "plan.updated == 0 || true": ""} {
+		r := reviewOf(t, "", policy("Deny", expression, "no"), review.Change{})
+		got := ""
+		if len(r.NewFaults) > 0 {
+			got = r.NewFaults[0].Error()
+		}
+		if (want == "") != (got == "") || !strings.Contains(got, want) || want != "" && (!strings.Contains(got, "placements/policy.yaml:8") || r.Verdict(review.OnFaults).OK) {
+			t.Errorf("%s: %q, want %q", expression, got, want)
+		}
+		if r := reviewOf(t, policy("Warn", expression, "no"), edit("applications/web.yaml", `tag: "1"`, `tag: "2"`), review.Change{}); len(r.NewFaults) > 0 {
+			t.Errorf("%s: what the base has is told as new: %v", expression, r.NewFaults)
+		}
+	}
+}
+
 // TestPoliciesOfTheBase: a change cannot take away the rule that it is held against.
 func TestPoliciesOfTheBase(t *testing.T) {
 	r := reviewOf(t, policy("Deny", "plan.updated == 0", "no"), edit("applications/web.yaml", `tag: "1"`, `tag: "2"`)+"-- placements/policy.yaml --\n", review.Change{})
@@ -375,7 +392,7 @@ func TestMarkdownIsHarmless(t *testing.T) {
 
 func TestReports(t *testing.T) {
 	r := reviewOf(t, policy("Deny", "plan.faults == 0", "no faults"), edit("applications/web.yaml", `"1", token`, `'${{ label("site") }}', token`), review.Change{})
-	data, err := r.SARIF("1.0")
+	data, err := r.SARIF("1.0", "fleet")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -398,11 +415,11 @@ func TestReports(t *testing.T) {
 	}
 	results := sarif.Runs[0].Results
 	if sarif.Version != "2.1.0" || len(results) != 2 || results[0].RuleID != "ExpressionFailed" || results[0].Level != "error" ||
-		results[0].Locations[0].PhysicalLocation.ArtifactLocation.URI != "applications/web.yaml" || results[0].Locations[0].PhysicalLocation.Region.StartLine != 8 ||
+		results[0].Locations[0].PhysicalLocation.ArtifactLocation.URI != "fleet/applications/web.yaml" || results[0].Locations[0].PhysicalLocation.Region.StartLine != 8 ||
 		results[1].RuleID != "Policy/muster-system/rule" {
 		t.Errorf("SARIF: %s", data)
 	}
-	if data, err = r.JUnit(review.OnFaults); err != nil {
+	if data, err = r.JUnit("fleet", review.OnFaults); err != nil {
 		t.Fatal(err)
 	}
 	var junit struct {

@@ -62,7 +62,7 @@ func (t *task) may(ctx context.Context, user string, p *planned) (bool, error) {
 	if in, err := t.among(ctx, user, who.Users, who.Teams); in || err != nil || !who.CodeOwners {
 		return in, err
 	}
-	snapshot, err := t.Store.Snapshot(t.repo.Spec.URL, p.base, "") // the base's: a change makes nobody an owner
+	snapshot, err := t.Store.Snapshot(t.repo.Spec.URL, t.repo.Status.FetchedRevision, "") // the branch's as it is: a change makes nobody an owner, however old its base
 	if err != nil {
 		return false, err
 	}

@@ -21,6 +21,8 @@ type task struct {
 	next   time.Duration
 	// changed says of a merged pull request that it is held and is not what was approved.
 	changed string
+	// approved are the plans that were approved on merged pull requests.
+	approved map[string]bool
 }
 
 // look asks the host what is open when that is due, and brings each pull request to where it should be.
@@ -48,10 +50,13 @@ func (t *task) look(ctx context.Context) error {
 		s.open, s.looked = open, t.Now()
 	}
 	t.soon(s.looked.Add(t.repo.Spec.Interval.Duration).Sub(t.Now()))
-	open := map[int64]bool{}
+	open, planned := map[int64]bool{}, 0
 	for _, pr := range s.open {
 		open[pr.Number] = true
-		if pr.Fork && t.repo.Spec.Review.Forks != musterv1alpha1.ForksPlan || len(open) > maxRequests {
+		if pr.Fork && t.repo.Spec.Review.Forks != musterv1alpha1.ForksPlan { // those of strangers take no room
+			continue
+		}
+		if planned++; planned > maxRequests {
 			continue
 		}
 		if err := t.one(ctx, pr); err != nil {

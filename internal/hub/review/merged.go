@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -40,6 +41,7 @@ type told struct {
 
 // after tells of the delivered commit how far it is, and brings what is merged to its end.
 func (t *task) after(ctx context.Context) error {
+	t.noteApproved() // what a person has approved already waits for nobody
 	groups, err := t.delivery(ctx)
 	if err != nil {
 		return err
@@ -63,6 +65,19 @@ func (t *task) after(ctx context.Context) error {
 	return nil
 }
 
+// noteApproved notes the plans that were approved on merged pull requests: release lets them go ahead.
+func (t *task) noteApproved() {
+	t.approved = map[string]bool{}
+	for _, p := range t.status.PullRequests {
+		if p.Merged == "" || p.ApprovedBy == "" {
+			continue
+		}
+		for _, h := range p.Held {
+			t.approved[h.Plan] = true
+		}
+	}
+}
+
 // delivery writes the statuses of the delivered commit that changed, and gives the groups; none while the commit has no plan.
 func (t *task) delivery(ctx context.Context) ([]review.Group, error) {
 	revision := t.repo.Status.Revision
@@ -83,6 +98,11 @@ func (t *task) delivery(ctx context.Context) ([]review.Group, error) {
 		return nil, err
 	}
 	groups := review.Delivery(delivered.Plan, t.Works.Of, t.applications(ctx, delivered.Definitions), environments)
+	if held := t.repo.Status.Held; held != nil {
+		groups = append(groups, review.Removal(held, t.approved[held.Plan] || t.repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == held.Plan))
+	} else if last := t.state.told[checkName(t.repo)+": "+review.Removals]; last.commit == revision {
+		groups = append(groups, review.Removal(nil, true))
+	}
 	t.state.measured = measure{revision, t.Now(), groups}
 	for _, g := range groups[:min(len(groups), maxGroups)] {
 		check := githost.Check{Name: checkName(t.repo) + ": " + g.Name, Description: g.Line(), URL: t.repo.Spec.Review.DetailsURL}
@@ -129,6 +149,9 @@ func (t *task) applications(ctx context.Context, defs *fleet.Definitions) map[st
 	for _, defined := range defs.Applications() {
 		var app musterv1alpha1.Application
 		if t.Client.Get(ctx, client.ObjectKeyFromObject(defined), &app) == nil {
+			if h := app.Status.Held; h != nil && t.approved[h.Plan] { // the annotation may not be in the cache yet
+				metav1.SetMetaDataAnnotation(&app.ObjectMeta, musterv1alpha1.ApprovedPlanAnnotation, h.Plan)
+			}
 			all[app.Namespace+"/"+app.Name] = &app
 		}
 	}
@@ -150,7 +173,7 @@ func (t *task) merged(ctx context.Context, p *musterv1alpha1.PullRequestStatus, 
 		return true, err
 	}
 	done, well := review.Finished(groups)
-	if len(groups) == 0 || !done {
+	if len(groups) == 0 || !done || waits && well { // what is approved is not gone yet
 		return true, nil
 	}
 	state := githost.Failure

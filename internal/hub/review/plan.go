@@ -101,7 +101,16 @@ func (t *task) plan(ctx context.Context, pr githost.PullRequest, onHub []musterv
 		t.Repositories.Sources.Use(sourceUser(countKey(client.ObjectKeyFromObject(t.repo), pr.Number)), fleet.SortSources(slices.Concat(was.Sources(), is.Sources())))
 	}
 	change := review.Change{Author: pr.Author, Title: pr.Title, Base: pr.BaseBranch, Head: pr.HeadBranch, Labels: pr.Labels, Fork: pr.Fork}
-	c.Policies = review.Policies(c.definitions, onHub, client.ObjectKeyFromObject(t.repo).String())
+	// The rules are those of the branch as it is: where a change left it, its author chose.
+	rules := c.definitions
+	if tip := t.repo.Status.FetchedRevision; tip != base {
+		branch, err := t.open(ctx, tip)
+		if err != nil {
+			return nil, err
+		}
+		rules = branch.defs
+	}
+	c.Policies = review.Policies(rules, onHub, client.ObjectKeyFromObject(t.repo).String())
 	if len(c.Policies) > 0 {
 		if change.Teams, err = t.teamsOf(ctx, pr.Author); err != nil {
 			return nil, err
