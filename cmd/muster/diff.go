@@ -129,9 +129,15 @@ func (c *cli) compare(ctx context.Context, r *repository, which comparison, w fl
 	if missing := noFleet(head, to.Tree, places); missing != nil && noFleet(base, from.Tree, places) != nil {
 		return nil, missing
 	}
+	rules := base.Definitions
+	if which.rules != which.base {
+		if rules, err = r.definitions(ctx, which.rules); err != nil {
+			return nil, err
+		}
+	}
 	result, err := review.Of(ctx, review.Input{
 		Base: base, Head: head, Redact: fleet.Redactor{Key: []byte(rand.Text())}, Change: change,
-		Policies: review.Policies(base.Definitions, nil, note.Repository),
+		Policies: review.Policies(rules, nil, note.Repository),
 	})
 	if err != nil {
 		return nil, err

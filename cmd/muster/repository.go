@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -193,8 +194,22 @@ func openFolder(dir string) (fleet.Snapshot, error) {
 	return fleet.Snapshot{Repository: dir, Revision: worktree, Tree: fleet.TreeOf(root.FS())}, nil
 }
 
-// comparison are the two revisions that diff compares.
-type comparison struct{ base, head string }
+// definitions are those of a revision.
+func (r *repository) definitions(ctx context.Context, revision string) (*fleet.Definitions, error) {
+	s, err := r.snapshot(revision)
+	if err != nil {
+		return nil, err
+	}
+	defs, err := fleet.Load(ctx, s.Tree)
+	if err != nil {
+		return nil, fmt.Errorf("load %s: %w", fleet.ShortRevision(revision), err)
+	}
+	return defs, nil
+}
+
+// comparison are the two revisions that diff compares, and the one whose policies hold: where a change left the base, its author
+// chose.
+type comparison struct{ base, head, rules string }
 
 // revisions reads what a person wants compared:
 //
@@ -221,7 +236,7 @@ func (r *repository) revisions(args []string) (comparison, error) {
 	if c.base, err = r.commit(base); err != nil {
 		return c, err
 	}
-	c.head = head
+	c.head, c.rules = head, c.base
 	if head != worktree {
 		if c.head, err = r.commit(head); err != nil {
 			return c, err

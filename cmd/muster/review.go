@@ -30,7 +30,7 @@ func reviewCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "review [BASE...HEAD | BASE..HEAD | BASE [HEAD]]",
 		Short: "Check a pull request in a CI job, where no hub does it",
-		Long: "Compares what muster diff compares, holds it against the ReviewPolicies of the base, and says whether the change passes. It writes\n" +
+		Long: "Compares what muster diff compares, holds it against the ReviewPolicies of BASE as it is, and says whether the change passes. It writes\n" +
 			"the text of a comment, SARIF for annotations and JUnit for test reports; examples/ci has workflow files that use them.\n\n" +
 			"Exits 0 when the change passes, 1 when it does not, 2 on trouble.",
 		Example: "  muster review origin/main...HEAD --markdown review.md --sarif review.sarif --junit review.xml",

@@ -214,7 +214,7 @@ type FleetConfiguration struct {
 
 // FleetConfigurationSpec says where in the repository definitions are.
 type FleetConfigurationSpec struct {
-	// Paths are the folders that hold definitions. Default: clusters, clustersets, tenants, clustervalues, placements, applications.
+	// Paths are the folders that hold definitions. Default: clusters, clustersets, tenants, clustervalues, placements, applications, addons.
 	Paths []string `json:"paths,omitempty"`
 	// Defaults for applications, later ones over earlier ones, and what an application says itself over all.
 	Defaults []ApplicationDefaults `json:"defaults,omitempty"`

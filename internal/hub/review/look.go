@@ -136,6 +136,9 @@ func (t *task) failed(ctx context.Context, pr githost.PullRequest, m *request, w
 	is := &musterv1alpha1.PullRequestStatus{Number: pr.Number, Head: pr.Head, State: string(githost.Failure), Summary: "cannot be planned: " + err.Error()}
 	if was != nil {
 		is.Comment = was.Comment
+		if was.Head == pr.Head { // an approval is for what was planned of this commit
+			is.Held, is.HeldSince, is.ApprovedBy = was.Held, was.HeldSince, was.ApprovedBy
+		}
 	}
 	t.keep(is)
 	m.basis = basis{}
