@@ -38,7 +38,7 @@ const (
 	TokenRole = "muster:addon-tokens"
 	// ProxyRole is the Role, in Muster's namespace, of everybody who looks for the proxy to clusters.
 	ProxyRole = "muster:proxy"
-	// ConversionSecret, in Muster's namespace, has the authority that signs for the conversion of add-ons.
+	// ConversionSecret is the Secret of Muster's namespace that has the authority that signs for the conversion of add-ons.
 	ConversionSecret = "muster-conversion"
 	// ServiceAccountRole is the ClusterRole of an agent with role serviceaccount, for its cluster's namespace. Nobody has it before an
 	// administrator binds it there: it reads the namespace's Secrets.
