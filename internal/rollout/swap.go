@@ -38,6 +38,9 @@ type swap struct {
 	pace int
 	// fewer is true when the placement has fewer clusters than the owner was settled on, without anybody having asked for it.
 	fewer bool
+	// back are chosen clusters that have just come back, sorted, and backUntil is when the first of them counts by what it reports.
+	back      []string
+	backUntil time.Time
 }
 
 // swapped is the swap of this step. Only changes that lose something need it.
@@ -53,10 +56,12 @@ func (d *decider) swapped() *swap {
 	s.pace = pace
 	serving, leaving := map[string]bool{}, 0 // replaced clusters on which the owner is healthy; clusters on their way out
 	for name, decision := range d.in.Decisions {
-		healthy := !d.in.Faulty[name] && !d.in.Unreachable[name] && d.isHealthy(name, live[name])
+		back := d.backUntil(name)
+		healthy := !d.in.Faulty[name] && !d.in.Unreachable[name] && back.IsZero() && d.isHealthy(name, live[name])
 		switch {
 		case decision.Chosen:
 			s.chosen++
+			s.noteBack(name, back)
 			if healthy && !pending[name] && !watched[name] {
 				s.healthy++
 			}
@@ -71,11 +76,23 @@ func (d *decider) swapped() *swap {
 		}
 	}
 	slices.Sort(s.replaced)
+	slices.Sort(s.back)
 	s.fewer = d.fewer()
 	if d.in.Grounds != "" && !s.fewer {
 		s.allow(serving, s.pace-leaving)
 	}
 	return s
+}
+
+// noteBack notes a chosen cluster that has come back; the zero time is one that has not.
+func (s *swap) noteBack(name string, until time.Time) {
+	if until.IsZero() {
+		return
+	}
+	s.back = append(s.back, name)
+	if s.backUntil.IsZero() || until.Before(s.backUntil) {
+		s.backUntil = until
+	}
 }
 
 // allow chooses which of the replaced clusters may be removed; serving are those of them on which the owner is healthy.
@@ -266,6 +283,19 @@ func (d *decider) isReplaced(cluster string) bool {
 // backGrace is for how long the works of a cluster stay that has come back: the scheduler may choose it again.
 const backGrace = 10 * time.Second
 
+// reportGrace is for how long a cluster that has come back does not count as healthy. An agent renews its lease before it has looked at
+// its objects, and what it last reported is of before it fell silent.
+const reportGrace = 30 * time.Second
+
+// backUntil is until when a cluster has just come back; the zero time when it has not.
+func (d *decider) backUntil(name string) time.Time {
+	since := d.in.AvailableSince[name]
+	if until := since.Add(reportGrace); !since.IsZero() && d.in.Now.Before(until) {
+		return until
+	}
+	return time.Time{}
+}
+
 // unheardLook is when to look again whether the hub hears its clusters.
 const unheardLook = 5 * time.Second
 
@@ -294,12 +324,14 @@ func (d *decider) replacementHealthy(c *change) objection {
 		message = "the placement chose others. Its works stay until the scheduler has said why"
 	case s.fewer:
 		message = fmt.Sprintf("the placement chose others. Its works stay until there is one in its place: the placement has %d clusters, and had %d", s.chosen, settled.Clusters)
+	case len(s.back) > 0 && s.pace > 0:
+		message = "the placement chose another cluster in its place. Its works stay until there are new reports of clusters that have just come back: " + strings.Join(s.back, ", ")
 	case s.pace == 0:
 		message = "the placement chose another cluster in its place. Its works stay until the rollout goes on"
 	case s.healthy == s.chosen:
 		message = fmt.Sprintf("the placement chose another cluster in its place, which is healthy. Its works are removed at the pace of the rollout, %d clusters at a time", s.pace)
 	}
-	until := time.Time{}
+	until := s.backUntil
 	if d.in.Grounds != "" && !d.sameGrounds() {
 		until = d.in.Now.Add(unheardLook) // the owner is settled on the new choice by then
 	}

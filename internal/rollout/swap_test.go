@@ -95,9 +95,18 @@ func TestSwap(t *testing.T) {
 		"the scheduler of an older hub is late, and it holds": {why: "nobody knows what for", change: func(in *Input) {
 			in.Grounds, in.Settled, in.GuardHolds = "", nil, true
 		}, want: ApprovalNeeded},
-		"no replacement":     {why: "nothing was chosen in its place", change: func(in *Input) { delete(in.Decisions, "c") }, want: ReplacementPending},
-		"back":               {why: "the scheduler may choose it again", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-9 * time.Second)} }, want: ReplacementPending},
-		"back for long":      {why: "it has not", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-10 * time.Second)} }},
+		"no replacement": {why: "nothing was chosen in its place", change: func(in *Input) { delete(in.Decisions, "c") }, want: ReplacementPending},
+		"back":           {why: "the scheduler may choose it again", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-9 * time.Second)} }, want: ReplacementPending},
+		"back for long":  {why: "it has not", change: func(in *Input) { in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-10 * time.Second)} }},
+		"the replacement is back": {why: "what it reported is of before it fell silent", change: func(in *Input) {
+			in.AvailableSince = map[string]time.Time{"c": in.Now.Add(-29 * time.Second)}
+		}, want: ReplacementPending},
+		"the replacement is back for long": {why: "it has reported since", change: func(in *Input) {
+			in.AvailableSince = map[string]time.Time{"c": in.Now.Add(-30 * time.Second)}
+		}},
+		"both are back": {why: "nor is a report of the replaced one one of now", change: func(in *Input) {
+			in.AvailableSince = map[string]time.Time{"a": in.Now.Add(-20 * time.Second), "c": in.Now.Add(-20 * time.Second)}
+		}, want: ReplacementPending},
 		"itself not healthy": {why: "it serves nothing, and the replacements do", change: func(in *Input) { in.Live[0].Status.Health = fleet.HealthDegraded }},
 		"it does not answer": {why: "what cannot be heard stays", change: func(in *Input) { in.Unreachable["a"] = true }, want: ClusterUnreachable},
 		"rescheduled": {why: "the hub's own taint is the scheduler's cause", change: func(in *Input) {

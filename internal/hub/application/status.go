@@ -174,6 +174,8 @@ func rowOfRemoval(cluster string, step *rollout.Step) row {
 	switch held := heldOn(step, cluster); {
 	case held != nil && held.Reason == rollout.ReplacementPending:
 		r.Reason, r.Message = string(held.Reason), held.Message
+	case held != nil && held.Reason == rollout.ClusterUnreachable: // it ends when the cluster is back
+		r.State, r.Reason, r.Message = StateOffline, string(held.Reason), held.Message
 	case held != nil:
 		r.State, r.Reason, r.Message = StateHeld, string(held.Reason), held.Message
 		r.ActionRequiredBy = string(fleet.User)
