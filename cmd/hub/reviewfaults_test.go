@@ -37,7 +37,7 @@ func TestReviewsSurviveFaults(t *testing.T) {
 	f.create(&musterv1alpha1.FleetRepository{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"},
 		Spec: musterv1alpha1.FleetRepositorySpec{
-			URL: f.repo.URL(), ServiceAccountName: "root", Interval: metav1.Duration{Duration: time.Second},
+			URL: f.repo.URL(), Ref: musterv1alpha1.GitRef{Branch: "main"}, ServiceAccountName: "root", Interval: metav1.Duration{Duration: time.Second},
 			Review: &musterv1alpha1.ReviewSpec{
 				Host: musterv1alpha1.HostGitHub, APIURL: server.URL + "/api/v3", Repository: "acme/fleet", SecretRef: &musterv1alpha1.LocalReference{Name: "forge"},
 			},
