@@ -13,13 +13,13 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/overview"
 	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/rollout"
 )
@@ -86,7 +86,7 @@ func (s *scope) hold(args []string) (*musterv1alpha1.Hold, error) {
 		if !ok {
 			return nil, fmt.Errorf("%q is no application: give NAMESPACE/NAME", args[0])
 		}
-		h.Namespace, h.Name, h.Spec.Applications.Names = namespace, "pause-"+name, []string{name}
+		h = overview.PauseOf(namespace, name)
 	case s.repository != "":
 		namespace, name, ok := strings.Cut(s.repository, "/")
 		if !ok {
@@ -221,10 +221,7 @@ func (c *cli) pin(cmd *cobra.Command, name string, f holdFlags, choose func([]mu
 	if err != nil {
 		return err
 	}
-	h := &musterv1alpha1.Hold{ObjectMeta: metav1.ObjectMeta{Namespace: app.Namespace, Name: "pin-" + app.Name}}
-	h.Spec.Applications.Names = []string{app.Name}
-	h.Spec.Pin = &musterv1alpha1.Pin{Revision: revision, Return: back}
-	return c.putHold(cmd, h, f)
+	return c.putHold(cmd, overview.PinOf(app.Namespace, app.Name, revision, back), f)
 }
 
 // putHold says what a Hold does, asks, and writes it.
@@ -233,11 +230,10 @@ func (c *cli) putHold(cmd *cobra.Command, h *musterv1alpha1.Hold, f holdFlags) e
 	if err != nil {
 		return err
 	}
-	me := &authenticationv1.SelfSubjectReview{}
-	if err := hub.Create(cmd.Context(), me); err != nil {
-		return fmt.Errorf("ask the hub who you are: %w", err)
+	h.Spec.Reason = f.reason
+	if h.Spec.By, err = overview.WhoAmI(cmd.Context(), hub); err != nil {
+		return err
 	}
-	h.Spec.Reason, h.Spec.By = f.reason, me.Status.UserInfo.Username
 	if h.Spec.Until, err = f.end(c.now()); err != nil {
 		return err
 	}
@@ -245,23 +241,7 @@ func (c *cli) putHold(cmd *cobra.Command, h *musterv1alpha1.Hold, f holdFlags) e
 	if err != nil {
 		return err
 	}
-	return c.doHold(cmd, plan, f.yes, func() error {
-		was := &musterv1alpha1.Hold{}
-		err := hub.Get(cmd.Context(), client.ObjectKeyFromObject(h), was)
-		switch {
-		case client.IgnoreNotFound(err) != nil:
-			return fmt.Errorf("ask the hub: %w", err)
-		case err != nil:
-			err = hub.Create(cmd.Context(), h)
-		default:
-			was.Spec = h.Spec
-			err = hub.Update(cmd.Context(), was)
-		}
-		if err != nil {
-			return fmt.Errorf("write Hold %s/%s: %w", h.Namespace, h.Name, err)
-		}
-		return nil
-	})
+	return c.doHold(cmd, plan, f.yes, func() error { return overview.WriteHold(cmd.Context(), hub, h) })
 }
 
 // holdPlan is what a Hold does, or what its end does.
@@ -456,8 +436,8 @@ func (c *cli) endHolds(cmd *cobra.Command, yes bool, meant func(*musterv1alpha1.
 	}
 	return c.doHold(cmd, plan, yes, func() error {
 		for i := range holds {
-			if err := hub.Delete(cmd.Context(), &holds[i], client.Preconditions{UID: &holds[i].UID}); client.IgnoreNotFound(err) != nil {
-				return fmt.Errorf("delete Hold %s/%s: %w", holds[i].Namespace, holds[i].Name, err)
+			if err := overview.EndHold(cmd.Context(), hub, &holds[i]); err != nil {
+				return err
 			}
 		}
 		return nil
