@@ -170,9 +170,27 @@ func (p *reconciliation) sync(ctx context.Context) (time.Duration, error) {
 		p.reached("applied")
 		err = p.settle(ctx)
 	}
+	p.trace(err)
 	p.reportWaves()
 	again, perr := p.publish(ctx)
 	return p.next(again), errors.Join(err, perr)
+}
+
+// trace tells how the first look at a generation of a work went.
+func (p *reconciliation) trace(failed error) {
+	if p.memory.traced == p.work.Generation {
+		return
+	}
+	p.memory.traced = p.work.Generation
+	for _, t := range p.targets {
+		if s := p.memory.about(t.key()); failed == nil && s.failure != nil {
+			failed = fmt.Errorf("%s was not applied", t) // why may quote what it holds, and the work's status says it
+		}
+	}
+	p.Traces.Span(p.work.Annotations[musterv1alpha1.RevisionAnnotation], "apply", p.now, time.Now(), failed, map[string]string{
+		"muster.cluster": p.ClusterName, "muster.work": p.work.Name, "muster.application": p.work.Annotations[musterv1alpha1.ApplicationAnnotation],
+		"muster.objects": fmt.Sprint(len(p.targets)),
+	})
 }
 
 // markChanged notes what the watches reported since the last reconciliation.
