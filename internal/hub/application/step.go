@@ -194,7 +194,7 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	var err error
 	out.refused, err = writer.Write(ctx, out.step.Now, func(ctx context.Context) (bool, error) { return r.recordBeforeLoss(ctx, app, out) })
 	if in.Strategy != nil {
-		st.wrote = wrote(out.step.Now, out.refused, in.Now)
+		st.wrote = wrote(out.step.Now, out.refused, out.staleCache, in.Now)
 	}
 	for _, f := range changes.Faults() {
 		out.refused[f.Cluster] = f
@@ -230,11 +230,11 @@ func (r *Applications) unseen(st *state, now time.Time) bool {
 	return len(st.wrote) > 0
 }
 
-// wrote are the changes of a step that the index of works is to show.
-func wrote(changes work.Changes, refused works.Refused, now time.Time) []written {
+// wrote are the changes of a step that the index of works is to show. With a stale cache, what drops objects was not written.
+func wrote(changes work.Changes, refused works.Refused, staleCache bool, now time.Time) []written {
 	var list []written
 	for _, c := range changes {
-		if refused[c.Cluster] == nil && (c.Action == work.Create || c.Action == work.Update) {
+		if refused[c.Cluster] == nil && (c.Action == work.Create || c.Action == work.Update) && !(c.Drops && staleCache) {
 			c.Wanted = nil // the manifests are not kept
 			list = append(list, written{c, now})
 		}
