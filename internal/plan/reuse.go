@@ -269,7 +269,7 @@ func (n *noted[K, V]) goOn(earlier *noted[K, V], find func(K) V) bool {
 	return true
 }
 
-// reads is a tree that notes what is looked at, and how it looks: whoever read it depends on nothing else of the tree.
+// reads is a tree that notes what is read of it, and what was found: a plan depends on nothing else of the tree.
 type reads struct {
 	fleet.Tree
 	looks noted[look, string]
