@@ -74,6 +74,12 @@ func (s *scope) add(cmd *cobra.Command) {
 	cmd.MarkFlagsMutuallyExclusive("namespace", "repository", "all")
 }
 
+// isOfOne is true for a Hold of one application by its name, alone.
+func isOfOne(h *musterv1alpha1.Hold, namespace, name string) bool {
+	of := h.Spec.Applications
+	return h.Namespace == namespace && slices.Equal(of.Names, []string{name}) && (len(of.Namespaces) == 0 || slices.Equal(of.Namespaces, []string{namespace}))
+}
+
 // hold is the Hold of a scope, without what a person says of it.
 func (s *scope) hold(args []string) (*musterv1alpha1.Hold, error) {
 	h := &musterv1alpha1.Hold{}
@@ -94,7 +100,8 @@ func (s *scope) hold(args []string) (*musterv1alpha1.Hold, error) {
 		}
 		h.Namespace, h.Name, h.Spec.Repositories = namespace, "pause-repository-"+name, []string{s.repository}
 	case s.namespace != "":
-		h.Namespace = s.namespace
+		h.Namespace, h.Name = s.namespace, "namespace-pause" // no application has this Hold, nor --all in muster-system
+		h.Spec.Applications.Namespaces = []string{s.namespace}
 	case !s.all && s.clusters == "":
 		return nil, errors.New("what? NAMESPACE/NAME of an application, --namespace, --repository, --clusters or --all")
 	}
@@ -286,7 +293,7 @@ func (p *holdPlan) find(ctx context.Context, hub client.Reader, h *musterv1alpha
 	for i := range apps.Items {
 		app := &apps.Items[i]
 		name := app.Namespace + "/" + app.Name
-		if !rollout.Holding(h, app, app.Annotations[musterv1alpha1.RepositoryAnnotation]) ||
+		if !rollout.HoldsApplication(h, app, app.Annotations[musterv1alpha1.RepositoryAnnotation]) ||
 			slices.ContainsFunc(p.Applications, func(a heldApplication) bool { return a.Application == name }) {
 			continue
 		}
@@ -376,8 +383,8 @@ func resumeCommand(c *cli) *cobra.Command {
 			}
 			return c.endHolds(cmd, yes, func(h *musterv1alpha1.Hold) bool {
 				sameName := h.Namespace == of.Namespace && h.Name == of.Name
-				ofOne := len(args) > 0 && h.Namespace == of.Namespace && slices.Equal(h.Spec.Applications.Names, of.Spec.Applications.Names)
-				return h.Spec.Pin == nil && (sameName || ofOne && s.clusters == "")
+				ofOne := len(args) > 0 && s.clusters == "" && isOfOne(h, of.Namespace, of.Spec.Applications.Names[0])
+				return h.Spec.Pin == nil && (sameName || ofOne)
 			})
 		},
 	}
@@ -399,7 +406,7 @@ func unpinCommand(c *cli) *cobra.Command {
 				return fmt.Errorf("%q is no application: give NAMESPACE/NAME", args[0])
 			}
 			return c.endHolds(cmd, yes, func(h *musterv1alpha1.Hold) bool {
-				return h.Spec.Pin != nil && h.Namespace == namespace && slices.Equal(h.Spec.Applications.Names, []string{name})
+				return h.Spec.Pin != nil && isOfOne(h, namespace, name)
 			})
 		},
 	}

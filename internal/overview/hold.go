@@ -4,35 +4,26 @@ import (
 	"context"
 	"fmt"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 )
 
-// PauseOf is the Hold that keeps one application as it is on its clusters.
+// PauseOf is the Hold that keeps one application as it is on its clusters. It names the namespace too: in muster-system, one that does not is
+// for the applications of all.
 func PauseOf(namespace, name string) *musterv1alpha1.Hold {
 	h := &musterv1alpha1.Hold{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "pause-" + name}}
-	h.Spec.Applications.Names = []string{name}
+	h.Spec.Applications = musterv1alpha1.HeldApplications{Namespaces: []string{namespace}, Names: []string{name}}
 	return h
 }
 
 // PinOf is the Hold that gives one application the content of a commit; back takes it there as a change that failed is taken back.
 func PinOf(namespace, name, revision string, back bool) *musterv1alpha1.Hold {
 	h := &musterv1alpha1.Hold{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "pin-" + name}}
-	h.Spec.Applications.Names = []string{name}
+	h.Spec.Applications = musterv1alpha1.HeldApplications{Namespaces: []string{namespace}, Names: []string{name}}
 	h.Spec.Pin = &musterv1alpha1.Pin{Revision: revision, Return: back}
 	return h
-}
-
-// WhoAmI is the name by which the hub knows whoever the client is of.
-func WhoAmI(ctx context.Context, hub client.Client) (string, error) {
-	me := &authenticationv1.SelfSubjectReview{}
-	if err := hub.Create(ctx, me); err != nil {
-		return "", fmt.Errorf("ask the hub who you are: %w", err)
-	}
-	return me.Status.UserInfo.Username, nil
 }
 
 // WriteHold makes a Hold, or makes the one of its name what it is.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,6 +20,15 @@ import (
 type Hand struct {
 	annotations map[string]any
 	Said        string
+}
+
+// WhoAmI asks the hub for the name by which it knows the person.
+func WhoAmI(ctx context.Context, hub client.Client) (string, error) {
+	me := &authenticationv1.SelfSubjectReview{}
+	if err := hub.Create(ctx, me); err != nil {
+		return "", fmt.Errorf("ask the hub who you are: %w", err)
+	}
+	return me.Status.UserInfo.Username, nil
 }
 
 // Say writes what a person says of a rollout, under the name by which the hub knows them. It fails when the application has changed since
