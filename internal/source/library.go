@@ -343,6 +343,8 @@ type Looked struct {
 	Again time.Duration
 	// Err is the first fault.
 	Err error
+	// Asked says that the remote was asked.
+	Asked bool
 }
 
 // Look asks a remote once for all references to it, and fetches what they resolve to and is not here. A host that has failed is not
@@ -365,7 +367,7 @@ func (l *Library) Look(ctx context.Context, name string) Looked {
 	if wait := l.patience(r.host); wait > 0 && !l.anyNew(references) {
 		return Looked{Again: wait}
 	}
-	var out Looked
+	out := Looked{Asked: true}
 	results, err := l.ask(ctx, references)
 	if ctx.Err() != nil {
 		return Looked{Again: time.Second}

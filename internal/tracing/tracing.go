@@ -79,8 +79,8 @@ func (t *Tracer) Close(ctx context.Context) {
 
 // Commit tells of the first span of a commit: from when it was made to when it was delivered.
 func (t *Tracer) Commit(revision string, from, to time.Time, about map[string]string) {
-	if context, ok := contextOf(revision); t != nil && ok {
-		t.span(contextWith(context), "commit", from, to, nil, about)
+	if first, ok := contextOf(revision); t != nil && ok {
+		t.span(contextWith(first), "commit", from, to, nil, about)
 	}
 }
 

@@ -170,18 +170,19 @@ func (p *reconciliation) sync(ctx context.Context) (time.Duration, error) {
 		p.reached("applied")
 		err = p.settle(ctx)
 	}
-	p.trace(err)
+	p.measure(err)
 	p.reportWaves()
 	again, perr := p.publish(ctx)
 	return p.next(again), errors.Join(err, perr)
 }
 
-// trace tells how the first look at a generation of a work went.
-func (p *reconciliation) trace(failed error) {
-	if p.memory.traced == p.work.Generation {
+// measure tells how long the first look at a generation of a work took, and how it went.
+func (p *reconciliation) measure(failed error) {
+	if p.memory.measured == p.work.Generation {
 		return
 	}
-	p.memory.traced = p.work.Generation
+	p.memory.measured = p.work.Generation
+	firstApplies.Observe(time.Since(p.now).Seconds())
 	for _, t := range p.targets {
 		if s := p.memory.about(t.key()); failed == nil && s.failure != nil {
 			failed = fmt.Errorf("%s was not applied", t) // why may quote what it holds, and the work's status says it

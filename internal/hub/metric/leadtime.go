@@ -23,8 +23,30 @@ var leadTime = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 	Buckets: []float64{0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600},
 }, []string{"namespace", "stage"})
 
+// looks are at the remotes of repositories, and at the hosts of charts and artifacts.
+var looks = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	Namespace: "muster", Name: "remote_look_seconds",
+	Help:    "Time that a look at the remote of a repository, or at the host of a source, took with what was fetched, by result: fetched or failed.",
+	Buckets: []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60},
+}, []string{"kind", "result"})
+
+// The kinds of remotes.
+const (
+	Repository = "repository"
+	Source     = "source"
+)
+
+// Looked counts a look at a remote.
+func Looked(kind string, took time.Duration, err error) {
+	result := "fetched"
+	if err != nil {
+		result = "failed"
+	}
+	looks.WithLabelValues(kind, result).Observe(took.Seconds())
+}
+
 // Metrics are those of all hubs in this process that are counted as things happen.
-func Metrics() []prometheus.Collector { return []prometheus.Collector{leadTime} }
+func Metrics() []prometheus.Collector { return []prometheus.Collector{leadTime, looks} }
 
 // The stages of a commit.
 const (
