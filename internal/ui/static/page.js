@@ -51,6 +51,11 @@
     main().focus({ preventScroll: true });
   });
 
+  // Of a log the newest lines are seen first.
+  const toTheEnd = () => { for (const log of document.querySelectorAll("pre.log")) log.scrollTop = log.scrollHeight; };
+  document.addEventListener("htmx:afterSettle", toTheEnd);
+  toTheEnd();
+
   // A form that acts asks first.
   document.addEventListener("submit", (e) => {
     const question = e.target.dataset?.confirm;
