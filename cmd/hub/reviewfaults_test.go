@@ -344,7 +344,7 @@ func appAnnotates(f *forged, _ int) {
 		f.t.Fatal(err)
 	}
 	f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "app"}, StringData: map[string]string{
-		"appID": "3", "installationID": "5", "privateKey": string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})),
+		"githubAppID": "3", "githubAppInstallationID": "5", "githubAppPrivateKey": string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})),
 	}})
 	use := func(secret, token string) {
 		f.forge.Do(func() { f.forge.Token = token })

@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/muster-io/muster/internal/githubapp"
 )
 
 // PullRequest is one, under whatever name the host has for it.
@@ -95,7 +97,7 @@ type Options struct {
 	API, Repository string
 	Token           string
 	// App authenticates as a GitHub App in place of Token.
-	App *App
+	App *githubapp.Identity
 	// Roots that https trusts; nil is the system's.
 	Roots     *x509.CertPool
 	UserAgent string

@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http/httptest"
@@ -16,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/muster-io/muster/internal/githubapp"
 	"github.com/muster-io/muster/internal/test/forge"
 )
 
@@ -217,11 +216,10 @@ func TestGitHubApp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	encoded := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 	f := forge.New()
 	f.Token = "installation"
 	f.Open(7, "aaaa", false)
-	h := on(t, "GitHub", f, func(o *Options) { o.Token, o.App = "", &App{ID: 3, InstallationID: 5, PrivateKey: encoded} })
+	h := on(t, "GitHub", f, func(o *Options) { o.Token, o.App = "", &githubapp.Identity{ID: "3", Installation: "5", Key: key} })
 	for range 2 {
 		if open, err := h.Open(context.Background(), "main"); err != nil || len(open) != 1 {
 			t.Fatalf("%v %v", open, err)
@@ -259,12 +257,9 @@ func TestGitHubApp(t *testing.T) {
 	if tokens != 1 {
 		t.Errorf("asked for %d tokens: %q", tokens, f.Asked)
 	}
-	h = on(t, "GitHub", f, func(o *Options) { o.Token, o.App = "", &App{ID: 3, InstallationID: 6, PrivateKey: encoded} })
+	h = on(t, "GitHub", f, func(o *Options) { o.Token, o.App = "", &githubapp.Identity{ID: "3", Installation: "6", Key: key} })
 	if _, err := h.Open(context.Background(), "main"); kindOf(err) != NotFound {
 		t.Errorf("an App that is not installed: %v", err)
-	}
-	if _, err := New(Options{Kind: "GitHub", Repository: "a/b", App: &App{PrivateKey: []byte("none")}}); err == nil || !strings.Contains(err.Error(), "privateKey") {
-		t.Errorf("no key: %v", err)
 	}
 }
 
