@@ -113,12 +113,16 @@ func retryAt(header http.Header, now time.Time) time.Time {
 // messageOf is what the host says, in a line.
 func messageOf(body []byte) string {
 	var answer struct {
-		Message any `json:"message"`
-		Error   any `json:"error"`
+		Message any   `json:"message"`
+		Error   any   `json:"error"`
+		Errors  []any `json:"errors"` // of Bitbucket Data Center; GitHub has a message too
 	}
 	text := ""
 	if json.Unmarshal(body, &answer) == nil {
-		for _, value := range []any{answer.Message, answer.Error} {
+		for _, value := range append([]any{answer.Message, answer.Error}, answer.Errors...) {
+			if inner, ok := value.(map[string]any); ok && inner["message"] != nil { // of both Bitbuckets
+				value = inner["message"]
+			}
 			if value != nil && text == "" {
 				text = fmt.Sprint(value)
 			}

@@ -27,6 +27,7 @@ func (h *giteaHost) sdk(ctx context.Context) (*gitea.Client, error) {
 }
 
 func (h *giteaHost) CommentLimit() int { return 65535 } // a TEXT column of MySQL, which Gitea may have
+func (h *giteaHost) ShowsTags() bool   { return false }
 
 func (h *giteaHost) Open(ctx context.Context, branch string) ([]PullRequest, error) {
 	c, err := h.sdk(ctx)

@@ -48,6 +48,7 @@ func setAPI(sdk *github.Client, api string) error {
 }
 
 func (h *gitHub) CommentLimit() int { return 65536 }
+func (h *gitHub) ShowsTags() bool   { return false }
 
 func (h *gitHub) Open(ctx context.Context, branch string) ([]PullRequest, error) {
 	list, _, err := h.sdk.PullRequests.List(ctx, h.owner, h.name, &github.PullRequestListOptions{

@@ -238,6 +238,9 @@ func (c Credentials) Token() string {
 	return c.data[keyPassword]
 }
 
+// Username goes with the password that Token gives; empty with a bearer token.
+func (c Credentials) Username() string { return c.data[keyUsername] }
+
 // Roots are the certificates that https trusts; nil are the system's.
 func (c Credentials) Roots() *x509.CertPool { return c.roots }
 

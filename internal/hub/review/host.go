@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -32,7 +33,10 @@ func (t *task) connect(ctx context.Context) error {
 		return err
 	}
 	spec := t.repo.Spec.Review
-	o := githost.Options{Kind: spec.Host, Token: credentials.Token(), App: credentials.App(), Roots: credentials.Roots(), UserAgent: t.UserAgent}
+	if strings.HasPrefix(spec.Host, musterv1alpha1.HostBitbucket) && len(spec.Approvers.Teams) > 0 {
+		return wrong("spec.review.approvers.teams: Bitbucket tells nobody who is in a group: name users")
+	}
+	o := githost.Options{Kind: spec.Host, Token: credentials.Token(), Username: credentials.Username(), App: credentials.App(), Roots: credentials.Roots(), UserAgent: t.UserAgent}
 	if spec.SecretRef != nil {
 		if err := t.secret(ctx, spec, &o); err != nil {
 			return err
@@ -71,7 +75,7 @@ func (t *task) secret(ctx context.Context, spec *musterv1alpha1.ReviewSpec, o *g
 		}
 		o.Roots = roots
 	}
-	o.Token, o.App = text("token"), nil
+	o.Token, o.Username, o.App = text("token"), text("username"), nil
 	if o.Token != "" {
 		return nil
 	}
