@@ -100,8 +100,9 @@ type request struct {
 	updated    time.Time // of the host, then
 	body       string    // of the comment, as the host has it
 	check      githost.Check
-	checked    string // the commit that has the check
-	annotated  string // what its lines were given
+	checked    string   // the commit that has the check
+	annotated  string   // what its lines were given
+	notes      []string // on an approval that counts no more
 	planned    *planned
 }
 

@@ -169,7 +169,11 @@ func (t *task) gone(ctx context.Context, open map[int64]bool, due bool) error {
 			if errors.As(err, &answer) && answer.Kind == githost.NotFound {
 				continue
 			}
+			if err == nil && pr.Merged != "" {
+				err = t.settle(ctx, pr, &p)
+			}
 			if err != nil {
+				t.again() // what is not asked now is not forgotten
 				return fmt.Errorf("ask what became of pull request %d: %w", p.Number, err)
 			}
 			if p.Merged = pr.Merged; p.Merged != "" {
