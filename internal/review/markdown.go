@@ -137,6 +137,13 @@ func (w *markdown) head(r *Review) {
 	}
 	w.line("%s", strings.Join(parts, " · "))
 	w.line("")
+	if r.blind() {
+		w.line("> No cluster is known here, so that this says nothing about what changes on clusters.")
+		if !w.OnHost {
+			w.line("> `muster world save` writes down those of a hub, and `--world FILE` plans with them.")
+		}
+		w.line("")
+	}
 	for _, note := range w.Notes {
 		w.line("> %s", escape(oneLine(note)))
 		w.line("")

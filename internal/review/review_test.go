@@ -201,6 +201,18 @@ func TestNobodyMayApprove(t *testing.T) {
 	}
 }
 
+// TestNoClusters: a plan that knows no cluster does not look like one that changes nothing.
+func TestNoClusters(t *testing.T) {
+	r := reviewOf(t, "", edit("applications/web.yaml", `tag: "1"`, `tag: "2"`), review.Change{})
+	r.Summary.Clusters = 0
+	if line := r.Verdict().Line; !strings.Contains(line, "no cluster is known") {
+		t.Errorf("the check says %q", line)
+	}
+	if text := r.Markdown(review.Text{}); !strings.Contains(text, "No cluster is known here") || !strings.Contains(text, "muster world save") {
+		t.Errorf("the comment says\n%s", text)
+	}
+}
+
 func TestVerdict(t *testing.T) {
 	both := []review.Failure{review.OnFaults, review.OnHeld}
 	cases := map[string]struct {
