@@ -47,12 +47,12 @@ func newReviewed(t *testing.T, archive string) *reviewed {
 	}
 	must(admin.CreateOrg(gitea.CreateOrgOption{Name: owner, Visibility: gitea.VisibleTypePublic}))
 	must(admin.CreateOrgRepo(owner, gitea.CreateRepoOption{Name: fleetRepo, DefaultBranch: "main"}))
-	for team, user := range map[string]string{"platform": "bob", "robots": "muster"} { // who asks for teams is in the organization
-		made, _, err := admin.CreateTeam(owner, gitea.CreateTeamOption{
-			Name: team, Permission: gitea.AccessModeWrite, IncludesAllRepositories: true, Units: []gitea.RepoUnitType{gitea.RepoUnitCode, gitea.RepoUnitPulls, gitea.RepoUnitIssues},
-		})
-		must(made, nil, err)
-		_, err = admin.AddTeamMember(made.ID, user)
+	team, _, err := admin.CreateTeam(owner, gitea.CreateTeamOption{
+		Name: "platform", Permission: gitea.AccessModeWrite, IncludesAllRepositories: true, Units: []gitea.RepoUnitType{gitea.RepoUnitCode, gitea.RepoUnitPulls, gitea.RepoUnitIssues},
+	})
+	must(team, nil, err)
+	for _, user := range []string{"bob", "muster"} { // who asks for its members is one
+		_, err := admin.AddTeamMember(team.ID, user)
 		must(nil, nil, err)
 	}
 	write := gitea.AccessModeWrite
@@ -238,6 +238,7 @@ func TestPullRequestsAreReviewed(t *testing.T) {
 	f.each(t, "a merged commit has the status of its delivery, and the pull request a summary", mergedIsTold)
 	f.each(t, "the rules are those of the branch as it is", rulesOfTheBranch)
 	f.each(t, "a merged removal that waits is not told as delivered", removalIsStuck)
+	f.each(t, "a commit after which nothing is on a cluster is told too", nothingIsLeft)
 }
 
 // rulesOfTheBranch: a change that leaves the branch where its rules were others is held against those of now.
@@ -277,6 +278,21 @@ func removalIsStuck(f *reviewed) {
 	f.approve(f.repository(), f.repository().Status.Held)
 	f.expectStatus(merged, status, "success")
 	summary("✅ delivered")
+}
+
+// nothingIsLeft: a merged pull request comes to its end although there is nothing of which the delivery could be told.
+func nothingIsLeft(f *reviewed) {
+	number, head := f.propose("readme", "-- README.md --\nempty\n")
+	f.expectCheck(head, "success")
+	merged := f.merge(number)
+	f.expectDelivered(merged)
+	f.eventually(func() string {
+		list := f.comments(number)
+		if len(list) != 2 {
+			return fmt.Sprintf("%d comments, want that of the review and the summary: %+v", len(list), f.repository().Status.Review)
+		}
+		return has("summary", list[1].Body, "✅ delivered "+merged[:7], "No application of this repository is on a cluster")
+	})
 }
 
 func prIsReviewed(f *reviewed) {
