@@ -36,6 +36,7 @@ func TestApprovalsEnd(t *testing.T) {
 			f.reviewOn(kind, server.URL+api)
 			approvalsEnd(f, kind)
 			codeOwnersApprove(f, kind)
+			unknownTeam(f, kind)
 		})
 	}
 }
@@ -169,6 +170,25 @@ func codeOwnersApprove(f *forged, kind string) {
 		f.expectReviewed(number, head, "success", "approved by `"+user+"`")
 		f.forge.Do(func() { f.forge.Pulls[number].State = "closed" })
 	}
+}
+
+// unknownTeam: a team that the host does not show approves nothing, and that is said where people wait for it.
+func unknownTeam(f *forged, kind string) {
+	f.eventually(func() string {
+		repo := f.repository()
+		repo.Spec.Review.Approvers = musterv1alpha1.ReviewApprovers{Teams: []string{"acme/nobody"}}
+		if err := f.client.Update(f.ctx, repo); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	number, head := f.propose(onlySites("nowhere"))
+	f.expectReviewed(number, head, failed(kind), "⏸ Held")
+	f.approves(kind, number, "bob", head)
+	f.expectReviewed(number, head, failed(kind), "the host shows no team acme/nobody to muster")
+	f.expectReason("TeamUnknown")
+	f.forge.Do(func() { f.forge.Pulls[number].State = "closed" })
+	f.expectReason("Succeeded")
 }
 
 // failed is how a host calls it.

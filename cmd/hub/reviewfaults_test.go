@@ -6,6 +6,9 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -345,11 +348,16 @@ func forksTakeNoRoom(f *forged, _ int) {
 // write does.
 func forkFetchesNothing(f *forged, _ int) {
 	var asked atomic.Int32
-	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		asked.Add(1)
-		w.WriteHeader(http.StatusNotFound)
-	}))
+	other := httptest.NewUnstartedServer(http.NotFoundHandler())
+	other.Config.ConnState = func(_ net.Conn, is http.ConnState) {
+		if is == http.StateNew {
+			asked.Add(1)
+		}
+	}
+	other.Config.ErrorLog = log.New(io.Discard, "", 0) // the hub does not trust it
+	other.StartTLS()
 	f.t.Cleanup(other.Close)
+	f.secretIn("retail", "elsewhere", map[string][]byte{"username": []byte("muster"), "password": []byte("s3cret")})
 	forks := func(is string) {
 		f.eventually(func() string {
 			repo := f.repository()
@@ -363,7 +371,7 @@ func forkFetchesNothing(f *forged, _ int) {
 	forks(musterv1alpha1.ForksPlan)
 	defer forks(musterv1alpha1.ForksIgnore)
 	elsewhere := fmt.Sprintf("-- applications/elsewhere.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: elsewhere, namespace: retail}\n"+
-		"spec: {placementRef: {name: shops}, source: {git: {url: %q, secretRef: {name: forge}}}, destination: {namespace: guard}}\n", other.URL+"/fleet.git")
+		"spec: {placementRef: {name: shops}, source: {git: {url: %q, secretRef: {name: elsewhere}}}, destination: {namespace: guard}}\n", other.URL+"/fleet.git")
 	number, head := f.propose(elsewhere)
 	f.forge.Do(func() { f.forge.Pulls[number].Fork, f.forge.Pulls[number].Author = true, "eve" })
 	f.expectReviewed(number, head, "failure", "applications/elsewhere.yaml")
@@ -374,7 +382,9 @@ func forkFetchesNothing(f *forged, _ int) {
 	f.expectReviewed(own, ownHead, "failure", "applications/elsewhere.yaml")
 	f.eventually(func() string {
 		if asked.Load() == 0 {
-			return "what somebody of the repository proposes is not fetched"
+			note := ""
+			f.forge.Do(func() { note = f.forge.Pulls[own].Notes[0].Body })
+			return "what somebody of the repository proposes is not fetched: " + note
 		}
 		return ""
 	})

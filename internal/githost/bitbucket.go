@@ -280,7 +280,7 @@ func (h *bitbucket) Approvals(ctx context.Context, number int64) ([]Approval, er
 }
 
 func (h *bitbucket) IsMember(_ context.Context, team, _ string) (bool, error) {
-	return false, noGroups(team)
+	return false, unseen(team) // nobody is told who is in a group
 }
 
 func (h *bitbucket) Self(ctx context.Context) (string, error) {

@@ -228,7 +228,7 @@ func (h *bitbucketDC) Approvals(ctx context.Context, number int64) ([]Approval, 
 }
 
 func (h *bitbucketDC) IsMember(_ context.Context, team, _ string) (bool, error) {
-	return false, noGroups(team)
+	return false, unseen(team) // nobody is told who is in a group
 }
 
 // Self is in the header of every answer to somebody who has signed in.

@@ -43,6 +43,11 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("the Git host answers %s with %d %s%s", e.Request, e.Status, e.Message, next)
 }
 
+// unseen is about a team that is not there, or not for us: whoever is in it.
+func unseen(team string) error {
+	return &Error{Kind: NotFound, Status: http.StatusNotFound, Message: "no such team", Request: "who is in " + team}
+}
+
 // maxAnswer is the most of an answer that is read, in bytes.
 const maxAnswer = 32 << 20
 

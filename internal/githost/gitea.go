@@ -200,7 +200,7 @@ func (h *giteaHost) IsMember(ctx context.Context, team, user string) (bool, erro
 		}
 		return err == nil, err
 	}
-	return false, nil
+	return false, unseen(team) // only a member of it, or an owner of the organization, is told
 }
 
 func (h *giteaHost) Self(ctx context.Context) (string, error) {

@@ -183,8 +183,12 @@ func (h *gitHub) IsMember(ctx context.Context, team, user string) (bool, error) 
 	organization, slug, _ := strings.Cut(team, "/")
 	m, _, err := h.sdk.Teams.GetTeamMembershipBySlug(ctx, organization, slug, user)
 	var answer *Error
-	if errors.As(err, &answer) && answer.Kind == NotFound {
-		return false, nil
+	if errors.As(err, &answer) && answer.Kind == NotFound { // the user is not in it, or there is none that the token may see
+		_, _, err := h.sdk.Teams.GetTeamBySlug(ctx, organization, slug)
+		if errors.As(err, &answer) && answer.Kind == NotFound {
+			return false, unseen(team)
+		}
+		return false, h.plain(err)
 	}
 	return err == nil && m.GetState() == "active", h.plain(err)
 }

@@ -82,7 +82,7 @@ type Host interface {
 	CreateComment(ctx context.Context, number int64, body string) (Comment, error)
 	EditComment(ctx context.Context, number, id int64, body string) error
 	Approvals(ctx context.Context, number int64) ([]Approval, error)
-	// IsMember of a team: organization/team, or the path of a group.
+	// IsMember of a team: organization/team, or the path of a group. One that the account may not see is NotFound.
 	IsMember(ctx context.Context, team, user string) (bool, error)
 	// Self is the login that the host knows us by.
 	Self(ctx context.Context) (string, error)

@@ -79,11 +79,6 @@ func shown(body string) string {
 	return "<!-- muster:" + marker + " -->\n" + strings.TrimPrefix(rest, "\n")
 }
 
-// noGroups is why Bitbucket names no members of a team.
-func noGroups(team string) error {
-	return &Error{Kind: NotFound, Status: http.StatusNotFound, Message: "Bitbucket tells nobody who is in a group", Request: "who is in " + team}
-}
-
 // millis is a time as Bitbucket Data Center has it.
 func millis(n int64) time.Time {
 	if n == 0 {

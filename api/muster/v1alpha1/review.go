@@ -80,7 +80,8 @@ type ReviewApprovers struct {
 // ReviewStatus is what the hub knows of a repository's pull requests.
 type ReviewStatus struct {
 	// Reason is Succeeded; or what is wrong: Unauthorized, Forbidden, NotFound, RateLimited, HostUnavailable, Invalid, or
-	// PlanChangedSinceReview when what was merged is held, and is not what was approved.
+	// PlanChangedSinceReview when what was merged is held, and is not what was approved; or TeamUnknown when the host does not show a team
+	// whose members may approve.
 	Reason string `json:"reason"`
 	// +optional
 	Message string `json:"message,omitempty"`

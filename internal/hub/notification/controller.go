@@ -192,7 +192,8 @@ func (n *Notifications) secret(ctx context.Context, of *musterv1alpha1.Notificat
 	case apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("Secret %s, which spec.secretRef names, is not there: kubectl create secret generic -n %s %s --from-literal=url=…", key, key.Namespace, key.Name)
 	case apierrors.IsForbidden(err):
-		return nil, fmt.Errorf("the hub has no right to read Secret %s, which spec.secretRef names: bind ClusterRole %s in namespace %s to it", key, hub.RepositoryRole, key.Namespace)
+		return nil, fmt.Errorf("the hub has no right to read Secret %s, which spec.secretRef names: kubectl create rolebinding -n %s muster-hub --clusterrole=%s --serviceaccount=muster-system:%s",
+			key, key.Namespace, hub.RepositoryRole, hub.Account)
 	case err != nil:
 		return nil, fmt.Errorf("read Secret %s, which spec.secretRef names: %w", key, err)
 	}

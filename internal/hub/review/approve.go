@@ -131,13 +131,16 @@ func (t *task) teamsOf(ctx context.Context, user string) ([]string, error) {
 	return t.memberOf(ctx, user, t.repo.Spec.Review.Approvers.Teams)
 }
 
-// memberOf are the teams that a user is in. A team that the host does not know has no members.
+// memberOf are the teams that a user is in. One that the host does not show has no members, and is told as unknown.
 func (t *task) memberOf(ctx context.Context, user string, teams []string) ([]string, error) {
 	var mine []string
 	for _, team := range teams {
 		in, err := t.state.host.IsMember(ctx, team, user)
 		var answer *githost.Error
 		if errors.As(err, &answer) && answer.Kind == githost.NotFound {
+			if !slices.Contains(t.unknown, team) {
+				t.unknown = append(t.unknown, team)
+			}
 			continue
 		}
 		if err != nil {
@@ -148,6 +151,15 @@ func (t *task) memberOf(ctx context.Context, user string, teams []string) ([]str
 		}
 	}
 	return mine, nil
+}
+
+// unknownTeams says of teams that the host does not show why nobody in them may approve; "" when there are none.
+func (t *task) unknownTeams() string {
+	if len(t.unknown) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the host shows no team %s to %s, so that nobody in it can approve: correct the name, or give the account what docs/review.md says for teams",
+		strings.Join(t.unknown, ", "), t.state.self)
 }
 
 // release lets the approved deletions of a merged pull request go ahead, as far as they are what was approved. It says whether

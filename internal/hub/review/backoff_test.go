@@ -2,6 +2,8 @@ package review
 
 import (
 	"errors"
+	"fmt"
+	"net/url"
 	"testing"
 	"time"
 
@@ -39,5 +41,29 @@ func TestHostAwayForAnHour(t *testing.T) {
 		if s.note(nil, now); s.failures != 0 || !s.retryAt.IsZero() {
 			t.Errorf("%s: %+v after an answer", name, s)
 		}
+	}
+}
+
+// TestTokenIsReadAgain: a token without the right is replaced by another one in its Secret, as one that has expired.
+func TestTokenIsReadAgain(t *testing.T) {
+	for kind, kept := range map[githost.Kind]bool{
+		githost.Unauthorized: false, githost.Forbidden: false, githost.NotFound: false, githost.Unavailable: true, githost.RateLimited: true,
+	} {
+		host, err := githost.New(githost.Options{Kind: "GitHub", Token: "x", API: "https://api.github.com", Repository: "a/b"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &state{host: host}
+		if s.note(fmt.Errorf("look: %w", &githost.Error{Kind: kind}), time.Now()); (s.host != nil) != kept {
+			t.Errorf("after %s the client is kept: %v, want %v", kind, s.host != nil, kept)
+		}
+	}
+}
+
+func TestMessageOf(t *testing.T) {
+	answer := &githost.Error{Kind: githost.Forbidden, Status: 403, Message: "no scope", Request: "POST /statuses/b06d081"}
+	err := fmt.Errorf("write the check: %w", &url.Error{Op: "Post", URL: "http://git/statuses/b06d081", Err: answer})
+	if got, want := messageOf(err), "write the check: "+answer.Error(); got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -21,6 +21,8 @@ type task struct {
 	next   time.Duration
 	// changed says of a merged pull request that it is held and is not what was approved.
 	changed string
+	// unknown are teams that the host does not show.
+	unknown []string
 	// approved are the plans that were approved on merged pull requests.
 	approved map[string]bool
 }

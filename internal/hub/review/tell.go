@@ -48,6 +48,13 @@ func (t *task) tell(ctx context.Context, pr githost.PullRequest, m *request, was
 		}
 	}
 	m.noteApproval(was, is)
+	if read {
+		m.teams = t.unknownTeams()
+	}
+	notes := m.notes
+	if m.teams != "" && len(is.Held) > 0 && is.ApprovedBy == "" {
+		notes = append(slices.Clone(notes), m.teams)
+	}
 	result := *p.review
 	defer func() { t.show(pr, m, is, &result) }()
 	if is.ApprovedBy != "" {
@@ -60,7 +67,7 @@ func (t *task) tell(ctx context.Context, pr githost.PullRequest, m *request, was
 	body := result.Markdown(review.Text{
 		Marker: marker, World: "world: hub", Limit: t.state.host.CommentLimit(), Whole: t.pageOf(pr.Number), OnHost: true,
 		NoTags: t.state.host.ShowsTags(), FailOn: failOn,
-		Approvers: approversOf(t.repo.Spec.Review.Approvers), Notes: m.notes,
+		Approvers: approversOf(t.repo.Spec.Review.Approvers), Notes: notes,
 	})
 	link := pr.URL
 	if body != m.body || is.Comment == 0 {

@@ -305,6 +305,13 @@ func (f *Forge) GitHub() http.Handler { //nolint:gocyclo,funlen // a list of rou
 		}
 		answer(w, 200, map[string]any{"state": "active"})
 	})
+	handle("GET /api/v3/orgs/{org}/teams/{team}", func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := f.Teams[r.PathValue("team")]; !ok {
+			missing(w)
+			return
+		}
+		answer(w, 200, map[string]any{"slug": r.PathValue("team")})
+	})
 	handle("GET /api/v3/user", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]any{"login": "muster"}) })
 	handle("GET /api/v3/app", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]any{"slug": "muster"}) })
 	handle("POST /api/v3/app/installations/{id}/access_tokens", func(w http.ResponseWriter, r *http.Request) {
