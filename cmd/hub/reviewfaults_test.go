@@ -6,10 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"io"
-	"log"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
@@ -348,15 +345,21 @@ func forksTakeNoRoom(f *forged, _ int) {
 // write does.
 func forkFetchesNothing(f *forged, _ int) {
 	var asked atomic.Int32
-	other := httptest.NewUnstartedServer(http.NotFoundHandler())
-	other.Config.ConnState = func(_ net.Conn, is http.ConnState) {
-		if is == http.StateNew {
-			asked.Add(1)
-		}
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.t.Fatal(err)
 	}
-	other.Config.ErrorLog = log.New(io.Discard, "", 0) // the hub does not trust it
-	other.StartTLS()
-	f.t.Cleanup(other.Close)
+	f.t.Cleanup(func() { _ = other.Close() })
+	go func() {
+		for {
+			connection, err := other.Accept()
+			if err != nil {
+				return
+			}
+			asked.Add(1)
+			_ = connection.Close()
+		}
+	}()
 	f.secretIn("retail", "elsewhere", map[string][]byte{"username": []byte("muster"), "password": []byte("s3cret")})
 	forks := func(is string) {
 		f.eventually(func() string {
@@ -371,7 +374,7 @@ func forkFetchesNothing(f *forged, _ int) {
 	forks(musterv1alpha1.ForksPlan)
 	defer forks(musterv1alpha1.ForksIgnore)
 	elsewhere := fmt.Sprintf("-- applications/elsewhere.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: elsewhere, namespace: retail}\n"+
-		"spec: {placementRef: {name: shops}, source: {git: {url: %q, secretRef: {name: elsewhere}}}, destination: {namespace: guard}}\n", other.URL+"/fleet.git")
+		"spec: {placementRef: {name: shops}, source: {git: {url: %q, secretRef: {name: elsewhere}}}, destination: {namespace: guard}}\n", "https://"+other.Addr().String()+"/fleet.git")
 	number, head := f.propose(elsewhere)
 	f.forge.Do(func() { f.forge.Pulls[number].Fork, f.forge.Pulls[number].Author = true, "eve" })
 	f.expectReviewed(number, head, "failure", "applications/elsewhere.yaml")

@@ -190,7 +190,7 @@ func (n *Notifications) secret(ctx context.Context, of *musterv1alpha1.Notificat
 	key := types.NamespacedName{Namespace: of.Namespace, Name: of.Spec.SecretRef.Name}
 	switch err := n.Client.Get(ctx, key, &s); {
 	case apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("Secret %s, which spec.secretRef names, is not there: kubectl create secret generic -n %s %s --from-literal=url=…", key, key.Namespace, key.Name)
+		return nil, fmt.Errorf("spec.secretRef names Secret %s, which is not there: kubectl create secret generic -n %s %s --from-literal=url=…", key, key.Namespace, key.Name)
 	case apierrors.IsForbidden(err):
 		return nil, fmt.Errorf("the hub has no right to read Secret %s, which spec.secretRef names: kubectl create rolebinding -n %s muster-hub --clusterrole=%s --serviceaccount=muster-system:%s",
 			key, key.Namespace, hub.RepositoryRole, hub.Account)

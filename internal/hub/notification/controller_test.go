@@ -200,7 +200,7 @@ func TestATestIsAnswered(t *testing.T) {
 		"no template":      {nil, func(s *musterv1alpha1.NotificationSpec) { s.Template.Title = "${{ event. }}" }, "spec.template", 0},
 		"no Secret": {
 			nil, func(s *musterv1alpha1.NotificationSpec) { s.SecretRef.Name = "lost" },
-			"Secret muster-system/lost, which spec.secretRef names, is not there: kubectl create secret generic -n muster-system lost", 0,
+			"spec.secretRef names Secret muster-system/lost, which is not there: kubectl create secret generic -n muster-system lost", 0,
 		},
 		"no address": {nil, func(s *musterv1alpha1.NotificationSpec) { s.URL = "" }, "url", 0},
 	} {

@@ -51,7 +51,7 @@ func (p *Pull) find(id string) *Note {
 }
 
 // Bitbucket serves the API of Bitbucket Cloud: to an account with its e-mail address and the token, or to the bearer of the token.
-func (f *Forge) Bitbucket() http.Handler {
+func (f *Forge) Bitbucket() http.Handler { //nolint:gocyclo,funlen // a list of routes
 	mux := http.NewServeMux()
 	const repo = "/2.0/repositories/acme/fleet"
 	handle := func(pattern string, do func(w http.ResponseWriter, r *http.Request, p *Pull)) {
@@ -183,7 +183,7 @@ func (f *Forge) Bitbucket() http.Handler {
 }
 
 // BitbucketDataCenter serves the API of Bitbucket Data Center.
-func (f *Forge) BitbucketDataCenter() http.Handler {
+func (f *Forge) BitbucketDataCenter() http.Handler { //nolint:gocyclo,funlen // a list of routes
 	mux := http.NewServeMux()
 	const repo = "/rest/api/latest/projects/acme/repos/fleet"
 	refuse := func(w http.ResponseWriter, code int, message string) {
