@@ -231,3 +231,19 @@ func TestATestIsAnswered(t *testing.T) {
 		}
 	}
 }
+
+// TestPace: what is more than a receiver takes in an hour waits, but for a few that may come at once.
+func TestPace(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for per, atOnce := range map[int32]int{1: 1, 12: 1, 120: 10} {
+		of := &musterv1alpha1.Notification{Spec: musterv1alpha1.NotificationSpec{MaxPerHour: per}}
+		w, n := &worker{}, 0
+		for n <= atOnce && w.pace(ctx, of) { // it does not wait for longer than the context lasts
+			n++
+		}
+		if n != atOnce {
+			t.Errorf("of %d an hour, %d go at once, want %d", per, n, atOnce)
+		}
+	}
+}
