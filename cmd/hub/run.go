@@ -47,6 +47,7 @@ import (
 	"github.com/muster-io/muster/internal/hub/clusterpermission"
 	"github.com/muster-io/muster/internal/hub/event"
 	"github.com/muster-io/muster/internal/hub/fleetrepository"
+	"github.com/muster-io/muster/internal/hub/inspection"
 	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/hub/manifestworkreplicaset"
 	"github.com/muster-io/muster/internal/hub/notification"
@@ -265,6 +266,9 @@ var controllers = map[string]func(*parts) error{
 			return err
 		}
 		return (&workgc.Collector{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Now: time.Now}).Setup(p.mgr)
+	},
+	inspection.Name: func(p *parts) error {
+		return (&inspection.Collector{Client: p.mgr.GetClient(), Now: time.Now}).Setup(p.mgr)
 	},
 	"notification": func(p *parts) error { return p.notifications.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
