@@ -534,9 +534,9 @@ func (p *parts) serveWebhooks() error {
 		return fmt.Errorf("--webhook-address %s: %w", p.WebhookAddress, err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/webhook/", source.Webhook{Key: p.repositories.WebhookKey, Trigger: p.trigger})
+	mux.Handle("/webhook/{namespace}/{name}", source.Webhook{Key: p.repositories.WebhookKey, Trigger: p.trigger})
 	if p.sources != nil {
-		mux.Handle("/sources/", source.Webhook{Room: "sources", Key: p.sources.Library.WebhookKey, Trigger: p.sources.Trigger})
+		mux.Handle("/sources/{namespace}/{name}", source.Webhook{Key: p.sources.Library.WebhookKey, Trigger: p.sources.Trigger})
 	}
 	server := &http.Server{Addr: p.WebhookAddress, Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
 	// Only the leader opens the port: a standby could not answer a webhook.
