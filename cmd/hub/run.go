@@ -39,6 +39,7 @@ import (
 	rbacv1alpha1 "github.com/muster-io/muster/api/rbac/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	hubaddon "github.com/muster-io/muster/internal/hub/addon"
 	"github.com/muster-io/muster/internal/hub/addonregistration"
@@ -395,7 +396,26 @@ func (p *parts) library() *source.Library {
 			err := p.mgr.GetClient().Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
 			return secret.Data, err
 		},
+		Values: p.values,
 	}
+}
+
+// values reads a Secret or ConfigMap that holds values of applications, as the API server has it.
+func (p *parts) values(ctx context.Context, namespace string, object fleet.ValuesObject) (map[string][]byte, string, error) {
+	key := client.ObjectKey{Namespace: namespace, Name: object.Name}
+	if object.Kind == musterv1alpha1.ValuesSecret {
+		var secret corev1.Secret
+		err := p.mgr.GetAPIReader().Get(ctx, key, &secret)
+		return secret.Data, string(secret.UID), err
+	}
+	var config corev1.ConfigMap
+	err := p.mgr.GetAPIReader().Get(ctx, key, &config)
+	data := map[string][]byte{}
+	maps.Copy(data, config.BinaryData)
+	for name, value := range config.Data {
+		data[name] = []byte(value)
+	}
+	return data, string(config.UID), err
 }
 
 func (o *Options) config() (*rest.Config, error) {

@@ -64,7 +64,7 @@ func (l *Library) askCharts(ctx context.Context, references []*fleet.Reference, 
 	results := map[string]result{}
 	for _, r := range references {
 		record, err := l.chart(ctx, w, index, r)
-		results[r.Key()] = result{record, err}
+		results[r.Key()] = result{record: record, err: err}
 	}
 	return results, nil
 }

@@ -39,6 +39,9 @@ type Library struct {
 	Git *Store
 	// Secret reads a Secret of a namespace.
 	Secret func(ctx context.Context, namespace, name string) (map[string][]byte, error)
+	// Values reads a Secret or ConfigMap that holds values, and what identifies it. Nil: none can be read here, and something stands for
+	// each value; so it is where the error is ErrUnseen.
+	Values func(ctx context.Context, namespace string, object fleet.ValuesObject) (data map[string][]byte, uid string, err error)
 	// Credentials opens an address for a reference that names no Secret, and without Secret for the others. Nil: it is anonymous.
 	Credentials func(address string) (Credentials, error)
 	// Insecure allows references that ask for a connection that proves nothing.
@@ -92,6 +95,7 @@ type record struct {
 type remote struct {
 	name     string
 	host     string
+	values   bool // of the hub
 	failures int
 	looking  sync.Mutex
 }
@@ -107,6 +111,8 @@ func remoteName(r *fleet.Reference) string {
 	kind := "oci"
 	address := r.URL()
 	switch {
+	case r.Values != nil:
+		kind, address = "values", string(r.Values.Kind)+"/"+r.Values.Name
 	case r.Git != nil:
 		kind = "git"
 	case r.Chart != nil && !isOCI(address):
@@ -162,7 +168,7 @@ func (l *Library) hold(r *fleet.Reference) *holding {
 	}
 	h.wantedAt = time.Now()
 	if l.remotes[name] == nil {
-		l.remotes[name] = &remote{name: name, host: hostOf(r.URL())}
+		l.remotes[name] = &remote{name: name, host: hostOf(r.URL()), values: r.Values != nil}
 	}
 	return h
 }
@@ -373,7 +379,7 @@ func (l *Library) Look(ctx context.Context, name string) Looked {
 	again := l.note(r, err, results)
 	for _, reference := range references {
 		res := results[reference.Key()]
-		if res.err == nil && res.record == nil {
+		if res.err == nil && res.record == nil && res.found == nil {
 			res.err = err
 		}
 		if l.keep(reference, res) {
@@ -454,12 +460,16 @@ func (l *Library) patience(name string) time.Duration {
 // result of a look for one reference.
 type result struct {
 	record *record
+	found  *fleet.Found // of values, of which nothing is written down
 	err    error
 }
 
 // ask asks the remote of the references, which have one.
 func (l *Library) ask(ctx context.Context, references []*fleet.Reference) (map[string]result, error) {
 	first := references[0]
+	if first.Values != nil {
+		return map[string]result{first.Key(): l.askValues(ctx, first)}, nil
+	}
 	c, err := l.credentials(ctx, first)
 	if err != nil {
 		return nil, err
@@ -557,6 +567,9 @@ func (l *Library) note(r *remote, err error, results map[string]result) time.Dur
 		err = cmp.Or(err, res.err)
 	}
 	interval := cmp.Or(l.Interval, DefaultInterval)
+	if r.values {
+		interval = min(interval, valuesInterval)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil {
@@ -589,6 +602,9 @@ func (l *Library) keep(r *fleet.Reference, res result) bool {
 	l.mu.Unlock()
 	if h == nil {
 		return false
+	}
+	if r.Values != nil {
+		return l.keepValues(h, res)
 	}
 	if res.err != nil {
 		return l.change(h, h.record, h.found, res.err)
