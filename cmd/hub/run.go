@@ -372,7 +372,7 @@ func newParts(mgr ctrl.Manager, o Options) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
+	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories, Hosts: &source.Hosts{}}
 	renderer, err := o.renderer(mgr)
 	if err != nil {
 		return nil, err
@@ -390,7 +390,7 @@ func (p *parts) library() *source.Library {
 	dir := filepath.Join(p.StateDir, "sources")
 	return &source.Library{
 		Dir: dir, Git: &source.Store{Dir: filepath.Join(dir, "git"), Local: p.LocalRepositories},
-		Interval: p.SourceInterval, Insecure: p.InsecureSources,
+		Interval: p.SourceInterval, Insecure: p.InsecureSources, Hosts: p.store.Hosts,
 		Secret: func(ctx context.Context, namespace, name string) (map[string][]byte, error) {
 			var secret corev1.Secret
 			err := p.mgr.GetClient().Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)

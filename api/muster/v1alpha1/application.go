@@ -176,6 +176,12 @@ type GitSource struct {
 	// Verify says whose signature the commit has to have. A commit without it is not taken, and what was fetched stays.
 	// +optional
 	Verify *GitVerification `json:"verify,omitempty"`
+	// Submodules fetches submodules too, with the source's Secret those of its own host and the others without.
+	// +optional
+	Submodules bool `json:"submodules,omitempty"`
+	// LFS fetches the files that Git LFS keeps beside the repository, from its own server.
+	// +optional
+	LFS bool `json:"lfs,omitempty"`
 	// Insecure allows http://. The hub has to allow it too.
 	// +optional
 	Insecure bool `json:"insecure,omitempty"`
