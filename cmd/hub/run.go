@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -406,7 +408,7 @@ func (p *parts) values(ctx context.Context, namespace string, object fleet.Value
 	if object.Kind == musterv1alpha1.ValuesSecret {
 		var secret corev1.Secret
 		err := p.mgr.GetAPIReader().Get(ctx, key, &secret)
-		return secret.Data, string(secret.UID), err
+		return secret.Data, string(secret.UID), asFileError(err)
 	}
 	var config corev1.ConfigMap
 	err := p.mgr.GetAPIReader().Get(ctx, key, &config)
@@ -415,7 +417,18 @@ func (p *parts) values(ctx context.Context, namespace string, object fleet.Value
 	for name, value := range config.Data {
 		data[name] = []byte(value)
 	}
-	return data, string(config.UID), err
+	return data, string(config.UID), asFileError(err)
+}
+
+// asFileError says in the words of the library why an object cannot be read.
+func asFileError(err error) error {
+	switch {
+	case apierrors.IsNotFound(err):
+		return fs.ErrNotExist
+	case apierrors.IsForbidden(err):
+		return fs.ErrPermission
+	}
+	return err
 }
 
 func (o *Options) config() (*rest.Config, error) {

@@ -39,8 +39,8 @@ type Library struct {
 	Git *Store
 	// Secret reads a Secret of a namespace.
 	Secret func(ctx context.Context, namespace, name string) (map[string][]byte, error)
-	// Values reads a Secret or ConfigMap that holds values, and what identifies it. Nil: none can be read here, and something stands for
-	// each value; so it is where the error is ErrUnseen.
+	// Values reads a Secret or ConfigMap that holds values, and what identifies it: fs.ErrNotExist is none, fs.ErrPermission one that may not be
+	// read. Nil: none can be read here, and something stands for each value; so it is where the error is ErrUnseen.
 	Values func(ctx context.Context, namespace string, object fleet.ValuesObject) (data map[string][]byte, uid string, err error)
 	// Credentials opens an address for a reference that names no Secret, and without Secret for the others. Nil: it is anonymous.
 	Credentials func(address string) (Credentials, error)

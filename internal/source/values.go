@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/muster-io/muster/internal/fleet"
 )
@@ -29,9 +28,9 @@ func (l *Library) askValues(ctx context.Context, r *fleet.Reference) result {
 			Name: r.Name(), Digest: "unknown", Values: &fleet.HeldValues{Unseen: true},
 			Problem: "it is on the hub and not read here: placeholders stand for values with a targetPath, others are left out (--secrets FILE gives them)",
 		}}
-	case apierrors.IsNotFound(err):
+	case errors.Is(err, fs.ErrNotExist):
 		return result{err: fleet.Reject(fleet.ContentMissing, fmt.Errorf("%s, which valuesFrom names, is not on the hub: create it, or mark the entry optional", r.From()))}
-	case apierrors.IsForbidden(err):
+	case errors.Is(err, fs.ErrPermission):
 		return result{err: fleet.Reject(fleet.SourceUnavailable, fmt.Errorf(
 			"the hub may not read %s, which valuesFrom names: bind ClusterRole muster:repositories to service account muster-system/muster-hub in namespace %s", r.From(), r.Namespace))}
 	case err != nil:
