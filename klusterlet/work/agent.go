@@ -87,6 +87,8 @@ type engine struct {
 	waves   *waveBoard
 	holds   *holds
 
+	generated *generatedValues
+
 	mu     sync.Mutex
 	memory map[string]*memory // by name of the AppliedManifestWork
 	waits  map[request]int    // how often something was waited for
@@ -124,7 +126,7 @@ func (a *Agent) engine() (*engine, error) {
 	if a.Hub == nil || a.Spoke == nil || a.ClusterName == "" || a.HubHash == "" {
 		return nil, errors.New("hub, spoke, cluster name and hub hash are needed")
 	}
-	e := &engine{Agent: *a, memory: map[string]*memory{}, waits: map[request]int{}, claims: newClaims(), waves: newWaveBoard(), holds: &holds{}}
+	e := &engine{Agent: *a, memory: map[string]*memory{}, waits: map[request]int{}, claims: newClaims(), waves: newWaveBoard(), holds: &holds{}, generated: &generatedValues{}}
 	e.setDefaults()
 	e.slots, e.others = make(chan struct{}, e.Writers), e
 	e.queue = workqueue.NewTypedRateLimitingQueueWithConfig(

@@ -149,9 +149,7 @@ func (p *reconciliation) corrects() bool { return p.mode == modeCorrect || p.mod
 // sync observes, reports, records, applies, prunes and reports, in that order.
 func (p *reconciliation) sync(ctx context.Context) (time.Duration, error) {
 	p.targets, p.waved = targetsOf(p.work, p.mapper), hasWaves(p.work)
-	if err := p.generate(ctx); err != nil {
-		return 0, err
-	}
+	p.generate(ctx)
 	p.memory.keepOnly(p.targets)
 	p.watches.want(p.work.Name, p.targets)
 	p.markChanged()
