@@ -52,6 +52,9 @@ type Agent struct {
 	EvictionGracePeriod time.Duration
 	// EvictionAllowed says whether a work that is missing on the hub is proof that it is gone. Nil is OCM's rule: it is.
 	EvictionAllowed func(context.Context) (bool, error)
+	// ExecutorOnly writes the objects of a work as the work's executor, and refuses works that name none. Nothing is watched: the agent
+	// has no rights on objects.
+	ExecutorOnly bool
 	// RawFeedback reports maps and lists as JSON, as OCM's gate RawFeedbackJsonString does, of MaxRawFeedback bytes at most: 1024.
 	RawFeedback    bool
 	MaxRawFeedback int
@@ -197,7 +200,7 @@ func (e *engine) connectSpoke(scheme *runtime.Scheme) error {
 	errs[2] = e.connect(config, web, scheme, e.mapper)
 	var metadatas metadata.Interface
 	metadatas, errs[3] = metadata.NewForConfigAndClient(metadata.ConfigFor(config), web)
-	e.watches = newWatches(metadatas, e.MaxFeedbackWatch, func(work string) { e.queue.Add(request{name: work}) })
+	e.watches = newWatches(metadatas, e.MaxFeedbackWatch, e.ExecutorOnly, func(work string) { e.queue.Add(request{name: work}) })
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}

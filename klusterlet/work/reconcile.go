@@ -45,6 +45,7 @@ func (e *engine) reconcileWork(ctx context.Context, name string) (time.Duration,
 		return 0, fmt.Errorf("read the work: %w", err)
 	}
 	m.startOver(work.UID)
+	ctx = actAs(ctx, e.actsAs(work))
 	held, err := e.heldNow(ctx, work)
 	if err != nil {
 		return 0, err
