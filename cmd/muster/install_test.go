@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,8 +11,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"golang.org/x/tools/txtar"
-	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -33,7 +29,6 @@ import (
 	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/internal/embedded"
 	hubapi "github.com/muster-io/muster/internal/hub"
-	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/test"
 )
 
@@ -41,7 +36,6 @@ import (
 type realClusters struct {
 	t                *testing.T
 	hub, cluster     *controlplane.ControlPlane
-	other            *controlplane.ControlPlane // a second hub, then another cluster
 	hubProgram       string
 	klusterlet       string
 	hubAPI, clusterC client.Client
@@ -54,7 +48,7 @@ func newRealClusters(t *testing.T) *realClusters {
 		hubProgram: test.Program(t, "hub"), klusterlet: test.Program(t, "klusterlet"),
 	}
 	all := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, batchv1.AddToScheme, coordinationv1.AddToScheme, clusterv1.AddToScheme, workv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, batchv1.AddToScheme, coordinationv1.AddToScheme, clusterv1.AddToScheme, workv1.AddToScheme} {
 		if err := add(all); err != nil {
 			t.Fatal(err)
 		}
@@ -145,7 +139,6 @@ func TestInstallAndJoin(t *testing.T) {
 			return strings.Contains(out, "hub     ") && strings.Contains(out, "agents  unknown: 1 cluster (one)")
 		})
 	})
-	t.Run("one release serves a second hub", func(t *testing.T) { r.secondHub(t, join) })
 	t.Run("a name that is taken is refused", func(t *testing.T) { r.taken(t) })
 	t.Run("a cluster joins under one name", func(t *testing.T) {
 		code, _, errs := r.muster("join", "two", "--install", "--cluster-kubeconfig", r.cluster.KubeconfigPath())
@@ -156,7 +149,6 @@ func TestInstallAndJoin(t *testing.T) {
 	})
 	t.Run("a starter repository is delivered", func(t *testing.T) { r.starter(t, filepath.Join(repositories, "fleet")) })
 	t.Run("the hub's own cluster is managed by the two charts", func(t *testing.T) { r.localCluster(t) })
-	t.Run("the charts are delivered as applications", func(t *testing.T) { r.selfManaged(t, filepath.Join(repositories, "fleet")) })
 	t.Run("what keeps an agent from joining is named", func(t *testing.T) { r.givesUp(t) })
 	t.Run("an uninstall keeps the workloads and leaves no finalizer", func(t *testing.T) { r.uninstall(t, agent) })
 	hub.Stop()
@@ -231,126 +223,6 @@ func (r *realClusters) localCluster(t *testing.T) {
 	})
 }
 
-// selfManaged puts both charts into the fleet repository. The hub delivers the agent's to each cluster and its own to the cluster that it runs
-// on, over what was installed, by steps of a rollout; the agent that stands in the middle of it goes on.
-func (r *realClusters) selfManaged(t *testing.T, dir string) {
-	// What was bounded by rules is to deliver everything now. Rights change in place.
-	if code, out, errs := r.muster("join", "local-cluster", "--install", "--cluster-kubeconfig", r.hub.KubeconfigPath(), "--timeout", "2m"); code != 0 {
-		t.Fatalf("muster join local-cluster: exit code %d\n%s\n%s", code, out, errs)
-	}
-	if err := os.CopyFS(filepath.Join(dir, "charts"), charts.FS); err != nil {
-		t.Fatal(err)
-	}
-	files := txtar.Parse([]byte(`
--- tenants/platform.yaml --
-apiVersion: cluster.open-cluster-management.io/v1beta2
-kind: ManagedClusterSetBinding
-metadata: {name: everywhere, namespace: muster-system}
-spec: {clusterSet: everywhere}
--- placements/platform.yaml --
-apiVersion: cluster.open-cluster-management.io/v1beta1
-kind: Placement
-metadata: {name: everywhere, namespace: muster-system}
-spec: {clusterSets: [everywhere]}
----
-apiVersion: cluster.open-cluster-management.io/v1beta1
-kind: Placement
-metadata: {name: hub, namespace: muster-system}
-spec: {clusterSets: [everywhere], predicates: [{requiredClusterSelector: {celSelector: {celExpressions: ["managedCluster.metadata.name == 'local-cluster'"]}}}]}
--- applications/platform/klusterlet.yaml --
-apiVersion: muster.dev/v1alpha1
-kind: Application
-metadata: {name: klusterlet, namespace: muster-system}
-spec:
-  placementRef: {name: everywhere}
-  source: {path: charts/klusterlet}
-  helm:
-    releaseName: klusterlet
-    values: {clusterName: '${{ cluster.name }}', bootstrap: {existingSecret: klusterlet-bootstrap}, uninstall: {job: false}, podAnnotations: {delivered: "yes"}}
-  destination: {namespace: muster-agent}
-  rollout: {type: Progressive, progressive: {maxConcurrency: 1}}
--- applications/platform/hub.yaml --
-apiVersion: muster.dev/v1alpha1
-kind: Application
-metadata: {name: hub, namespace: muster-system}
-spec:
-  placementRef: {name: hub}
-  source: {path: charts/muster-hub}
-  helm:
-    releaseName: muster-hub
-    values: {extraArgs: ["--local-repositories=` + filepath.Dir(dir) + `"], podAnnotations: {delivered: "yes"}}
-  destination: {namespace: muster-system}
-`))
-	for _, f := range files.Files {
-		path := filepath.Join(dir, f.Name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, f.Data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, args := range [][]string{{"add", "."}, {"-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "Deliver Muster"}} {
-		if out, err := exec.Command("git", append([]string{"-C", dir}, args...)...).CombinedOutput(); err != nil {
-			t.Fatalf("git: %v\n%s", err, out)
-		}
-	}
-	if code, out, errs := r.muster("wait", "--revision", head(t, dir), "--timeout", "3m"); code != 0 {
-		_, status, _ := r.muster("status", "muster-system/klusterlet")
-		_, hub, _ := r.muster("status", "muster-system/hub")
-		t.Fatalf("muster wait: exit code %d\n%s\n%s\n%s\n%s", code, out, errs, status, hub)
-	}
-	for what, at := range map[string]struct {
-		api             client.Client
-		namespace, name string
-	}{"the agent of one": {r.clusterC, "muster-agent", "klusterlet"}, "the agent beside the hub": {r.hubAPI, "muster-agent", "klusterlet"}, "the hub": {r.hubAPI, "muster-system", "muster-hub"}} {
-		var d appsv1.Deployment
-		if err := at.api.Get(t.Context(), client.ObjectKey{Namespace: at.namespace, Name: at.name}, &d); err != nil || d.Spec.Template.Annotations["delivered"] != "yes" {
-			t.Errorf("%s is not delivered: %v, %v", what, d.Spec.Template.Annotations, err)
-		}
-	}
-}
-
-func head(t *testing.T, dir string) string {
-	t.Helper()
-	out, err := exec.Command("git", "-C", dir, "rev-parse", "HEAD").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// secondHub adds a hub to the agent's release, which then has a second agent, with a way of its own and the first one's account.
-func (r *realClusters) secondHub(t *testing.T, join []string) {
-	r.other = test.ControlPlane(r.t, controlplane.Options{Name: "other", Controllers: true})
-	if err := install.Hub(t.Context(), r.other.Config()); err != nil {
-		t.Fatal(err)
-	}
-	token, err := embedded.JoinToken(t.Context(), r.other.Config(), "uno")
-	if err != nil {
-		t.Fatal(err)
-	}
-	hubs, err := json.Marshal([]map[string]any{{"name": "second", "clusterName": "uno", "bootstrap": map[string]any{"server": r.other.URL(), "ca": string(r.other.CA()), "token": token}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if code, out, errs := r.muster(append(slices.Clone(join), "--set-json", "hubs="+string(hubs))...); code != 0 {
-		t.Fatalf("muster join with a second hub: exit code %d\n%s\n%s", code, out, errs)
-	}
-	agent := test.RunDeployment(t, r.cluster, "muster-agent", "klusterlet-second", r.klusterlet)
-	defer agent.Stop()
-	second, err := client.New(r.other.Config(), client.Options{Scheme: r.hubAPI.Scheme()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.eventually(t, "the second hub knows the cluster", func(ctx context.Context) bool {
-		return second.Get(ctx, client.ObjectKey{Name: "uno"}, &clusterv1.ManagedCluster{}) == nil
-	})
-	if code, out, errs := r.muster(join...); code != 0 { // the first hub's agent is as it was
-		t.Errorf("muster join: exit code %d\n%s\n%s", code, out, errs)
-	}
-}
-
 // taken: a third API server asks for the name of the second.
 func (r *realClusters) taken(t *testing.T) {
 	r.eventually(t, "the cluster's id", func(ctx context.Context) bool {
@@ -366,7 +238,7 @@ func (r *realClusters) taken(t *testing.T) {
 
 // givesUp: an agent without pods, one whose image cannot be pulled, one whose way to the hub is wrong.
 func (r *realClusters) givesUp(t *testing.T) {
-	other := r.other
+	other := test.ControlPlane(t, controlplane.Options{Name: "other", Controllers: true})
 	c, err := client.New(other.Config(), client.Options{Scheme: r.clusterC.Scheme()})
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package work_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -92,9 +93,12 @@ func TestExecutorOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.expectGone(two)
-	s.eventually("the record is gone", func() error {
+	s.eventually("the record is gone, and the work", func() error {
 		if err := s.spoke.Get(context.Background(), recordKey, record); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("it is there: %v", err)
+		}
+		if s.work("web") != nil {
+			return errors.New("its work is there")
 		}
 		return nil
 	})
