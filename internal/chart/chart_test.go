@@ -286,6 +286,7 @@ func TestChartsHaveTheKindsOfTheProgram(t *testing.T) {
 func TestAgentActsAsAccounts(t *testing.T) {
 	r := release(t, charts.Klusterlet, "minimal")
 	r.Values["rights"] = map[string]any{"type": "ServiceAccounts", "serviceAccounts": []any{"deployer"}}
+	r.Values["roles"] = []any{"registration", "work"} // others have rights of their own
 	rendering, err := chart.Render(r, chart.Facts{})
 	if err != nil {
 		t.Fatal(err)
