@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -100,6 +101,9 @@ func printRollout(p *printer, a rolloutAnswer) {
 			p.linef("  step %s approved by %s at %s", approved.Step, approved.By, approved.At.UTC().Format(time.DateTime))
 		}
 	}
+	if r := a.Rollout; r != nil && r.Analysis != nil {
+		printAnalysis(p, r.Analysis)
+	}
 	for _, h := range a.OnHold {
 		p.paragraph("  ", rollout.HoldText(h))
 	}
@@ -113,6 +117,21 @@ func printRollout(p *printer, a rolloutAnswer) {
 	if len(rows) > 0 {
 		p.table(append([][]string{{"  CLUSTER", "STATE", "REASON", "MESSAGE"}}, rows...))
 	}
+}
+
+// printAnalysis shows what was measured of the step that the rollout is at.
+func printAnalysis(p *printer, a *musterv1alpha1.AnalysisStatus) {
+	p.linef("  analysis of step %s on %d clusters: %s", a.Step, len(a.Clusters), a.Phase)
+	if len(a.Metrics) == 0 {
+		return
+	}
+	rows := [][]string{{"    METRIC", "SUCCESSFUL", "FAILED", "INCONCLUSIVE", "LAST", "RESULT"}}
+	for _, m := range a.Metrics {
+		rows = append(rows, []string{
+			"    " + m.Name, fmt.Sprint(m.Successful), fmt.Sprint(m.Failed), fmt.Sprint(m.Inconclusive), m.At.UTC().Format(time.TimeOnly), oneLine(cmp.Or(m.Message, m.Value)),
+		})
+	}
+	p.table(rows)
 }
 
 func rolloutHistoryCommand(c *cli) *cobra.Command {

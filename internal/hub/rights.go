@@ -159,7 +159,7 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications", "get", "list", "watch", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications/status", "update"),
-		registration.Rule(musterv1alpha1.GroupVersion.Group, "rollouthistories", "get", "create", "update"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "rollouthistories", "get", "list", "watch", "create", "update"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "holds", "get", "list", "watch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "clustervalues", "get", "list", "watch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "apisets", "get", "list", "watch", "delete"),

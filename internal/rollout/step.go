@@ -67,6 +67,9 @@ type Input struct {
 	// rollout back.
 	Approved, Skipped map[string]bool
 	Aborted           bool
+	// Revision that is rolled out, and what was measured of it and of others.
+	Revision string
+	Analyses []musterv1alpha1.AnalysisRun
 	// Windows of the strategy, and by cluster those that are for it; "" for clusters that it does not name.
 	Windows   []OpenWindow
 	WindowsOn map[string]WindowSet

@@ -8,8 +8,8 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -124,7 +124,7 @@ func (r *Applications) atRevision(ctx context.Context, job *plan.Job, repo *must
 // rollBack decides that the clusters return to the last good revision, and records it. It is false when there is none, which the
 // report says.
 func (r *Applications) rollBack(ctx context.Context, app *musterv1alpha1.Application, out *report) (bool, error) {
-	history, err := r.history(ctx, app)
+	history, err := hub.RolloutHistory(ctx, r.Reader, app)
 	if err != nil {
 		return false, err
 	}
@@ -165,6 +165,9 @@ func (o *report) isGood() bool {
 	if o.planned == nil || len(o.planned.Faults)+len(o.pending)+len(o.refused) > 0 || o.staleCache || o.clusters.summary.Healthy == 0 {
 		return false
 	}
+	if o.rolling() {
+		return false // its clusters may be healthy and in their minSuccessTime, or measured
+	}
 	r := o.step.Rollout
 	ended := r != nil && r.Done && !o.input.RolloutStarted.IsZero() && !o.input.Returning
 	return ended || o.clusters.unproved == 0
@@ -185,7 +188,7 @@ func (r *Applications) recordGood(ctx context.Context, app *musterv1alpha1.Appli
 }
 
 func (r *Applications) keepGood(ctx context.Context, app *musterv1alpha1.Application, out *report) error {
-	history, err := r.history(ctx, app)
+	history, err := hub.RolloutHistory(ctx, r.Reader, app)
 	if err != nil {
 		return err
 	}
@@ -206,10 +209,7 @@ func (r *Applications) keepGood(ctx context.Context, app *musterv1alpha1.Applica
 		history.Revisions = slices.Insert(history.Revisions, 0, good)
 		history.Revisions = history.Revisions[:min(len(history.Revisions), maxGood)]
 	}
-	if history.ResourceVersion == "" {
-		return r.Client.Create(ctx, history)
-	}
-	return r.Client.Update(ctx, history)
+	return hub.WriteRolloutHistory(ctx, r.Client, history)
 }
 
 // asksForTheSame is true when the newest revision of a history asks for the same works as a report: then another cluster came, or
@@ -227,22 +227,4 @@ func (r *Applications) asksForTheSame(ctx context.Context, app *musterv1alpha1.A
 		return false, ctx.Err()
 	}
 	return err == nil && before.planned != nil && before.planned.Digest == out.planned.Digest, nil
-}
-
-// history is the history of an application as the API server has it, or a new one: a stale one would lead past the last good revision.
-func (r *Applications) history(ctx context.Context, app *musterv1alpha1.Application) (*musterv1alpha1.RolloutHistory, error) {
-	history := &musterv1alpha1.RolloutHistory{}
-	err := r.Reader.Get(ctx, client.ObjectKeyFromObject(app), history)
-	if apierrors.IsNotFound(err) {
-		history = &musterv1alpha1.RolloutHistory{ObjectMeta: metav1.ObjectMeta{
-			Namespace: app.Namespace, Name: app.Name, OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: musterv1alpha1.GroupVersion.String(), Kind: "Application", Name: app.Name, UID: app.UID,
-			}},
-		}}
-		return history, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the rollout history of %s/%s: %w", app.Namespace, app.Name, err)
-	}
-	return history, nil
 }

@@ -207,7 +207,7 @@ func rolloutOf(out *report) *musterv1alpha1.RolloutStatus {
 		return nil
 	}
 	status := &musterv1alpha1.RolloutStatus{
-		Revision: out.origin, Plan: out.planned.Digest, WaitsForApproval: r.Unapproved, Approvals: out.approvals,
+		Revision: out.origin, Plan: out.planned.Digest, WaitsForApproval: r.Unapproved, Approvals: out.approvals, Analysis: analysisOf(out),
 		StartedAt: metav1.NewTime(r.Started), Phase: musterv1alpha1.RolloutProgressing, Group: r.Group, Clusters: int32(r.Clusters), Updated: int32(r.Updated),
 		InFlight: int32(len(r.InFlight)), Waiting: int32(r.Waiting), Failed: slices.Sorted(slices.Values(slices.Concat(r.Failed, r.TimedOut))), Message: r.Message(),
 	}

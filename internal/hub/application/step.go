@@ -169,6 +169,9 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	}
 	in.Settled, in.Left = out.renames.Settled(app, out.former), app.Status.Left
 	r.readHands(app, out)
+	if err := r.readAnalyses(ctx, app, out); err != nil {
+		return err
+	}
 	var changes work.Changes
 	for _, cluster := range slices.Sorted(maps.Keys(out.pending)) {
 		changes = append(changes, out.pending[cluster]...)
