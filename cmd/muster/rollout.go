@@ -41,6 +41,7 @@ type rolloutAnswer struct {
 	LastGood    string                        `json:"lastGood,omitempty"`
 	Rollout     *musterv1alpha1.RolloutStatus `json:"rollout,omitempty"`
 	RolledBack  *musterv1alpha1.RolledBack    `json:"rolledBack,omitempty"`
+	Follows     *musterv1alpha1.FollowsStatus `json:"follows,omitempty"`
 	OnHold      []musterv1alpha1.OnHold       `json:"onHold,omitempty"`
 	// Message is what the hub says of the application as a whole.
 	Message string `json:"message,omitempty"`
@@ -79,7 +80,7 @@ func rolloutStatusCommand(c *cli) *cobra.Command {
 func rolloutAnswerOf(app *musterv1alpha1.Application) rolloutAnswer {
 	s := app.Status
 	a := rolloutAnswer{
-		Application: app.Namespace + "/" + app.Name, Revision: s.Revision, LastGood: s.LastGoodRevision, Rollout: s.Rollout, RolledBack: s.RolledBack, OnHold: s.OnHold,
+		Application: app.Namespace + "/" + app.Name, Revision: s.Revision, LastGood: s.LastGoodRevision, Rollout: s.Rollout, RolledBack: s.RolledBack, Follows: s.Follows, OnHold: s.OnHold,
 		Clusters: s.Clusters,
 	}
 	if c := meta.FindStatusCondition(s.Conditions, "Ready"); c != nil {
@@ -103,6 +104,9 @@ func printRollout(p *printer, a rolloutAnswer) {
 	}
 	if r := a.Rollout; r != nil && r.Analysis != nil {
 		printAnalysis(p, r.Analysis)
+	}
+	if f := a.Follows; f != nil && f.Message != "" {
+		p.paragraph("  ", fleet.ShortRevision(f.Waiting)+" "+f.Message)
 	}
 	for _, h := range a.OnHold {
 		p.paragraph("  ", rollout.HoldText(h))

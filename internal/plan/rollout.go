@@ -59,6 +59,9 @@ func (a *Application) noteRollout(job Job, targets []target) *fleet.Fault {
 	if field, err := rollout.CheckAnalyses(r.Steps); err != nil {
 		return invalid("spec.rollout."+field, err.Error())
 	}
+	if field, err := rollout.CheckWindows(r); err != nil {
+		return invalid("spec.rollout."+field, err.Error())
+	}
 	var err error
 	if a.windows, err = rollout.ParseWindows(r.Windows); err != nil {
 		return invalid("spec.rollout.windows", err.Error())

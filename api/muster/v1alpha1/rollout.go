@@ -83,6 +83,10 @@ type RolloutStep struct {
 	// +optional
 	// +kubebuilder:validation:Enum=Automatic;Manual
 	Approval ApprovalPolicy `json:"approval,omitempty"`
+	// Window is the name of one of the windows of the rollout: it is then for the clusters of the steps that name it, as far as it is for
+	// them otherwise, and for no others.
+	// +optional
+	Window string `json:"window,omitempty"`
 	// Analysis has to be successful before the next step begins.
 	// +optional
 	Analysis *RolloutAnalysis `json:"analysis,omitempty"`
@@ -244,6 +248,10 @@ type RolledBack struct {
 	At metav1.Time `json:"at"`
 	// Message says what failed.
 	Message string `json:"message"`
+	// With is the application of the same repository that failed, as namespace/name, where this one returns with it
+	// (spec.rollout.atomic of the FleetRepository); empty for one that failed itself.
+	// +optional
+	With string `json:"with,omitempty"`
 }
 
 // RolloutHistory are the revisions of an application that were good on its clusters, and what was measured of them. It has the application's name. The hub

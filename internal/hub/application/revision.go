@@ -10,6 +10,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/rollout"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -17,10 +18,17 @@ import (
 // maxGood is how many good revisions of an application are kept.
 const maxGood = 10
 
-// plan plans an application at the revision that its clusters are to have: the delivered one, or the pinned one, or the last good one
-// as long as that is refused.
-func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application, pin *musterv1alpha1.Hold) (*report, error) {
-	out, err := r.planAt(ctx, app, "")
+// plan plans an application at the revision that its clusters are to have: the delivered one, or the one that those which it follows have
+// proved, or the pinned one, or the last good one as long as that is refused.
+func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application, pin *musterv1alpha1.Hold, following *rollout.Following) (*report, error) {
+	proved := ""
+	if following != nil {
+		if proved = following.Revision; proved == "" {
+			return &report{app: app, following: following, waiting: "it has no revision yet, and waits for those that it follows: " + following.Message}, nil
+		}
+	}
+	out, err := r.planAt(ctx, app, proved)
+	out.following = following
 	if err == nil && out.planned != nil && pin != nil {
 		out, err = r.planPinned(ctx, app, pin, out)
 	}
@@ -40,6 +48,7 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 	}
 	r.Sources.Use(sourceUser(app), sources)
 	out.rolledBack, out.returning, out.pin, out.behind = refused, refused != nil, pin, pinned.behind
+	out.following = following
 	if refused == nil && pin != nil {
 		out.rolledBack, out.returning = app.Status.RolledBack, pin.Spec.Pin.Return
 	}
@@ -55,6 +64,9 @@ func (r *Applications) refused(ctx context.Context, app *musterv1alpha1.Applicat
 	was := app.Status.RolledBack
 	if was == nil || app.Annotations[musterv1alpha1.RetryAnnotation] == was.At.UTC().Format(time.RFC3339) {
 		return nil, nil
+	}
+	if was.With != "" {
+		return r.refusedWith(ctx, app, delivered)
 	}
 	if was.Revision != delivered.revision && was.Plan != delivered.planned.Digest {
 		failed, err := r.planAt(ctx, app, was.Revision)
@@ -132,11 +144,16 @@ func (r *Applications) rollBack(ctx context.Context, app *musterv1alpha1.Applica
 	case len(history.Revisions) == 0:
 		out.noReturn = "no revision was good before"
 		return false, nil
-	case history.Revisions[0].Revision == out.revision:
+	case history.Revisions[0].Revision == out.origin:
 		out.noReturn = "this commit was good before"
 		return false, nil
 	}
-	good := history.Revisions[0]
+	return r.returnTo(ctx, app, out, history.Revisions[0], musterv1alpha1.RolledBack{Revision: out.origin, Message: out.step.Rollout.Failure()})
+}
+
+// returnTo records that the clusters return to a good revision, and what is refused. It is false when that cannot be planned, which the
+// report says.
+func (r *Applications) returnTo(ctx context.Context, app *musterv1alpha1.Application, out *report, good musterv1alpha1.GoodRevision, failed musterv1alpha1.RolledBack) (bool, error) {
 	back, err := r.planAt(ctx, app, good.Revision)
 	switch {
 	case ctx.Err() != nil:
@@ -152,9 +169,8 @@ func (r *Applications) rollBack(ctx context.Context, app *musterv1alpha1.Applica
 		return false, nil
 	}
 	return r.record(ctx, app, out, func(status *musterv1alpha1.ApplicationStatus) {
-		status.RolledBack = &musterv1alpha1.RolledBack{
-			Revision: out.revision, Refused: out.revision, Plan: out.planned.Digest, To: good.Revision, At: metav1.NewTime(r.Now()), Message: out.step.Rollout.Failure(),
-		}
+		failed.Refused, failed.Plan, failed.To, failed.At = out.revision, out.planned.Digest, good.Revision, metav1.NewTime(r.Now())
+		status.RolledBack = &failed
 		status.Rollout = nil // the return is a rollout of its own
 	})
 }
@@ -193,7 +209,7 @@ func (r *Applications) keepGood(ctx context.Context, app *musterv1alpha1.Applica
 		return err
 	}
 	good := musterv1alpha1.GoodRevision{
-		Revision: out.revision, Plan: out.planned.Digest, At: metav1.NewTime(r.Now()), Clusters: out.clusters.summary.Healthy,
+		Revision: out.origin, Plan: out.planned.Digest, At: metav1.NewTime(r.Now()), Clusters: out.clusters.summary.Healthy,
 	}
 	same, err := r.asksForTheSame(ctx, app, history, out)
 	if err != nil {
@@ -219,7 +235,7 @@ func (r *Applications) asksForTheSame(ctx context.Context, app *musterv1alpha1.A
 		return false, nil
 	}
 	last := history.Revisions[0]
-	if last.Revision == out.revision || last.Plan == out.planned.Digest {
+	if last.Revision == out.origin || last.Plan == out.planned.Digest {
 		return true, nil
 	}
 	before, err := r.planAt(ctx, app, last.Revision)

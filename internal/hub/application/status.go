@@ -85,7 +85,7 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		if out.step.Approved {
 			status.RecentRemovals = nil
 		}
-		status.RolledBack, status.OnHold = out.rolledBack, onHoldOf(out)
+		status.RolledBack, status.OnHold, status.Follows = out.rolledBack, onHoldOf(out), followsOf(app, out)
 		if out.good {
 			status.LastGoodRevision, status.LastGoodPlan = out.revision, out.planned.Digest
 		}
@@ -413,6 +413,9 @@ func readyCondition(status musterv1alpha1.ApplicationStatus, planned metav1.Cond
 		c.Message = "healthy on 1 cluster at " + fleet.ShortRevision(status.Revision)
 	default:
 		c.Message = fmt.Sprintf("healthy on %d clusters at %s", status.Summary.Clusters, fleet.ShortRevision(status.Revision))
+	}
+	if f := status.Follows; f != nil && f.Message != "" {
+		c.Message += "; " + fleet.ShortRevision(f.Waiting) + " " + f.Message
 	}
 	return c
 }
