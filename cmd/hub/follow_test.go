@@ -52,7 +52,7 @@ func TestFollows(t *testing.T) {
 	f.fails("one", "bad")
 	f.runs("one", "2")
 	f.expectApplication("retail/stage", "Ready", metav1.ConditionFalse, "RolledBack", bad[:7])
-	f.expectApplication("retail/prod", "Ready", metav1.ConditionTrue, "", bad[:7]+" waits for those that it follows: stage refuses "+bad[:7])
+	f.expectApplication("retail/prod", "Ready", metav1.ConditionTrue, "Succeeded", bad[:7]+" waits for those that it follows: stage refuses "+bad[:7])
 	f.expectImage("two", "2")
 	f.push(serverFile("2"))
 	f.expectReady("retail/stage")

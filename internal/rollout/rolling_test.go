@@ -140,7 +140,7 @@ func (s *rolling) pass(commits bool) {
 		for _, c := range s.sites {
 			c.known = c.silent
 		}
-	case k < 60:
+	case k < 50:
 		for range len(s.sites) {
 			s.agent(s.sites[s.random.IntN(len(s.sites))])
 		}
@@ -172,7 +172,7 @@ func (s *rolling) measure() {
 	r := ResultOf(run, "errors")
 	r.At = metav1.NewTime(s.now)
 	switch k := s.random.IntN(10); {
-	case k < 6:
+	case k < 5:
 		r.Outcome, r.Successful = musterv1alpha1.AnalysisSuccessful, r.Successful+1
 	case k < 8:
 		r.Outcome, r.Failed = musterv1alpha1.AnalysisFailed, r.Failed+1
