@@ -205,7 +205,7 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	if err == nil && out.rolling() {
 		var welcome work.Changes
 		welcome, err = r.welcome(ctx, app, out)
-		st.wrote = append(st.wrote, wrote(welcome, nil, in.Now)...)
+		st.wrote = append(st.wrote, wrote(welcome, nil, out.staleCache, in.Now)...)
 	}
 	for _, f := range changes.Faults() {
 		out.refused[f.Cluster] = f
