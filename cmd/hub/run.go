@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -39,6 +41,7 @@ import (
 	rbacv1alpha1 "github.com/muster-io/muster/api/rbac/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	hubaddon "github.com/muster-io/muster/internal/hub/addon"
 	"github.com/muster-io/muster/internal/hub/addonregistration"
@@ -383,7 +386,7 @@ func newParts(mgr ctrl.Manager, o Options) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
+	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories, Hosts: &source.Hosts{}}
 	renderer, err := o.renderer(mgr)
 	if err != nil {
 		return nil, err
@@ -401,13 +404,43 @@ func (p *parts) library() *source.Library {
 	dir := filepath.Join(p.StateDir, "sources")
 	return &source.Library{
 		Dir: dir, Git: &source.Store{Dir: filepath.Join(dir, "git"), Local: p.LocalRepositories},
-		Interval: p.SourceInterval, Insecure: p.InsecureSources,
+		Interval: p.SourceInterval, Insecure: p.InsecureSources, Hosts: p.store.Hosts,
 		Secret: func(ctx context.Context, namespace, name string) (map[string][]byte, error) {
 			var secret corev1.Secret
 			err := p.mgr.GetClient().Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
 			return secret.Data, err
 		},
+		Values: p.values,
 	}
+}
+
+// values reads a Secret or ConfigMap that holds values of applications, as the API server has it.
+func (p *parts) values(ctx context.Context, namespace string, object fleet.ValuesObject) (map[string][]byte, string, error) {
+	key := client.ObjectKey{Namespace: namespace, Name: object.Name}
+	if object.Kind == musterv1alpha1.ValuesSecret {
+		var secret corev1.Secret
+		err := p.mgr.GetAPIReader().Get(ctx, key, &secret)
+		return secret.Data, string(secret.UID), asFileError(err)
+	}
+	var config corev1.ConfigMap
+	err := p.mgr.GetAPIReader().Get(ctx, key, &config)
+	data := map[string][]byte{}
+	maps.Copy(data, config.BinaryData)
+	for name, value := range config.Data {
+		data[name] = []byte(value)
+	}
+	return data, string(config.UID), asFileError(err)
+}
+
+// asFileError says in the words of the library why an object cannot be read.
+func asFileError(err error) error {
+	switch {
+	case apierrors.IsNotFound(err):
+		return fs.ErrNotExist
+	case apierrors.IsForbidden(err):
+		return fs.ErrPermission
+	}
+	return err
 }
 
 func (o *Options) config() (*rest.Config, error) {
