@@ -204,6 +204,13 @@ func (c *cli) warn(n worldNote) {
 	}
 }
 
+// warnEmpty says that nothing was rendered: a repository without clusters looks as if nothing were wrong with it.
+func (c *cli) warnEmpty(n worldNote, p *plan.Plan) {
+	if n.Source == "repository" && len(p.World.Clusters) == 0 && len(p.Applications) > 0 {
+		fmt.Fprintln(c.errs, "muster: no cluster is in the repository, so that nothing is rendered: --world hub plans with the clusters of the hub, --world FILE with those that muster world save wrote")
+	}
+}
+
 func (c *cli) hubWorld(ctx context.Context) (savedWorld, error) {
 	client, config, err := c.hub()
 	if err != nil {
