@@ -24,6 +24,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/overview"
+	"github.com/muster-io/muster/internal/plan"
 )
 
 // savedWorld is a world with the names that its repositories have there. It is what muster world save writes.
