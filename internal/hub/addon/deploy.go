@@ -36,6 +36,8 @@ type Deployer struct {
 	Reader client.Reader
 	// Works is the index of live works.
 	Works *hub.Works
+
+	hashes hashes
 }
 
 // Setup registers the controller. An add-on on a cluster wakes for itself, for its cluster and for its works.
@@ -55,7 +57,7 @@ func (r *Deployer) Setup(mgr ctrl.Manager) error {
 }
 
 // clusterMatters lets pass what of a cluster is read: its annotations, whether it answers, and that it goes.
-var clusterMatters = predicate.TypedFuncs[client.Object]{UpdateFunc: func(e event) bool {
+var clusterMatters = predicate.TypedFuncs[client.Object]{UpdateFunc: func(e update) bool {
 	before, after := e.ObjectOld.(*clusterv1.ManagedCluster), e.ObjectNew.(*clusterv1.ManagedCluster)
 	return before.Annotations[addon.ImageRegistriesAnnotation] != after.Annotations[addon.ImageRegistriesAnnotation] ||
 		isSilent(before) != isSilent(after) || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
@@ -64,15 +66,15 @@ var clusterMatters = predicate.TypedFuncs[client.Object]{UpdateFunc: func(e even
 // onCluster wakes the add-ons of a cluster, and those that it hosts.
 func (r *Deployer) onCluster() handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-		var list addonv1alpha1.ManagedClusterAddOnList
-		if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "list the add-ons of a cluster")
-			return nil
-		}
 		var requests []reconcile.Request
-		for i := range list.Items {
-			if mca := &list.Items[i]; mca.Namespace == o.GetName() || addon.HostingCluster(mca) == o.GetName() {
-				requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(mca)})
+		for _, of := range []client.ListOption{client.InNamespace(o.GetName()), client.MatchingFields{byHosting: o.GetName()}} {
+			var list addonv1alpha1.ManagedClusterAddOnList
+			if err := r.Client.List(ctx, &list, of, client.UnsafeDisableDeepCopy); err != nil {
+				ctrl.LoggerFrom(ctx).Error(err, "list the add-ons of a cluster")
+				return nil
+			}
+			for i := range list.Items {
+				requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 			}
 		}
 		return requests
@@ -91,18 +93,26 @@ type deployment struct {
 	deploy, hooks []*workv1.ManifestWork
 }
 
+// hosts says that the hosting cluster is there for the add-on: not while it is being detached, but to the hooks of an add-on that goes.
+func (d *deployment) hosts() bool {
+	return d.hosting != nil && (d.hosting.DeletionTimestamp.IsZero() || !d.addon.DeletionTimestamp.IsZero())
+}
+
 // Reconcile keeps the works of one add-on on one cluster equal to its template.
 func (r *Deployer) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	mca := &addonv1alpha1.ManagedClusterAddOn{}
 	err := r.Client.Get(ctx, request.NamespacedName, mca)
-	if apierrors.IsNotFound(err) {
-		return reconcile.Result{}, r.collect(ctx, fleet.AddonOwner(request.Namespace, request.Name))
-	}
-	if err != nil {
+	if client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, err
 	}
-	if selfManaged, err := r.selfManaged(ctx, mca); err != nil || selfManaged {
-		return reconcile.Result{}, err
+	selfManaged, serr := r.selfManaged(ctx, request.Name)
+	switch {
+	case serr != nil:
+		return reconcile.Result{}, serr
+	case err != nil:
+		return reconcile.Result{}, r.collect(ctx, fleet.AddonOwner(request.Namespace, request.Name), selfManaged)
+	case selfManaged:
+		return reconcile.Result{}, nil
 	}
 	d := &deployment{addon: mca}
 	if d.cluster, err = r.cluster(ctx, mca.Namespace); err != nil {
@@ -117,7 +127,7 @@ func (r *Deployer) Reconcile(ctx context.Context, request reconcile.Request) (re
 		return reconcile.Result{}, err
 	}
 	if !mca.DeletionTimestamp.IsZero() {
-		return r.leave(ctx, before, d)
+		return r.leave(ctx, before, d, failure)
 	}
 	if err := r.setFinalizers(ctx, d); err != nil {
 		return conflicted(err)
@@ -163,9 +173,9 @@ func owner(mca *addonv1alpha1.ManagedClusterAddOn) fleet.Owner {
 }
 
 // selfManaged says that the add-on's own manager deploys it.
-func (r *Deployer) selfManaged(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn) (bool, error) {
+func (r *Deployer) selfManaged(ctx context.Context, name string) (bool, error) {
 	cma := &addonv1alpha1.ClusterManagementAddOn{}
-	err := r.Client.Get(ctx, client.ObjectKey{Name: mca.Name}, cma)
+	err := r.Client.Get(ctx, client.ObjectKey{Name: name}, cma)
 	return err == nil && isSelfManaged(cma), client.IgnoreNotFound(err)
 }
 
@@ -203,14 +213,19 @@ func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err erro
 		}
 		key := client.ObjectKey{Namespace: ref.DesiredConfig.Namespace, Name: ref.DesiredConfig.Name}
 		if err := r.Client.Get(ctx, key, object); err != nil {
-			return nil, client.IgnoreNotFound(err) // addon-configuration says so
+			if !apierrors.IsNotFound(err) {
+				return nil, err
+			}
+			if ref.ConfigGroupResource != addon.Template && !d.addon.DeletionTimestamp.IsZero() {
+				return fmt.Errorf("configuration %s.%s %s is not there", ref.Resource, ref.Group, key), nil
+			}
+			return nil, nil // addon-configuration says so
 		}
-		content := &contents{ctx: ctx, client: r.Client, reader: r.Reader}
-		f := content.read(addonv1alpha1.AddOnConfig{ConfigGroupResource: ref.ConfigGroupResource, ConfigReferent: ref.DesiredConfig.ConfigReferent})
-		if f.err != nil {
-			return nil, client.IgnoreNotFound(f.err)
+		hash, err := r.hashes.of(object)
+		if err != nil {
+			return nil, err
 		}
-		d.waits = d.waits || f.hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
+		d.waits = d.waits || hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
 	}
 	if d.waits = d.waits && in.Template != nil; in.Template == nil || d.waits {
 		return nil, nil
@@ -230,7 +245,7 @@ func (d *deployment) parts() error {
 	if err := d.partsOn(cluster, d.rendered.Managed, own, addon.HookName(name)); err != nil {
 		return err
 	}
-	if d.hosting == nil {
+	if !d.hosts() {
 		return nil // the status says so when there should be one
 	}
 	hosted := func(i int) string { return addon.HostingName(name, cluster, i) }
@@ -310,8 +325,9 @@ func (r *Deployer) write(ctx context.Context, d *deployment) (refused, err error
 	return refused, err
 }
 
-// collect deletes what is left of an add-on that is gone, where no garbage collector does: the works that it owned.
-func (r *Deployer) collect(ctx context.Context, owner fleet.Owner) error {
+// collect deletes what is left of an add-on that is gone: the works that it owned, where no garbage collector does, and those for another
+// cluster, of which one may have been written in the moment in which the add-on went. The latter are the business of an add-on's own manager.
+func (r *Deployer) collect(ctx context.Context, owner fleet.Owner, selfManaged bool) error {
 	for _, lw := range r.Works.Of(owner) {
 		w := &metav1.PartialObjectMetadata{}
 		w.SetGroupVersionKind(workv1.GroupVersion.WithKind("ManifestWork"))
@@ -321,7 +337,7 @@ func (r *Deployer) collect(ctx context.Context, owner fleet.Owner) error {
 			}
 			return err
 		}
-		ours := slices.ContainsFunc(w.OwnerReferences, func(o metav1.OwnerReference) bool {
+		ours := lw.Cluster != owner.Namespace && !selfManaged || slices.ContainsFunc(w.OwnerReferences, func(o metav1.OwnerReference) bool {
 			return o.Kind == "ManagedClusterAddOn" && o.Name == owner.Name
 		})
 		if !ours || !w.DeletionTimestamp.IsZero() {

@@ -40,7 +40,7 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	approved := repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == out.plan.Digest
 	held := &musterv1alpha1.Held{Plan: out.plan.Digest}
 	for _, o := range orphans {
-		if o.object.GetDeletionTimestamp() != nil {
+		if o.object.GetDeletionTimestamp() != nil || waitsForAddOns(o, orphans) {
 			out.deleting++
 			continue
 		}
@@ -71,6 +71,12 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 		out.held = held
 	}
 	return nil
+}
+
+// waitsForAddOns says that an object stays until the add-ons of the repository that go have gone: their way out is rendered from it.
+func waitsForAddOns(o orphan, orphans []orphan) bool {
+	return (o.key.Kind == "AddOnTemplate" || o.key.Kind == "AddOnDeploymentConfig") &&
+		slices.ContainsFunc(orphans, func(other orphan) bool { return other.key.Kind == "ClusterManagementAddOn" })
 }
 
 // pruneOrRefuse deletes one orphan. What the repository's account may not delete is a fault, and stops nothing else.
