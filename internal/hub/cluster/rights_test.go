@@ -58,6 +58,7 @@ func TestHubBindsTheRolesOfAgents(t *testing.T) {
 		}
 	}
 	for _, binding := range registration.WantRoleBindings(name) {
+		binding.Finalizers = nil                     // nobody removes it
 		deadline := time.Now().Add(20 * time.Second) // the API server learns of the hub's rights by a watch
 		for {
 			err := hub.Create(t.Context(), binding.DeepCopy())
