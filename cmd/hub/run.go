@@ -47,6 +47,7 @@ import (
 	"github.com/muster-io/muster/internal/hub/clusterpermission"
 	"github.com/muster-io/muster/internal/hub/event"
 	"github.com/muster-io/muster/internal/hub/fleetrepository"
+	"github.com/muster-io/muster/internal/hub/inspection"
 	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/hub/manifestworkreplicaset"
 	"github.com/muster-io/muster/internal/hub/notification"
@@ -271,6 +272,9 @@ var controllers = map[string]func(*parts) error{
 			return err
 		}
 		return (&workgc.Collector{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Now: time.Now}).Setup(p.mgr)
+	},
+	inspection.Name: func(p *parts) error {
+		return (&inspection.Collector{Client: p.mgr.GetClient(), Now: time.Now}).Setup(p.mgr)
 	},
 	"notification": func(p *parts) error { return p.notifications.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
@@ -524,9 +528,9 @@ func (p *parts) serveWebhooks() error {
 		return fmt.Errorf("--webhook-address %s: %w", p.WebhookAddress, err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/webhook/", source.Webhook{Key: p.repositories.WebhookKey, Trigger: p.trigger})
+	mux.Handle("/webhook/{namespace}/{name}", source.Webhook{Key: p.repositories.WebhookKey, Trigger: p.trigger})
 	if p.sources != nil {
-		mux.Handle("/sources/", source.Webhook{Room: "sources", Key: p.sources.Library.WebhookKey, Trigger: p.sources.Trigger})
+		mux.Handle("/sources/{namespace}/{name}", source.Webhook{Key: p.sources.Library.WebhookKey, Trigger: p.sources.Trigger})
 	}
 	server := &http.Server{Addr: p.WebhookAddress, Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
 	// Only the leader opens the port: a standby could not answer a webhook.

@@ -31,6 +31,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/klusterlet/addon"
+	"github.com/muster-io/muster/klusterlet/inspection"
 	"github.com/muster-io/muster/klusterlet/proxy"
 	"github.com/muster-io/muster/klusterlet/registration"
 	"github.com/muster-io/muster/klusterlet/serviceaccount"
@@ -44,13 +45,14 @@ const (
 	roleAddon          = "addon"
 	roleProxy          = "proxy"
 	roleServiceAccount = "serviceaccount"
+	roleInspection     = "inspection"
 )
 
-// roles are all there are; defaultRoles run without --roles. The others give people and programs of the hub a way to the cluster: they
-// are asked for, here or by an add-on.
+// roles are all there are; defaultRoles run without --roles. The others let people and programs of the hub act on the cluster: they are
+// asked for, here or by an add-on.
 var (
-	roles        = []string{roleRegistration, roleWork, roleAddon, roleProxy, roleServiceAccount}
-	defaultRoles = []string{roleRegistration, roleWork, roleAddon}
+	roles        = []string{roleRegistration, roleWork, roleAddon, roleInspection, roleProxy, roleServiceAccount}
+	defaultRoles = []string{roleRegistration, roleWork, roleAddon, roleInspection}
 )
 
 // addOnOf are the add-ons, by OCM's names, that these roles are the agents of.
@@ -112,6 +114,11 @@ func Run(ctx context.Context, o Options) error {
 				}
 			})
 		}); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(o.Roles, roleInspection) {
+		if err := addRole(mgr, roleInspection, func(ctx context.Context, serving func()) error { return o.inspections(ctx, spoke, hub, serving) }); err != nil {
 			return err
 		}
 	}
@@ -375,6 +382,19 @@ func (o *Options) serviceAccounts(ctx context.Context, spoke *rest.Config, wait 
 	hub.Config.UserAgent = spoke.UserAgent
 	agent := &serviceaccount.Agent{Hub: hub.Config, Spoke: spoke, Cluster: hub.Cluster, Serving: serving, Alive: alive}
 	return agent.Run(logr.NewContext(ctx, ctrl.Log.WithName(roleServiceAccount)))
+}
+
+// inspections answers Inspections as soon as there is a way to the hub.
+func (o *Options) inspections(ctx context.Context, spoke *rest.Config, wait hubWait, serving func()) error {
+	hub, err := wait(ctx)
+	if err != nil {
+		return unlessEnded(ctx, err)
+	}
+	hub.Config = rest.CopyConfig(hub.Config)
+	hub.Config.QPS = -1
+	hub.Config.UserAgent = spoke.UserAgent
+	agent := &inspection.Agent{Hub: hub.Config, Spoke: spoke, Cluster: hub.Cluster, HubHash: hub.Hash, Serving: serving}
+	return agent.Run(logr.NewContext(ctx, ctrl.Log.WithName(roleInspection)))
 }
 
 // unlessEnded forgets the error of a wait that ended with the agent.

@@ -13,13 +13,13 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/overview"
 	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/rollout"
 )
@@ -74,6 +74,12 @@ func (s *scope) add(cmd *cobra.Command) {
 	cmd.MarkFlagsMutuallyExclusive("namespace", "repository", "all")
 }
 
+// isOfOne is true for a Hold of one application by its name, alone.
+func isOfOne(h *musterv1alpha1.Hold, namespace, name string) bool {
+	of := h.Spec.Applications
+	return h.Namespace == namespace && slices.Equal(of.Names, []string{name}) && (len(of.Namespaces) == 0 || slices.Equal(of.Namespaces, []string{namespace}))
+}
+
 // hold is the Hold of a scope, without what a person says of it.
 func (s *scope) hold(args []string) (*musterv1alpha1.Hold, error) {
 	h := &musterv1alpha1.Hold{}
@@ -86,7 +92,7 @@ func (s *scope) hold(args []string) (*musterv1alpha1.Hold, error) {
 		if !ok {
 			return nil, fmt.Errorf("%q is no application: give NAMESPACE/NAME", args[0])
 		}
-		h.Namespace, h.Name, h.Spec.Applications.Names = namespace, "pause-"+name, []string{name}
+		h = overview.PauseOf(namespace, name)
 	case s.repository != "":
 		namespace, name, ok := strings.Cut(s.repository, "/")
 		if !ok {
@@ -94,7 +100,8 @@ func (s *scope) hold(args []string) (*musterv1alpha1.Hold, error) {
 		}
 		h.Namespace, h.Name, h.Spec.Repositories = namespace, "pause-repository-"+name, []string{s.repository}
 	case s.namespace != "":
-		h.Namespace = s.namespace
+		h.Namespace, h.Name = s.namespace, "namespace-pause" // no application has this Hold, nor --all in muster-system
+		h.Spec.Applications.Namespaces = []string{s.namespace}
 	case !s.all && s.clusters == "":
 		return nil, errors.New("what? NAMESPACE/NAME of an application, --namespace, --repository, --clusters or --all")
 	}
@@ -221,10 +228,7 @@ func (c *cli) pin(cmd *cobra.Command, name string, f holdFlags, choose func([]mu
 	if err != nil {
 		return err
 	}
-	h := &musterv1alpha1.Hold{ObjectMeta: metav1.ObjectMeta{Namespace: app.Namespace, Name: "pin-" + app.Name}}
-	h.Spec.Applications.Names = []string{app.Name}
-	h.Spec.Pin = &musterv1alpha1.Pin{Revision: revision, Return: back}
-	return c.putHold(cmd, h, f)
+	return c.putHold(cmd, overview.PinOf(app.Namespace, app.Name, revision, back), f)
 }
 
 // putHold says what a Hold does, asks, and writes it.
@@ -233,11 +237,10 @@ func (c *cli) putHold(cmd *cobra.Command, h *musterv1alpha1.Hold, f holdFlags) e
 	if err != nil {
 		return err
 	}
-	me := &authenticationv1.SelfSubjectReview{}
-	if err := hub.Create(cmd.Context(), me); err != nil {
-		return fmt.Errorf("ask the hub who you are: %w", err)
+	h.Spec.Reason = f.reason
+	if h.Spec.By, err = overview.WhoAmI(cmd.Context(), hub); err != nil {
+		return err
 	}
-	h.Spec.Reason, h.Spec.By = f.reason, me.Status.UserInfo.Username
 	if h.Spec.Until, err = f.end(c.now()); err != nil {
 		return err
 	}
@@ -245,23 +248,7 @@ func (c *cli) putHold(cmd *cobra.Command, h *musterv1alpha1.Hold, f holdFlags) e
 	if err != nil {
 		return err
 	}
-	return c.doHold(cmd, plan, f.yes, func() error {
-		was := &musterv1alpha1.Hold{}
-		err := hub.Get(cmd.Context(), client.ObjectKeyFromObject(h), was)
-		switch {
-		case client.IgnoreNotFound(err) != nil:
-			return fmt.Errorf("ask the hub: %w", err)
-		case err != nil:
-			err = hub.Create(cmd.Context(), h)
-		default:
-			was.Spec = h.Spec
-			err = hub.Update(cmd.Context(), was)
-		}
-		if err != nil {
-			return fmt.Errorf("write Hold %s/%s: %w", h.Namespace, h.Name, err)
-		}
-		return nil
-	})
+	return c.doHold(cmd, plan, f.yes, func() error { return overview.WriteHold(cmd.Context(), hub, h) })
 }
 
 // holdPlan is what a Hold does, or what its end does.
@@ -306,7 +293,7 @@ func (p *holdPlan) find(ctx context.Context, hub client.Reader, h *musterv1alpha
 	for i := range apps.Items {
 		app := &apps.Items[i]
 		name := app.Namespace + "/" + app.Name
-		if !rollout.Holding(h, app, app.Annotations[musterv1alpha1.RepositoryAnnotation]) ||
+		if !rollout.HoldsApplication(h, app, app.Annotations[musterv1alpha1.RepositoryAnnotation]) ||
 			slices.ContainsFunc(p.Applications, func(a heldApplication) bool { return a.Application == name }) {
 			continue
 		}
@@ -396,8 +383,8 @@ func resumeCommand(c *cli) *cobra.Command {
 			}
 			return c.endHolds(cmd, yes, func(h *musterv1alpha1.Hold) bool {
 				sameName := h.Namespace == of.Namespace && h.Name == of.Name
-				ofOne := len(args) > 0 && h.Namespace == of.Namespace && slices.Equal(h.Spec.Applications.Names, of.Spec.Applications.Names)
-				return h.Spec.Pin == nil && (sameName || ofOne && s.clusters == "")
+				ofOne := len(args) > 0 && s.clusters == "" && isOfOne(h, of.Namespace, of.Spec.Applications.Names[0])
+				return h.Spec.Pin == nil && (sameName || ofOne)
 			})
 		},
 	}
@@ -419,7 +406,7 @@ func unpinCommand(c *cli) *cobra.Command {
 				return fmt.Errorf("%q is no application: give NAMESPACE/NAME", args[0])
 			}
 			return c.endHolds(cmd, yes, func(h *musterv1alpha1.Hold) bool {
-				return h.Spec.Pin != nil && h.Namespace == namespace && slices.Equal(h.Spec.Applications.Names, []string{name})
+				return h.Spec.Pin != nil && isOfOne(h, namespace, name)
 			})
 		},
 	}
@@ -456,8 +443,8 @@ func (c *cli) endHolds(cmd *cobra.Command, yes bool, meant func(*musterv1alpha1.
 	}
 	return c.doHold(cmd, plan, yes, func() error {
 		for i := range holds {
-			if err := hub.Delete(cmd.Context(), &holds[i], client.Preconditions{UID: &holds[i].UID}); client.IgnoreNotFound(err) != nil {
-				return fmt.Errorf("delete Hold %s/%s: %w", holds[i].Namespace, holds[i].Name, err)
+			if err := overview.EndHold(cmd.Context(), hub, &holds[i]); err != nil {
+				return err
 			}
 		}
 		return nil

@@ -43,6 +43,10 @@ const (
 	// ServiceAccountRole is the ClusterRole of an agent with role serviceaccount, for its cluster's namespace. Nobody has it before an
 	// administrator binds it there, as muster addon enable does: it reads the namespace's Secrets. The hub binds it only when it has PermissionLabel.
 	ServiceAccountRole = registration.ServiceAccountRole
+	// InspectionRole and LogsRole are the ClusterRoles of people who look at the applications of a cluster, and at the logs of their pods,
+	// to be bound in the cluster's namespace. The applications themselves they have to be allowed to get.
+	InspectionRole = "muster:inspect"
+	LogsRole       = "muster:inspect-logs"
 )
 
 // User is how the API server knows the hub's account.
@@ -105,6 +109,13 @@ func Rights() []client.Object {
 			registration.Rule(authv1beta1.GroupName, "managedserviceaccounts/status", "patch"),
 			registration.Rule("", "secrets", "get", "create", "update"),
 		}},
+		// No list: who may list Inspections reads what others have asked.
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: InspectionRole}, Rules: []rbacv1.PolicyRule{
+			registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections", "create", "get", "delete"),
+		}},
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: LogsRole}, Rules: []rbacv1.PolicyRule{
+			registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections/logs", "create"),
+		}},
 		// Agents and people find the proxy to clusters, and the proxy knows client certificates as the API server does.
 		&rbacv1.Role{ObjectMeta: inSystem(ProxyRole), Rules: []rbacv1.PolicyRule{registration.NamedRule(access.ConfigMap, "", "configmaps", "get")}},
 		&rbacv1.RoleBinding{
@@ -161,6 +172,8 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications/status", "update"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "rollouthistories", "get", "create", "update"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "holds", "get", "list", "watch"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections", "get", "list", "watch", "delete"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections/status", "patch"), // agents
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "clustervalues", "get", "list", "watch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "apisets", "get", "list", "watch", "delete"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "apisets", "create"), // agents

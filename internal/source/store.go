@@ -45,7 +45,7 @@ type Store struct {
 	cache   *cache
 	bases   gitcache.Object
 	web     *webClients
-	apps    appTokens
+	apps    apps
 	mu      sync.Mutex
 	mirrors map[string]*mirror
 	flights map[string]*flight
