@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -39,9 +41,11 @@ import (
 	rbacv1alpha1 "github.com/muster-io/muster/api/rbac/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	hubaddon "github.com/muster-io/muster/internal/hub/addon"
 	"github.com/muster-io/muster/internal/hub/addonregistration"
+	"github.com/muster-io/muster/internal/hub/analysis"
 	"github.com/muster-io/muster/internal/hub/application"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/hub/clusterpermission"
@@ -312,6 +316,13 @@ var controllers = map[string]func(*parts) error{
 		}
 		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events), event.OfCorrections(p.mgr, p.events, works))
 	},
+	analysis.Name: func(p *parts) error {
+		works, err := p.index()
+		if err != nil {
+			return err
+		}
+		return (&analysis.Analyses{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Now: time.Now}).Setup(p.mgr)
+	},
 	"source": func(p *parts) error { return p.sources.Setup(p.mgr) },
 }
 
@@ -381,7 +392,7 @@ func newParts(mgr ctrl.Manager, o Options) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
+	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories, Hosts: &source.Hosts{}}
 	renderer, err := o.renderer(mgr)
 	if err != nil {
 		return nil, err
@@ -399,13 +410,53 @@ func (p *parts) library() *source.Library {
 	dir := filepath.Join(p.StateDir, "sources")
 	return &source.Library{
 		Dir: dir, Git: &source.Store{Dir: filepath.Join(dir, "git"), Local: p.LocalRepositories},
-		Interval: p.SourceInterval, Insecure: p.InsecureSources,
+		Interval: p.SourceInterval, Insecure: p.InsecureSources, Hosts: p.store.Hosts,
 		Secret: func(ctx context.Context, namespace, name string) (map[string][]byte, error) {
 			var secret corev1.Secret
 			err := p.mgr.GetClient().Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
-			return secret.Data, err
+			return secret.Data, mayRead(namespace, err)
 		},
+		Values: p.values,
 	}
+}
+
+// values reads a Secret or ConfigMap that holds values of applications, as the API server has it.
+func (p *parts) values(ctx context.Context, namespace string, object fleet.ValuesObject) (map[string][]byte, string, error) {
+	key := client.ObjectKey{Namespace: namespace, Name: object.Name}
+	if object.Kind == musterv1alpha1.ValuesSecret {
+		var secret corev1.Secret
+		err := p.mgr.GetAPIReader().Get(ctx, key, &secret)
+		return secret.Data, string(secret.UID), mayRead(namespace, err)
+	}
+	var config corev1.ConfigMap
+	err := p.mgr.GetAPIReader().Get(ctx, key, &config)
+	data := map[string][]byte{}
+	maps.Copy(data, config.BinaryData)
+	for name, value := range config.Data {
+		data[name] = []byte(value)
+	}
+	return data, string(config.UID), mayRead(namespace, err)
+}
+
+// unreadError says in plain words why an object of the hub cannot be read; what it is to the library is fs.ErrNotExist or fs.ErrPermission.
+type unreadError struct {
+	is   error
+	text string
+}
+
+func (e unreadError) Error() string { return e.text }
+func (e unreadError) Unwrap() error { return e.is }
+
+// mayRead explains why an object of a namespace cannot be read, with the next step.
+func mayRead(namespace string, err error) error {
+	switch {
+	case apierrors.IsNotFound(err):
+		return unreadError{fs.ErrNotExist, "it is not on the hub: create it"}
+	case apierrors.IsForbidden(err):
+		return unreadError{fs.ErrPermission, fmt.Sprintf("the hub may not: kubectl -n %[1]s create rolebinding %[2]s --clusterrole=%[2]s --serviceaccount=%[3]s:%[4]s",
+			namespace, hub.RepositoryRole, registration.SystemNamespace, hub.Account)}
+	}
+	return err
 }
 
 func (o *Options) config() (*rest.Config, error) {

@@ -24,7 +24,7 @@ const (
 	// HubRole is the ClusterRole with what the hub's controllers do everywhere on the hub.
 	HubRole = "muster:hub"
 	// RepositoryRole is the ClusterRole with what the hub does for the FleetRepositories of one namespace: it acts as their
-	// service accounts, and reads their Secrets. Whoever gives a team's namespace a FleetRepository binds it there.
+	// service accounts, and reads their Secrets, and the Secrets and ConfigMaps with values of applications. Whoever gives a team's namespace a FleetRepository binds it there.
 	RepositoryRole = "muster:repositories"
 	// PermissionRole is the ClusterRole that collects the rights which the hub may give to add-ons, and the signers that it may sign for:
 	// what is in the ClusterRoles with label PermissionLabel.
@@ -82,6 +82,7 @@ func Rights() []client.Object {
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: RepositoryRole}, Rules: []rbacv1.PolicyRule{
 			registration.Rule("", "serviceaccounts", "impersonate"),
 			registration.Rule("", "secrets", "get"),
+			registration.Rule("", "configmaps", "get"), // that hold values of applications
 		}},
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: PermissionRole}, AggregationRule: &rbacv1.AggregationRule{
 			ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{PermissionLabel: "true"}}},
@@ -170,7 +171,7 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications", "get", "list", "watch", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications/status", "update"),
-		registration.Rule(musterv1alpha1.GroupVersion.Group, "rollouthistories", "get", "create", "update"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "rollouthistories", "get", "list", "watch", "create", "update"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "holds", "get", "list", "watch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections", "get", "list", "watch", "delete"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections/status", "patch"), // agents

@@ -9,6 +9,9 @@ const (
 	// its metadata watches to objects with this label.
 	HubLabel = "muster.dev/application-id"
 
+	// EnvironmentLabel on an Application says which environment it is of: those that follow the environment wait for it.
+	EnvironmentLabel = "muster.dev/environment"
+
 	// ApplicationAnnotation is namespace/name of the Application that a work belongs to.
 	ApplicationAnnotation = "muster.dev/application"
 	// OwnerAnnotation is kind/namespace/name of the owner of a work whose owner is no Application.
@@ -25,6 +28,9 @@ const (
 	ContentDigestAnnotation = "muster.dev/content-digest"
 	// ObjectsAnnotation lists, compactly, the identities of the objects in a work, so that a hub need not hold manifests.
 	ObjectsAnnotation = "muster.dev/objects"
+	// ExecutorAnnotation on an AppliedManifestWork is the user in whose name its objects were written, where the agent has no rights
+	// on them itself.
+	ExecutorAnnotation = "muster.dev/executor"
 	// DriftAnnotation on a work selects what the agent does about drift: Correct, Report or Ignore.
 	DriftAnnotation = "muster.dev/drift"
 
