@@ -41,8 +41,8 @@ const (
 	// ConversionSecret is the Secret of Muster's namespace that has the authority that signs for the conversion of add-ons.
 	ConversionSecret = "muster-conversion"
 	// ServiceAccountRole is the ClusterRole of an agent with role serviceaccount, for its cluster's namespace. Nobody has it before an
-	// administrator binds it there: it reads the namespace's Secrets.
-	ServiceAccountRole = "muster:managed-serviceaccount"
+	// administrator binds it there, as muster addon enable does: it reads the namespace's Secrets. The hub binds it only when it has PermissionLabel.
+	ServiceAccountRole = registration.ServiceAccountRole
 	// InspectionRole and LogsRole are the ClusterRoles of people who look at the applications of a cluster, and at the logs of their pods,
 	// to be bound in the cluster's namespace. The applications themselves they have to be allowed to get.
 	InspectionRole = "muster:inspect"
@@ -62,8 +62,10 @@ func Groups() []string {
 // It is no administrator. The hub writes the definitions of a repository as the repository's own account, so that its own
 // account needs only read access to those kinds. These rights are wide, for these reasons:
 //
-//	RBAC objects            the hub grants agents their rights. The role has neither escalate nor bind, so the API server lets the
-//	                        hub grant only rights that it holds: therefore it holds those of agents
+//	RBAC objects            the hub grants agents their rights. The role has no escalate, so the API server lets the hub grant only
+//	                        rights that it holds: therefore it holds those of agents. It has bind for the two roles that the hub
+//	                        itself writes: the API server then looks once, and not at every right of hub and agent, whether the
+//	                        hub may give a cluster that joins its two bindings
 //	execute-as works        the hub writes works with its own rights; admission checks the right to execute as an account
 //	                        when a user writes the Application
 //	impersonate, Secrets    in Muster's own namespace, and where a RoleBinding to RepositoryRole says so
@@ -189,6 +191,8 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(rbacv1.GroupName, "clusterroles", "get", "list", "watch", "create", "update", "delete"),
 		registration.Rule(rbacv1.GroupName, "clusterrolebindings", "get", "list", "watch", "create", "update", "delete"),
 		registration.Rule(rbacv1.GroupName, "rolebindings", "get", "list", "watch", "create", "update", "delete"),
+		registration.NamedRule(registration.RegistrationRole, rbacv1.GroupName, "clusterroles", "bind"),
+		registration.NamedRule(registration.WorkRole, rbacv1.GroupName, "clusterroles", "bind"),
 		registration.Rule(rbacv1.GroupName, "roles", "list", "watch"), // what repositories applied, and who has changed it
 		registration.Rule("", "serviceaccounts", "list", "watch"),     // the same
 		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests", "get", "list", "watch"),
