@@ -206,6 +206,11 @@ func (p *parts) addons() (*hub.Works, error) {
 	return p.index()
 }
 
+// contents are the folders of repositories that add-ons are made of, rendered as applications are.
+func (p *parts) contents() *hubaddon.Contents {
+	return &hubaddon.Contents{Client: p.mgr.GetClient(), Deliveries: p.deliveries, Renderer: p.planner.Renderer}
+}
+
 // controllers are all there are, by the name that --controllers knows them by.
 var controllers = map[string]func(*parts) error{
 	"cluster": func(p *parts) error {
@@ -248,7 +253,7 @@ var controllers = map[string]func(*parts) error{
 			return err
 		}
 		configurations := &hubaddon.Configurations{
-			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
+			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Contents: p.contents(), Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
 		}
 		return configurations.Setup(p.mgr)
 	},
@@ -257,7 +262,7 @@ var controllers = map[string]func(*parts) error{
 		if err != nil {
 			return err
 		}
-		return (&hubaddon.Deployer{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works}).Setup(p.mgr)
+		return (&hubaddon.Deployer{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Contents: p.contents()}).Setup(p.mgr)
 	},
 	workgc.Name: func(p *parts) error {
 		works, err := p.index()

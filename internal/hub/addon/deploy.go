@@ -36,6 +36,8 @@ type Deployer struct {
 	Reader client.Reader
 	// Works is the index of live works.
 	Works *hub.Works
+	// Contents are the folders that add-ons are made of.
+	Contents *Contents
 }
 
 // Setup registers the controller. An add-on on a cluster wakes for itself, for its cluster and for its works.
@@ -82,7 +84,8 @@ func (r *Deployer) onCluster() handler.EventHandler {
 // deployment is an add-on on a cluster with what is known of it.
 type deployment struct {
 	addon            *addonv1alpha1.ManagedClusterAddOn
-	cluster, hosting *clusterv1.ManagedCluster // nil when there is none
+	definition       *addonv1alpha1.ClusterManagementAddOn // empty when there is none
+	cluster, hosting *clusterv1.ManagedCluster             // nil when there is none
 	// rendered is nil when there is nothing to render with: no template, or one that the cluster is not to have yet.
 	rendered *addon.Rendered
 	// waits is true for the latter.
@@ -101,10 +104,10 @@ func (r *Deployer) Reconcile(ctx context.Context, request reconcile.Request) (re
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if selfManaged, err := r.selfManaged(ctx, mca); err != nil || selfManaged {
+	d := &deployment{addon: mca}
+	if d.definition, err = r.definition(ctx, mca); err != nil || isSelfManaged(d.definition) {
 		return reconcile.Result{}, err
 	}
-	d := &deployment{addon: mca}
 	if d.cluster, err = r.cluster(ctx, mca.Namespace); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -162,11 +165,10 @@ func owner(mca *addonv1alpha1.ManagedClusterAddOn) fleet.Owner {
 	return fleet.AddonOwner(mca.Namespace, mca.Name)
 }
 
-// selfManaged says that the add-on's own manager deploys it.
-func (r *Deployer) selfManaged(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn) (bool, error) {
+// definition is the ClusterManagementAddOn of an add-on; an empty one when there is none.
+func (r *Deployer) definition(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn) (*addonv1alpha1.ClusterManagementAddOn, error) {
 	cma := &addonv1alpha1.ClusterManagementAddOn{}
-	err := r.Client.Get(ctx, client.ObjectKey{Name: mca.Name}, cma)
-	return err == nil && isSelfManaged(cma), client.IgnoreNotFound(err)
+	return cma, client.IgnoreNotFound(r.Client.Get(ctx, client.ObjectKey{Name: mca.Name}, cma))
 }
 
 func (r *Deployer) cluster(ctx context.Context, name string) (*clusterv1.ManagedCluster, error) {
@@ -184,7 +186,7 @@ func (r *Deployer) cluster(ctx context.Context, name string) (*clusterv1.Managed
 // render makes the works that are to be there. Nothing is rendered unless each configuration is as the cluster is to have it: a change
 // that its rollout has not selected yet waits. The failure is the author's to mend.
 func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err error) {
-	in := addon.Input{AddOn: d.addon, Cluster: d.cluster}
+	in, fromFolder := addon.Input{AddOn: d.addon, Cluster: d.cluster}, false
 	for _, ref := range d.addon.Status.ConfigReferences {
 		if ref.DesiredConfig == nil {
 			continue
@@ -198,6 +200,14 @@ func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err erro
 			config := &addonv1alpha1.AddOnDeploymentConfig{}
 			in.Configs = append(in.Configs, config)
 			object = config
+		case addon.Content:
+			hash, known := r.Contents.hashOf(ctx, d.definition)
+			if !known {
+				return nil, nil // addon-configuration says so
+			}
+			d.waits = d.waits || hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
+			fromFolder = true
+			continue
 		default:
 			continue
 		}
@@ -212,8 +222,14 @@ func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err erro
 		}
 		d.waits = d.waits || f.hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
 	}
-	if d.waits = d.waits && in.Template != nil; in.Template == nil || d.waits {
+	hasContent := in.Template != nil || fromFolder && in.Cluster != nil
+	if d.waits = d.waits && hasContent; !hasContent || d.waits {
 		return nil, nil
+	}
+	if fromFolder {
+		if failure, err := r.Contents.render(ctx, d.definition, &in); failure != nil || err != nil {
+			return failure, err
+		}
 	}
 	rendered, err := addon.Render(in)
 	if err != nil {
