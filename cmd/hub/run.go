@@ -37,6 +37,7 @@ import (
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	rbacv1alpha1 "github.com/muster-io/muster/api/rbac/v1alpha1"
+	submarinerv1alpha1 "github.com/muster-io/muster/api/submarineraddon/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/hub"
@@ -53,6 +54,7 @@ import (
 	"github.com/muster-io/muster/internal/hub/placement"
 	"github.com/muster-io/muster/internal/hub/review"
 	hubsource "github.com/muster-io/muster/internal/hub/source"
+	"github.com/muster-io/muster/internal/hub/submariner"
 	"github.com/muster-io/muster/internal/hub/workgc"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
@@ -95,6 +97,8 @@ type Options struct {
 	// ProxyAddress serves the proxy to managed clusters; empty is not at all. ProxyURL is how agents and people reach it; empty is the
 	// address itself. ProxyCertDir holds its tls.crt and tls.key, and perhaps ca.crt; empty is an authority of the hub's own.
 	ProxyAddress, ProxyURL, ProxyCertDir string
+	// SubmarinerBroker is where clusters reach the hub's API server, as host:port, for Submariner; empty is what the kubeconfig says.
+	SubmarinerBroker string
 	// PlacementDebugAddress serves how placements are scheduled, over TLS; empty is not at all.
 	PlacementDebugAddress string
 	// ConversionAddress serves the conversion of add-ons between their versions, over TLS; empty is not at all. ConversionService is the
@@ -156,6 +160,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.ProxyAddress, "proxy-address", "", "address, such as :8446, of the proxy through which people reach the API servers of clusters whose klusterlets run with role proxy; left out, none")
 	f.StringVar(&o.ProxyURL, "proxy-url", "", "https URL by which agents and people reach --proxy-address; TLS has to end at the hub; left out, the address itself")
 	f.StringVar(&o.ProxyCertDir, "proxy-cert-dir", "", "folder with tls.crt and tls.key for --proxy-address, and ca.crt unless everybody trusts them; left out, the hub signs its own")
+	f.StringVar(&o.SubmarinerBroker, "submariner-broker", "", "HOST:PORT by which clusters with add-on submariner reach the hub's API server; left out, that of --kubeconfig")
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
 	o.renderFlags(f)
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
@@ -264,6 +269,14 @@ var controllers = map[string]func(*parts) error{
 		}
 		return (&hubaddon.Deployer{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Contents: p.contents()}).Setup(p.mgr)
 	},
+	submariner.Name: func(p *parts) error {
+		works, err := p.addons()
+		if err != nil {
+			return err
+		}
+		server, ca := p.broker()
+		return submariner.Setup(p.mgr, submariner.Options{Works: works, APIServer: server, CA: ca})
+	},
 	workgc.Name: func(p *parts) error {
 		works, err := p.index()
 		if err != nil {
@@ -315,7 +328,7 @@ func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme,
-		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, authv1beta1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
+		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, submarinerv1alpha1.AddToScheme, authv1beta1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
 		apiextensionsv1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
@@ -421,6 +434,20 @@ func (o *Options) config() (*rest.Config, error) {
 	config.QPS = -1
 	config.UserAgent = "muster-hub/" + version
 	return config, nil
+}
+
+// broker is where clusters reach the API server, and the authority that vouches for it there; without one it is the API server's own. Within
+// a cluster nothing is known of the outside.
+func (p *parts) broker() (server string, ca []byte) {
+	if p.SubmarinerBroker != "" || p.Options.Config == nil && p.Kubeconfig == "" {
+		return p.SubmarinerBroker, nil
+	}
+	config := p.mgr.GetConfig()
+	if ca = config.CAData; len(ca) == 0 && config.CAFile != "" {
+		ca, _ = os.ReadFile(config.CAFile) // unreadable for us is no authority for others
+	}
+	server, _ = strings.CutPrefix(config.Host, "https://")
+	return strings.TrimSuffix(server, "/"), ca
 }
 
 func newManager(cfg *rest.Config, o Options, selected []string) (ctrl.Manager, error) {
