@@ -49,7 +49,8 @@ type Plan struct {
 	// CRDs are, by cluster, the kinds that the plan's own custom resource definitions add.
 	CRDs map[string][]musterv1alpha1.APIResource
 
-	choices map[string]Choice // of the placements, by namespace/name
+	choices map[string]Choice       // of the placements, by namespace/name
+	addOns  map[string]addOnContent // by name
 }
 
 // Placement is a placement and what it decides.
@@ -264,6 +265,7 @@ func (p *Planner) build(ctx context.Context, s fleet.Snapshot, defs *fleet.Defin
 	if err := p.applications(ctx, s, out, results, of); err != nil {
 		return nil, err
 	}
+	out.noteAddOns(s.Tree)
 	out.settleClaims()
 	out.noteHandovers()
 	out.digest()

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,8 +23,9 @@ type orphan struct {
 	cluster bool // it is released instead of deleted
 }
 
-// prune deletes what has left the repository, in the reverse order of apply: only when absence is proven, and applications that run
-// on clusters only with an approval. Clusters and namespaces are released, never deleted.
+// prune deletes what has left the repository, in the reverse order of apply: only when absence is proven, and applications and add-ons that
+// run on clusters only with an approval. Clusters and namespaces are released, never deleted. The templates and configurations of add-ons
+// stay until the add-ons that leave are gone from clusters: their hooks run from them.
 // A renamed application is deleted when the application with its new name owns all its works.
 func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepository, world *fleet.World, out *report) error {
 	w, err := r.writer(repo)
@@ -37,10 +40,16 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 		return err
 	}
 	running := runningOn(world)
+	apps, addons, addonLeaves := 0, 0, false
 	approved := repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == out.plan.Digest
 	held := &musterv1alpha1.Held{Plan: out.plan.Digest}
 	for _, o := range orphans {
+		addonLeaves = addonLeaves || o.key.Kind == addOn
 		if o.object.GetDeletionTimestamp() != nil {
+			out.deleting++
+			continue
+		}
+		if addonLeaves && o.key.Group == addonv1alpha1.GroupName && o.key.Kind != addOn {
 			out.deleting++
 			continue
 		}
@@ -53,24 +62,49 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 			continue
 		}
 		if clusters := running[key]; o.key.Kind == "Application" && clusters > 0 && !approved && guarded(repo) {
-			held.Deletions++
+			apps++
 			held.Items = append(held.Items, fmt.Sprintf("application %s, on %d clusters", key, clusters))
+			continue
+		}
+		if clusters := running[addOn+" "+o.key.Name]; o.key.Kind == addOn && clusters > 0 && !approved && guarded(repo) {
+			addons++
+			held.Items = append(held.Items, fmt.Sprintf("add-on %s, on %d clusters", o.key.Name, clusters))
 			continue
 		}
 		if err := r.pruneOrRefuse(ctx, w, repo, o, out); err != nil {
 			return err
 		}
 	}
-	if held.Deletions > 0 {
-		what := "1 application left the repository and runs on clusters"
-		if held.Deletions > 1 {
-			what = fmt.Sprintf("%d applications left the repository and run on clusters", held.Deletions)
-		}
-		held.Message = what + ": muster approve --plan " + shortPlan(held.Plan)
+	if held.Deletions = int32(apps + addons); held.Deletions > 0 {
+		held.Message = leaves(apps, addons) + ": muster approve --plan " + shortPlan(held.Plan)
 		held.Items = held.Items[:min(len(held.Items), 20)]
 		out.held = held
 	}
 	return nil
+}
+
+// addOn is the kind of add-ons as a repository defines them.
+const addOn = "ClusterManagementAddOn"
+
+// leaves says how much left the repository.
+func leaves(apps, addons int) string {
+	var parts []string
+	for _, c := range []struct {
+		n    int
+		what string
+	}{{apps, "application"}, {addons, "add-on"}} {
+		if c.n > 1 {
+			c.what += "s"
+		}
+		if c.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", c.n, c.what))
+		}
+	}
+	verb := "runs"
+	if apps+addons > 1 {
+		verb = "run"
+	}
+	return strings.Join(parts, " and ") + " left the repository and " + verb + " on clusters"
 }
 
 // pruneOrRefuse deletes one orphan. What the repository's account may not delete is a fault, and stops nothing else.
@@ -104,11 +138,14 @@ func guarded(repo *musterv1alpha1.FleetRepository) bool {
 
 func shortPlan(digest string) string { return digest[:min(len(digest), 12)] }
 
-// runningOn counts the clusters of each application by its live works.
+// runningOn counts the clusters of each application, and of each add-on by its kind and name, by their live works.
 func runningOn(world *fleet.World) map[string]int {
 	clusters := map[string]map[string]bool{}
 	for _, lw := range world.Works {
 		key := lw.Owner.String()
+		if lw.Owner.IsAddon() {
+			key = addOn + " " + lw.Owner.Name
+		}
 		if clusters[key] == nil {
 			clusters[key] = map[string]bool{}
 		}
