@@ -217,6 +217,11 @@ bench-applications: $(TEST_ASSETS) ## a hub with APPLICATIONS applications on CL
 	@echo "measuring a hub with hollow clusters (minutes)"
 	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkApplications$$' -benchtime 1x -timeout 120m ./internal/test/hollow
 
+.PHONY: bench-addons
+bench-addons: $(TEST_ASSETS) ## 5 add-ons on CLUSTERS hollow clusters: installed and upgraded, against a bare client; memory
+	@echo "measuring add-ons on hollow clusters (minutes)"
+	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkAddOns$$' -benchtime 1x -timeout 120m ./internal/test/hollow
+
 .PHONY: bench-acceptance
 bench-acceptance: $(TEST_ASSETS) ## CLUSTERS hollow clusters are accepted while others are delivered to; and against a bare client
 	@echo "measuring how clusters are accepted (minutes)"
