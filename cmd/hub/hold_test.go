@@ -93,6 +93,16 @@ func TestHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	both("2")
+	wider := pin.DeepCopy()
+	wider.Spec.By, wider.Spec.Applications.Names = "dev", []string{"shop", "other"}
+	if err := f.as("dev").Update(f.ctx, wider); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "approve applications in namespace retail") {
+		t.Errorf("who may not approve says for which applications a pin is: %v", err)
+	}
+	unpinned := pin.DeepCopy()
+	unpinned.Spec.By, unpinned.Spec.Pin = "dev", nil
+	if err := f.as("dev").Update(f.ctx, unpinned); !apierrors.IsForbidden(err) {
+		t.Errorf("who may not approve takes a pin off: %v", err)
+	}
 	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "OnHold", "pinned to "+second[:7]+" by lead", "audit")
 	fourth := f.push(shop("4"))
 	f.eventually(func() string {

@@ -13,13 +13,13 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/overview"
 	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/rollout"
 )
@@ -74,6 +74,17 @@ func (s *scope) add(cmd *cobra.Command) {
 	cmd.MarkFlagsMutuallyExclusive("namespace", "repository", "all")
 }
 
+// applicationsOf are applications of one namespace, or all of it. A Hold in muster-system that names no namespace is for those of all.
+func applicationsOf(namespace string, names ...string) musterv1alpha1.HeldApplications {
+	return musterv1alpha1.HeldApplications{Namespaces: []string{namespace}, Names: names}
+}
+
+// isOfOne is true for a Hold of one application by its name, alone.
+func isOfOne(h *musterv1alpha1.Hold, namespace, name string) bool {
+	of := h.Spec.Applications
+	return h.Namespace == namespace && slices.Equal(of.Names, []string{name}) && (len(of.Namespaces) == 0 || slices.Equal(of.Namespaces, []string{namespace}))
+}
+
 // hold is the Hold of a scope, without what a person says of it.
 func (s *scope) hold(args []string) (*musterv1alpha1.Hold, error) {
 	h := &musterv1alpha1.Hold{}
@@ -86,7 +97,8 @@ func (s *scope) hold(args []string) (*musterv1alpha1.Hold, error) {
 		if !ok {
 			return nil, fmt.Errorf("%q is no application: give NAMESPACE/NAME", args[0])
 		}
-		h.Namespace, h.Name, h.Spec.Applications.Names = namespace, "pause-"+name, []string{name}
+		h.Namespace, h.Name = namespace, "pause-"+name
+		h.Spec.Applications = applicationsOf(namespace, name)
 	case s.repository != "":
 		namespace, name, ok := strings.Cut(s.repository, "/")
 		if !ok {
@@ -94,7 +106,8 @@ func (s *scope) hold(args []string) (*musterv1alpha1.Hold, error) {
 		}
 		h.Namespace, h.Name, h.Spec.Repositories = namespace, "pause-repository-"+name, []string{s.repository}
 	case s.namespace != "":
-		h.Namespace = s.namespace
+		h.Namespace, h.Name = s.namespace, "namespace-pause" // no application has this Hold, nor --all in muster-system
+		h.Spec.Applications = applicationsOf(s.namespace)
 	case !s.all && s.clusters == "":
 		return nil, errors.New("what? NAMESPACE/NAME of an application, --namespace, --repository, --clusters or --all")
 	}
@@ -222,7 +235,7 @@ func (c *cli) pin(cmd *cobra.Command, name string, f holdFlags, choose func([]mu
 		return err
 	}
 	h := &musterv1alpha1.Hold{ObjectMeta: metav1.ObjectMeta{Namespace: app.Namespace, Name: "pin-" + app.Name}}
-	h.Spec.Applications.Names = []string{app.Name}
+	h.Spec.Applications = applicationsOf(app.Namespace, app.Name)
 	h.Spec.Pin = &musterv1alpha1.Pin{Revision: revision, Return: back}
 	return c.putHold(cmd, h, f)
 }
@@ -233,11 +246,10 @@ func (c *cli) putHold(cmd *cobra.Command, h *musterv1alpha1.Hold, f holdFlags) e
 	if err != nil {
 		return err
 	}
-	me := &authenticationv1.SelfSubjectReview{}
-	if err := hub.Create(cmd.Context(), me); err != nil {
-		return fmt.Errorf("ask the hub who you are: %w", err)
+	h.Spec.Reason = f.reason
+	if h.Spec.By, err = overview.WhoAmI(cmd.Context(), hub); err != nil {
+		return err
 	}
-	h.Spec.Reason, h.Spec.By = f.reason, me.Status.UserInfo.Username
 	if h.Spec.Until, err = f.end(c.now()); err != nil {
 		return err
 	}
@@ -306,7 +318,7 @@ func (p *holdPlan) find(ctx context.Context, hub client.Reader, h *musterv1alpha
 	for i := range apps.Items {
 		app := &apps.Items[i]
 		name := app.Namespace + "/" + app.Name
-		if !rollout.Holding(h, app, app.Annotations[musterv1alpha1.RepositoryAnnotation]) ||
+		if !rollout.HoldsApplication(h, app, app.Annotations[musterv1alpha1.RepositoryAnnotation]) ||
 			slices.ContainsFunc(p.Applications, func(a heldApplication) bool { return a.Application == name }) {
 			continue
 		}
@@ -396,8 +408,8 @@ func resumeCommand(c *cli) *cobra.Command {
 			}
 			return c.endHolds(cmd, yes, func(h *musterv1alpha1.Hold) bool {
 				sameName := h.Namespace == of.Namespace && h.Name == of.Name
-				ofOne := len(args) > 0 && h.Namespace == of.Namespace && slices.Equal(h.Spec.Applications.Names, of.Spec.Applications.Names)
-				return h.Spec.Pin == nil && (sameName || ofOne && s.clusters == "")
+				ofOne := len(args) > 0 && s.clusters == "" && isOfOne(h, of.Namespace, of.Spec.Applications.Names[0])
+				return h.Spec.Pin == nil && (sameName || ofOne)
 			})
 		},
 	}
@@ -419,7 +431,7 @@ func unpinCommand(c *cli) *cobra.Command {
 				return fmt.Errorf("%q is no application: give NAMESPACE/NAME", args[0])
 			}
 			return c.endHolds(cmd, yes, func(h *musterv1alpha1.Hold) bool {
-				return h.Spec.Pin != nil && h.Namespace == namespace && slices.Equal(h.Spec.Applications.Names, []string{name})
+				return h.Spec.Pin != nil && isOfOne(h, namespace, name)
 			})
 		},
 	}

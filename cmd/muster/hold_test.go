@@ -5,7 +5,10 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/rollout"
 )
 
 func TestScopeOfAPause(t *testing.T) {
@@ -17,7 +20,8 @@ func TestScopeOfAPause(t *testing.T) {
 	}{
 		"application":                    {[]string{"retail/shop"}, scope{}, "retail/pause-shop", "in its namespace: its team may write it"},
 		"application on clusters":        {[]string{"retail/shop"}, scope{clusters: "tier=edge"}, "retail/pause-shop-", "beside the one of all clusters"},
-		"namespace":                      {nil, scope{namespace: "retail"}, "retail/pause", ""},
+		"namespace":                      {nil, scope{namespace: "retail"}, "retail/namespace-pause", "an application may be called namespace"},
+		"the hub's own namespace":        {nil, scope{namespace: "muster-system"}, "muster-system/namespace-pause", "beside --all, which is muster-system/pause"},
 		"repository":                     {nil, scope{repository: "muster-system/fleet"}, "muster-system/pause-repository-fleet", ""},
 		"clusters":                       {nil, scope{clusters: "tier=edge"}, "muster-system/pause-", "of all namespaces"},
 		"all":                            {nil, scope{all: true}, "muster-system/pause", ""},
@@ -39,6 +43,36 @@ func TestScopeOfAPause(t *testing.T) {
 				t.Errorf("%s: %s, want %s", row.why, got, row.hold)
 			}
 		})
+	}
+}
+
+// TestPauseOfOneNamespace: what muster pause writes for an application, or a namespace, holds nothing of another namespace, also where it
+// is in muster-system, and muster resume and unpin find it.
+func TestPauseOfOneNamespace(t *testing.T) {
+	application := func(namespace string) *musterv1alpha1.Application {
+		return &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"}}
+	}
+	for _, namespace := range []string{"muster-system", "retail"} {
+		for _, c := range []struct {
+			args []string
+			of   scope
+		}{{[]string{namespace + "/web"}, scope{}}, {nil, scope{namespace: namespace}}} {
+			h, err := c.of.hold(c.args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !rollout.HoldsApplication(h, application(namespace), "") || rollout.HoldsApplication(h, application("billing"), "") {
+				t.Errorf("pause %v %+v holds %+v", c.args, c.of, h.Spec.Applications)
+			}
+			if one := isOfOne(h, namespace, "web"); one != (len(c.args) > 0) {
+				t.Errorf("pause %v %+v is of one application: %v", c.args, c.of, one)
+			}
+		}
+	}
+	byHand := &musterv1alpha1.Hold{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "x"}}
+	byHand.Spec.Applications = musterv1alpha1.HeldApplications{Names: []string{"web"}, Namespaces: []string{"retail"}}
+	if isOfOne(byHand, "muster-system", "web") {
+		t.Error("resume would end a hold of another namespace")
 	}
 }
 

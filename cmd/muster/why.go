@@ -78,11 +78,7 @@ func (c *cli) know(ctx context.Context, repo string, flags worldFlags) (*overvie
 		if err != nil {
 			return nil, err
 		}
-		facts, err := overview.Gather(ctx, reader, c.now())
-		if err != nil {
-			return nil, err
-		}
-		return &overview.Knowledge{World: w, Hub: facts.Hub, Repositories: facts.Repositories, AddOns: facts.AddOns, Installed: facts.Installed}, nil
+		return overview.KnowledgeOf(ctx, reader, w, c.now())
 	}
 	s, files, err := folderOf(slices.DeleteFunc([]string{repo}, func(dir string) bool { return dir == "" }))
 	if err != nil {

@@ -139,6 +139,7 @@ func (d *demo) show() error {
 		{"Somebody edits a live object", d.drift},
 		{"A value breaks the chart on one cluster", d.breakage},
 		{"A cluster goes offline and comes back", d.offline},
+		{"A bad image stops at the canary and returns", d.canary},
 		{"Charts come from a repository and from a registry", d.elsewhere},
 	} {
 		d.say("\n%d. %s", i+1, scene.title)

@@ -77,6 +77,12 @@ func ClusterSelectors(s clusterv1beta1.GroupClusterSelector) (ofLabels, ofClaims
 
 // Selects tells whether a selector matches a cluster; an empty one matches all.
 func Selects(selector musterv1alpha1.ClusterSelector, cluster *clusterv1.ManagedCluster) (bool, error) {
+	matches, err := Matcher(selector)
+	return err == nil && matches(cluster), err
+}
+
+// Matcher is Selects for many clusters: the selector is parsed once.
+func Matcher(selector musterv1alpha1.ClusterSelector) (func(*clusterv1.ManagedCluster) bool, error) {
 	var s clusterv1beta1.GroupClusterSelector
 	if selector.LabelSelector != nil {
 		s.LabelSelector = *selector.LabelSelector
@@ -86,9 +92,11 @@ func Selects(selector musterv1alpha1.ClusterSelector, cluster *clusterv1.Managed
 	}
 	ofLabels, ofClaims, err := ClusterSelectors(s)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	return ofLabels.Matches(labels.Set(cluster.Labels)) && (ofClaims.Empty() || ofClaims.Matches(labels.Set(ClaimsOf(cluster)))), nil
+	return func(c *clusterv1.ManagedCluster) bool {
+		return ofLabels.Matches(labels.Set(c.Labels)) && (ofClaims.Empty() || ofClaims.Matches(labels.Set(ClaimsOf(c))))
+	}, nil
 }
 
 // ValuesMatch tells whether ClusterValues are for a cluster; nil are for none.

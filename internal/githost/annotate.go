@@ -83,7 +83,8 @@ func (h *giteaHost) Annotate(ctx context.Context, number int64, commit, name, ma
 	if err != nil {
 		return err
 	}
-	digest := "<!-- " + digestOf(commit, notes) + " -->"
+	digest, is := "<!-- "+digestOf(commit, notes)+" -->", false
+	var old []int64 // deleted when all pages are read: what follows would move to a page that was read
 	for page := 1; page <= 20; page++ {
 		list, _, err := c.ListPullReviews(h.owner, h.name, number, gitea.ListPullReviewsOptions{ListOptions: gitea.ListOptions{Page: page, PageSize: 50}})
 		if err != nil {
@@ -94,17 +95,21 @@ func (h *giteaHost) Annotate(ctx context.Context, number int64, commit, name, ma
 				continue
 			}
 			if strings.HasPrefix(r.Body, marker+"\n"+digest) {
-				return nil
-			}
-			if _, err := c.DeletePullReview(h.owner, h.name, number, r.ID); err != nil {
-				return err
+				is = true
+			} else {
+				old = append(old, r.ID)
 			}
 		}
 		if len(list) < 50 {
 			break
 		}
 	}
-	if len(notes) == 0 {
+	for _, id := range old {
+		if _, err := c.DeletePullReview(h.owner, h.name, number, id); err != nil {
+			return err
+		}
+	}
+	if is || len(notes) == 0 {
 		return nil
 	}
 	review := gitea.CreatePullReviewOptions{State: gitea.ReviewStateComment, CommitID: commit, Body: fmt.Sprintf("%s\n%s\n%s: new faults", marker, digest, name)}
@@ -126,6 +131,7 @@ func (h *gitLab) Annotate(ctx context.Context, number int64, commit, _, marker s
 	if err != nil {
 		return err
 	}
+	var old []*gitlab.Discussion // deleted when all pages are read: what follows would move to a page that was read
 	for page := int64(1); page <= 20; page++ {
 		options := &gitlab.ListMergeRequestDiscussionsOptions{ListOptions: gitlab.ListOptions{Page: page, PerPage: 100}}
 		list, _, err := h.sdk.Discussions.ListMergeRequestDiscussions(h.project, number, options, gitlab.WithContext(ctx))
@@ -139,14 +145,17 @@ func (h *gitLab) Annotate(ctx context.Context, number int64, commit, _, marker s
 			digest, _, _ := strings.Cut(strings.TrimPrefix(d.Notes[0].Body, marker+"\n"), "\n")
 			if _, ok := wanted[digest]; ok {
 				delete(wanted, digest) // it is there
-				continue
-			}
-			if _, err := h.sdk.Discussions.DeleteMergeRequestDiscussionNote(h.project, number, d.ID, d.Notes[0].ID, gitlab.WithContext(ctx)); err != nil {
-				return err
+			} else {
+				old = append(old, d)
 			}
 		}
 		if len(list) < 100 {
 			break
+		}
+	}
+	for _, d := range old {
+		if _, err := h.sdk.Discussions.DeleteMergeRequestDiscussionNote(h.project, number, d.ID, d.Notes[0].ID, gitlab.WithContext(ctx)); err != nil {
+			return err
 		}
 	}
 	if len(wanted) == 0 {

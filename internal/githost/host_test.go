@@ -296,6 +296,21 @@ func TestGitLabThreads(t *testing.T) {
 	}
 }
 
+// TestGitLabThreadsOfManyPages: what is deleted moves the threads that follow to earlier pages, and none of them is left.
+func TestGitLabThreadsOfManyPages(t *testing.T) {
+	f := forge.New()
+	f.Open(7, "aaaa", false)
+	for i := range 250 {
+		f.Pulls[7].Threads = append(f.Pulls[7].Threads, &forge.Note{ID: i + 1, Author: "muster", Body: "<!-- ours -->\n<!-- x -->\nwrong"})
+	}
+	if err := on(t, "GitLab", f, nil).(Annotator).Annotate(context.Background(), 7, "aaaa", "muster/x: faults", "<!-- ours -->", nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(f.Pulls[7].Threads); n > 0 {
+		t.Errorf("%d threads are left", n)
+	}
+}
+
 func TestLocate(t *testing.T) {
 	for name, c := range map[string]struct{ kind, api, repository, remote, want string }{
 		"GitHub":            {"GitHub", "", "", "https://github.com/acme/fleet.git", "https://api.github.com acme/fleet"},

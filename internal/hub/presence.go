@@ -169,12 +169,12 @@ func (p *Presence) Unsettled() bool {
 	return p.away != nil || p.mass != nil
 }
 
-// trustDelay is how long after the clusters were counted again the hub waits with what it concludes from their reports: those that
-// were not heard are called silent meanwhile.
+// trustDelay is how long the hub waits, after it has counted the clusters again, before it relies on their reports: clusters that it did
+// not hear are called silent meanwhile.
 const trustDelay = 30 * time.Second
 
-// Trusts is true when what clusters have reported may be taken for what they are: after an absence of the hub, and while many clusters
-// are silent at once, a report may be of before. A hub that counts no clusters trusts them.
+// Trusts is true when the reports of clusters are up to date. After an absence of the hub, and while many clusters are silent at once,
+// they may not be. A hub that counts no clusters trusts them.
 func (p *Presence) Trusts(now time.Time) bool {
 	if p == nil {
 		return true

@@ -26,19 +26,24 @@ type AddOn struct {
 
 // AddOnsOf is pure: the add-ons by name, with what is said of each on the clusters.
 func AddOnsOf(addons []addonv1alpha1.ClusterManagementAddOn, installed []addonv1alpha1.ManagedClusterAddOn) []AddOn {
+	byName := map[string][]*addonv1alpha1.ManagedClusterAddOn{}
+	for i := range installed {
+		byName[installed[i].Name] = append(byName[installed[i].Name], &installed[i])
+	}
 	rows := []AddOn{}
 	for _, a := range addons {
-		row := AddOn{Name: a.Name, Strategy: a.Spec.InstallStrategy.Type}
-		on := slices.Clone(installed)
-		on = slices.DeleteFunc(on, func(mca addonv1alpha1.ManagedClusterAddOn) bool { return mca.Name != a.Name })
-		slices.SortFunc(on, func(x, y addonv1alpha1.ManagedClusterAddOn) int { return cmp.Compare(x.Namespace, y.Namespace) })
-		for i := range on {
-			row.Clusters++
-			if meta.IsStatusConditionTrue(on[i].Status.Conditions, addonv1alpha1.ConditionAvailable) {
+		on := byName[a.Name]
+		row := AddOn{Name: a.Name, Strategy: a.Spec.InstallStrategy.Type, Clusters: len(on)}
+		slices.SortFunc(on, func(x, y *addonv1alpha1.ManagedClusterAddOn) int { return cmp.Compare(x.Namespace, y.Namespace) })
+		for _, mca := range on {
+			if meta.IsStatusConditionTrue(mca.Status.Conditions, addonv1alpha1.ConditionAvailable) {
 				row.Available++
 			}
-			if says := AddOnWaits(&on[i]); says != "" && row.Waits == "" {
-				row.Waits = on[i].Namespace + ": " + says
+			if row.Waits != "" {
+				continue
+			}
+			if says := AddOnWaits(mca); says != "" {
+				row.Waits = mca.Namespace + ": " + says
 			}
 		}
 		for _, p := range a.Status.InstallProgressions {

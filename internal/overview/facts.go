@@ -38,23 +38,16 @@ func Gather(ctx context.Context, hub client.Client, now time.Time) (Facts, error
 		applications musterv1alpha1.ApplicationList
 		repositories musterv1alpha1.FleetRepositoryList
 		placements   clusterv1beta1.PlacementList
-		addons       addonv1alpha1.ClusterManagementAddOnList
-		installed    addonv1alpha1.ManagedClusterAddOnList
 	)
 	for _, list := range []client.ObjectList{&clusters, &applications, &repositories, &placements} {
 		if err := hub.List(ctx, list); err != nil {
 			return Facts{}, fmt.Errorf("ask the hub: %w", err)
 		}
 	}
-	for _, list := range []client.ObjectList{&addons, &installed} {
-		// A hub that an older Muster installed does not have them, and not everybody may see them.
-		if err := hub.List(ctx, list); err != nil && !meta.IsNoMatchError(err) && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
-			return Facts{}, fmt.Errorf("ask the hub: %w", err)
-		}
-	}
-	f := Facts{
-		Clusters: clusters.Items, Applications: applications.Items, Repositories: repositories.Items, Placements: placements.Items,
-		AddOns: addons.Items, Installed: installed.Items,
+	f := Facts{Clusters: clusters.Items, Applications: applications.Items, Repositories: repositories.Items, Placements: placements.Items}
+	var err error
+	if f.AddOns, f.Installed, err = addOns(ctx, hub); err != nil {
+		return Facts{}, err
 	}
 	f.Hub = LookAtHub(ctx, hub, now)
 	for i := range f.Applications {
@@ -69,6 +62,30 @@ func Gather(ctx context.Context, hub client.Client, now time.Time) (Facts, error
 		f.Drift = append(f.Drift, rows...)
 	}
 	return f, nil
+}
+
+// addOns lists the add-ons of a hub. One that an older Muster installed does not have them, and not everybody may see them.
+func addOns(ctx context.Context, hub client.Client) ([]addonv1alpha1.ClusterManagementAddOn, []addonv1alpha1.ManagedClusterAddOn, error) {
+	var all addonv1alpha1.ClusterManagementAddOnList
+	var installed addonv1alpha1.ManagedClusterAddOnList
+	for _, list := range []client.ObjectList{&all, &installed} {
+		if err := hub.List(ctx, list); err != nil && !meta.IsNoMatchError(err) && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
+			return nil, nil, fmt.Errorf("ask the hub: %w", err)
+		}
+	}
+	return all.Items, installed.Items, nil
+}
+
+// KnowledgeOf is what why asks of a hub whose world has been observed.
+func KnowledgeOf(ctx context.Context, hub client.Client, w *fleet.World, now time.Time) (*Knowledge, error) {
+	var repositories musterv1alpha1.FleetRepositoryList
+	if err := hub.List(ctx, &repositories); err != nil {
+		return nil, fmt.Errorf("ask the hub: %w", err)
+	}
+	k := &Knowledge{World: w, Hub: LookAtHub(ctx, hub, now), Repositories: repositories.Items}
+	var err error
+	k.AddOns, k.Installed, err = addOns(ctx, hub)
+	return k, err
 }
 
 // Of are the facts about one application: what needs a person because of it.

@@ -22,14 +22,23 @@ type Hand struct {
 	Said        string
 }
 
+// WhoAmI asks the hub for the name by which it knows the person.
+func WhoAmI(ctx context.Context, hub client.Client) (string, error) {
+	me := &authenticationv1.SelfSubjectReview{}
+	if err := hub.Create(ctx, me); err != nil {
+		return "", fmt.Errorf("ask the hub who you are: %w", err)
+	}
+	return me.Status.UserInfo.Username, nil
+}
+
 // Say writes what a person says of a rollout, under the name by which the hub knows them. It fails when the application has changed since
 // it was read.
 func Say(ctx context.Context, hub client.Client, app *musterv1alpha1.Application, h Hand) error {
-	me := &authenticationv1.SelfSubjectReview{}
-	if err := hub.Create(ctx, me); err != nil {
-		return fmt.Errorf("ask the hub who you are: %w", err)
+	me, err := WhoAmI(ctx, hub)
+	if err != nil {
+		return err
 	}
-	h.annotations[musterv1alpha1.RolloutByAnnotation] = me.Status.UserInfo.Username
+	h.annotations[musterv1alpha1.RolloutByAnnotation] = me
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": app.ResourceVersion, "annotations": h.annotations}})
 	if err != nil {
 		return fmt.Errorf("encode what is said: %w", err)

@@ -49,6 +49,8 @@ type Job struct {
 	definition *fleet.Definition
 	facts      *clusterFacts
 	earlier    *Application // of an earlier plan
+	firstRound *Application // of this plan, made before it knew which kinds others bring
+	passing    bool         // no later plan takes anything over
 	live       map[string][]fleet.LiveWork
 }
 
@@ -57,7 +59,7 @@ func (j *Job) apis(c *clusterv1.ManagedCluster) *fleet.APIs {
 	case j.APIs != nil:
 		return j.APIs(c)
 	case j.facts != nil:
-		return j.facts.apisOf(c)
+		return j.facts.look(c).apis
 	}
 	return j.World.APIsOf(c)
 }
@@ -122,12 +124,15 @@ type outcome struct {
 // each plans an application for every target, or takes over what an earlier plan has. The error is that of the context.
 func (p *Planner) each(ctx context.Context, job *Job, out *Application, targets []target, contents *store) ([]outcome, error) {
 	earlier := job.reusable(out.basis)
+	if job.passing {
+		out.basis = nil
+	}
 	each := make([]outcome, len(targets))
 	var costly costly
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, target := range targets {
-		if c := earlier.takeOver(job, target, out.live[target.cluster.Name]); c != nil {
+		if c := takeOver(earlier, job, target, out.live[target.cluster.Name]); c != nil {
 			each[i] = outcome{planned: c, sources: c.from.others.orNone().sources}
 			continue
 		}

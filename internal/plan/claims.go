@@ -286,7 +286,7 @@ func (a *Application) NoteHandovers(wanted func(cluster string, object fleet.Obj
 	}
 }
 
-// keeping tells of a cluster whether all objects of the live works are in its content. Clusters share the lists of objects.
+// keeping returns a function that says whether the content of a cluster has all objects of its live works. Clusters share lists of objects.
 func (a *Application) keeping() func(cluster string) bool {
 	lists := map[*fleet.Manifest]map[fleet.ObjectKey]bool{}
 	return func(cluster string) bool {
@@ -390,9 +390,9 @@ func (a *Application) refuse(holder func(cluster string, object fleet.ObjectKey)
 	}
 }
 
-// giveUp removes from a cluster's content what others hold there as well. It is false when the application holds nothing that
-// belongs to another one, and when the content has other objects than the live works: an application with a fault gets no new
-// objects, and those that the new ones were to replace would be deleted.
+// giveUp removes from a cluster's content what others hold there as well. It is false when the application holds nothing that belongs to
+// another one. It is false too when the content has other objects than the live works: an application with a fault gets no new objects,
+// and the objects that these were to replace would be deleted.
 func (a *Application) giveUp(c Cluster, holder func(string, fleet.ObjectKey) *fleet.LiveWork) (Cluster, bool) {
 	complete, err := c.Content()
 	if err != nil {

@@ -108,8 +108,8 @@ type ClusterGroup struct {
 // ApplicationDifference is an application that changes on some cluster, or whose policies change.
 type ApplicationDifference struct {
 	Application string `json:"application"` // namespace/name
-	// RenamedFrom is the namespace/name that the application had in the base, when the head renames it: its objects move to the
-	// works of the new name, which is told of none of them.
+	// RenamedFrom is the namespace/name that the application had in the base, when the head renames it. Its objects go over to the works
+	// of the new name, and do not count as changes.
 	RenamedFrom string `json:"renamedFrom,omitempty"`
 	Edit        Edit   `json:"edit"`
 	File        string `json:"file,omitempty"`

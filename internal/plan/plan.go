@@ -51,6 +51,7 @@ type Plan struct {
 
 	choices map[string]Choice       // of the placements, by namespace/name
 	addOns  map[string]addOnContent // by name
+	facts   *clusterFacts
 }
 
 // Placement is a placement and what it decides.
@@ -370,7 +371,9 @@ func (p *Plan) decided(d *fleet.Definition, job *Job, results map[string]placeme
 func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan, results map[string]placement.Result, of scope) error {
 	jobs := map[string]Job{}
 	find := out.finder()
-	facts, earlier, works := factsOf(out.World), earlierApplications(of.earlier), worksByOwner(out.World)
+	earlier, works := earlierApplications(of.earlier), worksByOwner(out.World)
+	out.facts = factsOf(out.World, of.earlier.clusterFacts())
+	defer out.facts.forget()
 	values := ValuesIn(out.World.ClusterValues, out.Definitions)
 	out.Faults = append(out.Faults, valuesConflicts(values, out.World)...)
 	for i := range out.Definitions.All {
@@ -380,7 +383,7 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 			continue
 		}
 		job := Job{Application: app, File: d.File, Line: d.Line, LineOf: d.LineOf, Defaulted: d.Defaulted, Snapshot: s, World: out.World, Values: values, Cluster: of.cluster,
-			definition: d, facts: facts, earlier: earlier[app.Namespace+"/"+app.Name]}
+			definition: d, facts: out.facts, earlier: earlier[app.Namespace+"/"+app.Name]}
 		job.live = liveByCluster(out.World, fleet.OwnerOf(app), works[fleet.OwnerOf(app)])
 		job.Decided, job.Fault = out.decided(d, &job, results)
 		if job.Fault == nil {
@@ -406,8 +409,8 @@ func (p *Planner) applications(ctx context.Context, s fleet.Snapshot, out *Plan,
 			}
 			job := jobs[a.Key()]
 			job.CRDs = out.CRDs
-			if a.basis != nil && len(a.Clusters) > 0 && job.earlier == nil {
-				job.earlier = a
+			if a.basis != nil && len(a.Clusters) > 0 {
+				job.firstRound = a // what it could plan stays, whatever the earlier plan has
 			}
 			planned, err := p.Application(ctx, job)
 			if err != nil {

@@ -59,7 +59,7 @@ func (o *others) orNone() others {
 	return *o
 }
 
-// basis of a job; nil for a job that no later plan can use.
+// basis of a job; nil for one that takes nothing over, and of which no later plan takes anything over.
 func (j *Job) basis() *basis {
 	if j.definition == nil || j.facts == nil || j.Cluster != "" {
 		return nil
@@ -71,36 +71,41 @@ func (j *Job) basis() *basis {
 }
 
 // After lets the plan of a job take over what a plan of its repository has for the same clusters. The definition is that of the job's
-// application, in the commit that the job is of.
+// application, in the commit that the job is of. Nothing is noted for a later plan.
 func (j *Job) After(p *Plan, d *fleet.Definition) {
-	j.definition, j.facts = d, factsOf(j.World)
-	if p != nil {
-		j.earlier = p.Find(j.Application.Namespace + "/" + j.Application.Name)
+	if p == nil {
+		return
+	}
+	if j.earlier = p.Find(j.Application.Namespace + "/" + j.Application.Name); j.earlier != nil {
+		j.definition, j.facts, j.passing = d, factsOf(j.World, p.facts), true
 	}
 }
 
 func (j *Job) hasValues(path string) bool { return j.Values.Has(j.Application.Namespace, path) }
 
-// reusable is the application of an earlier plan if what is the same for all clusters is what it was, else nil. The basis then goes on
-// from the earlier one.
-func (j *Job) reusable(b *basis) *Application {
-	earlier := j.earlier
-	if earlier == nil || b == nil || earlier.basis == nil {
+// reusable are the applications of earlier plans of which something can be taken over: what is the same for all clusters is what it was.
+// The basis then goes on from theirs.
+func (j *Job) reusable(b *basis) []*Application {
+	if b == nil {
 		return nil
 	}
-	was := earlier.basis
-	if was.account != b.account || was.hubCluster != b.hubCluster || was.limit != b.limit || !was.definition.Same(b.definition) {
-		return nil
-	}
-	for _, used := range earlier.Sources {
-		if !j.finds(used) {
-			return nil
+	var usable []*Application
+	for _, a := range []*Application{j.firstRound, j.earlier} {
+		if a != nil && j.goesOn(b, a) {
+			usable = append(usable, a)
 		}
 	}
-	if !b.values.goOn(&was.values, j.hasValues) || !b.read.goOn(was.read) {
-		return nil
+	return usable
+}
+
+// goesOn is true when a basis is that of an earlier plan, and whatever that has read is as it was.
+func (j *Job) goesOn(b *basis, earlier *Application) bool {
+	was := earlier.basis
+	if was == nil || was.account != b.account || was.hubCluster != b.hubCluster || was.limit != b.limit || !was.definition.Same(b.definition) ||
+		slices.ContainsFunc(earlier.Sources, func(used fleet.UsedSource) bool { return !j.finds(used) }) {
+		return false
 	}
-	return earlier
+	return b.values.goOn(&was.values, j.hasValues) && b.read.goOn(was.read)
 }
 
 // finds tells whether a reference leads to what it led to.
@@ -119,7 +124,7 @@ func (j *Job) finds(used fleet.UsedSource) bool {
 
 // inputsOn are the inputs for one cluster.
 func (j *Job) inputsOn(c *clusterv1.ManagedCluster) inputs {
-	return inputs{facts: j.facts.of(c), values: j.Values.Of(j.Application.Namespace, c).Digest()}
+	return inputs{facts: j.facts.look(c).digest, values: j.Values.Of(j.Application.Namespace, c).Digest()}
 }
 
 // sameOn tells whether a job has the inputs for a cluster. Whoever needed no kinds of others needs none now.
@@ -128,11 +133,17 @@ func (in inputs) sameOn(c *clusterv1.ManagedCluster, j *Job) bool {
 	return in.facts == is.facts && in.values == is.values && (len(kinds) == 0 || slices.Equal(kinds, j.CRDs[c.Name]))
 }
 
-// takeOver gives what an earlier plan has for a cluster, if it is what this one would come to, else nil. It may be asked on nil.
-func (a *Application) takeOver(job *Job, t target, live []fleet.LiveWork) *Cluster {
-	if a == nil {
-		return nil
+// takeOver gives what one of the earlier plans has for a cluster, if it is what this one would come to, else nil.
+func takeOver(earlier []*Application, job *Job, t target, live []fleet.LiveWork) *Cluster {
+	for _, a := range earlier {
+		if c := a.takeOver(job, t, live); c != nil {
+			return c
+		}
 	}
+	return nil
+}
+
+func (a *Application) takeOver(job *Job, t target, live []fleet.LiveWork) *Cluster {
 	i, ok := slices.BinarySearchFunc(a.basis.planned, t.cluster.Name, func(c Cluster, name string) int { return compare(c.Name, name) })
 	if !ok {
 		return nil
@@ -159,36 +170,56 @@ func sameKeys(a, b []fleet.ObjectKey) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }
 
-// clusterFacts are digests of what clusters are to content that is rendered for them.
+// clusterFacts are digests of what clusters are to content that is rendered for them. They are safe for concurrent use.
 type clusterFacts struct {
-	world *fleet.World
+	world   *fleet.World
+	earlier *clusterFacts // a cluster that is what it was has the digest that it had
 
-	mu      sync.Mutex
-	digests map[string]string
-	apis    map[string]*fleet.APIs
+	mu sync.RWMutex
+	of map[string]*clusterFact
 }
 
-func factsOf(w *fleet.World) *clusterFacts {
-	return &clusterFacts{world: w, digests: map[string]string{}, apis: map[string]*fleet.APIs{}}
+// clusterFact is what one cluster is.
+type clusterFact struct {
+	labels map[string]string
+	claims []clusterv1.ManagedClusterClaim
+	apis   *fleet.APIs
+	digest string
 }
 
-func (f *clusterFacts) of(c *clusterv1.ManagedCluster) string {
-	digest, _ := f.look(c)
-	return digest
+func factsOf(w *fleet.World, earlier *clusterFacts) *clusterFacts {
+	return &clusterFacts{world: w, earlier: earlier, of: map[string]*clusterFact{}}
 }
 
-func (f *clusterFacts) apisOf(c *clusterv1.ManagedCluster) *fleet.APIs {
-	_, apis := f.look(c)
-	return apis
+// forget drops what only looking needs.
+func (f *clusterFacts) forget() { f.world, f.earlier = nil, nil }
+
+func (f *clusterFacts) known(name string) *clusterFact {
+	if f == nil {
+		return nil
+	}
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.of[name]
 }
 
-func (f *clusterFacts) look(c *clusterv1.ManagedCluster) (string, *fleet.APIs) {
+func (f *clusterFacts) look(c *clusterv1.ManagedCluster) *clusterFact {
+	if fact := f.known(c.Name); fact != nil {
+		return fact
+	}
+	fact := &clusterFact{labels: c.Labels, claims: c.Status.ClusterClaims, apis: f.world.APIsOf(c)}
+	if was := f.earlier.known(c.Name); was != nil && was.apis == fact.apis && maps.Equal(was.labels, fact.labels) && slices.Equal(was.claims, fact.claims) {
+		fact = was
+	} else {
+		fact.digest = digestOfFacts(c, fact.apis)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if digest, ok := f.digests[c.Name]; ok {
-		return digest, f.apis[c.Name]
-	}
-	apis := f.world.APIsOf(c)
+	f.of[c.Name] = fact
+	return fact
+}
+
+func digestOfFacts(c *clusterv1.ManagedCluster, apis *fleet.APIs) string {
 	h := sha256.New()
 	for _, facts := range []map[string]string{c.Labels, fleet.ClaimsOf(c)} {
 		for _, key := range slices.Sorted(maps.Keys(facts)) {
@@ -197,8 +228,7 @@ func (f *clusterFacts) look(c *clusterv1.ManagedCluster) (string, *fleet.APIs) {
 		fmt.Fprintln(h)
 	}
 	fmt.Fprintf(h, "%s %v", apis.Digest, apis.Known)
-	f.digests[c.Name], f.apis[c.Name] = hex.EncodeToString(h.Sum(nil)[:16]), apis
-	return f.digests[c.Name], apis
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // noted is what was asked, and the answer. It is safe for concurrent use.
@@ -225,18 +255,21 @@ func (n *noted[K, V]) ask(question K, find func(K) V) V {
 	return answer
 }
 
-// goOn takes over what was noted before, if all answers would be the same now; else it does nothing and is false.
+// goOn adds what was noted before, if all answers would be the same now; else it does nothing and is false.
 func (n *noted[K, V]) goOn(earlier *noted[K, V], find func(K) V) bool {
 	for question, answer := range earlier.all {
 		if find(question) != answer {
 			return false
 		}
 	}
-	n.all = maps.Clone(earlier.all)
+	if n.all == nil {
+		n.all = make(map[K]V, len(earlier.all))
+	}
+	maps.Copy(n.all, earlier.all)
 	return true
 }
 
-// reads is a tree that notes what is looked at, and how it looks: whoever read it depends on nothing else of the tree.
+// reads is a tree that notes what is read of it, and what was found: a plan depends on nothing else of the tree.
 type reads struct {
 	fleet.Tree
 	looks noted[look, string]
@@ -315,4 +348,12 @@ func earlierApplications(p *Plan) map[string]*Application {
 		return nil
 	}
 	return applicationsByKey(p)
+}
+
+// clusterFacts are those that an earlier plan was made with; nil is no plan.
+func (p *Plan) clusterFacts() *clusterFacts {
+	if p == nil {
+		return nil
+	}
+	return p.facts
 }

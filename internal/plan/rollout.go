@@ -65,14 +65,15 @@ func (a *Application) noteWindows(job Job, targets []target) *fleet.Fault {
 		if w.ClusterSelector == nil && w.ClusterValue == nil {
 			a.windowsOn[""] |= 1 << i
 		}
-		for _, t := range targets {
-			is := true
-			if w.ClusterSelector != nil {
-				if is, err = fleet.Selects(*w.ClusterSelector, t.cluster); err != nil {
-					field := fmt.Sprintf("windows[%d].clusterSelector", i)
-					return invalid("spec.rollout."+field, field+": "+err.Error())
-				}
+		matches := func(*clusterv1.ManagedCluster) bool { return true }
+		if w.ClusterSelector != nil {
+			if matches, err = fleet.Matcher(*w.ClusterSelector); err != nil {
+				field := fmt.Sprintf("windows[%d].clusterSelector", i)
+				return invalid("spec.rollout."+field, field+": "+err.Error())
 			}
+		}
+		for _, t := range targets {
+			is := matches(t.cluster)
 			if v := w.ClusterValue; is && v != nil {
 				value, ok := job.Values.Of(a.Application.Namespace, t.cluster).At(v.Key)
 				is = ok && fmt.Sprint(value) == v.Value

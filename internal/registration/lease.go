@@ -28,8 +28,8 @@ func LeasePeriod(cluster *clusterv1.ManagedCluster) time.Duration {
 	return DefaultLeaseSeconds * time.Second
 }
 
-// LeaseDeadline is how long after a renewal the hub calls the agent silent. Five of the longest periods that a cluster may
-// name are more than a Duration holds: it is the longest one then, and not the negative one of an overflow.
+// LeaseDeadline is how long after a renewal the hub calls the agent silent. Five of the longest periods that a cluster may name do not
+// fit in a Duration: the deadline is the longest Duration then, instead of a negative one.
 func LeaseDeadline(cluster *clusterv1.ManagedCluster) time.Duration {
 	if period := LeasePeriod(cluster); period <= math.MaxInt64/leaseTimes {
 		return leaseTimes * period

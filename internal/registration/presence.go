@@ -45,8 +45,8 @@ func (p *Presence) Start(now time.Time, period time.Duration) {
 	*p = Presence{started: wall(now), contact: wall(now), period: period}
 }
 
-// At is the presence as it is when the API server answers now. The pause since the last contact counts, although the next contact is
-// yet to come: whoever reads a lease after a pause has heard the API server before the heartbeat has.
+// At is the presence if the API server answers now. The pause since the last contact counts already: who reads a lease after a pause
+// may do so before the heartbeat has made the next contact.
 func (p *Presence) At(now time.Time) *Presence {
 	if p.period == 0 || wall(now).Sub(p.contact) <= p.period+p.period/2 {
 		return p
@@ -105,8 +105,8 @@ func (p *Presence) Since(leasePeriod time.Duration) (time.Time, bool) {
 	return since, !since.IsZero()
 }
 
-// Listening is how far a hub could hear a cluster: from a time on, and but for short gaps since the cluster was last heard. Time in
-// which nobody could be heard is no silence.
+// Listening is how far a hub could hear a cluster: from a time on, except for short gaps since it last heard the cluster. Time in which
+// the hub could hear nobody does not count as silence.
 type Listening struct {
 	Since time.Time
 	Deaf  time.Duration

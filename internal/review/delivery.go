@@ -32,7 +32,7 @@ type Group struct {
 	Reason string
 }
 
-// Line says it, in at most 140 characters.
+// Line describes the group in at most 140 characters, for a check of a Git host.
 func (g Group) Line() string {
 	switch g.Progress {
 	case Through:

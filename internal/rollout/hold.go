@@ -30,7 +30,7 @@ func HoldsOf(list []musterv1alpha1.Hold, app *musterv1alpha1.Application, reposi
 	var holds Holds
 	for i := range list {
 		h := &list[i]
-		if !holdsApplication(h, app, repository) || h.Spec.Until != nil && !now.Before(h.Spec.Until.Time) {
+		if !HoldsApplication(h, app, repository) || h.Spec.Until != nil && !now.Before(h.Spec.Until.Time) {
 			continue
 		}
 		holds.All = append(holds.All, h)
@@ -52,12 +52,8 @@ func HoldsOf(list []musterv1alpha1.Hold, app *musterv1alpha1.Application, reposi
 	return holds
 }
 
-// Holding is true for a Hold that is, or was, for an application, whatever the time.
-func Holding(h *musterv1alpha1.Hold, app *musterv1alpha1.Application, repository string) bool {
-	return h != nil && holdsApplication(h, app, repository)
-}
-
-func holdsApplication(h *musterv1alpha1.Hold, app *musterv1alpha1.Application, repository string) bool {
+// HoldsApplication is true for a Hold that is, or was, for an application, whatever the time.
+func HoldsApplication(h *musterv1alpha1.Hold, app *musterv1alpha1.Application, repository string) bool {
 	of := h.Spec.Applications
 	if h.Namespace != app.Namespace && h.Namespace != fleet.SharedNamespace {
 		return false
@@ -89,11 +85,10 @@ func (h *Holds) Select(clusters []clusterv1.ManagedCluster) {
 		if hold.Spec.ClusterSelector == nil {
 			continue
 		}
+		matches, err := fleet.Matcher(*hold.Spec.ClusterSelector)
 		for i := range clusters {
 			c := &clusters[i]
-			matches, err := fleet.Selects(*hold.Spec.ClusterSelector, c)
-			matches = matches || err != nil // what cannot be read holds
-			if matches && h.clusters[c.Name] == nil {
+			if h.clusters[c.Name] == nil && (err != nil || matches(c)) { // what cannot be read holds
 				h.clusters[c.Name] = hold
 			}
 		}

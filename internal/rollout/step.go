@@ -47,8 +47,8 @@ type Input struct {
 
 	// Unreachable clusters do not answer.
 	Unreachable map[string]bool
-	// Unheard is true while what clusters have reported may be of before: the hub was away and has not heard them all, or many are silent
-	// at once. Then nothing is removed because of a report that another cluster is healthy.
+	// Unheard is true while reports of clusters may be out of date: the hub was away and has not heard all clusters since, or many are
+	// silent at once. Then no report that another cluster is healthy removes anything.
 	Unheard bool
 	// AvailableSince is since when the others do, as far as that is known.
 	AvailableSince map[string]time.Time
@@ -389,8 +389,7 @@ func (d *decider) reachable(c *change) objection {
 	return objection{}
 }
 
-// dependencyReady holds gains and updates on a cluster until what the owner depends on is ready there. What the owner leaves behind
-// waits for nobody.
+// dependencyReady holds gains and updates on a cluster until what the owner depends on is ready there. Removals do not wait.
 func (d *decider) dependencyReady(c *change) objection {
 	if pending := d.in.DependencyPending[c.Cluster]; pending != "" && (c.Action == work.Create || c.Action == work.Update) {
 		return objection{Reason: DependencyPending, Message: pending}

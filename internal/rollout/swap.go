@@ -34,7 +34,7 @@ type swap struct {
 	removable map[string]bool
 	// healthy clusters of the chosen ones. Those that the rollout still watches are not among them.
 	healthy, chosen int
-	// pace is how many clusters may be on their way out at a time.
+	// pace is how many clusters the owner may be leaving at a time.
 	pace int
 	// fewer is true when the placement has fewer clusters than the owner was settled on, without anybody having asked for it.
 	fewer bool
@@ -54,7 +54,7 @@ func (d *decider) swapped() *swap {
 	pending := d.pending()
 	pace, watched := d.pace(pending)
 	s.pace = pace
-	serving, leaving := map[string]bool{}, 0 // replaced clusters on which the owner is healthy; clusters on their way out
+	serving, leaving := map[string]bool{}, 0 // replaced clusters on which the owner is healthy; how many it is leaving
 	for name, decision := range d.in.Decisions {
 		back := d.backUntil(name)
 		healthy := !d.in.Faulty[name] && !d.in.Unreachable[name] && back.IsZero() && d.isHealthy(name, live[name])
@@ -280,11 +280,11 @@ func (d *decider) isReplaced(cluster string) bool {
 	return found
 }
 
-// backGrace is for how long the works of a cluster stay that has come back: the scheduler may choose it again.
+// backGrace is how long a cluster that has come back keeps its works: the scheduler may choose it again.
 const backGrace = 10 * time.Second
 
-// reportGrace is for how long a cluster that has come back does not count as healthy. An agent renews its lease before it has looked at
-// its objects, and what it last reported is of before it fell silent.
+// reportGrace is how long a cluster that has come back does not count as healthy. An agent renews its lease before it looks at its
+// objects, so that its last report is older than its silence.
 const reportGrace = 30 * time.Second
 
 // backUntil is until when a cluster has just come back; the zero time when it has not.
@@ -449,8 +449,8 @@ func (d *decider) countChosen() (chosen int32, leftover []string) {
 	return chosen, leftover
 }
 
-// settled is what the owner is settled on after a step. While the grounds stay, that is as many clusters as the placement has had, and
-// which clusters are being exchanged. New grounds count as soon as nothing is lost to them any more.
+// settled is what the owner is settled on after a step: how many clusters the placement has had, and which of them are being exchanged.
+// That stays while the grounds stay. New grounds count as soon as nothing more is lost because of them.
 func (d *decider) settled() *musterv1alpha1.Settled {
 	was, known := d.settledOn()
 	switch {
@@ -462,8 +462,8 @@ func (d *decider) settled() *musterv1alpha1.Settled {
 	return d.settledAnew(was)
 }
 
-// settledAsBefore: nobody has changed the choice. While a cluster does not answer, more clusters than before are no reason to want that
-// many: without it a spread constraint may have places for others.
+// settledAsBefore: nobody has changed the choice. While a cluster does not answer, a spread constraint may have places for others: that
+// there are more clusters than before then does not mean that so many are wanted.
 func (d *decider) settledAsBefore(was musterv1alpha1.Settled) *musterv1alpha1.Settled {
 	_, leftover := d.chosenAndLeft()
 	is := musterv1alpha1.Settled{Grounds: d.in.Grounds, Clusters: d.filled()}
@@ -497,9 +497,9 @@ func (d *decider) settledAsBefore(was musterv1alpha1.Settled) *musterv1alpha1.Se
 	return &is
 }
 
-// settledAnew: somebody has changed the choice. What cannot be lost, since its cluster does not answer, is noted. As many of these
-// clusters are dropped as the choice has fewer places than the owner was on. The others keep a place that no cluster fills, if there is
-// one; else they are replaced.
+// settledAnew: somebody has changed the choice. Clusters that do not answer cannot lose anything now, and are noted. If the choice has
+// fewer places than the owner had clusters, that many of them are dropped. The others keep a place that no cluster fills, or are replaced
+// where there is none.
 func (d *decider) settledAnew(was musterv1alpha1.Settled) *musterv1alpha1.Settled {
 	_, leftover := d.chosenAndLeft()
 	is := musterv1alpha1.Settled{Grounds: d.in.Grounds, Clusters: d.filled()}

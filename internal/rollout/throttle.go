@@ -20,9 +20,9 @@ func (d *decider) noteWritten(cluster string, works []*fleet.LiveWork) {
 	}
 }
 
-// throttle takes clusters out of a selection that would begin sooner than the rate limit allows. Between two clusters are half to one and a
-// half times what the rate would have them wait, by the name of the cluster and the plan, so that the same clusters begin at the same
-// times whoever decides; and never more than the limit begin within a minute. Clusters that do not answer ask no registry for anything.
+// throttle takes clusters out of a selection that would begin sooner than the rate limit allows. The wait between two clusters is 0.5 to
+// 1.5 times the interval of the rate. The factor comes from the names of the cluster and the plan, so that every hub decides the same.
+// Never more clusters than the limit begin within a minute. Clusters that do not answer do not count: they pull no images.
 func (d *decider) throttle(s *Selection) {
 	limit := d.in.Strategy.RateLimit
 	if limit == nil || limit.ClustersPerMinute < 1 || d.in.Returning {

@@ -96,7 +96,7 @@ type remote struct {
 	looking  sync.Mutex
 }
 
-// host is a server that does not answer, or asks for patience: none of its remotes is asked before the time.
+// host is a server that does not answer, or asks to wait: none of its remotes is asked before the time.
 type host struct {
 	failures int
 	until    time.Time
@@ -253,8 +253,8 @@ func (l *Library) want(r *fleet.Reference) answer {
 	return a
 }
 
-// Use says which references somebody uses, in place of those that it said before: others are given up after a while. It tells
-// whether one of them has changed since it was found: nobody is told of a change who was not known to use it.
+// Use sets the references that a user uses, in place of the earlier ones: unused references are given up after a while. It is true when
+// one of them has changed since the user found it: a change is announced to known users only, and this one was not known then.
 func (l *Library) Use(user string, used []fleet.UsedSource) (changed bool) {
 	keys := map[string]bool{}
 	l.mu.Lock()
@@ -345,8 +345,8 @@ type Looked struct {
 	Err error
 }
 
-// Look asks a remote once for all references to it, and fetches what they resolve to and is not here. A host that has failed
-// is left in peace for a while.
+// Look asks a remote once for all references to it, and fetches what they resolve to and is not here. A host that has failed is not
+// asked for a while.
 func (l *Library) Look(ctx context.Context, name string) Looked {
 	l.mu.Lock()
 	l.init()
@@ -431,7 +431,7 @@ func (l *Library) forget(r *remote) {
 	_ = l.Git.Retain(urls)
 }
 
-// anyNew: somebody waits for a reference that was never looked at.
+// anyNew is true when a user waits for a reference that was never looked at.
 func (l *Library) anyNew(references []*fleet.Reference) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -441,7 +441,7 @@ func (l *Library) anyNew(references []*fleet.Reference) bool {
 	})
 }
 
-// patience is how long a host is to be left in peace.
+// patience is how long a host is not asked again.
 func (l *Library) patience(name string) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -532,8 +532,8 @@ func wrapIf(what string, err error) error {
 	return err
 }
 
-// signed makes sure that what a reference resolves to is signed, and gives the record's word for it. What was found to be signed by
-// these keys once is not looked at again.
+// signed makes sure that what a reference resolves to is signed, and returns what the record says of it. A content that these keys have
+// signed is verified once.
 func (l *Library) signed(ctx context.Context, r *fleet.Reference, digest string, check func(*Signers) error) (string, error) {
 	signers, err := l.signers(ctx, r)
 	if signers == nil || err != nil {

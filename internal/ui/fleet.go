@@ -35,6 +35,7 @@ type fleetView struct {
 		Ready   int `json:"ready"`
 		Drifted int `json:"drifted"`
 		Held    int `json:"held"`
+		OnHold  int `json:"onHold"`
 	} `json:"applications"`
 }
 
@@ -93,6 +94,9 @@ func (s *Server) fleet(ctx context.Context, p *Person, r *http.Request) (any, er
 		}
 		if a.Status.Held != nil {
 			v.Applications.Held++
+		}
+		if len(a.Status.OnHold) > 0 {
+			v.Applications.OnHold++
 		}
 	}
 	rows := make([]clusterRow, 0, len(facts.Clusters))

@@ -24,33 +24,40 @@ func (s *Server) views() map[string]view {
 		}
 	}
 	is := func(title string) func(*http.Request) string { return func(*http.Request) string { return title } }
+	const (
+		clusters     = "cluster.open-cluster-management.io/managedclusters"
+		placements   = "cluster.open-cluster-management.io/placements"
+		applications = "muster.dev/applications"
+		repositories = "muster.dev/fleetrepositories"
+	)
+	request := func(r *http.Request) string { return "Pull request " + r.PathValue("number") }
 	return map[string]view{
-		"/{$}":          {"fleet", is("Fleet"), "fleet", "cluster.open-cluster-management.io/managedclusters", s.fleet, false},
-		"/applications": {"applications", is("Applications"), "applications", "", s.applications, false},
+		"/{$}":          {template: "fleet", title: is("Fleet"), section: "fleet", resource: clusters, make: s.fleet},
+		"/applications": {template: "applications", title: is("Applications"), section: "applications", make: s.applications},
 		"/applications/{namespace}/{name}": {
-			"application", named("Application"), "applications", "muster.dev/applications", s.application, false,
+			template: "application", title: named("Application"), section: "applications", resource: applications, make: s.application,
 		},
 		"/applications/{namespace}/{name}/clusters/{cluster}": {
-			"target", named("Application"), "applications", "muster.dev/applications", s.target, false,
+			template: "target", title: named("Application"), section: "applications", resource: applications, make: s.target,
 		},
-		"/rollouts":        {"rollouts", is("Rollouts"), "rollouts", "", s.rollouts, false},
-		"/clusters/{name}": {"cluster", named("Cluster"), "fleet", "cluster.open-cluster-management.io/managedclusters", s.cluster, false},
-		"/placements":      {"placements", is("Placements"), "placements", "cluster.open-cluster-management.io/placements", s.placementList, false},
+		"/rollouts":        {template: "rollouts", title: is("Rollouts"), section: "rollouts", make: s.rollouts},
+		"/clusters/{name}": {template: "cluster", title: named("Cluster"), section: "fleet", resource: clusters, make: s.cluster},
+		"/placements":      {template: "placements", title: is("Placements"), section: "placements", resource: placements, make: s.placementList},
 		"/placements/{namespace}/{name}": {
-			"placement", named("Placement"), "placements", "cluster.open-cluster-management.io/placements", s.placement, false,
+			template: "placement", title: named("Placement"), section: "placements", resource: placements, make: s.placement,
 		},
-		"/drift":        {"drift", is("Drift"), "drift", "", s.drift, false},
-		"/activity":     {"activity", is("Activity"), "activity", "", s.activity, false},
-		"/repositories": {"repositories", is("Repositories"), "repositories", "", s.repositories, false},
-		"/reviews":      {"reviews", is("Reviews"), "reviews", "", s.reviews, false},
+		"/drift":        {template: "drift", title: is("Drift"), section: "drift", make: s.drift},
+		"/activity":     {template: "activity", title: is("Activity"), section: "activity", make: s.activity},
+		"/repositories": {template: "repositories", title: is("Repositories"), section: "repositories", make: s.repositories},
+		"/reviews":      {template: "reviews", title: is("Reviews"), section: "reviews", make: s.reviews},
 		"/reviews/{namespace}/{name}/{number}": {
-			"plan", func(r *http.Request) string { return "Pull request " + r.PathValue("number") }, "reviews", "muster.dev/fleetrepositories", s.review, false,
+			template: "plan", title: request, section: "reviews", resource: repositories, make: s.review,
 		},
 		"/repositories/{namespace}/{name}/plan": {
-			"plan", named("Plan of"), "repositories", "muster.dev/fleetrepositories", s.comparison, true,
+			template: "plan", title: named("Plan of"), section: "repositories", resource: repositories, make: s.comparison, still: true,
 		},
 		"/repositories/{namespace}/{name}": {
-			"repository", named("Repository"), "repositories", "muster.dev/fleetrepositories", s.repository, false,
+			template: "repository", title: named("Repository"), section: "repositories", resource: repositories, make: s.repository,
 		},
 	}
 }

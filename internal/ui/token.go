@@ -10,12 +10,13 @@ import (
 	"sync"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/muster-io/muster/internal/overview"
 )
 
 // Tokens is the access of the page that a hub serves: people log in with a bearer token that the hub's API server accepts, such
@@ -90,12 +91,12 @@ func (t *Tokens) know(ctx context.Context, token string) (*Person, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reach the hub's API server: %w", err)
 	}
-	self := &authenticationv1.SelfSubjectReview{}
-	if err := c.Create(ctx, self); err != nil {
-		return nil, fmt.Errorf("ask the hub's API server who you are: %w", err)
+	name, err := overview.WhoAmI(ctx, c)
+	if err != nil {
+		return nil, err
 	}
 	k := &known{until: now.Add(trustPeriod), may: map[string]bool{}}
-	k.person = &Person{Name: self.Status.UserInfo.Username, Client: c, May: func(ctx context.Context, group, resource, namespace string) bool {
+	k.person = &Person{Name: name, Client: c, May: func(ctx context.Context, group, resource, namespace string) bool {
 		return t.may(ctx, c, k, group, resource, namespace)
 	}}
 	t.mu.Lock()

@@ -117,6 +117,7 @@ func company() ([]client.Object, heldWorks) {
 	app.Status.Sources = []musterv1alpha1.SourceStatus{{Source: "chart web of https://charts.example", Version: "1.2.3", Digest: "sha256:abc", Message: hostile}}
 	app.Status.RolledBack = &musterv1alpha1.RolledBack{Refused: "fedcba9", To: "0123456", Message: hostile, At: metav1.Time{Time: noon}}
 	app.Status.Held = &musterv1alpha1.Held{Plan: "abcdef0123456789", Deletions: 2, Items: []string{"two", hostile}, Message: hostile}
+	app.Status.OnHold = []musterv1alpha1.OnHold{{Name: "shop/pause-web", By: "ann", Reason: hostile}}
 	app.Status.Conditions = []metav1.Condition{condition("Ready", "False", "Held", hostile)}
 	app.Status.Clusters = []musterv1alpha1.ClusterStatus{{Cluster: "one", State: "Degraded", Reason: "Degraded", Message: hostile}}
 	repository := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}}
@@ -194,7 +195,7 @@ func get(t testing.TB, address string, header ...string) (int, string, http.Head
 func TestPages(t *testing.T) {
 	_, server, _ := serve(t, nil)
 	for path, wants := range map[string][]string{
-		"/":                                     {"Needs you", "muster approve --plan abcdef01", `href="/clusters/two"`, "1 offline"},
+		"/":                                     {"Needs you", "muster approve --plan abcdef01", `href="/clusters/two"`, "1 offline", "1 held · 1 on hold"},
 		"/?q=env%3Dprod":                        {`href="/clusters/one"`, "Clusters <span class=\"number\">2"},
 		"/?state=offline":                       {`<span class="number">1</span></h2>`},
 		"/?group=env":                           {"Map by env", "<h3>dev"},

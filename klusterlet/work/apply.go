@@ -68,8 +68,8 @@ func (p *reconciliation) apply(ctx context.Context, needs []need) error {
 	return nil
 }
 
-// unrecorded notes why the manifests from a step on were not applied: what cannot be written down is not done. That
-// somebody else wrote the record meanwhile is no reason: it is read again at once.
+// unrecorded notes why the manifests from a step on were not applied: nothing is applied before it is in the record. A conflict on the
+// record is not noted: the record is read again at once.
 func (p *reconciliation) unrecorded(ctx context.Context, first step, needs []need, err error) {
 	if ctx.Err() != nil || apierrors.IsConflict(err) {
 		return
@@ -207,8 +207,8 @@ func (s *objectState) fail(generation int64, err error, reason string, retryAt t
 	s.failures++
 }
 
-// deny notes that the executor may not do it. Of what it may not apply nothing is told but whether it is there, for which OCM's agent
-// looks with its own rights too: what was known of the object is forgotten.
+// deny notes that the executor may not apply the object, and forgets what was known of it. The status then says only whether the object
+// is there, which OCM's agent looks up with its own rights too.
 func (p *reconciliation) deny(ctx context.Context, t target, s *objectState, err error) {
 	applies.WithLabelValues("denied").Inc()
 	s.fail(p.work.Generation, err, workv1.ReasonAppliedManifestFailed, p.now.Add(deniedDelay))
@@ -259,8 +259,8 @@ func (p *reconciliation) owned(t target) *unstructured.Unstructured {
 	return object
 }
 
-// writeServerSide owns the fields of the manifest. A correction takes the fields from whoever changed them. Where the other owners of
-// the object are written too, they have to be those of now: it is read again when somebody was in between.
+// writeServerSide owns the fields of the manifest. A correction takes the fields from whoever changed them. Where it writes the other
+// owners of the object too, they have to be the present ones: it reads the object again after a conflict.
 func (p *reconciliation) writeServerSide(ctx context.Context, t target, s *objectState, n need) (*unstructured.Unstructured, error) {
 	for try := 0; ; try++ {
 		written, err := p.tryServerSide(ctx, t, s, n)
@@ -304,9 +304,9 @@ func (p *reconciliation) tryServerSide(ctx context.Context, t target, s *objectS
 	return p.applyServerSide(ctx, t, withOtherOwners(wanted, live), config.Force || n == correct, nil)
 }
 
-// withOtherOwners adds the other AppliedManifestWorks that own the live object. Two works may apply it under one field manager:
-// what one of them left out would go. An owner that lets go of the object meanwhile must not come back: the apply is for the object
-// as it was read.
+// withOtherOwners adds the other AppliedManifestWorks that own the live object. Two works may apply it under one field manager: an owner
+// that one of them leaves out would be removed. The apply is for the object as it was read, so that an owner that gives the object up
+// meanwhile does not come back.
 func withOtherOwners(wanted, live *unstructured.Unstructured) *unstructured.Unstructured {
 	if live == nil {
 		return wanted

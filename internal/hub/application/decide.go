@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 )
 
-// decide fills in the decisions of the live placement, or the fault that they cannot be had: no placement and no decisions
-// never mean no clusters.
+// decide fills in the decisions of the live placement, or a fault when there are none: a missing placement, or missing decisions, never
+// mean that the application belongs on no cluster.
 func decide(job *plan.Job, world *fleet.World, definition *fleet.Definition) {
 	var choices []plan.Choice
 	for _, name := range job.Application.PlacementNames() {
@@ -70,8 +70,8 @@ func inBoundSets(world *fleet.World, namespace string, chosen []string) []string
 	return slices.DeleteFunc(slices.Clone(chosen), func(name string) bool { return !bound[name] })
 }
 
-// groundsOf are the grounds of the live decisions. Another scheduler names none, and only what the hub itself says of clusters counts
-// as a reason to exchange them.
+// groundsOf are the grounds of the live decisions. Another scheduler names none: then only the hub's own taints are a reason to exchange
+// clusters.
 func groundsOf(p *clusterv1beta1.Placement, world *fleet.World) string {
 	if p.Annotations[clusterv1beta1.PlacementDisableAnnotation] == "true" {
 		return "external"
@@ -79,9 +79,9 @@ func groundsOf(p *clusterv1beta1.Placement, world *fleet.World) string {
 	return placement.ReadGrounds(p, world.Decisions)
 }
 
-// lagging: nothing is against a cluster that the live decisions do not have, and they have a place for it. It was dropped while it
-// did not answer, is back, and the scheduler has not heard of it yet: that is no deselection. Where somebody else decides, theirs are
-// the reasons.
+// lagging is true for a cluster that the live decisions lack although our scheduler would choose it, and there is a place for it. It was
+// dropped while it did not answer, and is back: the scheduler is about to choose it again, so that it is not deselected. Another
+// scheduler has reasons of its own.
 func lagging(p *clusterv1beta1.Placement, d fleet.Decision, full bool) bool {
 	return d.Chosen && !full && p.Annotations[clusterv1beta1.PlacementDisableAnnotation] != "true"
 }

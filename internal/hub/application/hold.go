@@ -112,6 +112,6 @@ func (r *Applications) ofHold() handler.EventHandler {
 		if !ok {
 			return nil
 		}
-		return r.matching(ctx, func(a *musterv1alpha1.Application) bool { return rollout.Holding(h, a, repositoryOf(a)) })
+		return r.matching(ctx, func(a *musterv1alpha1.Application) bool { return rollout.HoldsApplication(h, a, repositoryOf(a)) })
 	})
 }

@@ -17,8 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// states are what the controller knows of each application between two reconciliations: its last plan, and what has happened
-// since. The API and the index of works have the rest; a hub that starts over plans once and knows it again.
+// states are what the controller knows of each application between two reconciliations: its last plan, and what has happened since.
+// The API and the index of works have the rest. A hub that restarts plans each application once, and has its state again.
 type states struct {
 	mu sync.Mutex
 	of map[types.NamespacedName]*state

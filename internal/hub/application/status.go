@@ -168,17 +168,21 @@ func rowsOn(out *report, cluster string, live []fleet.LiveWork) []row {
 	return []row{r}
 }
 
+// endedByPeople are the reasons for which a removal is held until a person does something. What waits for a window, for a hold that says
+// when it ends, or for another cluster goes on by itself; a hold that is open asks for its end in the conditions.
+var endedByPeople = []rollout.HeldReason{rollout.ApprovalNeeded, rollout.AbsenceUnproven, rollout.WorkForeign, rollout.RolloutStopped}
+
 // rowOfRemoval is the row of a cluster that the application is to leave.
 func rowOfRemoval(cluster string, step *rollout.Step) row {
 	r := row{ClusterStatus: musterv1alpha1.ClusterStatus{Cluster: cluster, State: StatePending, Reason: ReasonRemoving, ActionRequiredBy: string(fleet.Controller)}}
 	switch held := heldOn(step, cluster); {
-	case held != nil && held.Reason == rollout.ReplacementPending:
-		r.Reason, r.Message = string(held.Reason), held.Message
 	case held != nil && held.Reason == rollout.ClusterUnreachable: // it ends when the cluster is back
 		r.State, r.Reason, r.Message = StateOffline, string(held.Reason), held.Message
-	case held != nil:
+	case held != nil && slices.Contains(endedByPeople, held.Reason):
 		r.State, r.Reason, r.Message = StateHeld, string(held.Reason), held.Message
 		r.ActionRequiredBy = string(fleet.User)
+	case held != nil:
+		r.Reason, r.Message = string(held.Reason), held.Message
 	case slices.Contains(step.Swapped, cluster):
 		r.Reason, r.Message = ReasonSwapped, "swapped: the placement chose another cluster in its place, on which the application is healthy"
 		if objects := rollout.LeftOn(step.Left, cluster); objects != "" {

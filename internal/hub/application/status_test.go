@@ -127,6 +127,10 @@ func TestSwapIsTold(t *testing.T) {
 		"Pending Swapped Controller swapped: ":            {Swapped: []string{"old"}},
 		"Pending ReplacementPending Controller old waits": {Swapped: []string{"old"}, Held: held(rollout.ReplacementPending)},
 		"Held ApprovalNeeded User old waits":              {Held: held(rollout.ApprovalNeeded)},
+		"Held WorkForeign User old waits":                 {Held: held(rollout.WorkForeign)},
+		"Pending WindowClosed Controller old waits":       {Held: held(rollout.WindowClosed)},
+		"Pending OnHold Controller old waits":             {Held: held(rollout.OnHold)},
+		"Offline ClusterUnreachable Controller old waits": {Held: held(rollout.ClusterUnreachable)},
 		"Pending Swapped Controller swapped: the placement chose another cluster in its place, on which the application is healthy; PersistentVolumeClaim a/b stay here": {
 			Swapped: []string{"old"}, Left: []musterv1alpha1.LeftObjects{{Cluster: "old", Objects: []string{"PersistentVolumeClaim a/b"}}},
 		},

@@ -197,7 +197,7 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	writer := works.Writer{Client: r.Client, Reader: r.Reader, Concurrency: r.Writers}
 	out.refused, err = writer.Write(ctx, out.step.Now, func(ctx context.Context) (bool, error) { return r.recordBeforeLoss(ctx, app, out) })
 	if in.Strategy != nil {
-		st.wrote = wrote(out.step.Now, out.refused, in.Now)
+		st.wrote = wrote(out.step.Now, out.refused, out.staleCache, in.Now)
 	}
 	for _, f := range changes.Faults() {
 		out.refused[f.Cluster] = f
@@ -217,8 +217,8 @@ type written struct {
 // maxUnseen is how long a step waits for its writes to be seen. A change whose preconditions did not hold was not made.
 const maxUnseen = 2 * time.Second
 
-// unseen is true until the index of works shows what the step before wrote: by what was there before it, more clusters than the
-// strategy allows would change at a time.
+// unseen is true until the index of works shows what the step before wrote. A step that does not see these writes would change more
+// clusters at a time than the strategy allows.
 func (r *Applications) unseen(st *state, now time.Time) bool {
 	st.wrote = slices.DeleteFunc(st.wrote, func(w written) bool {
 		is := r.Works.Get(w.Cluster, w.Name)
@@ -233,11 +233,11 @@ func (r *Applications) unseen(st *state, now time.Time) bool {
 	return len(st.wrote) > 0
 }
 
-// wrote are the changes of a step that the index of works is to show.
-func wrote(changes work.Changes, refused works.Refused, now time.Time) []written {
+// wrote are the changes of a step that the index of works is to show. With a stale cache, what drops objects was not written.
+func wrote(changes work.Changes, refused works.Refused, staleCache bool, now time.Time) []written {
 	var list []written
 	for _, c := range changes {
-		if refused[c.Cluster] == nil && (c.Action == work.Create || c.Action == work.Update) {
+		if refused[c.Cluster] == nil && (c.Action == work.Create || c.Action == work.Update) && !(c.Drops && staleCache) {
 			c.Wanted = nil // the manifests are not kept
 			list = append(list, written{c, now})
 		}
@@ -257,8 +257,8 @@ func (r *Applications) recordBeforeRollout(ctx context.Context, app *musterv1alp
 	return r.record(ctx, app, out, func(status *musterv1alpha1.ApplicationStatus) { status.Rollout = rolloutOf(out) })
 }
 
-// recordBeforeLoss records in the status what the application is about to lose, so that the guard counts it whatever becomes
-// of this hub, and what it is about to leave on clusters. It is false when the cache is stale: nothing is removed then.
+// recordBeforeLoss records in the status what the application is about to lose, and what it is about to leave on clusters. The guard then
+// counts it even if this hub stops. It is false when the cache is stale: nothing is removed then.
 func (r *Applications) recordBeforeLoss(ctx context.Context, app *musterv1alpha1.Application, out *report) (bool, error) {
 	if out.step.Removal == nil && equality.Semantic.DeepEqual(app.Status.Left, out.step.Left) {
 		return true, nil
@@ -272,7 +272,7 @@ func (r *Applications) recordBeforeLoss(ctx context.Context, app *musterv1alpha1
 	return recorded, err
 }
 
-// record changes the status before what it tells of is done.
+// record changes the status before the step does what the status says.
 func (r *Applications) record(ctx context.Context, app *musterv1alpha1.Application, out *report, change func(*musterv1alpha1.ApplicationStatus)) (bool, error) {
 	next := app.DeepCopy()
 	change(&next.Status)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -250,7 +251,7 @@ func TestNoStepBeforeTheLastIsSeen(t *testing.T) {
 	h.r.states.get(h.key).wrote = wrote(work.Changes{
 		{Action: work.Update, Cluster: "edge-1", Name: name, Live: h.r.Works.Get("edge-1", name)},
 		{Action: work.Update, Cluster: "edge-2", Name: name, Live: h.r.Works.Get("edge-2", name)},
-	}, map[string]error{"edge-2": fmt.Errorf("refused")}, h.now.Add(time.Hour))
+	}, map[string]error{"edge-2": fmt.Errorf("refused")}, false, h.now.Add(time.Hour))
 	h.r.states.needPlan(requestsOf(fleet.ApplicationOwner("retail", "web")))
 	if _, status := h.reconcile(); status.Rollout == nil {
 		t.Error("the status forgets the rollout of which the last write is not seen")
@@ -258,5 +259,20 @@ func TestNoStepBeforeTheLastIsSeen(t *testing.T) {
 	h.work("edge-1", func(w *workv1.ManifestWork) { w.Generation = 2 })
 	if _, status := h.reconcile(); status.Rollout != nil || len(h.r.states.get(h.key).wrote) > 0 {
 		t.Errorf("still waits: %+v", status.Rollout)
+	}
+}
+
+// TestStaleCacheWritesNoLoss: with a stale cache the gains of a step are written, and what drops objects is not, so that nobody waits to
+// see it.
+func TestStaleCacheWritesNoLoss(t *testing.T) {
+	changes := work.Changes{{Action: work.Create, Cluster: "gains"}, {Action: work.Update, Cluster: "drops", Drops: true}, {Action: work.Delete, Cluster: "loses"}}
+	for stale, want := range map[bool]string{false: "gains drops", true: "gains"} {
+		var got []string
+		for _, w := range wrote(changes, nil, stale, time.Time{}) {
+			got = append(got, w.Cluster)
+		}
+		if text := strings.Join(got, " "); text != want {
+			t.Errorf("stale %v: waits for %q, want %q", stale, text, want)
+		}
 	}
 }

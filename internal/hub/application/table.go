@@ -64,17 +64,24 @@ const maxRows = 20
 
 // worst are the rows of the worst clusters, sorted by state and name.
 func (t *clusterTable) worst() []musterv1alpha1.ClusterStatus {
-	var list []musterv1alpha1.ClusterStatus
+	byState := map[string][]*musterv1alpha1.ClusterStatus{}
 	for _, rows := range t.rows {
-		for _, r := range rows {
-			list = append(list, r.ClusterStatus)
+		for i := range rows {
+			byState[rows[i].State] = append(byState[rows[i].State], &rows[i].ClusterStatus)
 		}
 	}
-	slices.SortFunc(list, func(a, b musterv1alpha1.ClusterStatus) int {
-		return cmp.Or(
-			cmp.Compare(slices.Index(rankedStates, a.State), slices.Index(rankedStates, b.State)), cmp.Compare(a.Cluster, b.Cluster),
-			cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Message, b.Message),
-		)
-	})
-	return list[:min(len(list), maxRows)]
+	var list []musterv1alpha1.ClusterStatus
+	for _, state := range rankedStates {
+		if len(list) >= maxRows { // the others need no order
+			break
+		}
+		rows := byState[state]
+		slices.SortFunc(rows, func(a, b *musterv1alpha1.ClusterStatus) int {
+			return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Message, b.Message))
+		})
+		for _, r := range rows[:min(len(rows), maxRows-len(list))] {
+			list = append(list, *r)
+		}
+	}
+	return list
 }

@@ -142,6 +142,7 @@ func (t *task) failed(ctx context.Context, pr githost.PullRequest, m *request, w
 	}
 	t.keep(is)
 	m.basis = basis{}
+	t.shown.drop(countKey(client.ObjectKeyFromObject(t.repo), pr.Number)) // it is the verdict on what was planned before
 	t.soon(t.ReplanInterval)
 	return t.check(ctx, pr, m, githost.Check{State: githost.Failure, Description: is.Summary})
 }
