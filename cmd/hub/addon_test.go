@@ -373,7 +373,7 @@ func TestRequiresAddOn(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, tenant+clusterFile("one", "tier: edge")+clusterFile("two", "tier: edge")+placementFile("edge", everyEdge)+placementFile("shops", everyEdge)+
 		applicationFile("web", "shops", "manifests/web", "ordered", "  requires: [mirror]")+configMapFile("manifests/web/config.yaml", "web", "version", `"1"`)+
-		strings.Replace(inGit("world"), "installStrategy: {type: Placements, placements: [{namespace: retail, name: edge}]}", "installStrategy: {type: Manual}", 1))
+		strings.NewReplacer("installStrategy: {type: Placements, placements: [{namespace: retail, name: edge}]}", "installStrategy: {type: Manual}", "addon-in-git", "addon-required").Replace(inGit("world")))
 	f.deliver()
 	f.join("one")
 	f.join("two")

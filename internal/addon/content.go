@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/yaml"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -34,11 +33,7 @@ func ContentOf(cma *addonv1alpha1.ClusterManagementAddOn) (folder string, reposi
 func Application(name, folder, namespace string, configs []*addonv1alpha1.AddOnDeploymentConfig) (*musterv1alpha1.Application, error) {
 	values := map[string]any{}
 	for _, v := range merged(configs).CustomizedVariables {
-		var value any
-		if err := yaml.Unmarshal([]byte(v.Value), &value); err != nil || !isScalar(value) {
-			value = v.Value
-		}
-		if err := setValue(values, strings.Split(v.Name, "__"), value); err != nil {
+		if err := setValue(values, strings.Split(v.Name, "__"), scalar(v.Value)); err != nil {
 			return nil, fmt.Errorf("customized variable %s: %w", v.Name, err)
 		}
 	}
@@ -56,12 +51,19 @@ func Application(name, folder, namespace string, configs []*addonv1alpha1.AddOnD
 	return app, nil
 }
 
-func isScalar(value any) bool {
-	switch value.(type) {
-	case map[string]any, []any, nil:
-		return false
+// scalar is a number, a truth value or a quoted text, by the rules of JSON, and any other text as it is: no is not false.
+func scalar(text string) any {
+	var value any
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	if decoder.Decode(&value) != nil || decoder.More() {
+		return text
 	}
-	return true
+	switch value.(type) {
+	case json.Number, bool, string:
+		return value
+	}
+	return text
 }
 
 func setValue(values map[string]any, keys []string, value any) error {

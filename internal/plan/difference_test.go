@@ -127,7 +127,7 @@ func TestCompareAddOns(t *testing.T) {
 	ctx := context.Background()
 	addOn := func(version string) string {
 		return "-- addons/mirror.yaml --\napiVersion: addon.open-cluster-management.io/v1alpha1\nkind: ClusterManagementAddOn\n" +
-			"metadata: {name: mirror, annotations: {muster.dev/addon-content: charts/mirror}}\n-- charts/mirror/Chart.yaml --\n{apiVersion: v2, name: mirror, version: " + version + "}\n"
+			"metadata: {name: mirror, annotations: {muster.dev/addon-content: charts/mirror}}\nspec: {}\n-- charts/mirror/Chart.yaml --\n{apiVersion: v2, name: mirror, version: " + version + "}\n"
 	}
 	w := fleet.World{Time: time.Unix(0, 0)}
 	for _, cluster := range []string{"b", "a"} {
@@ -137,7 +137,7 @@ func TestCompareAddOns(t *testing.T) {
 		"gone":     {"it waits for an approval", "", "Removed ClusterManagementAddOn mirror; held ClusterManagementAddOn mirror ApprovalNeeded a,b 1"},
 		"changed":  {"a chart is a part of the add-on", addOn("1.1.0"), "Changed ClusterManagementAddOn mirror content of charts/mirror"},
 		"the same": {"nothing", addOn("1.0.0"), ""},
-		"no chart": {"it stays as it is", strings.Replace(addOn("1.0.0"), "charts/mirror}", "charts/miror}", 1), "Changed ClusterManagementAddOn mirror metadata.annotations.muster.dev/addon-content; warning addons/mirror.yaml ContentMissing"},
+		"no chart": {"it stays as it is", strings.Replace(addOn("1.0.0"), "charts/mirror}", "charts/miror}", 1), "Changed ClusterManagementAddOn mirror metadata.annotations[\"muster.dev/addon-content\"]; warning addons/mirror.yaml ContentMissing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			planner := &plan.Planner{Renderer: render.New(1 << 20)}

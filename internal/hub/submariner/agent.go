@@ -29,6 +29,7 @@ import (
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	submarinerv1alpha1 "github.com/muster-io/muster/api/submarineraddon/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/hub"
 	hubaddon "github.com/muster-io/muster/internal/hub/addon"
 )
@@ -176,18 +177,30 @@ func (r *agents) deploy(ctx context.Context, mca *addonv1alpha1.ManagedClusterAd
 		}
 		err = refused
 	}
-	writer.Say(mca, cluster, parts, err)
+	writer.Say(mca, cluster, slices.DeleteFunc(slices.Clone(parts), isResource), err)
 	if err != nil {
 		r.sayBroker(mca, &waits{reasonNotRendered, err.Error()})
 		return 15 * time.Second, err.Error(), nil // what the API server refuses it may take later
 	}
-	r.sayBroker(mca, nil)
+	r.sayBroker(mca, r.notApplied(cluster.Name))
 	work := &workv1.ManifestWork{}
 	if err := r.reader.Get(ctx, client.ObjectKey{Namespace: cluster.Name, Name: submarinerv1alpha1.ResourceWork}, work); client.IgnoreNotFound(err) != nil {
 		return 0, "", err
 	}
 	sayNetwork(&mca.Status, reportOf(work), orElse(config.GatewayConfig.Gateways, 1), f.peers)
 	return 0, "", nil
+}
+
+// isResource says of a work that it tells the operator about the broker. The health of the add-on is the operator's.
+func isResource(part addon.Part) bool { return part.Name == submarinerv1alpha1.ResourceWork }
+
+// notApplied is what a cluster waits for that does not know its broker yet.
+func (r *agents) notApplied(cluster string) *waits {
+	lw := r.Works.Get(cluster, submarinerv1alpha1.ResourceWork)
+	if lw != nil && lw.Status.Conditions.Applied.IsCurrent() && lw.Status.Conditions.Applied.IsTrue() {
+		return nil
+	}
+	return &waits{reasonBrokerNotReady, "work " + submarinerv1alpha1.ResourceWork + " is not applied on the cluster yet"}
 }
 
 // waitsForItsTurn says that the add-on's rollout has not reached the cluster: it is installed where it is configured.
@@ -313,7 +326,7 @@ func (r *agents) remove(ctx context.Context, cluster, name string) error {
 func (r *agents) sayBroker(mca *addonv1alpha1.ManagedClusterAddOn, w *waits) {
 	c := metav1.Condition{
 		Type: submarinerv1alpha1.ConditionBrokerConfigApplied, Status: metav1.ConditionTrue, Reason: reasonBrokerApplied,
-		Message: "the works " + submarinerv1alpha1.OperatorWork + " and " + submarinerv1alpha1.ResourceWork + " are written",
+		Message: "work " + submarinerv1alpha1.ResourceWork + " is applied",
 	}
 	if w != nil {
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, w.reason, w.message
