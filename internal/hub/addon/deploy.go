@@ -191,36 +191,12 @@ func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err erro
 		if ref.DesiredConfig == nil {
 			continue
 		}
-		var object client.Object
-		switch ref.ConfigGroupResource {
-		case addon.Template:
-			in.Template = &addonv1alpha1.AddOnTemplate{}
-			object = in.Template
-		case addon.DeploymentConfig:
-			config := &addonv1alpha1.AddOnDeploymentConfig{}
-			in.Configs = append(in.Configs, config)
-			object = config
-		case addon.Content:
-			hash, known := r.Contents.hashOf(ctx, d.definition)
-			if !known {
-				return nil, nil // addon-configuration says so
-			}
-			d.waits = d.waits || hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
-			fromFolder = true
-			continue
-		default:
-			continue
+		hash, known, err := r.configure(ctx, d, ref, &in)
+		if err != nil || !known {
+			return nil, err
 		}
-		key := client.ObjectKey{Namespace: ref.DesiredConfig.Namespace, Name: ref.DesiredConfig.Name}
-		if err := r.Client.Get(ctx, key, object); err != nil {
-			return nil, client.IgnoreNotFound(err) // addon-configuration says so
-		}
-		content := &contents{ctx: ctx, client: r.Client, reader: r.Reader}
-		f := content.read(addonv1alpha1.AddOnConfig{ConfigGroupResource: ref.ConfigGroupResource, ConfigReferent: ref.DesiredConfig.ConfigReferent})
-		if f.err != nil {
-			return nil, client.IgnoreNotFound(f.err)
-		}
-		d.waits = d.waits || f.hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
+		fromFolder = fromFolder || ref.ConfigGroupResource == addon.Content
+		d.waits = d.waits || hash != "" && hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
 	}
 	hasContent := in.Template != nil || fromFolder && in.Cluster != nil
 	if d.waits = d.waits && hasContent; !hasContent || d.waits {
@@ -237,6 +213,33 @@ func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err erro
 	}
 	d.rendered = &rendered
 	return d.parts(), nil
+}
+
+// configure adds one configuration to what an add-on is rendered from, with its hash as it is now; "" for a kind that is not read here. It is
+// not known when it is not there: addon-configuration says so.
+func (r *Deployer) configure(ctx context.Context, d *deployment, ref addonv1alpha1.ConfigReference, in *addon.Input) (hash string, known bool, err error) {
+	var object client.Object
+	switch ref.ConfigGroupResource {
+	case addon.Template:
+		in.Template = &addonv1alpha1.AddOnTemplate{}
+		object = in.Template
+	case addon.DeploymentConfig:
+		config := &addonv1alpha1.AddOnDeploymentConfig{}
+		in.Configs = append(in.Configs, config)
+		object = config
+	case addon.Content:
+		hash, known := r.Contents.hashOf(ctx, d.definition)
+		return hash, known, nil
+	default:
+		return "", true, nil
+	}
+	key := client.ObjectKey{Namespace: ref.DesiredConfig.Namespace, Name: ref.DesiredConfig.Name}
+	if err := r.Client.Get(ctx, key, object); err != nil {
+		return "", false, client.IgnoreNotFound(err)
+	}
+	content := &contents{ctx: ctx, client: r.Client, reader: r.Reader}
+	f := content.read(addonv1alpha1.AddOnConfig{ConfigGroupResource: ref.ConfigGroupResource, ConfigReferent: ref.DesiredConfig.ConfigReferent})
+	return f.hash, f.err == nil, client.IgnoreNotFound(f.err)
 }
 
 // parts are the works of what was rendered.

@@ -39,48 +39,52 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	if err != nil {
 		return err
 	}
-	running := runningOn(world)
-	apps, addons, addonLeaves := 0, 0, false
-	approved := repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == out.plan.Digest
+	running, left, addonLeaves := runningOn(world), map[string]int{}, false
+	free := repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == out.plan.Digest || !guarded(repo)
 	held := &musterv1alpha1.Held{Plan: out.plan.Digest}
 	for _, o := range orphans {
 		addonLeaves = addonLeaves || o.key.Kind == addOn
-		if o.object.GetDeletionTimestamp() != nil {
+		if o.object.GetDeletionTimestamp() != nil || addonLeaves && o.key.Group == addonv1alpha1.GroupName && o.key.Kind != addOn {
 			out.deleting++
 			continue
 		}
-		if addonLeaves && o.key.Group == addonv1alpha1.GroupName && o.key.Kind != addOn {
-			out.deleting++
-			continue
-		}
-		key := o.key.Namespace + "/" + o.key.Name
+		what, clusters := o.runs(running)
 		if o.key.Kind == "Application" {
+			key := o.key.Namespace + "/" + o.key.Name
 			out.leaving = append(out.leaving, key)
+			if now := out.plan.Renames[key]; now != "" && clusters > 0 {
+				out.renaming = append(out.renaming, fmt.Sprintf("%s to %s", key, now))
+				continue
+			}
 		}
-		if now := out.plan.Renames[key]; o.key.Kind == "Application" && now != "" && running[key] > 0 {
-			out.renaming = append(out.renaming, fmt.Sprintf("%s to %s", key, now))
-			continue
-		}
-		if clusters := running[key]; o.key.Kind == "Application" && clusters > 0 && !approved && guarded(repo) {
-			apps++
-			held.Items = append(held.Items, fmt.Sprintf("application %s, on %d clusters", key, clusters))
-			continue
-		}
-		if clusters := running[addOn+" "+o.key.Name]; o.key.Kind == addOn && clusters > 0 && !approved && guarded(repo) {
-			addons++
-			held.Items = append(held.Items, fmt.Sprintf("add-on %s, on %d clusters", o.key.Name, clusters))
+		if clusters > 0 && !free {
+			left[o.key.Kind]++
+			held.Items = append(held.Items, fmt.Sprintf("%s, on %d clusters", what, clusters))
 			continue
 		}
 		if err := r.pruneOrRefuse(ctx, w, repo, o, out); err != nil {
 			return err
 		}
 	}
-	if held.Deletions = int32(apps + addons); held.Deletions > 0 {
-		held.Message = leaves(apps, addons) + ": muster approve --plan " + shortPlan(held.Plan)
+	if len(held.Items) > 0 {
+		held.Deletions = int32(len(held.Items))
+		held.Message = leaves(left["Application"], left[addOn]) + ": muster approve --plan " + shortPlan(held.Plan)
 		held.Items = held.Items[:min(len(held.Items), 20)]
 		out.held = held
 	}
 	return nil
+}
+
+// runs says on how many clusters an application or an add-on is, and what to call it.
+func (o orphan) runs(running map[string]int) (what string, clusters int) {
+	switch o.key.Kind {
+	case "Application":
+		key := o.key.Namespace + "/" + o.key.Name
+		return "application " + key, running[key]
+	case addOn:
+		return "add-on " + o.key.Name, running[addOn+" "+o.key.Name]
+	}
+	return "", 0
 }
 
 // addOn is the kind of add-ons as a repository defines them.
