@@ -222,6 +222,11 @@ bench-addons: $(TEST_ASSETS) ## 5 add-ons on CLUSTERS hollow clusters: installed
 	@echo "measuring add-ons on hollow clusters (minutes)"
 	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkAddOns$$' -benchtime 1x -timeout 120m ./internal/test/hollow
 
+.PHONY: bench-review
+bench-review: $(TEST_ASSETS) $(GITEA) ## from a webhook of Gitea to check and comment, with APPLICATIONS applications on CLUSTERS hollow clusters
+	@echo "measuring a review with hollow clusters (minutes)"
+	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkReview$$' -benchtime 1x -timeout 120m ./internal/test/hollow
+
 .PHONY: bench-acceptance
 bench-acceptance: $(TEST_ASSETS) ## CLUSTERS hollow clusters are accepted while others are delivered to; and against a bare client
 	@echo "measuring how clusters are accepted (minutes)"

@@ -26,7 +26,7 @@ var table = map[string]struct {
 	"internal/drift":         {[]string{"api"}, "shared by hub and agent"},
 	"internal/generated":     {nil, "shared by the renderer and the agent"},
 	"internal/health":        {[]string{"api", "internal/fleet"}, "shared by hub and agent"},
-	"internal/source":        {[]string{"api", "internal/fleet"}, "what is elsewhere becomes a file tree and nothing more"},
+	"internal/source":        {[]string{"api", "internal/fleet", "internal/githubapp"}, "what is elsewhere becomes a file tree and nothing more"},
 	"internal/expression":    {[]string{"api", "internal/fleet"}, "the CEL of placements and applications"},
 	"internal/render":        {[]string{"api", "internal/expression", "internal/fleet"}, "content and one cluster become manifests"},
 	"internal/render/engine": {[]string{"api", "internal/fleet", "internal/generated", "internal/render/memo"}, "runs a chart, an overlay or a folder, and knows nothing of applications"},
@@ -46,7 +46,8 @@ var table = map[string]struct {
 		"tells what two plans differ in, for whoever shows it",
 	},
 	"internal/access":       {nil, "whom a user of the hub is on a cluster, for hub and agent"},
-	"internal/githost":      {nil, "knows hosts and nothing of fleets"},
+	"internal/githubapp":    {nil, "a key becomes tokens, for sources and hosts"},
+	"internal/githost":      {[]string{"internal/githubapp"}, "knows hosts and nothing of fleets"},
 	"internal/notify":       {[]string{"api", "internal/expression"}, "events become messages"},
 	"internal/controlplane": {nil, "starts programs and knows nothing of fleets"},
 	"klusterlet": {

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -44,6 +47,14 @@ func newReviewed(t *testing.T, archive string) *reviewed {
 	}
 	must(admin.CreateOrg(gitea.CreateOrgOption{Name: owner, Visibility: gitea.VisibleTypePublic}))
 	must(admin.CreateOrgRepo(owner, gitea.CreateRepoOption{Name: fleetRepo, DefaultBranch: "main"}))
+	team, _, err := admin.CreateTeam(owner, gitea.CreateTeamOption{
+		Name: "platform", Permission: gitea.AccessModeWrite, IncludesAllRepositories: true, Units: []gitea.RepoUnitType{gitea.RepoUnitCode, gitea.RepoUnitPulls, gitea.RepoUnitIssues},
+	})
+	must(team, nil, err)
+	for _, user := range []string{"bob", "muster"} { // who asks for its members is one
+		_, err := admin.AddTeamMember(team.ID, user)
+		must(nil, nil, err)
+	}
 	write := gitea.AccessModeWrite
 	for _, user := range []string{"muster", "alice", "bob"} {
 		if _, err := admin.AddCollaborator(owner, fleetRepo, user, gitea.AddCollaboratorOption{Permission: &write}); err != nil {
@@ -81,7 +92,7 @@ func (f *reviewed) watch(webhooks, checkName string) {
 			URL: g.URL + "/" + owner + "/" + fleetRepo + ".git", ServiceAccountName: "root", Interval: metav1.Duration{Duration: time.Hour},
 			SecretRef: &musterv1alpha1.LocalReference{Name: "fleet-git"},
 			Review: &musterv1alpha1.ReviewSpec{
-				Name: checkName, Host: musterv1alpha1.HostGitea, Approvers: musterv1alpha1.ReviewApprovers{Users: []string{"bob"}}, EnvironmentLabel: "env",
+				Name: checkName, Host: musterv1alpha1.HostGitea, Approvers: musterv1alpha1.ReviewApprovers{Teams: []string{owner + "/platform"}}, EnvironmentLabel: "env",
 			},
 		},
 	})
@@ -223,9 +234,11 @@ func TestPullRequestsAreReviewed(t *testing.T) {
 	f.each(t, "what is merged otherwise than approved is held again", changedSinceReview)
 	f.each(t, "a fork is planned only where the repository says so", forksAreIgnored)
 	f.each(t, "a forged webhook changes nothing", forgedWebhook)
+	f.each(t, "a webhook that is sent again, or late, doubles nothing", replayedWebhook)
 	f.each(t, "a merged commit has the status of its delivery, and the pull request a summary", mergedIsTold)
 	f.each(t, "the rules are those of the branch as it is", rulesOfTheBranch)
 	f.each(t, "a merged removal that waits is not told as delivered", removalIsStuck)
+	f.each(t, "a commit after which nothing is on a cluster is told too", nothingIsLeft)
 }
 
 // rulesOfTheBranch: a change that leaves the branch where its rules were others is held against those of now.
@@ -265,6 +278,21 @@ func removalIsStuck(f *reviewed) {
 	f.approve(f.repository(), f.repository().Status.Held)
 	f.expectStatus(merged, status, "success")
 	summary("✅ delivered")
+}
+
+// nothingIsLeft: a merged pull request comes to its end although there is nothing of which the delivery could be told.
+func nothingIsLeft(f *reviewed) {
+	number, head := f.propose("readme", "-- README.md --\nempty\n")
+	f.expectCheck(head, "success")
+	merged := f.merge(number)
+	f.expectDelivered(merged)
+	f.eventually(func() string {
+		list := f.comments(number)
+		if len(list) != 2 {
+			return fmt.Sprintf("%d comments, want that of the review and the summary: %+v", len(list), f.repository().Status.Review)
+		}
+		return has("summary", list[1].Body, "✅ delivered "+merged[:7], "No application of this repository is on a cluster")
+	})
 }
 
 func prIsReviewed(f *reviewed) {
@@ -523,6 +551,42 @@ func forgedWebhook(f *reviewed) {
 	}
 	if strings.Contains(fmt.Sprintf("%+v", f.repository().Status), string(secret.Data["password"])) {
 		f.t.Error("the token is in the status")
+	}
+}
+
+// replayedWebhook: what Gitea has signed and somebody sends again, out of its order, makes the hub look and nothing more.
+func replayedWebhook(f *reviewed) {
+	number, head := f.propose("again", configMapFile("manifests/shop/config.yaml", "shop", "color", "beige"))
+	f.expectCheck(head, "success")
+	before := f.expectComment(number, head[:7])
+	written := func() int {
+		list, _, err := f.host.As("alice").ListStatuses(owner, fleetRepo, head, gitea.ListStatusesOption{})
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		return len(list)
+	}
+	statuses := written()
+	hooks, _, err := f.host.As(test.GiteaAdmin).ListRepoHooks(owner, fleetRepo, gitea.ListHooksOptions{})
+	if err != nil || len(hooks) != 1 {
+		f.t.Fatalf("hooks: %v", err)
+	}
+	for _, body := range []string{
+		fmt.Sprintf(`{"action":"closed","number":%d}`, number), fmt.Sprintf(`{"action":"opened","number":%d}`, number),
+		fmt.Sprintf(`{"ref":"refs/heads/again","after":%q}`, strings.Repeat("0", 40)), `{"ref":"refs/heads/main","before":"later"}`,
+	} {
+		mac := hmac.New(sha256.New, []byte("s3cret"))
+		mac.Write([]byte(body))
+		for range 3 {
+			if got := post(f.t, hooks[0].Config["url"], hex.EncodeToString(mac.Sum(nil)), body); got != http.StatusAccepted {
+				f.t.Errorf("%s: %d, want 202", body, got)
+			}
+		}
+	}
+	_, after := f.propose("after-the-replay", configMapFile("manifests/shop/config.yaml", "shop", "color", "ivory"))
+	f.expectCheck(after, "success") // of what came later
+	if now := f.expectComment(number, head[:7]); now.ID != before.ID || !now.Updated.Equal(before.Updated) || written() != statuses {
+		f.t.Errorf("comment %d of %s became %d of %s, and %d statuses %d", before.ID, before.Updated, now.ID, now.Updated, statuses, written())
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"net"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,7 +58,9 @@ func TestReviewsSurviveFaults(t *testing.T) {
 		"five hundred files":                                 manyFiles,
 		"a head that cannot be fetched":                      unknownHead,
 		"forks that are not planned take no room":            forksTakeNoRoom,
+		"a fork makes the hub fetch nothing":                 forkFetchesNothing,
 		"a GitHub App writes faults beside the lines":        appAnnotates,
+		"the repository's own Secret may be a GitHub App's":  appOfTheRepository,
 	} {
 		f.run(name, func(*theFleet) {
 			do(f, 1)
@@ -337,6 +341,58 @@ func forksTakeNoRoom(f *forged, _ int) {
 	f.expectReviewed(number, head, "success", "data.color: green")
 }
 
+// forkFetchesNothing: what a stranger writes does not make the hub ask a server, with a Secret or without; what the repository's own people
+// write does.
+func forkFetchesNothing(f *forged, _ int) {
+	var asked atomic.Int32
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { _ = other.Close() })
+	go func() {
+		for {
+			connection, err := other.Accept()
+			if err != nil {
+				return
+			}
+			asked.Add(1)
+			_ = connection.Close()
+		}
+	}()
+	f.secretIn("retail", "elsewhere", map[string][]byte{"username": []byte("muster"), "password": []byte("s3cret")})
+	forks := func(is string) {
+		f.eventually(func() string {
+			repo := f.repository()
+			repo.Spec.Review.Forks = is
+			if err := f.client.Update(f.ctx, repo); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+	}
+	forks(musterv1alpha1.ForksPlan)
+	defer forks(musterv1alpha1.ForksIgnore)
+	elsewhere := fmt.Sprintf("-- applications/elsewhere.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: elsewhere, namespace: retail}\n"+
+		"spec: {placementRef: {name: shops}, source: {git: {url: %q, secretRef: {name: elsewhere}}}, destination: {namespace: guard}}\n", "https://"+other.Addr().String()+"/fleet.git")
+	number, head := f.propose(elsewhere)
+	f.forge.Do(func() { f.forge.Pulls[number].Fork, f.forge.Pulls[number].Author = true, "eve" })
+	f.expectReviewed(number, head, "failure", "applications/elsewhere.yaml")
+	if n := asked.Load(); n != 0 {
+		f.t.Errorf("a fork made the hub ask %d times", n)
+	}
+	own, ownHead := f.propose(elsewhere)
+	f.expectReviewed(own, ownHead, "failure", "applications/elsewhere.yaml")
+	f.eventually(func() string {
+		if asked.Load() == 0 {
+			note := ""
+			f.forge.Do(func() { note = f.forge.Pulls[own].Notes[0].Body })
+			return "what somebody of the repository proposes is not fetched: " + note
+		}
+		return ""
+	})
+}
+
 // appAnnotates: the hub signs in with the key of a GitHub App, and faults are at their lines, once however often it looks.
 func appAnnotates(f *forged, _ int) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -344,7 +400,7 @@ func appAnnotates(f *forged, _ int) {
 		f.t.Fatal(err)
 	}
 	f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "app"}, StringData: map[string]string{
-		"appID": "3", "installationID": "5", "privateKey": string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})),
+		"githubAppID": "3", "githubAppInstallationID": "5", "githubAppPrivateKey": string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})),
 	}})
 	use := func(secret, token string) {
 		f.forge.Do(func() { f.forge.Token = token })
@@ -380,6 +436,47 @@ func appAnnotates(f *forged, _ int) {
 		f.forge.Do(func() {
 			if c := f.forge.Checks[head]["muster/muster-system/fleet"]; c.State != "success" || len(f.forge.Runs[head]) > 0 {
 				problem = fmt.Sprintf("check %+v, runs %+v", c, f.forge.Runs[head])
+			}
+		})
+		return problem
+	})
+}
+
+// appOfTheRepository: the key that opens the repository to Git signs in for its reviews too.
+func appOfTheRepository(f *forged, _ int) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	server := httptest.NewTLSServer(f.forge.GitHub())
+	f.t.Cleanup(server.Close)
+	f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "git-app"}, StringData: map[string]string{
+		"githubAppID": "3", "githubAppInstallationID": "5", "githubAppBaseURL": server.URL + "/api/v3",
+		"githubAppPrivateKey": string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})),
+		"ca.crt":              string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})),
+	}})
+	was := f.repository().Spec
+	use := func(token string, change func(*musterv1alpha1.FleetRepositorySpec)) {
+		f.forge.Do(func() { f.forge.Token = token })
+		f.eventually(func() string {
+			repo := f.repository()
+			change(&repo.Spec)
+			if err := f.client.Update(f.ctx, repo); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+	}
+	use("installation", func(s *musterv1alpha1.FleetRepositorySpec) {
+		s.SecretRef, s.Review.SecretRef, s.Review.APIURL = &musterv1alpha1.LocalReference{Name: "git-app"}, nil, server.URL+"/api/v3"
+	})
+	defer use("good", func(s *musterv1alpha1.FleetRepositorySpec) { *s = was })
+	number, head := f.propose(colored("blue"))
+	f.eventually(func() (problem string) {
+		f.forge.Do(func() {
+			check, notes := f.forge.Checks[head]["muster/muster-system/fleet"], f.forge.Pulls[number].Notes
+			if check.State != "success" || len(notes) != 1 || notes[0].Author != "muster[bot]" {
+				problem = fmt.Sprintf("check %+v, comments %+v; %+v", check, notes, f.repository().Status.Review)
 			}
 		})
 		return problem

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -40,6 +42,7 @@ import (
 	submarinerv1alpha1 "github.com/muster-io/muster/api/submarineraddon/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	hubaddon "github.com/muster-io/muster/internal/hub/addon"
 	"github.com/muster-io/muster/internal/hub/addonregistration"
@@ -48,6 +51,7 @@ import (
 	"github.com/muster-io/muster/internal/hub/clusterpermission"
 	"github.com/muster-io/muster/internal/hub/event"
 	"github.com/muster-io/muster/internal/hub/fleetrepository"
+	"github.com/muster-io/muster/internal/hub/inspection"
 	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/hub/manifestworkreplicaset"
 	"github.com/muster-io/muster/internal/hub/notification"
@@ -284,6 +288,9 @@ var controllers = map[string]func(*parts) error{
 		}
 		return (&workgc.Collector{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Now: time.Now}).Setup(p.mgr)
 	},
+	inspection.Name: func(p *parts) error {
+		return (&inspection.Collector{Client: p.mgr.GetClient(), Now: time.Now}).Setup(p.mgr)
+	},
 	"notification": func(p *parts) error { return p.notifications.Setup(p.mgr) },
 	"fleetrepository": func(p *parts) error {
 		works, err := p.index()
@@ -389,7 +396,7 @@ func newParts(mgr ctrl.Manager, o Options) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
+	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories, Hosts: &source.Hosts{}}
 	renderer, err := o.renderer(mgr)
 	if err != nil {
 		return nil, err
@@ -407,13 +414,43 @@ func (p *parts) library() *source.Library {
 	dir := filepath.Join(p.StateDir, "sources")
 	return &source.Library{
 		Dir: dir, Git: &source.Store{Dir: filepath.Join(dir, "git"), Local: p.LocalRepositories},
-		Interval: p.SourceInterval, Insecure: p.InsecureSources,
+		Interval: p.SourceInterval, Insecure: p.InsecureSources, Hosts: p.store.Hosts,
 		Secret: func(ctx context.Context, namespace, name string) (map[string][]byte, error) {
 			var secret corev1.Secret
 			err := p.mgr.GetClient().Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
 			return secret.Data, err
 		},
+		Values: p.values,
 	}
+}
+
+// values reads a Secret or ConfigMap that holds values of applications, as the API server has it.
+func (p *parts) values(ctx context.Context, namespace string, object fleet.ValuesObject) (map[string][]byte, string, error) {
+	key := client.ObjectKey{Namespace: namespace, Name: object.Name}
+	if object.Kind == musterv1alpha1.ValuesSecret {
+		var secret corev1.Secret
+		err := p.mgr.GetAPIReader().Get(ctx, key, &secret)
+		return secret.Data, string(secret.UID), asFileError(err)
+	}
+	var config corev1.ConfigMap
+	err := p.mgr.GetAPIReader().Get(ctx, key, &config)
+	data := map[string][]byte{}
+	maps.Copy(data, config.BinaryData)
+	for name, value := range config.Data {
+		data[name] = []byte(value)
+	}
+	return data, string(config.UID), asFileError(err)
+}
+
+// asFileError says in the words of the library why an object cannot be read.
+func asFileError(err error) error {
+	switch {
+	case apierrors.IsNotFound(err):
+		return fs.ErrNotExist
+	case apierrors.IsForbidden(err):
+		return fs.ErrPermission
+	}
+	return err
 }
 
 func (o *Options) config() (*rest.Config, error) {
@@ -550,9 +587,9 @@ func (p *parts) serveWebhooks() error {
 		return fmt.Errorf("--webhook-address %s: %w", p.WebhookAddress, err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/webhook/", source.Webhook{Key: p.repositories.WebhookKey, Trigger: p.trigger})
+	mux.Handle("/webhook/{namespace}/{name}", source.Webhook{Key: p.repositories.WebhookKey, Trigger: p.trigger})
 	if p.sources != nil {
-		mux.Handle("/sources/", source.Webhook{Room: "sources", Key: p.sources.Library.WebhookKey, Trigger: p.sources.Trigger})
+		mux.Handle("/sources/{namespace}/{name}", source.Webhook{Key: p.sources.Library.WebhookKey, Trigger: p.sources.Trigger})
 	}
 	server := &http.Server{Addr: p.WebhookAddress, Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
 	// Only the leader opens the port: a standby could not answer a webhook.

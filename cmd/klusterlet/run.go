@@ -30,6 +30,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/klusterlet/addon"
+	"github.com/muster-io/muster/klusterlet/inspection"
 	"github.com/muster-io/muster/klusterlet/proxy"
 	"github.com/muster-io/muster/klusterlet/registration"
 	"github.com/muster-io/muster/klusterlet/serviceaccount"
@@ -43,13 +44,14 @@ const (
 	roleAddon          = "addon"
 	roleProxy          = "proxy"
 	roleServiceAccount = "serviceaccount"
+	roleInspection     = "inspection"
 )
 
-// roles are all there are; defaultRoles run without --roles. The others give people and programs of the hub a way to the cluster: they
-// are asked for.
+// roles are all there are; defaultRoles run without --roles. The others let people and programs of the hub act on the cluster: they are
+// asked for.
 var (
-	roles        = []string{roleRegistration, roleWork, roleAddon, roleProxy, roleServiceAccount}
-	defaultRoles = []string{roleRegistration, roleWork, roleAddon}
+	roles        = []string{roleRegistration, roleWork, roleAddon, roleInspection, roleProxy, roleServiceAccount}
+	defaultRoles = []string{roleRegistration, roleWork, roleAddon, roleInspection}
 )
 
 // Run runs the selected roles until the context ends.
@@ -93,7 +95,9 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	for role, run := range map[string]func(context.Context, *rest.Config, hubWait, func()) error{roleProxy: o.proxy, roleServiceAccount: o.serviceAccounts} {
+	for role, run := range map[string]func(context.Context, *rest.Config, hubWait, func()) error{
+		roleProxy: o.proxy, roleServiceAccount: o.serviceAccounts, roleInspection: o.inspections,
+	} {
 		if !slices.Contains(o.Roles, role) {
 			continue
 		}
@@ -153,7 +157,8 @@ func (o *Options) newManager(ctx context.Context, spoke *rest.Config) (ctrl.Mana
 	return mgr, mgr.AddHealthzCheck("ping", healthz.Ping)
 }
 
-// leaseName is the same for the replicas of one agent, and differs between agents for two hubs on one cluster.
+// leaseName is the same for the replicas of one agent, and differs between agents for two hubs on one cluster. Role inspection is not in
+// it: an agent without it, of an earlier version, and its successor do not work at the same time.
 func (o *Options) leaseName() string {
 	host := ""
 	for _, file := range []string{o.BootstrapKubeconfig, o.hubKubeconfig()} {
@@ -162,7 +167,8 @@ func (o *Options) leaseName() string {
 			break
 		}
 	}
-	return "klusterlet-" + strings.Join(o.Roles, "-") + "-" + registration.HubHash(host)[:10]
+	named := slices.DeleteFunc(slices.Clone(o.Roles), func(role string) bool { return role == roleInspection && len(o.Roles) > 1 })
+	return "klusterlet-" + strings.Join(named, "-") + "-" + registration.HubHash(host)[:10]
 }
 
 // ready makes the agent ready when a role works. One that waits to lead is ready too: nobody sends it requests, and a rollout of
@@ -341,6 +347,19 @@ func (o *Options) serviceAccounts(ctx context.Context, spoke *rest.Config, wait 
 	hub.Config.UserAgent = spoke.UserAgent
 	agent := &serviceaccount.Agent{Hub: hub.Config, Spoke: spoke, Cluster: hub.Cluster, Serving: serving}
 	return agent.Run(logr.NewContext(ctx, ctrl.Log.WithName(roleServiceAccount)))
+}
+
+// inspections answers Inspections as soon as there is a way to the hub.
+func (o *Options) inspections(ctx context.Context, spoke *rest.Config, wait hubWait, serving func()) error {
+	hub, err := wait(ctx)
+	if err != nil {
+		return unlessEnded(ctx, err)
+	}
+	hub.Config = rest.CopyConfig(hub.Config)
+	hub.Config.QPS = -1
+	hub.Config.UserAgent = spoke.UserAgent
+	agent := &inspection.Agent{Hub: hub.Config, Spoke: spoke, Cluster: hub.Cluster, HubHash: hub.Hash, Serving: serving}
+	return agent.Run(logr.NewContext(ctx, ctrl.Log.WithName(roleInspection)))
 }
 
 // unlessEnded forgets the error of a wait that ended with the agent.

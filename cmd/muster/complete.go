@@ -51,6 +51,8 @@ var completes = map[string][][]names{
 	"muster status":          {{applicationNames}},
 	"muster status cluster":  {{clusterNames}},
 	"muster drift":           {{applicationNames}},
+	"muster tree":            {{applicationNames}},
+	"muster logs":            {{applicationNames}},
 	"muster rollout status":  {{applicationNames}},
 	"muster rollout history": {{applicationNames}},
 	"muster rollout retry":   {{applicationNames}},

@@ -74,11 +74,6 @@ func (s *scope) add(cmd *cobra.Command) {
 	cmd.MarkFlagsMutuallyExclusive("namespace", "repository", "all")
 }
 
-// applicationsOf are applications of one namespace, or all of it. A Hold in muster-system that names no namespace is for those of all.
-func applicationsOf(namespace string, names ...string) musterv1alpha1.HeldApplications {
-	return musterv1alpha1.HeldApplications{Namespaces: []string{namespace}, Names: names}
-}
-
 // isOfOne is true for a Hold of one application by its name, alone.
 func isOfOne(h *musterv1alpha1.Hold, namespace, name string) bool {
 	of := h.Spec.Applications
@@ -97,8 +92,7 @@ func (s *scope) hold(args []string) (*musterv1alpha1.Hold, error) {
 		if !ok {
 			return nil, fmt.Errorf("%q is no application: give NAMESPACE/NAME", args[0])
 		}
-		h.Namespace, h.Name = namespace, "pause-"+name
-		h.Spec.Applications = applicationsOf(namespace, name)
+		h = overview.PauseOf(namespace, name)
 	case s.repository != "":
 		namespace, name, ok := strings.Cut(s.repository, "/")
 		if !ok {
@@ -107,7 +101,7 @@ func (s *scope) hold(args []string) (*musterv1alpha1.Hold, error) {
 		h.Namespace, h.Name, h.Spec.Repositories = namespace, "pause-repository-"+name, []string{s.repository}
 	case s.namespace != "":
 		h.Namespace, h.Name = s.namespace, "namespace-pause" // no application has this Hold, nor --all in muster-system
-		h.Spec.Applications = applicationsOf(s.namespace)
+		h.Spec.Applications.Namespaces = []string{s.namespace}
 	case !s.all && s.clusters == "":
 		return nil, errors.New("what? NAMESPACE/NAME of an application, --namespace, --repository, --clusters or --all")
 	}
@@ -234,10 +228,7 @@ func (c *cli) pin(cmd *cobra.Command, name string, f holdFlags, choose func([]mu
 	if err != nil {
 		return err
 	}
-	h := &musterv1alpha1.Hold{ObjectMeta: metav1.ObjectMeta{Namespace: app.Namespace, Name: "pin-" + app.Name}}
-	h.Spec.Applications = applicationsOf(app.Namespace, app.Name)
-	h.Spec.Pin = &musterv1alpha1.Pin{Revision: revision, Return: back}
-	return c.putHold(cmd, h, f)
+	return c.putHold(cmd, overview.PinOf(app.Namespace, app.Name, revision, back), f)
 }
 
 // putHold says what a Hold does, asks, and writes it.
@@ -257,23 +248,7 @@ func (c *cli) putHold(cmd *cobra.Command, h *musterv1alpha1.Hold, f holdFlags) e
 	if err != nil {
 		return err
 	}
-	return c.doHold(cmd, plan, f.yes, func() error {
-		was := &musterv1alpha1.Hold{}
-		err := hub.Get(cmd.Context(), client.ObjectKeyFromObject(h), was)
-		switch {
-		case client.IgnoreNotFound(err) != nil:
-			return fmt.Errorf("ask the hub: %w", err)
-		case err != nil:
-			err = hub.Create(cmd.Context(), h)
-		default:
-			was.Spec = h.Spec
-			err = hub.Update(cmd.Context(), was)
-		}
-		if err != nil {
-			return fmt.Errorf("write Hold %s/%s: %w", h.Namespace, h.Name, err)
-		}
-		return nil
-	})
+	return c.doHold(cmd, plan, f.yes, func() error { return overview.WriteHold(cmd.Context(), hub, h) })
 }
 
 // holdPlan is what a Hold does, or what its end does.
@@ -468,8 +443,8 @@ func (c *cli) endHolds(cmd *cobra.Command, yes bool, meant func(*musterv1alpha1.
 	}
 	return c.doHold(cmd, plan, yes, func() error {
 		for i := range holds {
-			if err := hub.Delete(cmd.Context(), &holds[i], client.Preconditions{UID: &holds[i].UID}); client.IgnoreNotFound(err) != nil {
-				return fmt.Errorf("delete Hold %s/%s: %w", holds[i].Namespace, holds[i].Name, err)
+			if err := overview.EndHold(cmd.Context(), hub, &holds[i]); err != nil {
+				return err
 			}
 		}
 		return nil

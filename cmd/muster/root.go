@@ -65,7 +65,7 @@ func newRoot(c *cli) *cobra.Command {
 // commands are all there are, but completion and help, which cobra adds.
 var commands = []func(*cli) *cobra.Command{
 	validateCommand, renderCommand, diffCommand, reviewCommand, worldCommand,
-	statusCommand, driftCommand, whyCommand, waitCommand, topCommand, uiCommand,
+	statusCommand, driftCommand, whyCommand, treeCommand, logsCommand, waitCommand, topCommand, uiCommand,
 	rolloutCommand, pauseCommand, resumeCommand, pinCommand, unpinCommand, rollbackCommand, approveCommand, acceptCommand, joinCommand, detachCommand, kubeconfigCommand,
 	hubCommand, doctorCommand, initCommand, clustersCommand, notifyCommand,
 	addonCommand, upCommand, downCommand, demoCommand, versionCommand,

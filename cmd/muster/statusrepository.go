@@ -86,7 +86,30 @@ func printRepository(p *printer, v repositoryStatus, more int, now time.Time) {
 	if more > 0 {
 		p.linef("      … %d more: muster validate in a clone lists them", more)
 	}
+	printReviews(p, s.Review)
 	printNeeds(p, v.NeedsYou)
+}
+
+// printReviews lists the pull requests that the hub knows, those that are merged and not through too.
+func printReviews(p *printer, s *musterv1alpha1.ReviewStatus) {
+	if s == nil {
+		return
+	}
+	if s.Message != "" {
+		p.linef("%s %s: %s", p.paint(yellow, "PULL REQUESTS"), s.Reason, oneLine(s.Message))
+	}
+	rows := [][]string{{"PULL REQUEST", "HEAD", "CHECK", "SAYS"}}
+	for _, pr := range s.PullRequests {
+		says := pr.Summary
+		if pr.ApprovedBy != "" {
+			says += ", approved by " + pr.ApprovedBy
+		}
+		if pr.Merged != "" {
+			says += ", merged as " + fleet.ShortRevision(pr.Merged)
+		}
+		rows = append(rows, []string{fmt.Sprintf("#%d", pr.Number), fleet.ShortRevision(pr.Head), pr.State, oneLine(says)})
+	}
+	p.table(rows)
 }
 
 // conditions prints them with their messages whole.

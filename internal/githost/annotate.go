@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"code.gitea.io/sdk/gitea"
@@ -43,9 +44,13 @@ func (h *gitHub) Annotate(ctx context.Context, _ int64, commit, name, _ string, 
 	if h.app == nil {
 		return nil
 	}
+	app, err := strconv.ParseInt(h.app.ID, 10, 64)
+	if err != nil {
+		return fmt.Errorf("the ID of the GitHub App: %w", err)
+	}
 	notes = notes[:min(len(notes), maxAnnotations)]
 	latest, _, err := h.sdk.Checks.ListCheckRunsForRef(ctx, h.owner, h.name, commit, &github.ListCheckRunsOptions{
-		CheckName: &name, AppID: &h.app.app.ID, Filter: github.Ptr("latest"),
+		CheckName: &name, AppID: &app, Filter: github.Ptr("latest"),
 	})
 	if err != nil {
 		return h.plain(err)

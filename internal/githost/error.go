@@ -43,6 +43,11 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("the Git host answers %s with %d %s%s", e.Request, e.Status, e.Message, next)
 }
 
+// unseen is about a team that is not there, or not for us: whoever is in it.
+func unseen(team string) error {
+	return &Error{Kind: NotFound, Status: http.StatusNotFound, Message: "no such team", Request: "who is in " + team}
+}
+
 // maxAnswer is the most of an answer that is read, in bytes.
 const maxAnswer = 32 << 20
 
@@ -113,12 +118,16 @@ func retryAt(header http.Header, now time.Time) time.Time {
 // messageOf is what the host says, in a line.
 func messageOf(body []byte) string {
 	var answer struct {
-		Message any `json:"message"`
-		Error   any `json:"error"`
+		Message any   `json:"message"`
+		Error   any   `json:"error"`
+		Errors  []any `json:"errors"` // of Bitbucket Data Center; GitHub has a message too
 	}
 	text := ""
 	if json.Unmarshal(body, &answer) == nil {
-		for _, value := range []any{answer.Message, answer.Error} {
+		for _, value := range append([]any{answer.Message, answer.Error}, answer.Errors...) {
+			if inner, ok := value.(map[string]any); ok && inner["message"] != nil { // of both Bitbuckets
+				value = inner["message"]
+			}
 			if value != nil && text == "" {
 				text = fmt.Sprint(value)
 			}

@@ -27,6 +27,7 @@ func (h *giteaHost) sdk(ctx context.Context) (*gitea.Client, error) {
 }
 
 func (h *giteaHost) CommentLimit() int { return 65535 } // a TEXT column of MySQL, which Gitea may have
+func (h *giteaHost) ShowsTags() bool   { return false }
 
 func (h *giteaHost) Open(ctx context.Context, branch string) ([]PullRequest, error) {
 	c, err := h.sdk(ctx)
@@ -199,7 +200,7 @@ func (h *giteaHost) IsMember(ctx context.Context, team, user string) (bool, erro
 		}
 		return err == nil, err
 	}
-	return false, nil
+	return false, unseen(team) // only a member of it, or an owner of the organization, is told
 }
 
 func (h *giteaHost) Self(ctx context.Context) (string, error) {

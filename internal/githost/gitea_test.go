@@ -108,6 +108,18 @@ func TestGitea(t *testing.T) {
 			t.Errorf("%s is a member: %v %v", user, in, err)
 		}
 	}
+	other, _, err := admin.CreateTeam("acme", gitea.CreateTeamOption{Name: "other", Permission: gitea.AccessModeRead, Units: []gitea.RepoUnitType{gitea.RepoUnitCode}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.AddTeamMember(other.ID, "bob"); err != nil {
+		t.Fatal(err)
+	}
+	for _, team := range []string{"acme/other", "acme/nobody"} { // of one, muster is no member
+		if in, err := h.IsMember(ctx, team, "bob"); in || kindOf(err) != NotFound {
+			t.Errorf("%s: %v %v", team, in, err)
+		}
+	}
 	for name, o := range map[string]Options{
 		string(Unauthorized): {Token: "wrong", Repository: "acme/fleet"}, string(NotFound): {Token: g.Token("eve"), Repository: "acme/other"},
 	} {

@@ -2,39 +2,34 @@ package githost
 
 import (
 	"context"
-	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/go-github/v74/github"
+
+	"github.com/muster-io/muster/internal/githubapp"
 )
 
 // gitHub is a repository of GitHub, or of GitHub Enterprise.
 type gitHub struct {
 	sdk         *github.Client
-	app         *appAuth
+	app         *githubapp.App
+	asApp       *github.Client // of the App itself
 	owner, name string
 }
 
 func newGitHub(o Options, client *http.Client, owner, name string) (Host, error) {
 	h := &gitHub{owner: owner, name: name}
 	if o.App != nil {
-		app, err := newAppAuth(o, client)
-		if err != nil {
+		h.app = &githubapp.App{Identity: *o.App, API: o.API, Transport: client.Transport}
+		h.asApp = github.NewClient(&http.Client{Transport: h.app.AsApp(), Timeout: client.Timeout})
+		if err := setAPI(h.asApp, o.API); err != nil {
 			return nil, err
 		}
-		h.app = app
-		client = &http.Client{Transport: app, Timeout: client.Timeout}
+		client = &http.Client{Transport: h.app.Installed(), Timeout: client.Timeout}
 	}
 	h.sdk = github.NewClient(client)
 	if o.App == nil {
@@ -53,6 +48,7 @@ func setAPI(sdk *github.Client, api string) error {
 }
 
 func (h *gitHub) CommentLimit() int { return 65536 }
+func (h *gitHub) ShowsTags() bool   { return false }
 
 func (h *gitHub) Open(ctx context.Context, branch string) ([]PullRequest, error) {
 	list, _, err := h.sdk.PullRequests.List(ctx, h.owner, h.name, &github.PullRequestListOptions{
@@ -187,111 +183,29 @@ func (h *gitHub) IsMember(ctx context.Context, team, user string) (bool, error) 
 	organization, slug, _ := strings.Cut(team, "/")
 	m, _, err := h.sdk.Teams.GetTeamMembershipBySlug(ctx, organization, slug, user)
 	var answer *Error
-	if errors.As(err, &answer) && answer.Kind == NotFound {
-		return false, nil
+	if errors.As(err, &answer) && answer.Kind == NotFound { // the user is not in it, or there is none that the token may see
+		_, _, err := h.sdk.Teams.GetTeamBySlug(ctx, organization, slug)
+		if errors.As(err, &answer) && answer.Kind == NotFound {
+			return false, unseen(team)
+		}
+		return false, h.plain(err)
 	}
 	return err == nil && m.GetState() == "active", h.plain(err)
 }
 
 func (h *gitHub) Self(ctx context.Context) (string, error) {
 	if h.app != nil {
-		return h.app.self(ctx)
+		app, _, err := h.asApp.Apps.Get(ctx, "")
+		if err != nil {
+			return "", h.plain(err)
+		}
+		return app.GetSlug() + "[bot]", nil
 	}
 	u, _, err := h.sdk.Users.Get(ctx, "")
 	if err != nil {
 		return "", h.plain(err)
 	}
 	return u.GetLogin(), nil
-}
-
-// App is a GitHub App that is installed on the repository.
-type App struct {
-	ID, InstallationID int64
-	PrivateKey         []byte // PEM
-}
-
-// appAuth signs requests with the token of an installation, and gets a new one before it ends.
-type appAuth struct {
-	app  *App
-	key  *rsa.PrivateKey
-	next http.RoundTripper
-	sdk  *github.Client // as the App itself
-	mu   sync.Mutex
-	// token and its end.
-	token string
-	until time.Time
-}
-
-func newAppAuth(o Options, client *http.Client) (*appAuth, error) {
-	block, _ := pem.Decode(o.App.PrivateKey)
-	if block == nil {
-		return nil, errors.New("the Secret's key privateKey holds no private key: it wants PEM")
-	}
-	key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
-	if err != nil {
-		parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-		other, ok := parsed.(*rsa.PrivateKey)
-		if err != nil || !ok {
-			return nil, errors.New("the Secret's key privateKey is not an RSA key")
-		}
-		key = other
-	}
-	a := &appAuth{app: o.App, key: key, next: client.Transport}
-	a.sdk = github.NewClient(&http.Client{Transport: asApp{a}, Timeout: client.Timeout})
-	return a, setAPI(a.sdk, o.API)
-}
-
-// asApp signs requests as the App itself.
-type asApp struct{ *appAuth }
-
-func (a asApp) RoundTrip(request *http.Request) (*http.Response, error) {
-	token, err := a.jwt(time.Now())
-	if err != nil {
-		return nil, err
-	}
-	return a.next.RoundTrip(bearing(request, token))
-}
-
-func bearing(request *http.Request, token string) *http.Request {
-	request = request.Clone(request.Context())
-	request.Header.Set("Authorization", "Bearer "+token)
-	return request
-}
-
-// jwt is what GitHub takes from an App: signed with its key, for ten minutes at most.
-func (a *appAuth) jwt(now time.Time) (string, error) {
-	encode := base64.RawURLEncoding.EncodeToString
-	text := encode([]byte(`{"alg":"RS256","typ":"JWT"}`)) + "." +
-		encode(fmt.Appendf(nil, `{"iat":%d,"exp":%d,"iss":"%d"}`, now.Add(-time.Minute).Unix(), now.Add(8*time.Minute).Unix(), a.app.ID))
-	sum := sha256.Sum256([]byte(text))
-	signature, err := rsa.SignPKCS1v15(rand.Reader, a.key, crypto.SHA256, sum[:])
-	if err != nil {
-		return "", fmt.Errorf("sign as the GitHub App: %w", err)
-	}
-	return text + "." + encode(signature), nil
-}
-
-func (a *appAuth) RoundTrip(request *http.Request) (*http.Response, error) {
-	a.mu.Lock()
-	if time.Until(a.until) < 5*time.Minute {
-		t, _, err := a.sdk.Apps.CreateInstallationToken(request.Context(), a.app.InstallationID, nil)
-		if err != nil {
-			a.mu.Unlock()
-			return nil, err
-		}
-		a.token, a.until = t.GetToken(), t.GetExpiresAt().Time
-	}
-	token := a.token
-	a.mu.Unlock()
-	return a.next.RoundTrip(bearing(request, token))
-}
-
-func (a *appAuth) self(ctx context.Context) (string, error) {
-	app, _, err := a.sdk.Apps.Get(ctx, "")
-	if err != nil {
-		return "", err
-	}
-	return app.GetSlug() + "[bot]", nil
 }
 
 func (h *gitHub) DefaultBranch(ctx context.Context) (string, error) {

@@ -24,6 +24,7 @@ func newGitLab(o Options, client *http.Client) (Host, error) {
 }
 
 func (h *gitLab) CommentLimit() int { return 1_000_000 }
+func (h *gitLab) ShowsTags() bool   { return false }
 
 func (h *gitLab) Open(ctx context.Context, branch string) ([]PullRequest, error) {
 	options := &gitlab.ListProjectMergeRequestsOptions{

@@ -1,6 +1,6 @@
-// Package githost speaks with the hosts of Git repositories about pull requests: GitHub, GitLab, Gitea and Forgejo.
+// Package githost speaks with the hosts of Git repositories about pull requests: GitHub, GitLab, Gitea, Forgejo and Bitbucket.
 //
-// Each host is a small file over its own SDK, which the hosts' makers or users keep. What differs between hosts ends here: above it
+// Each host is a small file over its own SDK, which the hosts' makers or users keep; Bitbucket, for which there is none, over HTTP. What differs between hosts ends here: above it
 // there are pull requests, comments, checks and approvals, and errors that say what to do about them.
 package githost
 
@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/muster-io/muster/internal/githubapp"
 )
 
 // PullRequest is one, under whatever name the host has for it.
@@ -80,22 +82,26 @@ type Host interface {
 	CreateComment(ctx context.Context, number int64, body string) (Comment, error)
 	EditComment(ctx context.Context, number, id int64, body string) error
 	Approvals(ctx context.Context, number int64) ([]Approval, error)
-	// IsMember of a team: organization/team, or the path of a group.
+	// IsMember of a team: organization/team, or the path of a group. One that the account may not see is NotFound.
 	IsMember(ctx context.Context, team, user string) (bool, error)
 	// Self is the login that the host knows us by.
 	Self(ctx context.Context) (string, error)
 	// CommentLimit is how long a comment may be, in bytes.
 	CommentLimit() int
+	// ShowsTags is true where HTML in a comment is shown as text.
+	ShowsTags() bool
 }
 
 // Options of a client.
 type Options struct {
-	Kind string // GitHub, GitLab, Gitea, Forgejo
+	Kind string // GitHub, GitLab, Gitea, Forgejo, Bitbucket, BitbucketDataCenter
 	// API is its URL, Repository owner/name.
 	API, Repository string
 	Token           string
+	// Username goes with a token that is a password: of an Atlassian account on Bitbucket Cloud, its e-mail address.
+	Username string
 	// App authenticates as a GitHub App in place of Token.
-	App *App
+	App *githubapp.Identity
 	// Roots that https trusts; nil is the system's.
 	Roots     *x509.CertPool
 	UserAgent string
@@ -123,8 +129,12 @@ func New(o Options) (Host, error) {
 		return newGitLab(o, client)
 	case "Gitea", "Forgejo":
 		return newGitea(o, client, owner, name)
+	case "Bitbucket":
+		return newBitbucket(o, client, owner, name), nil
+	case "BitbucketDataCenter":
+		return newBitbucketDC(o, client, owner, name), nil
 	}
-	return nil, fmt.Errorf("host %q is not one of GitHub, GitLab, Gitea, Forgejo", o.Kind)
+	return nil, fmt.Errorf("host %q is not one of GitHub, GitLab, Gitea, Forgejo, Bitbucket, BitbucketDataCenter", o.Kind)
 }
 
 func (o Options) transport() http.RoundTripper {
@@ -142,6 +152,9 @@ func Locate(kind, api, repository, remote string) (string, string, error) {
 	server, path := serverOf(remote)
 	if repository == "" {
 		repository = strings.TrimSuffix(strings.Trim(path, "/"), ".git")
+		if kind == "BitbucketDataCenter" { // over http; not over ssh
+			repository = strings.TrimPrefix(repository, "scm/")
+		}
 	}
 	if !strings.Contains(repository, "/") {
 		return "", "", fmt.Errorf("the repository's name on the host does not follow from its URL: set spec.review.repository to owner/name")
@@ -159,6 +172,10 @@ func Locate(kind, api, repository, remote string) (string, string, error) {
 		return server + "/api/v3", repository, nil
 	case kind == "GitLab":
 		return server + "/api/v4", repository, nil
+	case kind == "Bitbucket":
+		return "https://api.bitbucket.org/2.0", repository, nil
+	case kind == "BitbucketDataCenter":
+		return server + "/rest/api/latest", repository, nil
 	}
 	return server + "/api/v1", repository, nil
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http/httptest"
@@ -16,18 +14,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/muster-io/muster/internal/githubapp"
 	"github.com/muster-io/muster/internal/test/forge"
 )
 
-var hosts = []string{"GitHub", "GitLab"} // Gitea is tested with a real one
+var hosts = []string{"GitHub", "GitLab", "Bitbucket", "BitbucketDataCenter"} // Gitea is tested with a real one
 
 // on gives the host of a kind on a forge.
 func on(t *testing.T, kind string, f *forge.Forge, change func(*Options)) Host {
 	t.Helper()
-	handler, api := f.GitHub(), "/api/v3"
-	if kind == "GitLab" {
-		handler, api = f.GitLab(), "/api/v4"
-	}
+	handler, api := f.Handler(kind)
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	o := Options{Kind: kind, API: server.URL + api, Repository: "acme/fleet", Token: "good", UserAgent: "muster-test"}
@@ -64,6 +60,13 @@ func TestHosts(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := []PullRequest{{Number: 7, Title: "change", Author: "alice", Labels: []string{"risky"}, BaseBranch: "main", HeadBranch: "topic", Head: "aaaa", Open: true}}
+			merge := "dddd"
+			if strings.HasPrefix(kind, "Bitbucket") { // has no labels
+				want[0].Labels = nil
+			}
+			if kind == "Bitbucket" { // has the beginnings of commits
+				want[0].Head, merge = forge.Whole("aaaa"), forge.Whole("dddd")
+			}
 			if diff := cmp.Diff(want, open, cmpopts.IgnoreFields(PullRequest{}, "URL", "Updated")); diff != "" {
 				t.Errorf("open (-want +got):\n%s", diff)
 			}
@@ -73,8 +76,11 @@ func TestHosts(t *testing.T) {
 			if closed, err := h.Get(ctx, 9); err != nil || closed.Open || closed.Merged != "" {
 				t.Errorf("closed: %+v %v", closed, err)
 			}
-			f.Pulls[9].State, f.Pulls[9].Merged = map[string]string{"GitHub": "closed", "GitLab": "merged"}[kind], "dddd"
-			if merged, err := h.Get(ctx, 9); err != nil || merged.Merged != "dddd" {
+			f.Pulls[9].State, f.Pulls[9].Merged = "merged", "dddd"
+			if kind == "GitHub" {
+				f.Pulls[9].State = "closed"
+			}
+			if merged, err := h.Get(ctx, 9); err != nil || merged.Merged != merge {
 				t.Errorf("merged: %+v %v", merged, err)
 			}
 
@@ -83,7 +89,7 @@ func TestHosts(t *testing.T) {
 					t.Errorf("check %s: %v", state, err)
 				}
 			}
-			if got := f.Checks["aaaa"]["muster/x"]; !strings.HasPrefix(got.State, "fail") || got.URL != "https://m" {
+			if got := f.Checks["aaaa"]["muster/x"]; !strings.HasPrefix(strings.ToLower(got.State), "fail") || got.URL != "https://m" {
 				t.Errorf("check %+v", got)
 			}
 			commentsOf(t, h, f)
@@ -129,6 +135,9 @@ func approvalsOf(t *testing.T, kind string, h Host, f *forge.Forge) {
 		{User: "carol", State: "CHANGES_REQUESTED", Commit: "aaaa"}, {User: "dave", State: "COMMENTED", Commit: "aaaa"},
 	}
 	want := []string{"bob aaaa"}
+	if kind == "Bitbucket" { // does not say of which commit
+		want = []string{"bob "}
+	}
 	if kind == "GitLab" { // has no reviews that say no: who takes an approval back is not in the list
 		f.Pulls[7].Reviews = f.Pulls[7].Reviews[:1]
 		want = []string{"bob "}
@@ -155,12 +164,18 @@ func approvalsOf(t *testing.T, kind string, h Host, f *forge.Forge) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("approvals (-want +got):\n%s", diff)
 	}
+	if strings.HasPrefix(kind, "Bitbucket") {
+		if _, err := h.IsMember(ctx, "acme/platform", "bob"); kindOf(err) != NotFound {
+			t.Errorf("who is in a group is told: %v", err)
+		}
+		return
+	}
 	for user, want := range map[string]bool{"bob": true, "bo": false, "eve": false} {
 		if in, err := h.IsMember(ctx, "acme/platform", user); in != want || err != nil {
 			t.Errorf("%s is a member: %v %v", user, in, err)
 		}
 	}
-	if in, err := h.IsMember(ctx, "acme/nobody", "bob"); in {
+	if in, err := h.IsMember(ctx, "acme/nobody", "bob"); in || kindOf(err) != NotFound {
 		t.Errorf("a member of a team that is not there: %v", err)
 	}
 }
@@ -217,11 +232,10 @@ func TestGitHubApp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	encoded := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 	f := forge.New()
 	f.Token = "installation"
 	f.Open(7, "aaaa", false)
-	h := on(t, "GitHub", f, func(o *Options) { o.Token, o.App = "", &App{ID: 3, InstallationID: 5, PrivateKey: encoded} })
+	h := on(t, "GitHub", f, func(o *Options) { o.Token, o.App = "", &githubapp.Identity{ID: "3", Installation: "5", Key: key} })
 	for range 2 {
 		if open, err := h.Open(context.Background(), "main"); err != nil || len(open) != 1 {
 			t.Fatalf("%v %v", open, err)
@@ -259,12 +273,9 @@ func TestGitHubApp(t *testing.T) {
 	if tokens != 1 {
 		t.Errorf("asked for %d tokens: %q", tokens, f.Asked)
 	}
-	h = on(t, "GitHub", f, func(o *Options) { o.Token, o.App = "", &App{ID: 3, InstallationID: 6, PrivateKey: encoded} })
+	h = on(t, "GitHub", f, func(o *Options) { o.Token, o.App = "", &githubapp.Identity{ID: "3", Installation: "6", Key: key} })
 	if _, err := h.Open(context.Background(), "main"); kindOf(err) != NotFound {
 		t.Errorf("an App that is not installed: %v", err)
-	}
-	if _, err := New(Options{Kind: "GitHub", Repository: "a/b", App: &App{PrivateKey: []byte("none")}}); err == nil || !strings.Contains(err.Error(), "privateKey") {
-		t.Errorf("no key: %v", err)
 	}
 }
 
@@ -296,6 +307,37 @@ func TestGitLabThreads(t *testing.T) {
 	}
 }
 
+// TestBitbucketSignsIn: an account with its e-mail address, or the bearer of an access token, under which Git has a name of its own.
+func TestBitbucketSignsIn(t *testing.T) {
+	f := forge.New()
+	for username, want := range map[string]bool{"": true, "x-token-auth": true, "muster@example.com": true, "muster": false} {
+		_, err := on(t, "Bitbucket", f, func(o *Options) { o.Username = username }).Self(context.Background())
+		if (err == nil) != want {
+			t.Errorf("as %q: %v", username, err)
+		}
+	}
+}
+
+// TestMarkerOnBitbucket: what hides the marker on other hosts is text on Bitbucket.
+func TestMarkerOnBitbucket(t *testing.T) {
+	for _, kind := range []string{"Bitbucket", "BitbucketDataCenter"} {
+		f := forge.New()
+		f.Open(7, "aaaa", false)
+		h := on(t, kind, f, nil)
+		body := "<!-- muster:review hub=a repository=b/c -->\n### Muster\n\n[x]: #\n"
+		c, err := h.CreateComment(context.Background(), 7, body)
+		if err != nil || c.Body != body {
+			t.Errorf("%s: %q %v", kind, c.Body, err)
+		}
+		if there := f.Pulls[7].Notes[0].Body; !strings.HasPrefix(there, "[muster:review hub=a repository=b/c]: #\n\n### Muster") || strings.Contains(there, "<!--") {
+			t.Errorf("%s: %q", kind, there)
+		}
+		if list, err := h.Comments(context.Background(), 7); err != nil || len(list) != 1 || list[0].Body != body {
+			t.Errorf("%s: %+v %v", kind, list, err)
+		}
+	}
+}
+
 // TestGitLabThreadsOfManyPages: what is deleted moves the threads that follow to earlier pages, and none of them is left.
 func TestGitLabThreadsOfManyPages(t *testing.T) {
 	f := forge.New()
@@ -318,6 +360,9 @@ func TestLocate(t *testing.T) {
 		"Enterprise":        {"GitHub", "", "", "https://git.example.com/acme/fleet", "https://git.example.com/api/v3 acme/fleet"},
 		"GitLab, subgroups": {"GitLab", "", "", "ssh://git@git.example.com:2222/acme/ops/fleet.git", "https://git.example.com/api/v4 acme/ops/fleet"},
 		"Gitea":             {"Gitea", "", "", "http://127.0.0.1:3000/acme/fleet.git", "http://127.0.0.1:3000/api/v1 acme/fleet"},
+		"Bitbucket":         {"Bitbucket", "", "", "https://bitbucket.org/acme/fleet.git", "https://api.bitbucket.org/2.0 acme/fleet"},
+		"Data Center":       {"BitbucketDataCenter", "", "", "https://git.example.com/scm/acme/fleet.git", "https://git.example.com/rest/api/latest acme/fleet"},
+		"Data Center, ssh":  {"BitbucketDataCenter", "", "", "ssh://git@git.example.com:7999/acme/fleet.git", "https://git.example.com/rest/api/latest acme/fleet"},
 		"told":              {"Forgejo", "https://x/api/v1/", "a/b", "file:///fleet", "https://x/api/v1 a/b"},
 		"a folder":          {"Gitea", "", "a/b", "file:///srv/git/fleet", "spec.review.apiURL"},
 		"no owner":          {"Gitea", "", "", "https://git.example.com/fleet", "spec.review.repository"},

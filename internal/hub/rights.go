@@ -25,7 +25,7 @@ const (
 	// HubRole is the ClusterRole with what the hub's controllers do everywhere on the hub.
 	HubRole = "muster:hub"
 	// RepositoryRole is the ClusterRole with what the hub does for the FleetRepositories of one namespace: it acts as their
-	// service accounts, and reads their Secrets. Whoever gives a team's namespace a FleetRepository binds it there.
+	// service accounts, and reads their Secrets, and the Secrets and ConfigMaps with values of applications. Whoever gives a team's namespace a FleetRepository binds it there.
 	RepositoryRole = "muster:repositories"
 	// PermissionRole is the ClusterRole that collects the rights which the hub may give to add-ons, and the signers that it may sign for:
 	// what is in the ClusterRoles with label PermissionLabel.
@@ -49,6 +49,10 @@ const (
 	// ServiceAccountRole is the ClusterRole of an agent with role serviceaccount, for its cluster's namespace. Nobody has it before an
 	// administrator binds it there: it reads the namespace's Secrets.
 	ServiceAccountRole = "muster:managed-serviceaccount"
+	// InspectionRole and LogsRole are the ClusterRoles of people who look at the applications of a cluster, and at the logs of their pods,
+	// to be bound in the cluster's namespace. The applications themselves they have to be allowed to get.
+	InspectionRole = "muster:inspect"
+	LogsRole       = "muster:inspect-logs"
 )
 
 // User is how the API server knows the hub's account.
@@ -84,6 +88,7 @@ func Rights() []client.Object {
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: RepositoryRole}, Rules: []rbacv1.PolicyRule{
 			registration.Rule("", "serviceaccounts", "impersonate"),
 			registration.Rule("", "secrets", "get"),
+			registration.Rule("", "configmaps", "get"), // that hold values of applications
 		}},
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: PermissionRole}, AggregationRule: &rbacv1.AggregationRule{
 			ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{PermissionLabel: "true"}}},
@@ -123,6 +128,13 @@ func Rights() []client.Object {
 			registration.Rule(authv1beta1.GroupName, "managedserviceaccounts", "get", "list", "watch", "delete"),
 			registration.Rule(authv1beta1.GroupName, "managedserviceaccounts/status", "patch"),
 			registration.Rule("", "secrets", "get", "create", "update"),
+		}},
+		// No list: who may list Inspections reads what others have asked.
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: InspectionRole}, Rules: []rbacv1.PolicyRule{
+			registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections", "create", "get", "delete"),
+		}},
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: LogsRole}, Rules: []rbacv1.PolicyRule{
+			registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections/logs", "create"),
 		}},
 		// Agents and people find the proxy to clusters, and the proxy knows client certificates as the API server does.
 		&rbacv1.Role{ObjectMeta: inSystem(ProxyRole), Rules: []rbacv1.PolicyRule{registration.NamedRule(access.ConfigMap, "", "configmaps", "get")}},
@@ -182,6 +194,8 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications/status", "update"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "rollouthistories", "get", "create", "update"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "holds", "get", "list", "watch"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections", "get", "list", "watch", "delete"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections/status", "patch"), // agents
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "clustervalues", "get", "list", "watch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "apisets", "get", "list", "watch", "delete"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "apisets", "create"), // agents

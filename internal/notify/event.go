@@ -45,6 +45,7 @@ var kinds = map[string]string{
 	"DriftFound": "Drift", "DriftCorrected": "DriftCorrected",
 	"RolloutStopped": "RolloutStopped", "RolloutResumed": "RolloutResumed", "RolloutStarted": "RolloutStarted",
 	"RolloutCompleted": "RolloutCompleted", "RollingBack": "RolloutReturned", "RolledBack": "RolloutReturned",
+	"ApprovalNeeded": "ApprovalNeeded", "StepApproved": "StepApproved", "OnHold": "OnHold", "HoldEnded": "HoldEnded",
 	"AvailableUnknown": "ClusterLost", "ManagedClusterUnavailable": "ClusterLost", "ManagedClusterAvailable": "ClusterBack",
 	"FaultResolved": "Resolved",
 }
@@ -72,11 +73,20 @@ func Wants(ctx context.Context, n *musterv1alpha1.Notification, e Event) (bool, 
 		s.Severity == "Warning" && e.Severity != "Warning",
 		len(s.Namespaces) > 0 && e.Namespace != "" && !slices.Contains(s.Namespaces, e.Namespace):
 		return false, nil
-	case s.Filter == "":
+	}
+	return Passes(ctx, s.Filter, e)
+}
+
+// Passes says whether an event passes a filter: an empty one lets all pass.
+func Passes(ctx context.Context, filter string, e Event) (bool, error) {
+	if filter == "" {
 		return true, nil
 	}
-	value, err := evaluate(ctx, s.Filter, []Event{e})
+	value, err := evaluate(ctx, filter, []Event{e})
 	if err != nil {
+		if strings.Contains(err.Error(), "no such key") {
+			err = fmt.Errorf(`%w: what has no such label is never told: write event.labels[?"NAME"].orValue("")`, err)
+		}
 		return false, fmt.Errorf("spec.filter: %w", err)
 	}
 	if value.Type() != types.BoolType {

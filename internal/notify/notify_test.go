@@ -70,6 +70,22 @@ func TestWants(t *testing.T) {
 	}
 }
 
+// TestKindOf: whatever a person waits for or has to do has a name, other warnings are faults, and the rest is nobody's business.
+func TestKindOf(t *testing.T) {
+	for event, want := range map[string]string{
+		"Normal Delivered": "Delivered", "Normal Applied": "Applied", "Warning Degraded": "Degraded", "Warning DeletionsHeld": "Held", "Warning DriftFound": "Drift",
+		"Warning RolloutStopped": "RolloutStopped", "Normal OnHold": "OnHold", "Normal ApprovalNeeded": "ApprovalNeeded", "Warning RollingBack": "RolloutReturned",
+		"Normal RolledBack": "RolloutReturned", "Warning AvailableUnknown": "ClusterLost", "Warning ManagedClusterUnavailable": "ClusterLost",
+		"Normal ManagedClusterAvailable": "ClusterBack", "Warning RenderFailed": "Fault", "Warning Unauthorized": "Fault", "Normal FaultResolved": "Resolved",
+		"Normal ManagedClusterJoined": "",
+	} {
+		severity, reason, _ := strings.Cut(event, " ")
+		if got := KindOf(severity, reason); got != want {
+			t.Errorf("%s is %q, want %q", event, got, want)
+		}
+	}
+}
+
 func TestMessages(t *testing.T) {
 	applied := held("retail", "cart")
 	applied.Kind, applied.Severity = "Applied", "Info"

@@ -228,7 +228,21 @@ func repositoryNeeds(r *musterv1alpha1.FleetRepository) []Need {
 	if c := meta.FindStatusCondition(r.Status.Conditions, "Ready"); c != nil && c.Status == metav1.ConditionFalse && c.Reason == "Failed" {
 		needs = append(needs, Need{Who: key, What: "the hub fails, and tries again: " + c.Message, Next: "read the hub's log if it stays"})
 	}
-	return needs
+	return append(needs, reviewNeeds(r)...)
+}
+
+// reviewNeeds is what keeps the hub from reviewing pull requests. A host that is away or sets a limit is asked again, and a plan that is not the
+// one that was approved is among what is held.
+func reviewNeeds(r *musterv1alpha1.FleetRepository) []Need {
+	next := map[string]string{
+		"Unauthorized": "put a new token into its Secret", "Forbidden": "give its token the rights that docs/review.md lists",
+		"NotFound": "correct spec.review.repository, or give its token the rights that docs/review.md lists",
+		"Invalid":  fmt.Sprintf("correct spec.review: kubectl -n %s edit fleetrepository %s", r.Namespace, r.Name), "TeamUnknown": "correct spec.review.approvers, or let its account see the team",
+	}
+	if r.Status.Review == nil || next[r.Status.Review.Reason] == "" {
+		return nil
+	}
+	return []Need{{Who: r.Namespace + "/" + r.Name, What: "pull requests: " + r.Status.Review.Reason + ": " + r.Status.Review.Message, Next: next[r.Status.Review.Reason]}}
 }
 
 // applicationNeeds are what clusters refuse. What could not be planned is among the faults of the repository, if there is one.

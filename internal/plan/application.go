@@ -510,4 +510,17 @@ func (a *Application) Seal() {
 	a.Digest = hex.EncodeToString(h.Sum(nil))
 }
 
+// shownDigest is the digest as far as a review knows it, which does not read the Secrets of the hub: an approval of a repository's plan is
+// for a digest that hub and review agree on, and outlasts a new password.
+func (a *Application) shownDigest() string {
+	if !fleet.HoldsSecrets(a.Sources) {
+		return a.Digest
+	}
+	h := sha256.New()
+	for _, c := range a.Clusters {
+		fmt.Fprintln(h, c.Name)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
 func compare(a, b string) int { return cmp.Compare(a, b) }

@@ -41,6 +41,9 @@ func (c *comparer) hold(base, head *Application) error {
 	}
 	if hold := byReason[rollout.ApprovalNeeded]; hold != nil && step.Guard != nil {
 		hold.Message, hold.Deletions, hold.Plan = step.Guard.Message, step.Guard.Deletions, head.Digest
+		if fleet.HoldsSecrets(head.Sources) { // the hub's plan has another digest
+			hold.Plan, hold.Message = "", step.Guard.Message+"; a review does not read the values of Secrets: approve the plan that muster status names after the merge"
+		}
 	}
 	for _, reason := range []rollout.HeldReason{
 		rollout.ApprovalNeeded, rollout.ClusterUnreachable, rollout.AbsenceUnproven, rollout.WorkForeign,

@@ -30,7 +30,8 @@ type Planner struct {
 type Plan struct {
 	Repository string
 	Revision   string
-	// Digest over the names of the definitions, the decisions and the works of every application: equal digests, equal works.
+	// Digest over the names of the definitions, the decisions and the works of every application: equal digests, equal works, but for those
+	// of applications with values of a Secret.
 	Digest string
 	// Definitions that the snapshot holds.
 	Definitions *fleet.Definitions
@@ -472,13 +473,13 @@ func (p *Plan) remedies() {
 	}
 }
 
-// digest covers what the plan would do, not where it was read. A cluster that its placement drops only while it does not
+// digest covers what the plan would do, not where it was read; of an application with values of a Secret, on which clusters it is. A cluster that its placement drops only while it does not
 // answer stays in it: its works stay too, and an approval has to outlast that.
 func (p *Plan) digest() {
 	h := sha256.New()
 	for _, a := range p.Applications {
 		a.Seal()
-		fmt.Fprintln(h, a.Key(), a.Digest)
+		fmt.Fprintln(h, a.Key(), a.shownDigest())
 		p.Faults = append(p.Faults, a.Faults...)
 		p.Warnings = append(p.Warnings, a.Warnings...)
 	}

@@ -105,6 +105,9 @@ func SharedRoles() []*rbacv1.ClusterRole {
 				Rule("", "events", "create", "patch", "update"),
 				Rule(workv1.GroupName, "manifestworks", "get", "list", "watch", "update", "patch"),
 				Rule(workv1.GroupName, "manifestworks/status", "patch", "update"),
+				// Beyond OCM: the questions of people about the cluster's applications.
+				Rule("muster.dev", "inspections", "get", "list", "watch"),
+				Rule("muster.dev", "inspections/status", "patch"),
 			},
 		},
 	}

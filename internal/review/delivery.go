@@ -224,6 +224,9 @@ func Summary(marker, revision string, groups []Group) string {
 	}
 	w.line("### Muster: %s %s", mark, fleet.ShortRevision(revision))
 	w.line("")
+	if len(groups) == 0 {
+		w.line("No application of this repository is on a cluster.")
+	}
 	for _, g := range groups[:min(len(groups), 50)] {
 		w.line("- %s **%s**: %s", map[Progress]string{Through: "✅", Stuck: "❌", Underway: "⏳"}[g.Progress], escape(g.Name), escape(g.Line()))
 	}

@@ -22,8 +22,12 @@ type Text struct {
 	Limit int
 	// Whole is where all of it is, for a text that had to leave something out: a link or a command.
 	Whole string
-	// OnHost is true where an approval can be given on the pull request itself; Digest is then its argument.
+	// NoTags is true for a host that shows HTML as text: nothing folds there.
+	NoTags bool
+	// OnHost is true in a comment on the pull request itself.
 	OnHost bool
+	// Approvers are who may approve there, as people are told; with none, nobody can before the merge.
+	Approvers []string
 	// FailOn as in Verdict.
 	FailOn []Failure
 	// Notes of the hub: what became of an approval, what it could not find out.
@@ -133,6 +137,13 @@ func (w *markdown) head(r *Review) {
 	}
 	w.line("%s", strings.Join(parts, " · "))
 	w.line("")
+	if r.blind() {
+		w.line("> No cluster is known here, so that this says nothing about what changes on clusters.")
+		if !w.OnHost {
+			w.line("> `muster world save` writes down those of a hub, and `--world FILE` plans with them.")
+		}
+		w.line("")
+	}
 	for _, note := range w.Notes {
 		w.line("> %s", escape(oneLine(note)))
 		w.line("")
@@ -247,7 +258,7 @@ func (w *markdown) applications(r *Review) {
 	w.line("")
 	shown, more := some(w, r.Applications, w.sections)
 	for _, a := range shown {
-		title := fmt.Sprintf("application %s%s: %s", code(a.Application), became(a), counts(a.Before, a.After))
+		title := fmt.Sprintf("application %s%s: %s", w.code(a.Application), w.became(a), counts(a.Before, a.After))
 		if n := len(a.Changes); n > 0 {
 			title += ", " + count(n, "kind") + " of change"
 		}
@@ -256,11 +267,7 @@ func (w *markdown) applications(r *Review) {
 			w.line("- %s", title)
 			continue
 		}
-		w.line("<details><summary>%s</summary>", title)
-		w.line("")
-		w.application(a)
-		w.line("</details>")
-		w.line("")
+		w.fold(title, func() { w.application(a) })
 	}
 	if more > 0 {
 		w.line("… %s more", count(more, "application"))
@@ -424,8 +431,6 @@ func (w *markdown) definitions(r *Review) {
 	if len(r.Definitions) == 0 {
 		return
 	}
-	w.line("<details><summary>%s</summary>", count(len(r.Definitions), "other definition"))
-	w.line("")
 	var lines []string
 	shown, more := some(w, r.Definitions, w.sections)
 	for _, d := range shown {
@@ -445,9 +450,7 @@ func (w *markdown) definitions(r *Review) {
 	if more > 0 {
 		lines = append(lines, fmt.Sprintf("  … %s more", count(more, "definition")))
 	}
-	w.block("diff", lines)
-	w.line("</details>")
-	w.line("")
+	w.fold(count(len(r.Definitions), "other definition"), func() { w.block("diff", lines) })
 }
 
 func (w *markdown) held(r *Review) {
@@ -477,14 +480,26 @@ func (w *markdown) held(r *Review) {
 		w.line("- **%s**: %s%s%s", escape(what), escape(message), where, by)
 	}
 	w.more(more, "hold")
+	w.line("")
 	if w.OnHost && r.unapproved() > 0 {
+		w.howToApprove(r)
+	}
+}
+
+// howToApprove: on the pull request before the merge, or with the commands beside the holds after it.
+func (w *markdown) howToApprove(r *Review) {
+	if len(w.Approvers) == 0 {
+		w.line("Nobody can approve this here, since `spec.review.approvers` of the FleetRepository names nobody: it waits for the command above after the merge.")
 		w.line("")
-		w.line("To approve what is held, somebody who may approves this pull request, or comments:")
-		w.line("")
-		w.block("", []string{"/muster approve " + shortDigest(r.Head.Plan)})
 		return
 	}
+	var who []string
+	for _, name := range w.Approvers {
+		who = append(who, span(name))
+	}
+	w.line("To approve what is held before the merge, one of %s, who is not its author, approves this pull request, or comments:", strings.Join(who, ", "))
 	w.line("")
+	w.block("", []string{"/muster approve " + shortDigest(r.Head.Plan)})
 }
 
 // shortDigest is as much of a digest as an approval gives: nobody finds another plan that begins so.
@@ -559,9 +574,9 @@ func edited(e plan.Edit) string {
 }
 
 // became says whether an application is new, gone or renamed.
-func became(a plan.ApplicationDifference) string {
+func (w *markdown) became(a plan.ApplicationDifference) string {
 	if a.RenamedFrom != "" {
-		return " (renamed from " + code(a.RenamedFrom) + ")"
+		return " (renamed from " + w.code(a.RenamedFrom) + ")"
 	}
 	return edited(a.Edit)
 }
@@ -573,8 +588,27 @@ func counts(before, after int) string {
 	return fmt.Sprintf("%d → %s", before, count(after, "cluster"))
 }
 
+// fold is a part that is not shown before somebody wants to see it.
+func (w *markdown) fold(title string, part func()) {
+	if w.NoTags {
+		w.line("**%s**", title)
+		w.line("")
+		part()
+		w.line("")
+		return
+	}
+	w.line("<details><summary>%s</summary>", title)
+	w.line("")
+	part()
+	w.line("</details>")
+	w.line("")
+}
+
 // code is text between tags, where Markdown is not read.
-func code(text string) string {
+func (w *markdown) code(text string) string {
+	if w.NoTags {
+		return span(text)
+	}
 	return "<code>" + strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "@", "&#64;").Replace(oneLine(text)) + "</code>"
 }
 

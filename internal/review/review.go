@@ -105,6 +105,9 @@ const maxLine = 140
 func (r *Review) Verdict(failOn ...Failure) Verdict {
 	s := r.Summary
 	parts := []string{fmt.Sprintf("%d of %s", s.ChangedApplications, count(s.Applications, "application")), fmt.Sprintf("+%d −%d clusters", s.Gained, s.Lost)}
+	if r.blind() {
+		parts = append(parts, "no cluster is known")
+	}
 	say := func(n int, what string) {
 		if n > 0 {
 			parts = append(parts, count(n, what))
@@ -142,6 +145,9 @@ func (r *Review) Verdict(failOn ...Failure) Verdict {
 	}
 	return v
 }
+
+// blind: a plan without clusters says nothing about any, which must not look as if nothing changed on them.
+func (r *Review) blind() bool { return r.Summary.Clusters == 0 && r.Summary.Applications > 0 }
 
 // unapproved counts the deletions that wait for an approval and have none.
 func (r *Review) unapproved() int {

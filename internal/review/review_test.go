@@ -168,7 +168,7 @@ func TestMarkdown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := reviewOf(t, c.before, c.changed, review.Change{Author: "alice"})
 			got := r.Markdown(review.Text{
-				Marker: "<!-- muster -->", World: "hub", Limit: 65536, OnHost: true, FailOn: []review.Failure{review.OnFaults, review.OnHeld},
+				Marker: "<!-- muster -->", World: "hub", Limit: 65536, OnHost: true, FailOn: []review.Failure{review.OnFaults, review.OnHeld}, Approvers: []string{"bob", "acme/platform"},
 			})
 			for _, secret := range []string{"hunter2", "correct-horse", "aHVudGVyMg"} {
 				if strings.Contains(got, secret) {
@@ -189,6 +189,27 @@ func TestMarkdown(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", c.why, diff)
 			}
 		})
+	}
+}
+
+// TestNobodyMayApprove: a comment offers no command that nobody may give.
+func TestNobodyMayApprove(t *testing.T) {
+	r := reviewOf(t, "", edit("placements/shops.yaml", "[prod, staging]", "[staging, dev]"), review.Change{})
+	got := r.Markdown(review.Text{Limit: 65536, OnHost: true})
+	if strings.Contains(got, "/muster approve") || !strings.Contains(got, "muster approve --plan ") || !strings.Contains(got, "`spec.review.approvers` of the FleetRepository names nobody") {
+		t.Errorf("who may approve is not said:\n%s", got)
+	}
+}
+
+// TestNoClusters: a plan that knows no cluster does not look like one that changes nothing.
+func TestNoClusters(t *testing.T) {
+	r := reviewOf(t, "", edit("applications/web.yaml", `tag: "1"`, `tag: "2"`), review.Change{})
+	r.Summary.Clusters = 0
+	if line := r.Verdict().Line; !strings.Contains(line, "no cluster is known") {
+		t.Errorf("the check says %q", line)
+	}
+	if text := r.Markdown(review.Text{}); !strings.Contains(text, "No cluster is known here") || !strings.Contains(text, "muster world save") {
+		t.Errorf("the comment says\n%s", text)
 	}
 }
 

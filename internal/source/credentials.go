@@ -2,7 +2,6 @@ package source
 
 import (
 	"bytes"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,6 +15,8 @@ import (
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/muster-io/muster/internal/githubapp"
 )
 
 // The keys of a repository's Secret. They are those that Flux reads, so that a Secret can be carried over.
@@ -39,7 +40,7 @@ const (
 var knownKeys = []string{
 	keyUsername, keyPassword, keyBearerToken, keyIdentity, keyIdentityPassword, keyKnownHosts, keyCAFile, keyCACert,
 	keyClientCert, keyClientKey, keyDockerConfig, keyWebhookToken, keyWebhookPlainToken,
-	keyAppID, keyAppInstallation, keyAppPrivateKey, keyAppBaseURL,
+	githubapp.KeyID, githubapp.KeyInstallation, githubapp.KeyPrivateKey, githubapp.KeyBaseURL,
 }
 
 // Credentials authenticate to a repository. The zero value is anonymous. Printed in any way, it shows its kind only.
@@ -49,7 +50,7 @@ type Credentials struct {
 	roots  *x509.CertPool
 	client *tls.Certificate
 	docker map[string]dockerAuth // by registry
-	appKey *rsa.PrivateKey       // of a GitHub App
+	app    *githubapp.Identity
 }
 
 // dockerAuth is what a docker config JSON says of one registry.
@@ -103,11 +104,11 @@ func (c Credentials) combine() error {
 		{keyKnownHosts, keyIdentity},
 		{keyClientCert, keyClientKey},
 		{keyClientKey, keyClientCert},
-		{keyAppID, keyAppInstallation},
-		{keyAppID, keyAppPrivateKey},
-		{keyAppInstallation, keyAppID},
-		{keyAppPrivateKey, keyAppID},
-		{keyAppBaseURL, keyAppID},
+		{githubapp.KeyID, githubapp.KeyInstallation},
+		{githubapp.KeyID, githubapp.KeyPrivateKey},
+		{githubapp.KeyInstallation, githubapp.KeyID},
+		{githubapp.KeyPrivateKey, githubapp.KeyID},
+		{githubapp.KeyBaseURL, githubapp.KeyID},
 	}
 	for _, n := range needs {
 		if c.has(n[0]) && !c.has(n[1]) {
@@ -126,10 +127,10 @@ func (c Credentials) combine() error {
 		{keyDockerConfig, keyPassword},
 		{keyDockerConfig, keyBearerToken},
 		{keyWebhookToken, keyWebhookPlainToken},
-		{keyAppID, keyPassword},
-		{keyAppID, keyBearerToken},
-		{keyAppID, keyIdentity},
-		{keyAppID, keyDockerConfig},
+		{githubapp.KeyID, keyPassword},
+		{githubapp.KeyID, keyBearerToken},
+		{githubapp.KeyID, keyIdentity},
+		{githubapp.KeyID, keyDockerConfig},
 	}
 	for _, e := range excludes {
 		if c.has(e[0]) && c.has(e[1]) {
@@ -167,7 +168,7 @@ func (c *Credentials) parse() error {
 		}
 		c.client = &pair
 	}
-	if c.has(keyAppID) {
+	if c.has(githubapp.KeyID) {
 		return c.parseApp()
 	}
 	if c.has(keyDockerConfig) {
@@ -229,13 +230,16 @@ func (c Credentials) WebhookKey() (WebhookKey, bool) {
 	return WebhookKey{Token: []byte(c.data[keyWebhookToken])}, c.has(keyWebhookToken)
 }
 
-// Token is what the API of a Git host takes: the bearer token, or the password; empty when there is none.
+// Token is what the API of a Git host takes: the bearer token, or the password; empty when there is none, or a GitHub App.
 func (c Credentials) Token() string {
 	if c.has(keyBearerToken) {
 		return c.data[keyBearerToken]
 	}
 	return c.data[keyPassword]
 }
+
+// Username goes with the password that Token gives; empty with a bearer token.
+func (c Credentials) Username() string { return c.data[keyUsername] }
 
 // Roots are the certificates that https trusts; nil are the system's.
 func (c Credentials) Roots() *x509.CertPool { return c.roots }
@@ -247,7 +251,7 @@ func TrimLine(value []byte) string { return string(bytes.TrimRight(value, "\r\n"
 func (c Credentials) fit(a address) error {
 	switch a.scheme {
 	case "ssh":
-		if c.has(keyAppID) {
+		if c.has(githubapp.KeyID) {
 			return errors.New("a GitHub App is for https: write the https:// URL of the repository")
 		}
 		if !c.has(keyIdentity) {
@@ -290,7 +294,7 @@ func (c Credentials) redact(text string) string {
 		sent := base64.StdEncoding.EncodeToString([]byte(c.data[keyUsername] + ":" + c.data[keyPassword]))
 		text = strings.ReplaceAll(text, sent, "(redacted)")
 	}
-	for _, key := range []string{keyPassword, keyBearerToken, keyIdentityPassword, keyWebhookToken, keyWebhookPlainToken, keyIdentity, keyAppPrivateKey} {
+	for _, key := range []string{keyPassword, keyBearerToken, keyIdentityPassword, keyWebhookToken, keyWebhookPlainToken, keyIdentity, githubapp.KeyPrivateKey} {
 		if c.has(key) {
 			text = strings.ReplaceAll(text, c.data[key], "(redacted)")
 		}
@@ -310,7 +314,7 @@ func (c Credentials) String() string {
 	switch {
 	case c.has(keyIdentity):
 		return "ssh key"
-	case c.has(keyAppID):
+	case c.has(githubapp.KeyID):
 		return "GitHub App"
 	case c.has(keyBearerToken):
 		return "bearer token"

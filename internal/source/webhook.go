@@ -2,7 +2,6 @@ package source
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -19,9 +18,9 @@ import (
 // webhookBody is the largest request that a webhook reads, in bytes.
 const webhookBody = 1 << 20
 
-// Webhook lets a Git host announce that a repository changed: POST /webhook/<namespace>/<name>, signed with the repository's
-// webhookToken. It only triggers a fetch: the content of the body is not used. Under another Room it does the same for what
-// registries announce, where the name is that of the Secret of the sources.
+// Webhook lets a Git host announce that a repository changed: POST /webhook/{namespace}/{name}, signed with the repository's
+// webhookToken. It only triggers a fetch: the content of the body is not used. At another path it does the same for what
+// registries announce, where the name is that of the Secret of the sources. The pattern of the path says where the two are.
 //
 //	GitHub          X-Hub-Signature-256: sha256=<hex HMAC-SHA256 of the body>
 //	Bitbucket       X-Hub-Signature: sha256=<the same>
@@ -39,8 +38,6 @@ const webhookBody = 1 << 20
 //
 // An unknown repository, one without a token and a wrong signature give the same answer.
 type Webhook struct {
-	// Room is the first part of the path; empty is webhook.
-	Room string
 	// Key gives what proves that a request is of the host; false when there is no such repository or it has none.
 	Key func(ctx context.Context, namespace, name string) (WebhookKey, bool)
 	// Trigger asks for a fetch. It must not wait for it.
@@ -56,13 +53,9 @@ type WebhookKey struct {
 // decoy replaces the token of a repository that has none, so that the answer takes the same time.
 var decoy = rand.Text()
 
-// ServeHTTP answers 202 when a fetch was triggered, else 404, 405, 413 or 401.
+// ServeHTTP answers 202 when a fetch was triggered, else 405, 413 or 401.
 func (w Webhook) ServeHTTP(out http.ResponseWriter, request *http.Request) {
-	namespace, name, ok := webhookTarget(cmp.Or(w.Room, "webhook"), request.URL.Path)
-	if !ok {
-		http.Error(out, "not found", http.StatusNotFound)
-		return
-	}
+	namespace, name := request.PathValue("namespace"), request.PathValue("name")
 	if request.Method != http.MethodPost {
 		out.Header().Set("Allow", http.MethodPost)
 		http.Error(out, "only POST", http.StatusMethodNotAllowed)
@@ -93,14 +86,6 @@ func (w Webhook) ServeHTTP(out http.ResponseWriter, request *http.Request) {
 	}
 	w.Trigger(namespace, name)
 	out.WriteHeader(http.StatusAccepted)
-}
-
-func webhookTarget(room, path string) (namespace, name string, ok bool) {
-	parts := strings.Split(path, "/")
-	if len(parts) != 4 || parts[0] != "" || parts[1] != room || parts[2] == "" || parts[3] == "" {
-		return "", "", false
-	}
-	return parts[2], parts[3], true
 }
 
 // signatureHolds checks, in constant time, the signature that the request carries.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,12 +24,15 @@ type action func(ctx context.Context, p *Person, form url.Values) (done, next st
 
 // actions by their path. Each is a form with a button that says what happens.
 var actions = map[string]action{
-	"/approve": approve,
-	"/accept":  accept,
-	"/sync":    syncNow,
-	"/retry":   say(overview.Retry),
-	"/abort":   say(overview.Abort),
-	"/step":    approveStep,
+	"/approve":  approve,
+	"/accept":   accept,
+	"/sync":     syncNow,
+	"/retry":    say(overview.Retry),
+	"/abort":    say(overview.Abort),
+	"/step":     approveStep,
+	"/pause":    pause,
+	"/rollback": rollback,
+	"/resume":   resume,
 }
 
 // say takes the rollout of an application in hand, as muster rollout does. The person has seen a revision: when another one is rolled out
@@ -68,6 +72,64 @@ func rolledOut(app *musterv1alpha1.Application) string {
 func approveStep(ctx context.Context, p *Person, form url.Values) (string, string, error) {
 	step := form.Get("step")
 	return say(func(app *musterv1alpha1.Application) (overview.Hand, error) { return overview.ApproveStep(app, step) })(ctx, p, form)
+}
+
+// holdOf is what a person says of a Hold, in their own name.
+func holdOf(ctx context.Context, p *Person, h *musterv1alpha1.Hold, form url.Values) (err error) {
+	if h.Spec.Reason = strings.TrimSpace(form.Get("reason")); h.Spec.Reason == "" {
+		return apiError{http.StatusUnprocessableEntity, "say why, for others to read"}
+	}
+	if text := form.Get("for"); text != "" {
+		lasts, err := time.ParseDuration(text)
+		if err != nil || lasts <= 0 {
+			return apiError{http.StatusUnprocessableEntity, fmt.Sprintf("%q is no time that it can last", text)}
+		}
+		h.Spec.Until = &metav1.Time{Time: time.Now().Add(lasts).Truncate(time.Second)}
+	}
+	if h.Spec.By, err = overview.WhoAmI(ctx, p.Client); err != nil {
+		return err
+	}
+	return overview.WriteHold(ctx, p.Client, h)
+}
+
+// pause keeps an application as it is on its clusters.
+func pause(ctx context.Context, p *Person, form url.Values) (string, string, error) {
+	namespace, name := form.Get("namespace"), form.Get("name")
+	if err := holdOf(ctx, p, overview.PauseOf(namespace, name), form); err != nil {
+		return "", "", err
+	}
+	return fmt.Sprintf("paused %s/%s", namespace, name), linkTo("applications", namespace, name), nil
+}
+
+// rollback returns an application to a revision, and keeps it there. The person has seen what that changes from the revision that it has:
+// when it has another one meanwhile, nothing is done.
+func rollback(ctx context.Context, p *Person, form url.Values) (string, string, error) {
+	var app musterv1alpha1.Application
+	key := client.ObjectKey{Namespace: form.Get("namespace"), Name: form.Get("name")}
+	if err := p.Client.Get(ctx, key, &app); err != nil {
+		return "", "", fmt.Errorf("read application %s: %w", key, err)
+	}
+	if seen := form.Get("revision"); seen != app.Status.Revision {
+		return "", "", apiError{http.StatusConflict, fmt.Sprintf("%s is at %s meanwhile: look again at what going back changes", key, fleet.ShortRevision(app.Status.Revision))}
+	}
+	to := form.Get("to")
+	if err := holdOf(ctx, p, overview.PinOf(key.Namespace, key.Name, to, true), form); err != nil {
+		return "", "", err
+	}
+	return fmt.Sprintf("%s goes back to %s", key, fleet.ShortRevision(to)), linkTo("applications", key.Namespace, key.Name), nil
+}
+
+// resume ends a Hold.
+func resume(ctx context.Context, p *Person, form url.Values) (string, string, error) {
+	namespace, name, _ := strings.Cut(form.Get("hold"), "/")
+	var h musterv1alpha1.Hold
+	if err := p.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &h); err != nil {
+		return "", "", fmt.Errorf("read Hold %s: %w", form.Get("hold"), err)
+	}
+	if err := overview.EndHold(ctx, p.Client, &h); err != nil {
+		return "", "", err
+	}
+	return "ended Hold " + form.Get("hold"), form.Get("next"), nil
 }
 
 // syncNow lets the hub look at the remote of a repository now.

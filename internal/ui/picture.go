@@ -61,7 +61,7 @@ func tone(state string) string {
 		return "busy"
 	case overview.ClusterOffline, overview.ClusterWaiting, overview.ClusterReleased, overview.ClusterLeaving, targetHeld, "Held", stateDrifted, "Drifted", "Warning", "warns", "Unknown":
 		return "warn"
-	case overview.ClusterDenied, targetProblem, targetUnplanned, stateUnready, "False", "Degraded", "Failed", "Faulty", "Stopped", "Failure", "fails", "denies", planGoes, string(plan.Removed):
+	case overview.ClusterDenied, targetProblem, targetUnplanned, stateUnready, "False", "Degraded", "Missing", "Failed", "Faulty", "Stopped", "Failure", "fails", "denies", planGoes, string(plan.Removed):
 		return "bad"
 	}
 	return "idle"

@@ -103,8 +103,28 @@ type planView struct {
 	Map         []mapRow       `json:"-"`
 	// Elsewhere says where the plan is, when this server does not have it.
 	Elsewhere string `json:"elsewhere,omitempty"`
+	// Return is set where the head is a commit that the application could go back to from what it has, the base.
+	Return *returnTo `json:"-"`
 	// Approvable are held plans that can be approved here: those of what is delivered.
 	Approvable map[string]*musterv1alpha1.Held `json:"-"`
+}
+
+// returnTo is an application that may go back to a commit.
+type returnTo struct {
+	Namespace, Name, From, To string
+	Clusters                  int32
+}
+
+// returnOf says whether a comparison is the plan of going back: from what an application has to something else.
+func (s *Server) returnOf(ctx context.Context, p *Person, v *planView) *returnTo {
+	namespace, name, ok := strings.Cut(v.Application, "/")
+	var app musterv1alpha1.Application
+	if !ok || v.Base == v.Head || !p.May(ctx, musterv1alpha1.GroupVersion.Group, "applications", namespace) ||
+		s.Reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &app) != nil ||
+		app.Status.Revision != v.Base || app.Annotations[musterv1alpha1.RepositoryAnnotation] != v.Namespace+"/"+v.Name {
+		return nil
+	}
+	return &returnTo{namespace, name, v.Base, v.Head, app.Status.Summary.Clusters}
 }
 
 // mapRow is a placement on the map of a plan: clusters that stay, come and go.
@@ -166,10 +186,11 @@ func (s *Server) comparison(ctx context.Context, p *Person, r *http.Request) (an
 		return nil, notFound("there is no repository %s", key)
 	}
 	v.Head = cmp.Or(v.Head, repo.Status.Revision)
-	switch {
-	case v.Base == "" || v.Head == "":
+	if v.Base == "" || v.Head == "" {
 		return v, nil // the form asks
-	case s.Plans == nil:
+	}
+	v.Return = s.returnOf(ctx, p, &v)
+	if s.Plans == nil {
 		v.Elsewhere = fmt.Sprintf("muster diff %s..%s", v.Base, v.Head)
 		return v, nil
 	}

@@ -40,6 +40,12 @@ func (s *Server) views() map[string]view {
 		"/applications/{namespace}/{name}/clusters/{cluster}": {
 			template: "target", title: named("Application"), section: "applications", resource: applications, make: s.target,
 		},
+		"/applications/{namespace}/{name}/clusters/{cluster}/live": {
+			template: "live", title: named("Application"), section: "applications", resource: applications, make: s.live, still: true,
+		},
+		"/applications/{namespace}/{name}/clusters/{cluster}/logs": {
+			template: "logs", title: named("Log of"), section: "applications", resource: applications, make: s.logs, still: true,
+		},
 		"/rollouts":        {template: "rollouts", title: is("Rollouts"), section: "rollouts", make: s.rollouts},
 		"/clusters/{name}": {template: "cluster", title: named("Cluster"), section: "fleet", resource: clusters, make: s.cluster},
 		"/placements":      {template: "placements", title: is("Placements"), section: "placements", resource: placements, make: s.placementList},
@@ -76,12 +82,18 @@ func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		asked := map[string]string{"q": "a text that the items hold", "state": "a state that the items have", "page": "from 1", "limit": "items on a page, at most 1000"}
-		if strings.HasSuffix(pattern, "/plan") {
+		switch {
+		case strings.HasSuffix(pattern, "/live"):
+			asked = nil
+		case strings.HasSuffix(pattern, "/logs"):
+			asked = map[string]string{"pod": "a pod, or namespace/pod; left out, the one that does worst", "container": "left out, the one that does worst",
+				"lines": "from the end, at most 2000", "previous": "not empty: of the container before it was started anew"}
+		case strings.HasSuffix(pattern, "/plan"):
 			asked = map[string]string{"base": "a commit in full", "head": "a commit in full; left out, the delivered one", "application": "namespace/name of the only one to tell of"}
 		}
 		for name, what := range asked {
 			kind := "string"
-			if name == "page" || name == "limit" {
+			if name == "page" || name == "limit" || name == "lines" {
 				kind = "integer"
 			}
 			parameters = append(parameters, map[string]any{"name": name, "in": "query", "description": what, "schema": map[string]any{"type": kind}})
@@ -137,23 +149,25 @@ func nameOf(object map[string]any) string {
 // functions of the templates.
 func (s *Server) functions() template.FuncMap {
 	return template.FuncMap{
-		"asset":     func(name string) string { return "/static/" + s.assets[name] },
-		"link":      linkTo,
-		"count":     func(n any, noun string) string { return overview.Count(int(reflect.ValueOf(n).Int()), noun) },
-		"short":     overview.Short,
-		"orNone":    overview.OrNone,
-		"revision":  fleet.ShortRevision,
-		"holdText":  rollout.HoldText,
-		"position":  func(file string, line any) string { return overview.Position(file, int(reflect.ValueOf(line).Int())) },
-		"ago":       func(t time.Time) string { return agoOf(s.Now(), t) },
-		"isoTime":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"bar":       bar,
-		"summary":   summaryBar,
-		"sections":  func() []section { return sections },
-		"tone":      tone,
-		"isTrue":    func(v any) bool { return v == "True" },
-		"plusLines": func(text string) int { return min(30, strings.Count(text, "\n")+2) },
-		"says":      func(h overview.Hub) []string { return saysOf(h, s.Now()) },
+		"asset":      func(name string) string { return "/static/" + s.assets[name] },
+		"link":       linkTo,
+		"count":      func(n any, noun string) string { return overview.Count(int(reflect.ValueOf(n).Int()), noun) },
+		"short":      overview.Short,
+		"orNone":     overview.OrNone,
+		"revision":   fleet.ShortRevision,
+		"holdText":   rollout.HoldText,
+		"position":   func(file string, line any) string { return overview.Position(file, int(reflect.ValueOf(line).Int())) },
+		"ago":        func(t time.Time) string { return agoOf(s.Now(), t) },
+		"isoTime":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"bar":        bar,
+		"summary":    summaryBar,
+		"sections":   func() []section { return sections },
+		"tone":       tone,
+		"isTrue":     func(v any) bool { return v == "True" },
+		"containers": overview.Containers,
+		"logLines":   func() []int64 { return []int64{50, logLines, 500, 1000, logLinesMax} },
+		"plusLines":  func(text string) int { return min(30, strings.Count(text, "\n")+2) },
+		"says":       func(h overview.Hub) []string { return saysOf(h, s.Now()) },
 		"dict": func(pairs ...any) map[string]any {
 			m := map[string]any{}
 			for i := 0; i+1 < len(pairs); i += 2 {

@@ -147,6 +147,26 @@ func company() ([]client.Object, heldWorks) {
 	}, heldWorks{live}
 }
 
+// answerInspection is what an agent says.
+func answerInspection(i *musterv1alpha1.Inspection) {
+	i.Status.Conditions = []metav1.Condition{condition(musterv1alpha1.ConditionAnswered, "True", "Answered", "")}
+	switch {
+	case i.Namespace == "three":
+		i.Status.Conditions = []metav1.Condition{condition(musterv1alpha1.ConditionAnswered, "False", "NotDelivered", "the cluster has no work of it "+hostile)}
+	case i.Spec.Logs != nil:
+		i.Status.Log = &musterv1alpha1.InspectedLog{Namespace: "shop", Pod: "web-1", Container: "web", Text: "tail of " + i.Spec.Logs.Pod + "\n" + hostile}
+	default:
+		at := metav1.NewTime(noon.Add(-time.Hour))
+		i.Status.Objects = []musterv1alpha1.InspectedObject{
+			{Kind: "Deployment", Namespace: "shop", Name: "web", UID: "d", Health: "Progressing", Message: hostile, Created: &at},
+			{Kind: "Pod", Namespace: "shop", Name: "web-1", UID: "p", Owner: "d", Health: "Degraded", Pod: &musterv1alpha1.InspectedPod{
+				Node: "node-1", Containers: []musterv1alpha1.InspectedContainer{{Name: "web", State: "CrashLoopBackOff", Restarts: 3}}}},
+		}
+		i.Status.Events = []musterv1alpha1.InspectedEvent{{Object: "p", Type: "Warning", Reason: "BackOff", Message: hostile, Count: 4, Last: at}}
+		i.Status.Notes = []string{"list jobs in shop: forbidden " + hostile}
+	}
+}
+
 func serve(t testing.TB, may func(group, resource, namespace string) bool) (*Server, *httptest.Server, client.Client) {
 	t.Helper()
 	objects, works := company()
@@ -155,6 +175,9 @@ func serve(t testing.TB, may func(group, resource, namespace string) bool) (*Ser
 			if me, ok := o.(*authenticationv1.SelfSubjectReview); ok {
 				me.Status.UserInfo.Username = "me"
 				return nil
+			}
+			if i, ok := o.(*musterv1alpha1.Inspection); ok {
+				answerInspection(i)
 			}
 			return c.Create(ctx, o, options...)
 		},
@@ -195,18 +218,21 @@ func get(t testing.TB, address string, header ...string) (int, string, http.Head
 func TestPages(t *testing.T) {
 	_, server, _ := serve(t, nil)
 	for path, wants := range map[string][]string{
-		"/":                                     {"Needs you", "muster approve --plan abcdef01", `href="/clusters/two"`, "1 offline", "1 held · 1 on hold"},
-		"/?q=env%3Dprod":                        {`href="/clusters/one"`, "Clusters <span class=\"number\">2"},
-		"/?state=offline":                       {`<span class="number">1</span></h2>`},
-		"/?group=env":                           {"Map by env", "<h3>dev"},
-		"/applications":                         {`href="/applications/shop/web"`, "held"},
-		"/applications/shop/web":                {"Approve plan abcdef01", "group 0", "one: problem", "charts/web", "1.2.3", "Rolled back", "on 3 clusters", "/repositories/muster-system/fleet/plan", `value="0012345"`},
-		"/applications/shop/web/clusters/one":   {"Secret db", "redacted:", "chosen", "&lt;script&gt;", "image.tag", "override prod, application.yaml:7"},
-		"/applications/shop/web/clusters/three": {"To be chosen", "There is no work for it"},
-		"/clusters/one":                         {"shop/web", "Degraded"},
-		"/clusters/two":                         {"the agent stopped", "offline"},
-		"/placements":                           {"/placements/shop/prod"},
-		"/placements/shop/prod":                 {"Pipeline", "Predicates", "What if"},
+		"/":                                   {"Needs you", "muster approve --plan abcdef01", `href="/clusters/two"`, "1 offline", "1 held · 1 on hold"},
+		"/?q=env%3Dprod":                      {`href="/clusters/one"`, "Clusters <span class=\"number\">2"},
+		"/?state=offline":                     {`<span class="number">1</span></h2>`},
+		"/?group=env":                         {"Map by env", "<h3>dev"},
+		"/applications":                       {`href="/applications/shop/web"`, "held"},
+		"/applications/shop/web":              {"Approve plan abcdef01", "group 0", "one: problem", "charts/web", "1.2.3", "Rolled back", "on 3 clusters", "/repositories/muster-system/fleet/plan", `value="0012345"`},
+		"/applications/shop/web/clusters/one": {"Secret db", "redacted:", "chosen", "&lt;script&gt;", "image.tag", "override prod, application.yaml:7"},
+		"/applications/shop/web/clusters/one/live":                     {"└─", "0/1 ready, 3 restarts, web CrashLoopBackOff", "on node-1", "/logs?pod=shop/web-1", "BackOff", "Pod web-1: ", "list jobs in shop: forbidden"},
+		"/applications/shop/web/clusters/one/logs?pod=web-1&lines=500": {"tail of web-1", `<option value="500" selected>`, "Container web", "&lt;script&gt;"},
+		"/applications/shop/web/clusters/three/live":                   {"the cluster has no work of it", "Ask again"},
+		"/applications/shop/web/clusters/three":                        {"To be chosen", "There is no work for it"},
+		"/clusters/one":                                                {"shop/web", "Degraded"},
+		"/clusters/two":                                                {"the agent stopped", "offline"},
+		"/placements":                                                  {"/placements/shop/prod"},
+		"/placements/shop/prod":                                        {"Pipeline", "Predicates", "What if"},
 		"/placements/shop/prod?spec=" + url.QueryEscape("predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {env: dev}}}}]"): {"<b>1</b> gained, <b>1</b> lost", "+ three", "− one"},
 		"/placements/shop/prod?spec=" + url.QueryEscape("predicatess: []"):                                                                     {"does not parse", "predicatess"},
 		"/drift":                                 {"Nothing has drifted"},

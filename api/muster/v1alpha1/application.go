@@ -182,6 +182,12 @@ type GitSource struct {
 	// Verify says whose signature the commit has to have. A commit without it is not taken, and what was fetched stays.
 	// +optional
 	Verify *GitVerification `json:"verify,omitempty"`
+	// Submodules fetches submodules too, with the source's Secret those of its own host and the others without.
+	// +optional
+	Submodules bool `json:"submodules,omitempty"`
+	// LFS fetches the files that Git LFS keeps beside the repository, from its own server.
+	// +optional
+	LFS bool `json:"lfs,omitempty"`
 	// Insecure allows http://. The hub has to allow it too.
 	// +optional
 	Insecure bool `json:"insecure,omitempty"`
@@ -266,6 +272,11 @@ type Helm struct {
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:pruning:PreserveUnknownFields
 	ValuesFiles []ValuesFile `json:"valuesFiles,omitempty"`
+	// ValuesFrom are Secrets and ConfigMaps of the application's namespace on the hub, merged in order over the values files: for what is
+	// not in Git.
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	ValuesFrom []ValuesReference `json:"valuesFrom,omitempty"`
 	// Values are merged last.
 	// +optional
 	// +kubebuilder:validation:Type=object
@@ -312,6 +323,38 @@ type ValuesFile struct {
 	// +optional
 	Optional bool `json:"optional,omitempty"`
 }
+
+// ValuesReference names values that are on the hub, in the application's namespace.
+type ValuesReference struct {
+	// Kind of the object.
+	// +kubebuilder:validation:Enum=Secret;ConfigMap
+	Kind ValuesKind `json:"kind"`
+	// Name of the object.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+	// ValuesKey is the key of its data that holds the values. Default: values.yaml.
+	// +optional
+	ValuesKey string `json:"valuesKey,omitempty"`
+	// TargetPath is the dotted path of the one value that the key holds, as text; a dot in a name is written "\\.". Empty: the key holds YAML,
+	// a map of values.
+	// +optional
+	TargetPath string `json:"targetPath,omitempty"`
+	// Optional means that an object or key that is not there is no fault.
+	// +optional
+	Optional bool `json:"optional,omitempty"`
+	// AllowOutsideSecrets lets the chart put the value at targetPath, of a Secret, into objects that are no Secret. Without it that is a fault.
+	// +optional
+	AllowOutsideSecrets bool `json:"allowOutsideSecrets,omitempty"`
+}
+
+// ValuesKind is a kind of object that holds values.
+type ValuesKind string
+
+// The kinds that hold values.
+const (
+	ValuesSecret    ValuesKind = "Secret"
+	ValuesConfigMap ValuesKind = "ConfigMap"
+)
 
 // Kustomize says how to render an overlay, and what Kustomize changes in the objects of any renderer: the components first, then the
 // patches, replicas and images, with the fields and the meaning of a kustomization.

@@ -53,7 +53,7 @@ type NotificationSpec struct {
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=20
-	// +kubebuilder:validation:items:Enum=Delivered;Applied;Degraded;Recovered;Held;Released;Drift;DriftCorrected;RolloutStarted;RolloutStopped;RolloutResumed;RolloutCompleted;RolloutReturned;ClusterLost;ClusterBack;Fault;Resolved
+	// +kubebuilder:validation:items:Enum=Delivered;Applied;Degraded;Recovered;Held;Released;Drift;DriftCorrected;RolloutStarted;RolloutStopped;RolloutResumed;RolloutCompleted;RolloutReturned;ApprovalNeeded;StepApproved;OnHold;HoldEnded;ClusterLost;ClusterBack;Fault;Resolved
 	Events []string `json:"events,omitempty"`
 	// Severity is the least that is told: Info, or Warning.
 	// +optional

@@ -25,6 +25,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 		&ReviewPolicy{}, &ReviewPolicyList{},
 		&Notification{}, &NotificationList{},
 		&Hold{}, &HoldList{},
+		&Inspection{}, &InspectionList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

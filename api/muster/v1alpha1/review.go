@@ -4,19 +4,20 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // ReviewSpec says where the pull requests of a repository are, and what the hub tells there.
 type ReviewSpec struct {
-	// Host is what serves the API. GitHub Enterprise is GitHub with an apiURL.
-	// +kubebuilder:validation:Enum=GitHub;GitLab;Gitea;Forgejo
+	// Host is what serves the API. GitHub Enterprise is GitHub with an apiURL, Bitbucket is Bitbucket Cloud.
+	// +kubebuilder:validation:Enum=GitHub;GitLab;Gitea;Forgejo;Bitbucket;BitbucketDataCenter
 	Host string `json:"host"`
-	// APIURL of the host. Left out, it follows from the repository's URL: https://api.github.com, or /api/v3, /api/v4 or /api/v1 of its
-	// server.
+	// APIURL of the host. Left out, it follows from the repository's URL: https://api.github.com or https://api.bitbucket.org/2.0, or
+	// /api/v3, /api/v4, /api/v1 or /rest/api/latest of its server.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self.startsWith('http://') || self.startsWith('https://')",message="use http:// or https://"
 	APIURL string `json:"apiURL,omitempty"`
 	// Repository is owner/name on the host. Left out, it follows from the repository's URL.
 	// +optional
 	Repository string `json:"repository,omitempty"`
-	// SecretRef names a Secret of the same namespace with a token, or with appID, installationID and privateKey of a GitHub App. Left out,
-	// it is the password or bearerToken of the repository's own Secret.
+	// SecretRef names a Secret of the same namespace with a token, and on Bitbucket Cloud the username of it; or with githubAppID,
+	// githubAppInstallationID and githubAppPrivateKey. Left out, it is the password, bearerToken or GitHub App of the repository's own
+	// Secret.
 	// +optional
 	SecretRef *LocalReference `json:"secretRef,omitempty"`
 	// Name of the check: muster/NAME. Left out, it is the namespace and name of the FleetRepository. Where several hubs review one
@@ -52,10 +53,12 @@ type ReviewSpec struct {
 
 // The hosts, and what becomes of forks.
 const (
-	HostGitHub  = "GitHub"
-	HostGitLab  = "GitLab"
-	HostGitea   = "Gitea"
-	HostForgejo = "Forgejo"
+	HostGitHub              = "GitHub"
+	HostGitLab              = "GitLab"
+	HostGitea               = "Gitea"
+	HostForgejo             = "Forgejo"
+	HostBitbucket           = "Bitbucket"
+	HostBitbucketDataCenter = "BitbucketDataCenter"
 
 	ForksIgnore = "Ignore"
 	ForksPlan   = "Plan"
@@ -63,10 +66,10 @@ const (
 
 // ReviewApprovers are people of the host.
 type ReviewApprovers struct {
-	// Users by their login.
+	// Users by their login; on Bitbucket Cloud by their account ID.
 	// +optional
 	Users []string `json:"users,omitempty"`
-	// Teams as organization/team; on GitLab, the full path of a group.
+	// Teams as organization/team; on GitLab, the full path of a group. Bitbucket has none.
 	// +optional
 	Teams []string `json:"teams,omitempty"`
 	// CodeOwners lets those approve whom CODEOWNERS of the base names for every file whose deletions are held.
@@ -77,7 +80,8 @@ type ReviewApprovers struct {
 // ReviewStatus is what the hub knows of a repository's pull requests.
 type ReviewStatus struct {
 	// Reason is Succeeded; or what is wrong: Unauthorized, Forbidden, NotFound, RateLimited, HostUnavailable, Invalid, or
-	// PlanChangedSinceReview when what was merged is held, and is not what was approved.
+	// PlanChangedSinceReview when what was merged is held, and is not what was approved; or TeamUnknown when the host does not show a team
+	// whose members may approve.
 	Reason string `json:"reason"`
 	// +optional
 	Message string `json:"message,omitempty"`
@@ -109,7 +113,7 @@ type PullRequestStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=100
 	Held []HeldPlan `json:"held,omitempty"`
-	// HeldSince is when they came to be what they are: an approving review from before is of something else.
+	// HeldSince is when they came to be what they are at this head: an approving review from before is of something else.
 	// +optional
 	HeldSince *metav1.Time `json:"heldSince,omitempty"`
 	// ApprovedBy is who approved Held.

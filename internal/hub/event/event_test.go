@@ -36,6 +36,9 @@ func TestOfRepository(t *testing.T) {
 	held := func(plan string) *musterv1alpha1.Held {
 		return &musterv1alpha1.Held{Plan: plan, Message: "web would leave 2 of 3 clusters"}
 	}
+	review := func(reason, message string) *musterv1alpha1.ReviewStatus {
+		return &musterv1alpha1.ReviewStatus{Reason: reason, Message: message}
+	}
 	var many []musterv1alpha1.Fault
 	for i := range maxListed {
 		many = append(many, musterv1alpha1.Fault{Reason: "DefinitionInvalid", File: fmt.Sprintf("%d.yaml", i), Message: "unknown field"})
@@ -56,6 +59,10 @@ func TestOfRepository(t *testing.T) {
 		"on more, moved":   {"it is the same fault", status{Faults: []musterv1alpha1.Fault{render}}, status{Faults: []musterv1alpha1.Fault{moved}}, nil},
 		"another fault":    {"one goes, one comes", status{Faults: []musterv1alpha1.Fault{render}}, status{Faults: []musterv1alpha1.Fault{source}}, []string{"Warning SourceUnavailable: no route to git.example.com", "Normal FaultResolved: retail/web on k3s: charts/web/values.yaml:3: RenderFailed is resolved"}},
 		"a full list":      {"what is not listed may only have no room", status{Faults: []musterv1alpha1.Fault{render}}, status{Faults: many[:maxListed]}, []string{"Warning DefinitionInvalid: 20 faults: 0.yaml: unknown field; 1.yaml: unknown field; 2.yaml: unknown field; …"}},
+		"no review":        {"the token has expired", status{}, status{Review: review("Unauthorized", "put a new one")}, []string{"Warning Unauthorized: pull requests: put a new one"}},
+		"still none":       {"known", status{Review: review("Unauthorized", "a")}, status{Review: review("Unauthorized", "b")}, nil},
+		"reviewed again":   {"", status{Review: review("Unauthorized", "a")}, status{Review: review("Succeeded", "")}, []string{"Normal FaultResolved: pull requests: Unauthorized is resolved"}},
+		"a host away":      {"it is asked again", status{Review: review("Succeeded", "")}, status{Review: review("HostUnavailable", "502")}, nil},
 		"all are resolved": {"bounded too", status{Faults: many}, status{}, []string{"Normal FaultResolved: 20 faults: 0.yaml: DefinitionInvalid is resolved; 1.yaml: DefinitionInvalid is resolved; 2.yaml: DefinitionInvalid is resolved; …"}},
 	} {
 		t.Run(name, func(t *testing.T) { expect(t, row.why, ofRepository(&row.before, &row.after), row.want...) })

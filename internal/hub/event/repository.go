@@ -17,6 +17,7 @@ func ofRepository(before, after *musterv1alpha1.FleetRepositoryStatus) []Event {
 		all = append(all, e)
 	}
 	all = append(all, ofHeld(before.Held, after.Held)...)
+	all = append(all, ofReview(before.Review, after.Review)...)
 	type key struct{ reason, application, file string }
 	return append(all, changed(before.Faults, after.Faults, func(f musterv1alpha1.Fault) key {
 		return key{f.Reason, f.Application, f.File}
@@ -25,6 +26,25 @@ func ofRepository(before, after *musterv1alpha1.FleetRepositoryStatus) []Event {
 	}, func(f musterv1alpha1.Fault) Event {
 		return normal("FaultResolved", "Plan", "%s%s is resolved", placeOf(f), f.Reason)
 	})...)
+}
+
+// ofReview: what keeps the hub from reviewing pull requests, and its end. A host that is away for a while, or sets a limit, is no news: it is
+// asked again.
+func ofReview(before, after *musterv1alpha1.ReviewStatus) []Event {
+	wrong := func(s *musterv1alpha1.ReviewStatus) string {
+		if s == nil || s.Reason == "Succeeded" || s.Reason == "RateLimited" || s.Reason == "HostUnavailable" {
+			return ""
+		}
+		return s.Reason
+	}
+	was, is := wrong(before), wrong(after)
+	switch {
+	case is != "" && is != was:
+		return []Event{warning(is, "Review", "pull requests: %s", after.Message)}
+	case was != "" && after != nil && after.Reason == "Succeeded":
+		return []Event{normal("FaultResolved", "Review", "pull requests: %s is resolved", was)}
+	}
+	return nil
 }
 
 // placeOf says where a fault is: "retail/web on k3s-edge-1: charts/web/values.yaml:3: ".

@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/notify"
 )
 
@@ -148,10 +149,10 @@ func (n *Notifications) Reconcile(ctx context.Context, of *musterv1alpha1.Notifi
 	return reconcile.Result{}, n.patch(ctx, key, patch)
 }
 
-// check tries the filter and the template with an event.
+// check tries the filter and the template with an event, of whatever kind the filter is for.
 func check(ctx context.Context, of *musterv1alpha1.Notification) error {
 	e := sample(of, "check", time.Unix(0, 0))
-	if _, err := notify.Wants(ctx, of, e); err != nil {
+	if _, err := notify.Passes(ctx, of.Spec.Filter, e); err != nil {
 		return err
 	}
 	_, err := notify.Messages(ctx, of, []notify.Event{e})
@@ -165,7 +166,11 @@ func sample(of *musterv1alpha1.Notification, id string, now time.Time) notify.Ev
 	}
 }
 
+// test sends one message, if what the Notification says makes sense: else nobody would ever be told.
 func (n *Notifications) test(ctx context.Context, of *musterv1alpha1.Notification, id string) error {
+	if err := check(ctx, of); err != nil {
+		return err
+	}
 	messages, err := notify.Messages(ctx, of, []notify.Event{sample(of, "test-"+id, n.Now())})
 	if err != nil {
 		return err
@@ -183,7 +188,13 @@ func (n *Notifications) secret(ctx context.Context, of *musterv1alpha1.Notificat
 	}
 	var s corev1.Secret
 	key := types.NamespacedName{Namespace: of.Namespace, Name: of.Spec.SecretRef.Name}
-	if err := n.Client.Get(ctx, key, &s); err != nil {
+	switch err := n.Client.Get(ctx, key, &s); {
+	case apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("spec.secretRef names Secret %s, which is not there: kubectl create secret generic -n %s %s --from-literal=url=…", key, key.Namespace, key.Name)
+	case apierrors.IsForbidden(err):
+		return nil, fmt.Errorf("the hub has no right to read Secret %s, which spec.secretRef names: kubectl create rolebinding -n %s muster-hub --clusterrole=%s --serviceaccount=muster-system:%s",
+			key, key.Namespace, hub.RepositoryRole, hub.Account)
+	case err != nil:
 		return nil, fmt.Errorf("read Secret %s, which spec.secretRef names: %w", key, err)
 	}
 	out := notify.Secret{}

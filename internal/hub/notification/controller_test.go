@@ -185,18 +185,29 @@ func TestWhatIsGivenUpIsInTheStatus(t *testing.T) {
 func TestATestIsAnswered(t *testing.T) {
 	for name, c := range map[string]struct {
 		codes  []int
-		filter string
+		change func(*musterv1alpha1.NotificationSpec)
 		err    string
-		ready  metav1.ConditionStatus
+		sent   int
 	}{
-		"taken":          {nil, "", "", metav1.ConditionTrue},
-		"refused":        {[]int{404}, "", "404", metav1.ConditionFalse},
-		"a wrong filter": {nil, "event.", "", metav1.ConditionFalse},
+		"taken":            {nil, func(*musterv1alpha1.NotificationSpec) {}, "", 1},
+		"refused":          {[]int{404}, func(*musterv1alpha1.NotificationSpec) {}, "404", 1},
+		"a wrong filter":   {nil, func(s *musterv1alpha1.NotificationSpec) { s.Filter = "event." }, "spec.filter: column 7: Syntax error", 0},
+		"an unknown name":  {nil, func(s *musterv1alpha1.NotificationSpec) { s.Filter = "evnt.name == 'x'" }, "spec.filter: column 1: undeclared reference to 'evnt'", 0},
+		"no truth":         {nil, func(s *musterv1alpha1.NotificationSpec) { s.Filter = "event.name" }, "spec.filter gives string", 0},
+		"no such label":    {nil, func(s *musterv1alpha1.NotificationSpec) { s.Filter = `event.labels.tier == "prod"` }, `event.labels[?"NAME"]`, 0},
+		"of other events":  {nil, func(s *musterv1alpha1.NotificationSpec) { s.Filter, s.Events = "event.", []string{"Drift"} }, "spec.filter", 0},
+		"that is not true": {nil, func(s *musterv1alpha1.NotificationSpec) { s.Filter = `event.namespace == "retail"` }, "", 1},
+		"no template":      {nil, func(s *musterv1alpha1.NotificationSpec) { s.Template.Title = "${{ event. }}" }, "spec.template", 0},
+		"no Secret": {
+			nil, func(s *musterv1alpha1.NotificationSpec) { s.SecretRef.Name = "lost" },
+			"spec.secretRef names Secret muster-system/lost, which is not there: kubectl create secret generic -n muster-system lost", 0,
+		},
+		"no address": {nil, func(s *musterv1alpha1.NotificationSpec) { s.URL = "" }, "url", 0},
 	} {
 		r := &receiver{codes: c.codes}
 		n, _, get := hears(t, r, func(of *musterv1alpha1.Notification) {
 			of.Annotations = map[string]string{musterv1alpha1.TestNotificationAnnotation: "7"}
-			of.Spec.Filter = c.filter
+			c.change(&of.Spec)
 		})
 		before := get() // an older test had failed
 		before.Status.Test = &musterv1alpha1.NotificationTest{ID: "6", Error: "the receiver was away"}
@@ -212,11 +223,27 @@ func TestATestIsAnswered(t *testing.T) {
 		if got.Test == nil || got.Test.ID != "7" || !strings.Contains(got.Test.Error, c.err) || (got.Test.Error == "") != (c.err == "") {
 			t.Errorf("%s: %+v", name, got.Test)
 		}
-		if r.count() != 1 {
-			t.Errorf("%s: %d messages", name, r.count())
+		if r.count() != c.sent {
+			t.Errorf("%s: %d messages, want %d", name, r.count(), c.sent)
 		}
-		if c.filter != "" && (len(got.Conditions) != 1 || got.Conditions[0].Status != c.ready || !strings.Contains(got.Conditions[0].Message, "spec.filter")) {
+		if strings.Contains(c.err, "spec.filter") && (len(got.Conditions) != 1 || got.Conditions[0].Status != metav1.ConditionFalse || !strings.Contains(got.Conditions[0].Message, "spec.filter")) {
 			t.Errorf("%s: %+v", name, got.Conditions)
+		}
+	}
+}
+
+// TestPace: what is more than a receiver takes in an hour waits, but for a few that may come at once.
+func TestPace(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for per, atOnce := range map[int32]int{1: 1, 12: 1, 120: 10} {
+		of := &musterv1alpha1.Notification{Spec: musterv1alpha1.NotificationSpec{MaxPerHour: per}}
+		w, n := &worker{}, 0
+		for n <= atOnce && w.pace(ctx, of) { // it does not wait for longer than the context lasts
+			n++
+		}
+		if n != atOnce {
+			t.Errorf("of %d an hour, %d go at once, want %d", per, n, atOnce)
 		}
 	}
 }

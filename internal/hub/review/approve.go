@@ -19,32 +19,26 @@ import (
 )
 
 // approve notes who approves what is held, on the pull request: with a comment that names the plan, or with a review of this head
-// from after it was known what is held. Its author cannot, and an edited comment may not be its author's any more.
-func (t *task) approve(ctx context.Context, pr githost.PullRequest, p *planned, is *musterv1alpha1.PullRequestStatus, comments []githost.Comment) error {
-	who := t.repo.Spec.Review.Approvers
-	if len(is.Held) == 0 || is.ApprovedBy != "" || len(who.Users)+len(who.Teams) == 0 && !who.CodeOwners {
+// from after it was known what it holds. Its author cannot, and an edited comment may not be its author's any more. What counts is what
+// the host says now: an approval that is taken back, dismissed, or of an older head, or whose author may no more, is none.
+func (t *task) approve(ctx context.Context, pr githost.PullRequest, files []string, is *musterv1alpha1.PullRequestStatus, comments []githost.Comment) error {
+	who, was := t.repo.Spec.Review.Approvers, is.ApprovedBy
+	if len(is.Held) == 0 || was == "" && !mayBeApproved(who) {
 		return nil
 	}
-	var candidates []string
-	for _, c := range comments {
-		if !c.Edited && review.Approves(c.Body, is.Plan) {
-			candidates = append(candidates, c.Author)
-		}
-	}
-	approvals, err := t.state.host.Approvals(ctx, pr.Number)
+	candidates, err := t.whoApproves(ctx, pr, is, comments)
 	if err != nil {
-		return fmt.Errorf("read the reviews of pull request %d: %w", pr.Number, err)
+		return err
 	}
-	for _, a := range approvals {
-		if (a.Commit == "" || a.Commit == pr.Head) && !a.At.Before(is.HeldSince.Time) {
-			candidates = append(candidates, a.User)
-		}
+	if slices.Contains(candidates, was) { // the first remains the one
+		candidates = append([]string{was}, candidates...)
 	}
+	is.ApprovedBy = ""
 	for _, user := range candidates {
 		if strings.EqualFold(user, pr.Author) || strings.EqualFold(user, t.state.self) {
 			continue
 		}
-		may, err := t.may(ctx, user, p)
+		may, err := t.may(ctx, user, files)
 		if err != nil {
 			return err
 		}
@@ -56,8 +50,48 @@ func (t *task) approve(ctx context.Context, pr githost.PullRequest, p *planned, 
 	return nil
 }
 
-// may says whether a user may approve what a plan holds.
-func (t *task) may(ctx context.Context, user string, p *planned) (bool, error) {
+func mayBeApproved(who musterv1alpha1.ReviewApprovers) bool {
+	return len(who.Users)+len(who.Teams) > 0 || who.CodeOwners
+}
+
+// settle decides the last time who has approved, when it is seen that a pull request is merged: since the look before, an approval may have
+// come or gone. CODEOWNERS may be what was merged, so that it makes nobody an approver any more.
+func (t *task) settle(ctx context.Context, pr githost.PullRequest, is *musterv1alpha1.PullRequestStatus) error {
+	if len(is.Held) == 0 {
+		return nil
+	}
+	comments, err := t.state.host.Comments(ctx, pr.Number)
+	if err != nil {
+		return fmt.Errorf("read the comments of pull request %d: %w", pr.Number, err)
+	}
+	if candidates, err := t.whoApproves(ctx, pr, is, comments); err != nil || is.ApprovedBy != "" && slices.Contains(candidates, is.ApprovedBy) {
+		return err
+	}
+	return t.approve(ctx, pr, nil, is, comments)
+}
+
+// whoApproves are the users who say that they approve what a pull request holds, whether they may or not.
+func (t *task) whoApproves(ctx context.Context, pr githost.PullRequest, is *musterv1alpha1.PullRequestStatus, comments []githost.Comment) ([]string, error) {
+	var users []string
+	for _, c := range comments {
+		if !c.Edited && review.Approves(c.Body, is.Plan) {
+			users = append(users, c.Author)
+		}
+	}
+	approvals, err := t.state.host.Approvals(ctx, pr.Number)
+	if err != nil {
+		return nil, fmt.Errorf("read the reviews of pull request %d: %w", pr.Number, err)
+	}
+	for _, a := range approvals {
+		if is.Head == pr.Head && (a.Commit == "" || a.Commit == pr.Head) && !a.At.Before(is.HeldSince.Time) {
+			users = append(users, a.User)
+		}
+	}
+	return users, nil
+}
+
+// may says whether a user may approve what a plan holds, which these files define.
+func (t *task) may(ctx context.Context, user string, files []string) (bool, error) {
 	who := t.repo.Spec.Review.Approvers
 	if in, err := t.among(ctx, user, who.Users, who.Teams); in || err != nil || !who.CodeOwners {
 		return in, err
@@ -67,7 +101,7 @@ func (t *task) may(ctx context.Context, user string, p *planned) (bool, error) {
 		return false, err
 	}
 	owners := review.CodeOwnersOf(snapshot.Tree)
-	for _, file := range p.files {
+	for _, file := range files {
 		var users, teams []string
 		for _, o := range owners.Of(path.Join(t.repo.Spec.Path, file)) {
 			if strings.Contains(o, "/") {
@@ -80,7 +114,7 @@ func (t *task) may(ctx context.Context, user string, p *planned) (bool, error) {
 			return false, err
 		}
 	}
-	return len(p.files) > 0, nil
+	return len(files) > 0, nil
 }
 
 // among says whether a user is one of the users, or in one of the teams.
@@ -97,13 +131,16 @@ func (t *task) teamsOf(ctx context.Context, user string) ([]string, error) {
 	return t.memberOf(ctx, user, t.repo.Spec.Review.Approvers.Teams)
 }
 
-// memberOf are the teams that a user is in. A team that the host does not know has no members.
+// memberOf are the teams that a user is in. One that the host does not show has no members, and is told as unknown.
 func (t *task) memberOf(ctx context.Context, user string, teams []string) ([]string, error) {
 	var mine []string
 	for _, team := range teams {
 		in, err := t.state.host.IsMember(ctx, team, user)
 		var answer *githost.Error
 		if errors.As(err, &answer) && answer.Kind == githost.NotFound {
+			if !slices.Contains(t.unknown, team) {
+				t.unknown = append(t.unknown, team)
+			}
 			continue
 		}
 		if err != nil {
@@ -114,6 +151,15 @@ func (t *task) memberOf(ctx context.Context, user string, teams []string) ([]str
 		}
 	}
 	return mine, nil
+}
+
+// unknownTeams says of teams that the host does not show why nobody in them may approve; "" when there are none.
+func (t *task) unknownTeams() string {
+	if len(t.unknown) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the host shows no team %s to %s, so that nobody in it can approve: correct the name, or give the account what docs/review.md says for teams",
+		strings.Join(t.unknown, ", "), t.state.self)
 }
 
 // release lets the approved deletions of a merged pull request go ahead, as far as they are what was approved. It says whether

@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -100,8 +101,10 @@ type request struct {
 	updated    time.Time // of the host, then
 	body       string    // of the comment, as the host has it
 	check      githost.Check
-	checked    string // the commit that has the check
-	annotated  string // what its lines were given
+	checked    string   // the commit that has the check
+	annotated  string   // what its lines were given
+	notes      []string // on an approval that counts no more
+	teams      string   // that the host does not show
 	planned    *planned
 }
 
@@ -183,16 +186,25 @@ func (s *state) note(err error, now time.Time) {
 	if errors.As(err, &answer) && answer.Kind == githost.RateLimited && answer.RetryAt.After(now) {
 		s.retryAt = answer.RetryAt
 	}
-	if errors.As(err, &answer) && answer.Kind == githost.Unauthorized {
-		s.host = nil // the Secret may hold another token next time
+	if errors.As(err, &answer) && slices.Contains([]githost.Kind{githost.Unauthorized, githost.Forbidden, githost.NotFound}, answer.Kind) {
+		s.host = nil // the Secret may hold another token next time, with other rights
 	}
+}
+
+// messageOf leaves the address out of an error of the host, which says it already.
+func messageOf(err error) string {
+	var at *url.Error
+	if errors.As(err, &at) {
+		return strings.Replace(err.Error(), at.Error(), at.Err.Error(), 1)
+	}
+	return err.Error()
 }
 
 // conclude says how it went. What was known of pull requests stays known while the host does not answer.
 func (t *task) conclude(err error) {
 	t.status.Reason, t.status.Message = "Succeeded", ""
 	if err != nil {
-		t.status.Reason, t.status.Message = reasonOf(err), err.Error()
+		t.status.Reason, t.status.Message = reasonOf(err), messageOf(err)
 		if t.repo.Status.Review != nil {
 			done := map[int64]bool{}
 			for _, p := range t.status.PullRequests {
@@ -206,6 +218,8 @@ func (t *task) conclude(err error) {
 		}
 	} else if t.changed != "" {
 		t.status.Reason, t.status.Message = "PlanChangedSinceReview", t.changed
+	} else if unknown := t.unknownTeams(); unknown != "" {
+		t.status.Reason, t.status.Message = "TeamUnknown", unknown
 	}
 	slices.SortFunc(t.status.PullRequests, func(a, b musterv1alpha1.PullRequestStatus) int { return int(b.Number - a.Number) })
 	t.status.PullRequests = t.status.PullRequests[:min(len(t.status.PullRequests), maxRequests)]

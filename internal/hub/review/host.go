@@ -4,13 +4,14 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
-	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/githost"
+	"github.com/muster-io/muster/internal/githubapp"
 	"github.com/muster-io/muster/internal/source"
 )
 
@@ -32,7 +33,10 @@ func (t *task) connect(ctx context.Context) error {
 		return err
 	}
 	spec := t.repo.Spec.Review
-	o := githost.Options{Kind: spec.Host, Token: credentials.Token(), Roots: credentials.Roots(), UserAgent: t.UserAgent}
+	if strings.HasPrefix(spec.Host, musterv1alpha1.HostBitbucket) && len(spec.Approvers.Teams) > 0 {
+		return wrong("spec.review.approvers.teams: Bitbucket tells nobody who is in a group: name users")
+	}
+	o := githost.Options{Kind: spec.Host, Token: credentials.Token(), Username: credentials.Username(), App: credentials.App(), Roots: credentials.Roots(), UserAgent: t.UserAgent}
 	if spec.SecretRef != nil {
 		if err := t.secret(ctx, spec, &o); err != nil {
 			return err
@@ -71,15 +75,17 @@ func (t *task) secret(ctx context.Context, spec *musterv1alpha1.ReviewSpec, o *g
 		}
 		o.Roots = roots
 	}
-	o.Token = text("token")
+	o.Token, o.Username, o.App = text("token"), text("username"), nil
 	if o.Token != "" {
 		return nil
 	}
-	app, err := strconv.ParseInt(text("appID"), 10, 64)
-	installation, ierr := strconv.ParseInt(text("installationID"), 10, 64)
-	if err != nil || ierr != nil || len(secret.Data["privateKey"]) == 0 {
-		return wrong("Secret %s needs the key token, or appID, installationID and privateKey of a GitHub App", key)
+	if text(githubapp.KeyID) == "" {
+		return wrong("Secret %s needs the key token, or %s, %s and %s of a GitHub App", key, githubapp.KeyID, githubapp.KeyInstallation, githubapp.KeyPrivateKey)
 	}
-	o.App = &githost.App{ID: app, InstallationID: installation, PrivateKey: secret.Data["privateKey"]}
+	app, err := githubapp.IdentityOf(text(githubapp.KeyID), text(githubapp.KeyInstallation), text(githubapp.KeyPrivateKey))
+	if err != nil {
+		return wrong("Secret %s: %w", key, err)
+	}
+	o.App = app
 	return nil
 }

@@ -21,6 +21,8 @@ type task struct {
 	next   time.Duration
 	// changed says of a merged pull request that it is held and is not what was approved.
 	changed string
+	// unknown are teams that the host does not show.
+	unknown []string
 	// approved are the plans that were approved on merged pull requests.
 	approved map[string]bool
 }
@@ -170,7 +172,11 @@ func (t *task) gone(ctx context.Context, open map[int64]bool, due bool) error {
 			if errors.As(err, &answer) && answer.Kind == githost.NotFound {
 				continue
 			}
+			if err == nil && pr.Merged != "" {
+				err = t.settle(ctx, pr, &p)
+			}
 			if err != nil {
+				t.again() // what is not asked now is not forgotten
 				return fmt.Errorf("ask what became of pull request %d: %w", p.Number, err)
 			}
 			if p.Merged = pr.Merged; p.Merged != "" {

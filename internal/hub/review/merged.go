@@ -42,7 +42,7 @@ type told struct {
 // after tells of the delivered commit how far it is, and brings what is merged to its end.
 func (t *task) after(ctx context.Context) error {
 	t.noteApproved() // what a person has approved already waits for nobody
-	groups, err := t.delivery(ctx)
+	groups, known, err := t.delivery(ctx)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,10 @@ func (t *task) after(ctx context.Context) error {
 			stay = append(stay, *p)
 			continue
 		}
-		waits, err := t.merged(ctx, p, groups)
+		waits := true
+		if known {
+			waits, err = t.merged(ctx, p, groups)
+		}
 		if err != nil {
 			return err
 		}
@@ -78,26 +81,27 @@ func (t *task) noteApproved() {
 	}
 }
 
-// delivery writes the statuses of the delivered commit that changed, and gives the groups; none while the commit has no plan.
-func (t *task) delivery(ctx context.Context) ([]review.Group, error) {
+// delivery writes the statuses of the delivered commit that changed, and gives the groups: nothing is known while the commit has no plan,
+// and there are none where no application is on a cluster.
+func (t *task) delivery(ctx context.Context) (groups []review.Group, known bool, err error) {
 	revision := t.repo.Status.Revision
 	if revision == "" {
-		return nil, nil
+		return nil, false, nil
 	}
 	last := t.state.measured
 	if wait := measureInterval - t.Now().Sub(last.measuredAt); last.revision == revision && wait > 0 {
 		t.soon(wait)
-		return last.groups, nil
+		return last.groups, true, nil
 	}
 	delivered, err := t.Deliveries.Read(ctx, t.repo, revision)
 	if err != nil || delivered.Plan == nil {
-		return nil, nil // the repository's controller makes it, and says what is wrong
+		return nil, false, nil // the repository's controller makes it, and says what is wrong
 	}
 	environments, err := t.environments(ctx)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	groups := review.Delivery(delivered.Plan, t.Works.Of, t.applications(ctx, delivered.Definitions), environments)
+	groups = review.Delivery(delivered.Plan, t.Works.Of, t.applications(ctx, delivered.Definitions), environments)
 	if held := t.repo.Status.Held; held != nil {
 		groups = append(groups, review.Removal(held, t.approved[held.Plan] || t.repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == held.Plan))
 	} else if last := t.state.told[checkName(t.repo)+": "+review.Removals]; last.commit == revision {
@@ -116,14 +120,14 @@ func (t *task) delivery(ctx context.Context) ([]review.Group, error) {
 			continue
 		}
 		if err := t.state.host.SetCheck(ctx, revision, check); err != nil {
-			return nil, fmt.Errorf("write the status of %s: %w", fleet.ShortRevision(revision), err)
+			return nil, false, fmt.Errorf("write the status of %s: %w", fleet.ShortRevision(revision), err)
 		}
 		if t.state.told == nil {
 			t.state.told = map[string]told{}
 		}
 		t.state.told[check.Name] = told{revision, check, t.Now()}
 	}
-	return groups, nil
+	return groups, true, nil
 }
 
 // environments of clusters, by their label; none where the spec names no label.
@@ -173,7 +177,7 @@ func (t *task) merged(ctx context.Context, p *musterv1alpha1.PullRequestStatus, 
 		return true, err
 	}
 	done, well := review.Finished(groups)
-	if len(groups) == 0 || !done || waits && well { // what is approved is not gone yet
+	if !done || waits && well { // what is approved is not gone yet
 		return true, nil
 	}
 	state := githost.Failure

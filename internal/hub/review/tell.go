@@ -33,10 +33,6 @@ func (t *task) confirm(ctx context.Context, pr githost.PullRequest) error {
 func (t *task) tell(ctx context.Context, pr githost.PullRequest, m *request, was *musterv1alpha1.PullRequestStatus) (*musterv1alpha1.PullRequestStatus, error) {
 	p := m.planned
 	is := t.statusOf(pr, p, was)
-	var notes []string
-	if is.ApprovedBy == "" && was != nil && was.ApprovedBy != "" {
-		notes = append(notes, "PlanChangedSinceReview: "+was.ApprovedBy+" approved deletions that are others now. Approve again.")
-	}
 	marker, err := t.marker(ctx, t.repo, "review")
 	if err != nil {
 		return nil, err
@@ -47,9 +43,17 @@ func (t *task) tell(ctx context.Context, pr githost.PullRequest, m *request, was
 	}
 	if read {
 		t.findComment(comments, marker, m, is)
-		if err := t.approve(ctx, pr, p, is, comments); err != nil {
+		if err := t.approve(ctx, pr, p.files, is, comments); err != nil {
 			return nil, err
 		}
+	}
+	m.noteApproval(was, is)
+	if read {
+		m.teams = t.unknownTeams()
+	}
+	notes := m.notes
+	if m.teams != "" && len(is.Held) > 0 && is.ApprovedBy == "" {
+		notes = append(slices.Clone(notes), m.teams)
 	}
 	result := *p.review
 	defer func() { t.show(pr, m, is, &result) }()
@@ -61,7 +65,9 @@ func (t *task) tell(ctx context.Context, pr githost.PullRequest, m *request, was
 	}
 	failOn := review.FailuresOf(t.repo.Spec.Review)
 	body := result.Markdown(review.Text{
-		Marker: marker, World: "world: hub", Limit: t.state.host.CommentLimit(), Whole: t.pageOf(pr.Number), OnHost: true, FailOn: failOn, Notes: notes,
+		Marker: marker, World: "world: hub", Limit: t.state.host.CommentLimit(), Whole: t.pageOf(pr.Number), OnHost: true,
+		NoTags: t.state.host.ShowsTags(), FailOn: failOn,
+		Approvers: approversOf(t.repo.Spec.Review.Approvers), Notes: notes,
 	})
 	link := pr.URL
 	if body != m.body || is.Comment == 0 {
@@ -116,26 +122,52 @@ func (t *task) annotateFaults(ctx context.Context, pr githost.PullRequest, m *re
 	return nil
 }
 
-// statusOf begins the status of a pull request: an approval stays as long as what it is for.
+// noteApproval keeps in the comment what became of an approval that counts no more, until there is another one or nothing to approve.
+func (m *request) noteApproval(was, is *musterv1alpha1.PullRequestStatus) {
+	switch {
+	case is.ApprovedBy != "" || len(is.Held) == 0:
+		m.notes = nil
+	case was == nil || was.ApprovedBy == "":
+	case slices.Equal(was.Held, is.Held):
+		m.notes = []string{"The approval of " + was.ApprovedBy + " counts no more: it is of an older commit, was taken back, or they may not approve any more. Approve again."}
+	default:
+		m.notes = []string{"PlanChangedSinceReview: " + was.ApprovedBy + " approved deletions that are others now. Approve again."}
+	}
+}
+
+// approversOf is who may approve, as people are told.
+func approversOf(who musterv1alpha1.ReviewApprovers) []string {
+	list := slices.Concat(who.Users, who.Teams)
+	if who.CodeOwners {
+		list = append(list, "CODEOWNERS")
+	}
+	return list
+}
+
+// statusOf begins the status of a pull request: who approved the same deletions before is asked for again when comments are read, and a
+// review counts from when this head was known to hold them.
 func (t *task) statusOf(pr githost.PullRequest, p *planned, was *musterv1alpha1.PullRequestStatus) *musterv1alpha1.PullRequestStatus {
 	is := &musterv1alpha1.PullRequestStatus{Number: pr.Number, Head: pr.Head, Base: p.base, Plan: p.review.Head.Plan, Held: p.held}
 	if was != nil {
 		is.Comment = was.Comment
 	}
-	switch {
-	case len(p.held) == 0:
-	case was != nil && was.HeldSince != nil && slices.Equal(was.Held, p.held):
-		is.HeldSince, is.ApprovedBy = was.HeldSince, was.ApprovedBy
-	default:
-		now := metav1.NewTime(t.Now().Truncate(time.Second))
-		is.HeldSince = &now
+	if len(p.held) == 0 {
+		return is
+	}
+	now := metav1.NewTime(t.Now().Truncate(time.Second))
+	is.HeldSince = &now
+	if was != nil && was.HeldSince != nil && slices.Equal(was.Held, p.held) {
+		is.ApprovedBy = was.ApprovedBy
+		if was.Head == pr.Head {
+			is.HeldSince = was.HeldSince
+		}
 	}
 	return is
 }
 
 // read reads the comments when there may be something new in them.
 func (t *task) read(ctx context.Context, pr githost.PullRequest, m *request, is *musterv1alpha1.PullRequestStatus) ([]githost.Comment, bool, error) {
-	waits := len(is.Held) > 0 && is.ApprovedBy == "" && !m.seen.Equal(t.state.looked)
+	waits := len(is.Held) > 0 && !m.seen.Equal(t.state.looked) // for an approval, or for its end
 	if !waits && m.body != "" && is.Comment != 0 && m.updated.Equal(pr.Updated) && t.Now().Before(m.seen.Add(rereadInterval)) {
 		return nil, false, nil
 	}

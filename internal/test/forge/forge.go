@@ -1,4 +1,4 @@
-// Package forge is a Git host that tests can steer: what GitHub and GitLab answer, and what they refuse.
+// Package forge is a Git host that tests can steer: what GitHub, GitLab and Bitbucket answer, and what they refuse.
 package forge
 
 import (
@@ -14,17 +14,19 @@ import (
 	"unicode/utf8"
 )
 
-// Forge behaves as GitHub and GitLab do towards what this package asks of them, and refuses what they refuse: wrong tokens, rights
+// Forge behaves as GitHub, GitLab and Bitbucket do towards what this package asks of them, and refuses what they refuse: wrong tokens, rights
 // that lack (404), texts that are too long (422, 400), limits (403, 429), states that a pipeline has already (GitLab's 400).
 type Forge struct {
 	mu sync.Mutex
 	// Token that may everything.
-	Token  string
-	Limit  string // "primary", "secondary" or "": of the next requests
-	Away   bool
-	Asked  []string // method and path
-	Pulls  map[int]*Pull
-	Checks map[string]map[string]Check
+	Token string
+	Limit string // "primary", "secondary" or "": of the next requests
+	Away  bool
+	Asked []string // method and path
+	// AskedAt is when.
+	AskedAt []time.Time
+	Pulls   map[int]*Pull
+	Checks  map[string]map[string]Check
 	// Runs are the check runs of GitHub Apps, by commit, the newest last.
 	Runs   map[string][]Run
 	NextID int
@@ -40,7 +42,7 @@ type Forge struct {
 type Pull struct {
 	Title, Author, Base, Branch, Head string
 	Fork                              bool
-	State, Merged                     string // open, closed; on GitLab merged too
+	State, Merged                     string // open, closed; but on GitHub merged too
 	Notes                             []*Note
 	Reviews                           []Review
 	Threads                           []*Note  // of GitLab, at lines
@@ -53,10 +55,14 @@ type Note struct {
 	Author, Body     string
 	Created, Updated time.Time
 	System           bool
+	Version          int // of Bitbucket Data Center
 }
 
 // Review of a pull request.
-type Review struct{ User, State, Commit string }
+type Review struct {
+	User, State, Commit string
+	At                  time.Time // left out, now
+}
 
 // Run is a check run.
 type Run struct {
@@ -82,9 +88,31 @@ func (f *Forge) Do(change func()) {
 	change()
 }
 
+// Handler serves the API of a kind of host, which is below the path.
+func (f *Forge) Handler(kind string) (handler http.Handler, path string) {
+	switch kind {
+	case "GitHub":
+		return f.GitHub(), "/api/v3"
+	case "GitLab":
+		return f.GitLab(), "/api/v4"
+	case "Bitbucket":
+		return f.Bitbucket(), "/2.0"
+	case "BitbucketDataCenter":
+		return f.BitbucketDataCenter(), "/rest/api/latest"
+	}
+	panic("no such kind of host: " + kind)
+}
+
 // Open makes a pull request.
 func (f *Forge) Open(number int, head string, fork bool) {
 	f.Pulls[number] = &Pull{Title: "change", Author: "alice", Base: "main", Branch: "topic", Head: head, Fork: fork, State: "open"}
+}
+
+func (f *Forge) at(r Review) time.Time {
+	if r.At.IsZero() {
+		return f.Now
+	}
+	return r.At
 }
 
 func (f *Forge) tick() time.Time {
@@ -103,7 +131,7 @@ func (f *Forge) Comment(number int, author, body string) *Note {
 
 // begin answers what every request is answered before it is looked at.
 func (f *Forge) begin(w http.ResponseWriter, r *http.Request, authorized bool) bool {
-	f.Asked = append(f.Asked, r.Method+" "+r.URL.EscapedPath())
+	f.Asked, f.AskedAt = append(f.Asked, r.Method+" "+r.URL.EscapedPath()), append(f.AskedAt, time.Now())
 	switch {
 	case f.Away:
 		http.Error(w, "upstream", http.StatusBadGateway)
@@ -266,7 +294,7 @@ func (f *Forge) GitHub() http.Handler { //nolint:gocyclo,funlen // a list of rou
 	handle("GET "+repo+"/pulls/{number}/reviews", func(w http.ResponseWriter, r *http.Request) {
 		list := []any{}
 		for i, v := range number(r).Reviews {
-			list = append(list, map[string]any{"id": i, "state": v.State, "commit_id": v.Commit, "user": map[string]any{"login": v.User}, "submitted_at": f.Now})
+			list = append(list, map[string]any{"id": i, "state": v.State, "commit_id": v.Commit, "user": map[string]any{"login": v.User}, "submitted_at": f.at(v)})
 		}
 		answer(w, 200, page(w, r, list, 100))
 	})
@@ -276,6 +304,13 @@ func (f *Forge) GitHub() http.Handler { //nolint:gocyclo,funlen // a list of rou
 			return
 		}
 		answer(w, 200, map[string]any{"state": "active"})
+	})
+	handle("GET /api/v3/orgs/{org}/teams/{team}", func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := f.Teams[r.PathValue("team")]; !ok {
+			missing(w)
+			return
+		}
+		answer(w, 200, map[string]any{"slug": r.PathValue("team")})
 	})
 	handle("GET /api/v3/user", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]any{"login": "muster"}) })
 	handle("GET /api/v3/app", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]any{"slug": "muster"}) })

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/overview"
+)
+
+func treeCommand(c *cli) *cobra.Command {
+	var cluster string
+	cmd := &cobra.Command{
+		Use:   "tree NAMESPACE/APPLICATION --cluster CLUSTER",
+		Short: "Show an application's objects on a cluster down to pods, how each does, and their events",
+		Long: "Ask the agent of a cluster what the objects of an application are like right now, with those that they own down to pods, and\n" +
+			"what the cluster says has happened to them. You need the right to get the application, and to create, get and delete\n" +
+			"inspections in the cluster's namespace on the hub: ClusterRole muster:inspect. The hub keeps nothing of the answer.",
+		Example: "  muster tree retail/storefront --cluster edge-1",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			answer, err := c.inspect(cmd, args[0], cluster, nil)
+			if err != nil {
+				return err
+			}
+			return c.print(answer, func(p *printer) { c.printTree(p, args[0], cluster, answer) })
+		},
+	}
+	cmd.Flags().StringVar(&cluster, "cluster", "", "cluster to ask")
+	return cmd
+}
+
+func logsCommand(c *cli) *cobra.Command {
+	var (
+		cluster, pod string
+		logs         musterv1alpha1.InspectionLogs
+	)
+	cmd := &cobra.Command{
+		Use:   "logs NAMESPACE/APPLICATION --cluster CLUSTER",
+		Short: "Show the end of a pod's log, of an application on a cluster",
+		Long: "Ask the agent of a cluster for the end of the log of a pod of an application: at most 2000 lines and 64 KiB. Without --pod it is\n" +
+			"the pod that does worst. Beside ClusterRole muster:inspect you need muster:inspect-logs in the cluster's namespace on\n" +
+			"the hub: logs can hold what nobody has redacted.",
+		Example: "  muster logs retail/storefront --cluster edge-1 --lines 500",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			logs.Pod = pod
+			if namespace, name, ok := strings.Cut(pod, "/"); ok {
+				logs.Namespace, logs.Pod = namespace, name
+			}
+			answer, err := c.inspect(cmd, args[0], cluster, &logs)
+			if err != nil {
+				return err
+			}
+			return c.print(answer.Log, func(p *printer) { printLog(p, answer.Log) })
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&cluster, "cluster", "", "cluster to ask")
+	flags.StringVar(&pod, "pod", "", "pod, or NAMESPACE/POD; left out, the one that does worst")
+	flags.StringVarP(&logs.Container, "container", "c", "", "container; left out, the one that does not run, else the first")
+	flags.Int64Var(&logs.Lines, "lines", 100, "lines from the end, at most 2000")
+	flags.BoolVarP(&logs.Previous, "previous", "p", false, "of the container before it was started anew")
+	return cmd
+}
+
+func (c *cli) inspect(cmd *cobra.Command, application, cluster string, logs *musterv1alpha1.InspectionLogs) (*musterv1alpha1.InspectionStatus, error) {
+	namespace, name, ok := strings.Cut(application, "/")
+	if !ok {
+		return nil, fmt.Errorf("an application is NAMESPACE/NAME, not %q", application)
+	}
+	if cluster == "" {
+		return nil, fmt.Errorf("--cluster names the cluster to ask; muster status %s lists those that have the application", application)
+	}
+	hub, _, err := c.hub()
+	if err != nil {
+		return nil, err
+	}
+	return overview.Inspect(cmd.Context(), hub, cluster, musterv1alpha1.InspectionSpec{
+		Application: musterv1alpha1.InspectedApplication{Namespace: namespace, Name: name}, Logs: logs,
+	})
+}
+
+func (c *cli) printTree(p *printer, application, cluster string, a *musterv1alpha1.InspectionStatus) {
+	p.linef("%s on %s", p.paint(bold, application), cluster)
+	names := map[string]string{}
+	rows := [][]string{{"OBJECT", "HEALTH", "AGE", "PODS", "MESSAGE"}}
+	for _, r := range overview.Tree(a.Objects) {
+		name := r.Kind + " " + r.Name
+		names[r.UID] = name
+		if r.Depth == 0 && r.Namespace != "" {
+			name = r.Kind + " " + r.Namespace + "/" + r.Name
+		}
+		old := ""
+		if r.Created != nil {
+			old = age(c.now().Sub(r.Created.Time))
+		}
+		rows = append(rows, []string{r.Prefix + name, r.Health, old, overview.Containers(r.Pod), oneLine(r.Message)})
+	}
+	p.table(rows)
+	if a.OmittedObjects > 0 {
+		p.linef("… %s more", count(int(a.OmittedObjects), "object"))
+	}
+	if len(a.Events) > 0 {
+		p.line()
+		rows = [][]string{{"LAST", "TYPE", "REASON", "OBJECT", "COUNT", "MESSAGE"}}
+		for _, e := range a.Events {
+			rows = append(rows, []string{age(c.now().Sub(e.Last.Time)), e.Type, e.Reason, names[e.Object], fmt.Sprint(e.Count), oneLine(e.Message)})
+		}
+		p.table(rows)
+	}
+	for _, note := range a.Notes {
+		p.linef("%s %s", p.paint(yellow, "NOT READ"), oneLine(note))
+	}
+}
+
+func printLog(p *printer, l *musterv1alpha1.InspectedLog) {
+	p.line(p.paint(faint, fmt.Sprintf("container %s of pod %s/%s", l.Container, l.Namespace, l.Pod)))
+	if l.Cut {
+		p.line(p.paint(faint, "… lines before these are left out"))
+	}
+	for line := range strings.Lines(l.Text) {
+		p.line(strings.TrimRight(line, "\r\n"))
+	}
+}
