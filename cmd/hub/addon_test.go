@@ -210,6 +210,10 @@ spec:
         kind: ConfigMap
         metadata: {name: addon-in-git, namespace: default}
         data: {of: "{{CLUSTER_NAME}}", greets: "{{WHOM}}"}
+      - apiVersion: batch/v1
+        kind: Job
+        metadata: {name: addon-in-git-bye, namespace: default, annotations: {addon.open-cluster-management.io/addon-pre-delete: ""}}
+        spec: {template: {spec: {restartPolicy: Never, containers: [{name: bye, image: "bye:{{WHOM}}"}]}}}
 ---
 apiVersion: addon.open-cluster-management.io/v1alpha1
 kind: AddOnDeploymentConfig
@@ -252,9 +256,15 @@ func TestAddOnInTheRepository(t *testing.T) {
 	}
 	f.push(inGit("moon"))
 	greets("moon")
-	f.push("-- addons/mirror.yaml --\n" + deleted)
+	f.push("-- addons/mirror.yaml --\n" + deleted) // with the template, which its hook is in
 	f.approveLeaving("1 add-on left the repository", "add-on mirror, on 2 clusters")
+	for _, cluster := range []string{"one", "two"} {
+		f.finish(cluster, "addon-in-git-bye")
+	}
 	f.eventually(func() string {
+		if err := f.client.Get(f.ctx, client.ObjectKey{Name: "mirror-1"}, &addonv1alpha1.AddOnTemplate{}); !apierrors.IsNotFound(err) {
+			return "the template is still on the hub: " + message(err)
+		}
 		for _, cluster := range []string{"one", "two"} {
 			if f.addOn(cluster, "mirror") != nil || f.on(cluster, &corev1.ConfigMap{}, "default", "addon-in-git") {
 				return "the add-on is still on " + cluster

@@ -145,6 +145,9 @@ var gates = map[string][]bool{
 
 // check finds what cannot be run, and says what can.
 func (o *Options) check() error {
+	if len(o.Roles) == 0 {
+		return fmt.Errorf("--roles names none: it takes %s", strings.Join(roles, ", "))
+	}
 	for _, role := range o.Roles {
 		if !slices.Contains(roles, role) {
 			return fmt.Errorf("there is no role %q: --roles takes %s", role, strings.Join(roles, ", "))

@@ -157,8 +157,9 @@ func (o *Options) newManager(ctx context.Context, spoke *rest.Config) (ctrl.Mana
 	return mgr, mgr.AddHealthzCheck("ping", healthz.Ping)
 }
 
-// leaseName is the same for the replicas of one agent, and differs between agents for two hubs on one cluster. Role inspection is not in
-// it: an agent without it, of an earlier version, and its successor do not work at the same time.
+// leaseName is the same for the replicas of one agent, and differs between agents for two hubs on one cluster. It names the first of the
+// agent's roles, in their order: agents that divide the roles among them work side by side, and one that is started again with other roles waits
+// for its predecessor.
 func (o *Options) leaseName() string {
 	host := ""
 	for _, file := range []string{o.BootstrapKubeconfig, o.hubKubeconfig()} {
@@ -167,8 +168,8 @@ func (o *Options) leaseName() string {
 			break
 		}
 	}
-	named := slices.DeleteFunc(slices.Clone(o.Roles), func(role string) bool { return role == roleInspection && len(o.Roles) > 1 })
-	return "klusterlet-" + strings.Join(named, "-") + "-" + registration.HubHash(host)[:10]
+	first := slices.MinFunc(o.Roles, func(a, b string) int { return slices.Index(roles, a) - slices.Index(roles, b) })
+	return "klusterlet-" + first + "-" + registration.ShortHash(registration.HubHash(host))
 }
 
 // ready makes the agent ready when a role works. One that waits to lead is ready too: nobody sends it requests, and a rollout of
@@ -333,6 +334,7 @@ func (o *Options) proxy(ctx context.Context, spoke *rest.Config, wait hubWait, s
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
+	hub.Config = rest.CopyConfig(hub.Config)
 	hub.Config.UserAgent = spoke.UserAgent
 	agent := &proxy.Agent{Hub: hub.Config, Spoke: spoke, Serving: serving}
 	return agent.Run(logr.NewContext(ctx, ctrl.Log.WithName(roleProxy)))
@@ -344,6 +346,7 @@ func (o *Options) serviceAccounts(ctx context.Context, spoke *rest.Config, wait 
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
+	hub.Config = rest.CopyConfig(hub.Config)
 	hub.Config.UserAgent = spoke.UserAgent
 	agent := &serviceaccount.Agent{Hub: hub.Config, Spoke: spoke, Cluster: hub.Cluster, Serving: serving}
 	return agent.Run(logr.NewContext(ctx, ctrl.Log.WithName(roleServiceAccount)))

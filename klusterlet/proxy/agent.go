@@ -10,7 +10,6 @@ package proxy
 import (
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -82,7 +81,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return server.Close()
 	})
 	group.Go(func() error {
-		a.follow(ctx, hub, socket)
+		a.follow(ctx, hub, func(ctx context.Context, to endpoint) error { return a.connect(ctx, to, socket) })
 		return nil
 	})
 	if a.Serving != nil {
@@ -94,8 +93,8 @@ func (a *Agent) Run(ctx context.Context) error {
 // endpoint is where the hub's proxy is.
 type endpoint struct{ url, ca string }
 
-// follow keeps a tunnel to where the hub says that its proxy is.
-func (a *Agent) follow(ctx context.Context, hub kubernetes.Interface, socket string) {
+// follow keeps a tunnel to where the hub says that its proxy is. The tunnel that open makes lasts as long as its context.
+func (a *Agent) follow(ctx context.Context, hub kubernetes.Interface, open func(context.Context, endpoint) error) {
 	log := logr.FromContextOrDiscard(ctx)
 	look := a.Look
 	if look == 0 {
@@ -103,18 +102,22 @@ func (a *Agent) follow(ctx context.Context, hub kubernetes.Interface, socket str
 	}
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
-	var current endpoint
+	var current *endpoint // nil while there is no tunnel
 	end, said := func() {}, ""
 	defer func() { end() }()
 	for {
 		found, err := findProxy(ctx, hub)
-		if err == nil && found != current {
-			end()
+		if err == nil && (current == nil || found != *current) {
+			if current != nil {
+				end()
+				current, said = nil, "" // it is over, even if the next one cannot be opened
+			}
 			tunnel, cancel := context.WithCancel(ctx)
-			end = cancel
-			if err = a.connect(tunnel, found, socket); err == nil {
+			if err = open(tunnel, found); err == nil {
 				log.Info("keep a tunnel to the hub's proxy", "url", found.url)
-				current = found
+				current, end, said = &found, cancel, ""
+			} else {
+				cancel()
 			}
 		}
 		if problem := fmt.Sprint(err); err != nil && problem != said && ctx.Err() == nil {
@@ -188,6 +191,10 @@ func endAt(ctx context.Context, socket string) grpc.StreamClientInterceptor {
 			cancel()
 			return nil, err
 		}
+		context.AfterFunc(opened.Context(), func() { // one that broke leaves nothing behind
+			stop()
+			cancel()
+		})
 		return &tunnel{ClientStream: opened, socket: socket}, nil
 	}
 }
@@ -225,7 +232,7 @@ func (a *Agent) handler(log logr.Logger) (http.Handler, error) {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		identity, err := access.Of(r.Header)
 		if err != nil {
-			refuse(w, apierrors.NewForbidden(schema.GroupResource{Resource: "users"}, r.Header.Get("Impersonate-User"), err))
+			access.Refuse(w, apierrors.NewForbidden(schema.GroupResource{Resource: "users"}, r.Header.Get("Impersonate-User"), err))
 			return
 		}
 		(&httputil.ReverseProxy{
@@ -237,18 +244,9 @@ func (a *Agent) handler(log logr.Logger) (http.Handler, error) {
 			ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 				if r.Context().Err() == nil {
 					log.Info("a request of a hub's user cannot be carried to the API server", "reason", err.Error())
-					refuse(w, apierrors.NewServiceUnavailable("the agent does not reach the API server of its cluster"))
+					access.Refuse(w, apierrors.NewServiceUnavailable("the agent does not reach the API server of its cluster"))
 				}
 			},
 		}).ServeHTTP(w, r)
 	}), nil
-}
-
-// refuse answers as an API server does.
-func refuse(w http.ResponseWriter, err *apierrors.StatusError) {
-	status := err.Status()
-	status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(int(status.Code))
-	_ = json.NewEncoder(w).Encode(status) // the hub has gone
 }

@@ -80,12 +80,6 @@ func (c *Contents) read(ctx context.Context, cma *addonv1alpha1.ClusterManagemen
 	return found{hash: hash, err: err}
 }
 
-// hashOf is the hash; it is not known while the folder cannot be read.
-func (c *Contents) hashOf(ctx context.Context, cma *addonv1alpha1.ClusterManagementAddOn) (string, bool) {
-	f := c.read(ctx, cma)
-	return f.hash, f.err == nil
-}
-
 // contentHash identifies what a folder renders from: the folder, and the folders that an overlay names.
 func contentHash(tree fleet.Tree, folder string) (string, error) {
 	sum := sha256.New()

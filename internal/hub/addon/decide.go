@@ -36,7 +36,7 @@ type onCluster struct {
 // decide compares what each cluster should have with what it has. A cluster of a placement changes when its strategy selects it; every
 // other one at once.
 func decide(cma *addonv1alpha1.ClusterManagementAddOn, have []addonv1alpha1.ManagedClusterAddOn, placements []chosen,
-	works func(cluster string, owner fleet.Owner) []fleet.LiveWork, read reader, now time.Time) (*decided, error) {
+	works func(fleet.Owner) []fleet.LiveWork, read reader, now time.Time) (*decided, error) {
 	out := &decided{addons: make([]*addonv1alpha1.ManagedClusterAddOn, len(have))}
 	placementOf := belongs(placements)
 	byCluster := map[string]*onCluster{}
@@ -51,7 +51,7 @@ func decide(cma *addonv1alpha1.ClusterManagementAddOn, have []addonv1alpha1.Mana
 			ofPlacement = placements[p].strategy.Configs
 		}
 		at.resolve(cma, ofPlacement, read)
-		at.observe(works(at.addon.Namespace, fleet.AddonOwner(at.addon.Namespace, at.addon.Name)), now)
+		at.observe(works(owner(at.addon)), now)
 	}
 	shares, err := rollout.Over(targets(placements, placementOf, byCluster), now)
 	if err != nil {
@@ -115,7 +115,8 @@ func (o *onCluster) resolve(cma *addonv1alpha1.ClusterManagementAddOn, ofPlaceme
 	}
 }
 
-// observe finds the state of the cluster: of the works that were rendered with what it should have.
+// observe finds the state of the cluster: of the works that were rendered with what it should have, wherever they are. While the cluster
+// that is to host an agent is none of the hub's, the add-on is not complete.
 func (o *onCluster) observe(works []fleet.LiveWork, now time.Time) {
 	status := &o.addon.Status
 	o.cluster = rollout.Cluster{Name: o.addon.Namespace, State: rollout.ToApply}
@@ -131,6 +132,9 @@ func (o *onCluster) observe(works []fleet.LiveWork, now time.Time) {
 	works = slices.DeleteFunc(works, func(lw fleet.LiveWork) bool { return strings.HasPrefix(lw.Name, addon.HookName(o.addon.Name)) })
 	if failed := meta.FindStatusCondition(status.Conditions, addonv1alpha1.ConditionManifestApplied); failed != nil && failed.Reason == addonv1alpha1.ReasonManifestWorkApplyFailed {
 		o.cluster.State, o.cluster.Since = rollout.Failed, failed.LastTransitionTime.Time
+		return
+	}
+	if meta.IsStatusConditionFalse(status.Conditions, addonv1alpha1.ConditionHostingClusterValidity) {
 		return
 	}
 	for i := range works {

@@ -44,7 +44,7 @@ func worksOf(mca *addonv1alpha1.ManagedClusterAddOn, parts []addon.Part) []*work
 // Configs are the AddOnDeploymentConfigs that a cluster is to have. They are not ready while its rollout has not selected it, and while one
 // is not there: what the cluster has stays.
 func (w *Writer) Configs(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn) (configs []*addonv1alpha1.AddOnDeploymentConfig, ready bool, err error) {
-	content := &contents{ctx: ctx, client: w.Client, reader: w.Reader}
+	content := &contents{ctx: ctx, client: w.Client, reader: w.Reader, hashes: &hashes{}}
 	for _, ref := range mca.Status.ConfigReferences {
 		if ref.DesiredConfig == nil || ref.ConfigGroupResource != addon.DeploymentConfig {
 			continue

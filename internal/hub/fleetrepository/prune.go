@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -39,12 +38,11 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	if err != nil {
 		return err
 	}
-	running, left, addonLeaves := runningOn(world), map[string]int{}, false
+	running, left := runningOn(world), map[string]int{}
 	free := repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == out.plan.Digest || !guarded(repo)
 	held := &musterv1alpha1.Held{Plan: out.plan.Digest}
 	for _, o := range orphans {
-		addonLeaves = addonLeaves || o.key.Kind == addOn
-		if o.object.GetDeletionTimestamp() != nil || addonLeaves && o.key.Group == addonv1alpha1.GroupName && o.key.Kind != addOn {
+		if o.object.GetDeletionTimestamp() != nil || waitsForAddOns(o, orphans) {
 			out.deleting++
 			continue
 		}
@@ -109,6 +107,12 @@ func leaves(apps, addons int) string {
 		verb = "run"
 	}
 	return strings.Join(parts, " and ") + " left the repository and " + verb + " on clusters"
+}
+
+// waitsForAddOns says that an object stays until the add-ons of the repository that go have gone: their way out is rendered from it.
+func waitsForAddOns(o orphan, orphans []orphan) bool {
+	return (o.key.Kind == "AddOnTemplate" || o.key.Kind == "AddOnDeploymentConfig") &&
+		slices.ContainsFunc(orphans, func(other orphan) bool { return other.key.Kind == addOn })
 }
 
 // pruneOrRefuse deletes one orphan. What the repository's account may not delete is a fault, and stops nothing else.
