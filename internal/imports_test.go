@@ -35,7 +35,7 @@ var table = map[string]struct {
 	"internal/placement":     {[]string{"api", "internal/expression", "internal/fleet", "internal/health"}, "decides in values"},
 	"internal/work":          {[]string{"api", "internal/fleet", "internal/health"}, "decides in values"},
 	"internal/addon":         {[]string{"api", "internal/fleet", "internal/health", "internal/work"}, "decides in values"},
-	"internal/rollout":       {[]string{"api", "internal/fleet", "internal/health", "internal/work"}, "filters the changes that work finds"},
+	"internal/rollout":       {[]string{"api", "internal/expression", "internal/fleet", "internal/health", "internal/work"}, "filters the changes that work finds"},
 	"internal/registration":  {[]string{"api", "internal/fleet", "internal/health"}, "decides in values, for hub and agent"},
 	"internal/plan": {
 		[]string{"api", "internal/fleet", "internal/placement", "internal/render", "internal/rollout", "internal/work"},

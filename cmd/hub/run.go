@@ -46,6 +46,7 @@ import (
 	"github.com/muster-io/muster/internal/hub"
 	hubaddon "github.com/muster-io/muster/internal/hub/addon"
 	"github.com/muster-io/muster/internal/hub/addonregistration"
+	"github.com/muster-io/muster/internal/hub/analysis"
 	"github.com/muster-io/muster/internal/hub/application"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/hub/clusterpermission"
@@ -326,6 +327,13 @@ var controllers = map[string]func(*parts) error{
 			StatusInterval: p.StatusInterval, Writers: p.Writers, Precedence: p.precedence, Now: time.Now,
 		}
 		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events), event.OfCorrections(p.mgr, p.events, works))
+	},
+	analysis.Name: func(p *parts) error {
+		works, err := p.index()
+		if err != nil {
+			return err
+		}
+		return (&analysis.Analyses{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Now: time.Now}).Setup(p.mgr)
 	},
 	"source": func(p *parts) error { return p.sources.Setup(p.mgr) },
 }

@@ -192,7 +192,7 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "fleetrepositories/status", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications", "get", "list", "watch", "update", "patch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "applications/status", "update"),
-		registration.Rule(musterv1alpha1.GroupVersion.Group, "rollouthistories", "get", "create", "update"),
+		registration.Rule(musterv1alpha1.GroupVersion.Group, "rollouthistories", "get", "list", "watch", "create", "update"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "holds", "get", "list", "watch"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections", "get", "list", "watch", "delete"),
 		registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections/status", "patch"), // agents

@@ -87,7 +87,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	for _, t := range targets {
 		out.labels[t.cluster.Name] = t.cluster.Labels
 	}
-	if err := out.noteWindows(job, targets); err != nil {
+	if err := out.noteRollout(job, targets); err != nil {
 		out.Faults = []fleet.Fault{*err}
 		return out, nil
 	}

@@ -86,6 +86,10 @@ type ApplicationSpec struct {
 	// at once. Groups are the decision groups of the placement.
 	// +optional
 	Rollout *Rollout `json:"rollout,omitempty"`
+	// Follows holds every commit back until other applications have proved it: what the application gets then is the definition and the
+	// content of that commit, without another one.
+	// +optional
+	Follows *Follows `json:"follows,omitempty"`
 	// DependsOn names applications that have to be ready on a cluster, with what their repository asks for now, before this one
 	// changes there. One of another namespace has to name this namespace in its dependentNamespaces.
 	// +optional
@@ -115,6 +119,38 @@ type Dependency struct {
 	// Namespace of the application. Default: that of the one which depends on it.
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
+	// Revision is a commit of that application's repository, in full, that it has to have, or a later one. Left out, it is the commit that
+	// this application is at, when both are of one repository.
+	// +optional
+	// +kubebuilder:validation:Pattern="^[0-9a-f]{40}([0-9a-f]{24})?$"
+	Revision string `json:"revision,omitempty"`
+}
+
+// Follows names the applications of the same namespace, and of the same repository, that have to prove a commit first.
+// +kubebuilder:validation:XValidation:rule="has(self.application) != has(self.environment)",message="set exactly one of application and environment"
+type Follows struct {
+	// Application by its name.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	Application string `json:"application,omitempty"`
+	// Environment stands for every application whose label muster.dev/environment has this value.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	Environment string `json:"environment,omitempty"`
+	// MinSuccessTime is how long they have to have been good with what the commit asks of them.
+	// +optional
+	MinSuccessTime metav1.Duration `json:"minSuccessTime,omitempty"`
+}
+
+// FollowsStatus is how far an application is behind those that it follows.
+type FollowsStatus struct {
+	// Revision is the last commit that they have proved, which this application is to have.
+	Revision string `json:"revision"`
+	// Waiting is the delivered commit, when it is another one, and Message what it waits for.
+	// +optional
+	Waiting string `json:"waiting,omitempty"`
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // PlacementNames are the placements in the application's namespace that choose its clusters.
@@ -633,6 +669,9 @@ type ApplicationStatus struct {
 	// RolledBack is the change that failed and is refused; absent once a commit brings another one.
 	// +optional
 	RolledBack *RolledBack `json:"rolledBack,omitempty"`
+	// Follows is what the applications that it follows have proved; absent when it follows none.
+	// +optional
+	Follows *FollowsStatus `json:"follows,omitempty"`
 	// OnHold are the Holds that it has, the first ten.
 	// +optional
 	// +kubebuilder:validation:MaxItems=10

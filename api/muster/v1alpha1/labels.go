@@ -9,6 +9,9 @@ const (
 	// its metadata watches to objects with this label.
 	HubLabel = "muster.dev/application-id"
 
+	// EnvironmentLabel on an Application says which environment it is of: those that follow the environment wait for it.
+	EnvironmentLabel = "muster.dev/environment"
+
 	// ApplicationAnnotation is namespace/name of the Application that a work belongs to.
 	ApplicationAnnotation = "muster.dev/application"
 	// OwnerAnnotation is kind/namespace/name of the owner of a work whose owner is no Application.

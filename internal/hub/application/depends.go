@@ -23,7 +23,7 @@ import (
 
 // dependencyFault is what is wrong with what an application depends on, as the hub has the applications now.
 func (r *Applications) dependencyFault(ctx context.Context, app *musterv1alpha1.Application, d *fleet.Definition) (*fleet.Fault, error) {
-	if len(app.Spec.DependsOn) == 0 {
+	if len(app.Spec.DependsOn) == 0 && app.Spec.Follows == nil {
 		return nil, nil
 	}
 	var list musterv1alpha1.ApplicationList
@@ -48,7 +48,11 @@ func (r *Applications) dependencyPending(ctx context.Context, app *musterv1alpha
 		key := plan.DependencyKey(app, d)
 		namespace, name, _ := strings.Cut(key, "/")
 		planned, revision, repository := r.states.plannedNow(types.NamespacedName{Namespace: namespace, Name: name})
-		mine, _ := hub.RepositoryOf(app)
+		wants := d.Revision
+		if mine, _ := hub.RepositoryOf(app); wants == "" && repository == mine {
+			wants = out.revision
+		}
+		behind := planned != nil && wants != "" && !r.contains(ctx, repository, revision, wants)
 		for cluster := range out.pending {
 			if pending[cluster] != "" {
 				continue
@@ -56,8 +60,8 @@ func (r *Applications) dependencyPending(ctx context.Context, app *musterv1alpha
 			switch {
 			case planned == nil:
 				pending[cluster] = fmt.Sprintf("depends on %s, which is not planned yet", key)
-			case repository == mine && revision != out.revision:
-				pending[cluster] = fmt.Sprintf("depends on %s, which is not planned at %s yet", key, fleet.ShortRevision(out.revision))
+			case behind:
+				pending[cluster] = fmt.Sprintf("depends on %s, which is not planned at %s yet", key, fleet.ShortRevision(wants))
 			default:
 				if why := notReady(planned, cluster, r.Works.On(cluster, planned.Owner())); why != "" {
 					pending[cluster] = fmt.Sprintf("depends on %s, which %s", key, why)
@@ -112,6 +116,19 @@ var availabilityChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) 
 	before, after := e.ObjectOld.(*addonv1alpha1.ManagedClusterAddOn), e.ObjectNew.(*addonv1alpha1.ManagedClusterAddOn)
 	return notAvailable(before, before.Namespace) != notAvailable(after, after.Namespace)
 }}
+
+// contains is true when a commit of a repository is another one or comes after it. One that the hub does not have is another one.
+func (r *Applications) contains(ctx context.Context, repository types.NamespacedName, revision, wants string) bool {
+	if revision == wants {
+		return true
+	}
+	var repo musterv1alpha1.FleetRepository
+	if err := r.Client.Get(ctx, repository, &repo); err != nil {
+		return false
+	}
+	is, err := r.Deliveries.Store.IsAncestor(repo.Spec.URL, wants, revision)
+	return err == nil && is
+}
 
 // notReady says why an application is not ready on a cluster; "" when it is, with what it is planned to be there.
 func notReady(planned *plan.Application, cluster string, live []fleet.LiveWork) string {

@@ -64,6 +64,7 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 	if repo.Status.Revision == "" {
 		return nil, nil, fmt.Sprintf("repository %s has delivered no commit yet", key), nil
 	}
+	out.delivered = repo.Status.Revision
 	delivery, err := r.Deliveries.Read(ctx, &repo, repo.Status.Revision)
 	if err != nil {
 		return nil, nil, "", err
