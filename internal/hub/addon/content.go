@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/yaml"
 
@@ -41,7 +42,7 @@ func isMadeOf(cma *addonv1alpha1.ClusterManagementAddOn, repository client.Objec
 }
 
 // delivers lets pass a repository whose commit is delivered.
-var delivers = predicate.TypedFuncs[client.Object]{UpdateFunc: func(e event) bool {
+var delivers = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*musterv1alpha1.FleetRepository), e.ObjectNew.(*musterv1alpha1.FleetRepository)
 	return before.Status.Revision != after.Status.Revision
 }}
