@@ -278,7 +278,7 @@ func (o *Options) work(ctx context.Context, spoke *rest.Config, wait func(contex
 		Hub: hub.Config, Spoke: spoke, ClusterName: hub.Cluster, HubHash: hub.Hash, AgentID: o.AgentID,
 		StatusInterval: o.StatusInterval, SyncInterval: o.SyncInterval, ResyncInterval: o.ResyncInterval,
 		EvictionGracePeriod: o.EvictionGrace, EvictionAllowed: allowed, RawFeedback: o.enabled(rawFeedback), Serving: serving,
-		Namespace: o.Namespace, MaxRawFeedback: o.MaxJSONRawLength, MaxFeedbackWatch: o.MaxFeedbackWatch,
+		Namespace: o.Namespace, ExecutorOnly: o.ExecutorOnly, MaxRawFeedback: o.MaxJSONRawLength, MaxFeedbackWatch: o.MaxFeedbackWatch,
 	}
 	return agent.Run(ctx)
 }

@@ -112,14 +112,7 @@ func getAddOn(ctx context.Context, server client.Client, name string) (*addonv1a
 	if err := server.List(ctx, &list); err != nil {
 		return nil, fmt.Errorf("ask the hub: %w", err)
 	}
-	var known []string
-	for i := range list.Items {
-		if list.Items[i].Name == name {
-			return &list.Items[i], nil
-		}
-		known = append(known, list.Items[i].Name)
-	}
-	return nil, overview.Unknown("add-on", name, known)
+	return find(list.Items, "add-on", name)
 }
 
 func (c *cli) listAddOns(ctx context.Context) error {

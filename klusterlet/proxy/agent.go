@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -241,6 +242,7 @@ func (a *Agent) handler(log logr.Logger) (http.Handler, error) {
 				identity.Set(pr.Out.Header)
 			},
 			Transport: transport, FlushInterval: -1, // a watch is told at once
+			ErrorLog: slog.NewLogLogger(logr.ToSlogHandler(log.V(1)), slog.LevelInfo), // a body that breaks off is the user's to see
 			ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 				if r.Context().Err() == nil {
 					log.Info("a request of a hub's user cannot be carried to the API server", "reason", err.Error())

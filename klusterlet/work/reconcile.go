@@ -45,6 +45,7 @@ func (e *engine) reconcileWork(ctx context.Context, name string) (time.Duration,
 		return 0, fmt.Errorf("read the work: %w", err)
 	}
 	m.startOver(work.UID)
+	ctx = actAs(ctx, e.actsAs(work))
 	held, err := e.heldNow(ctx, work)
 	if err != nil {
 		return 0, err
@@ -149,9 +150,7 @@ func (p *reconciliation) corrects() bool { return p.mode == modeCorrect || p.mod
 // sync observes, reports, records, applies, prunes and reports, in that order.
 func (p *reconciliation) sync(ctx context.Context) (time.Duration, error) {
 	p.targets, p.waved = targetsOf(p.work, p.mapper), hasWaves(p.work)
-	if err := p.generate(ctx); err != nil {
-		return 0, err
-	}
+	p.generate(ctx)
 	p.memory.keepOnly(p.targets)
 	p.watches.want(p.work.Name, p.targets)
 	p.markChanged()

@@ -28,6 +28,9 @@ const (
 	ContentDigestAnnotation = "muster.dev/content-digest"
 	// ObjectsAnnotation lists, compactly, the identities of the objects in a work, so that a hub need not hold manifests.
 	ObjectsAnnotation = "muster.dev/objects"
+	// ExecutorAnnotation on an AppliedManifestWork is the user in whose name its objects were written, where the agent has no rights
+	// on them itself.
+	ExecutorAnnotation = "muster.dev/executor"
 	// DriftAnnotation on a work selects what the agent does about drift: Correct, Report or Ignore.
 	DriftAnnotation = "muster.dev/drift"
 

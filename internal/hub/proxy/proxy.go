@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -170,7 +171,8 @@ func (p *Proxy) serveUser(w http.ResponseWriter, r *http.Request, who user.Info)
 			identity.Set(pr.Out.Header)
 		},
 		Transport:     p.transport,
-		FlushInterval: -1, // a watch is told at once
+		FlushInterval: -1,                                                              // a watch is told at once
+		ErrorLog:      slog.NewLogLogger(logr.ToSlogHandler(log.V(1)), slog.LevelInfo), // a body that breaks off is the user's to see
 		ModifyResponse: func(response *http.Response) error {
 			log.Info("a request is carried", "status", response.StatusCode)
 			return nil
