@@ -90,6 +90,8 @@ type Options struct {
 	Install bool
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
+	// SubmarinerBroker is where clusters reach the hub's API server, as host:port, for Submariner; empty is what the kubeconfig says.
+	SubmarinerBroker string
 	// LeaderElection lets one at a time work of several hubs with the same controllers. The others are live and not ready.
 	LeaderElection bool
 	// Addresses to listen on; empty is not at all.
@@ -102,8 +104,6 @@ type Options struct {
 	// ProxyAddress serves the proxy to managed clusters; empty is not at all. ProxyURL is how agents and people reach it; empty is the
 	// address itself. ProxyCertDir holds its tls.crt and tls.key, and perhaps ca.crt; empty is an authority of the hub's own.
 	ProxyAddress, ProxyURL, ProxyCertDir string
-	// SubmarinerBroker is where clusters reach the hub's API server, as host:port, for Submariner; empty is what the kubeconfig says.
-	SubmarinerBroker string
 	// PlacementDebugAddress serves how placements are scheduled, over TLS; empty is not at all.
 	PlacementDebugAddress string
 	// ConversionAddress serves the conversion of add-ons between their versions, over TLS; empty is not at all. ConversionService is the
@@ -151,6 +151,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 		work.LargestManifest>>10, work.HardLimit>>10))
 	f.BoolVar(&o.Install, "install", false, "put the CRDs, the admission policies and the rights of service account muster-system/muster-hub on the API server first, as an administrator")
 	f.StringVar(&o.HubCluster, "hub-cluster", "", "name of the managed cluster that is the hub itself, if it is one")
+	f.StringVar(&o.SubmarinerBroker, "submariner-broker", "", "HOST:PORT by which clusters with add-on submariner reach the hub's API server; left out, that of --kubeconfig")
 	f.BoolVar(&o.LeaderElection, "leader-elect", true, "let one at a time work of several hubs with the same controllers; the others are live, not ready, and take no webhooks")
 	f.StringVar(&o.WebhookAddress, "webhook-address", "", "address for webhooks of Git hosts, such as :8444; left out, none")
 	f.StringVar(&o.MetricsAddress, "metrics-address", "", "address for metrics; left out, none")
@@ -165,7 +166,6 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.ProxyAddress, "proxy-address", "", "address, such as :8446, of the proxy through which people reach the API servers of clusters whose klusterlets run with role proxy; left out, none")
 	f.StringVar(&o.ProxyURL, "proxy-url", "", "https URL by which agents and people reach --proxy-address; TLS has to end at the hub; left out, the address itself")
 	f.StringVar(&o.ProxyCertDir, "proxy-cert-dir", "", "folder with tls.crt and tls.key for --proxy-address, and ca.crt unless everybody trusts them; left out, the hub signs its own")
-	f.StringVar(&o.SubmarinerBroker, "submariner-broker", "", "HOST:PORT by which clusters with add-on submariner reach the hub's API server; left out, that of --kubeconfig")
 	f.Int64Var(&o.RenderCache, "render-cache", 256, "memory for renderings, in MiB")
 	o.renderFlags(f)
 	f.IntVar(&o.Writers, "writers", 16, "concurrent writes of works of one application")
