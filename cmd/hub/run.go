@@ -426,7 +426,7 @@ func (p *parts) library() *source.Library {
 		Secret: func(ctx context.Context, namespace, name string) (map[string][]byte, error) {
 			var secret corev1.Secret
 			err := p.mgr.GetClient().Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
-			return secret.Data, err
+			return secret.Data, mayRead(namespace, err)
 		},
 		Values: p.values,
 	}
@@ -438,7 +438,7 @@ func (p *parts) values(ctx context.Context, namespace string, object fleet.Value
 	if object.Kind == musterv1alpha1.ValuesSecret {
 		var secret corev1.Secret
 		err := p.mgr.GetAPIReader().Get(ctx, key, &secret)
-		return secret.Data, string(secret.UID), asFileError(err)
+		return secret.Data, string(secret.UID), mayRead(namespace, err)
 	}
 	var config corev1.ConfigMap
 	err := p.mgr.GetAPIReader().Get(ctx, key, &config)
@@ -447,16 +447,26 @@ func (p *parts) values(ctx context.Context, namespace string, object fleet.Value
 	for name, value := range config.Data {
 		data[name] = []byte(value)
 	}
-	return data, string(config.UID), asFileError(err)
+	return data, string(config.UID), mayRead(namespace, err)
 }
 
-// asFileError says in the words of the library why an object cannot be read.
-func asFileError(err error) error {
+// unreadError says in plain words why an object of the hub cannot be read; what it is to the library is fs.ErrNotExist or fs.ErrPermission.
+type unreadError struct {
+	is   error
+	text string
+}
+
+func (e unreadError) Error() string { return e.text }
+func (e unreadError) Unwrap() error { return e.is }
+
+// mayRead explains why an object of a namespace cannot be read, with the next step.
+func mayRead(namespace string, err error) error {
 	switch {
 	case apierrors.IsNotFound(err):
-		return fs.ErrNotExist
+		return unreadError{fs.ErrNotExist, "it is not on the hub: create it"}
 	case apierrors.IsForbidden(err):
-		return fs.ErrPermission
+		return unreadError{fs.ErrPermission, fmt.Sprintf("the hub may not: kubectl -n %[1]s create rolebinding %[2]s --clusterrole=%[2]s --serviceaccount=%[3]s:%[4]s",
+			namespace, hub.RepositoryRole, registration.SystemNamespace, hub.Account)}
 	}
 	return err
 }

@@ -268,7 +268,7 @@ func (s *rolling) taken() {
 		late := !c.silent && s.now.Sub(c.work.WrittenAt) >= deadline
 		return !c.work.WrittenAt.Before(s.started) && (c.work.Status.Health == fleet.HealthDegraded || late || !c.undisturbed)
 	})
-	if run := s.run(); !failed && run != nil && run.Metrics[0].Failed > 1 {
+	if run := s.run(); run != nil && run.Metrics[0].Failed > 1 {
 		failed, s.failed = true, s.failed+1
 	}
 	if !failed {

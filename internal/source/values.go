@@ -31,8 +31,7 @@ func (l *Library) askValues(ctx context.Context, r *fleet.Reference) result {
 	case errors.Is(err, fs.ErrNotExist):
 		return result{err: fleet.Reject(fleet.ContentMissing, fmt.Errorf("%s, which valuesFrom names, is not on the hub: create it, or mark the entry optional", r.From()))}
 	case errors.Is(err, fs.ErrPermission):
-		return result{err: fleet.Reject(fleet.SourceUnavailable, fmt.Errorf(
-			"the hub may not read %s, which valuesFrom names: bind ClusterRole muster:repositories to service account muster-system/muster-hub in namespace %s", r.From(), r.Namespace))}
+		return result{err: fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s, which valuesFrom names, is not read: %w", r.From(), err))}
 	case err != nil:
 		return result{err: fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("read %s: %w", r.From(), err))}
 	}

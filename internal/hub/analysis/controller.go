@@ -113,6 +113,9 @@ func (a *Analyses) Reconcile(ctx context.Context, app *musterv1alpha1.Applicatio
 		return reconcile.Result{}, err
 	}
 	run := a.run(history, s)
+	if rollout.VerdictOf(s.step.Analysis, run).Phase == musterv1alpha1.AnalysisFailed {
+		return reconcile.Result{}, nil // the rollout is about to say so
+	}
 	again, changed := a.measure(ctx, s, run)
 	if changed {
 		err := hub.WriteRolloutHistory(ctx, a.Client, history)
