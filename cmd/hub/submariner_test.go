@@ -116,7 +116,7 @@ func TestSubmariner(t *testing.T) {
 
 	f.run("a cluster loses the add-on", func(f *theFleet) {
 		two.hold()
-		f.disable("two")
+		f.withoutSubmariner("two")
 		f.eventually(func() string {
 			if !two.isDeleting() {
 				return "the Submariner of two is not being deleted"
@@ -146,7 +146,7 @@ func TestSubmariner(t *testing.T) {
 		})
 	})
 	f.run("the last one takes the broker along", func(f *theFleet) {
-		f.disable("one")
+		f.withoutSubmariner("one")
 		f.eventually(func() string {
 			one.finalizeNamespace()
 			err := f.client.Get(f.ctx, client.ObjectKey{Name: "east-broker"}, &corev1.Namespace{})
@@ -175,7 +175,7 @@ func (f *theFleet) letMakeBrokers() {
 	}
 }
 
-func (f *theFleet) disable(cluster string) {
+func (f *theFleet) withoutSubmariner(cluster string) {
 	f.t.Helper()
 	if err := f.client.Delete(f.ctx, &addonv1alpha1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{Namespace: cluster, Name: "submariner"}}); err != nil {
 		f.t.Fatal(err)
