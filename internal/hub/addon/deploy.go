@@ -254,9 +254,10 @@ func (r *Deployer) configure(ctx context.Context, d *deployment, ref addonv1alph
 	return hash, nil, err
 }
 
-// without is the failure of an add-on of which a configuration is missing. Of what it is made of addon-configuration says so.
+// without is the failure of an add-on that goes and of which a configuration is missing: its hooks would not run as they are to. Of all others
+// addon-configuration says so.
 func (d *deployment) without(ref addonv1alpha1.ConfigReference, missing error) error {
-	if ref.ConfigGroupResource != addon.DeploymentConfig || !d.addon.DeletionTimestamp.IsZero() {
+	if ref.ConfigGroupResource != addon.DeploymentConfig || d.addon.DeletionTimestamp.IsZero() {
 		return nil
 	}
 	return missing
