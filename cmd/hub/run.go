@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -64,6 +65,7 @@ import (
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/source"
+	"github.com/muster-io/muster/internal/tracing"
 	"github.com/muster-io/muster/internal/work"
 )
 
@@ -104,6 +106,8 @@ type Options struct {
 	// ProxyAddress serves the proxy to managed clusters; empty is not at all. ProxyURL is how agents and people reach it; empty is the
 	// address itself. ProxyCertDir holds its tls.crt and tls.key, and perhaps ca.crt; empty is an authority of the hub's own.
 	ProxyAddress, ProxyURL, ProxyCertDir string
+	// OTLPEndpoint is the URL of a receiver of traces; empty is that of OpenTelemetry's environment variables, if any.
+	OTLPEndpoint string
 	// PlacementDebugAddress serves how placements are scheduled, over TLS; empty is not at all.
 	PlacementDebugAddress string
 	// ConversionAddress serves the conversion of add-ons between their versions, over TLS; empty is not at all. ConversionService is the
@@ -157,6 +161,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.MetricsAddress, "metrics-address", "", "address for metrics; left out, none")
 	f.StringVar(&o.HealthAddress, "health-address", "", "address for /healthz and /readyz; left out, none")
 	f.StringVar(&o.ProfilingAddress, "profiling-address", "", "address for Go's profiles at /debug/pprof/, such as 127.0.0.1:6060; anyone who reaches it may read them; left out, none")
+	f.StringVar(&o.OTLPEndpoint, "otlp-endpoint", "", "URL of a receiver of traces by OTLP over HTTP, such as http://collector:4318/v1/traces; left out, that of OTEL_EXPORTER_OTLP_ENDPOINT, if any")
 	f.StringVar(&o.PlacementDebugAddress, "placement-debug-address", "", "address for "+placement.DebugPath+"NAMESPACE/NAME over TLS, such as 127.0.0.1:9443; left out, none")
 	f.StringVar(&o.UIAddress, "ui-address", "", "address for the page of the fleet, such as :8445; people log in with tokens of the hub's API server; left out, none")
 	f.StringVar(&o.UIURL, "ui-url", "", "where people find the page of --ui-address, such as https://muster.example.com: checks and comments on pull requests link to it; left out, to the comment")
@@ -194,6 +199,8 @@ type parts struct {
 	works         *hub.Works
 	events        events.EventRecorder
 	addonsIndexed bool
+	// traces tell of commits on their way; nil without a receiver.
+	traces *tracing.Tracer
 }
 
 // index gives the index of live works, which the controllers that plan share.
@@ -324,7 +331,7 @@ var controllers = map[string]func(*parts) error{
 		applications := &application.Applications{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
 			Sources: p.sources, ManifestLimit: p.ManifestLimit << 10, HubCluster: p.HubCluster, Presence: p.presence,
-			StatusInterval: p.StatusInterval, Writers: p.Writers, Precedence: p.precedence, Now: time.Now,
+			StatusInterval: p.StatusInterval, Writers: p.Writers, Precedence: p.precedence, Traces: p.traces, Now: time.Now,
 		}
 		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events), event.OfCorrections(p.mgr, p.events, works))
 	},
@@ -385,6 +392,11 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	p.precedence = precedence
+	p.traces, err = tracing.New(logr.NewContext(ctx, ctrl.Log.WithName("traces")), tracing.Options{Endpoint: o.OTLPEndpoint, Service: "muster-hub", Version: version})
+	if err != nil {
+		return err
+	}
+	defer p.traces.Close(ctx)
 	if slices.Contains(selected, "source") {
 		p.sources = hubsource.New(p.library())
 	}

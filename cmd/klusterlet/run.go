@@ -29,6 +29,7 @@ import (
 	"github.com/muster-io/muster/api/crds"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/controlplane"
+	"github.com/muster-io/muster/internal/tracing"
 	"github.com/muster-io/muster/klusterlet/addon"
 	"github.com/muster-io/muster/klusterlet/inspection"
 	"github.com/muster-io/muster/klusterlet/proxy"
@@ -274,11 +275,16 @@ func (o *Options) work(ctx context.Context, spoke *rest.Config, wait func(contex
 	if err != nil {
 		return err
 	}
+	traces, err := tracing.New(ctx, tracing.Options{Endpoint: o.OTLPEndpoint, Service: "muster-klusterlet", Version: version})
+	if err != nil {
+		return err
+	}
+	defer traces.Close(ctx)
 	agent := &work.Agent{
 		Hub: hub.Config, Spoke: spoke, ClusterName: hub.Cluster, HubHash: hub.Hash, AgentID: o.AgentID,
 		StatusInterval: o.StatusInterval, SyncInterval: o.SyncInterval, ResyncInterval: o.ResyncInterval,
 		EvictionGracePeriod: o.EvictionGrace, EvictionAllowed: allowed, RawFeedback: o.enabled(rawFeedback), Serving: serving,
-		Namespace: o.Namespace, ExecutorOnly: o.ExecutorOnly, MaxRawFeedback: o.MaxJSONRawLength, MaxFeedbackWatch: o.MaxFeedbackWatch,
+		Namespace: o.Namespace, ExecutorOnly: o.ExecutorOnly, Traces: traces, MaxRawFeedback: o.MaxJSONRawLength, MaxFeedbackWatch: o.MaxFeedbackWatch,
 	}
 	return agent.Run(ctx)
 }

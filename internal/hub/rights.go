@@ -68,8 +68,10 @@ func Groups() []string {
 // It is no administrator. The hub writes the definitions of a repository as the repository's own account, so that its own
 // account needs only read access to those kinds. These rights are wide, for these reasons:
 //
-//	RBAC objects            the hub grants agents their rights. The role has neither escalate nor bind, so the API server lets the
-//	                        hub grant only rights that it holds: therefore it holds those of agents
+//	RBAC objects            the hub grants agents their rights. The role has no escalate, so the API server lets the hub grant only
+//	                        rights that it holds: therefore it holds those of agents. It has bind for the two roles that the hub
+//	                        itself writes: the API server then looks once, and not at every right of hub and agent, whether the
+//	                        hub may give a cluster that joins its two bindings
 //	execute-as works        the hub writes works with its own rights; admission checks the right to execute as an account
 //	                        when a user writes the Application
 //	impersonate, Secrets    in Muster's own namespace, and where a RoleBinding to RepositoryRole says so
@@ -210,6 +212,8 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.Rule(rbacv1.GroupName, "clusterroles", "get", "list", "watch", "create", "update", "delete"),
 		registration.Rule(rbacv1.GroupName, "clusterrolebindings", "get", "list", "watch", "create", "update", "delete"),
 		registration.Rule(rbacv1.GroupName, "rolebindings", "get", "list", "watch", "create", "update", "delete"),
+		registration.NamedRule(registration.RegistrationRole, rbacv1.GroupName, "clusterroles", "bind"),
+		registration.NamedRule(registration.WorkRole, rbacv1.GroupName, "clusterroles", "bind"),
 		registration.Rule(rbacv1.GroupName, "roles", "list", "watch"), // what repositories applied, and who has changed it
 		registration.Rule("", "serviceaccounts", "list", "watch"),     // the same
 		registration.Rule(certificatesv1.GroupName, "certificatesigningrequests", "get", "list", "watch"),

@@ -202,6 +202,11 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	}
 	writer := works.Writer{Client: r.Client, Reader: r.Reader, Concurrency: r.Writers}
 	out.refused, err = writer.Write(ctx, out.step.Now, func(ctx context.Context) (bool, error) { return r.recordBeforeLoss(ctx, app, out) })
+	if len(out.step.Now) > 0 {
+		r.Traces.Span(out.revision, "write", in.Now, r.Now(), err, map[string]string{
+			"muster.application": app.Namespace + "/" + app.Name, "muster.works": fmt.Sprint(len(out.step.Now)),
+		})
+	}
 	if in.Strategy != nil {
 		st.wrote = wrote(out.step.Now, out.refused, out.staleCache, in.Now)
 	}
