@@ -289,6 +289,12 @@ var controllers = map[string]func(*parts) error{
 		server, ca := p.broker()
 		return submariner.Setup(p.mgr, submariner.Options{Works: works, APIServer: server, CA: ca})
 	},
+	hubaddon.BuiltInName: func(p *parts) error {
+		if _, err := p.addons(); err != nil {
+			return err
+		}
+		return (&hubaddon.BuiltIns{Client: p.mgr.GetClient()}).Setup(p.mgr)
+	},
 	workgc.Name: func(p *parts) error {
 		works, err := p.index()
 		if err != nil {
