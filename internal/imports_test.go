@@ -45,13 +45,14 @@ var table = map[string]struct {
 		[]string{"api", "internal/expression", "internal/fleet", "internal/plan", "internal/rollout"},
 		"tells what two plans differ in, for whoever shows it",
 	},
+	"internal/tracing":      {nil, "tells of commits on their way, for hub and agent"},
 	"internal/access":       {nil, "whom a user of the hub is on a cluster, for hub and agent"},
 	"internal/githubapp":    {nil, "a key becomes tokens, for sources and hosts"},
 	"internal/githost":      {[]string{"internal/githubapp"}, "knows hosts and nothing of fleets"},
 	"internal/notify":       {[]string{"api", "internal/expression"}, "events become messages"},
 	"internal/controlplane": {nil, "starts programs and knows nothing of fleets"},
 	"klusterlet": {
-		[]string{"api", "internal/access", "internal/addonstatus", "internal/drift", "internal/fleet", "internal/generated", "internal/health", "internal/registration"},
+		[]string{"api", "internal/access", "internal/addonstatus", "internal/drift", "internal/fleet", "internal/generated", "internal/health", "internal/registration", "internal/tracing"},
 		"the agent: nothing of what the hub decides with",
 	},
 }

@@ -46,6 +46,8 @@ type Options struct {
 	LeaderElection bool
 	// Addresses to listen on; empty is not at all.
 	MetricsAddress, HealthAddress string
+	// OTLPEndpoint is the URL of a receiver of traces; empty is that of OpenTelemetry's environment variables, if any.
+	OTLPEndpoint string
 	// ExecutorOnly applies works as the accounts that they name, with the right to impersonate them and no other on what works hold.
 	ExecutorOnly bool
 	// FeatureGates by OCM's names.
@@ -97,6 +99,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.LeaderElection, "leader-elect", true, "let one at a time work of several agents for one hub")
 	f.StringVar(&o.MetricsAddress, "metrics-address", "", "address for metrics; left out, none")
 	f.StringVar(&o.HealthAddress, "health-address", "", "address for /healthz and /readyz; left out, none")
+	f.StringVar(&o.OTLPEndpoint, "otlp-endpoint", "", "URL of a receiver of traces by OTLP over HTTP, such as http://collector:4318/v1/traces; left out, that of OTEL_EXPORTER_OTLP_ENDPOINT, if any")
 	f.BoolVar(&o.ExecutorOnly, "executor-only", false, "apply each work as the service account that it names (serviceAccountName of an application), and refuse works that name none")
 	f.StringToStringVar(&o.FeatureGates, "feature-gates", nil, "OCM's feature gates: "+strings.Join(slices.Sorted(maps.Keys(gates)), ", "))
 	f.DurationVar(&o.HealthPeriod, "cluster-healthcheck-period", time.Minute, "time between two reports about the cluster")

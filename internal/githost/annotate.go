@@ -136,29 +136,16 @@ func (h *gitLab) Annotate(ctx context.Context, number int64, commit, _, marker s
 	if err != nil {
 		return err
 	}
-	var old []*gitlab.Discussion // deleted when all pages are read: what follows would move to a page that was read
-	for page := int64(1); page <= 20; page++ {
-		options := &gitlab.ListMergeRequestDiscussionsOptions{ListOptions: gitlab.ListOptions{Page: page, PerPage: 100}}
-		list, _, err := h.sdk.Discussions.ListMergeRequestDiscussions(h.project, number, options, gitlab.WithContext(ctx))
-		if err != nil {
-			return err
-		}
-		for _, d := range list {
-			if len(d.Notes) == 0 || d.Notes[0].Author.Username != self || !strings.HasPrefix(d.Notes[0].Body, marker+"\n") {
-				continue
-			}
-			digest, _, _ := strings.Cut(strings.TrimPrefix(d.Notes[0].Body, marker+"\n"), "\n")
-			if _, ok := wanted[digest]; ok {
-				delete(wanted, digest) // it is there
-			} else {
-				old = append(old, d)
-			}
-		}
-		if len(list) < 100 {
-			break
-		}
+	threads, err := h.threads(ctx, number, self, marker)
+	if err != nil {
+		return err
 	}
-	for _, d := range old {
+	for _, d := range threads {
+		digest, _, _ := strings.Cut(strings.TrimPrefix(d.Notes[0].Body, marker+"\n"), "\n")
+		if _, ok := wanted[digest]; ok {
+			delete(wanted, digest) // it is there
+			continue
+		}
 		if _, err := h.sdk.Discussions.DeleteMergeRequestDiscussionNote(h.project, number, d.ID, d.Notes[0].ID, gitlab.WithContext(ctx)); err != nil {
 			return err
 		}
@@ -188,4 +175,26 @@ func (h *gitLab) Annotate(ctx context.Context, number int64, commit, _, marker s
 		}
 	}
 	return nil
+}
+
+// threads are those that we started under a marker, from all pages: one that is deleted before the next page is read moves the others to
+// pages that were read.
+func (h *gitLab) threads(ctx context.Context, number int64, self, marker string) ([]*gitlab.Discussion, error) {
+	var ours []*gitlab.Discussion
+	for page := int64(1); page <= 20; page++ {
+		options := &gitlab.ListMergeRequestDiscussionsOptions{ListOptions: gitlab.ListOptions{Page: page, PerPage: 100}}
+		list, _, err := h.sdk.Discussions.ListMergeRequestDiscussions(h.project, number, options, gitlab.WithContext(ctx))
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range list {
+			if len(d.Notes) > 0 && d.Notes[0].Author.Username == self && strings.HasPrefix(d.Notes[0].Body, marker+"\n") {
+				ours = append(ours, d)
+			}
+		}
+		if len(list) < 100 {
+			break
+		}
+	}
+	return ours, nil
 }

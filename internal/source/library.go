@@ -364,6 +364,8 @@ type Looked struct {
 	Again time.Duration
 	// Err is the first fault.
 	Err error
+	// Asked says that the remote was asked.
+	Asked bool
 }
 
 // Look asks a remote once for all references to it, and fetches what they resolve to and is not here. A host that has failed is not
@@ -393,6 +395,7 @@ func (l *Library) Look(ctx context.Context, name string) Looked {
 		out.Again = jitter(wait)
 		return out
 	}
+	out.Asked = true
 	results, err := l.ask(ctx, references)
 	if ctx.Err() != nil {
 		return Looked{Again: time.Second}

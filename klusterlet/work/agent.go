@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/tracing"
 )
 
 // Agent applies the works of one cluster. The zero values of the options are OCM's defaults.
@@ -62,6 +63,8 @@ type Agent struct {
 	MaxFeedbackWatch int
 	// Namespace of the agent on its cluster, where a ConfigMap may hold works. Empty: none does.
 	Namespace string
+	// Traces are told of works that were applied; nil is nobody.
+	Traces *tracing.Tracer
 	// Serving is called when the agent has read its works and begins to apply them. It may be nil.
 	Serving func()
 

@@ -16,6 +16,7 @@ import (
 	"github.com/muster-io/muster/internal/hub/source"
 	"github.com/muster-io/muster/internal/hub/works"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/tracing"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -50,6 +51,8 @@ type Applications struct {
 	StatusInterval time.Duration
 	// Writers bounds the writes that run side by side.
 	Writers int
+	// Traces are told of plans and writes; nil is nobody.
+	Traces *tracing.Tracer
 	// Now is the clock.
 	Now func() time.Time
 

@@ -31,7 +31,10 @@ func (r *Applications) planAt(ctx context.Context, app *musterv1alpha1.Applicati
 	if out.revision != app.Status.Revision {
 		defer r.Precedence.Deliver()()
 	}
-	if out.planned, err = r.Planner.Application(ctx, *job); err != nil {
+	began := r.Now()
+	out.planned, err = r.Planner.Application(ctx, *job)
+	r.Traces.Span(out.revision, "plan", began, r.Now(), err, map[string]string{"muster.application": app.Namespace + "/" + app.Name})
+	if err != nil {
 		return out, err
 	}
 	out.planMissing = delivered == nil
