@@ -132,33 +132,16 @@ func (h *gitLab) Annotate(ctx context.Context, number int64, commit, _, marker s
 	for _, n := range notes[:min(len(notes), maxAnnotations)] {
 		wanted["<!-- "+digestOf(commit, []Annotation{n})+" -->"] = n
 	}
-	self, err := h.Self(ctx)
+	threads, err := h.threads(ctx, number, marker)
 	if err != nil {
 		return err
 	}
-	var old []*gitlab.Discussion // deleted when all pages are read: what follows would move to a page that was read
-	for page := int64(1); page <= 20; page++ {
-		options := &gitlab.ListMergeRequestDiscussionsOptions{ListOptions: gitlab.ListOptions{Page: page, PerPage: 100}}
-		list, _, err := h.sdk.Discussions.ListMergeRequestDiscussions(h.project, number, options, gitlab.WithContext(ctx))
-		if err != nil {
-			return err
+	for _, d := range threads {
+		digest, _, _ := strings.Cut(strings.TrimPrefix(d.Notes[0].Body, marker+"\n"), "\n")
+		if _, ok := wanted[digest]; ok {
+			delete(wanted, digest) // it is there
+			continue
 		}
-		for _, d := range list {
-			if len(d.Notes) == 0 || d.Notes[0].Author.Username != self || !strings.HasPrefix(d.Notes[0].Body, marker+"\n") {
-				continue
-			}
-			digest, _, _ := strings.Cut(strings.TrimPrefix(d.Notes[0].Body, marker+"\n"), "\n")
-			if _, ok := wanted[digest]; ok {
-				delete(wanted, digest) // it is there
-			} else {
-				old = append(old, d)
-			}
-		}
-		if len(list) < 100 {
-			break
-		}
-	}
-	for _, d := range old {
 		if _, err := h.sdk.Discussions.DeleteMergeRequestDiscussionNote(h.project, number, d.ID, d.Notes[0].ID, gitlab.WithContext(ctx)); err != nil {
 			return err
 		}
@@ -188,4 +171,29 @@ func (h *gitLab) Annotate(ctx context.Context, number int64, commit, _, marker s
 		}
 	}
 	return nil
+}
+
+// threads are ours on a merge request, read before any is deleted: what follows a deleted one moves to a page that was read.
+func (h *gitLab) threads(ctx context.Context, number int64, marker string) ([]*gitlab.Discussion, error) {
+	self, err := h.Self(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var ours []*gitlab.Discussion
+	for page := int64(1); page <= 20; page++ {
+		options := &gitlab.ListMergeRequestDiscussionsOptions{ListOptions: gitlab.ListOptions{Page: page, PerPage: 100}}
+		list, _, err := h.sdk.Discussions.ListMergeRequestDiscussions(h.project, number, options, gitlab.WithContext(ctx))
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range list {
+			if len(d.Notes) > 0 && d.Notes[0].Author.Username == self && strings.HasPrefix(d.Notes[0].Body, marker+"\n") {
+				ours = append(ours, d)
+			}
+		}
+		if len(list) < 100 {
+			break
+		}
+	}
+	return ours, nil
 }
