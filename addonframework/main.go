@@ -48,7 +48,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := manager.AddAgent(&hello{config: config}); err != nil {
+	if err := manager.AddAgent(&hello{ctx: ctx, config: config}); err != nil {
 		return err
 	}
 	if err := manager.Start(ctx); err != nil {
@@ -58,8 +58,11 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// hello is the add-on.
-type hello struct{ config *rest.Config }
+// hello is the add-on. The framework gives no context to what it calls.
+type hello struct {
+	ctx    context.Context
+	config *rest.Config
+}
 
 // Manifests are what the agent is made of on its cluster.
 func (h *hello) Manifests(cluster *clusterv1.ManagedCluster, a *addonv1alpha1.ManagedClusterAddOn) ([]runtime.Object, error) {
@@ -91,14 +94,14 @@ func (h *hello) permit(cluster *clusterv1.ManagedCluster, a *addonv1alpha1.Manag
 	}
 	object := metav1.ObjectMeta{Namespace: cluster.Name, Name: addon}
 	role := &rbacv1.Role{ObjectMeta: object, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "list"}}}}
-	if _, err := clients.RbacV1().Roles(cluster.Name).Create(context.TODO(), role, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	if _, err := clients.RbacV1().Roles(cluster.Name).Create(h.ctx, role, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
 	binding := &rbacv1.RoleBinding{
 		ObjectMeta: object, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: addon},
 		Subjects: []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: agent.DefaultGroups(cluster.Name, addon)[0]}},
 	}
-	if _, err := clients.RbacV1().RoleBindings(cluster.Name).Create(context.TODO(), binding, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	if _, err := clients.RbacV1().RoleBindings(cluster.Name).Create(h.ctx, binding, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -118,6 +119,7 @@ func (m *metrics) write(ctx context.Context) error {
 		return err
 	}
 	now, here := time.Now(), map[types.UID]bool{}
+	var errs []error
 	used := map[string]corev1.ResourceList{}
 	for node := range m.nodes {
 		used[node] = nil // unless a pod of it follows
@@ -136,12 +138,13 @@ func (m *metrics) write(ctx context.Context) error {
 			continue
 		}
 		if err := m.writePod(ctx, pod, next); err != nil {
-			return err
+			errs = append(errs, err) // the others have theirs
+			continue
 		}
 		m.samples[pod.UID] = next
 	}
 	maps.DeleteFunc(m.samples, func(uid types.UID, _ sample) bool { return !here[uid] }) // the garbage collector takes its object
-	return m.writeNodes(ctx, used, now)
+	return errors.Join(append(errs, m.writeNodes(ctx, used, now))...)
 }
 
 // usage is what each container of a pod uses: what KWOK's annotations say, else as little as KWOK takes.

@@ -24,15 +24,15 @@ import (
 	"github.com/muster-io/muster/internal/test"
 )
 
-// TestOneHubLeads: of two hubs the leader acts. The standby is live, not ready, and takes no webhook; it takes over when the
-// leader ends.
+// TestOneHubLeads: of two hubs the leader acts. The standby is live, not ready, and takes no webhook and no tunnel; it takes over when
+// the leader ends.
 func TestOneHubLeads(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, shopIn("leader")+clusterFile("one", "tier: edge"), func(o *Options) { o.LeaderElection = true })
 	first := f.expectLeader("")
 	endFirst, mirrors := f.stop, t.TempDir()
-	health, webhooks := freeAddress(t), freeAddress(t)
-	f.state, f.options = mirrors, append(f.options, func(o *Options) { o.HealthAddress, o.WebhookAddress = health, webhooks })
+	health, webhooks, proxy := freeAddress(t), freeAddress(t), freeAddress(t)
+	f.state, f.options = mirrors, append(f.options, func(o *Options) { o.HealthAddress, o.WebhookAddress, o.ProxyAddress = health, webhooks, proxy })
 	f.startHub()
 	endSecond := f.stop
 	expect := func(url string, want int) {
@@ -55,9 +55,11 @@ func TestOneHubLeads(t *testing.T) {
 		t.Errorf("%s leads, and %s has not ended", now, first)
 	}
 	expect("http://"+health+"/readyz", http.StatusInternalServerError)
-	if connection, err := net.Dial("tcp", webhooks); err == nil {
-		_ = connection.Close()
-		t.Error("the hub that does not lead listens for webhooks")
+	for what, address := range map[string]string{"webhooks": webhooks, "tunnels of agents": proxy} {
+		if connection, err := net.Dial("tcp", address); err == nil {
+			_ = connection.Close()
+			t.Errorf("the hub that does not lead listens for %s", what)
+		}
 	}
 
 	endFirst()
@@ -65,6 +67,13 @@ func TestOneHubLeads(t *testing.T) {
 	f.expectLeader(first)
 	expect("http://"+health+"/readyz", http.StatusOK)
 	expect("http://"+webhooks+"/webhook/muster-system/unknown", http.StatusMethodNotAllowed)
+	f.eventually(func() string {
+		connection, err := net.Dial("tcp", proxy)
+		if err != nil {
+			return err.Error()
+		}
+		return message(connection.Close())
+	})
 	f.push("-- README.md --\nby the other one\n")
 	if entries, err := os.ReadDir(mirrors); err != nil || len(entries) == 0 {
 		t.Errorf("the hub that leads now has no mirror: %v", err)

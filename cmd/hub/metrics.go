@@ -51,13 +51,25 @@ func (r *renderings) counter(name, help string, of func(render.Stats) int64) pro
 	})
 }
 
-// serveMetrics counts the fleet for whoever asks for metrics, and how long commits take.
+// serveMetrics counts the fleet for whoever asks for metrics, and how long commits take; that is told in traces too.
 func (p *parts) serveMetrics(ctx context.Context, controllers []string) error {
-	if placementsAlone(controllers) || p.MetricsAddress == "" {
+	if placementsAlone(controllers) || p.MetricsAddress == "" && p.traces == nil {
 		return nil
 	}
-	if err := (metric.State{Reader: p.mgr.GetClient(), Elected: p.mgr.Elected()}).Register(metrics.Registry); err != nil {
-		return fmt.Errorf("count the fleet: %w", err)
+	if p.MetricsAddress != "" {
+		if err := (metric.State{Reader: p.mgr.GetClient(), Elected: p.mgr.Elected()}).Register(metrics.Registry); err != nil {
+			return fmt.Errorf("count the fleet: %w", err)
+		}
 	}
-	return (&metric.LeadTimes{CommittedAt: p.store.CommittedAt, Now: time.Now}).Follow(ctx, p.mgr.GetCache())
+	return (&metric.LeadTimes{CommittedAt: p.store.CommittedAt, Now: time.Now, Traces: p.traces, Leads: p.leads}).Follow(ctx, p.mgr.GetCache())
+}
+
+// leads says whether this hub is the one that works.
+func (p *parts) leads() bool {
+	select {
+	case <-p.mgr.Elected(): // closed from the start without leader election
+		return true
+	default:
+		return false
+	}
 }

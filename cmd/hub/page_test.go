@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +17,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/muster-io/muster/klusterlet/inspection"
 )
 
 // TestPageOfTheHub: people log in to the page of a hub with tokens of its API server, see what their own rights let them list, and
@@ -118,6 +122,53 @@ func TestPageOfTheHub(t *testing.T) {
 	})
 	if _, _, status := visit(browser.PostForm(base+"/approve", url.Values{"plan": {plan}})); status != http.StatusForbidden {
 		t.Errorf("a person who may only list approves with %d", status)
+	}
+	shop := url.Values{
+		"namespace": {"retail"}, "name": {"shop"}, "reason": {"mine"}, "revision": {f.application("retail/shop").Status.Revision}, "to": {strings.Repeat("a", 40)},
+		"hold": {"retail/pause-shop"}, "cluster": {"one"}, "step": {"one"},
+	}
+	for _, action := range []string{"/pause", "/resume", "/rollback", "/retry", "/abort", "/step", "/accept"} {
+		if _, body, status := visit(browser.PostForm(base+action, shop)); status != http.StatusForbidden {
+			t.Errorf("a person who may only list does %s with %d\n%s", action, status, body)
+		}
+	}
+	repository := url.Values{"namespace": {"muster-system"}, "name": {"fleet"}}
+	if _, _, status := visit(browser.PostForm(base+"/sync", repository)); status != http.StatusForbidden {
+		t.Errorf("a person who may only list syncs with %d", status)
+	}
+
+	// What a cluster says now is told to who may ask it, and see the application.
+	ask := func() (int, string) {
+		_, body, status := visit(browser.Get(base + "/applications/retail/shop/clusters/one/live"))
+		return status, body
+	}
+	if status, body := ask(); status != http.StatusForbidden {
+		t.Errorf("who may not ask a cluster gets %d\n%s", status, body)
+	}
+	f.permit("one", "viewer", "retail", rule("inspections", "create", "get", "delete"))
+	f.eventually(func() string {
+		if status, body := ask(); status != http.StatusForbidden || !strings.Contains(body, "may not get application retail/shop") {
+			return fmt.Sprintf("who may ask, and not get the application, gets %d\n%s", status, body)
+		}
+		return ""
+	})
+	sum := sha256.Sum256([]byte(f.url + "one"))
+	agent := &inspection.Agent{Hub: f.cp.Config(), Spoke: f.spokes["one"].Config(), Cluster: "one", HubHash: hex.EncodeToString(sum[:])}
+	stop := f.inBackground("the agent that answers", agent.Run)
+	defer stop()
+	f.create(&rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "gets"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "gets"},
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "retail", Name: "viewer"}},
+	})
+	f.create(&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "gets"}, Rules: []rbacv1.PolicyRule{rule("applications", "get")}})
+	f.eventually(func() string {
+		if status, body := ask(); status != http.StatusOK || !strings.Contains(body, `<span class="kind">ConfigMap</span>`) || strings.Contains(body, `class="problem"`) {
+			return fmt.Sprintf("who may ask gets %d\n%s", status, body)
+		}
+		return ""
+	})
+	if _, body, status := visit(browser.Get(base + "/applications/retail/shop/clusters/one/logs")); status != http.StatusForbidden || !strings.Contains(body, "may not read logs") {
+		t.Errorf("who may not read logs gets %d\n%s", status, body)
 	}
 	if path, _, _ := visit(browser.PostForm(base+"/logout", nil)); path != "/login" {
 		t.Errorf("after logging out the browser is at %s", path)

@@ -27,37 +27,41 @@ import (
 	"github.com/muster-io/muster/internal/registration"
 )
 
-// serveProxy carries people's requests to managed clusters. The hub that leads serves, since a tunnel leads to one hub only.
+// serveProxy carries people's requests to managed clusters. The hub that leads listens, and no other does: a tunnel leads to one hub, and
+// an agent whose tunnel a standby took would be reached by nobody.
 func (p *parts) serveProxy(context.Context) error {
 	if p.ProxyAddress == "" {
 		return nil
 	}
-	listener, err := net.Listen("tcp", p.ProxyAddress)
-	if err != nil {
-		return fmt.Errorf("--proxy-address %s: %w", p.ProxyAddress, err)
-	}
-	if p.proxyListening != nil {
-		p.proxyListening(listener.Addr())
-	}
-	u, err := p.proxyURL(listener)
-	if err != nil {
-		return errors.Join(err, listener.Close())
+	if _, err := p.proxyURL(p.ProxyAddress); err != nil {
+		return err
 	}
 	return p.mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+		listener, err := net.Listen("tcp", p.ProxyAddress)
+		if err != nil {
+			return fmt.Errorf("--proxy-address %s: %w", p.ProxyAddress, err)
+		}
 		defer listener.Close()
+		if p.proxyListening != nil {
+			p.proxyListening(listener.Addr())
+		}
+		u, err := p.proxyURL(listener.Addr().String())
+		if err != nil {
+			return err
+		}
 		return p.runProxy(ctx, listener, u)
 	}))
 }
 
-// proxyURL is how agents and people reach the proxy.
-func (p *parts) proxyURL(listener net.Listener) (*url.URL, error) {
+// proxyURL is how agents and people reach the proxy, which listens at an address.
+func (p *parts) proxyURL(listening string) (*url.URL, error) {
 	given := p.ProxyURL
 	if given == "" {
 		host, _, err := net.SplitHostPort(p.ProxyAddress)
 		if ip := net.ParseIP(host); err != nil || host == "" || ip != nil && ip.IsUnspecified() {
 			return nil, fmt.Errorf("--proxy-address %s does not say how agents and people reach it: give --proxy-url https://NAME:PORT", p.ProxyAddress)
 		}
-		_, port, err := net.SplitHostPort(listener.Addr().String())
+		_, port, err := net.SplitHostPort(listening)
 		if err != nil {
 			return nil, err
 		}

@@ -237,8 +237,28 @@ func TestPullRequestsAreReviewed(t *testing.T) {
 	f.each(t, "a webhook that is sent again, or late, doubles nothing", replayedWebhook)
 	f.each(t, "a merged commit has the status of its delivery, and the pull request a summary", mergedIsTold)
 	f.each(t, "the rules are those of the branch as it is", rulesOfTheBranch)
+	f.each(t, "a review shows nothing of a Secret that values come from", secretIsNotShown)
 	f.each(t, "a merged removal that waits is not told as delivered", removalIsStuck)
 	f.each(t, "a commit after which nothing is on a cluster is told too", nothingIsLeft)
+}
+
+// secretIsNotShown: whoever proposes a chart that shows pieces of a password reads none of it in the review.
+func secretIsNotShown(f *reviewed) {
+	f.secretIn("retail", "db", map[string][]byte{"password": []byte("hunter22")})
+	chart := func(template string) string {
+		return "-- charts/db/templates/config.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: db}\ndata: {text: {{ " + template + " | quote }}}\n"
+	}
+	f.repo.Git("checkout", "--quiet", "main")
+	revision := f.repo.Commit("-- charts/db/Chart.yaml --\napiVersion: v2\nname: db\nversion: 1.0.0\n" + chart(".Values.password | sha256sum") +
+		"-- applications/retail/db/application.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: db, namespace: retail}\nspec:\n  placementRef: {name: shops}\n" +
+		"  source: {path: charts/db}\n  helm: {valuesFrom: [{kind: Secret, name: db, valuesKey: password, targetPath: password, allowOutsideSecrets: true}]}\n")
+	f.repo.Git("push", "--quiet", "origin", "main")
+	f.expectDelivered(revision)
+	number, _ := f.propose("curious", chart("trunc 6 .Values.password"))
+	comment := f.expectComment(number, "ConfigMap retail/db", "data.text")
+	if strings.Contains(comment.Body, "hunter") {
+		f.t.Errorf("the review shows the password: %s", comment.Body)
+	}
 }
 
 // rulesOfTheBranch: a change that leaves the branch where its rules were others is held against those of now.

@@ -521,3 +521,87 @@ func (f *theFleet) annotateAs(user string, annotations map[string]string) error 
 	app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "shop"}}
 	return c.Patch(f.ctx, app, client.RawPatch(types.MergePatchType, patch))
 }
+
+// TestNewClusterInTheMiddle: a cluster that comes while a rollout goes on has the last good revision at once, and the new one with its step.
+func TestNewClusterInTheMiddle(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: c")+placementFile("shops", byCanary))
+	f.serverIn = "newcomer"
+	f.deliver()
+	for _, name := range []string{"one", "two"} {
+		f.join(name)
+	}
+	first := f.push(applicationFile("shop", "shops", "manifests/shop", f.serverIn, canaryFirst) + serverFile("1"))
+	f.runs("two", "1")
+	f.runs("one", "1")
+	f.expectReady("retail/shop")
+	f.expectHistory("retail/shop", first)
+
+	second := f.push(serverFile("2"))
+	f.expectImage("two", "2")
+	f.push(clusterFile("three", "tier: edge, site: b")) // asks for nothing else
+	f.join("three")
+	f.runs("three", "1") // at once, although the canary is not healthy with the new one
+	f.expectRow("retail/shop", "three", "Pending", "RolloutPending")
+	f.runs("two", "2")
+	f.runs("one", "2")
+	f.runs("three", "2")
+	f.expectReady("retail/shop")
+	f.expectHistory("retail/shop", second, first)
+}
+
+// TestSoakIsHeld: a canary that is healthy holds the others during minSuccessTime, over a restart of the hub; nothing is good meanwhile, and
+// what fails then is taken back.
+func TestSoakIsHeld(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: c")+placementFile("shops", byCanary))
+	f.serverIn = "soaked"
+	f.deliver()
+	for _, name := range []string{"one", "two"} {
+		f.join(name)
+	}
+	shop := func(rollout string) string {
+		return applicationFile("shop", "shops", "manifests/shop", f.serverIn, rollout)
+	}
+	good := f.push(shop("") + serverFile("1"))
+	f.runs("two", "1")
+	f.runs("one", "1")
+	f.expectReady("retail/shop")
+	f.expectHistory("retail/shop", good)
+
+	bad := f.push(shop(`  rollout: {type: ProgressivePerGroup, onFailure: Rollback, progressivePerGroup: {minSuccessTime: 1h, mandatoryDecisionGroups: [{groupName: canary}]}}`) + serverFile("2"))
+	f.runs("two", "2")
+	f.expectRollout("Progressing", 1, "waits for two of group canary")
+	f.eventually(func() string {
+		if s := f.application("retail/shop").Status.Summary; s.Healthy != 1 {
+			return fmt.Sprintf("the canary is not healthy: %+v", s)
+		}
+		return ""
+	})
+	f.stop()
+	f.startHub()
+	f.expectRollout("Progressing", 1, "waits for two of group canary")
+	if got := f.image("one"); got != "1" {
+		t.Errorf("one has version %s during minSuccessTime of the canary", got)
+	}
+	f.expectHistory("retail/shop", good)
+	f.fails("two", "2")
+	f.runs("two", "1")
+	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "RolledBack", bad[:7]+" is refused: two failed of group canary")
+
+	// All clusters are healthy in the last group's minSuccessTime: that is not good yet either.
+	late := f.push(shop(`  rollout: {type: Progressive, onFailure: Rollback, progressive: {minSuccessTime: 1h}}`) + serverFile("3"))
+	f.runs("one", "3")
+	f.runs("two", "3")
+	f.eventually(func() string {
+		if s := f.application("retail/shop").Status; s.Summary.Healthy != 2 || s.Rollout == nil || s.Revision != late {
+			return fmt.Sprintf("not healthy, or not in minSuccessTime: %+v", s)
+		}
+		return ""
+	})
+	f.expectHistory("retail/shop", good)
+	f.fails("one", "3")
+	f.runs("one", "1")
+	f.runs("two", "1")
+	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "RolledBack", late[:7]+" is refused: one failed", good[:7])
+}

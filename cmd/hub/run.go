@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"net/http"
@@ -13,9 +14,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -37,11 +40,14 @@ import (
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	rbacv1alpha1 "github.com/muster-io/muster/api/rbac/v1alpha1"
+	submarinerv1alpha1 "github.com/muster-io/muster/api/submarineraddon/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	hubaddon "github.com/muster-io/muster/internal/hub/addon"
 	"github.com/muster-io/muster/internal/hub/addonregistration"
+	"github.com/muster-io/muster/internal/hub/analysis"
 	"github.com/muster-io/muster/internal/hub/application"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/hub/clusterpermission"
@@ -54,10 +60,12 @@ import (
 	"github.com/muster-io/muster/internal/hub/placement"
 	"github.com/muster-io/muster/internal/hub/review"
 	hubsource "github.com/muster-io/muster/internal/hub/source"
+	"github.com/muster-io/muster/internal/hub/submariner"
 	"github.com/muster-io/muster/internal/hub/workgc"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/internal/source"
+	"github.com/muster-io/muster/internal/tracing"
 	"github.com/muster-io/muster/internal/work"
 )
 
@@ -84,6 +92,8 @@ type Options struct {
 	Install bool
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
+	// SubmarinerBroker is where clusters reach the hub's API server, as host:port, for Submariner; empty is what the kubeconfig says.
+	SubmarinerBroker string
 	// LeaderElection lets one at a time work of several hubs with the same controllers. The others are live and not ready.
 	LeaderElection bool
 	// Addresses to listen on; empty is not at all.
@@ -96,6 +106,8 @@ type Options struct {
 	// ProxyAddress serves the proxy to managed clusters; empty is not at all. ProxyURL is how agents and people reach it; empty is the
 	// address itself. ProxyCertDir holds its tls.crt and tls.key, and perhaps ca.crt; empty is an authority of the hub's own.
 	ProxyAddress, ProxyURL, ProxyCertDir string
+	// OTLPEndpoint is the URL of a receiver of traces; empty is that of OpenTelemetry's environment variables, if any.
+	OTLPEndpoint string
 	// PlacementDebugAddress serves how placements are scheduled, over TLS; empty is not at all.
 	PlacementDebugAddress string
 	// ConversionAddress serves the conversion of add-ons between their versions, over TLS; empty is not at all. ConversionService is the
@@ -143,11 +155,13 @@ func (o *Options) flags(f *pflag.FlagSet) {
 		work.LargestManifest>>10, work.HardLimit>>10))
 	f.BoolVar(&o.Install, "install", false, "put the CRDs, the admission policies and the rights of service account muster-system/muster-hub on the API server first, as an administrator")
 	f.StringVar(&o.HubCluster, "hub-cluster", "", "name of the managed cluster that is the hub itself, if it is one")
+	f.StringVar(&o.SubmarinerBroker, "submariner-broker", "", "HOST:PORT by which clusters with add-on submariner reach the hub's API server; left out, that of --kubeconfig")
 	f.BoolVar(&o.LeaderElection, "leader-elect", true, "let one at a time work of several hubs with the same controllers; the others are live, not ready, and take no webhooks")
 	f.StringVar(&o.WebhookAddress, "webhook-address", "", "address for webhooks of Git hosts, such as :8444; left out, none")
 	f.StringVar(&o.MetricsAddress, "metrics-address", "", "address for metrics; left out, none")
 	f.StringVar(&o.HealthAddress, "health-address", "", "address for /healthz and /readyz; left out, none")
 	f.StringVar(&o.ProfilingAddress, "profiling-address", "", "address for Go's profiles at /debug/pprof/, such as 127.0.0.1:6060; anyone who reaches it may read them; left out, none")
+	f.StringVar(&o.OTLPEndpoint, "otlp-endpoint", "", "URL of a receiver of traces by OTLP over HTTP, such as http://collector:4318/v1/traces; left out, that of OTEL_EXPORTER_OTLP_ENDPOINT, if any")
 	f.StringVar(&o.PlacementDebugAddress, "placement-debug-address", "", "address for "+placement.DebugPath+"NAMESPACE/NAME over TLS, such as 127.0.0.1:9443; left out, none")
 	f.StringVar(&o.UIAddress, "ui-address", "", "address for the page of the fleet, such as :8445; people log in with tokens of the hub's API server; left out, none")
 	f.StringVar(&o.UIURL, "ui-url", "", "where people find the page of --ui-address, such as https://muster.example.com: checks and comments on pull requests link to it; left out, to the comment")
@@ -185,6 +199,8 @@ type parts struct {
 	works         *hub.Works
 	events        events.EventRecorder
 	addonsIndexed bool
+	// traces tell of commits on their way; nil without a receiver.
+	traces *tracing.Tracer
 }
 
 // index gives the index of live works, which the controllers that plan share.
@@ -205,6 +221,11 @@ func (p *parts) addons() (*hub.Works, error) {
 		p.addonsIndexed = true
 	}
 	return p.index()
+}
+
+// contents are the folders of repositories that add-ons are made of, rendered as applications are.
+func (p *parts) contents() *hubaddon.Contents {
+	return &hubaddon.Contents{Client: p.mgr.GetClient(), Deliveries: p.deliveries, Renderer: p.planner.Renderer}
 }
 
 // controllers are all there are, by the name that --controllers knows them by.
@@ -249,7 +270,7 @@ var controllers = map[string]func(*parts) error{
 			return err
 		}
 		configurations := &hubaddon.Configurations{
-			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
+			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Contents: p.contents(), Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
 		}
 		return configurations.Setup(p.mgr)
 	},
@@ -258,7 +279,21 @@ var controllers = map[string]func(*parts) error{
 		if err != nil {
 			return err
 		}
-		return (&hubaddon.Deployer{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works}).Setup(p.mgr)
+		return (&hubaddon.Deployer{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Contents: p.contents()}).Setup(p.mgr)
+	},
+	submariner.Name: func(p *parts) error {
+		works, err := p.addons()
+		if err != nil {
+			return err
+		}
+		server, ca := p.broker()
+		return submariner.Setup(p.mgr, submariner.Options{Works: works, APIServer: server, CA: ca})
+	},
+	hubaddon.BuiltInName: func(p *parts) error {
+		if _, err := p.addons(); err != nil {
+			return err
+		}
+		return (&hubaddon.BuiltIns{Client: p.mgr.GetClient()}).Setup(p.mgr)
 	},
 	workgc.Name: func(p *parts) error {
 		works, err := p.index()
@@ -302,9 +337,16 @@ var controllers = map[string]func(*parts) error{
 		applications := &application.Applications{
 			Client: p.mgr.GetClient(), Works: works, Reader: p.mgr.GetAPIReader(), Deliveries: p.deliveries, Planner: p.planner,
 			Sources: p.sources, ManifestLimit: p.ManifestLimit << 10, HubCluster: p.HubCluster, Presence: p.presence,
-			StatusInterval: p.StatusInterval, Writers: p.Writers, Precedence: p.precedence, Now: time.Now,
+			StatusInterval: p.StatusInterval, Writers: p.Writers, Precedence: p.precedence, Traces: p.traces, Now: time.Now,
 		}
 		return errors.Join(applications.Setup(p.mgr), event.OfApplications(p.mgr, p.events), event.OfCorrections(p.mgr, p.events, works))
+	},
+	analysis.Name: func(p *parts) error {
+		works, err := p.index()
+		if err != nil {
+			return err
+		}
+		return (&analysis.Analyses{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Now: time.Now}).Setup(p.mgr)
 	},
 	"source": func(p *parts) error { return p.sources.Setup(p.mgr) },
 }
@@ -314,7 +356,7 @@ func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme,
-		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, authv1beta1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
+		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, submarinerv1alpha1.AddToScheme, authv1beta1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
 		apiextensionsv1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
@@ -356,6 +398,11 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	p.precedence = precedence
+	p.traces, err = tracing.New(logr.NewContext(ctx, ctrl.Log.WithName("traces")), tracing.Options{Endpoint: o.OTLPEndpoint, Service: "muster-hub", Version: version})
+	if err != nil {
+		return err
+	}
+	defer p.traces.Close(ctx)
 	if slices.Contains(selected, "source") {
 		p.sources = hubsource.New(p.library())
 	}
@@ -375,7 +422,7 @@ func newParts(mgr ctrl.Manager, o Options) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories}
+	store := &source.Store{Dir: o.StateDir, Local: o.LocalRepositories, Hosts: &source.Hosts{}}
 	renderer, err := o.renderer(mgr)
 	if err != nil {
 		return nil, err
@@ -393,13 +440,53 @@ func (p *parts) library() *source.Library {
 	dir := filepath.Join(p.StateDir, "sources")
 	return &source.Library{
 		Dir: dir, Git: &source.Store{Dir: filepath.Join(dir, "git"), Local: p.LocalRepositories},
-		Interval: p.SourceInterval, Insecure: p.InsecureSources,
+		Interval: p.SourceInterval, Insecure: p.InsecureSources, Hosts: p.store.Hosts,
 		Secret: func(ctx context.Context, namespace, name string) (map[string][]byte, error) {
 			var secret corev1.Secret
 			err := p.mgr.GetClient().Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
-			return secret.Data, err
+			return secret.Data, mayRead(namespace, err)
 		},
+		Values: p.values,
 	}
+}
+
+// values reads a Secret or ConfigMap that holds values of applications, as the API server has it.
+func (p *parts) values(ctx context.Context, namespace string, object fleet.ValuesObject) (map[string][]byte, string, error) {
+	key := client.ObjectKey{Namespace: namespace, Name: object.Name}
+	if object.Kind == musterv1alpha1.ValuesSecret {
+		var secret corev1.Secret
+		err := p.mgr.GetAPIReader().Get(ctx, key, &secret)
+		return secret.Data, string(secret.UID), mayRead(namespace, err)
+	}
+	var config corev1.ConfigMap
+	err := p.mgr.GetAPIReader().Get(ctx, key, &config)
+	data := map[string][]byte{}
+	maps.Copy(data, config.BinaryData)
+	for name, value := range config.Data {
+		data[name] = []byte(value)
+	}
+	return data, string(config.UID), mayRead(namespace, err)
+}
+
+// unreadError says in plain words why an object of the hub cannot be read; what it is to the library is fs.ErrNotExist or fs.ErrPermission.
+type unreadError struct {
+	is   error
+	text string
+}
+
+func (e unreadError) Error() string { return e.text }
+func (e unreadError) Unwrap() error { return e.is }
+
+// mayRead explains why an object of a namespace cannot be read, with the next step.
+func mayRead(namespace string, err error) error {
+	switch {
+	case apierrors.IsNotFound(err):
+		return unreadError{fs.ErrNotExist, "it is not on the hub: create it"}
+	case apierrors.IsForbidden(err):
+		return unreadError{fs.ErrPermission, fmt.Sprintf("the hub may not: kubectl -n %[1]s create rolebinding %[2]s --clusterrole=%[2]s --serviceaccount=%[3]s:%[4]s",
+			namespace, hub.RepositoryRole, registration.SystemNamespace, hub.Account)}
+	}
+	return err
 }
 
 func (o *Options) config() (*rest.Config, error) {
@@ -420,6 +507,20 @@ func (o *Options) config() (*rest.Config, error) {
 	config.QPS = -1
 	config.UserAgent = "muster-hub/" + version
 	return config, nil
+}
+
+// broker is where clusters reach the API server, and the authority that vouches for it there; without one it is the API server's own. Within
+// a cluster nothing is known of the outside.
+func (p *parts) broker() (server string, ca []byte) {
+	if p.SubmarinerBroker != "" || p.Options.Config == nil && p.Kubeconfig == "" {
+		return p.SubmarinerBroker, nil
+	}
+	config := p.mgr.GetConfig()
+	if ca = config.CAData; len(ca) == 0 && config.CAFile != "" {
+		ca, _ = os.ReadFile(config.CAFile) // unreadable for us is no authority for others
+	}
+	server, _ = strings.CutPrefix(config.Host, "https://")
+	return strings.TrimSuffix(server, "/"), ca
 }
 
 func newManager(cfg *rest.Config, o Options, selected []string) (ctrl.Manager, error) {

@@ -46,6 +46,10 @@ type Options struct {
 	LeaderElection bool
 	// Addresses to listen on; empty is not at all.
 	MetricsAddress, HealthAddress string
+	// OTLPEndpoint is the URL of a receiver of traces; empty is that of OpenTelemetry's environment variables, if any.
+	OTLPEndpoint string
+	// ExecutorOnly applies works as the accounts that they name, with the right to impersonate them and no other on what works hold.
+	ExecutorOnly bool
 	// FeatureGates by OCM's names.
 	FeatureGates map[string]string
 	// HealthPeriod between reports about the cluster; SyncInterval between looks at objects that no watch reports; StatusInterval
@@ -95,6 +99,8 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.LeaderElection, "leader-elect", true, "let one at a time work of several agents for one hub")
 	f.StringVar(&o.MetricsAddress, "metrics-address", "", "address for metrics; left out, none")
 	f.StringVar(&o.HealthAddress, "health-address", "", "address for /healthz and /readyz; left out, none")
+	f.StringVar(&o.OTLPEndpoint, "otlp-endpoint", "", "URL of a receiver of traces by OTLP over HTTP, such as http://collector:4318/v1/traces; left out, that of OTEL_EXPORTER_OTLP_ENDPOINT, if any")
+	f.BoolVar(&o.ExecutorOnly, "executor-only", false, "apply each work as the service account that it names (serviceAccountName of an application), and refuse works that name none")
 	f.StringToStringVar(&o.FeatureGates, "feature-gates", nil, "OCM's feature gates: "+strings.Join(slices.Sorted(maps.Keys(gates)), ", "))
 	f.DurationVar(&o.HealthPeriod, "cluster-healthcheck-period", time.Minute, "time between two reports about the cluster")
 	f.DurationVar(&o.SyncInterval, "status-sync-interval", 10*time.Second, "time between two looks at objects that no watch reports")
@@ -145,6 +151,9 @@ var gates = map[string][]bool{
 
 // check finds what cannot be run, and says what can.
 func (o *Options) check() error {
+	if len(o.Roles) == 0 {
+		return fmt.Errorf("--roles names none: it takes %s", strings.Join(roles, ", "))
+	}
 	for _, role := range o.Roles {
 		if !slices.Contains(roles, role) {
 			return fmt.Errorf("there is no role %q: --roles takes %s", role, strings.Join(roles, ", "))

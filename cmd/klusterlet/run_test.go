@@ -295,6 +295,7 @@ func TestEvictionAllowed(t *testing.T) {
 func TestFlags(t *testing.T) {
 	for _, row := range []struct{ args, want string }{
 		{"--roles=work,cook", `no role "cook"`},
+		{"--roles=", `--roles names none`},
 		{"--feature-gates=Nonsense=true", "RawFeedbackJsonString"},
 		{"--feature-gates=RawFeedbackJsonString=maybe", "true or false"},
 		{"--feature-gates=MultipleHubs=true", "MultipleHubs=false only"},
@@ -313,6 +314,23 @@ func TestFlags(t *testing.T) {
 		}
 		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 			t.Errorf("%s: %v, want %q", row.args, err, row.want)
+		}
+	}
+}
+
+// TestLeaseName: which agents for one hub on one cluster work one at a time.
+func TestLeaseName(t *testing.T) {
+	const work, both = "klusterlet-work-", "klusterlet-registration-"
+	for _, row := range []struct{ roles, want, why string }{
+		{"registration,work,addon", both, "an agent as it is by default"},
+		{"registration,work,addon,proxy", both, "the same agent with one role more does not work beside its predecessor"},
+		{"proxy,registration", both, "the order of the flag says nothing"},
+		{"work,addon", work, "agents that divide the roles work side by side"},
+		{"proxy", "klusterlet-proxy-", "the same"},
+	} {
+		o := Options{Roles: strings.Split(row.roles, ",")}
+		if got := o.leaseName(); !strings.HasPrefix(got, row.want) {
+			t.Errorf("%s: roles %s have Lease %s, want %s...", row.why, row.roles, got, row.want)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -23,32 +24,47 @@ type names func(ctx context.Context, hub client.Reader) ([]string, error)
 func applicationNames(ctx context.Context, hub client.Reader) ([]string, error) {
 	var list musterv1alpha1.ApplicationList
 	err := hub.List(ctx, &list)
-	return namesOf(list.Items, func(a musterv1alpha1.Application) string { return a.Namespace + "/" + a.Name }), err
+	return namesOf(list.Items), err
 }
 
 func placementNames(ctx context.Context, hub client.Reader) ([]string, error) {
 	var list clusterv1beta1.PlacementList
 	err := hub.List(ctx, &list)
-	return namesOf(list.Items, func(p clusterv1beta1.Placement) string { return p.Namespace + "/" + p.Name }), err
+	return namesOf(list.Items), err
 }
 
 func clusterNames(ctx context.Context, hub client.Reader) ([]string, error) {
 	var list clusterv1.ManagedClusterList
 	err := hub.List(ctx, &list)
-	return namesOf(list.Items, func(m clusterv1.ManagedCluster) string { return m.Name }), err
+	return namesOf(list.Items), err
 }
 
-func namesOf[T any](items []T, name func(T) string) []string {
+func repositoryNames(ctx context.Context, hub client.Reader) ([]string, error) {
+	var list musterv1alpha1.FleetRepositoryList
+	err := hub.List(ctx, &list)
+	return namesOf(list.Items), err
+}
+
+func addOnNames(ctx context.Context, hub client.Reader) ([]string, error) {
+	var list addonv1alpha1.ClusterManagementAddOnList
+	err := hub.List(ctx, &list)
+	return namesOf(list.Items), err
+}
+
+func namesOf[T any, P interface {
+	*T
+	client.Object
+}](items []T) []string {
 	all := make([]string, 0, len(items))
-	for _, item := range items {
-		all = append(all, name(item))
+	for i := range items {
+		all = append(all, nameOf(P(&items[i])))
 	}
 	return all
 }
 
 // completes says, by command, which names its arguments are: the last entry is for all further ones.
 var completes = map[string][][]names{
-	"muster status":          {{applicationNames}},
+	"muster status":          {{applicationNames, repositoryNames}},
 	"muster status cluster":  {{clusterNames}},
 	"muster drift":           {{applicationNames}},
 	"muster tree":            {{applicationNames}},
@@ -59,14 +75,28 @@ var completes = map[string][][]names{
 	"muster rollout abort":   {{applicationNames}},
 	"muster rollout skip":    {{applicationNames}},
 	"muster approve":         {{applicationNames}},
-	"muster why":             {{applicationNames, placementNames}, {clusterNames}},
+	"muster pause":           {{applicationNames}},
+	"muster resume":          {{applicationNames}},
+	"muster pin":             {{applicationNames}},
+	"muster unpin":           {{applicationNames}},
+	"muster rollback":        {{applicationNames}},
+	"muster why":             {{applicationNames, placementNames, addOnNames}, {clusterNames}},
 	"muster why placement":   {{placementNames}, {clusterNames}},
+	"muster addon status":    {{addOnNames}},
+	"muster addon enable":    {{addOnNames}},
+	"muster addon disable":   {{addOnNames}},
 	"muster accept":          {{clusterNames}},
 	"muster detach":          {{clusterNames}},
 	"muster join":            {{clusterNames}},
+	"muster kubeconfig":      {{clusterNames}},
 }
 
-// complete lets the shell complete names from the hub, in arguments and in the flags --application and --cluster. A hub that
+// completesFlags says which names a flag takes, in every command that has it.
+var completesFlags = map[string]names{
+	"application": applicationNames, "cluster": clusterNames, "repository": repositoryNames,
+}
+
+// complete lets the shell complete names from the hub, in arguments and in flags. A hub that
 // does not answer in time gives none, and no error into the command line.
 func (c *cli) complete(parent *cobra.Command) {
 	for _, cmd := range parent.Commands() {
@@ -76,7 +106,7 @@ func (c *cli) complete(parent *cobra.Command) {
 				return c.ask(cmd, positions[min(len(args), len(positions)-1)], args, prefix)
 			}
 		}
-		for flag, kind := range map[string]names{"application": applicationNames, "cluster": clusterNames} {
+		for flag, kind := range completesFlags {
 			if cmd.Flags().Lookup(flag) == nil {
 				continue
 			}

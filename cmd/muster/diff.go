@@ -135,6 +135,7 @@ func (c *cli) compare(ctx context.Context, r *repository, which comparison, w fl
 			return nil, err
 		}
 	}
+	c.warnEmpty(note, head)
 	result, err := review.Of(ctx, review.Input{
 		Base: base, Head: head, Redact: fleet.Redactor{Key: []byte(rand.Text())}, Change: change,
 		Policies: review.Policies(rules, nil, note.Repository),

@@ -41,7 +41,8 @@ func initCommand(c *cli) *cobra.Command {
 		Use:   "init DIR",
 		Short: "Write a small fleet repository to begin with",
 		Long: "Writes into DIR, which must be empty or missing but for .git, a fleet repository with one team, one placement and one\n" +
-			"application, whose comments explain it. A new folder becomes a Git repository with one commit.\n\n" +
+			"application, whose comments explain it. A new folder becomes a Git repository with one commit; within\n" +
+			"another clone it does so with --hub only, and else is yours to commit there.\n\n" +
 			"With --hub the hub of --kubeconfig follows it: at --url, or where the folder's remote origin is. A hub that muster up started\n" +
 			"can follow the folder itself where --local-repositories allows it.",
 		Example: "  muster init fleet\n  muster up --clusters 2 --local-repositories . && muster init fleet --hub && muster status --watch",
@@ -56,7 +57,7 @@ func initCommand(c *cli) *cobra.Command {
 				return err
 			}
 			if written > 0 {
-				if err := commitStarter(cmd.Context(), dir); err != nil {
+				if err := commitStarter(cmd.Context(), dir, o.hub && o.url == ""); err != nil {
 					return err
 				}
 			}
@@ -127,27 +128,35 @@ func writeStarter(dir string) (int, error) {
 	return written, err
 }
 
-// commitStarter makes a new folder a repository. One that is in a repository already is the person's to commit.
-func commitStarter(ctx context.Context, dir string) error {
-	git := func(args ...string) error {
-		command := exec.CommandContext(ctx, "git", append([]string{"-C", dir}, args...)...)
-		if out, err := command.CombinedOutput(); err != nil {
-			return fmt.Errorf("git %s: %w\n%s", strings.Join(args, " "), err, out)
-		}
-		return nil
-	}
-	if git("rev-parse", "--git-dir") == nil {
+// commitStarter makes a new folder a repository. One that is in a repository already is the person's to commit, unless it is to be a
+// repository of its own: what a hub follows is committed, and not a part of whatever clone the person stands in.
+func commitStarter(ctx context.Context, dir string, own bool) error {
+	if root := gitRoot(ctx, dir); root != "" && (!own || root == dir) {
 		return nil
 	}
 	for _, args := range [][]string{
 		{"init", "--quiet", "--initial-branch=main"}, {"add", "."},
 		{"-c", "user.name=muster", "-c", "user.email=muster@localhost", "commit", "--quiet", "--message", "Begin a fleet"},
 	} {
-		if err := git(args...); err != nil {
-			return err
+		command := exec.CommandContext(ctx, "git", append([]string{"-C", dir}, args...)...)
+		if out, err := command.CombinedOutput(); err != nil {
+			return fmt.Errorf("git %s: %w\n%s", strings.Join(args, " "), err, out)
 		}
 	}
 	return nil
+}
+
+// gitRoot is the root of the working tree that a folder is in, the folder itself as it was named when it is the root, or empty.
+func gitRoot(ctx context.Context, dir string) string {
+	out, err := exec.CommandContext(ctx, "git", "-C", dir, "rev-parse", "--show-toplevel").Output()
+	if err != nil {
+		return ""
+	}
+	root := filepath.FromSlash(strings.TrimSpace(string(out)))
+	if real, err := realPath(dir); err == nil && real == root {
+		return dir
+	}
+	return root
 }
 
 // followRepository gives the hub the repository, with an account whose rights bound what the repository can write.
@@ -156,8 +165,9 @@ func (c *cli) followRepository(ctx context.Context, dir string, o initOptions) (
 	if err != nil {
 		return nil, err
 	}
+	path := ""
 	if o.url == "" {
-		if o.url, err = c.repositoryURL(ctx, dir); err != nil {
+		if o.url, path, err = c.repositoryOf(ctx, dir); err != nil {
 			return nil, err
 		}
 	}
@@ -177,8 +187,8 @@ func (c *cli) followRepository(ctx context.Context, dir string, o initOptions) (
 	repository := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: embedded.SystemNamespace, Name: o.name}}
 	err = hub.Get(ctx, client.ObjectKeyFromObject(repository), repository)
 	if err == nil {
-		if repository.Spec.URL != o.url {
-			return nil, fmt.Errorf("the hub follows %s as %s already: name another one with --name, or change its url with kubectl -n %s edit fleetrepository %s",
+		if repository.Spec.URL != o.url || path != "" && repository.Spec.Path != path {
+			return nil, fmt.Errorf("the hub follows %s as %s already: name another one with --name, or change its url and path with kubectl -n %s edit fleetrepository %s",
 				repository.Spec.URL, o.name, embedded.SystemNamespace, o.name)
 		}
 		return repository, nil
@@ -187,7 +197,7 @@ func (c *cli) followRepository(ctx context.Context, dir string, o initOptions) (
 		return nil, fmt.Errorf("ask the hub: %w", err)
 	}
 	repository.Spec = musterv1alpha1.FleetRepositorySpec{
-		URL: o.url, Ref: musterv1alpha1.GitRef{Branch: o.branch}, ServiceAccountName: account, Interval: metav1.Duration{Duration: time.Minute},
+		URL: o.url, Path: path, Ref: musterv1alpha1.GitRef{Branch: o.branch}, ServiceAccountName: account, Interval: metav1.Duration{Duration: time.Minute},
 	}
 	if o.secret != "" {
 		repository.Spec.SecretRef = &musterv1alpha1.LocalReference{Name: o.secret}
@@ -198,14 +208,28 @@ func (c *cli) followRepository(ctx context.Context, dir string, o initOptions) (
 	return repository, nil
 }
 
-// repositoryURL is where a hub finds a folder's repository.
-func (c *cli) repositoryURL(ctx context.Context, dir string) (string, error) {
+// repositoryOf is where a hub finds the repository that a folder is in, and the folder's path in it.
+func (c *cli) repositoryOf(ctx context.Context, dir string) (url, path string, err error) {
+	root := gitRoot(ctx, dir)
+	if root == "" {
+		return "", "", fmt.Errorf("where does the hub find %s? It is in no Git repository: commit it and name where it was pushed to with --url", dir)
+	}
+	if root != dir {
+		real, err := realPath(dir)
+		if err != nil {
+			return "", "", err
+		}
+		if path, err = filepath.Rel(root, real); err != nil {
+			return "", "", err
+		}
+		path = filepath.ToSlash(path)
+	}
 	out, err := exec.CommandContext(ctx, "git", "-C", dir, "remote", "get-url", "origin").Output()
 	if err == nil {
-		return strings.TrimSpace(string(out)), nil
+		return strings.TrimSpace(string(out)), path, nil
 	}
 	if c.embedded {
-		return "file://" + filepath.ToSlash(dir), nil
+		return "file://" + filepath.ToSlash(root), path, nil
 	}
-	return "", fmt.Errorf("where does the hub find %s? Push it to a Git host and name it with --url; its folder has no remote origin", dir)
+	return "", "", fmt.Errorf("where does the hub find %s? Push it to a Git host and name it with --url; its folder has no remote origin", dir)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -40,6 +41,7 @@ type rolloutAnswer struct {
 	LastGood    string                        `json:"lastGood,omitempty"`
 	Rollout     *musterv1alpha1.RolloutStatus `json:"rollout,omitempty"`
 	RolledBack  *musterv1alpha1.RolledBack    `json:"rolledBack,omitempty"`
+	Follows     *musterv1alpha1.FollowsStatus `json:"follows,omitempty"`
 	OnHold      []musterv1alpha1.OnHold       `json:"onHold,omitempty"`
 	// Message is what the hub says of the application as a whole.
 	Message string `json:"message,omitempty"`
@@ -78,7 +80,7 @@ func rolloutStatusCommand(c *cli) *cobra.Command {
 func rolloutAnswerOf(app *musterv1alpha1.Application) rolloutAnswer {
 	s := app.Status
 	a := rolloutAnswer{
-		Application: app.Namespace + "/" + app.Name, Revision: s.Revision, LastGood: s.LastGoodRevision, Rollout: s.Rollout, RolledBack: s.RolledBack, OnHold: s.OnHold,
+		Application: app.Namespace + "/" + app.Name, Revision: s.Revision, LastGood: s.LastGoodRevision, Rollout: s.Rollout, RolledBack: s.RolledBack, Follows: s.Follows, OnHold: s.OnHold,
 		Clusters: s.Clusters,
 	}
 	if c := meta.FindStatusCondition(s.Conditions, "Ready"); c != nil {
@@ -100,6 +102,12 @@ func printRollout(p *printer, a rolloutAnswer) {
 			p.linef("  step %s approved by %s at %s", approved.Step, approved.By, approved.At.UTC().Format(time.DateTime))
 		}
 	}
+	if r := a.Rollout; r != nil && r.Analysis != nil {
+		printAnalysis(p, r.Analysis)
+	}
+	if f := a.Follows; f != nil && f.Message != "" {
+		p.paragraph("  ", fleet.ShortRevision(f.Waiting)+" "+f.Message)
+	}
 	for _, h := range a.OnHold {
 		p.paragraph("  ", rollout.HoldText(h))
 	}
@@ -113,6 +121,21 @@ func printRollout(p *printer, a rolloutAnswer) {
 	if len(rows) > 0 {
 		p.table(append([][]string{{"  CLUSTER", "STATE", "REASON", "MESSAGE"}}, rows...))
 	}
+}
+
+// printAnalysis shows what was measured of the step that the rollout is at.
+func printAnalysis(p *printer, a *musterv1alpha1.AnalysisStatus) {
+	p.linef("  analysis of step %s on %d clusters: %s", a.Step, len(a.Clusters), a.Phase)
+	if len(a.Metrics) == 0 {
+		return
+	}
+	rows := [][]string{{"    METRIC", "SUCCESSFUL", "FAILED", "INCONCLUSIVE", "LAST", "RESULT"}}
+	for _, m := range a.Metrics {
+		rows = append(rows, []string{
+			"    " + m.Name, fmt.Sprint(m.Successful), fmt.Sprint(m.Failed), fmt.Sprint(m.Inconclusive), m.At.UTC().Format(time.TimeOnly), oneLine(cmp.Or(m.Message, m.Value)),
+		})
+	}
+	p.table(rows)
 }
 
 func rolloutHistoryCommand(c *cli) *cobra.Command {

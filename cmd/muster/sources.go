@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"oras.land/oras-go/v2/registry/remote/credentials"
 	"sigs.k8s.io/yaml"
 
@@ -29,7 +31,7 @@ type sourceFlags struct {
 }
 
 func (f *sourceFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVar(&f.secrets, "secrets", nil, "files with Secrets that sources name, as kubectl get secret -o yaml writes them (default: your own logins of docker, helm and ssh)")
+	cmd.Flags().StringSliceVar(&f.secrets, "secrets", nil, "files with the Secrets that sources name, and the Secrets and ConfigMaps of valuesFrom, as kubectl get -o yaml writes them (default: your own logins of docker, helm and ssh)")
 	cmd.Flags().BoolVar(&f.insecure, "insecure-sources", false, "let applications set insecure on a source, as the hub's flag does")
 }
 
@@ -41,9 +43,9 @@ func (f *sourceFlags) fetch(ctx context.Context, w *fleet.World, build func(flee
 		return nil, err
 	}
 	defer done()
-	looked := map[string]bool{}
+	looked, mask := map[string]bool{}, &fleet.Redactor{Key: []byte(rand.Text())}
 	for {
-		w.Sources = library.Sources()
+		w.Sources = fleet.Masked(library.Sources(), mask)
 		plans, err := build(*w)
 		if err != nil {
 			return nil, err
@@ -133,23 +135,31 @@ func (f *sourceFlags) library() (*source.Library, func(), error) {
 	if len(f.secrets) == 0 {
 		return l, done, nil
 	}
-	secrets, err := readSecrets(f.secrets)
+	objects, err := readObjects(f.secrets)
 	if err != nil {
 		done()
 		return nil, nil, err
 	}
 	l.Secret = func(_ context.Context, namespace, name string) (map[string][]byte, error) {
-		data, ok := secrets[namespace+"/"+name]
+		o, ok := objects["Secret "+namespace+"/"+name]
 		if !ok {
 			return nil, errors.New("it is in none of the files of --secrets")
 		}
-		return data, nil
+		return o.Data, nil
+	}
+	l.Values = func(_ context.Context, namespace string, object fleet.ValuesObject) (map[string][]byte, string, error) {
+		o, ok := objects[string(object.Kind)+" "+namespace+"/"+object.Name]
+		if !ok {
+			return nil, "", source.ErrUnseen
+		}
+		return o.Data, string(o.UID), nil
 	}
 	return l, done, nil
 }
 
-func readSecrets(files []string) (map[string]map[string][]byte, error) {
-	secrets := map[string]map[string][]byte{}
+// readObjects reads files with Secrets and ConfigMaps, by kind namespace/name.
+func readObjects(files []string) (map[string]*corev1.Secret, error) {
+	objects := map[string]*corev1.Secret{}
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -160,20 +170,44 @@ func readSecrets(files []string) (map[string]map[string][]byte, error) {
 			return nil, fmt.Errorf("read Secrets of %s: %w", file, err)
 		}
 		for _, y := range documents {
-			var secret corev1.Secret
-			if err := json.Unmarshal(y.JSON, &secret); err != nil || secret.Kind != "Secret" {
-				return nil, fmt.Errorf("%s:%d is no Secret: kubectl get secret NAME -o yaml writes one", file, y.Line)
+			o, err := readObject(y.JSON)
+			if err != nil {
+				return nil, fmt.Errorf("%s:%d is no Secret and no ConfigMap: kubectl get secret NAME -o yaml writes one", file, y.Line)
 			}
-			if secret.Data == nil {
-				secret.Data = map[string][]byte{}
-			}
-			for key, value := range secret.StringData {
-				secret.Data[key] = []byte(value)
-			}
-			secrets[secret.Namespace+"/"+secret.Name] = secret.Data
+			objects[o.Kind+" "+o.Namespace+"/"+o.Name] = o
 		}
 	}
-	return secrets, nil
+	return objects, nil
+}
+
+// readObject reads a Secret, or a ConfigMap as if it were one. The error does not say what is wrong, which would quote values.
+func readObject(data []byte) (*corev1.Secret, error) {
+	var o corev1.Secret
+	var kind metav1.TypeMeta
+	if err := json.Unmarshal(data, &kind); err != nil {
+		return nil, err
+	}
+	switch kind.Kind {
+	case "Secret":
+		if err := json.Unmarshal(data, &o); err != nil {
+			return nil, err
+		}
+	case "ConfigMap":
+		var c corev1.ConfigMap
+		if err := json.Unmarshal(data, &c); err != nil {
+			return nil, err
+		}
+		o = corev1.Secret{TypeMeta: c.TypeMeta, ObjectMeta: c.ObjectMeta, Data: c.BinaryData, StringData: c.Data}
+	default:
+		return nil, errors.New("another kind")
+	}
+	if o.Data == nil {
+		o.Data = map[string][]byte{}
+	}
+	for key, value := range o.StringData {
+		o.Data[key] = []byte(value)
+	}
+	return &o, nil
 }
 
 // ownCredentials are the logins of whoever runs this: of docker for registries, of helm for chart repositories, and ssh keys.

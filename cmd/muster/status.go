@@ -177,15 +177,31 @@ func getApplication(ctx context.Context, hub client.Client, key string) (*muster
 	if err := hub.List(ctx, &list); err != nil {
 		return nil, fmt.Errorf("ask the hub: %w", err)
 	}
+	return find(list.Items, "application", key)
+}
+
+// find gives the item of a name, or of namespace/name where it has a namespace. One that is not there is answered with names that are near.
+func find[T any, P interface {
+	*T
+	client.Object
+}](items []T, kind, key string) (*T, error) {
 	var known []string
-	for i := range list.Items {
-		a := &list.Items[i]
-		if a.Namespace+"/"+a.Name == key {
-			return a, nil
+	for i := range items {
+		name := nameOf(P(&items[i]))
+		if name == key {
+			return &items[i], nil
 		}
-		known = append(known, a.Namespace+"/"+a.Name)
+		known = append(known, name)
 	}
-	return nil, overview.Unknown("application", key, known)
+	return nil, overview.Unknown(kind, key, known)
+}
+
+// nameOf is what commands call an object.
+func nameOf(o client.Object) string {
+	if o.GetNamespace() == "" {
+		return o.GetName()
+	}
+	return o.GetNamespace() + "/" + o.GetName()
 }
 
 // getCluster finds a cluster; its error lists names that are near.
@@ -194,14 +210,7 @@ func getCluster(ctx context.Context, hub client.Client, name string) (*clusterv1
 	if err := hub.List(ctx, &list); err != nil {
 		return nil, fmt.Errorf("ask the hub: %w", err)
 	}
-	var known []string
-	for i := range list.Items {
-		if list.Items[i].Name == name {
-			return &list.Items[i], nil
-		}
-		known = append(known, list.Items[i].Name)
-	}
-	return nil, overview.Unknown("cluster", name, known)
+	return find(list.Items, "cluster", name)
 }
 
 // clusterView is the answer about one cluster.

@@ -32,21 +32,13 @@ func (c *cli) named(ctx context.Context, hub client.Client, key string) (answer,
 	if err != nil {
 		return answer{}, err
 	}
-	var known []string
-	for i := range facts.Applications {
-		a := &facts.Applications[i]
-		if a.Namespace+"/"+a.Name == key {
-			return c.applicationStatus(facts, a), nil
-		}
-		known = append(known, a.Namespace+"/"+a.Name)
+	if a, err := find(facts.Applications, "application", key); err == nil {
+		return c.applicationStatus(facts, a), nil
 	}
-	for i := range facts.Repositories {
-		r := &facts.Repositories[i]
-		if r.Namespace+"/"+r.Name == key {
-			return c.repositoryStatus(facts, r), nil
-		}
-		known = append(known, r.Namespace+"/"+r.Name)
+	if r, err := find(facts.Repositories, "repository", key); err == nil {
+		return c.repositoryStatus(facts, r), nil
 	}
+	known := append(namesOf(facts.Applications), namesOf(facts.Repositories)...)
 	return answer{}, overview.Unknown("application or repository", key, known)
 }
 

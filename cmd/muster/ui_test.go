@@ -36,8 +36,10 @@ import (
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/drift"
 	"github.com/muster-io/muster/internal/fleet"
 	muster "github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/overview"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/review"
 	"github.com/muster-io/muster/internal/ui"
@@ -155,7 +157,7 @@ func uiFleet(t *testing.T, hub testHub) {
 	create(a, func() {
 		a.Status.Revision = "4f0c6b1d2e"
 		a.Status.ObservedGeneration = a.Generation
-		a.Status.Summary = musterv1alpha1.Summary{Clusters: 30, Current: 26, Healthy: 22, Offline: 2, Faulty: 1}
+		a.Status.Summary = musterv1alpha1.Summary{Clusters: 30, Current: 26, Healthy: 22, Offline: 2, Faulty: 1, Drifted: 1}
 		a.Status.Held = &musterv1alpha1.Held{Plan: "0123456789abcdef", Deletions: 4, Items: []string{"ui-us-01", "ui-us-07"}, Message: "would leave 2 of 30 clusters"}
 		a.Status.Conditions = []metav1.Condition{state("Planned", "True"), {Type: "Ready", Status: "False", Reason: "Held", Message: "4 deletions wait", LastTransitionTime: now}}
 		a.Status.Clusters = []musterv1alpha1.ClusterStatus{{Cluster: "ui-us-01", State: "Failed", Reason: "ApplyFailed", Message: "the cluster refuses Deployment shop/storefront: quota", Since: &now}}
@@ -171,7 +173,7 @@ func uiFleet(t *testing.T, hub testHub) {
 	})
 	for i, decision := range decisions {
 		create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: decision.ClusterName}}, nil)
-		w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: decision.ClusterName, Name: "storefront-1", Annotations: map[string]string{
+		w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: decision.ClusterName, Name: "storefront-1", Labels: overview.OwnedBy(a), Annotations: map[string]string{
 			musterv1alpha1.ApplicationAnnotation: "ui-shop/storefront", musterv1alpha1.RevisionAnnotation: "4f0c6b1d2e",
 		}}}
 		w.Spec.Workload.Manifests = []workv1.Manifest{{}}
@@ -186,6 +188,12 @@ func uiFleet(t *testing.T, hub testHub) {
 			one := workv1.ManifestCondition{ResourceMeta: meta, Conditions: []metav1.Condition{state(workv1.ManifestApplied, "True"), state(workv1.ManifestAvailable, "True")}}
 			if decision.ClusterName == "ui-us-01" {
 				one.Conditions[0].Status, one.Conditions[0].Message = "False", "quota of namespace shop exceeded"
+				changed, told := drift.Format(drift.NewReport([]drift.Record{
+					{Path: "data.color", Was: `"blue"`, Is: `"purple"`, Manager: "kubectl-edit", Operation: "Update", Time: now.Add(-90 * time.Minute).UTC()},
+					{Path: "spec.template.spec.containers[name=web].image", Was: `"web:1"`, Is: `"web:2"`, Manager: "argocd", Time: now.Add(-time.Hour).UTC()},
+				}), w.Generation)
+				changed.LastTransitionTime = now
+				one.Conditions, one.StatusFeedbacks.Values = append(one.Conditions, changed), []workv1.FeedbackValue{told}
 			}
 			w.Status.ResourceStatus.Manifests = []workv1.ManifestCondition{one}
 		})
@@ -197,6 +205,61 @@ func uiFleet(t *testing.T, hub testHub) {
 		lease.Spec.RenewTime, lease.Spec.LeaseDurationSeconds = &soon, &hour
 		_ = hub.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: muster.HeartbeatKey.Namespace}}) // another test may have made it
 		create(lease, nil)
+	}
+}
+
+// uiAgent answers what the page asks a cluster, as the cluster's agent does.
+func uiAgent(t *testing.T, hub testHub, cluster string) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	t.Cleanup(func() { stop(); <-ended })
+	go func() {
+		defer close(ended)
+		for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+			var asked musterv1alpha1.InspectionList
+			if err := hub.List(ctx, &asked, client.InNamespace(cluster)); err != nil {
+				continue
+			}
+			for i := range asked.Items {
+				q := &asked.Items[i]
+				if len(q.Status.Conditions) > 0 {
+					continue
+				}
+				uiAnswer(q)
+				_ = hub.Status().Update(ctx, q) // who asked has gone
+			}
+		}
+	}()
+}
+
+func uiAnswer(q *musterv1alpha1.Inspection) {
+	now := metav1.Now()
+	ago := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: now.Add(-d)} }
+	q.Status.Conditions = []metav1.Condition{{Type: musterv1alpha1.ConditionAnswered, Status: "True", Reason: musterv1alpha1.ReasonAnswered, LastTransitionTime: now}}
+	if q.Spec.Logs != nil {
+		text := ""
+		for i := range 40 {
+			text += now.Add(time.Duration(i-40)*time.Second).UTC().Format(time.RFC3339) + " GET /cart 200 12ms request=7f3a9c\n"
+		}
+		q.Status.Log = &musterv1alpha1.InspectedLog{Namespace: "shop", Pod: "storefront-6c9d7-x2b4q", Container: "web", Text: text + "panic: no connection to payments:8443\n"}
+		return
+	}
+	container := func(state string, ready bool, restarts int32) *musterv1alpha1.InspectedPod {
+		return &musterv1alpha1.InspectedPod{Node: "node-1", Containers: []musterv1alpha1.InspectedContainer{{Name: "web", State: state, Ready: ready, Restarts: restarts}}}
+	}
+	q.Status.Objects = []musterv1alpha1.InspectedObject{
+		{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "storefront", UID: "d", Health: "Progressing", Message: "2 of 3 replicas are available", Created: ago(50 * time.Hour)},
+		{Group: "apps", Kind: "ReplicaSet", Namespace: "shop", Name: "storefront-6c9d7", UID: "r", Owner: "d", Health: "Progressing", Created: ago(9 * time.Minute)},
+		{Kind: "Pod", Namespace: "shop", Name: "storefront-6c9d7-x2b4q", UID: "p1", Owner: "r", Health: "Degraded", Message: "container web waits: CrashLoopBackOff", Created: ago(9 * time.Minute), Pod: container("CrashLoopBackOff", false, 6)},
+		{Kind: "Pod", Namespace: "shop", Name: "storefront-6c9d7-8kd2l", UID: "p2", Owner: "r", Health: "Healthy", Created: ago(8 * time.Minute), Pod: container("Running", true, 0)},
+		{Kind: "Pod", Namespace: "shop", Name: "storefront-6c9d7-zz7m5", UID: "p3", Owner: "r", Health: "Healthy", Created: ago(8 * time.Minute), Pod: container("Running", true, 0)},
+		{Kind: "Service", Namespace: "shop", Name: "storefront", UID: "s", Health: "Healthy", Created: ago(50 * time.Hour)},
+		{Kind: "ConfigMap", Namespace: "shop", Name: "page", UID: "c", Health: "Healthy", Created: ago(50 * time.Hour)},
+	}
+	q.Status.Events = []musterv1alpha1.InspectedEvent{
+		{Object: "p1", Type: "Warning", Reason: "BackOff", Message: "Back-off restarting failed container web", Count: 23, Last: *ago(20 * time.Second)},
+		{Object: "d", Type: "Normal", Reason: "ScalingReplicaSet", Message: "Scaled up replica set storefront-6c9d7 to 3", Count: 1, Last: *ago(9 * time.Minute)},
 	}
 }
 
@@ -261,6 +324,7 @@ func TestPageInBrowser(t *testing.T) {
 	hub := newTestHub(t)
 	tab := browser(t)
 	uiFleet(t, hub)
+	uiAgent(t, hub, "ui-us-01")
 	config, err := clientcmd.BuildConfigFromFlags("", hub.kubeconfig)
 	if err != nil {
 		t.Fatal(err)
@@ -315,7 +379,8 @@ func TestPageInBrowser(t *testing.T) {
 	run("log in", chromedp.Navigate(printed.URL), chromedp.WaitVisible("#main h1"))
 	pages := map[string]string{
 		"fleet": "/", "applications": "/applications", "application": "/applications/ui-shop/storefront",
-		"target": "/applications/ui-shop/storefront/clusters/ui-us-01", "cluster": "/clusters/ui-us-01", "placements": "/placements",
+		"target": "/applications/ui-shop/storefront/clusters/ui-us-01", "live": "/applications/ui-shop/storefront/clusters/ui-us-01/live",
+		"logs": "/applications/ui-shop/storefront/clusters/ui-us-01/logs?pod=shop/storefront-6c9d7-x2b4q", "cluster": "/clusters/ui-us-01", "placements": "/placements",
 		"placement": "/placements/ui-shop/prod", "drift": "/drift", "rollouts": "/rollouts", "activity": "/activity", "repositories": "/repositories",
 		"repository": "/repositories/ui-shop/fleet", "reviews": "/reviews", "elsewhere": "/reviews/ui-shop/fleet/8",
 	}
@@ -382,6 +447,53 @@ func TestPageInBrowser(t *testing.T) {
 	}
 	run("open the row", chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(`#main section.held`))
 
+	// What the cluster says now: from the application down to the log of the pod that does not run.
+	var log string
+	run("ask the cluster", chromedp.Navigate(base+"/applications/ui-shop/storefront/clusters/ui-us-01"), chromedp.Click(`a.button[href$="/live"]`, chromedp.NodeVisible),
+		chromedp.Click(`main tbody a[href$="x2b4q"]`, chromedp.NodeVisible), chromedp.Text("pre.log", &log, chromedp.NodeVisible))
+	if !strings.Contains(log, "panic: no connection to payments:8443") {
+		t.Errorf("the log is %q", log)
+	}
+	var left musterv1alpha1.InspectionList
+	if err := hub.List(t.Context(), &left, client.InNamespace("ui-us-01")); err != nil || len(left.Items) > 0 {
+		t.Errorf("%d questions stay on the hub: %v", len(left.Items), err)
+	}
+
+	// A drifted field comes with its rule.
+	var rule string
+	run("look at a rule", chromedp.Navigate(base+"/drift"), chromedp.Click("details.rule summary", chromedp.NodeVisible), chromedp.Text("details.rule pre + p + pre", &rule, chromedp.NodeVisible))
+	if !strings.Contains(rule, "- /data/color") {
+		t.Errorf("the rule is %q", rule)
+	}
+
+	// A pause says why, asks first, and is then on the hub; its end too.
+	hold := func(there bool) {
+		t.Helper()
+		for {
+			err := hub.Get(t.Context(), client.ObjectKey{Namespace: "ui-shop", Name: "pause-storefront"}, &musterv1alpha1.Hold{})
+			if (err == nil) == there {
+				return
+			}
+			if tab.Err() != nil {
+				t.Fatalf("the hold is there: %v, want %v", err, there)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	run("pause", chromedp.Navigate(base+"/applications/ui-shop/storefront"), chromedp.Click("details.actions summary", chromedp.NodeVisible),
+		chromedp.SendKeys(`details.actions input[name="reason"]`, "call centre is down", chromedp.NodeVisible), chromedp.Click("details.actions button.act"))
+	hold(true)
+	var paused musterv1alpha1.Application
+	if err := hub.Get(t.Context(), client.ObjectKey{Namespace: "ui-shop", Name: "storefront"}, &paused); err != nil {
+		t.Fatal(err)
+	}
+	paused.Status.OnHold = []musterv1alpha1.OnHold{{Name: "ui-shop/pause-storefront", By: "admin", Reason: "call centre is down", Clusters: 4}} // as the hub's controller says it
+	if err := hub.Status().Update(t.Context(), &paused); err != nil {
+		t.Fatal(err)
+	}
+	run("resume", chromedp.Click(`form[action="/resume"] button`, chromedp.NodeVisible))
+	hold(false)
+
 	// A what-if saves nothing.
 	var outcome string
 	run("try another placement", chromedp.Navigate(base+"/placements/ui-shop/prod"), chromedp.WaitVisible("#spec"),
@@ -392,7 +504,7 @@ func TestPageInBrowser(t *testing.T) {
 	}
 
 	// An approval asks first, and is then on the hub.
-	run("approve", chromedp.Navigate(base+"/applications/ui-shop/storefront"), chromedp.WaitVisible("section.held button"), chromedp.Click("section.held button"))
+	run("approve", chromedp.Navigate(base+"/applications/ui-shop/storefront"), chromedp.Click(`form[action="/approve"] button`, chromedp.NodeVisible))
 	var app musterv1alpha1.Application
 	for app.Annotations[musterv1alpha1.ApprovedPlanAnnotation] != "0123456789abcdef" {
 		if err := hub.Get(t.Context(), client.ObjectKey{Namespace: "ui-shop", Name: "storefront"}, &app); err != nil {

@@ -107,6 +107,7 @@ func (c *cli) validate(ctx context.Context, s fleet.Snapshot, files place, flags
 		return nil, err
 	}
 	c.warn(note)
+	c.warnEmpty(note, p)
 	return &validation{
 		World: note, Plan: p.Digest, Definitions: len(p.Definitions.All), Clusters: len(p.World.Clusters),
 		Placements: len(p.Placements), Applications: len(p.Applications), rendering: renderingOf(planner.Renderer),

@@ -24,6 +24,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/overview"
+	"github.com/muster-io/muster/internal/plan"
 )
 
 // savedWorld is a world with the names that its repositories have there. It is what muster world save writes.
@@ -201,6 +202,13 @@ func (c *cli) worldOf(ctx context.Context, f worldFlags, files place) (savedWorl
 func (c *cli) warn(n worldNote) {
 	if n.guess != "" {
 		fmt.Fprintln(c.errs, "muster: "+oneLine(n.guess))
+	}
+}
+
+// warnEmpty says that nothing was rendered: a repository without clusters looks as if nothing were wrong with it.
+func (c *cli) warnEmpty(n worldNote, p *plan.Plan) {
+	if n.Source == "repository" && len(p.World.Clusters) == 0 && len(p.Applications) > 0 {
+		fmt.Fprintln(c.errs, "muster: no cluster is in the repository, so that nothing is rendered: --world hub plans with the clusters of the hub, --world FILE with those that muster world save wrote")
 	}
 }
 

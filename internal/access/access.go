@@ -6,12 +6,15 @@
 package access
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
@@ -134,14 +137,11 @@ func Split(path string) (cluster, rest string, err error) {
 	return cluster, "/" + rest, nil
 }
 
-// agents begins the user name of each agent, and the group of each cluster's agents.
-const agents = "system:open-cluster-management:"
-
-// ClusterOf is the cluster that an agent, by its user name, is of: the group of the cluster has to be among its groups.
-func ClusterOf(user string, groups []string) (string, error) {
-	cluster, agent, ok := strings.Cut(strings.TrimPrefix(user, agents), ":")
-	if !strings.HasPrefix(user, agents) || !ok || agent == "" || !slices.Contains(groups, agents+cluster) {
-		return "", fmt.Errorf("%s is no agent of a cluster", user)
-	}
-	return cluster, nil
+// Refuse answers as an API server does, so that kubectl prints the message.
+func Refuse(w http.ResponseWriter, err *apierrors.StatusError) {
+	status := err.Status()
+	status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(int(status.Code))
+	_ = json.NewEncoder(w).Encode(status) // who asked has gone
 }

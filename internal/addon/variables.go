@@ -1,6 +1,7 @@
 package addon
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -28,16 +29,13 @@ var variable = regexp.MustCompile(`\{\{([A-Za-z_][A-Za-z0-9_]*)\}\}`)
 
 // InstallNamespaceOf is where the agent of an add-on runs: where an AddOnDeploymentConfig says, else where the ManagedClusterAddOn does.
 func InstallNamespaceOf(mca *addonv1alpha1.ManagedClusterAddOn, configs []*addonv1alpha1.AddOnDeploymentConfig) string {
-	namespace := mca.Spec.InstallNamespace
+	namespace := cmp.Or(mca.Spec.InstallNamespace, mca.Annotations[addonv1alpha1.InstallNamespaceAnnotation])
 	for _, c := range configs {
 		if c.Spec.AgentInstallNamespace != "" {
 			namespace = c.Spec.AgentInstallNamespace
 		}
 	}
-	if namespace == "" {
-		return addonv1alpha1.DefaultInstallNamespace
-	}
-	return namespace
+	return cmp.Or(namespace, addonv1alpha1.DefaultInstallNamespace)
 }
 
 // replace puts the values of variables into the texts of an object. An unknown variable is an error.

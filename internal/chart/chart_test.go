@@ -281,6 +281,59 @@ func TestChartsHaveTheKindsOfTheProgram(t *testing.T) {
 	}
 }
 
+// TestAgentActsAsAccounts: with rights.type ServiceAccounts the agent has rights for itself, and one to act as accounts of the names that are
+// given; none on what works hold.
+func TestAgentActsAsAccounts(t *testing.T) {
+	r := release(t, charts.Klusterlet, "minimal")
+	r.Values["rights"] = map[string]any{"type": "ServiceAccounts", "serviceAccounts": []any{"deployer"}}
+	r.Values["roles"] = []any{"registration", "work"} // others have rights of their own
+	rendering, err := chart.Render(r, chart.Facts{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := map[string]bool{
+		"work.open-cluster-management.io": true, "cluster.open-cluster-management.io": true, "about.k8s.io": true, "authorization.k8s.io": true,
+		"apiextensions.k8s.io": true, "coordination.k8s.io": true,
+	}
+	var acts []string
+	for _, o := range rendering.Objects {
+		var role rbacv1.ClusterRole
+		switch o.GetKind() {
+		case "ClusterRole":
+		case "ClusterRoleBinding":
+			if name, _, _ := unstructured.NestedString(o.Object, "roleRef", "name"); name != "muster-agent:klusterlet" {
+				t.Errorf("the agent is bound to %s", name)
+			}
+			continue
+		case "Deployment":
+			if !strings.Contains(text(t, o), "--executor-only") {
+				t.Error("the agent does not act as accounts")
+			}
+			continue
+		default:
+			continue
+		}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &role); err != nil {
+			t.Fatal(err)
+		}
+		for _, rule := range role.Rules {
+			switch {
+			case slices.Equal(rule.Verbs, []string{"impersonate"}):
+				acts = append(acts, rule.ResourceNames...)
+			case len(rule.APIGroups) == 1 && own[rule.APIGroups[0]]:
+			case slices.Equal(rule.APIGroups, []string{""}) && !slices.ContainsFunc(rule.Resources, func(resource string) bool {
+				return !slices.Contains([]string{"nodes", "namespaces", "secrets"}, resource)
+			}):
+			default:
+				t.Errorf("the agent may %v %v of %v", rule.Verbs, rule.Resources, rule.APIGroups)
+			}
+		}
+	}
+	if !slices.Equal(acts, []string{"deployer"}) {
+		t.Errorf("the agent may act as %v", acts)
+	}
+}
+
 // TestKindsAndPoliciesOutliveTheRelease: Helm upgrades them and never deletes them.
 func TestKindsAndPoliciesOutliveTheRelease(t *testing.T) {
 	for _, name := range []string{charts.Hub, charts.Klusterlet} {
@@ -364,6 +417,9 @@ func TestWrongValuesAreNamed(t *testing.T) {
 		"a cluster below the supported version": {
 			set(charts.Hub, func(map[string]any) {}), chart.Facts{KubernetesVersion: "v1.29.4"}, []string{"needs Kubernetes >=1.30.0", "v1.29.4", "upgrade the cluster"},
 		},
+		"a managed cluster below the supported version": {
+			set(charts.Klusterlet, func(map[string]any) {}), chart.Facts{KubernetesVersion: "v1.26.9"}, []string{"needs Kubernetes >=1.27.0", "v1.26.9", "upgrade the cluster"},
+		},
 		"no cluster name": {
 			set(charts.Klusterlet, func(v map[string]any) { delete(v, "clusterName") }), chart.Facts{}, []string{"clusterName", "muster join NAME"},
 		},
@@ -382,6 +438,22 @@ func TestWrongValuesAreNamed(t *testing.T) {
 		"a file that is no kubeconfig": {
 			set(charts.Klusterlet, func(v map[string]any) { v["bootstrap"] = map[string]any{"kubeconfig": "hello: world"} }), chart.Facts{},
 			[]string{"no kubeconfig", "muster join NAME"},
+		},
+		"two hubs of one name": {
+			set(charts.Klusterlet, func(v map[string]any) {
+				hub := map[string]any{"name": "b", "bootstrap": map[string]any{"existingSecret": "b"}}
+				v["hubs"] = []any{hub, hub}
+			}), chart.Facts{}, []string{"two of hubs have one name: b, b"},
+		},
+		"another hub without a way": {
+			set(charts.Klusterlet, func(v map[string]any) {
+				v["hubs"] = []any{map[string]any{"name": "b", "bootstrap": map[string]any{"ca": "PEM"}}}
+			}), chart.Facts{}, []string{"needs one way to the hub"},
+		},
+		"rules for an agent that acts as accounts": {
+			set(charts.Klusterlet, func(v map[string]any) {
+				v["rights"] = map[string]any{"type": "ServiceAccounts", "rules": []any{map[string]any{"verbs": []any{"get"}}}}
+			}), chart.Facts{}, []string{"rights.rules are for rights.type Rules"},
 		},
 		"a cluster name with capitals": {
 			set(charts.Klusterlet, func(v map[string]any) { v["clusterName"] = "Edge_1" }), chart.Facts{}, []string{"clusterName", "pattern"},

@@ -135,6 +135,16 @@ func TestWhatIsThereAlready(t *testing.T) {
 	second := hub()
 	second.Name = "other"
 	says(t, "a second release", with(second, nil), "release muster-hub has a hub in this cluster already", "helm upgrade muster-hub")
+
+	agent := func(namespace string) chart.Release {
+		r := release(t, charts.Klusterlet, "default")
+		r.Namespace = namespace
+		return r
+	}
+	if err := with(agent("muster-agent"), nil); err != nil {
+		t.Fatal(err)
+	}
+	says(t, "a second agent", with(agent("elsewhere"), nil), "this cluster has an agent already: release klusterlet in namespace muster-agent", "value hubs")
 }
 
 func says(t *testing.T, what string, err error, parts ...string) {

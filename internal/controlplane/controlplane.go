@@ -37,9 +37,11 @@ type Options struct {
 	Assets Assets // zero: found by [FindAssets]
 	Etcd   *Etcd  // nil: one of its own
 
-	Controllers bool      // run kube-controller-manager
-	Workloads   bool      // run a scheduler, KWOK and a fake Node as well
-	Node        *RealNode // with Workloads: run a real node in place of KWOK
+	Controllers bool // run kube-controller-manager
+	// CertificateLife is how long a certificate lasts that kube-controller-manager signs; 0: a year, its own default.
+	CertificateLife time.Duration
+	Workloads       bool      // run a scheduler, KWOK and a fake Node as well
+	Node            *RealNode // with Workloads: run a real node in place of KWOK
 
 	Port    int      // of kube-apiserver; 0: the one it had before, else a free one
 	Encrypt []string // resources ("secrets", "manifestworks.work.open-cluster-management.io") encrypted at rest

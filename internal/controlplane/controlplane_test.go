@@ -91,6 +91,7 @@ func TestControlPlane(t *testing.T) {
 	t.Run("a Deployment is scaled by what its pods use", func(t *testing.T) { isScaled(t, cp) })
 	t.Run("a CSR is signed", func(t *testing.T) { csrIsSigned(t, cp) })
 	t.Run("a user is what RBAC says", func(t *testing.T) { userIsWhatRBACSays(t, cp) })
+	t.Run("what an API server warns about kinds is not told", func(t *testing.T) { installIsQuiet(t, cp) })
 	t.Run("named resources are encrypted at rest", func(t *testing.T) { encryptedAtRest(t, cp, options.Dir) })
 	t.Run("a directory has one master", func(t *testing.T) {
 		if _, err := controlplane.Start(t.Context(), options); !errors.Is(err, controlplane.ErrInUse) {
@@ -436,6 +437,32 @@ func userIsWhatRBACSays(t *testing.T, cp *controlplane.ControlPlane) {
 		t.Errorf("a user whose certificate has expired: %v, want Unauthorized", err)
 	}
 }
+
+// installIsQuiet installs a kind with a version that is deprecated, as some of OCM's are.
+func installIsQuiet(t *testing.T, cp *controlplane.ControlPlane) {
+	var told recorder
+	rest.SetDefaultWarningHandler(&told)
+	defer rest.SetDefaultWarningHandler(rest.WarningLogger{})
+	deprecated := strings.NewReplacer("widget", "relic", "Widget", "Relic").Replace(widgetCRD) + `
+  - name: v1beta1
+    served: true
+    storage: false
+    deprecated: true
+    schema:
+      openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}
+`
+	if err := controlplane.Install(t.Context(), cp.Config(), []byte(deprecated)); err != nil {
+		t.Fatal(err)
+	}
+	if len(told.texts) > 0 {
+		t.Errorf("it is told that %v", told.texts)
+	}
+}
+
+// recorder of the warnings of an API server.
+type recorder struct{ texts []string }
+
+func (r *recorder) HandleWarningHeader(_ int, _, text string) { r.texts = append(r.texts, text) }
 
 func encryptedAtRest(t *testing.T, cp *controlplane.ControlPlane, dir string) {
 	if err := controlplane.Install(t.Context(), cp.Config(), []byte(widgetCRD)); err != nil {

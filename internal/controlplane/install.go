@@ -21,8 +21,10 @@ const installTimeout = time.Minute
 var crds = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 
 // Install applies CustomResourceDefinitions, given as YAML of one or more documents each, and returns when the API server
-// serves all of their versions. Definitions that exist are updated.
+// serves all of their versions. Definitions that exist are updated. What the API server warns about old versions is not told.
 func Install(ctx context.Context, cfg *rest.Config, manifests ...[]byte) error {
+	cfg = rest.CopyConfig(cfg)
+	cfg.WarningHandler = rest.NoWarnings{}
 	clients, err := dynamic.NewForConfig(cfg)
 	if err != nil {
 		return err

@@ -55,9 +55,9 @@ func (n RealNode) Missing() error {
 	if os.Geteuid() != 0 {
 		errs = append(errs, errors.New("a real node needs root: run this as root"))
 	}
-	for program, packages := range map[string]string{"runc": "runc", "ip": "iproute2"} {
-		if _, err := exec.LookPath(program); err != nil {
-			errs = append(errs, fmt.Errorf("%s is missing: install the package %s", program, packages))
+	for _, program := range []struct{ name, from string }{{"runc", "runc"}, {"ip", "iproute2"}} {
+		if _, err := exec.LookPath(program.name); err != nil {
+			errs = append(errs, fmt.Errorf("%s is missing: install the package %s", program.name, program.from))
 		}
 	}
 	if _, err := pluginFolder(); err != nil {
@@ -101,7 +101,7 @@ func (p place) namespace() string { return fmt.Sprintf("muster-%d", p) }
 func (p place) namespaceFile() string {
 	return "/run/netns/" + p.namespace()
 }
-func (p place) link() string     { return fmt.Sprintf("muster%d", p) }
+func (p place) link() string     { return fmt.Sprintf("muster%d", p) } // as it is named when it is made
 func (p place) dir() string      { return fmt.Sprintf("/run/muster-node-%d", p) }
 func (p place) socket() string   { return filepath.Join(p.dir(), "containerd.sock") }
 func (p place) machine() string  { return fmt.Sprintf("10.89.%d.1", p) } // this end of the link

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,34 +97,51 @@ func (s *site) takePlace(ctx context.Context) error {
 
 // take makes a place the one of a directory. One whose owner does not run is cleared.
 func (p place) take(dir string) (bool, error) {
-	if err := os.Mkdir(p.dir(), 0o700); err != nil && !os.IsExist(err) {
+	unlock, err := lockPlaces()
+	if err != nil {
 		return false, err
 	}
-	file := filepath.Join(p.dir(), ownerFile)
-	for range 2 {
-		f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if err == nil {
-			_, err = f.WriteString(dir)
-			return true, errors.Join(err, f.Close())
-		}
-		owner, err := os.ReadFile(file)
-		if err != nil {
-			return false, err
-		}
-		if string(owner) == dir {
-			return true, nil
-		}
-		if runs(string(owner)) {
-			return false, nil
-		}
-		if err := p.clear(string(owner)); err != nil {
+	defer unlock()
+	owner, err := p.owner()
+	switch {
+	case err != nil:
+		return false, err
+	case owner == dir:
+		return true, nil
+	case owner != "" && runs(owner):
+		return false, nil
+	case owner != "":
+		if err := p.remove(owner); err != nil {
 			return false, fmt.Errorf("clear what is left of %s: %w", owner, err)
 		}
-		if err := os.Mkdir(p.dir(), 0o700); err != nil && !os.IsExist(err) {
-			return false, err
-		}
 	}
-	return false, nil
+	if err := os.MkdirAll(p.dir(), 0o700); err != nil {
+		return false, err
+	}
+	return true, writeFile(filepath.Join(p.dir(), ownerFile), []byte(dir))
+}
+
+// owner is the directory of the control plane that has the place, empty when none has.
+func (p place) owner() (string, error) {
+	owner, err := os.ReadFile(filepath.Join(p.dir(), ownerFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return string(owner), err
+}
+
+// placesLock is held while a place is taken or cleared: two programs that start at the same time take two.
+const placesLock = "/run/muster-nodes.lock"
+
+func lockPlaces() (unlock func(), err error) {
+	f, err := os.OpenFile(placesLock, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", placesLock, err), f.Close())
+	}
+	return func() { f.Close() }, nil
 }
 
 // runs says whether a program of the control plane in a directory runs, or is being started.
@@ -137,35 +157,78 @@ func runs(dir string) bool {
 	return err == nil && slices.ContainsFunc(recorded, Process.Alive)
 }
 
-// connect makes the place's network namespace and the link to it, and the address of the API server.
+// connect makes the place's network namespace and the link to it, and the address of the API server. What is there already stays: an
+// earlier start may have come half way.
 func (p place) connect(ctx context.Context) error {
-	if exists(p.namespaceFile()) {
-		return nil
+	if !exists(p.namespaceFile()) || ip(ctx, "-n "+p.namespace()+" link show lo") != nil {
+		if err := errors.Join(p.disconnect(), os.RemoveAll(p.namespaceFile()), ip(ctx, "netns add "+p.namespace())); err != nil {
+			return err
+		}
+	}
+	link, err := p.ownLink()
+	if err != nil {
+		if err := ip(ctx, "link add "+p.link()+" type veth peer name eth0 netns "+p.namespace()); err != nil {
+			return err
+		}
+		if link, err = p.ownLink(); err != nil {
+			return err
+		}
 	}
 	for _, command := range []string{
-		"netns add " + p.namespace(),
 		"-n " + p.namespace() + " link set lo up",
-		"link add " + p.link() + " type veth peer name eth0 netns " + p.namespace(),
-		"address add " + p.machine() + "/30 dev " + p.link(),
-		"link set " + p.link() + " up",
-		"-n " + p.namespace() + " address add " + p.node() + "/30 dev eth0",
+		"address replace " + p.machine() + "/30 dev " + link,
+		"link set " + link + " up",
+		"-n " + p.namespace() + " address replace " + p.node() + "/30 dev eth0",
 		"-n " + p.namespace() + " link set eth0 up",
-		"-n " + p.namespace() + " route add default via " + p.machine(),
-		"route add " + p.pods() + " via " + p.node(),
+		"-n " + p.namespace() + " route replace default via " + p.machine(),
+		"route replace " + p.pods() + " via " + p.node(),
 		"address replace " + p.service() + "/32 dev lo",
 	} {
-		if out, err := exec.CommandContext(ctx, "ip", strings.Fields(command)...).CombinedOutput(); err != nil {
-			return errors.Join(fmt.Errorf("ip %s: %w: %s", command, err, strings.TrimSpace(string(out))), p.disconnect())
+		if err := ip(ctx, command); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// ip runs the program of that name.
+func ip(ctx context.Context, command string) error {
+	out, err := exec.CommandContext(ctx, "ip", strings.Fields(command)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ip %s: %w: %s", command, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// peerIndex is in what ip says of one end of a link: the number of the other one.
+var peerIndex = regexp.MustCompile(`eth0@if(\d+):`)
+
+// ownLink is the name of this end of the place's link, whoever has named it: the other end of what is eth0 in its namespace.
+func (p place) ownLink() (string, error) {
+	out, err := exec.Command("ip", "-n", p.namespace(), "-oneline", "link", "show", "eth0").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("find the link of %s: %w: %s", p.namespace(), err, strings.TrimSpace(string(out)))
+	}
+	found := peerIndex.FindSubmatch(out)
+	if found == nil {
+		return "", fmt.Errorf("find the link of %s: eth0 is no end of a link: %s", p.namespace(), out)
+	}
+	index, err := strconv.Atoi(string(found[1]))
+	if err != nil {
+		return "", err
+	}
+	link, err := net.InterfaceByIndex(index)
+	if err != nil {
+		return "", fmt.Errorf("find the link of %s: %w", p.namespace(), err)
+	}
+	return link.Name, nil
+}
+
 // masquerade are the rules of iptables by which the node and its pods have the machine's address outside.
-func (p place) masquerade(do string) [][]string {
+func (p place) masquerade(do, link string) [][]string {
 	var rules [][]string
 	for _, source := range []string{p.node() + "/32", p.pods()} {
-		rules = append(rules, []string{"--wait", "--table", "nat", do, "POSTROUTING", "--source", source, "!", "--out-interface", p.link(), "--jump", "MASQUERADE"})
+		rules = append(rules, []string{"--wait", "--table", "nat", do, "POSTROUTING", "--source", source, "!", "--out-interface", link, "--jump", "MASQUERADE"})
 	}
 	return rules
 }
@@ -175,8 +238,12 @@ func (p place) openOutside(ctx context.Context) error {
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
 		return err
 	}
-	add := p.masquerade("--append")
-	for i, check := range p.masquerade("--check") {
+	link, err := p.ownLink()
+	if err != nil {
+		return err
+	}
+	add := p.masquerade("--append", link)
+	for i, check := range p.masquerade("--check", link) {
 		if exec.CommandContext(ctx, "iptables", check...).Run() == nil {
 			continue
 		}
@@ -187,24 +254,41 @@ func (p place) openOutside(ctx context.Context) error {
 	return nil
 }
 
-// disconnect removes the network; the link goes with the namespace.
+// disconnect removes the network.
 func (p place) disconnect() error {
 	var errs []error
-	if exists(p.namespaceFile()) {
-		if out, err := exec.Command("ip", "netns", "delete", p.namespace()).CombinedOutput(); err != nil {
-			errs = append(errs, fmt.Errorf("ip netns delete %s: %w: %s", p.namespace(), err, out))
+	if link, err := p.ownLink(); err == nil {
+		for _, rule := range p.masquerade("--delete", link) {
+			_ = exec.Command("iptables", rule...).Run() // not there without Outside
 		}
+		errs = append(errs, ip(context.Background(), "link delete "+link))
 	}
-	for _, rule := range p.masquerade("--delete") {
-		_ = exec.Command("iptables", rule...).Run() // not there without Outside
+	if exists(p.namespaceFile()) {
+		errs = append(errs, ip(context.Background(), "netns delete "+p.namespace()))
 	}
-	_ = exec.Command("ip", "link", "delete", p.link()).Run()                          // not there, most of the time
-	_ = exec.Command("ip", "address", "delete", p.service()+"/32", "dev", "lo").Run() // not there when connect has failed
+	_ = ip(context.Background(), "address delete "+p.service()+"/32 dev lo") // not there when connect has failed
 	return errors.Join(errs...)
 }
 
-// clear ends the containers of a place, whose kubelet and containerd have ended, and removes what they have made outside of dir.
+// clear removes what the control plane of a directory has made outside of it. A place that has become another one's by now stays.
 func (p place) clear(dir string) error {
+	unlock, err := lockPlaces()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	owner, err := p.owner()
+	if err != nil {
+		return err
+	}
+	if owner != dir {
+		return unmountBelow(dir)
+	}
+	return p.remove(dir)
+}
+
+// remove ends the containers of a place, whose kubelet and containerd have ended, and removes what its owner has made outside of dir.
+func (p place) remove(dir string) error {
 	errs := []error{p.endContainers()}
 	for _, folder := range []string{dir, p.dir()} {
 		errs = append(errs, unmountBelow(folder))

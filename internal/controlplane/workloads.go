@@ -43,7 +43,7 @@ func (c *ControlPlane) startControllers(ctx context.Context) error {
 	if c.site.Node != nil {
 		grace = "40s"
 	}
-	return c.site.run(ctx, controllerManagerProgram, []string{
+	arguments := []string{
 		"--kubeconfig=" + kubeconfig,
 		"--controllers=*,-node-ipam-controller",
 		"--leader-elect=false",
@@ -56,7 +56,11 @@ func (c *ControlPlane) startControllers(ctx context.Context) error {
 		"--cluster-signing-cert-file=" + c.clientCA.certFile,
 		"--cluster-signing-key-file=" + c.clientCA.keyFile,
 		"--profiling=false",
-	}, func(ctx context.Context) error {
+	}
+	if life := c.site.CertificateLife; life > 0 {
+		arguments = append(arguments, "--cluster-signing-duration="+life.String())
+	}
+	return c.site.run(ctx, controllerManagerProgram, arguments, func(ctx context.Context) error {
 		return get(ctx, client, c.URL()+"/api/v1/namespaces/default/serviceaccounts/default")
 	})
 }

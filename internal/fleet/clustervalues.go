@@ -259,7 +259,7 @@ func (v *Values) Place(path string) (ValuePlace, bool) {
 		if place, ok := v.places[path]; ok {
 			return place, true
 		}
-		path = parentPath(path)
+		path = ParentPath(path)
 	}
 	return ValuePlace{}, false
 }

@@ -50,7 +50,7 @@ func (d *Definition) Defaulted(path string) (int, bool) {
 		if _, ok := d.lines[path]; ok {
 			return 0, false
 		}
-		path = parentPath(path)
+		path = ParentPath(path)
 	}
 	return 0, false
 }
@@ -68,18 +68,9 @@ func (d *Definition) LineOf(path string) int {
 		if line, ok := d.lines[path]; ok {
 			return line
 		}
-		path = parentPath(path)
+		path = ParentPath(path)
 	}
 	return d.Line
-}
-
-func parentPath(path string) string {
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == '.' || path[i] == '[' {
-			return path[:i]
-		}
-	}
-	return ""
 }
 
 // Same is true for a definition that says the same in the same place: what is made of either is the same, faults and their lines

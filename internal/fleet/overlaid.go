@@ -71,8 +71,18 @@ func (o *overlaid) ReadDir(name string) ([]fs.DirEntry, error) {
 		if name != "." {
 			rest = strings.TrimPrefix(place, name+"/")
 		}
-		first, _, _ := strings.Cut(rest, "/")
+		first, _, deeper := strings.Cut(rest, "/")
 		all[first] = folder(first)
+		if deeper {
+			continue
+		}
+		info, err := fs.Stat(o.mounted[place], place)
+		if err != nil {
+			return nil, err
+		}
+		if !info.IsDir() {
+			all[first] = fileEntry{info, first}
+		}
 	}
 	list := make([]fs.DirEntry, 0, len(all))
 	for _, key := range slices.Sorted(maps.Keys(all)) {
@@ -102,6 +112,16 @@ func (o *overlaid) Hash(name string) (string, error) {
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
+
+// fileEntry is a file under the name that it is shown as.
+type fileEntry struct {
+	fs.FileInfo
+	name string
+}
+
+func (f fileEntry) Name() string               { return f.name }
+func (f fileEntry) Type() fs.FileMode          { return f.Mode().Type() }
+func (f fileEntry) Info() (fs.FileInfo, error) { return f, nil }
 
 // folder is a folder that is there because something is in it.
 type folder string

@@ -27,6 +27,14 @@ type Reference struct {
 	Git   *musterv1alpha1.GitSource
 	Chart *musterv1alpha1.ChartSource
 	OCI   *musterv1alpha1.OCISource
+	// Values are of the hub: a Secret or ConfigMap of the namespace.
+	Values *ValuesObject `json:"Values,omitempty"`
+}
+
+// ValuesObject is a Secret or ConfigMap that holds values.
+type ValuesObject struct {
+	Kind musterv1alpha1.ValuesKind
+	Name string
 }
 
 // Found is what a reference resolved to.
@@ -41,8 +49,18 @@ type Found struct {
 	Tree Tree
 	// Packed is true for a chart that was an archive: what its .helmignore names was left out when it was packed.
 	Packed bool
+	// Values are those of a Secret or ConfigMap, which has no tree.
+	Values *HeldValues
 	// Problem says why the source could not be looked at, or why what it says now is not taken; empty is none.
 	Problem string
+}
+
+// Same tells whether two references led to the same content.
+func (f *Found) Same(other *Found) bool {
+	is, was := *f, *other
+	is.Tree, was.Tree = nil, nil
+	is.Values, was.Values = nil, nil
+	return is == was && f.Values.mask() == other.Values.mask()
 }
 
 // ReferenceOf is the reference of an application's source; nil for one in its own repository.
@@ -149,6 +167,8 @@ func (r *Reference) From() string {
 		return "repository " + r.Git.URL
 	case r.Chart != nil:
 		return "chart " + r.Chart.Name + " of " + r.Chart.Repo
+	case r.Values != nil:
+		return string(r.Values.Kind) + " " + r.Namespace + "/" + r.Values.Name
 	}
 	return "artifact " + r.URL()
 }
@@ -172,8 +192,11 @@ func ShortDigest(digest string) string {
 
 // Name is a short name of what the reference is to, without a version.
 func (r *Reference) Name() string {
-	if r.Chart != nil {
+	switch {
+	case r.Chart != nil:
 		return r.Chart.Name
+	case r.Values != nil:
+		return r.Values.Name
 	}
 	return strings.TrimSuffix(path.Base(strings.TrimRight(strings.ReplaceAll(r.URL(), ":", "/"), "/")), ".git")
 }

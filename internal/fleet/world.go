@@ -26,6 +26,8 @@ type World struct {
 	Scores      []clusterv1alpha1.AddOnPlacementScore     `json:"scores,omitempty"`
 	// Applications on the hub, whatever repository or person they come from: they hold claims on objects.
 	Applications []musterv1alpha1.Application `json:"applications,omitempty"`
+	// Holds that people have put on applications: a review says what they keep back.
+	Holds []musterv1alpha1.Hold `json:"holds,omitempty"`
 	// ClusterValues of all namespaces.
 	ClusterValues []musterv1alpha1.ClusterValues `json:"clusterValues,omitempty"`
 	// APISets that clusters serve, found by the cluster's claim apis.muster.dev.

@@ -132,7 +132,11 @@ func (h *gitLab) Annotate(ctx context.Context, number int64, commit, _, marker s
 	for _, n := range notes[:min(len(notes), maxAnnotations)] {
 		wanted["<!-- "+digestOf(commit, []Annotation{n})+" -->"] = n
 	}
-	threads, err := h.threads(ctx, number, marker)
+	self, err := h.Self(ctx)
+	if err != nil {
+		return err
+	}
+	threads, err := h.threads(ctx, number, self, marker)
 	if err != nil {
 		return err
 	}
@@ -173,12 +177,9 @@ func (h *gitLab) Annotate(ctx context.Context, number int64, commit, _, marker s
 	return nil
 }
 
-// threads are ours on a merge request, read before any is deleted: what follows a deleted one moves to a page that was read.
-func (h *gitLab) threads(ctx context.Context, number int64, marker string) ([]*gitlab.Discussion, error) {
-	self, err := h.Self(ctx)
-	if err != nil {
-		return nil, err
-	}
+// threads are those that we started under a marker, from all pages: one that is deleted before the next page is read moves the others to
+// pages that were read.
+func (h *gitLab) threads(ctx context.Context, number int64, self, marker string) ([]*gitlab.Discussion, error) {
 	var ours []*gitlab.Discussion
 	for page := int64(1); page <= 20; page++ {
 		options := &gitlab.ListMergeRequestDiscussionsOptions{ListOptions: gitlab.ListOptions{Page: page, PerPage: 100}}

@@ -39,6 +39,8 @@ var known = map[schema.GroupKind]func(object) (fleet.Health, string){
 	{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}: definition,
 	{Group: "apiregistration.k8s.io", Kind: "APIService"}:             apiService,
 	{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}:           autoscaler,
+	{Group: "argoproj.io", Kind: "Rollout"}:                           argoRollout,
+	{Group: "rollouts.kruise.io", Kind: "Rollout"}:                    kruiseRollout,
 }
 
 func deployment(o object) (fleet.Health, string) {
@@ -179,6 +181,34 @@ func autoscaler(o object) (fleet.Health, string) {
 		return progressing("has no metrics to scale by")
 	}
 	return healthy()
+}
+
+func argoRollout(o object) (fleet.Health, string) {
+	if o.text("status", "observedGeneration") != fmt.Sprint(o.GetGeneration()) {
+		return progressing(notObserved)
+	}
+	switch o.text("status", "phase") {
+	case "Healthy":
+		return healthy()
+	case "Degraded":
+		return degraded("the rollout is degraded")
+	case "Paused":
+		return progressing("the rollout is paused: promote it, or wait for its step to end")
+	}
+	return progressing("the rollout goes on")
+}
+
+func kruiseRollout(o object) (fleet.Health, string) {
+	phase := o.text("status", "phase")
+	switch {
+	case o.stale():
+		return progressing(notObserved)
+	case phase == "Healthy" || phase == "Disabled":
+		return healthy()
+	case o.text("status", "canaryStatus", "currentStepState") == "StepPaused" || o.text("status", "blueGreenStatus", "currentStepState") == "StepPaused":
+		return progressing("the rollout is paused at a step: approve it, or wait for its step to end")
+	}
+	return progressing("the rollout goes on")
 }
 
 // customResource follows the conventions for conditions: Stalled, Failed and Degraded are bad when True; Reconciling is

@@ -171,6 +171,19 @@ var clausesByKind = map[schema.GroupKind][]clause{
 		isGood(has("Available", "True")),
 		inProgress("true", quote("the API is not available")),
 	},
+	{Group: "argoproj.io", Kind: "Rollout"}: { // its observed generation is a text
+		inProgress(`string(object.?status.?observedGeneration.orValue("")) != string(`+number(0, "metadata", "generation")+`)`, quote(notObserved)),
+		isGood(phase + ` == "Healthy"`),
+		isBad(phase+` == "Degraded"`, quote("the rollout is degraded")),
+		inProgress(phase+` == "Paused"`, quote("the rollout is paused: promote it, or wait for its step to end")),
+		inProgress("true", quote("the rollout goes on")),
+	},
+	{Group: "rollouts.kruise.io", Kind: "Rollout"}: {
+		isStale,
+		isGood(either(phase+` == "Healthy"`, phase+` == "Disabled"`)),
+		inProgress(either(stepState("canaryStatus"), stepState("blueGreenStatus")), quote("the rollout is paused at a step: approve it, or wait for its step to end")),
+		inProgress("true", quote("the rollout goes on")),
+	},
 	{Group: "autoscaling", Kind: "HorizontalPodAutoscaler"}: {
 		isBad(has("AbleToScale", "False"), quote("cannot scale its target")),
 		inProgress(has("ScalingActive", "False")+" && !"+hasReason("ScalingActive", "False", "ScalingDisabled"),
@@ -195,6 +208,10 @@ var (
 	onDelete  = `(object.?spec.?updateStrategy.?type.orValue("") == "OnDelete")`
 	phase     = `object.?status.?phase.orValue("")`
 )
+
+func stepState(of string) string {
+	return `object.?status.?` + of + `.?currentStepState.orValue("") == "StepPaused"`
+}
 
 func number(otherwise int, path ...string) string {
 	return fmt.Sprintf("object.?%s.orValue(%d)", strings.Join(path, ".?"), otherwise)

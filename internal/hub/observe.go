@@ -15,6 +15,8 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -54,9 +56,14 @@ func observe(ctx context.Context, reader client.Reader, works []fleet.LiveWork, 
 			return nil, fmt.Errorf("observe the fleet: %w", err)
 		}
 	}
+	var holds musterv1alpha1.HoldList
+	// Who may not see holds, or has a hub that knows none, plans without them.
+	if err := reader.List(ctx, &holds, client.UnsafeDisableDeepCopy); err != nil && !apierrors.IsForbidden(err) && !meta.IsNoMatchError(err) && !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("observe the fleet: %w", err)
+	}
 	w.Clusters, w.ClusterSets, w.Bindings = clusters.Items, sets.Items, bindings.Items
 	w.Placements, w.Decisions, w.Scores = placements.Items, decisions.Items, scores.Items
-	w.Applications, w.APISets, w.ClusterValues = applications.Items, apis.Items, values.Items
+	w.Applications, w.APISets, w.ClusterValues, w.Holds = applications.Items, apis.Items, values.Items, holds.Items
 	for i := range namespaces.Items {
 		noteAccount(w, &namespaces.Items[i])
 	}
@@ -130,6 +137,7 @@ func sortWorld(w *fleet.World) {
 	sortObjects(w.Applications)
 	sortObjects(w.APISets)
 	sortObjects(w.ClusterValues)
+	sortObjects(w.Holds)
 	slices.SortFunc(w.Works, func(a, b fleet.LiveWork) int {
 		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name))
 	})

@@ -45,6 +45,7 @@ var kinds = map[string]string{
 	"DriftFound": "Drift", "DriftCorrected": "DriftCorrected",
 	"RolloutStopped": "RolloutStopped", "RolloutResumed": "RolloutResumed", "RolloutStarted": "RolloutStarted",
 	"RolloutCompleted": "RolloutCompleted", "RollingBack": "RolloutReturned", "RolledBack": "RolloutReturned",
+	"AnalysisInconclusive": "RolloutStopped", "AnalysisResumed": "RolloutResumed",
 	"ApprovalNeeded": "ApprovalNeeded", "StepApproved": "StepApproved", "OnHold": "OnHold", "HoldEnded": "HoldEnded",
 	"AvailableUnknown": "ClusterLost", "ManagedClusterUnavailable": "ClusterLost", "ManagedClusterAvailable": "ClusterBack",
 	"FaultResolved": "Resolved",

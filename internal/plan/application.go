@@ -87,7 +87,7 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	for _, t := range targets {
 		out.labels[t.cluster.Name] = t.cluster.Labels
 	}
-	if err := out.noteWindows(job, targets); err != nil {
+	if err := out.noteRollout(job, targets); err != nil {
 		out.Faults = []fleet.Fault{*err}
 		return out, nil
 	}
@@ -508,6 +508,19 @@ func (a *Application) Seal() {
 		fmt.Fprintln(h, c.Name, c.SetDigest)
 	}
 	a.Digest = hex.EncodeToString(h.Sum(nil))
+}
+
+// shownDigest is the digest as far as a review knows it, which does not read the Secrets of the hub: an approval of a repository's plan is
+// for a digest that hub and review agree on, and outlasts a new password.
+func (a *Application) shownDigest() string {
+	if !fleet.HoldsSecrets(a.Sources) {
+		return a.Digest
+	}
+	h := sha256.New()
+	for _, c := range a.Clusters {
+		fmt.Fprintln(h, c.Name)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 func compare(a, b string) int { return cmp.Compare(a, b) }

@@ -42,6 +42,36 @@ func DependencyFault(app *musterv1alpha1.Application, file string, line int, lin
 			return f
 		}
 	}
+	return followFault(app, file, line, lineOf, find)
+}
+
+// followFault is what is wrong with what an application follows, as far as it names it, or nil.
+func followFault(app *musterv1alpha1.Application, file string, line int, lineOf func(string) int, find func(key string) *musterv1alpha1.Application) *fleet.Fault {
+	if app.Spec.Follows == nil || app.Spec.Follows.Application == "" {
+		return nil
+	}
+	f := &fleet.Fault{ActionRequiredBy: fleet.User, Application: app.Namespace + "/" + app.Name, File: file, Line: line}
+	if lineOf != nil {
+		f.Line = lineOf("spec.follows")
+	}
+	path := []string{f.Application}
+	for at := app; at.Spec.Follows != nil && at.Spec.Follows.Application != ""; {
+		key := at.Namespace + "/" + at.Spec.Follows.Application
+		path = append(path, key)
+		next := find(key)
+		switch {
+		case next == nil && at == app:
+			f.Reason, f.Message = fleet.DependencyMissing, fmt.Sprintf("follows %s, which does not exist: correct the name, or take spec.follows out", key)
+			return f
+		case next == nil:
+			return nil
+		case slices.Contains(path[:len(path)-1], key):
+			f.Reason = fleet.DependencyCycle
+			f.Message = fmt.Sprintf("would wait for itself: %s; take spec.follows out of one of these", strings.Join(path, " -> "))
+			return f
+		}
+		at = next
+	}
 	return nil
 }
 

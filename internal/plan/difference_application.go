@@ -82,7 +82,7 @@ func (c *comparer) application(base, head *Application) (ApplicationDifference, 
 	if base != nil && base.Key() != named.Key() {
 		d.RenamedFrom = base.Key()
 	}
-	if head != nil {
+	if head != nil && !fleet.HoldsSecrets(head.Sources) { // the hub's plan of those has another digest
 		d.Digest = head.Digest
 	}
 	c.coverage(&d, base, head, b, h)

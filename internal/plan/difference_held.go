@@ -41,6 +41,9 @@ func (c *comparer) hold(base, head *Application) error {
 	}
 	if hold := byReason[rollout.ApprovalNeeded]; hold != nil && step.Guard != nil {
 		hold.Message, hold.Deletions, hold.Plan = step.Guard.Message, step.Guard.Deletions, head.Digest
+		if fleet.HoldsSecrets(head.Sources) { // the hub's plan has another digest
+			hold.Plan, hold.Message = "", step.Guard.Message+"; a review does not read the values of Secrets: approve the plan that muster status names after the merge"
+		}
 	}
 	for _, reason := range []rollout.HeldReason{
 		rollout.ApprovalNeeded, rollout.ClusterUnreachable, rollout.AbsenceUnproven, rollout.WorkForeign,
@@ -50,7 +53,55 @@ func (c *comparer) hold(base, head *Application) error {
 			c.out.Held = append(c.out.Held, *hold)
 		}
 	}
+	c.keepBack(head)
 	return nil
+}
+
+// keepBack adds what people keep back of an application, and what it does not get before those that it follows.
+func (c *comparer) keepBack(head *Application) {
+	w := c.head.World
+	var changing []string
+	for _, cluster := range head.Clusters {
+		if !settled(head.live[cluster.Name], cluster.SetDigest) || len(head.live[cluster.Name]) == 0 {
+			changing = append(changing, cluster.Name)
+		}
+	}
+	if f := head.Application.Spec.Follows; f != nil && len(changing) > 0 {
+		c.out.Held = append(c.out.Held, Hold{
+			Application: head.Key(), Reason: rollout.FollowsPending, Clusters: slices.Clone(changing), Message: followsText(head.Key(), f),
+		})
+	}
+	holds := rollout.HoldsOf(w.Holds, head.Application, c.head.Repository, w.Time)
+	holds.Select(w.Clusters)
+	by := map[*musterv1alpha1.Hold][]string{}
+	for _, cluster := range changing {
+		hold := holds.On(cluster)
+		if hold == nil {
+			hold = holds.Pin
+		}
+		if hold != nil {
+			by[hold] = append(by[hold], cluster)
+		}
+	}
+	for _, hold := range holds.All {
+		if clusters := by[hold]; len(clusters) > 0 {
+			c.out.Held = append(c.out.Held, Hold{
+				Application: head.Key(), Reason: rollout.OnHold, Clusters: clusters, Message: rollout.HoldText(rollout.OnHoldOf(hold)),
+			})
+		}
+	}
+}
+
+func followsText(key string, f *musterv1alpha1.Follows) string {
+	who := "application " + f.Application + " has"
+	if f.Application == "" {
+		who = "the applications of environment " + f.Environment + " have"
+	}
+	text := fmt.Sprintf("%s gets this when %s proved it", key, who)
+	if f.MinSuccessTime.Duration > 0 {
+		text += fmt.Sprintf(" for %s", f.MinSuccessTime.Duration)
+	}
+	return text
 }
 
 // holdRemoved: an application that leaves the repository while it runs on clusters is kept until that is approved.

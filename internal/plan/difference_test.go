@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/render"
@@ -89,6 +90,22 @@ func treeOf(archives ...string) fleet.Tree {
 // the repository, or a hub in which the base is delivered and some clusters do not answer.
 func compareShops(t *testing.T, changed string, hub bool, offline ...string) *plan.Difference {
 	t.Helper()
+	return compareIn(t, changed, func(w *fleet.World) {
+		if !hub {
+			return
+		}
+		w.FromRepository = false
+		for i := range w.Clusters {
+			if !slices.Contains(offline, w.Clusters[i].Name) {
+				w.Clusters[i].Status.Conditions = []metav1.Condition{{Type: clusterv1.ManagedClusterConditionAvailable, Status: "True"}}
+			}
+		}
+	})
+}
+
+// compareIn is compareShops in a world in which the base is delivered, and which is changed then.
+func compareIn(t *testing.T, changed string, change func(*fleet.World)) *plan.Difference {
+	t.Helper()
 	ctx := context.Background()
 	planner := &plan.Planner{Renderer: render.New(1 << 20)}
 	build := func(revision string, tree fleet.Tree, w fleet.World) *plan.Plan {
@@ -106,20 +123,67 @@ func compareShops(t *testing.T, changed string, hub bool, offline ...string) *pl
 		t.Fatal(err)
 	}
 	w = plan.Delivered(w, base, next)
-	if hub {
-		w.FromRepository = false
-		w.Clusters = slices.Clone(base.World.Clusters)
-		for i := range w.Clusters {
-			if !slices.Contains(offline, w.Clusters[i].Name) {
-				w.Clusters[i].Status.Conditions = []metav1.Condition{{Type: clusterv1.ManagedClusterConditionAvailable, Status: "True"}}
-			}
-		}
+	world := w
+	world.Clusters = slices.Clone(base.World.Clusters)
+	if change(&world); !world.FromRepository {
+		w = world
 	}
 	d, err := plan.Compare(build("base", treeOf(shop, shopClusters), w), build("head", head, w), fleet.Redactor{Key: []byte("k")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// TestCompareAddOns: a review shows an add-on that goes with the clusters that have it, and one whose chart changes.
+func TestCompareAddOns(t *testing.T) {
+	ctx := context.Background()
+	addOn := func(version string) string {
+		return "-- addons/mirror.yaml --\napiVersion: addon.open-cluster-management.io/v1alpha1\nkind: ClusterManagementAddOn\n" +
+			"metadata: {name: mirror, annotations: {muster.dev/addon-content: charts/mirror}}\nspec: {}\n-- charts/mirror/Chart.yaml --\n{apiVersion: v2, name: mirror, version: " + version + "}\n"
+	}
+	w := fleet.World{Time: time.Unix(0, 0)}
+	for _, cluster := range []string{"b", "a"} {
+		w.Works = append(w.Works, fleet.LiveWork{Cluster: cluster, Name: "addon-mirror-deploy-0", Owner: fleet.AddonOwner(cluster, "mirror")})
+	}
+	for name, row := range map[string]struct{ why, head, want string }{
+		"gone":     {"it waits for an approval", "", "Removed ClusterManagementAddOn mirror; held ClusterManagementAddOn mirror ApprovalNeeded a,b 1"},
+		"changed":  {"a chart is a part of the add-on", addOn("1.1.0"), "Changed ClusterManagementAddOn mirror content of charts/mirror"},
+		"the same": {"nothing", addOn("1.0.0"), ""},
+		"no chart": {"it stays as it is", strings.Replace(addOn("1.0.0"), "charts/mirror}", "charts/miror}", 1), "Changed ClusterManagementAddOn mirror metadata.annotations[\"muster.dev/addon-content\"]; warning addons/mirror.yaml ContentMissing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			planner := &plan.Planner{Renderer: render.New(1 << 20)}
+			build := func(files string) *plan.Plan {
+				p, err := planner.Build(ctx, fleet.Snapshot{Repository: "muster-system/fleet", Revision: "r", Tree: treeOf(shop, files)}, w)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return p
+			}
+			d, err := plan.Compare(build(addOn("1.0.0")), build(row.head), fleet.Redactor{Key: []byte("k")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, x := range d.Definitions {
+				line := fmt.Sprintf("%s %s", x.Edit, x.Object)
+				for _, f := range x.Fields {
+					line += " " + f.Path
+				}
+				got = append(got, line)
+			}
+			for _, h := range d.Held {
+				got = append(got, fmt.Sprintf("held %s %s %s %d", h.Definition, h.Reason, strings.Join(h.Clusters, ","), h.Deletions))
+			}
+			for _, f := range d.NewWarnings {
+				got = append(got, fmt.Sprintf("warning %s %s", f.File, f.Reason))
+			}
+			if diff := cmp.Diff(row.want, strings.Join(got, "; ")); diff != "" {
+				t.Errorf("%s (-want +got)\n%s", row.why, diff)
+			}
+		})
+	}
 }
 
 // lines tell a difference in short.
@@ -363,4 +427,52 @@ func TestCompareMoves(t *testing.T) {
 	if len(d.Held) > 0 {
 		t.Errorf("a move is held: %v", d.Held)
 	}
+}
+
+// TestDifferenceKnowsWhatKeepsBack: a review says what a Hold keeps as it is, and what waits for an application that is followed.
+func TestDifferenceKnowsWhatKeepsBack(t *testing.T) {
+	const edit = "-- charts/web/values.yaml --\nreplicas: 3\n"
+	hold := func(change func(*musterv1alpha1.HoldSpec)) musterv1alpha1.Hold {
+		h := musterv1alpha1.Hold{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "christmas"}}
+		h.Spec.Reason, h.Spec.By = "Christmas", "ann"
+		if change != nil {
+			change(&h.Spec)
+		}
+		return h
+	}
+	follows := strings.Replace(applicationOf(shop), "  placementRef:", "  follows: {environment: staging, minSuccessTime: 1h}\n  placementRef:", 1) + edit
+	for name, c := range map[string]struct {
+		changed string
+		holds   []musterv1alpha1.Hold
+		want    []string
+	}{
+		"nothing":   {edit, nil, nil},
+		"paused":    {edit, []musterv1alpha1.Hold{hold(nil)}, []string{"retail/web OnHold [a b c] held by ann (Hold retail/christmas): Christmas"}},
+		"no change": {"", []musterv1alpha1.Hold{hold(nil)}, nil},
+		"others":    {edit, []musterv1alpha1.Hold{hold(func(s *musterv1alpha1.HoldSpec) { s.Applications.Names = []string{"api"} })}, nil},
+		"some clusters": {edit, []musterv1alpha1.Hold{hold(func(s *musterv1alpha1.HoldSpec) {
+			s.ClusterSelector = &musterv1alpha1.ClusterSelector{LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"region": "us"}}}
+		})}, []string{"retail/web OnHold [c] held by ann (Hold retail/christmas): Christmas"}},
+		"pinned": {edit, []musterv1alpha1.Hold{hold(func(s *musterv1alpha1.HoldSpec) { s.Pin = &musterv1alpha1.Pin{Revision: "41aa9d0"} })},
+			[]string{"retail/web OnHold [a b c] pinned to 41aa9d0 by ann (Hold retail/christmas): Christmas"}},
+		"follows": {follows, nil, []string{"retail/web FollowsPending [a b c] retail/web gets this when the applications of environment staging have proved it for 1h0m0s"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := compareIn(t, c.changed, func(w *fleet.World) { w.FromRepository, w.Holds = false, c.holds })
+			var got []string
+			for _, h := range d.Held {
+				got = append(got, fmt.Sprintf("%s %s %v %s", h.Application, h.Reason, h.Clusters, h.Message))
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// applicationOf is the file of the application in an archive.
+func applicationOf(archive string) string {
+	_, rest, _ := strings.Cut(archive, "-- applications/web.yaml --")
+	text, _, _ := strings.Cut(rest, "-- charts/")
+	return "-- applications/web.yaml --" + text
 }

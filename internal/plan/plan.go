@@ -30,7 +30,8 @@ type Planner struct {
 type Plan struct {
 	Repository string
 	Revision   string
-	// Digest over the names of the definitions, the decisions and the works of every application: equal digests, equal works.
+	// Digest over the names of the definitions, the decisions and the works of every application: equal digests, equal works, but for those
+	// of applications with values of a Secret.
 	Digest string
 	// Definitions that the snapshot holds.
 	Definitions *fleet.Definitions
@@ -49,7 +50,8 @@ type Plan struct {
 	// CRDs are, by cluster, the kinds that the plan's own custom resource definitions add.
 	CRDs map[string][]musterv1alpha1.APIResource
 
-	choices map[string]Choice // of the placements, by namespace/name
+	choices map[string]Choice       // of the placements, by namespace/name
+	addOns  map[string]addOnContent // by name
 	facts   *clusterFacts
 }
 
@@ -265,6 +267,7 @@ func (p *Planner) build(ctx context.Context, s fleet.Snapshot, defs *fleet.Defin
 	if err := p.applications(ctx, s, out, results, of); err != nil {
 		return nil, err
 	}
+	out.noteAddOns(s.Tree)
 	out.settleClaims()
 	out.noteHandovers()
 	out.digest()
@@ -470,13 +473,13 @@ func (p *Plan) remedies() {
 	}
 }
 
-// digest covers what the plan would do, not where it was read. A cluster that its placement drops only while it does not
+// digest covers what the plan would do, not where it was read; of an application with values of a Secret, on which clusters it is. A cluster that its placement drops only while it does not
 // answer stays in it: its works stay too, and an approval has to outlast that.
 func (p *Plan) digest() {
 	h := sha256.New()
 	for _, a := range p.Applications {
 		a.Seal()
-		fmt.Fprintln(h, a.Key(), a.Digest)
+		fmt.Fprintln(h, a.Key(), a.shownDigest())
 		p.Faults = append(p.Faults, a.Faults...)
 		p.Warnings = append(p.Warnings, a.Warnings...)
 	}

@@ -117,9 +117,7 @@ func (j *Job) finds(used fleet.UsedSource) bool {
 	if err != nil || found == nil {
 		return false
 	}
-	is, was := *found, *used.Found
-	is.Tree, was.Tree = nil, nil
-	return is == was && is.Digest != ""
+	return found.Same(used.Found) && found.Digest != ""
 }
 
 // inputsOn are the inputs for one cluster.

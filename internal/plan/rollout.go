@@ -41,10 +41,10 @@ func (a *Application) RolloutInput(unreachable map[string]bool) rollout.Input {
 	return in
 }
 
-// noteWindows notes which windows of the rollout are for which of the clusters.
-func (a *Application) noteWindows(job Job, targets []target) *fleet.Fault {
+// noteRollout checks what a rollout measures, and notes which of its windows are for which of the clusters.
+func (a *Application) noteRollout(job Job, targets []target) *fleet.Fault {
 	r := a.Application.Spec.Rollout
-	if r == nil || len(r.Windows) == 0 {
+	if r == nil || len(r.Windows)+len(r.Steps) == 0 {
 		return nil
 	}
 	invalid := func(field, message string) *fleet.Fault {
@@ -55,6 +55,12 @@ func (a *Application) noteWindows(job Job, targets []target) *fleet.Fault {
 			f.Line = job.LineOf(field)
 		}
 		return f
+	}
+	if field, err := rollout.CheckAnalyses(r.Steps); err != nil {
+		return invalid("spec.rollout."+field, err.Error())
+	}
+	if field, err := rollout.CheckWindows(r); err != nil {
+		return invalid("spec.rollout."+field, err.Error())
 	}
 	var err error
 	if a.windows, err = rollout.ParseWindows(r.Windows); err != nil {

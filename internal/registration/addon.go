@@ -27,7 +27,9 @@ const (
 const AddOnRequestPrefix = "addon"
 
 // AddOnAgent is the name of an add-on's agent, and of its service account on the hub.
-func AddOnAgent(addon string) string { return addon + "-agent" }
+func AddOnAgent(addon string) string { return addon + agentSuffix }
+
+const agentSuffix = "-agent"
 
 // AddOnGroup is the group on the hub of the agents of one add-on on one cluster.
 func AddOnGroup(cluster, addon string) string {
@@ -49,8 +51,11 @@ func AddOnUser(cluster, addon, agent string) string {
 
 // AddOnTokenUser is the user on the hub of an add-on's agent that authenticates by token.
 func AddOnTokenUser(cluster, addon string) string {
-	return "system:serviceaccount:" + cluster + ":" + AddOnAgent(addon)
+	return serviceAccount + cluster + ":" + AddOnAgent(addon)
 }
+
+// serviceAccount begins the user name of every service account.
+const serviceAccount = "system:serviceaccount:"
 
 // AddOnDNSName is the name that the certificates of an add-on's agent carry.
 func AddOnDNSName(addon string) string { return addon + ".addon.open-cluster-management.io" }

@@ -185,7 +185,7 @@ func TestWantAddOnBindings(t *testing.T) {
 			t.Errorf("%s/%s has owners %v", b.Namespace, b.Name, b.OwnerReferences)
 		}
 		for _, s := range b.Subjects {
-			if !OfAddOnAgent(s, "edge-1", "metrics") {
+			if !ofAddOnAgent(s, "edge-1", "metrics") {
 				t.Errorf("%s/%s names %s, which agents of other clusters are too", b.Namespace, b.Name, s.Name)
 			}
 		}
@@ -267,5 +267,26 @@ func TestSign(t *testing.T) {
 				t.Errorf("%s until %s for %v", leaf.Subject.CommonName, leaf.NotAfter, leaf.DNSNames)
 			}
 		})
+	}
+}
+
+// TestAddOnAgentOf: of which add-on on which cluster a subject is the agent.
+func TestAddOnAgentOf(t *testing.T) {
+	for name, want := range map[string]string{
+		AddOnGroup("one", "metrics"):                     "one/metrics",
+		AddOnUser("one", "metrics", "a"):                 "one/metrics",
+		AddOnTokenUser("one", "metrics"):                 "one/metrics",
+		Group("one"):                                     "",
+		UserName("one", "a"):                             "",
+		AddOnGroups("one", "metrics")[1]:                 "", // those of all clusters
+		"system:serviceaccount:one:default":              "",
+		"system:open-cluster-management:cluster:one":     "",
+		"system:open-cluster-management:cluster::addon:": "",
+		"jane": "",
+	} {
+		cluster, addon, ok := AddOnAgentOf(rbacv1.Subject{Name: name})
+		if got := cluster + "/" + addon; ok != (want != "") || ok && got != want {
+			t.Errorf("%s is %q, %v; want %q", name, got, ok, want)
+		}
 	}
 }

@@ -56,9 +56,9 @@ func DecideAddOn(csr *certificatesv1.CertificateSigningRequest, known AddOnAgent
 	}
 	anyAgent := AddOnUser(cluster, addon, "")
 	switch {
-	case !equalSets(x.Subject.Organization, wanted.Groups):
+	case !SameSet(x.Subject.Organization, wanted.Groups):
 		return fmt.Errorf("the organizations %q are not those of add-on %s on cluster %s", x.Subject.Organization, addon, cluster)
-	case !equalSets(x.Subject.OrganizationalUnit, wanted.OrganizationUnits):
+	case !SameSet(x.Subject.OrganizationalUnit, wanted.OrganizationUnits):
 		return fmt.Errorf("the units %q are not those of the registration, %q", x.Subject.OrganizationalUnit, wanted.OrganizationUnits)
 	case wanted.User == "" && strings.HasPrefix(x.Subject.CommonName, anyAgent) && x.Subject.CommonName != anyAgent:
 	case x.Subject.CommonName != wanted.User:
@@ -136,7 +136,8 @@ func MergeRegistrations(wanted []addonv1alpha1.RegistrationConfig, status addonv
 	return all
 }
 
-func equalSets(a, b []string) bool {
+// SameSet says whether two lists have the same members, in whatever order.
+func SameSet(a, b []string) bool {
 	sorted := func(s []string) []string {
 		s = slices.Clone(s)
 		slices.Sort(s)

@@ -35,10 +35,25 @@ func AddOnSubjects(addon *addonv1alpha1.ManagedClusterAddOn) []rbacv1.Subject {
 	return all
 }
 
-// OfAddOnAgent says whether a subject is the agent of an add-on on a cluster.
-func OfAddOnAgent(s rbacv1.Subject, cluster, addon string) bool {
-	group := AddOnGroup(cluster, addon)
-	return s.Name == group || strings.HasPrefix(s.Name, group+":") || s.Name == AddOnTokenUser(cluster, addon)
+// AddOnAgentOf are the cluster and the add-on of which a subject is the agent; false for all others.
+func AddOnAgentOf(s rbacv1.Subject) (cluster, addon string, ok bool) {
+	if rest, account := strings.CutPrefix(s.Name, serviceAccount); account {
+		cluster, agent, _ := strings.Cut(rest, ":")
+		addon, ok = strings.CutSuffix(agent, agentSuffix)
+		return cluster, addon, ok && cluster != "" && addon != ""
+	}
+	rest, ok := strings.CutPrefix(s.Name, clusterv1.SubjectPrefix+"cluster:")
+	parts := strings.Split(rest, ":") // <cluster>:addon:<add-on>, and for a user :agent:<agent>
+	if !ok || len(parts) < 3 || parts[0] == "" || parts[1] != "addon" || parts[2] == "" {
+		return "", "", false
+	}
+	return parts[0], parts[2], true
+}
+
+// ofAddOnAgent says whether a subject is the agent of an add-on on a cluster.
+func ofAddOnAgent(s rbacv1.Subject, cluster, addon string) bool {
+	c, a, ok := AddOnAgentOf(s)
+	return ok && c == cluster && a == addon
 }
 
 // WantAddOnBindings are the rights on the hub that the template of an add-on gives its agent on a cluster. Those in the cluster's
@@ -93,10 +108,21 @@ func AddOnOwner(addon *addonv1alpha1.ManagedClusterAddOn) metav1.OwnerReference 
 	}
 }
 
+// ServiceAccountRole is the ClusterRole with which the agents of a cluster serve ManagedServiceAccounts.
+const ServiceAccountRole = "muster:managed-serviceaccount"
+
+// WantServiceAccountBinding lets the agents of the cluster that has an add-on serve ManagedServiceAccounts, as long as it has the add-on.
+func WantServiceAccountBinding(addon *addonv1alpha1.ManagedClusterAddOn) *rbacv1.RoleBinding {
+	return &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: addon.Namespace, Name: ServiceAccountRole, OwnerReferences: []metav1.OwnerReference{AddOnOwner(addon)}},
+		RoleRef:    clusterRole(ServiceAccountRole), Subjects: subjects(addon.Namespace)[:1],
+	}
+}
+
 // Share puts the agent of one cluster into the subjects of a binding that the agents of several share. Of the cluster only wanted stays;
 // none takes it out.
 func Share(subjects []rbacv1.Subject, cluster, addon string, wanted []rbacv1.Subject) []rbacv1.Subject {
-	others := slices.DeleteFunc(slices.Clone(subjects), func(s rbacv1.Subject) bool { return OfAddOnAgent(s, cluster, addon) })
+	others := slices.DeleteFunc(slices.Clone(subjects), func(s rbacv1.Subject) bool { return ofAddOnAgent(s, cluster, addon) })
 	return append(others, wanted...)
 }
 

@@ -1,6 +1,8 @@
 package registration
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -28,4 +30,13 @@ func ParseUserName(user string) (cluster, agent string, ok bool) {
 		return "", "", false
 	}
 	return cluster, agent, true
+}
+
+// ClusterOf is the cluster that an agent is of, by its user name and the group of the cluster, which has to be among its groups.
+func ClusterOf(user string, groups []string) (string, error) {
+	cluster, _, ok := ParseUserName(user)
+	if !ok || !slices.Contains(groups, Group(cluster)) {
+		return "", fmt.Errorf("%s is no agent of a cluster", user)
+	}
+	return cluster, nil
 }

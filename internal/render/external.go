@@ -123,6 +123,8 @@ func (r *Resolved) mergeSource(from *musterv1alpha1.Source, field string) {
 		note(replace(&git.Ref, f.Ref), "source.git.ref")
 		replace(&git.SecretRef, f.SecretRef)
 		replace(&git.Verify, f.Verify)
+		replace(&git.Submodules, f.Submodules)
+		replace(&git.LFS, f.LFS)
 		replace(&git.Insecure, f.Insecure)
 		*to = musterv1alpha1.Source{Git: &git}
 	case from.Chart != nil:

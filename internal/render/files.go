@@ -16,10 +16,13 @@ func filesOf(in Input, resolved *Resolved) (engine.Files, error) {
 		return engine.Files{}, nil
 	}
 	f := engine.Files{Include: y.Include, Exclude: y.Exclude, Flat: y.Recurse != nil && !*y.Recurse}
-	for field, patterns := range map[string][]string{"yaml.include": y.Include, "yaml.exclude": y.Exclude} {
-		for i, pattern := range patterns {
+	for _, field := range []struct {
+		name     string
+		patterns []string
+	}{{"yaml.include", y.Include}, {"yaml.exclude", y.Exclude}} {
+		for i, pattern := range field.patterns {
 			if !doublestar.ValidatePattern(pattern) {
-				return f, in.faultOf(fleet.DefinitionInvalid, resolved.fieldOf(fmt.Sprintf("%s[%d]", field, i)), "is no pattern: a [ or a { is not closed")
+				return f, in.faultOf(fleet.DefinitionInvalid, resolved.fieldOf(fmt.Sprintf("%s[%d]", field.name, i)), "is no pattern: a [ or a { is not closed")
 			}
 		}
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // layersOf reads the layers of an application over its chart: the defaults, the values of the cluster, the values files in order,
-// then the inline values.
+// the values that are on the hub, then the inline values.
 func layersOf(in Input, resolved *Resolved, s source) ([]engine.Layer, error) {
 	helm := resolved.Application.Spec.Helm
 	if helm == nil {
@@ -52,6 +52,11 @@ func layersOf(in Input, resolved *Resolved, s source) ([]engine.Layer, error) {
 		}
 		layers = append(layers, l)
 	}
+	fromHub, err := valuesFromLayers(in, resolved)
+	if err != nil {
+		return nil, err
+	}
+	layers = append(layers, fromHub...)
 	if len(resolved.values) == 0 {
 		return layers, nil
 	}

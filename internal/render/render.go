@@ -96,8 +96,11 @@ func (r *Renderer) RenderResolved(ctx context.Context, in Input, resolved *Resol
 		return nil, fmt.Errorf("render %s: %w", nameOf(in.Application), err)
 	}
 	content, err := r.render(ctx, in, resolved)
+	if err == nil {
+		err = resolved.secretOutside(in, content)
+	}
 	if err != nil {
-		return nil, in.fault(err)
+		return nil, in.fault(resolved.withoutSecrets(err))
 	}
 	return content, nil
 }

@@ -29,6 +29,7 @@ type Resolved struct {
 
 	values   map[string]any
 	defaults map[string]any    // below all other layers
+	secrets  []secretValue     // what Secrets of the hub gave the chart
 	fields   map[string]string // source.path, helm.values.replicas -> the field of the application that says it
 }
 
@@ -107,6 +108,10 @@ func (r *Resolved) mergeHelm(in Input, from *musterv1alpha1.Helm, field string) 
 	if from.ValuesFiles != nil {
 		helm.ValuesFiles = slices.Clone(from.ValuesFiles)
 		r.fields["helm.valuesFiles"] = field + ".valuesFiles"
+	}
+	if from.ValuesFrom != nil {
+		helm.ValuesFrom = slices.Clone(from.ValuesFrom)
+		r.fields["helm.valuesFrom"] = field + ".valuesFrom"
 	}
 	if from.Hooks != "" {
 		helm.Hooks = from.Hooks
@@ -189,6 +194,9 @@ func (r *Resolved) inlineFields() []inlineField {
 		fields = append(fields, inlineField{"helm.releaseName", &spec.Helm.ReleaseName}, inlineField{"helm.clusterValues", &spec.Helm.ClusterValues})
 		for i := range spec.Helm.ValuesFiles {
 			fields = append(fields, inlineField{fmt.Sprintf("helm.valuesFiles[%d]", i), &spec.Helm.ValuesFiles[i].Path})
+		}
+		for i := range spec.Helm.ValuesFrom {
+			fields = append(fields, inlineField{fmt.Sprintf("helm.valuesFrom[%d].name", i), &spec.Helm.ValuesFrom[i].Name})
 		}
 	}
 	return fields

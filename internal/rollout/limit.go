@@ -157,6 +157,8 @@ func (r *Rollout) Message() string {
 	switch {
 	case r.Invalid != nil:
 		return "spec.rollout: " + r.Invalid.Error()
+	case s.Measured != nil && !s.Stopped:
+		return s.Measured.wait()
 	case s.Stopped:
 		return fmt.Sprintf("the rollout is stopped: %s; push a commit that corrects it", r.Failure())
 	case s.Unproven:
@@ -179,6 +181,9 @@ func (r *Rollout) Message() string {
 func (r *Rollout) Failure() string {
 	if r.Aborted {
 		return "the rollout was aborted"
+	}
+	if m := r.Measured; m != nil && m.Phase == musterv1alpha1.AnalysisFailed {
+		return fmt.Sprintf("the analysis of step %s failed: %s", m.Step, m.Message)
 	}
 	text := someOf(slices.Sorted(slices.Values(slices.Concat(r.Failed, r.TimedOut)))) + " failed"
 	if r.Group != "" {
@@ -219,6 +224,9 @@ func (d *decider) groups(pending map[string]bool) ([]Group, error) {
 		g := byIndex[index]
 		if g == nil {
 			g = &Group{Name: group, Index: int32(index), Approved: d.in.Approved[group], Skipped: d.in.Skipped[group]}
+			if steps != nil {
+				g.Analysis = RunOf(d.in.Analyses, d.in.Revision, d.in.RolloutStarted, group)
+			}
 			byIndex[index] = g
 		}
 		g.Clusters = append(g.Clusters, d.clusterOf(name, pending[name], live[name]))

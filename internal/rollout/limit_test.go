@@ -251,6 +251,37 @@ func TestHeldThere(t *testing.T) {
 	}
 }
 
+// TestWindowOfStep: a window that steps name is for their clusters only.
+func TestWindowOfStep(t *testing.T) {
+	strategy := musterv1alpha1.Rollout{RolloutStrategy: clusterv1alpha1.RolloutStrategy{Type: clusterv1alpha1.Progressive}}
+	label := func(value string) *musterv1alpha1.ClusterSelector {
+		return &musterv1alpha1.ClusterSelector{LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"tier": value}}}
+	}
+	strategy.Steps = []musterv1alpha1.RolloutStep{{Name: "canary", ClusterSelector: label("canary")}, {Name: "prod", ClusterSelector: label("prod"), Window: "nights"}}
+	strategy.Windows = []musterv1alpha1.RolloutWindow{{Name: "nights", Schedule: "0 22 * * *", Duration: metav1.Duration{Duration: time.Hour}}}
+	windows, err := ParseWindows(strategy.Windows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := Input{
+		Owner: web, Now: rolloutNow, Live: []fleet.LiveWork{live("a", 0, settings), live("b", 0, settings)}, Complete: true, Strategy: &strategy, Windows: windows,
+		WindowsOn: map[string]WindowSet{"": 1}, Labels: map[string]map[string]string{"a": {"tier": "canary"}, "b": {"tier": "prod"}},
+		Decisions: map[string]fleet.Decision{"a": {Chosen: true}, "b": {Chosen: true}},
+	}
+	step := next(in, []*workv1.ManifestWork{wants("a", 0, settings), wants("b", 0, settings)})
+	if len(step.Now) != 1 || step.Now[0].Cluster != "a" || len(step.Held) != 1 || step.Held[0].Reason != WindowClosed {
+		t.Errorf("now %+v, held %+v", step.Now, step.Held)
+	}
+	strategy.Steps[1].Window = ""
+	if step := next(in, []*workv1.ManifestWork{wants("a", 0, settings), wants("b", 0, settings)}); len(step.Now) != 0 {
+		t.Errorf("a window that no step names is for all: %+v", step.Now)
+	}
+	strategy.Steps[1].Window = "days"
+	if field, err := CheckWindows(&strategy); err == nil || field != "steps[1].window" {
+		t.Errorf("field %q, %v", field, err)
+	}
+}
+
 // TestStepLooksAgainWhenSoaked: nothing but time ends a soak.
 func TestStepLooksAgainWhenSoaked(t *testing.T) {
 	strategy := progressive("1", clusterv1alpha1.RolloutConfig{MinSuccessTime: metav1.Duration{Duration: 5 * time.Minute}})

@@ -18,7 +18,8 @@ import (
 )
 
 // The sentences of this simulation: never more clusters of a step change at a time than its maxConcurrency; no cluster of a step changes
-// before the steps ahead of it are proved; nothing returns without a failure, and never past the last good revision; a rollout ends.
+// before the steps ahead of it are proved, and the first one is measured; nothing returns without a failure, and never past the last good
+// revision; a rollout ends.
 //
 // Commits come at random, some of them bad. Agents take works up late and report late; clusters fall silent and come back; the hub
 // starts over, and reads works as they were some moments ago, though never as they were before its own writes, and reachability late.
@@ -35,7 +36,11 @@ type rolling struct {
 	started               time.Time
 	returning             bool
 
-	rollouts, returns, silences, restarts int
+	// runs are what was measured, and measures the step that is to be, as the API has them.
+	runs     []musterv1alpha1.AnalysisRun
+	measures string
+
+	rollouts, returns, silences, restarts, measured, failed int
 }
 
 // site is one cluster as it really is.
@@ -65,8 +70,13 @@ func rollingStrategy() musterv1alpha1.Rollout {
 	}}, OnFailure: musterv1alpha1.FailureRollback}
 	for i, size := range rollingSizes {
 		n := intstr.FromInt32(int32(size.concurrency))
+		var analysis *musterv1alpha1.RolloutAnalysis
+		if i == 0 {
+			analysis = &musterv1alpha1.RolloutAnalysis{Metrics: []musterv1alpha1.RolloutMetric{{Name: "errors", Count: 2, FailureLimit: 1}}}
+		}
 		r.Steps = append(r.Steps, musterv1alpha1.RolloutStep{
-			Name: fmt.Sprintf("step-%d", i), MaxConcurrency: &n,
+			Analysis: analysis,
+			Name:     fmt.Sprintf("step-%d", i), MaxConcurrency: &n,
 			ClusterSelector: &musterv1alpha1.ClusterSelector{LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"step": fmt.Sprint(i)}}},
 		})
 	}
@@ -130,16 +140,47 @@ func (s *rolling) pass(commits bool) {
 		for _, c := range s.sites {
 			c.known = c.silent
 		}
-	case k < 60:
+	case k < 50:
 		for range len(s.sites) {
 			s.agent(s.sites[s.random.IntN(len(s.sites))])
 		}
+	case k < 62:
+		s.measure()
 	case k < 64:
 		s.restarts++
 		s.wrote = len(s.moments) - 1 // a hub that starts over reads all works as they are
 	default:
 		s.hub()
 	}
+}
+
+// run is what was measured of the first step in the rollout that goes on, or nil.
+func (s *rolling) run() *musterv1alpha1.AnalysisRun {
+	return RunOf(s.runs, digestOf(s.commit), s.started, "step-0")
+}
+
+// measure takes a measurement, if a step is to be measured: most are good, some fail, some say nothing.
+func (s *rolling) measure() {
+	if s.measures == "" || s.started.IsZero() || s.returning {
+		return
+	}
+	run := s.run()
+	if run == nil {
+		s.runs = append(s.runs, musterv1alpha1.AnalysisRun{Revision: digestOf(s.commit), StartedAt: metav1.NewTime(s.started), Step: s.measures})
+		run = &s.runs[len(s.runs)-1]
+	}
+	r := ResultOf(run, "errors")
+	r.At = metav1.NewTime(s.now)
+	switch k := s.random.IntN(10); {
+	case k < 5:
+		r.Outcome, r.Successful = musterv1alpha1.AnalysisSuccessful, r.Successful+1
+	case k < 8:
+		r.Outcome, r.Failed = musterv1alpha1.AnalysisFailed, r.Failed+1
+	default:
+		r.Outcome, r.Inconclusive = musterv1alpha1.AnalysisInconclusive, r.Inconclusive+1
+	}
+	run.Metrics = []musterv1alpha1.MetricResult{r}
+	s.measured++
 }
 
 // agent applies and reports, if it is time.
@@ -176,7 +217,7 @@ func (s *rolling) hub() {
 	in := Input{
 		Owner: web, Now: s.now, Live: slices.Clone(s.moments[len(s.moments)-1-behind]), Complete: true, MaxClusterPercent: 100, PlanDigest: digestOf(s.wanted()),
 		Decisions: map[string]fleet.Decision{}, Labels: map[string]map[string]string{}, Unreachable: map[string]bool{},
-		RolloutStarted: s.started, Returning: s.returning,
+		RolloutStarted: s.started, Returning: s.returning, Revision: digestOf(s.commit), Analyses: s.runs,
 	}
 	strategy := rollingStrategy()
 	in.Strategy = &strategy
@@ -192,6 +233,10 @@ func (s *rolling) hub() {
 	step := next(in, works)
 	if step.Rollout.Invalid != nil {
 		s.t.Fatal(step.Rollout.Invalid)
+	}
+	s.measures = ""
+	if m := step.Rollout.Measured; m != nil && m.Phase != musterv1alpha1.AnalysisFailed {
+		s.measures = m.Step
 	}
 	if step.Return && !s.returning {
 		s.taken()
@@ -223,6 +268,9 @@ func (s *rolling) taken() {
 		late := !c.silent && s.now.Sub(c.work.WrittenAt) >= deadline
 		return !c.work.WrittenAt.Before(s.started) && (c.work.Status.Health == fleet.HealthDegraded || late || !c.undisturbed)
 	})
+	if run := s.run(); run != nil && run.Metrics[0].Failed > 1 {
+		failed, s.failed = true, s.failed+1
+	}
 	if !failed {
 		s.t.Fatalf("commit %d is taken back and no cluster has failed", s.commit)
 	}
@@ -286,6 +334,9 @@ func (s *rolling) check(step Step) {
 				s.t.Fatalf("step %d changes while %s of step %d has %s", last, c.name, i, c.work.SpecDigest)
 			}
 		}
+		if run := s.run(); !s.returning && i < last && i == 0 && s.changedIn(0) && (run == nil || run.Metrics[0].Successful < 2 || run.Metrics[0].Failed > 1) {
+			s.t.Fatalf("step %d changes while what was measured of step 0 is %+v", last, run)
+		}
 		if flying > size.concurrency {
 			s.t.Fatalf("%d clusters of step %d change at a time, %d may: %s", flying, i, size.concurrency, summary(step))
 		}
@@ -293,6 +344,13 @@ func (s *rolling) check(step Step) {
 	if s.returning && s.wanted() > s.refused {
 		s.t.Fatalf("returns from %d to %d", s.refused, s.wanted())
 	}
+}
+
+// changedIn is true when a cluster of a step that answers has changed in this rollout.
+func (s *rolling) changedIn(step int) bool {
+	return slices.ContainsFunc(s.sites, func(c *site) bool {
+		return c.step == step && c.undisturbed && !c.silent && !c.known && !c.work.WrittenAt.Before(s.started) && c.work.SpecDigest == digestOf(s.wanted())
+	})
 }
 
 // settle lets all clusters answer and nothing be committed any more, until the rollout has ended.
@@ -329,8 +387,8 @@ func TestRolloutsKeepTheirPromises(t *testing.T) {
 				}
 				s.settle()
 			}
-			t.Logf("%d rollouts ended, %d returns, %d silences, %d restarts", s.rollouts, s.returns, s.silences, s.restarts)
-			if s.rollouts < 20 || s.returns < 3 || s.silences < 50 || s.restarts < 50 {
+			t.Logf("%d rollouts ended, %d returns, %d silences, %d restarts, %d measurements, %d failed analyses", s.rollouts, s.returns, s.silences, s.restarts, s.measured, s.failed)
+			if s.measured < 50 || s.failed < 1 || s.rollouts < 20 || s.returns < 3 || s.silences < 50 || s.restarts < 50 {
 				t.Error("the simulation tries too little")
 			}
 		})

@@ -67,6 +67,9 @@ type Input struct {
 	// rollout back.
 	Approved, Skipped map[string]bool
 	Aborted           bool
+	// Revision that is rolled out, and what was measured of it and of others.
+	Revision string
+	Analyses []musterv1alpha1.AnalysisRun
 	// Windows of the strategy, and by cluster those that are for it; "" for clusters that it does not name.
 	Windows   []OpenWindow
 	WindowsOn map[string]WindowSet
@@ -143,6 +146,7 @@ const (
 	DependencyPending  HeldReason = "DependencyPending"  // what the owner depends on is not ready on this cluster
 	WindowClosed       HeldReason = "WindowClosed"       // it may not change at this time
 	OnHold             HeldReason = "OnHold"             // a person keeps the cluster as it is
+	FollowsPending     HeldReason = "FollowsPending"     // those that the owner follows have not proved the commit
 )
 
 // objection is why a change waits; the zero value is no objection.
@@ -272,6 +276,7 @@ type decider struct {
 	// defers are clusters to change that wait for a time, a dependency or the end of a hold of all: a rollout does not pass them.
 	defers   map[string]bool
 	openings map[WindowSet]opening
+	stepsOf  *steps // made for the first that asks for a window of a step
 	// written is when each cluster changed in the rollout that goes on.
 	written  map[string]time.Time
 	loss     *guard // made for the first change that loses something

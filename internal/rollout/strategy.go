@@ -59,6 +59,8 @@ type Group struct {
 	Clusters []Cluster
 	// Approved is true for a step that may begin, Skipped for one that the next ones do not wait for.
 	Approved, Skipped bool
+	// Analysis is what was measured of a step, as far as it was.
+	Analysis *musterv1alpha1.AnalysisRun
 }
 
 // label names a group for people.
@@ -85,6 +87,9 @@ type Selection struct {
 	Unproven bool
 	// Unapproved is true when the step that the rollout is at waits for an approval.
 	Unapproved bool
+	// Measured is the step whose analysis goes on or has failed, with the clusters that are measured and what the measurements amount to;
+	// nil when there is none.
+	Measured *Measured
 	// Paced is true when the rate limit keeps clusters back.
 	Paced bool
 	// Group is the decision group that the rollout is at; empty when it does not go by groups, or has ended.
@@ -116,6 +121,9 @@ type phase struct {
 	maxOffline int
 	// gated phases wait for an approval; skipped ones hold no other.
 	gated, skipped bool
+	// analysis has to be successful before the next phase, nil is none; run is what was measured.
+	analysis *musterv1alpha1.RolloutAnalysis
+	run      *musterv1alpha1.AnalysisRun
 }
 
 // Select decides which clusters may change now, by the rules of OCM's rolloutStrategy (cluster.open-cluster-management.io
@@ -148,7 +156,7 @@ func SelectReturn(strategy musterv1alpha1.Rollout, groups []Group, now time.Time
 	slices.Reverse(phases)
 	for i := range phases {
 		p := &phases[i]
-		p.maxFailures, p.gated, p.skipped = len(p.clusters), false, false
+		p.maxFailures, p.gated, p.skipped, p.analysis = len(p.clusters), false, false, nil
 		p.minSuccessTime, p.deadline = 0, min(p.deadline, returnDeadline)
 	}
 	return s.selection(phases), nil
@@ -163,7 +171,7 @@ func (s *selector) selection(phases []phase) Selection {
 		}
 	}
 	out := s.out
-	out.Done = !out.Stopped && len(out.Selected)+len(out.InFlight)+out.Waiting == 0
+	out.Done = !out.Stopped && out.Measured == nil && len(out.Selected)+len(out.InFlight)+out.Waiting == 0
 	out.Unproven = out.Unproven && out.Waiting > 0
 	if out.Done {
 		out.Group = ""
@@ -278,6 +286,7 @@ func stepPhases(strategy musterv1alpha1.Rollout, groups []Group) (phases []phase
 		p := phase{
 			group: step.Name, clusters: g.Clusters, hasTimes: true, minSuccessTime: config.MinSuccessTime.Duration,
 			gated: step.Approval == musterv1alpha1.ApprovalManual && !g.Approved, skipped: g.Skipped,
+			analysis: step.Analysis, run: g.Analysis,
 		}
 		if step.MinSuccessTime != nil {
 			p.minSuccessTime = step.MinSuccessTime.Duration
@@ -343,7 +352,7 @@ func (s *selector) phase(p phase) bool {
 	}
 	t := s.count(p, clusters)
 	s.out.Waiting += t.waits
-	if t.failures > p.maxFailures && !p.skipped {
+	if t.failures > p.maxFailures && !p.skipped || s.analysisFailed(p, t) {
 		s.out.Stopped, s.out.Waiting = true, s.out.Waiting+len(t.pending)+len(t.offline)
 		return false
 	}
@@ -356,7 +365,11 @@ func (s *selector) phase(p phase) bool {
 	s.out.Selected = append(append(s.out.Selected, t.pending[:free]...), t.offline...)
 	s.out.Waiting += len(t.pending) - free
 	s.out.Unproven = (t.answering == 0 && len(clusters) > 0 || t.away > p.maxOffline) && !s.returning && !p.skipped
-	return p.skipped || len(t.holding) == 0 && len(t.pending)+t.waits == 0 && !s.out.Unproven
+	soaking := len(t.holding) > 0
+	if len(t.pending)+t.waits+t.unproved == 0 && !s.out.Unproven && s.measure(p, t, soaking) {
+		return false
+	}
+	return p.skipped || !soaking && len(t.pending)+t.waits == 0 && !s.out.Unproven
 }
 
 // tally counts the clusters of a phase.
@@ -367,6 +380,9 @@ type tally struct {
 	// holding are the clusters in flight that the next phase waits for.
 	holding                             []string
 	inFlight, failures, answering, away int
+	// unproved clusters are in flight and not healthy; changed ones have changed in this rollout, and answer.
+	unproved int
+	changed  []string
 }
 
 // count notes the clusters that have changed, and counts all but those that are held.
@@ -402,8 +418,14 @@ func (s *selector) countChanged(p phase, c Cluster, t *tally) {
 	if c.State == Failed || s.timedOut(p, c) {
 		t.failures++
 	}
+	if !c.Since.IsZero() {
+		t.changed = append(t.changed, c.Name)
+	}
 	if s.note(p, c) {
 		t.inFlight++
+		if c.State != Succeeded && (c.State != Failed || !p.passesFailures) {
+			t.unproved++
+		}
 		if c.State != Failed || !p.passesFailures {
 			t.holding = append(t.holding, c.Name)
 		}

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -110,7 +111,7 @@ func (d *decider) windowOpen(c *change) objection {
 	if !known {
 		of = d.in.WindowsOn[""]
 	}
-	at, window := d.opening(of)
+	at, window := d.opening(d.ofStep(c.Cluster, of))
 	switch {
 	case window == "":
 		return objection{}
@@ -118,6 +119,50 @@ func (d *decider) windowOpen(c *change) objection {
 		return objection{Reason: WindowClosed, Message: fmt.Sprintf("window %s keeps it from changing, and no later time is known at which it may", window)}
 	}
 	return objection{Reason: WindowClosed, Until: at, Message: fmt.Sprintf("waits for its window (%s), from %s", window, at.Format("2006-01-02 15:04 MST"))}
+}
+
+// ofStep leaves of the windows for a cluster out those that steps name, but for the one of its own step.
+func (d *decider) ofStep(cluster string, of WindowSet) WindowSet {
+	var named, own WindowSet
+	if d.in.Strategy == nil {
+		return of
+	}
+	for _, step := range d.in.Strategy.Steps {
+		named |= d.windowNamed(step.Window)
+	}
+	if named == 0 {
+		return of
+	}
+	if d.stepsOf == nil {
+		d.stepsOf, _ = d.steps() // a selector that cannot be read holds the rollout
+	}
+	if d.stepsOf != nil {
+		if i, _ := d.stepsOf.of(cluster, d.in.Labels[cluster], d.in.Decisions[cluster].Group); i < len(d.stepsOf.list) {
+			own = d.windowNamed(d.stepsOf.list[i].Window)
+		}
+	}
+	return of&^named | of&own
+}
+
+func (d *decider) windowNamed(name string) WindowSet {
+	for i, w := range d.in.Windows {
+		if name != "" && w.Name == name {
+			return 1 << i
+		}
+	}
+	return 0
+}
+
+// CheckWindows says which step names a window that the strategy does not have, with its field; "" when none does.
+func CheckWindows(r *musterv1alpha1.Rollout) (field string, err error) {
+	for i, step := range r.Steps {
+		if step.Window == "" || slices.ContainsFunc(r.Windows, func(w musterv1alpha1.RolloutWindow) bool { return w.Name == step.Window }) {
+			continue
+		}
+		field := fmt.Sprintf("steps[%d].window", i)
+		return field, fmt.Errorf("%s: there is no window %q in spec.rollout.windows", field, step.Window)
+	}
+	return "", nil
 }
 
 // opening is when the clusters of some windows, by their place in the strategy, may change.

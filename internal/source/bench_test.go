@@ -101,7 +101,7 @@ func commitOneFile(b *testing.B, dir string, n int) string {
 	return gitRun(b, dir, "rev-parse", "main")
 }
 
-func fastImport(b *testing.B, dir string, stream *bytes.Buffer) {
+func fastImport(b testing.TB, dir string, stream *bytes.Buffer) {
 	b.Helper()
 	command := exec.Command("git", "fast-import", "--quiet")
 	command.Dir, command.Stdin = dir, stream

@@ -64,7 +64,7 @@ func (l *Library) askCharts(ctx context.Context, references []*fleet.Reference, 
 	results := map[string]result{}
 	for _, r := range references {
 		record, err := l.chart(ctx, w, index, r)
-		results[r.Key()] = result{record, err}
+		results[r.Key()] = result{record: record, err: err}
 	}
 	return results, nil
 }
@@ -180,6 +180,9 @@ func (w *web) provenance(ctx context.Context, s *Signers, archive *url.URL, of *
 	at := *archive
 	at.Path += ".prov"
 	answer, err := w.get(ctx, &at, nil, maxSignature)
+	if errors.As(err, new(nothingError)) {
+		return fmt.Errorf("%s: the chart has no provenance file: sign it with `helm package --sign`, and publish the .prov file beside the archive", w.shown(archive))
+	}
 	if err != nil {
 		return fmt.Errorf("the chart has no provenance file that can be read: `helm package --sign` makes it, beside the archive: %w", err)
 	}

@@ -40,7 +40,12 @@ func (s *Store) unavailable(addr address, c Credentials, err error) error {
 		}
 	}
 	message := shorten(c.redact(err.Error()))
-	return fleet.Fail(fleet.SourceUnavailable, errors.New(advice(addr, c, err, message)))
+	said := errors.New(advice(addr, c, err, message))
+	var host *busyError
+	if errors.As(busy(err), &host) {
+		said = &busyError{host.after, said}
+	}
+	return fleet.Fail(fleet.SourceUnavailable, said)
 }
 
 // advice lists what can go wrong, the most specific cause first.

@@ -107,3 +107,22 @@ func TestSHA256(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestOtherFiltersAreNotRun: a file with a filter that nobody here has is what git makes of it in a clone without that filter.
+func TestOtherFiltersAreNotRun(t *testing.T) {
+	root := t.TempDir()
+	r := newRepository(t, filepath.Join(root, "fleet.git"))
+	revision := r.push("main", r.commit(map[string]file{".gitattributes": text("*.yaml filter=tidy\n"), "a.yaml": text("a:   b\n")}))
+	clone := filepath.Join(root, "clone")
+	gitRun(t, root, "clone", "--quiet", r.dir, clone)
+	want, err := os.ReadFile(filepath.Join(clone, "a.yaml"))
+	must(t, err)
+	s := newStore(t, root)
+	_, err = s.Fetch(t.Context(), Remote{URL: "file://" + r.dir})
+	must(t, err)
+	snapshot, err := s.Snapshot("file://"+r.dir, revision, "")
+	must(t, err)
+	if got := readText(t, snapshot, "a.yaml"); got != string(want) {
+		t.Errorf("it reads %q, git %q", got, want)
+	}
+}

@@ -39,6 +39,9 @@ type Library struct {
 	Git *Store
 	// Secret reads a Secret of a namespace.
 	Secret func(ctx context.Context, namespace, name string) (map[string][]byte, error)
+	// Values reads a Secret or ConfigMap that holds values, and what identifies it: fs.ErrNotExist is none, fs.ErrPermission one that may not be
+	// read. Nil: none can be read here, and something stands for each value; so it is where the error is ErrUnseen.
+	Values func(ctx context.Context, namespace string, object fleet.ValuesObject) (data map[string][]byte, uid string, err error)
 	// Credentials opens an address for a reference that names no Secret, and without Secret for the others. Nil: it is anonymous.
 	Credentials func(address string) (Credentials, error)
 	// Insecure allows references that ask for a connection that proves nothing.
@@ -47,6 +50,8 @@ type Library struct {
 	MaxArchive int64
 	// Interval between two looks at a remote; 0 is DefaultInterval.
 	Interval time.Duration
+	// Hosts are those that are left in peace; nil makes some of its own. Git has the same.
+	Hosts *Hosts
 	// Wanted is called for a remote that is to be looked at now. It must not block.
 	Wanted func(remote string)
 
@@ -54,7 +59,6 @@ type Library struct {
 	loaded  bool
 	held    map[string]*holding // by the key of the reference
 	remotes map[string]*remote
-	hosts   map[string]*host
 	users   map[string]map[string]bool // the keys of the references that each user has
 	clients clients
 }
@@ -75,6 +79,13 @@ type holding struct {
 	fault     error        // of the last look; nil after a good one
 }
 
+func (h *holding) parts() []part {
+	if h.record == nil {
+		return nil
+	}
+	return h.record.Parts
+}
+
 // record is what is known of a reference over restarts.
 type record struct {
 	Reference *fleet.Reference `json:"reference"`
@@ -84,6 +95,8 @@ type record struct {
 	// Content is the file that holds the content, in the folder of the remote; empty for Git.
 	Content string `json:"content,omitempty"`
 	Packed  bool   `json:"packed,omitempty"`
+	// Parts of a commit that lie elsewhere.
+	Parts []part `json:"parts,omitempty"`
 	// Signed are the keys, one of which has signed the content, as Signers.fingerprint has them; empty where nobody has to.
 	Signed string `json:"signed,omitempty"`
 }
@@ -92,14 +105,10 @@ type record struct {
 type remote struct {
 	name     string
 	host     string
+	values   bool // of the hub
+	git      bool
 	failures int
 	looking  sync.Mutex
-}
-
-// host is a server that does not answer, or asks to wait: none of its remotes is asked before the time.
-type host struct {
-	failures int
-	until    time.Time
 }
 
 // remoteName is a name for the remote of a reference: a hash of the address and of who asks.
@@ -107,6 +116,8 @@ func remoteName(r *fleet.Reference) string {
 	kind := "oci"
 	address := r.URL()
 	switch {
+	case r.Values != nil:
+		kind, address = "values", string(r.Values.Kind)+"/"+r.Values.Name
 	case r.Git != nil:
 		kind = "git"
 	case r.Chart != nil && !isOCI(address):
@@ -137,7 +148,13 @@ func (l *Library) init() {
 		return
 	}
 	l.loaded = true
-	l.held, l.remotes, l.hosts, l.users = map[string]*holding{}, map[string]*remote{}, map[string]*host{}, map[string]map[string]bool{}
+	l.held, l.remotes, l.users = map[string]*holding{}, map[string]*remote{}, map[string]map[string]bool{}
+	if l.Hosts == nil {
+		l.Hosts = &Hosts{}
+	}
+	if l.Git != nil && l.Git.Hosts == nil {
+		l.Git.Hosts = l.Hosts
+	}
 	files, _ := filepath.Glob(filepath.Join(l.Dir, "references", "*.json"))
 	for _, file := range files {
 		var r record
@@ -162,7 +179,7 @@ func (l *Library) hold(r *fleet.Reference) *holding {
 	}
 	h.wantedAt = time.Now()
 	if l.remotes[name] == nil {
-		l.remotes[name] = &remote{name: name, host: hostOf(r.URL())}
+		l.remotes[name] = &remote{name: name, host: hostOf(r.URL()), values: r.Values != nil, git: r.Git != nil}
 	}
 	return h
 }
@@ -176,7 +193,11 @@ func (l *Library) open(r *record) (*fleet.Found, error) {
 			return nil, errors.Join(err, fmt.Errorf("%s was not fetched", r.Reference))
 		}
 		snapshot, err := l.Git.Snapshot(url, r.Digest, "")
-		found.Tree, found.Name = snapshot.Tree, r.Reference.Name()+"@"+fleet.ShortRevision(r.Digest)
+		if err != nil {
+			return nil, err
+		}
+		found.Name = r.Reference.Name() + "@" + fleet.ShortRevision(r.Digest)
+		found.Tree, err = l.whole(r, snapshot.Tree, r.Parts)
 		return found, err
 	}
 	var err error
@@ -343,6 +364,8 @@ type Looked struct {
 	Again time.Duration
 	// Err is the first fault.
 	Err error
+	// Asked says that the remote was asked.
+	Asked bool
 }
 
 // Look asks a remote once for all references to it, and fetches what they resolve to and is not here. A host that has failed is not
@@ -362,10 +385,17 @@ func (l *Library) Look(ctx context.Context, name string) Looked {
 		l.forget(r)
 		return Looked{}
 	}
-	if wait := l.patience(r.host); wait > 0 && !l.anyNew(references) {
-		return Looked{Again: wait}
-	}
 	var out Looked
+	if wait := l.Hosts.patience(r.host); wait > 0 {
+		for _, reference := range l.newOf(references) {
+			if err := spared(reference.URL(), r.host); l.keep(reference, result{err: err}) {
+				out.Changed, out.Err = append(out.Changed, reference.Key()), cmp.Or(out.Err, err)
+			}
+		}
+		out.Again = jitter(wait)
+		return out
+	}
+	out.Asked = true
 	results, err := l.ask(ctx, references)
 	if ctx.Err() != nil {
 		return Looked{Again: time.Second}
@@ -373,7 +403,7 @@ func (l *Library) Look(ctx context.Context, name string) Looked {
 	again := l.note(r, err, results)
 	for _, reference := range references {
 		res := results[reference.Key()]
-		if res.err == nil && res.record == nil {
+		if res.err == nil && res.record == nil && res.found == nil {
 			res.err = err
 		}
 		if l.keep(reference, res) {
@@ -405,6 +435,11 @@ func (l *Library) referencesOf(r *remote) []*fleet.Reference {
 			_ = os.Remove(l.recordFile(key))
 			if git := h.reference.Git; git != nil {
 				_ = l.Git.Unpin(git.URL, key) // a mirror that stays takes room and does no harm
+				for _, p := range h.parts() {
+					if p.URL != "" {
+						_ = l.Git.Unpin(p.URL, key)
+					}
+				}
 			}
 		}
 	}
@@ -426,40 +461,37 @@ func (l *Library) forget(r *remote) {
 	for _, h := range l.held {
 		if h.reference.Git != nil {
 			urls = append(urls, h.reference.Git.URL)
+			for _, p := range h.parts() {
+				urls = append(urls, p.URL)
+			}
 		}
 	}
 	_ = l.Git.Retain(urls)
 }
 
-// anyNew is true when a user waits for a reference that was never looked at.
-func (l *Library) anyNew(references []*fleet.Reference) bool {
+// newOf are the references that were never looked at: users wait for them.
+func (l *Library) newOf(references []*fleet.Reference) []*fleet.Reference {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.ContainsFunc(references, func(r *fleet.Reference) bool {
+	return slices.DeleteFunc(slices.Clone(references), func(r *fleet.Reference) bool {
 		h := l.held[r.Key()]
-		return h != nil && h.found == nil && h.fault == nil
+		return h == nil || h.found != nil || h.fault != nil
 	})
-}
-
-// patience is how long a host is not asked again.
-func (l *Library) patience(name string) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if h := l.hosts[name]; h != nil {
-		return time.Until(h.until)
-	}
-	return 0
 }
 
 // result of a look for one reference.
 type result struct {
 	record *record
+	found  *fleet.Found // of values, of which nothing is written down
 	err    error
 }
 
 // ask asks the remote of the references, which have one.
 func (l *Library) ask(ctx context.Context, references []*fleet.Reference) (map[string]result, error) {
 	first := references[0]
+	if first.Values != nil {
+		return map[string]result{first.Key(): l.askValues(ctx, first)}, nil
+	}
 	c, err := l.credentials(ctx, first)
 	if err != nil {
 		return nil, err
@@ -557,29 +589,25 @@ func (l *Library) note(r *remote, err error, results map[string]result) time.Dur
 		err = cmp.Or(err, res.err)
 	}
 	interval := cmp.Or(l.Interval, DefaultInterval)
+	if r.values {
+		interval = min(interval, valuesInterval)
+	}
+	wait := l.Hosts.patience(r.host)
+	if !r.git { // the store has noted it
+		wait = l.Hosts.note(r.host, err)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil {
 		r.failures = 0
-		delete(l.hosts, r.host)
-		return interval + time.Duration(rand.Int64N(int64(interval)/10+1))
+		return jitter(interval)
 	}
 	r.failures++
-	again := min(interval, 5*time.Second<<min(r.failures-1, 8))
-	var busy *busyError
-	if errors.As(err, &busy) {
-		h := l.hosts[r.host]
-		if h == nil {
-			h = &host{}
-			l.hosts[r.host] = h
-		}
-		h.failures++
-		wait := max(busy.after, min(interval, 5*time.Second<<min(h.failures-1, 8)))
-		h.until = time.Now().Add(wait)
-		again = max(again, wait)
-	}
-	return again + time.Duration(rand.Int64N(int64(again)/10+1))
+	return jitter(max(wait, min(interval, 5*time.Second<<min(r.failures-1, 8))))
 }
+
+// jitter is a time and a tenth of it at most.
+func jitter(d time.Duration) time.Duration { return d + time.Duration(rand.Int64N(int64(d)/10+1)) }
 
 // keep takes what a look has found for a reference, and says whether that is something else than before.
 func (l *Library) keep(r *fleet.Reference, res result) bool {
@@ -589,6 +617,9 @@ func (l *Library) keep(r *fleet.Reference, res result) bool {
 	l.mu.Unlock()
 	if h == nil {
 		return false
+	}
+	if r.Values != nil {
+		return l.keepValues(h, res)
 	}
 	if res.err != nil {
 		return l.change(h, h.record, h.found, res.err)
@@ -648,10 +679,14 @@ func (l *Library) tidy(name string) {
 	for _, h := range l.held {
 		if h.remote == name && h.record != nil {
 			keep[h.record.Content] = true
+			for _, p := range h.record.Parts {
+				keep[p.Content] = true
+			}
 		}
 	}
 	files, _ := filepath.Glob(filepath.Join(l.Dir, name, "*.zip"))
-	for _, file := range files {
+	large, _ := filepath.Glob(filepath.Join(l.Dir, name, "*.lfs"))
+	for _, file := range append(files, large...) {
 		if info, err := os.Stat(file); err == nil && !keep[filepath.Base(file)] && time.Since(info.ModTime()) > unusedAfter {
 			_ = os.Remove(file)
 		}
@@ -669,11 +704,15 @@ func (l *Library) askGit(ctx context.Context, references []*fleet.Reference, c C
 	results := map[string]result{}
 	for _, r := range references {
 		revision, err := l.fetchGit(ctx, r, c)
+		var parts []part
+		if err == nil {
+			parts, err = l.partsOf(ctx, r, c, revision)
+		}
 		if err != nil {
 			results[r.Key()] = result{err: err}
 			continue
 		}
-		results[r.Key()] = result{record: &record{Reference: r, Version: r.Wants(), Digest: revision}}
+		results[r.Key()] = result{record: &record{Reference: r, Version: r.Wants(), Digest: revision, Parts: parts}}
 	}
 	return results, nil
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,12 +22,12 @@ import (
 // shelf is a library of a test, with the Secrets that it may read.
 type shelf struct {
 	*Library
-	t       *testing.T
+	t       testing.TB
 	secrets map[string]map[string][]byte
 	wanted  []string
 }
 
-func newShelf(t *testing.T) *shelf {
+func newShelf(t testing.TB) *shelf {
 	s := &shelf{t: t, secrets: map[string]map[string][]byte{}}
 	s.Library = &Library{
 		Dir: t.TempDir(), Git: &Store{Dir: t.TempDir()}, Wanted: func(remote string) { s.wanted = append(s.wanted, remote) },
@@ -237,6 +240,96 @@ func TestAHostThatIsBusyIsLeftInPeace(t *testing.T) {
 	looked := s.Look(t.Context(), remoteName(r))
 	if seen := repo.Seen(); len(seen) > 0 || looked.Again < 29*time.Minute {
 		t.Errorf("it was asked %q, again in %v", seen, looked.Again)
+	}
+}
+
+// TestAHostIsAskedAsOne: of several addresses of a host that is away or asks for patience one is asked, whatever fetches from it.
+func TestAHostIsAskedAsOne(t *testing.T) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		w.Header().Set("Retry-After", "1800")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	defer server.Close()
+	s := newShelf(t)
+	s.Insecure, s.Hosts = true, &Hosts{}
+	chart := func(path string) *fleet.Reference {
+		return fleet.ReferenceOf("retail", musterv1alpha1.Source{Chart: &musterv1alpha1.ChartSource{Repo: server.URL + path, Name: "web", Version: "^1", Insecure: true}})
+	}
+	if _, err := s.look(chart("/one")); err == nil || !strings.Contains(err.Error(), "HTTP 429") || asked != 1 {
+		t.Fatalf("the first: %v, asked %d times", err, asked)
+	}
+	git := fleet.ReferenceOf("retail", musterv1alpha1.Source{Git: &musterv1alpha1.GitSource{URL: server.URL + "/two.git", Insecure: true}})
+	for _, r := range []*fleet.Reference{chart("/two"), git} {
+		_, err := s.look(r)
+		if err == nil || !strings.Contains(err.Error(), "has no answer now, as it had none for another address") {
+			t.Errorf("%s: %v", r, err)
+		}
+		if looked := s.Look(t.Context(), remoteName(r)); looked.Again < 29*time.Minute {
+			t.Errorf("%s is asked again in %v", r, looked.Again)
+		}
+	}
+	// A fleet repository of the same host is not asked either.
+	store := &Store{Dir: t.TempDir(), Hosts: s.Hosts}
+	if _, err := store.Fetch(t.Context(), Remote{URL: server.URL + "/fleet.git"}); err == nil || !strings.Contains(err.Error(), "has no answer now, as it had none") {
+		t.Errorf("the fleet repository: %v", err)
+	}
+	if asked != 1 {
+		t.Errorf("the host was asked %d times", asked)
+	}
+}
+
+// TestAGitHostThatIsBusyIsLeftInPeace: what a Git host answers counts for all of its addresses, and an answer ends the patience.
+func TestAGitHostThatIsBusyIsLeftInPeace(t *testing.T) {
+	root, asked, busy := t.TempDir(), 0, true
+	gitRun(t, root, "init", "--quiet", "--bare", "-b", "main", "fleet.git")
+	fastCommit(t, filepath.Join(root, "fleet.git"))
+	backend := gitHandler(t, root, nil)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked++; busy {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		backend.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	s := &Store{Dir: t.TempDir(), Hosts: &Hosts{}}
+	for _, name := range []string{"/fleet.git", "/other.git", "/fleet.git"} {
+		if _, err := s.Fetch(t.Context(), Remote{URL: server.URL + name}); err == nil || asked != 1 {
+			t.Errorf("%s: %v, asked %d times", name, err, asked)
+		}
+	}
+	busy = false
+	host := strings.TrimPrefix(server.URL, "http://")
+	if wait := s.Hosts.patience(host); wait <= 0 || wait > longestBackOff {
+		t.Errorf("it waits %v", wait)
+	}
+	s.Hosts.by[host].until = time.Now() // it has waited
+	if _, err := s.Fetch(t.Context(), Remote{URL: server.URL + "/fleet.git"}); err != nil || s.Hosts.by[host] != nil {
+		t.Errorf("after the wait: %v", err)
+	}
+}
+
+// TestHostsWaitLonger: a host that stays away is asked less and less often, at least once a minute.
+func TestHostsWaitLonger(t *testing.T) {
+	h := &Hosts{}
+	var last time.Duration
+	for n := range 8 {
+		wait := h.note("host", &busyError{err: errors.New("away")})
+		if wait < last-time.Second || wait > longestBackOff {
+			t.Errorf("after %d failures it waits %v, before %v", n+1, wait, last)
+		}
+		last = wait
+	}
+	if last < 50*time.Second {
+		t.Errorf("it waits %v at last", last)
+	}
+	if h.note("host", errors.New("the chart is not there")); h.patience("host") == 0 {
+		t.Error("an error of one address ends the patience")
+	}
+	if h.note("host", nil); h.patience("host") != 0 {
+		t.Error("an answer does not end the patience")
 	}
 }
 

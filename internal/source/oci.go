@@ -77,7 +77,7 @@ func (l *Library) askOCI(ctx context.Context, references []*fleet.Reference, c C
 		if err == nil {
 			record.Signed, err = l.signed(ctx, r, record.Digest, func(s *Signers) error { return a.signed(ctx, s, record) })
 		}
-		results[r.Key()] = result{record, err}
+		results[r.Key()] = result{record: record, err: err}
 	}
 	return results, nil
 }

@@ -38,6 +38,8 @@ type Store struct {
 	MaxFetch int64
 	// Timeout bounds one fetch.
 	Timeout time.Duration
+	// Hosts are those that are left in peace; nil leaves none.
+	Hosts *Hosts
 	// Observe, when set, is called after every fetch that succeeded.
 	Observe func(Transfer)
 
@@ -142,8 +144,13 @@ func (s *Store) joinFetch(ctx context.Context, m *mirror, addr address, remote R
 func (s *Store) fetch(ctx context.Context, m *mirror, addr address, remote Remote) (object plumbing.Hash, revision string, err error) {
 	began := time.Now()
 	login := remote.Credentials
+	if s.Hosts.patience(addr.host) > 0 {
+		return object, "", spared(addr.shown, addr.host)
+	}
 	unavailable := func(err error) error {
-		return s.unavailable(addr, login, errors.Join(ctx.Err(), err))
+		err = s.unavailable(addr, login, errors.Join(ctx.Err(), err))
+		s.Hosts.note(addr.host, err)
+		return err
 	}
 	if err := m.packs.refresh(); err != nil {
 		return object, "", unavailable(err)
@@ -160,6 +167,7 @@ func (s *Store) fetch(ctx context.Context, m *mirror, addr address, remote Remot
 	if err != nil {
 		return object, "", unavailable(err)
 	}
+	s.Hosts.note(addr.host, nil)
 	want, err := offered.choose(remote.Ref)
 	if err != nil {
 		return object, "", fleet.Reject(reasonOf(err), fmt.Errorf("%s %w", addr.shown, err))

@@ -193,7 +193,7 @@ func (t *tree) find(op, shown, name string, follow bool) (entry, string, error) 
 			way = way[:len(way)-1]
 			continue
 		case here.isSubmodule():
-			return entry{}, "", refuse(op, shown, "%s is a submodule, and submodules are not fetched: copy the content or name its repository as a source", here.name)
+			return entry{}, "", refuse(op, shown, "%s is a submodule, which is not fetched: name its repository as a source, or, where this one is a source.git, set submodules: true", here.name)
 		case !here.isDir():
 			return entry{}, "", &fs.PathError{Op: op, Path: shown, Err: fs.ErrNotExist}
 		}
@@ -272,7 +272,7 @@ func (t *tree) load(name string, e entry) ([]byte, error) {
 	case e.isDir():
 		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("is a folder")}
 	case e.isSubmodule():
-		return nil, refuse("read", name, "it is a submodule, and submodules are not fetched: copy the content or name its repository as a source")
+		return nil, refuse("read", name, "it is a submodule, which is not fetched: name its repository as a source, or, where this one is a source.git, set submodules: true")
 	}
 	size, err := t.objects.size(e.hash)
 	if err != nil {
@@ -287,7 +287,7 @@ func (t *tree) load(name string, e entry) ([]byte, error) {
 	}
 	for beginning, filter := range filtered {
 		if bytes.HasPrefix(data, []byte(beginning)) {
-			return nil, refuse("read", name, "it is what the filter of %s has put in its place (.gitattributes), and the hub runs no filters: commit the file itself", filter)
+			return nil, refuse("read", name, "it is what the filter of %s has put in its place (.gitattributes), and the hub runs no filters: %s", filter.name, filter.remedy)
 		}
 	}
 	if wantsText(name) && bytes.IndexByte(data[:min(len(data), 8000)], 0) >= 0 {
@@ -297,9 +297,9 @@ func (t *tree) load(name string, e entry) ([]byte, error) {
 }
 
 // filtered are the beginnings of what filters commit in place of a file.
-var filtered = map[string]string{
-	"version https://git-lfs.github.com/spec/v1\n": "Git LFS",
-	"\x00GITCRYPT\x00": "git-crypt",
+var filtered = map[string]struct{ name, remedy string }{
+	string(pointerBeginning): {"Git LFS", "commit the file itself, or, where the repository is a source.git and the file is not too large, set lfs: true"},
+	"\x00GITCRYPT\x00":       {"git-crypt", "commit the file itself"},
 }
 
 // wantsText says whether a file must be text by its name; others, such as a chart's archives, may be binary.

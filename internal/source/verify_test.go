@@ -333,8 +333,8 @@ func TestProvenanceOfCharts(t *testing.T) {
 			found, err := s.look(reference)
 			if c.want == "" {
 				must(t, err)
-			} else if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("found %+v, %v; want %q", found, err, c.want)
+			} else if f, _ := fleet.AsFault(err); f.Reason != fleet.NotSigned || f.ActionRequiredBy != fleet.User || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("found %+v, %v; want NotSigned: %q", found, err, c.want)
 			}
 		}
 		verify := &musterv1alpha1.Verification{Keys: []string{public}}

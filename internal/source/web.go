@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -78,24 +79,32 @@ type busyError struct {
 func (e *busyError) Error() string { return e.err.Error() }
 func (e *busyError) Unwrap() error { return e.err }
 
+// nothingError is a server that says that there is nothing at an address.
+type nothingError struct{ error }
+
 // shown is an address for people: a query may hold a token.
 func (w *web) shown(u *url.URL) string {
 	plain := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
 	return plain.String()
 }
 
-// get reads all that an address gives, of at most so many bytes. The credentials go to the repository's own host only.
+// get reads all that an address gives, of at most so many bytes.
 func (w *web) get(ctx context.Context, address *url.URL, header http.Header, most int64) (*webAnswer, error) {
+	return w.do(ctx, http.MethodGet, address, header, nil, most)
+}
+
+// do reads all that an address answers. The credentials go to the repository's own host only, and not where the header has others.
+func (w *web) do(ctx context.Context, method string, address *url.URL, header http.Header, body []byte, most int64) (*webAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
+	request, err := http.NewRequestWithContext(ctx, method, address.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, fleet.Reject(fleet.SourceUnavailable, err)
 	}
 	for name, values := range header {
 		request.Header[name] = values
 	}
-	if address.Scheme == w.home.Scheme && address.Host == w.home.Host {
+	if address.Scheme == w.home.Scheme && address.Host == w.home.Host && request.Header.Get("Authorization") == "" {
 		w.credentials.authorize(request)
 	}
 	response, err := w.client.Do(request)
@@ -106,14 +115,16 @@ func (w *web) get(ctx context.Context, address *url.URL, header http.Header, mos
 	if err := refusal(w.shown(address), address.Host, w.credentials, response); err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, most+1))
+	all, err := io.ReadAll(io.LimitReader(response.Body, most+1))
 	switch {
 	case err != nil:
 		return nil, unreachable(w.shown(address), address.Host, w.credentials, fmt.Errorf("the answer broke off: %w", err))
-	case int64(len(body)) > most:
+	case int64(len(all)) > most && most < 1<<20:
+		return nil, fleet.Reject(fleet.ContentRefused, fmt.Errorf("%s has more than the %d bytes that are expected", w.shown(address), most))
+	case int64(len(all)) > most:
 		return nil, fleet.Reject(fleet.ContentRefused, fmt.Errorf("%s has more than the %d MiB that are fetched", w.shown(address), most>>20))
 	}
-	return &webAnswer{response.StatusCode, response.Header, body}, nil
+	return &webAnswer{response.StatusCode, response.Header, all}, nil
 }
 
 func (c Credentials) authorize(request *http.Request) {
@@ -133,10 +144,13 @@ func refusal(what, host string, c Credentials, response *http.Response) error {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: %s refuses the credentials (%s, HTTP %d): correct the source's Secret; what was fetched stays", what, host, c, status))
 	case status == http.StatusNotFound, status == http.StatusGone:
-		return fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: there is nothing (HTTP %d): correct the address; what was fetched stays", what, status))
-	case status == http.StatusTooManyRequests, status >= 500:
+		return fleet.Fail(fleet.SourceUnavailable, nothingError{fmt.Errorf("%s: there is nothing (HTTP %d): correct the address; what was fetched stays", what, status)})
+	case isBusy(status), status >= http.StatusInternalServerError:
 		err := fmt.Errorf("%s: %s has no answer now (HTTP %d): it is asked again later; what was fetched stays", what, host, status)
-		return fleet.Fail(fleet.SourceUnavailable, &busyError{retryAfter(response.Header), err})
+		if isBusy(status) {
+			err = &busyError{retryAfter(response.Header), err}
+		}
+		return fleet.Fail(fleet.SourceUnavailable, err)
 	default:
 		return fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: %s answers HTTP %d", what, host, status))
 	}

@@ -99,6 +99,10 @@ ROOT_URL = %s/
 STATIC_ROOT_PATH = %s
 DISABLE_SSH = true
 OFFLINE_MODE = true
+LFS_START_SERVER = true
+LFS_JWT_SECRET = b2YtYS10ZXN0LW9mLWEtdGVzdC1vZi1hLXRlc3QtMzI
+[lfs]
+PATH = %s/lfs
 [database]
 DB_TYPE = sqlite3
 PATH = %s/gitea.db
@@ -120,7 +124,7 @@ ENABLED = false
 [log]
 MODE = console
 LEVEL = Warn
-`, name, g.dir, port, g.URL, static, g.dir, g.dir)
+`, name, g.dir, port, g.URL, static, g.dir, g.dir, g.dir)
 }
 
 // FreePort of the loopback interface.

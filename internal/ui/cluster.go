@@ -6,10 +6,13 @@ import (
 	"net/http"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/overview"
 )
@@ -23,8 +26,35 @@ type clusterView struct {
 	Capacity    []amount                        `json:"capacity,omitempty"`
 	JoinRequest string                          `json:"joinRequest,omitempty"`
 	CanAccept   bool                            `json:"canAccept,omitempty"`
-	Works       []fleet.LiveWork                `json:"works"`
-	Events      []eventRow                      `json:"events,omitempty"`
+	// Agent is the version of the cluster's agent, where it says so.
+	Agent  string           `json:"agent,omitempty"`
+	AddOns []addOnRow       `json:"addOns,omitempty"`
+	Works  []fleet.LiveWork `json:"works"`
+	Events []eventRow       `json:"events,omitempty"`
+}
+
+// addOnRow is an add-on on the cluster, and what it waits for.
+type addOnRow struct {
+	Name      string `json:"name"`
+	Available string `json:"available"` // True, False or Unknown
+	Waits     string `json:"waits,omitempty"`
+}
+
+// addOns are those of a cluster, for who may list them.
+func addOns(ctx context.Context, p *Person, cluster string) []addOnRow {
+	var all addonv1alpha1.ManagedClusterAddOnList
+	if err := p.Client.List(ctx, &all, client.InNamespace(cluster)); err != nil {
+		return nil // who may not see them sees none
+	}
+	var rows []addOnRow
+	for i := range all.Items {
+		row := addOnRow{Name: all.Items[i].Name, Available: string(metav1.ConditionUnknown), Waits: overview.AddOnWaits(&all.Items[i])}
+		if c := meta.FindStatusCondition(all.Items[i].Status.Conditions, addonv1alpha1.ConditionAvailable); c != nil {
+			row.Available = string(c.Status)
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 // amount is a resource of a cluster.
@@ -53,6 +83,12 @@ func (s *Server) cluster(ctx context.Context, p *Person, r *http.Request) (any, 
 		clusterRow: clusterRowOf(m), Conditions: m.Status.Conditions, Claims: m.Status.ClusterClaims, TaintList: m.Spec.Taints,
 		JoinRequest: overview.WhoAsks(m), Works: []fleet.LiveWork{},
 	}
+	for _, claim := range m.Status.ClusterClaims {
+		if claim.Name == musterv1alpha1.AgentVersionClaim {
+			v.Agent = claim.Value
+		}
+	}
+	v.AddOns = addOns(ctx, p, name)
 	v.CanAccept = v.State == overview.ClusterWaiting && fleet.ReservedName(name) == ""
 	for resource, q := range m.Status.Capacity {
 		a := amount{Name: string(resource), Capacity: q.String()}

@@ -114,10 +114,10 @@ func (s *Server) fleet(ctx context.Context, p *Person, r *http.Request) (any, er
 		matching = append(matching, *c)
 		return true
 	})
-	v.States = statesOf(rows)
+	v.States = statesOf(rows, overview.ClusterStates)
 	v.GroupBy, v.Groupings = groupings(rows, r.URL.Query().Get("group"))
 	v.Folded = len(matching) > mapRoom
-	v.Groups = grouped(matching, v.GroupBy, v.Folded)
+	v.Groups = grouped(matching, v.GroupBy, v.Folded, overview.ClusterStates)
 	return v, nil
 }
 
@@ -156,13 +156,13 @@ func quantity(list clusterv1.ResourceList, name clusterv1.ResourceName) string {
 	return q.String()
 }
 
-func statesOf(rows []clusterRow) []stateCount {
+func statesOf(rows []clusterRow, order []string) []stateCount {
 	counts := map[string]int{}
 	for i := range rows {
 		counts[rows[i].State]++
 	}
 	var states []stateCount
-	for _, state := range overview.ClusterStates {
+	for _, state := range order {
 		if n := counts[state]; n > 0 {
 			states = append(states, stateCount{state, n})
 		}
@@ -200,7 +200,7 @@ func groupings(rows []clusterRow, asked string) (chosen string, labels []string)
 	return asked, labels
 }
 
-func grouped(rows []clusterRow, by string, folded bool) []clusterGroup {
+func grouped(rows []clusterRow, by string, folded bool, states []string) []clusterGroup {
 	parts := map[string][]clusterRow{}
 	for _, row := range rows {
 		name := row.Labels[by]
@@ -211,7 +211,7 @@ func grouped(rows []clusterRow, by string, folded bool) []clusterGroup {
 	}
 	groups := make([]clusterGroup, 0, len(parts))
 	for _, name := range slices.Sorted(maps.Keys(parts)) {
-		g := clusterGroup{Name: cmp.Or(name, "none"), Total: len(parts[name]), States: statesOf(parts[name])}
+		g := clusterGroup{Name: cmp.Or(name, "none"), Total: len(parts[name]), States: statesOf(parts[name], states)}
 		if !folded {
 			for _, row := range parts[name] {
 				g.Clusters = append(g.Clusters, clusterDot{row.Name, row.State})

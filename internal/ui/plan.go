@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/plan"
@@ -101,6 +103,9 @@ type planView struct {
 	Verdict     review.Verdict `json:"verdict"`
 	Review      *review.Review `json:"review,omitempty"`
 	Map         []mapRow       `json:"-"`
+	// GroupBy is the label, or set, that the map is grouped by.
+	GroupBy   string   `json:"-"`
+	Groupings []string `json:"-"`
 	// Elsewhere says where the plan is, when this server does not have it.
 	Elsewhere string `json:"elsewhere,omitempty"`
 	// Return is set where the head is a commit that the application could go back to from what it has, the base.
@@ -132,6 +137,9 @@ type mapRow struct {
 	plan.PlacementDifference
 	Stay, Come, Go int
 	Bar            []slice
+	// Groups are its clusters on the map, by set or by a label; Folded ones are too many for one dot each.
+	Groups []clusterGroup
+	Folded bool
 }
 
 func (s *Server) review(ctx context.Context, p *Person, r *http.Request) (any, error) {
@@ -166,7 +174,7 @@ func (s *Server) review(ctx context.Context, p *Person, r *http.Request) (any, e
 	}
 	v.Author, v.URL, v.PlannedAt = known.Author, known.URL, known.PlannedAt
 	v.Verdict = known.Review.Verdict(failuresOf(&repo)...)
-	return v, s.showPlan(ctx, p, &v, known.Review)
+	return v, s.showPlan(ctx, p, &v, known.Review, r.URL.Query().Get("group"))
 }
 
 func failuresOf(repo *musterv1alpha1.FleetRepository) []review.Failure {
@@ -216,11 +224,11 @@ func (s *Server) comparison(ctx context.Context, p *Person, r *http.Request) (an
 			}
 		}
 	}
-	return v, s.showPlan(ctx, p, &v, result)
+	return v, s.showPlan(ctx, p, &v, result, query.Get("group"))
 }
 
 // showPlan puts a review on the page, for who may list the applications that it is about.
-func (s *Server) showPlan(ctx context.Context, p *Person, v *planView, of *review.Review) error {
+func (s *Server) showPlan(ctx context.Context, p *Person, v *planView, of *review.Review, group string) error {
 	asked := map[string]bool{}
 	for _, a := range of.Applications {
 		namespace, _, _ := strings.Cut(a.Application, "/")
@@ -233,14 +241,68 @@ func (s *Server) showPlan(ctx context.Context, p *Person, v *planView, of *revie
 		}
 	}
 	v.Review = of
+	var clusters clusterv1.ManagedClusterList
+	if len(of.Placements) > 0 {
+		if err := s.Reader.List(ctx, &clusters, client.UnsafeDisableDeepCopy); err != nil {
+			return err
+		}
+	}
+	rows := make([]clusterRow, 0, len(clusters.Items))
+	for i := range clusters.Items {
+		rows = append(rows, clusterRowOf(&clusters.Items[i]))
+	}
+	slices.SortFunc(rows, func(a, b clusterRow) int { return cmp.Compare(a.Name, b.Name) })
+	v.GroupBy, v.Groupings = groupings(rows, group)
 	for _, d := range of.Placements {
 		row := mapRow{PlacementDifference: d, Come: clustersIn(d.Gained), Go: clustersIn(d.Lost)}
 		row.Stay = max(0, d.Before-row.Go)
 		parts := []stateCount{{planStays, row.Stay}, {planComes, row.Come}, {planGoes, row.Go}}
 		row.Bar = bar(slices.DeleteFunc(parts, func(s stateCount) bool { return s.Count == 0 }))
+		fates, err := s.fates(ctx, d)
+		if err != nil {
+			return err
+		}
+		row.Groups, row.Folded = mapGroups(rows, v.GroupBy, fates)
 		v.Map = append(v.Map, row)
 	}
 	return nil
+}
+
+// fates say what becomes of the clusters of a placement, by their name: of those that it has now, and of those that it gains.
+func (s *Server) fates(ctx context.Context, d plan.PlacementDifference) (map[string]string, error) {
+	namespace, name, _ := strings.Cut(d.Placement, "/")
+	var decisions clusterv1beta1.PlacementDecisionList
+	err := s.Reader.List(ctx, &decisions, client.InNamespace(namespace), client.MatchingLabels{clusterv1beta1.PlacementLabel: name}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, err
+	}
+	fates := map[string]string{}
+	for i := range decisions.Items {
+		for _, chosen := range decisions.Items[i].Status.Decisions {
+			fates[chosen.ClusterName] = planStays
+		}
+	}
+	for fate, groups := range map[string][]plan.ClusterGroup{planComes: d.Gained, planGoes: d.Lost} {
+		for _, g := range groups {
+			for _, cluster := range g.Clusters {
+				fates[cluster] = fate
+			}
+		}
+	}
+	return fates, nil
+}
+
+// mapGroups puts clusters on the map of a plan, each with what becomes of it.
+func mapGroups(rows []clusterRow, by string, fates map[string]string) (groups []clusterGroup, folded bool) {
+	var shown []clusterRow
+	for _, row := range rows {
+		if fate := fates[row.Name]; fate != "" {
+			row.State = fate
+			shown = append(shown, row)
+		}
+	}
+	folded = len(shown) > mapRoom
+	return grouped(shown, by, folded, []string{planStays, planComes, planGoes}), folded
 }
 
 // What becomes of clusters, on the map.

@@ -26,6 +26,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -39,7 +40,7 @@ func testScheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme, clusterv1beta2.AddToScheme,
-		workv1.AddToScheme, musterv1alpha1.AddToScheme, coordinationv1.AddToScheme, eventsv1.AddToScheme,
+		addonv1alpha1.AddToScheme, workv1.AddToScheme, musterv1alpha1.AddToScheme, coordinationv1.AddToScheme, eventsv1.AddToScheme,
 	} {
 		if err := add(s); err != nil {
 			panic(err)
@@ -68,6 +69,30 @@ func (h heldWorks) OnCluster(cluster string) (on []fleet.LiveWork) {
 	}
 	return on
 }
+
+// indexedWorks is an index in memory of a large fleet.
+type indexedWorks struct {
+	all []fleet.LiveWork
+	of  map[fleet.Owner][]int
+	on  map[string][]int
+}
+
+func (x *indexedWorks) add(w fleet.LiveWork) {
+	x.of[w.Owner] = append(x.of[w.Owner], len(x.all))
+	x.on[w.Cluster] = append(x.on[w.Cluster], len(x.all))
+	x.all = append(x.all, w)
+}
+
+func (x *indexedWorks) take(places []int) []fleet.LiveWork {
+	taken := make([]fleet.LiveWork, 0, len(places))
+	for _, i := range places {
+		taken = append(taken, x.all[i])
+	}
+	return taken
+}
+
+func (x *indexedWorks) Of(owner fleet.Owner) []fleet.LiveWork     { return x.take(x.of[owner]) }
+func (x *indexedWorks) OnCluster(cluster string) []fleet.LiveWork { return x.take(x.on[cluster]) }
 
 // anyone lets one person in without a token, for tests of what pages show.
 type anyone struct{ person *Person }
@@ -131,6 +156,9 @@ func company() ([]client.Object, heldWorks) {
 	event.Regarding.Kind, event.Regarding.Namespace, event.Regarding.Name = "Application", "shop", "web"
 	event.EventTime = metav1.MicroTime{Time: noon}
 	one := managed("one", "prod", true)
+	one.Status.ClusterClaims = []clusterv1.ManagedClusterClaim{{Name: musterv1alpha1.AgentVersionClaim, Value: "v1.2.3-agent"}}
+	mirror := &addonv1alpha1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{Namespace: "one", Name: "mirror"}}
+	mirror.Status.Conditions = []metav1.Condition{condition("Other", "False", "R", hostile)}
 	one.Labels["note"] = "x" // label values of an API server hold no markup; annotations and messages do
 	work := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: "one", Name: "web-1"}}
 	work.Spec.Workload.Manifests = []workv1.Manifest{
@@ -142,7 +170,7 @@ func company() ([]client.Object, heldWorks) {
 	}}
 	history := &musterv1alpha1.RolloutHistory{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Revisions: []musterv1alpha1.GoodRevision{{Revision: "0123456", At: metav1.Time{Time: noon}, Clusters: 3}, {Revision: "0012345", At: metav1.Time{Time: noon}, Clusters: 2}}}
 	return []client.Object{
-		set, binding, p, decision, app, repository, event, one, managed("two", "prod", false), managed("three", "dev", true), work, history,
+		set, binding, p, decision, app, repository, event, one, managed("two", "prod", false), managed("three", "dev", true), work, history, mirror,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
 	}, heldWorks{live}
 }
@@ -235,15 +263,16 @@ func TestPages(t *testing.T) {
 		"/placements/shop/prod":                                        {"Pipeline", "Predicates", "What if"},
 		"/placements/shop/prod?spec=" + url.QueryEscape("predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {env: dev}}}}]"): {"<b>1</b> gained, <b>1</b> lost", "+ three", "− one"},
 		"/placements/shop/prod?spec=" + url.QueryEscape("predicatess: []"):                                                                     {"does not parse", "predicatess"},
-		"/drift":                                 {"Nothing has drifted"},
-		"/rollouts":                              {"Nothing is on its way"},
-		"/activity":                              {"Held", "12:00"},
-		"/repositories":                          {"muster-system/fleet"},
-		"/repositories/muster-system/fleet":      {"a.yaml:3", "&lt;script&gt;"},
-		"/reviews":                               {"#7", "/reviews/muster-system/fleet/7", "Failure"},
-		"/reviews/muster-system/fleet/7":         {"fails", "1 gained · 2 lost", "label env=prod is missing", "/muster approve abcdef0123456789", "data.color", "set in values.yaml:3", "web.yaml:9", "denied"},
-		"/reviews/muster-system/fleet/8":         {"The plan is not here", "muster diff 1111111...8888888"},
-		"/repositories/muster-system/fleet/plan": {"from commit", "fedcba9876543210"},
+		"/drift":                            {"Nothing has drifted"},
+		"/rollouts":                         {"Nothing is on its way"},
+		"/activity":                         {"Held", "12:00"},
+		"/repositories":                     {"muster-system/fleet"},
+		"/repositories/muster-system/fleet": {"a.yaml:3", "&lt;script&gt;"},
+		"/reviews":                          {"#7", "/reviews/muster-system/fleet/7", "Failure"},
+		"/reviews/muster-system/fleet/7":    {"fails", "1 gained · 2 lost", "label env=prod is missing", "/muster approve abcdef0123456789", "data.color", "set in values.yaml:3", "web.yaml:9", "denied", `aria-label="one: gained"`, `aria-label="two: lost"`, "by env"},
+		"/reviews/muster-system/fleet/7?group=env":                                           {"<h4>dev", "<h4>prod"},
+		"/reviews/muster-system/fleet/8":                                                     {"The plan is not here", "muster diff 1111111...8888888"},
+		"/repositories/muster-system/fleet/plan":                                             {"from commit", "fedcba9876543210"},
 		"/repositories/muster-system/fleet/plan?base=1111111&application=shop/web":           {"What changes of shop/web", "Approve plan abcdef01"},
 		"/repositories/muster-system/fleet/plan?base=1111111&head=2&application=shop/absent": {"Nothing changes"},
 	} {
@@ -536,7 +565,10 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestLargeFleet: pages stay below 300 KB with 10,000 clusters and an application on all of them.
+// largeApplications is how many applications a large fleet has on each cluster.
+const largeApplications = 20
+
+// TestLargeFleet: pages stay below 300 KB with 10,000 clusters and twenty applications on all of them.
 func TestLargeFleet(t *testing.T) {
 	server := largeFleet(t, 10_000)
 	for _, path := range largePages {
@@ -547,7 +579,10 @@ func TestLargeFleet(t *testing.T) {
 	}
 }
 
-var largePages = []string{"/", "/?q=c-09999", "/?group=env", "/applications", "/applications/shop/web", "/placements/shop/prod", "/clusters/c-00001", "/activity"}
+var largePages = []string{
+	"/", "/?q=c-09999", "/?group=env", "/applications", "/applications?q=web-07", "/applications/shop/web", "/applications/shop/web/clusters/c-00001", "/rollouts", "/placements",
+	"/placements/shop/prod", "/clusters/c-00001", "/drift", "/repositories", "/reviews", "/activity",
+}
 
 func largeFleet(t testing.TB, clusters int) *httptest.Server {
 	t.Helper()
@@ -558,15 +593,25 @@ func largeFleet(t testing.TB, clusters int) *httptest.Server {
 // largeFleetOf gives what says that something has changed too.
 func largeFleetOf(t testing.TB, clusters int) (*httptest.Server, func()) {
 	t.Helper()
-	objects, works := company()
+	objects, _ := company()
+	works := &indexedWorks{of: map[fleet.Owner][]int{}, on: map[string][]int{}}
 	decision := objects[3].(*clusterv1beta1.PlacementDecision)
 	decision.Status.Decisions = nil
+	names := []string{"web"}
+	for i := range largeApplications - 1 {
+		app := objects[4].(*musterv1alpha1.Application).DeepCopy()
+		app.Name, app.Status.Held, app.Status.RolledBack = fmt.Sprintf("web-%02d", i), nil, nil
+		app.Status.Summary = musterv1alpha1.Summary{Clusters: int32(clusters), Current: int32(clusters), Healthy: int32(clusters)}
+		names, objects = append(names, app.Name), append(objects, app)
+	}
 	for i := range clusters {
 		name := fmt.Sprintf("c-%05d", i)
 		objects = append(objects, managed(name, []string{"dev", "prod"}[i%2], i%50 > 0))
 		decision.Status.Decisions = append(decision.Status.Decisions, clusterv1beta1.ClusterDecision{ClusterName: name})
-		works = append(works, fleet.LiveWork{Cluster: name, Name: "web-1", Owner: fleet.ApplicationOwner("shop", "web"), Revision: "0123456789abcdef",
-			Status: fleet.WorkStatus{Observed: true, Applied: true, Health: fleet.HealthHealthy}})
+		for _, app := range names {
+			works.add(fleet.LiveWork{Cluster: name, Name: app + "-1", Owner: fleet.ApplicationOwner("shop", app), Revision: "0123456789abcdef",
+				Status: fleet.WorkStatus{Observed: true, Applied: true, Health: fleet.HealthHealthy}})
+		}
 	}
 	s := &Server{Reader: newListed(objects), Works: works, Version: "test", Log: logr.Discard(), Now: func() time.Time { return noon }}
 	s.Access = anyone{&Person{Name: "me", Client: fake.NewClientBuilder().WithScheme(testScheme()).Build(), May: func(context.Context, string, string, string) bool { return true }}}

@@ -3,7 +3,6 @@ package addon
 import (
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"maps"
 	"slices"
 	"strings"
 
@@ -60,18 +59,7 @@ func needsOf(addon *addonv1alpha1.ManagedClusterAddOn, cluster, agent string) []
 
 // sameSubject says whether a certificate is of a subject. The order of organizations says nothing.
 func sameSubject(a, b pkix.Name) bool {
-	return a.CommonName == b.CommonName && sameSet(a.Organization, b.Organization) && sameSet(a.OrganizationalUnit, b.OrganizationalUnit)
-}
-
-func sameSet(a, b []string) bool {
-	set := func(values []string) map[string]bool {
-		m := map[string]bool{}
-		for _, v := range values {
-			m[v] = true
-		}
-		return m
-	}
-	return maps.Equal(set(a), set(b))
+	return a.CommonName == b.CommonName && rules.SameSet(a.Organization, b.Organization) && rules.SameSet(a.OrganizationalUnit, b.OrganizationalUnit)
 }
 
 // certifies says whether a certificate is one that a registration asks for.

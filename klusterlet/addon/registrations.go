@@ -36,10 +36,6 @@ const (
 	agentNameKey   = "agent-name"
 )
 
-// hubLabel on a Secret names the hub that it is for, by the beginning of its hash: of two agents for two hubs on one cluster neither
-// deletes what is the other's.
-const hubLabel = "muster.dev/addon-hub"
-
 // registrations keeps the Secrets of the add-ons.
 type registrations struct {
 	*Agent
@@ -198,7 +194,7 @@ func (r *registrations) store(ctx context.Context, reg need, secret *corev1.Secr
 }
 
 func (r *registrations) labels(addon string) map[string]string {
-	return map[string]string{addonv1alpha1.AddonNameLabel: addon, clusterv1.ClusterNameLabelKey: r.cluster, hubLabel: r.Hub.Hash[:10]}
+	return map[string]string{addonv1alpha1.AddonNameLabel: addon, clusterv1.ClusterNameLabelKey: r.cluster, registration.AddOnHubLabel: registration.ShortHash(r.Hub.Hash)}
 }
 
 // extra is what a Secret holds beside the credential.
@@ -293,7 +289,7 @@ func (r *registrations) find(ctx context.Context) error {
 	for hosted, c := range r.clusters {
 		var secrets metav1.PartialObjectMetadataList
 		secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-		ours := client.MatchingLabels{clusterv1.ClusterNameLabelKey: r.cluster, hubLabel: r.Hub.Hash[:10]}
+		ours := client.MatchingLabels{clusterv1.ClusterNameLabelKey: r.cluster, registration.AddOnHubLabel: registration.ShortHash(r.Hub.Hash)}
 		err := c.List(ctx, &secrets, ours)
 		if apierrors.IsForbidden(err) { // the agent may have rights in the namespaces of add-ons alone
 			err = c.List(ctx, &secrets, ours, client.InNamespace(addonv1alpha1.DefaultInstallNamespace))

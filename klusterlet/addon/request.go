@@ -56,12 +56,12 @@ func (p *pending) set(at place, w *waiting) {
 
 // certificate gets the certificate of an add-on's agent, when the one in the Secret is not good any more.
 func (r *registrations) certificate(ctx context.Context, reg need, secret *corev1.Secret) outcome {
-	extra, err := r.extra(false)
-	if !reg.kubeClient {
-		extra, err = map[string][]byte{}, nil
-	}
-	if err != nil {
-		return outcome{err: err}
+	extra := map[string][]byte{}
+	if reg.kubeClient {
+		var err error
+		if extra, err = r.extra(false); err != nil {
+			return outcome{err: err}
+		}
 	}
 	leaf, err := certificate.Of(secret.Data[certificateKey], secret.Data[keyKey])
 	if err == nil && reg.certifies(leaf) && holds(secret, extra) && secret.Data[tokenKey] == nil {

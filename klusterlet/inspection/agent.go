@@ -44,7 +44,7 @@ type Agent struct {
 	Hub, Spoke *rest.Config
 	// Cluster is the name of the cluster, and its namespace on the hub; HubHash that of the hub in the names of AppliedManifestWorks.
 	Cluster, HubHash string
-	// Retry is the time between two tries while the hub has no Inspections for the agent; zero is a minute.
+	// Retry is the time until the next try while the hub has no Inspections for the agent; zero is a minute. It doubles, up to half an hour.
 	Retry time.Duration
 	// Serving is called when the agent begins; nil is nothing.
 	Serving func()
@@ -92,7 +92,8 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // mayServe waits until the hub has the kind and lets the agent read it: an older hub, or one of OCM, has not.
 func (a *Agent) mayServe(ctx context.Context, hub client.Reader) error {
-	for said := ""; ; {
+	retry := cmp.Or(a.Retry, time.Minute)
+	for said := ""; ; retry = min(2*retry, 30*time.Minute) {
 		err := hub.List(ctx, &musterv1alpha1.InspectionList{}, client.InNamespace(a.Cluster), client.Limit(1))
 		if err == nil {
 			return nil
@@ -104,7 +105,7 @@ func (a *Agent) mayServe(ctx context.Context, hub client.Reader) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(cmp.Or(a.Retry, time.Minute)):
+		case <-time.After(retry):
 		}
 	}
 }

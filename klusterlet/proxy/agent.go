@@ -10,15 +10,16 @@ package proxy
 import (
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -45,8 +46,11 @@ type Agent struct {
 	// Look is the time between two looks at where the hub's proxy is; Retry the first pause after a tunnel that could not be
 	// opened. Zero is a minute and a second.
 	Look, Retry time.Duration
-	// Serving is called when the agent begins; nil is nothing.
-	Serving func()
+	// Serving is called when the agent begins, Alive again and again while a tunnel is open; nil is nothing.
+	Serving, Alive func()
+
+	// tunnels are those that are open.
+	tunnels atomic.Int64
 }
 
 // Run keeps the tunnel until the context ends.
@@ -82,7 +86,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return server.Close()
 	})
 	group.Go(func() error {
-		a.follow(ctx, hub, socket)
+		a.follow(ctx, hub, func(ctx context.Context, to endpoint) error { return a.connect(ctx, to, socket) })
 		return nil
 	})
 	if a.Serving != nil {
@@ -94,8 +98,8 @@ func (a *Agent) Run(ctx context.Context) error {
 // endpoint is where the hub's proxy is.
 type endpoint struct{ url, ca string }
 
-// follow keeps a tunnel to where the hub says that its proxy is.
-func (a *Agent) follow(ctx context.Context, hub kubernetes.Interface, socket string) {
+// follow keeps a tunnel to where the hub says that its proxy is. The tunnel that open makes lasts as long as its context.
+func (a *Agent) follow(ctx context.Context, hub kubernetes.Interface, open func(context.Context, endpoint) error) {
 	log := logr.FromContextOrDiscard(ctx)
 	look := a.Look
 	if look == 0 {
@@ -103,28 +107,41 @@ func (a *Agent) follow(ctx context.Context, hub kubernetes.Interface, socket str
 	}
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
-	var current endpoint
+	beat := time.NewTicker(min(look, 5*time.Second))
+	defer beat.Stop()
+	var current *endpoint // nil while there is no tunnel
 	end, said := func() {}, ""
 	defer func() { end() }()
 	for {
 		found, err := findProxy(ctx, hub)
-		if err == nil && found != current {
-			end()
+		if err == nil && (current == nil || found != *current) {
+			if current != nil {
+				end()
+				current, said = nil, "" // it is over, even if the next one cannot be opened
+			}
 			tunnel, cancel := context.WithCancel(ctx)
-			end = cancel
-			if err = a.connect(tunnel, found, socket); err == nil {
+			if err = open(tunnel, found); err == nil {
 				log.Info("keep a tunnel to the hub's proxy", "url", found.url)
-				current = found
+				current, end, said = &found, cancel, ""
+			} else {
+				cancel()
 			}
 		}
 		if problem := fmt.Sprint(err); err != nil && problem != said && ctx.Err() == nil {
 			said = problem
 			log.Info("no tunnel to the hub's proxy yet", "reason", problem)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
+		for looked := false; !looked; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-beat.C:
+				if a.Alive != nil && a.tunnels.Load() > 0 {
+					a.Alive()
+				}
+			case <-ticker.C:
+				looked = true
+			}
 		}
 	}
 }
@@ -169,7 +186,7 @@ func (a *Agent) connect(ctx context.Context, to endpoint, socket string) error {
 		DialOptions: []grpc.DialOption{
 			grpc.WithTransportCredentials(credentials.NewTLS(tls)),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
-			grpc.WithStreamInterceptor(endAt(ctx, socket)),
+			grpc.WithStreamInterceptor(a.endAt(ctx, socket)),
 		},
 	}).NewAgentClientSet(nil, ctx.Done())
 	set.SetServerCounter(agent.NewResponseBasedCounter(set))
@@ -178,7 +195,7 @@ func (a *Agent) connect(ctx context.Context, to endpoint, socket string) error {
 }
 
 // endAt ends every connection that the hub asks for at the agent's own handler, and the stream with the context.
-func endAt(ctx context.Context, socket string) grpc.StreamClientInterceptor {
+func (a *Agent) endAt(ctx context.Context, socket string) grpc.StreamClientInterceptor {
 	return func(stream context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, o ...grpc.CallOption) (grpc.ClientStream, error) {
 		stream, cancel := context.WithCancel(stream)
 		stop := context.AfterFunc(ctx, cancel)
@@ -188,6 +205,12 @@ func endAt(ctx context.Context, socket string) grpc.StreamClientInterceptor {
 			cancel()
 			return nil, err
 		}
+		a.tunnels.Add(1)
+		context.AfterFunc(opened.Context(), func() { // one that broke leaves nothing behind
+			a.tunnels.Add(-1)
+			stop()
+			cancel()
+		})
 		return &tunnel{ClientStream: opened, socket: socket}, nil
 	}
 }
@@ -225,7 +248,7 @@ func (a *Agent) handler(log logr.Logger) (http.Handler, error) {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		identity, err := access.Of(r.Header)
 		if err != nil {
-			refuse(w, apierrors.NewForbidden(schema.GroupResource{Resource: "users"}, r.Header.Get("Impersonate-User"), err))
+			access.Refuse(w, apierrors.NewForbidden(schema.GroupResource{Resource: "users"}, r.Header.Get("Impersonate-User"), err))
 			return
 		}
 		(&httputil.ReverseProxy{
@@ -234,21 +257,13 @@ func (a *Agent) handler(log logr.Logger) (http.Handler, error) {
 				identity.Set(pr.Out.Header)
 			},
 			Transport: transport, FlushInterval: -1, // a watch is told at once
+			ErrorLog: slog.NewLogLogger(logr.ToSlogHandler(log.V(1)), slog.LevelInfo), // a body that breaks off is the user's to see
 			ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 				if r.Context().Err() == nil {
 					log.Info("a request of a hub's user cannot be carried to the API server", "reason", err.Error())
-					refuse(w, apierrors.NewServiceUnavailable("the agent does not reach the API server of its cluster"))
+					access.Refuse(w, apierrors.NewServiceUnavailable("the agent does not reach the API server of its cluster"))
 				}
 			},
 		}).ServeHTTP(w, r)
 	}), nil
-}
-
-// refuse answers as an API server does.
-func refuse(w http.ResponseWriter, err *apierrors.StatusError) {
-	status := err.Status()
-	status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(int(status.Code))
-	_ = json.NewEncoder(w).Encode(status) // the hub has gone
 }

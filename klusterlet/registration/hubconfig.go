@@ -16,6 +16,13 @@ import (
 	"github.com/muster-io/muster/klusterlet/certificate"
 )
 
+// AddOnHubLabel on what an agent keeps for add-ons on its cluster, Secrets and service accounts, names the hub that it is for, by ShortHash: of two
+// agents for two hubs on one cluster neither deletes what is the other's.
+const AddOnHubLabel = "muster.dev/addon-hub"
+
+// ShortHash is the beginning of a hub's hash, for labels and names.
+func ShortHash(hash string) string { return hash[:10] }
+
 // hubEndpoint is where a kubeconfig leads: what the hub's kubeconfig has of the bootstrap one.
 type hubEndpoint struct {
 	name   string // of the kubeconfig's cluster

@@ -33,11 +33,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	authv1beta1 "github.com/muster-io/muster/api/authentication/v1beta1"
+	"github.com/muster-io/muster/klusterlet/registration"
 )
 
 // Namespace of the service accounts on a cluster: OCM's namespace of add-ons.
-const Namespace = "open-cluster-management-agent-addon"
+const Namespace = addonv1alpha1.DefaultInstallNamespace
 
 // Agent serves the ManagedServiceAccounts of one cluster.
 type Agent struct {
@@ -49,10 +51,12 @@ type Agent struct {
 	Retry time.Duration
 	// Now is the clock; nil is the real one.
 	Now func() time.Time
-	// Serving is called when the agent begins; nil is nothing.
-	Serving func()
+	// Serving is called when the agent begins, Alive again and again while it serves; nil is nothing.
+	Serving, Alive func()
 
 	hub, spoke client.Client
+	live       client.Reader // of the hub, past the cache
+	hash       string        // of the hub, for labels
 	ca         []byte
 }
 
@@ -86,11 +90,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.mayServe(ctx, mgr.GetAPIReader()); err != nil {
 		return nil // the end
 	}
-	a.hub = mgr.GetClient()
+	a.hub, a.live, a.hash = mgr.GetClient(), mgr.GetAPIReader(), registration.ShortHash(registration.HubHash(a.Hub.Host))
 	if err := ctrl.NewControllerManagedBy(mgr).Named("managedserviceaccount").For(&authv1beta1.ManagedServiceAccount{}).Complete(a); err != nil {
 		return err
 	}
 	if err := mgr.Add(manager.RunnableFunc(a.sweep)); err != nil {
+		return err
+	}
+	if err := mgr.Add(manager.RunnableFunc(a.beat)); err != nil {
 		return err
 	}
 	if a.Serving != nil {
@@ -120,10 +127,29 @@ func (a *Agent) mayServe(ctx context.Context, hub client.Reader) error {
 	}
 }
 
-// sweep deletes the accounts whose ManagedServiceAccount went while no agent ran.
+// beat says that the agent serves, while the hub lets it: not when its rights were taken.
+func (a *Agent) beat(ctx context.Context) error {
+	if a.Alive == nil {
+		return nil
+	}
+	ticker := time.NewTicker(time.Minute)
+	defer ticker.Stop()
+	for {
+		if a.live.List(ctx, &authv1beta1.ManagedServiceAccountList{}, client.InNamespace(a.Cluster), client.Limit(1)) == nil {
+			a.Alive()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// sweep deletes the accounts of this hub whose ManagedServiceAccount went while no agent ran.
 func (a *Agent) sweep(ctx context.Context) error {
 	var accounts corev1.ServiceAccountList
-	if err := a.spoke.List(ctx, &accounts, client.InNamespace(Namespace), client.MatchingLabels{authv1beta1.LabelKeyIsManagedServiceAccount: "true"}); err != nil {
+	if err := a.spoke.List(ctx, &accounts, client.InNamespace(Namespace), client.MatchingLabels(a.labels())); err != nil {
 		return fmt.Errorf("list the service accounts of ManagedServiceAccounts: %w", err)
 	}
 	for i := range accounts.Items {
@@ -139,6 +165,9 @@ func (a *Agent) sweep(ctx context.Context) error {
 func (a *Agent) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	m := &authv1beta1.ManagedServiceAccount{}
 	err := a.hub.Get(ctx, request.NamespacedName, m)
+	if apierrors.IsNotFound(err) {
+		err = a.live.Get(ctx, request.NamespacedName, m) // an account that goes takes its tokens with it: the cache alone does not decide
+	}
 	if apierrors.IsNotFound(err) || err == nil && !m.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, a.remove(ctx, request.Name)
 	}
@@ -166,17 +195,22 @@ func (a *Agent) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Resul
 	return ctrl.Result{RequeueAfter: nextLook(m, a.Now())}, err
 }
 
-// remove deletes the account; those of others stay.
+// remove deletes the account; those of others, and of other hubs, stay.
 func (a *Agent) remove(ctx context.Context, name string) error {
 	account := &corev1.ServiceAccount{}
 	err := a.spoke.Get(ctx, client.ObjectKey{Namespace: Namespace, Name: name}, account)
-	if err == nil && ours(account) {
+	if err == nil && account.DeletionTimestamp.IsZero() && ours(account) && account.Labels[registration.AddOnHubLabel] == a.hash {
 		err = a.spoke.Delete(ctx, account, client.Preconditions{UID: &account.UID})
 	}
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete service account %s/%s: %w", Namespace, name, err)
 	}
 	return nil
+}
+
+// labels are those of this hub's accounts.
+func (a *Agent) labels() map[string]string {
+	return map[string]string{authv1beta1.LabelKeyIsManagedServiceAccount: "true", registration.AddOnHubLabel: a.hash}
 }
 
 func ours(o client.Object) bool {
@@ -216,10 +250,10 @@ func (a *Agent) report(ctx context.Context, m *authv1beta1.ManagedServiceAccount
 	return nil
 }
 
-// account is the service account, made when it is not there.
+// account is the service account, made when it is not there. One that an agent of OCM has made names no hub, and is taken over.
 func (a *Agent) account(ctx context.Context, name string) (*corev1.ServiceAccount, error) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{
-		Namespace: Namespace, Name: name, Labels: map[string]string{authv1beta1.LabelKeyIsManagedServiceAccount: "true"},
+		Namespace: Namespace, Name: name, Labels: a.labels(),
 	}}
 	err := a.spoke.Create(ctx, account)
 	if apierrors.IsNotFound(err) { // the namespace
@@ -228,8 +262,17 @@ func (a *Agent) account(ctx context.Context, name string) (*corev1.ServiceAccoun
 		}
 	}
 	if apierrors.IsAlreadyExists(err) {
-		if err = a.spoke.Get(ctx, client.ObjectKeyFromObject(account), account); err == nil && !ours(account) {
-			err = errors.New("it is there already and belongs to somebody else: give the ManagedServiceAccount another name")
+		err = a.spoke.Get(ctx, client.ObjectKeyFromObject(account), account)
+		switch hub := account.Labels[registration.AddOnHubLabel]; {
+		case err != nil:
+		case !account.DeletionTimestamp.IsZero():
+			err = errors.New("it is being deleted; it is made again when it is gone")
+		case !ours(account) || hub != "" && hub != a.hash:
+			err = errors.New("it is there already and belongs to somebody else, or to another hub: give the ManagedServiceAccount another name")
+		case hub == "":
+			was := account.DeepCopy()
+			account.Labels[registration.AddOnHubLabel] = a.hash
+			err = a.spoke.Patch(ctx, account, client.MergeFrom(was))
 		}
 	}
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	authv1beta1 "github.com/muster-io/muster/api/authentication/v1beta1"
+	"github.com/muster-io/muster/klusterlet/registration"
 )
 
 // newAgent is an agent between a hub and a cluster in memory; the cluster takes every token that an account of it has.
@@ -45,10 +46,12 @@ func newAgent(t *testing.T, hub, spoke []client.Object) *Agent {
 			return nil
 		},
 	}).Build()
-	return &Agent{
-		Cluster: "one", Now: func() time.Time { return noon }, ca: []byte("CA"), spoke: cluster,
+	a := &Agent{
+		Cluster: "one", Now: func() time.Time { return noon }, ca: []byte("CA"), spoke: cluster, hash: "thishub",
 		hub: fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&authv1beta1.ManagedServiceAccount{}).WithObjects(hub...).Build(),
 	}
+	a.live = a.hub
+	return a
 }
 
 func TestReconcile(t *testing.T) {
@@ -58,7 +61,10 @@ func TestReconcile(t *testing.T) {
 	inAddons := func(labels map[string]string) *corev1.ServiceAccount {
 		return &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: "ci", Labels: labels}}
 	}
-	mark := map[string]string{authv1beta1.LabelKeyIsManagedServiceAccount: "true"}
+	of := func(hub string) map[string]string {
+		return map[string]string{authv1beta1.LabelKeyIsManagedServiceAccount: "true", registration.AddOnHubLabel: hub}
+	}
+	mark, ocms := of("thishub"), map[string]string{authv1beta1.LabelKeyIsManagedServiceAccount: "true"}
 	fresh := account(time.Hour)
 	fresh.ObjectMeta = named()
 	over := int32(1)
@@ -84,6 +90,13 @@ func TestReconcile(t *testing.T) {
 		"its time is over": {"it goes, and the account with it", []client.Object{&authv1beta1.ManagedServiceAccount{ObjectMeta: named(), Spec: authv1beta1.ManagedServiceAccountSpec{TTLSecondsAfterCreation: &over}}}, []client.Object{inAddons(mark)}, "", "", false},
 		"it has gone":      {"the account goes", nil, []client.Object{inAddons(mark)}, "", "", false},
 		"it has gone, and the account is of somebody else": {"it stays", nil, []client.Object{inAddons(nil)}, "", "", true},
+		"it was never on this hub":                         {"another hub's stays", nil, []client.Object{inAddons(of("other"))}, "", "", true},
+		"OCM's agent made the account": {
+			"it is taken over", []client.Object{&authv1beta1.ManagedServiceAccount{ObjectMeta: named()}}, []client.Object{inAddons(ocms)}, "new", "True TokenReported ", true,
+		},
+		"another hub has an account of the name": {
+			"nobody gets a token of it", []client.Object{&authv1beta1.ManagedServiceAccount{ObjectMeta: named()}}, []client.Object{inAddons(of("other"))}, "", "False TokenReportFailed make service account", true,
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -114,5 +127,27 @@ func TestReconcile(t *testing.T) {
 				t.Errorf("%s: the account: %v", tc.why, err)
 			}
 		})
+	}
+}
+
+// TestSweep: an agent that comes back deletes what went meanwhile, and neither the accounts of another hub nor those that a stale cache does not
+// show.
+func TestSweep(t *testing.T) {
+	account := func(name, hub string) *corev1.ServiceAccount {
+		return &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: name, Labels: map[string]string{
+			authv1beta1.LabelKeyIsManagedServiceAccount: "true", registration.AddOnHubLabel: hub,
+		}}}
+	}
+	a := newAgent(t, nil, []client.Object{account("gone", "thishub"), account("fresh", "thishub"), account("theirs", "other")})
+	fresh := &authv1beta1.ManagedServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "one", Name: "fresh"}}
+	a.live = fake.NewClientBuilder().WithScheme(a.hub.Scheme()).WithObjects(fresh).Build()
+	if err := a.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"gone": false, "fresh": true, "theirs": true} {
+		err := a.spoke.Get(t.Context(), client.ObjectKey{Namespace: Namespace, Name: name}, &corev1.ServiceAccount{})
+		if apierrors.IsNotFound(err) == want {
+			t.Errorf("account %s: %v", name, err)
+		}
 	}
 }

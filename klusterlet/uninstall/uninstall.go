@@ -1,8 +1,9 @@
 // Package uninstall ends what an agent holds on its cluster, so that nothing hangs when the agent is gone.
 //
 // In this order: the agent's Deployment is scaled to zero and its pods are awaited, since a running agent would apply again;
-// each object that the agent applied is released or deleted; each AppliedManifestWork loses its finalizer and goes; the Secret
-// with the agent's certificate goes last, so that an uninstall that was cut off can be repeated.
+// each object that the agent applied is released or deleted; each AppliedManifestWork loses its finalizer and goes; the credentials of
+// add-ons and the service accounts of ManagedServiceAccounts go, which nobody renews or ends any more; the Secret with the agent's certificate
+// goes last, so that an uninstall that was cut off can be repeated.
 package uninstall
 
 import (
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -22,6 +24,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/klusterlet/registration"
 	"github.com/muster-io/muster/klusterlet/work"
@@ -79,6 +82,9 @@ func Run(ctx context.Context, o Options) error {
 		return nil
 	}
 	if err := u.endRecords(ctx, hash); err != nil {
+		return err
+	}
+	if err := u.endAddOns(ctx, hash); err != nil {
 		return err
 	}
 	err = clients.CoreV1().Secrets(o.HubSecret.Namespace).Delete(ctx, o.HubSecret.Name, metav1.DeleteOptions{})
@@ -210,6 +216,42 @@ func (u *uninstall) look(ctx context.Context, record *workv1.AppliedManifestWork
 		return u.objects.Orphan(ctx, record), nil
 	}
 	return u.objects.Delete(ctx, record)
+}
+
+// endAddOns deletes what the agent keeps for add-ons of its hub. Where it may not look everywhere, it has kept all in the namespace of add-ons.
+func (u *uninstall) endAddOns(ctx context.Context, hash string) error {
+	ours := metav1.ListOptions{LabelSelector: registration.AddOnHubLabel + "=" + registration.ShortHash(hash)}
+	secrets, err := u.clients.CoreV1().Secrets("").List(ctx, ours)
+	if apierrors.IsForbidden(err) {
+		secrets, err = u.clients.CoreV1().Secrets(addonv1alpha1.DefaultInstallNamespace).List(ctx, ours)
+	}
+	if apierrors.IsForbidden(err) { // an agent without role addon, and with no rights for it, has kept none
+		secrets, err = &corev1.SecretList{}, nil
+	}
+	if err != nil {
+		return fmt.Errorf("list the credentials of add-ons: %w", err)
+	}
+	var errs []error
+	for _, s := range secrets.Items {
+		if err := u.clients.CoreV1().Secrets(s.Namespace).Delete(ctx, s.Name, metav1.DeleteOptions{}); client.IgnoreNotFound(err) != nil {
+			errs = append(errs, fmt.Errorf("delete Secret %s/%s of an add-on: %w", s.Namespace, s.Name, err))
+		}
+	}
+	accounts, err := u.clients.CoreV1().ServiceAccounts(addonv1alpha1.DefaultInstallNamespace).List(ctx, ours)
+	if apierrors.IsForbidden(err) { // the same, of role serviceaccount
+		accounts, err = &corev1.ServiceAccountList{}, nil
+	}
+	if err != nil {
+		errs = append(errs, fmt.Errorf("list the service accounts of ManagedServiceAccounts: %w", err))
+		return errors.Join(errs...)
+	}
+	for _, a := range accounts.Items {
+		if err := u.clients.CoreV1().ServiceAccounts(a.Namespace).Delete(ctx, a.Name, metav1.DeleteOptions{}); client.IgnoreNotFound(err) != nil {
+			errs = append(errs, fmt.Errorf("delete service account %s/%s: %w", a.Namespace, a.Name, err))
+		}
+	}
+	u.log.Info("ended what was kept for add-ons", "secrets", len(secrets.Items), "service accounts", len(accounts.Items))
+	return errors.Join(errs...)
 }
 
 func pause(ctx context.Context) error {

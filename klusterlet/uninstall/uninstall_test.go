@@ -53,6 +53,21 @@ func TestDelete(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := uninstall.Options{Cluster: cp.Config(), Workloads: uninstall.Delete, HubSecret: client.ObjectKeyFromObject(secret)}
+	if err := c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "open-cluster-management-agent-addon"}}); err != nil {
+		t.Fatal(err)
+	}
+	for name, hub := range map[string]string{"metrics": "https://hub.example.com", "theirs": "https://other.example.com"} {
+		kept := metav1.ObjectMeta{Namespace: "open-cluster-management-agent-addon", Name: name, Labels: map[string]string{
+			registration.AddOnHubLabel: registration.ShortHash(registration.HubHash(hub)),
+		}}
+		elsewhere := *kept.DeepCopy()
+		elsewhere.Namespace = "default"
+		for _, o := range []client.Object{&corev1.Secret{ObjectMeta: kept}, &corev1.ServiceAccount{ObjectMeta: kept}, &corev1.Secret{ObjectMeta: elsewhere}} {
+			if err := c.Create(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 
 	short, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
@@ -70,6 +85,16 @@ func TestDelete(t *testing.T) {
 	}
 	if f.there(&workv1.AppliedManifestWork{}, "", ours.Name) || !f.there(&workv1.AppliedManifestWork{}, "", theirs.Name) {
 		t.Error("the record of our hub is left, or that of another is gone")
+	}
+	for name, want := range map[string]bool{"metrics": false, "theirs": true} {
+		for where, o := range map[string]client.Object{"open-cluster-management-agent-addon": &corev1.Secret{}, "default": &corev1.Secret{}} {
+			if got := f.there(o, where, name); got != want {
+				t.Errorf("the credential of add-on %s in %s is there: %v, want %v", name, where, got, want)
+			}
+		}
+		if got := f.there(&corev1.ServiceAccount{}, "open-cluster-management-agent-addon", name); got != want {
+			t.Errorf("service account %s is there: %v, want %v", name, got, want)
+		}
 	}
 	if f.there(&corev1.Secret{}, "default", "hub") {
 		t.Error("the agent's certificate is left")

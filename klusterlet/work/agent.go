@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/tracing"
 )
 
 // Agent applies the works of one cluster. The zero values of the options are OCM's defaults.
@@ -52,6 +53,9 @@ type Agent struct {
 	EvictionGracePeriod time.Duration
 	// EvictionAllowed says whether a work that is missing on the hub is proof that it is gone. Nil is OCM's rule: it is.
 	EvictionAllowed func(context.Context) (bool, error)
+	// ExecutorOnly writes the objects of a work as the work's executor, and refuses works that name none. Nothing is watched: the agent
+	// has no rights on objects.
+	ExecutorOnly bool
 	// RawFeedback reports maps and lists as JSON, as OCM's gate RawFeedbackJsonString does, of MaxRawFeedback bytes at most: 1024.
 	RawFeedback    bool
 	MaxRawFeedback int
@@ -59,6 +63,8 @@ type Agent struct {
 	MaxFeedbackWatch int
 	// Namespace of the agent on its cluster, where a ConfigMap may hold works. Empty: none does.
 	Namespace string
+	// Traces are told of works that were applied; nil is nobody.
+	Traces *tracing.Tracer
 	// Serving is called when the agent has read its works and begins to apply them. It may be nil.
 	Serving func()
 
@@ -86,6 +92,8 @@ type engine struct {
 	claims  *claims
 	waves   *waveBoard
 	holds   *holds
+
+	generated *generatedValues
 
 	mu     sync.Mutex
 	memory map[string]*memory // by name of the AppliedManifestWork
@@ -124,7 +132,7 @@ func (a *Agent) engine() (*engine, error) {
 	if a.Hub == nil || a.Spoke == nil || a.ClusterName == "" || a.HubHash == "" {
 		return nil, errors.New("hub, spoke, cluster name and hub hash are needed")
 	}
-	e := &engine{Agent: *a, memory: map[string]*memory{}, waits: map[request]int{}, claims: newClaims(), waves: newWaveBoard(), holds: &holds{}}
+	e := &engine{Agent: *a, memory: map[string]*memory{}, waits: map[request]int{}, claims: newClaims(), waves: newWaveBoard(), holds: &holds{}, generated: &generatedValues{}}
 	e.setDefaults()
 	e.slots, e.others = make(chan struct{}, e.Writers), e
 	e.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
@@ -195,7 +203,7 @@ func (e *engine) connectSpoke(scheme *runtime.Scheme) error {
 	errs[2] = e.connect(config, web, scheme, e.mapper)
 	var metadatas metadata.Interface
 	metadatas, errs[3] = metadata.NewForConfigAndClient(metadata.ConfigFor(config), web)
-	e.watches = newWatches(metadatas, e.MaxFeedbackWatch, func(work string) { e.queue.Add(request{name: work}) })
+	e.watches = newWatches(metadatas, e.MaxFeedbackWatch, e.ExecutorOnly, func(work string) { e.queue.Add(request{name: work}) })
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
 	}

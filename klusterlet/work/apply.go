@@ -117,7 +117,7 @@ func (p *reconciliation) applyOne(ctx context.Context, t target, s *objectState,
 	if err == nil {
 		live, err = p.write(ctx, t, s, n)
 	}
-	if err != nil {
+	if err != nil && t.err == nil {
 		live, err = p.mend(ctx, t, s, n, err)
 	}
 	err = withoutSecretValues(t, err)

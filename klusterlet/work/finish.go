@@ -185,7 +185,7 @@ func (e *engine) reconcileRecord(ctx context.Context, name string) (time.Duratio
 		return h.left(time.Now()), nil
 	}
 	e.reached("record deleted")
-	left := e.prune(ctx, record, record.Status.AppliedResources)
+	left := e.prune(actedAs(ctx, record), record, record.Status.AppliedResources)
 	if err := errors.Join(e.keepEntries(ctx, record, left.rest), e.reportLeft(ctx, record, m, left)); err != nil {
 		return 0, err
 	}

@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/generated"
 )
 
@@ -21,42 +24,56 @@ import (
 // made anew.
 const generatedSecret = "muster-generated"
 
+// generatedValues are the values of the Secret as this agent knows them, named TEAM.ID.PART. A team is the namespace of an application:
+// a Secret that names the call of another team's chart gets a value of its own.
+type generatedValues struct {
+	mu     sync.Mutex
+	values map[string]string // nil before the Secret was read
+}
+
 // generate puts values in the place of what a hub has left to the cluster. They are made once, and written down before they are used.
-// A value that cannot be made is a fault of its Secret; an error means that the values cannot be read or written.
-func (p *reconciliation) generate(ctx context.Context) error {
-	calls := map[string]generated.Call{}
-	var wanted []*target
+// What cannot be made, read or written is a fault of the manifest that needs it.
+func (p *reconciliation) generate(ctx context.Context) {
+	reread := p.resync // somebody may have deleted the Secret, so that values are made anew
 	for i := range p.targets {
 		t := &p.targets[i]
-		if t.object == nil || !t.isSecret() {
+		if t.object == nil || t.err != nil || !t.isSecret() {
 			continue
 		}
 		texts, err := t.generatedTexts()
+		if err == nil && len(texts) > 0 {
+			if err = p.fillGenerated(ctx, t, texts, reread); err == nil {
+				t.hash = hashOf(*t, p.work.Spec.Executor)
+			}
+			reread = false
+		}
 		if err != nil {
-			t.object, t.err = nil, fmt.Errorf("%s: %w", t, err)
-		}
-		for _, text := range texts {
-			maps.Copy(calls, text.Calls)
-		}
-		if len(texts) > 0 {
-			wanted = append(wanted, t)
+			t.err = fmt.Errorf("%s: %w", t, err)
 		}
 	}
-	if len(wanted) == 0 {
-		return nil
+}
+
+func (p *reconciliation) fillGenerated(ctx context.Context, t *target, texts map[string]generated.Text, reread bool) error {
+	calls := map[string]generated.Call{}
+	for _, key := range slices.Sorted(maps.Keys(texts)) {
+		maps.Copy(calls, texts[key].Calls)
 	}
-	values, failed, err := p.generatedValues(ctx, calls)
+	m, err := p.makeGenerated(ctx, calls, reread)
 	if err != nil {
-		return fmt.Errorf("keep generated values in Secret %s/%s: %w", p.Namespace, generatedSecret, err)
+		return fmt.Errorf("keep generated values in Secret %s/%s: %w", p.Namespace, generatedSecret, withoutSecretValues(*t, err))
 	}
-	for _, t := range wanted {
-		if err := t.fill(values, failed); err != nil {
-			t.object, t.err = nil, fmt.Errorf("%s: %w", t, err)
-			continue
-		}
-		t.hash = hashOf(*t, p.work.Spec.Executor)
+	return t.fill(texts, m)
+}
+
+// team is the namespace of the application, or of another owner, that a work belongs to. Works that people write have none.
+func (p *reconciliation) team() string {
+	if namespace, _, ok := strings.Cut(p.work.Annotations[musterv1alpha1.ApplicationAnnotation], "/"); ok {
+		return namespace
 	}
-	return nil
+	if parts := strings.Split(p.work.Annotations[musterv1alpha1.OwnerAnnotation], "/"); len(parts) == 3 {
+		return parts[1]
+	}
+	return ""
 }
 
 // generatedTexts are the values of a Secret that hold placeholders, by key.
@@ -79,16 +96,12 @@ func (t *target) generatedTexts() (map[string]generated.Text, error) {
 }
 
 // fill puts the values in place.
-func (t *target) fill(values map[string]string, failed map[string]error) error {
-	texts, err := t.generatedTexts()
-	if err != nil {
-		return err
-	}
+func (t *target) fill(texts map[string]generated.Text, m *maker) error {
 	for _, key := range slices.Sorted(maps.Keys(texts)) {
 		filled, err := generated.Fill(string(texts[key].Text), func(id, part string) (string, error) {
-			value, ok := values[id+"."+part]
+			value, ok := m.values[m.key(id, part)]
 			if !ok {
-				return "", fmt.Errorf("data.%s: a value cannot be made: %w", key, failed[id])
+				return "", fmt.Errorf("data.%s: a value cannot be made: %w", key, m.failed[id])
 			}
 			return value, nil
 		})
@@ -102,45 +115,79 @@ func (t *target) fill(values map[string]string, failed map[string]error) error {
 	return nil
 }
 
-// generatedValues reads the values of calls, and makes those that are missing. They are named ID.PART.
-func (p *reconciliation) generatedValues(ctx context.Context, calls map[string]generated.Call) (values map[string]string, failed map[string]error, err error) {
+// makeGenerated gives the values of calls, and makes those that are missing. It asks the API server when it is told to, and
+// before it makes one.
+func (p *reconciliation) makeGenerated(ctx context.Context, calls map[string]generated.Call, reread bool) (m *maker, err error) {
+	known := p.generated
+	known.mu.Lock()
+	defer known.mu.Unlock()
+	if known.values != nil && !reread {
+		if m = makeMissing(p.team(), calls, known.values); m.made == 0 {
+			return m, nil
+		}
+	}
 	err = retry.OnError(retry.DefaultRetry, func(err error) bool { return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) }, func() error {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: generatedSecret}}
-		err := p.spoke.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: generatedSecret}, secret)
+		err := p.spoke.Get(ctx, client.ObjectKeyFromObject(secret), secret)
 		missing := apierrors.IsNotFound(err)
 		if err != nil && !missing {
 			return err
 		}
-		m := &maker{calls: calls, values: map[string]string{}, failed: map[string]error{}}
+		kept := map[string]string{}
 		for key, value := range secret.Data {
-			m.values[key] = string(value)
+			kept[key] = string(value)
 		}
-		for _, id := range slices.Sorted(maps.Keys(calls)) {
-			m.make(id)
-		}
-		values, failed = m.values, m.failed
-		if m.made == 0 {
+		known.values = kept
+		if m = makeMissing(p.team(), calls, kept); m.made == 0 {
 			return nil
 		}
 		secret.Data = map[string][]byte{}
+		size := 0
 		for key, value := range m.values {
 			secret.Data[key] = []byte(value)
+			size += len(value)
+		}
+		if size > corev1.MaxSecretSize {
+			return fmt.Errorf("with those of this one it would hold %d bytes, and a Secret may hold %d", size, corev1.MaxSecretSize)
 		}
 		if missing {
-			return p.spoke.Create(ctx, secret)
+			err = p.spoke.Create(ctx, secret)
+		} else {
+			err = p.spoke.Update(ctx, secret)
 		}
-		return p.spoke.Update(ctx, secret)
+		if err == nil {
+			known.values = m.values
+		}
+		return err
 	})
-	return values, failed, err
+	return m, err
 }
 
 // maker makes the values of calls, those first that others need.
 type maker struct {
+	team   string
 	calls  map[string]generated.Call
-	values map[string]string // by ID.PART
+	values map[string]string // by TEAM.ID.PART
 	failed map[string]error  // by ID
 	made   int
 	busy   []string
+}
+
+// makeMissing gives the values that there are, and those that the calls ask for beyond them.
+func makeMissing(team string, calls map[string]generated.Call, kept map[string]string) *maker {
+	m := &maker{team: team, calls: calls, values: maps.Clone(kept), failed: map[string]error{}}
+	for _, id := range slices.Sorted(maps.Keys(calls)) {
+		m.make(id)
+	}
+	return m
+}
+
+// key of a value in the Secret.
+func (m *maker) key(id, part string) string {
+	if m.team == "" {
+		return id + "." + part
+	}
+	return m.team + "." + id + "." + part
 }
 
 // make makes what a call gives, unless it is there.
@@ -149,7 +196,7 @@ func (m *maker) make(id string) {
 	if !ok || m.failed[id] != nil || slices.Contains(m.busy, id) {
 		return
 	}
-	if _, known := m.values[id+"."+call.Parts()[0]]; known {
+	if _, known := m.values[m.key(id, call.Parts()[0])]; known {
 		return
 	}
 	m.busy = append(m.busy, id)
@@ -157,7 +204,7 @@ func (m *maker) make(id string) {
 	for i, arg := range call.Args {
 		filled, err := generated.Fill(arg, func(of, part string) (string, error) {
 			m.make(of)
-			value, ok := m.values[of+"."+part]
+			value, ok := m.values[m.key(of, part)]
 			if !ok {
 				return "", fmt.Errorf("%s needs a value that cannot be made", call.Function)
 			}
@@ -178,7 +225,7 @@ func (m *maker) make(id string) {
 		return
 	}
 	for part, value := range parts {
-		m.values[id+"."+part] = value
+		m.values[m.key(id, part)] = value
 	}
 	m.made++
 }

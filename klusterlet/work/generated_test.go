@@ -7,16 +7,21 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"net/http"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/generated"
 	"github.com/muster-io/muster/internal/test"
@@ -26,13 +31,28 @@ import (
 func TestGeneratedValues(t *testing.T) {
 	s := newSite(t)
 	s.agent.Namespace = test.Namespace(t, test.Hub(t))
+	var reads atomic.Int32
+	s.agent.Spoke = rest.CopyConfig(s.agent.Spoke)
+	s.agent.Spoke.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/secrets/muster-generated") {
+				reads.Add(1)
+			}
+			return next.RoundTrip(r)
+		})
+	})
 	s.start()
 	calls := map[string]generated.Call{}
-	of := func(part, function string, args ...string) string {
+	call := func(part, function string, args ...string) string {
 		c := generated.Call{Function: function, Args: args}
 		id := generated.ID("retail/shop", c, 1)
 		calls[id] = c
 		return generated.Placeholder(id, part)
+	}
+	of := func(team string) option {
+		return func(w *workv1.ManifestWork) {
+			metav1.SetMetaDataAnnotation(&w.ObjectMeta, musterv1alpha1.ApplicationAnnotation, team+"/shop")
+		}
 	}
 	encode := func(text string) string {
 		value, err := generated.Text{Text: []byte(text), Calls: generated.In(text, calls)}.Encode()
@@ -41,9 +61,9 @@ func TestGeneratedValues(t *testing.T) {
 		}
 		return value
 	}
-	password := of(generated.Value, "randAlphaNum", "12")
-	ca, caKey := of(generated.Cert, "genCA", "ca", "365"), of(generated.Key, "genCA", "ca", "365")
-	cert := of(generated.Cert, "genSignedCert", "shop", "30", "", "shop.svc", ca, caKey)
+	password := call(generated.Value, "randAlphaNum", "12")
+	ca, caKey := call(generated.Cert, "genCA", "ca", "365"), call(generated.Key, "genCA", "ca", "365")
+	cert := call(generated.Cert, "genSignedCert", "shop", "30", "", "shop.svc", ca, caKey)
 	secret := func(name string, data map[string]any) map[string]any {
 		o := s.secret(name, nil)
 		delete(o, "stringData")
@@ -56,7 +76,7 @@ func TestGeneratedValues(t *testing.T) {
 	if err := s.spoke.Create(context.Background(), &unstructured.Unstructured{Object: runtime.DeepCopyJSON(one)}); err == nil || !strings.Contains(err.Error(), "base64") {
 		t.Fatalf("an agent that does not know what this is applies it: %v", err)
 	}
-	s.put("web", objects{one, s.configMap("a", nil)}, serverSide(false), mode("Correct"))
+	s.put("web", objects{one, s.configMap("a", nil)}, serverSide(false), mode("Correct"), of("retail"))
 	s.expectApplied("web")
 	read := func(name string) map[string]string {
 		t.Helper()
@@ -87,15 +107,34 @@ func TestGeneratedValues(t *testing.T) {
 	}
 
 	// Another work of the application has the same values, and so has a later commit and an agent that starts anew.
-	s.put("more", objects{secret("two", map[string]any{"password": encode(password)})}, serverSide(false))
+	s.put("more", objects{secret("two", map[string]any{"password": encode(password)})}, serverSide(false), of("retail"))
 	s.expectApplied("more")
 	if got := read("two")["password"]; got != first["password"] {
 		t.Error("the same value is another one in another Secret")
 	}
+
+	// Another team that names the same call, as nothing hinders it, has a value of its own.
+	s.put("other", objects{secret("taken", map[string]any{"password": encode(password)})}, serverSide(false), of("others"))
+	s.expectApplied("other")
+	if got := read("taken")["password"]; got == first["password"] || got == "" {
+		t.Errorf("another team reads %q", got)
+	}
+
+	// What is known already is not read again at each look.
+	before := reads.Load()
+	for i := range 5 {
+		name := fmt.Sprintf("look-%d", i)
+		s.put("more", objects{secret("two", map[string]any{"password": encode(password)}), s.configMap(name, nil)}, serverSide(false), of("retail"))
+		s.expectApplied("more")
+	}
+	if n := reads.Load() - before; n != 0 {
+		t.Errorf("the Secret was read %d times for values that were known", n)
+	}
+
 	s.stop()
 	s.start()
 	one["data"].(map[string]any)["new"] = base64.StdEncoding.EncodeToString([]byte("new"))
-	s.put("web", objects{one, s.configMap("a", nil)}, serverSide(false), mode("Correct"))
+	s.put("web", objects{one, s.configMap("a", nil)}, serverSide(false), mode("Correct"), of("retail"))
 	s.eventually("the new key", func() error {
 		if got := read("one")["new"]; got != "new" {
 			return fmt.Errorf("it is %q", got)
@@ -111,19 +150,40 @@ func TestGeneratedValues(t *testing.T) {
 		}
 	}
 
-	// What cannot be made is named, and nobody else waits for it.
-	s.put("newer", objects{secret("three", map[string]any{"v": encode(of(generated.Value, "randFuture", "1"))}), s.configMap("b", nil)}, serverSide(false))
+	// What cannot be made or kept is named, and nobody else waits for it.
+	var large strings.Builder
+	for i := range 17 {
+		large.WriteString(call(generated.Value, "randAlphaNum", fmt.Sprint(64<<10-i))) // more than a Secret holds
+	}
+	s.put("newer", objects{
+		secret("three", map[string]any{"v": encode(call(generated.Value, "randFuture", "1"))}), secret("four", map[string]any{"v": encode(large.String())}),
+		secret("five", map[string]any{"v": encode(call(generated.Value, "randAlphaNum", "7"))}), s.configMap("b", nil),
+	}, serverSide(false), of("retail"))
 	s.expectWork("newer", workv1.WorkApplied, metav1.ConditionFalse)
-	s.eventually("the reason", func() error {
-		for _, c := range s.work("newer").Status.ResourceStatus.Manifests[0].Conditions {
-			if c.Type == workv1.ManifestApplied && strings.Contains(c.Message, "randFuture: this agent does not know how to make it: upgrade the agent") {
-				return nil
+	reason := func(i int, want string) {
+		t.Helper()
+		s.eventually("the reason", func() error {
+			manifests := s.work("newer").Status.ResourceStatus.Manifests
+			if len(manifests) > i {
+				if c := meta.FindStatusCondition(manifests[i].Conditions, workv1.ManifestApplied); c != nil && strings.Contains(c.Message, want) {
+					return nil
+				}
 			}
-		}
-		return fmt.Errorf("the work is %s", dump(t, s.work("newer")))
-	})
+			return fmt.Errorf("the work is %s", dump(t, s.work("newer")))
+		})
+	}
+	reason(0, "randFuture: this agent does not know how to make it: upgrade the agent")
+	reason(1, "keep generated values in Secret "+s.agent.Namespace+"/muster-generated: with those of this one it would hold")
 	s.expectValue(s.configMap("b", nil), "b", "metadata", "name")
+	if got := read("five")["v"]; len(got) != 7 {
+		t.Errorf("a Secret beside those that fail holds %q", got)
+	}
 }
+
+// roundTripper is a function that carries requests.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func dump(t *testing.T, w *workv1.ManifestWork) string {
 	t.Helper()

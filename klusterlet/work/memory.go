@@ -22,6 +22,7 @@ type memory struct {
 	publishedAt time.Time
 	nextResync  time.Time
 	nextPoll    time.Time
+	measured    int64 // generation of the work whose first apply was measured
 
 	// the wave that keeps the next one waiting, and since when
 	blockedGeneration int64

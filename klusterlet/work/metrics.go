@@ -14,10 +14,15 @@ var (
 	driftsFound  = counter("drifts_total", "Objects that were found to differ from what was applied.")
 	deletions    = counter("deletions_total", "Objects that were deleted because no work wants them any more.")
 	statusWrites = counter("status_writes_total", "Status writes to the hub.")
+	firstApplies = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: "muster", Subsystem: "klusterlet", Name: "apply_duration_seconds",
+		Help:    "Time that the first look at a changed work took, until its objects were applied or had failed.",
+		Buckets: []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30},
+	})
 )
 
 func init() {
-	metrics.Registry.MustRegister(worksKnown, applies, corrections, driftsFound, deletions, statusWrites)
+	metrics.Registry.MustRegister(worksKnown, applies, corrections, driftsFound, deletions, statusWrites, firstApplies)
 }
 
 func counter(name, help string) prometheus.Counter {

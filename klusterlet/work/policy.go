@@ -52,7 +52,7 @@ func (t target) marksAlways() bool { return t.deletes(deleteBeforeApply) && !t.d
 
 // deleteBefore deletes the object of a manifest that changed, where its policy asks for it.
 func (p *reconciliation) deleteBefore(ctx context.Context, t target, s *objectState, n need) error {
-	if n != apply || s.hash == t.hash || !t.deletes(deleteBeforeApply) {
+	if n != apply || t.err != nil || s.hash == t.hash || !t.deletes(deleteBeforeApply) {
 		return nil
 	}
 	live, err := p.get(ctx, t)

@@ -52,7 +52,7 @@ type otherWorks interface {
 func (r *remover) connect(config *rest.Config, web *http.Client, scheme *runtime.Scheme, mapper meta.RESTMapper) error {
 	var errs [3]error
 	r.spoke, errs[0] = client.New(config, client.Options{Scheme: scheme, Mapper: mapper, HTTPClient: web})
-	r.objects, errs[1] = dynamic.NewForConfigAndClient(config, web)
+	r.objects, errs[1] = dynamic.NewForConfigAndClient(config, impersonating(web))
 	r.discovery, errs[2] = discovery.NewDiscoveryClientForConfigAndClient(config, web)
 	return errors.Join(errs[:]...)
 }
@@ -296,7 +296,7 @@ func saysAbsent(err error, name string) bool {
 // served is a version that the cluster serves a resource at, or is about to; empty when there is none. A definition is asked
 // first, since discovery follows it late. The mapper is not: it never forgets a version.
 func (r *remover) served(ctx context.Context, resource schema.GroupResource) (string, error) {
-	definition, err := r.objects.Resource(definitions).Get(ctx, resource.String(), metav1.GetOptions{})
+	definition, err := r.objects.Resource(definitions).Get(actAs(ctx, ""), resource.String(), metav1.GetOptions{})
 	if err == nil && established(definition) {
 		versions, _, _ := unstructured.NestedSlice(definition.Object, "spec", "versions")
 		for _, v := range versions {

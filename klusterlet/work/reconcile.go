@@ -45,6 +45,7 @@ func (e *engine) reconcileWork(ctx context.Context, name string) (time.Duration,
 		return 0, fmt.Errorf("read the work: %w", err)
 	}
 	m.startOver(work.UID)
+	ctx = actAs(ctx, e.actsAs(work))
 	held, err := e.heldNow(ctx, work)
 	if err != nil {
 		return 0, err
@@ -149,9 +150,7 @@ func (p *reconciliation) corrects() bool { return p.mode == modeCorrect || p.mod
 // sync observes, reports, records, applies, prunes and reports, in that order.
 func (p *reconciliation) sync(ctx context.Context) (time.Duration, error) {
 	p.targets, p.waved = targetsOf(p.work, p.mapper), hasWaves(p.work)
-	if err := p.generate(ctx); err != nil {
-		return 0, err
-	}
+	p.generate(ctx)
 	p.memory.keepOnly(p.targets)
 	p.watches.want(p.work.Name, p.targets)
 	p.markChanged()
@@ -170,9 +169,28 @@ func (p *reconciliation) sync(ctx context.Context) (time.Duration, error) {
 		p.reached("applied")
 		err = p.settle(ctx)
 	}
+	p.measure(err)
 	p.reportWaves()
 	again, perr := p.publish(ctx)
 	return p.next(again), errors.Join(err, perr)
+}
+
+// measure tells how long the first look at a generation of a work took, and how it went.
+func (p *reconciliation) measure(failed error) {
+	if p.memory.measured == p.work.Generation {
+		return
+	}
+	p.memory.measured = p.work.Generation
+	firstApplies.Observe(time.Since(p.now).Seconds())
+	for _, t := range p.targets {
+		if s := p.memory.about(t.key()); failed == nil && s.failure != nil {
+			failed = fmt.Errorf("%s was not applied", t) // why may quote what it holds, and the work's status says it
+		}
+	}
+	p.Traces.Span(p.work.Annotations[musterv1alpha1.RevisionAnnotation], "apply", p.now, time.Now(), failed, map[string]string{
+		"muster.cluster": p.ClusterName, "muster.work": p.work.Name, "muster.application": p.work.Annotations[musterv1alpha1.ApplicationAnnotation],
+		"muster.objects": fmt.Sprint(len(p.targets)),
+	})
 }
 
 // markChanged notes what the watches reported since the last reconciliation.

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 )
 
@@ -37,6 +38,7 @@ func (e *engine) ensureRecord(ctx context.Context, work *workv1.ManifestWork, m 
 				Finalizers: []string{workv1.AppliedManifestWorkFinalizer}},
 			Spec: workv1.AppliedManifestWorkSpec{HubHash: e.HubHash, AgentID: e.AgentID, ManifestWorkName: work.Name},
 		}
+		e.nameExecutor(record, work)
 		m.objects = map[objectKey]*objectState{} // what was applied belonged to another record
 		err = e.spoke.Create(ctx, record)
 	}
@@ -46,7 +48,27 @@ func (e *engine) ensureRecord(ctx context.Context, work *workv1.ManifestWork, m 
 	if err := e.adoptRecord(ctx, record); err != nil || !record.DeletionTimestamp.IsZero() {
 		return nil, err
 	}
+	before := record.DeepCopy()
+	if e.nameExecutor(record, work) {
+		if err := e.spoke.Patch(ctx, record, client.MergeFrom(before)); err != nil {
+			return nil, fmt.Errorf("name the executor in AppliedManifestWork %s: %w", record.Name, err)
+		}
+	}
 	return record, nil
+}
+
+// nameExecutor notes in a record who writes its objects, and says whether that is news. An agent that writes them itself names nobody.
+func (e *engine) nameExecutor(record *workv1.AppliedManifestWork, work *workv1.ManifestWork) bool {
+	user := e.actsAs(work)
+	if record.Annotations[musterv1alpha1.ExecutorAnnotation] == user {
+		return false
+	}
+	if user == "" {
+		delete(record.Annotations, musterv1alpha1.ExecutorAnnotation)
+	} else {
+		metav1.SetMetaDataAnnotation(&record.ObjectMeta, musterv1alpha1.ExecutorAnnotation, user)
+	}
+	return true
 }
 
 // adoptRecord makes the record of a work ours to end: an agent that was installed anew has another name than the one that

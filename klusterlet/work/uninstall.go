@@ -35,14 +35,14 @@ func NewUninstall(config *rest.Config) (*Uninstall, error) {
 // before has gone. What another record owns too stays. It looks once, and says what is left and what keeps it; until nothing is, it
 // is called again.
 func (u *Uninstall) Delete(ctx context.Context, record *workv1.AppliedManifestWork) (left []string, err error) {
-	all := u.prune(ctx, record, record.Status.AppliedResources)
+	all := u.prune(actedAs(ctx, record), record, record.Status.AppliedResources)
 	return all.left, all.err
 }
 
 // Orphan leaves the objects that a record lists as they are, and ends the record's ownership. It names those that it could not.
 func (u *Uninstall) Orphan(ctx context.Context, record *workv1.AppliedManifestWork) (left []string) {
 	for _, entry := range record.Status.AppliedResources {
-		if err := u.orphan(ctx, record, entry); err != nil {
+		if err := u.orphan(actedAs(ctx, record), record, entry); err != nil {
 			left = append(left, err.Error())
 		}
 	}

@@ -18,7 +18,8 @@ import (
 // a work has objects whose feedback is to be watched. It remembers which objects changed since their work was last looked at.
 type watches struct {
 	client      metadata.Interface
-	maxFeedback int // watches that are for feedback only
+	maxFeedback int  // watches that are for feedback only
+	off         bool // the agent may watch nothing: objects are polled
 	notify      func(work string)
 
 	mu      sync.Mutex
@@ -54,8 +55,8 @@ type watch struct {
 	users    map[string]bool
 }
 
-func newWatches(client metadata.Interface, maxFeedback int, notify func(string)) *watches {
-	return &watches{client: client, maxFeedback: maxFeedback, notify: notify, running: map[watchKey]*watch{},
+func newWatches(client metadata.Interface, maxFeedback int, off bool, notify func(string)) *watches {
+	return &watches{client: client, maxFeedback: maxFeedback, off: off, notify: notify, running: map[watchKey]*watch{},
 		wanted: map[string]map[objectKey]schema.GroupVersionResource{}, works: map[objectKey]map[string]bool{},
 		changed: map[string]map[objectKey]string{}}
 }
@@ -118,7 +119,7 @@ func (w *watches) run(key watchKey, gvr schema.GroupVersionResource, work string
 		running.users[work] = true
 		return true
 	}
-	if key.feedback && w.forFeedback() >= w.maxFeedback {
+	if w.off || key.feedback && w.forFeedback() >= w.maxFeedback {
 		return false
 	}
 	ctx, cancel := context.WithCancel(w.ctx)

@@ -152,7 +152,7 @@ func (p *reconciliation) waitsForConsumer(ctx context.Context, t target, live *u
 		return false
 	}
 	class, err := p.objects.Resource(schema.GroupVersionResource{Group: "storage.k8s.io", Version: "v1", Resource: "storageclasses"}).
-		Get(ctx, name, metav1.GetOptions{})
+		Get(actAs(ctx, ""), name, metav1.GetOptions{})
 	return err == nil && class.Object["volumeBindingMode"] == "WaitForFirstConsumer"
 }
 

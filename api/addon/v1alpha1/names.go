@@ -97,8 +97,8 @@ const (
 	ReasonHostingClusterValid   = "HostingClusterValid"
 	ReasonHostingClusterInvalid = "HostingClusterInvalid"
 
-	ReasonHookManifestIsCompleted  = "HookManifestIsCompleted"
-	ReasonHookManifestIsNotApplied = "HookManifestIsNotCompleted"
+	ReasonHookManifestIsCompleted    = "HookManifestIsCompleted"
+	ReasonHookManifestIsNotCompleted = "HookManifestIsNotCompleted"
 
 	ReasonLeaseUpdated       = "ManagedClusterAddOnLeaseUpdated"
 	ReasonLeaseUpdateStopped = "ManagedClusterAddOnLeaseUpdateStopped"

@@ -86,11 +86,21 @@ type ApplicationSpec struct {
 	// at once. Groups are the decision groups of the placement.
 	// +optional
 	Rollout *Rollout `json:"rollout,omitempty"`
+	// Follows holds every commit back until other applications have proved it: what the application gets then is the definition and the
+	// content of that commit, without another one.
+	// +optional
+	Follows *Follows `json:"follows,omitempty"`
 	// DependsOn names applications that have to be ready on a cluster, with what their repository asks for now, before this one
 	// changes there. One of another namespace has to name this namespace in its dependentNamespaces.
 	// +optional
 	// +kubebuilder:validation:MaxItems=32
 	DependsOn []Dependency `json:"dependsOn,omitempty"`
+	// Requires names add-ons that have to be available on a cluster before this one changes there: their ManagedClusterAddOn says so.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	Requires []string `json:"requires,omitempty"`
 	// DependentNamespaces are the namespaces, beside its own, whose applications may depend on this one; * is all. Their messages tell
 	// whether this one is ready, cluster by cluster.
 	// +optional
@@ -109,6 +119,38 @@ type Dependency struct {
 	// Namespace of the application. Default: that of the one which depends on it.
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
+	// Revision is a commit of that application's repository, in full, that it has to have, or a later one. Left out, it is the commit that
+	// this application is at, when both are of one repository.
+	// +optional
+	// +kubebuilder:validation:Pattern="^[0-9a-f]{40}([0-9a-f]{24})?$"
+	Revision string `json:"revision,omitempty"`
+}
+
+// Follows names the applications of the same namespace, and of the same repository, that have to prove a commit first.
+// +kubebuilder:validation:XValidation:rule="has(self.application) != has(self.environment)",message="set exactly one of application and environment"
+type Follows struct {
+	// Application by its name.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	Application string `json:"application,omitempty"`
+	// Environment stands for every application whose label muster.dev/environment has this value.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	Environment string `json:"environment,omitempty"`
+	// MinSuccessTime is how long they have to have been good with what the commit asks of them.
+	// +optional
+	MinSuccessTime metav1.Duration `json:"minSuccessTime,omitempty"`
+}
+
+// FollowsStatus is how far an application is behind those that it follows.
+type FollowsStatus struct {
+	// Revision is the last commit that they have proved, which this application is to have.
+	Revision string `json:"revision"`
+	// Waiting is the delivered commit, when it is another one, and Message what it waits for.
+	// +optional
+	Waiting string `json:"waiting,omitempty"`
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // PlacementNames are the placements in the application's namespace that choose its clusters.
@@ -176,6 +218,12 @@ type GitSource struct {
 	// Verify says whose signature the commit has to have. A commit without it is not taken, and what was fetched stays.
 	// +optional
 	Verify *GitVerification `json:"verify,omitempty"`
+	// Submodules fetches submodules too, with the source's Secret those of its own host and the others without.
+	// +optional
+	Submodules bool `json:"submodules,omitempty"`
+	// LFS fetches the files that Git LFS keeps beside the repository, from its own server.
+	// +optional
+	LFS bool `json:"lfs,omitempty"`
 	// Insecure allows http://. The hub has to allow it too.
 	// +optional
 	Insecure bool `json:"insecure,omitempty"`
@@ -260,6 +308,11 @@ type Helm struct {
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:pruning:PreserveUnknownFields
 	ValuesFiles []ValuesFile `json:"valuesFiles,omitempty"`
+	// ValuesFrom are Secrets and ConfigMaps of the application's namespace on the hub, merged in order over the values files: for what is
+	// not in Git.
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	ValuesFrom []ValuesReference `json:"valuesFrom,omitempty"`
 	// Values are merged last.
 	// +optional
 	// +kubebuilder:validation:Type=object
@@ -306,6 +359,38 @@ type ValuesFile struct {
 	// +optional
 	Optional bool `json:"optional,omitempty"`
 }
+
+// ValuesReference names values that are on the hub, in the application's namespace.
+type ValuesReference struct {
+	// Kind of the object.
+	// +kubebuilder:validation:Enum=Secret;ConfigMap
+	Kind ValuesKind `json:"kind"`
+	// Name of the object.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+	// ValuesKey is the key of its data that holds the values. Default: values.yaml.
+	// +optional
+	ValuesKey string `json:"valuesKey,omitempty"`
+	// TargetPath is the dotted path of the one value that the key holds, as text; a dot in a name is written "\\.". Empty: the key holds YAML,
+	// a map of values.
+	// +optional
+	TargetPath string `json:"targetPath,omitempty"`
+	// Optional means that an object or key that is not there is no fault.
+	// +optional
+	Optional bool `json:"optional,omitempty"`
+	// AllowOutsideSecrets lets the chart put the value at targetPath, of a Secret, into objects that are no Secret. Without it that is a fault.
+	// +optional
+	AllowOutsideSecrets bool `json:"allowOutsideSecrets,omitempty"`
+}
+
+// ValuesKind is a kind of object that holds values.
+type ValuesKind string
+
+// The kinds that hold values.
+const (
+	ValuesSecret    ValuesKind = "Secret"
+	ValuesConfigMap ValuesKind = "ConfigMap"
+)
 
 // Kustomize says how to render an overlay, and what Kustomize changes in the objects of any renderer: the components first, then the
 // patches, replicas and images, with the fields and the meaning of a kustomization.
@@ -584,6 +669,9 @@ type ApplicationStatus struct {
 	// RolledBack is the change that failed and is refused; absent once a commit brings another one.
 	// +optional
 	RolledBack *RolledBack `json:"rolledBack,omitempty"`
+	// Follows is what the applications that it follows have proved; absent when it follows none.
+	// +optional
+	Follows *FollowsStatus `json:"follows,omitempty"`
 	// OnHold are the Holds that it has, the first ten.
 	// +optional
 	// +kubebuilder:validation:MaxItems=10

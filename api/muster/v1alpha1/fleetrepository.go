@@ -52,9 +52,20 @@ type FleetRepositorySpec struct {
 	// DeletionGuard bounds what one revision may take away without an approval.
 	// +optional
 	DeletionGuard DeletionGuard `json:"deletionGuard,omitempty"`
+	// Rollout says what the rollouts of its applications have to do with each other.
+	// +optional
+	Rollout RepositoryRollout `json:"rollout,omitzero"`
 	// Review lets the hub tell on pull requests what they do to the fleet. Left out, nothing is written to the host.
 	// +optional
 	Review *ReviewSpec `json:"review,omitempty"`
+}
+
+// RepositoryRollout says what the rollouts of a repository's applications have to do with each other.
+type RepositoryRollout struct {
+	// Atomic returns a commit as a whole: when one application takes it back, all others that it has changed do, as long as that one refuses
+	// it.
+	// +optional
+	Atomic bool `json:"atomic,omitempty"`
 }
 
 // Verification says whose signature is wanted: that of any of the keys.

@@ -83,6 +83,13 @@ type RolloutStep struct {
 	// +optional
 	// +kubebuilder:validation:Enum=Automatic;Manual
 	Approval ApprovalPolicy `json:"approval,omitempty"`
+	// Window is the name of one of the windows of the rollout: it is then for the clusters of the steps that name it, as far as it is for
+	// them otherwise, and for no others.
+	// +optional
+	Window string `json:"window,omitempty"`
+	// Analysis has to be successful before the next step begins.
+	// +optional
+	Analysis *RolloutAnalysis `json:"analysis,omitempty"`
 }
 
 // RolloutWindow is a time that comes again, at which clusters may change, or may not. A cluster may change when none of the windows that
@@ -186,7 +193,8 @@ type RolloutStatus struct {
 	Revision string `json:"revision,omitempty"`
 	// +optional
 	Plan string `json:"plan,omitempty"`
-	// Phase is Progressing; Stopped when more clusters have failed than spec.rollout allows; or Returning to the last good revision.
+	// Phase is Progressing; Stopped when more clusters have failed than spec.rollout allows, or an analysis has; or Returning to the last
+	// good revision.
 	Phase string `json:"phase"`
 	// Group is the decision group, or the step, that it is at.
 	// +optional
@@ -198,6 +206,9 @@ type RolloutStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=20
 	Approvals []ApprovedStep `json:"approvals,omitempty"`
+	// Analysis of the step that it is at, while that is measured.
+	// +optional
+	Analysis *AnalysisStatus `json:"analysis,omitempty"`
 	// Clusters of the application, and how many of them have the change.
 	Clusters int32 `json:"clusters"`
 	Updated  int32 `json:"updated"`
@@ -237,9 +248,13 @@ type RolledBack struct {
 	At metav1.Time `json:"at"`
 	// Message says what failed.
 	Message string `json:"message"`
+	// With is the application of the same repository that failed, as namespace/name, where this one returns with it
+	// (spec.rollout.atomic of the FleetRepository); empty for one that failed itself.
+	// +optional
+	With string `json:"with,omitempty"`
 }
 
-// RolloutHistory are the revisions of an application that were good on its clusters. It has the application's name. The hub
+// RolloutHistory are the revisions of an application that were good on its clusters, and what was measured of them. It has the application's name. The hub
 // writes it, and keeps their commits in its mirror, so that a return needs no network.
 //
 // +kubebuilder:object:root=true
@@ -254,6 +269,10 @@ type RolloutHistory struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=20
 	Revisions []GoodRevision `json:"revisions,omitempty"`
+	// Analyses of the steps of rollouts, the newest first.
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	Analyses []AnalysisRun `json:"analyses,omitempty"`
 }
 
 // GoodRevision is a revision that was rolled out: every cluster that it had to be proved on was healthy with it.

@@ -23,6 +23,7 @@ import (
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/hub"
 )
@@ -34,6 +35,8 @@ type Configurations struct {
 	Reader client.Reader
 	// Works is the index of live works.
 	Works *hub.Works
+	// Contents are the folders that add-ons are made of.
+	Contents *Contents
 	// Writers bounds the writes that run side by side.
 	Writers int
 	// StatusInterval is the least time between two looks at one add-on.
@@ -41,8 +44,9 @@ type Configurations struct {
 	// Now is the clock.
 	Now func() time.Time
 
-	mu   sync.Mutex
-	last map[string]time.Time // when each add-on was looked at
+	hashes hashes
+	mu     sync.Mutex
+	last   map[string]time.Time // when each add-on was looked at
 }
 
 // configInterval is the time between two looks at configurations of kinds that the hub does not watch.
@@ -60,6 +64,7 @@ func (r *Configurations) Setup(mgr ctrl.Manager) error {
 		Watches(&addonv1alpha1.AddOnDeploymentConfig{}, ofEach(r.Client, takes(addon.DeploymentConfig)), edited).
 		Watches(&clusterv1beta1.Placement{}, ofPlacement(r.Client), changed).
 		Watches(&clusterv1beta1.PlacementDecision{}, ofPlacement(r.Client), changed).
+		Watches(&musterv1alpha1.FleetRepository{}, ofEach(r.Client, isMadeOf), builder.WithPredicates(delivers)).
 		WatchesRawSource(r.Works.Source(func(e hub.WorkEvent) []reconcile.Request {
 			if of, ok := ofWork(e); ok {
 				return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: of.Name}}}
@@ -97,8 +102,11 @@ func (r *Configurations) Reconcile(ctx context.Context, cma *addonv1alpha1.Clust
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	contents := &contents{ctx: ctx, client: r.Client, reader: r.Reader, known: map[addonv1alpha1.AddOnConfig]found{}}
-	out, err := decide(cma, have, placements, r.Works.On, contents.get, r.Now())
+	contents := &contents{ctx: ctx, client: r.Client, reader: r.Reader, hashes: &r.hashes, known: map[addonv1alpha1.AddOnConfig]found{}}
+	if _, repository, ok := addon.ContentOf(cma); ok {
+		contents.known[repository] = r.Contents.read(ctx, cma)
+	}
+	out, err := decide(cma, have, placements, r.Works.Of, contents.get, r.Now())
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -171,7 +179,8 @@ func (r *Configurations) write(ctx context.Context, have []addonv1alpha1.Managed
 			return nil
 		})
 	}
-	return stale, group.Wait()
+	err = group.Wait() // before stale is read
+	return stale, err
 }
 
 // contents reads configurations, each once.
@@ -179,6 +188,7 @@ type contents struct {
 	ctx    context.Context
 	client client.Client
 	reader client.Reader
+	hashes *hashes
 	known  map[addonv1alpha1.AddOnConfig]found
 	// unwatched is true when one is of a kind whose changes wake nobody.
 	unwatched bool
@@ -209,12 +219,12 @@ func (c *contents) read(config addonv1alpha1.AddOnConfig) found {
 	if err != nil {
 		return found{err: fmt.Errorf("configuration %s.%s %s: %w", config.Resource, config.Group, key, err)}
 	}
-	hash, err := addon.SpecHash(object.Object)
+	hash, err := c.hashes.of(object)
 	return found{hash: hash, generation: object.GetGeneration(), err: err}
 }
 
 // object reads the two kinds that are watched from the cache, and every other one from the API server.
-func (c *contents) object(kind addonv1alpha1.ConfigGroupResource, key client.ObjectKey) (*unstructured.Unstructured, error) {
+func (c *contents) object(kind addonv1alpha1.ConfigGroupResource, key client.ObjectKey) (client.Object, error) {
 	var watched client.Object
 	switch kind {
 	case addon.Template:
@@ -225,14 +235,10 @@ func (c *contents) object(kind addonv1alpha1.ConfigGroupResource, key client.Obj
 		c.unwatched = true
 		return c.unknown(kind, key)
 	}
-	if err := c.client.Get(c.ctx, key, watched); err != nil {
-		return nil, err
-	}
-	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(watched)
-	return &unstructured.Unstructured{Object: object}, err
+	return watched, c.client.Get(c.ctx, key, watched)
 }
 
-func (c *contents) unknown(kind addonv1alpha1.ConfigGroupResource, key client.ObjectKey) (*unstructured.Unstructured, error) {
+func (c *contents) unknown(kind addonv1alpha1.ConfigGroupResource, key client.ObjectKey) (client.Object, error) {
 	gvk, err := c.client.RESTMapper().KindFor(schema.GroupVersionResource{Group: kind.Group, Resource: kind.Resource})
 	if err != nil {
 		return nil, err
@@ -240,4 +246,37 @@ func (c *contents) unknown(kind addonv1alpha1.ConfigGroupResource, key client.Ob
 	object := &unstructured.Unstructured{}
 	object.SetGroupVersionKind(gvk)
 	return object, c.reader.Get(c.ctx, key, object)
+}
+
+// hashes remembers the hash of the last generation of each configuration: every report of a cluster asks for it. An object without a
+// generation, such as a ConfigMap, is hashed each time.
+type hashes struct {
+	mu    sync.Mutex
+	known map[types.UID]generation
+}
+
+type generation struct {
+	number int64
+	hash   string
+}
+
+func (h *hashes) of(o client.Object) (string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if g, ok := h.known[o.GetUID()]; ok && g.number == o.GetGeneration() && g.number != 0 {
+		return g.hash, nil
+	}
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return "", err
+	}
+	hash, err := addon.SpecHash(object)
+	if err != nil {
+		return "", err
+	}
+	if h.known == nil {
+		h.known = map[types.UID]generation{}
+	}
+	h.known[o.GetUID()] = generation{o.GetGeneration(), hash}
+	return hash, nil
 }

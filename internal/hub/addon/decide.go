@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/rollout"
@@ -36,7 +37,7 @@ type onCluster struct {
 // decide compares what each cluster should have with what it has. A cluster of a placement changes when its strategy selects it; every
 // other one at once.
 func decide(cma *addonv1alpha1.ClusterManagementAddOn, have []addonv1alpha1.ManagedClusterAddOn, placements []chosen,
-	works func(cluster string, owner fleet.Owner) []fleet.LiveWork, read reader, now time.Time) (*decided, error) {
+	works func(fleet.Owner) []fleet.LiveWork, read reader, now time.Time) (*decided, error) {
 	out := &decided{addons: make([]*addonv1alpha1.ManagedClusterAddOn, len(have))}
 	placementOf := belongs(placements)
 	byCluster := map[string]*onCluster{}
@@ -51,7 +52,7 @@ func decide(cma *addonv1alpha1.ClusterManagementAddOn, have []addonv1alpha1.Mana
 			ofPlacement = placements[p].strategy.Configs
 		}
 		at.resolve(cma, ofPlacement, read)
-		at.observe(works(at.addon.Namespace, fleet.AddonOwner(at.addon.Namespace, at.addon.Name)), now)
+		at.observe(works(owner(at.addon)), now)
 	}
 	shares, err := rollout.Over(targets(placements, placementOf, byCluster), now)
 	if err != nil {
@@ -115,7 +116,8 @@ func (o *onCluster) resolve(cma *addonv1alpha1.ClusterManagementAddOn, ofPlaceme
 	}
 }
 
-// observe finds the state of the cluster: of the works that were rendered with what it should have.
+// observe finds the state of the cluster: of the works that were rendered with what it should have, wherever they are. While the cluster
+// that is to host an agent is none of the hub's, the add-on is not complete.
 func (o *onCluster) observe(works []fleet.LiveWork, now time.Time) {
 	status := &o.addon.Status
 	o.cluster = rollout.Cluster{Name: o.addon.Namespace, State: rollout.ToApply}
@@ -133,10 +135,19 @@ func (o *onCluster) observe(works []fleet.LiveWork, now time.Time) {
 		o.cluster.State, o.cluster.Since = rollout.Failed, failed.LastTransitionTime.Time
 		return
 	}
+	if meta.IsStatusConditionFalse(status.Conditions, addonv1alpha1.ConditionHostingClusterValidity) {
+		return
+	}
 	for i := range works {
 		if !addon.HasConfigs(works[i].Configs, status.ConfigReferences) || works[i].Deleting {
 			return
 		}
+	}
+	if len(works) == 0 && o.addon.Annotations[musterv1alpha1.AgentRoleAnnotation] != "" { // the klusterlet has all that it needs
+		if available := meta.FindStatusCondition(status.Conditions, addonv1alpha1.ConditionAvailable); available != nil && available.Status == metav1.ConditionTrue {
+			o.cluster.State, o.cluster.Since = rollout.Succeeded, available.LastTransitionTime.Time
+		}
+		return
 	}
 	rank := map[rollout.State]int{rollout.Succeeded: 1, rollout.Progressing: 2, rollout.Failed: 3}
 	worst := 0

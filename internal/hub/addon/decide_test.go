@@ -1,6 +1,7 @@
 package addon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,9 +9,15 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
@@ -64,11 +71,14 @@ func (w *world) step(t *testing.T) []string {
 	for i := range w.have {
 		before[w.have[i].Namespace] = addon.ConfigHashes(w.have[i].Status.ConfigReferences)
 	}
-	out, err := decide(w.cma, w.have, w.placements, func(cluster string, _ fleet.Owner) []fleet.LiveWork {
-		if lw, ok := w.works[cluster]; ok {
-			return []fleet.LiveWork{lw}
+	out, err := decide(w.cma, w.have, w.placements, func(owner fleet.Owner) []fleet.LiveWork {
+		var works []fleet.LiveWork
+		for _, lw := range w.works {
+			if lw.Owner == owner {
+				works = append(works, lw)
+			}
 		}
-		return nil
+		return works
 	}, w.read, w.now)
 	if err != nil {
 		t.Fatal(err)
@@ -207,5 +217,71 @@ func TestLaterPlacementOverrides(t *testing.T) {
 	}
 	if targets := targets(w.placements, belongs(w.placements), map[string]*onCluster{}); len(targets[1].Groups[0].Clusters) != 1 || slices.ContainsFunc(targets[0].Groups[0].Clusters, func(c rollout.Cluster) bool { return c.Name == "c03" }) {
 		t.Error("c03 does not belong to the later placement alone")
+	}
+}
+
+// TestHostedProgress: the works on the hosting cluster count, and a hosting cluster that there is not keeps the add-on from being complete.
+func TestHostedProgress(t *testing.T) {
+	w := newWorld(clusterv1alpha1.RolloutStrategy{Type: clusterv1alpha1.All})
+	w.step(t)
+	hosted := w.works["c00"]
+	hosted.Cluster, hosted.Name, hosted.Configs = "infra", "addon-mirror-deploy-hosting-c00-0", "{}"
+	w.works["infra"] = hosted
+	meta.SetStatusCondition(&w.have[1].Status.Conditions, metav1.Condition{
+		Type: addonv1alpha1.ConditionHostingClusterValidity, Status: metav1.ConditionFalse, Reason: addonv1alpha1.ReasonHostingClusterInvalid,
+	})
+	w.step(t)
+	for i, want := range []string{"True Progressing", "True Progressing", "False Completed"} {
+		if says := condition(w.have[i].Status.Conditions, addonv1alpha1.ConditionProgressing); !strings.HasPrefix(says, want) {
+			t.Errorf("c%02d says %q, want %q", i, says, want)
+		}
+	}
+	hosted.Configs = w.works["c00"].Configs
+	w.works["infra"] = hosted
+	w.step(t)
+	if says := condition(w.have[0].Status.Conditions, addonv1alpha1.ConditionProgressing); !strings.HasPrefix(says, "False Completed") {
+		t.Errorf("c00 says %q when its work on the hosting cluster has the configuration", says)
+	}
+}
+
+// TestWriteStale: a status that somebody else wrote in between is looked at again.
+func TestWriteStale(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := addonv1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	mca := &addonv1alpha1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{Namespace: "one", Name: "mirror"}}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(mca).WithStatusSubresource(mca).WithInterceptorFuncs(interceptor.Funcs{
+		SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
+			return apierrors.NewConflict(schema.GroupResource{}, "mirror", nil)
+		},
+	}).Build()
+	after := mca.DeepCopy()
+	after.Status.Namespace = "elsewhere"
+	stale, err := (&Configurations{Client: c}).write(t.Context(), []addonv1alpha1.ManagedClusterAddOn{*mca}, &decided{addons: []*addonv1alpha1.ManagedClusterAddOn{after}})
+	if !stale || err != nil {
+		t.Errorf("stale is %v, the error %v", stale, err)
+	}
+}
+
+// TestHashes: a configuration is hashed once for each of its generations.
+func TestHashes(t *testing.T) {
+	var h hashes
+	config := &addonv1alpha1.AddOnDeploymentConfig{ObjectMeta: metav1.ObjectMeta{UID: "u", Generation: 1}}
+	of := func() string {
+		t.Helper()
+		hash, err := h.of(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return hash
+	}
+	first := of()
+	config.Spec.AgentInstallNamespace = "elsewhere"
+	if of() != first {
+		t.Error("the same generation is hashed again")
+	}
+	if config.Generation = 2; of() == first {
+		t.Error("another generation has the hash of the first")
 	}
 }

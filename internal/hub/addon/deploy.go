@@ -36,6 +36,10 @@ type Deployer struct {
 	Reader client.Reader
 	// Works is the index of live works.
 	Works *hub.Works
+	// Contents are the folders that add-ons are made of.
+	Contents *Contents
+
+	hashes hashes
 }
 
 // Setup registers the controller. An add-on on a cluster wakes for itself, for its cluster and for its works.
@@ -55,7 +59,7 @@ func (r *Deployer) Setup(mgr ctrl.Manager) error {
 }
 
 // clusterMatters lets pass what of a cluster is read: its annotations, whether it answers, and that it goes.
-var clusterMatters = predicate.TypedFuncs[client.Object]{UpdateFunc: func(e event) bool {
+var clusterMatters = predicate.TypedFuncs[client.Object]{UpdateFunc: func(e update) bool {
 	before, after := e.ObjectOld.(*clusterv1.ManagedCluster), e.ObjectNew.(*clusterv1.ManagedCluster)
 	return before.Annotations[addon.ImageRegistriesAnnotation] != after.Annotations[addon.ImageRegistriesAnnotation] ||
 		isSilent(before) != isSilent(after) || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
@@ -64,15 +68,15 @@ var clusterMatters = predicate.TypedFuncs[client.Object]{UpdateFunc: func(e even
 // onCluster wakes the add-ons of a cluster, and those that it hosts.
 func (r *Deployer) onCluster() handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-		var list addonv1alpha1.ManagedClusterAddOnList
-		if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "list the add-ons of a cluster")
-			return nil
-		}
 		var requests []reconcile.Request
-		for i := range list.Items {
-			if mca := &list.Items[i]; mca.Namespace == o.GetName() || addon.HostingCluster(mca) == o.GetName() {
-				requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(mca)})
+		for _, of := range []client.ListOption{client.InNamespace(o.GetName()), client.MatchingFields{byHosting: o.GetName()}} {
+			var list addonv1alpha1.ManagedClusterAddOnList
+			if err := r.Client.List(ctx, &list, of, client.UnsafeDisableDeepCopy); err != nil {
+				ctrl.LoggerFrom(ctx).Error(err, "list the add-ons of a cluster")
+				return nil
+			}
+			for i := range list.Items {
+				requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 			}
 		}
 		return requests
@@ -82,7 +86,8 @@ func (r *Deployer) onCluster() handler.EventHandler {
 // deployment is an add-on on a cluster with what is known of it.
 type deployment struct {
 	addon            *addonv1alpha1.ManagedClusterAddOn
-	cluster, hosting *clusterv1.ManagedCluster // nil when there is none
+	definition       *addonv1alpha1.ClusterManagementAddOn // empty when there is none
+	cluster, hosting *clusterv1.ManagedCluster             // nil when there is none
 	// rendered is nil when there is nothing to render with: no template, or one that the cluster is not to have yet.
 	rendered *addon.Rendered
 	// waits is true for the latter.
@@ -91,20 +96,28 @@ type deployment struct {
 	deploy, hooks []*workv1.ManifestWork
 }
 
+// hosts says that the hosting cluster is there for the add-on: not while it is being detached, but to the hooks of an add-on that goes.
+func (d *deployment) hosts() bool {
+	return d.hosting != nil && (d.hosting.DeletionTimestamp.IsZero() || !d.addon.DeletionTimestamp.IsZero())
+}
+
 // Reconcile keeps the works of one add-on on one cluster equal to its template.
 func (r *Deployer) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	mca := &addonv1alpha1.ManagedClusterAddOn{}
 	err := r.Client.Get(ctx, request.NamespacedName, mca)
-	if apierrors.IsNotFound(err) {
-		return reconcile.Result{}, r.collect(ctx, fleet.AddonOwner(request.Namespace, request.Name))
-	}
-	if err != nil {
+	if client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, err
 	}
-	if selfManaged, err := r.selfManaged(ctx, mca); err != nil || selfManaged {
-		return reconcile.Result{}, err
+	definition, derr := r.definition(ctx, request.Name)
+	switch {
+	case derr != nil:
+		return reconcile.Result{}, derr
+	case err != nil:
+		return reconcile.Result{}, r.collect(ctx, fleet.AddonOwner(request.Namespace, request.Name), isSelfManaged(definition))
+	case isSelfManaged(definition):
+		return reconcile.Result{}, nil
 	}
-	d := &deployment{addon: mca}
+	d := &deployment{addon: mca, definition: definition}
 	if d.cluster, err = r.cluster(ctx, mca.Namespace); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -117,7 +130,7 @@ func (r *Deployer) Reconcile(ctx context.Context, request reconcile.Request) (re
 		return reconcile.Result{}, err
 	}
 	if !mca.DeletionTimestamp.IsZero() {
-		return r.leave(ctx, before, d)
+		return r.leave(ctx, before, d, failure)
 	}
 	if err := r.setFinalizers(ctx, d); err != nil {
 		return conflicted(err)
@@ -162,11 +175,10 @@ func owner(mca *addonv1alpha1.ManagedClusterAddOn) fleet.Owner {
 	return fleet.AddonOwner(mca.Namespace, mca.Name)
 }
 
-// selfManaged says that the add-on's own manager deploys it.
-func (r *Deployer) selfManaged(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn) (bool, error) {
+// definition is the ClusterManagementAddOn of an add-on; an empty one when there is none.
+func (r *Deployer) definition(ctx context.Context, name string) (*addonv1alpha1.ClusterManagementAddOn, error) {
 	cma := &addonv1alpha1.ClusterManagementAddOn{}
-	err := r.Client.Get(ctx, client.ObjectKey{Name: mca.Name}, cma)
-	return err == nil && isSelfManaged(cma), client.IgnoreNotFound(err)
+	return cma, client.IgnoreNotFound(r.Client.Get(ctx, client.ObjectKey{Name: name}, cma))
 }
 
 func (r *Deployer) cluster(ctx context.Context, name string) (*clusterv1.ManagedCluster, error) {
@@ -184,36 +196,26 @@ func (r *Deployer) cluster(ctx context.Context, name string) (*clusterv1.Managed
 // render makes the works that are to be there. Nothing is rendered unless each configuration is as the cluster is to have it: a change
 // that its rollout has not selected yet waits. The failure is the author's to mend.
 func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err error) {
-	in := addon.Input{AddOn: d.addon, Cluster: d.cluster}
+	in, fromFolder := addon.Input{AddOn: d.addon, Cluster: d.cluster}, false
 	for _, ref := range d.addon.Status.ConfigReferences {
 		if ref.DesiredConfig == nil {
 			continue
 		}
-		var object client.Object
-		switch ref.ConfigGroupResource {
-		case addon.Template:
-			in.Template = &addonv1alpha1.AddOnTemplate{}
-			object = in.Template
-		case addon.DeploymentConfig:
-			config := &addonv1alpha1.AddOnDeploymentConfig{}
-			in.Configs = append(in.Configs, config)
-			object = config
-		default:
-			continue
+		hash, missing, err := r.configure(ctx, d, ref, &in)
+		if missing != nil || err != nil {
+			return d.without(ref, missing), err
 		}
-		key := client.ObjectKey{Namespace: ref.DesiredConfig.Namespace, Name: ref.DesiredConfig.Name}
-		if err := r.Client.Get(ctx, key, object); err != nil {
-			return nil, client.IgnoreNotFound(err) // addon-configuration says so
-		}
-		content := &contents{ctx: ctx, client: r.Client, reader: r.Reader}
-		f := content.read(addonv1alpha1.AddOnConfig{ConfigGroupResource: ref.ConfigGroupResource, ConfigReferent: ref.DesiredConfig.ConfigReferent})
-		if f.err != nil {
-			return nil, client.IgnoreNotFound(f.err)
-		}
-		d.waits = d.waits || f.hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
+		fromFolder = fromFolder || ref.ConfigGroupResource == addon.Content
+		d.waits = d.waits || hash != "" && hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
 	}
-	if d.waits = d.waits && in.Template != nil; in.Template == nil || d.waits {
+	hasContent := in.Template != nil || fromFolder && in.Cluster != nil
+	if d.waits = d.waits && hasContent; !hasContent || d.waits {
 		return nil, nil
+	}
+	if fromFolder {
+		if failure, err := r.Contents.render(ctx, d.definition, &in); failure != nil || err != nil {
+			return failure, err
+		}
 	}
 	rendered, err := addon.Render(in)
 	if err != nil {
@@ -223,6 +225,44 @@ func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err erro
 	return d.parts(), nil
 }
 
+// configure adds one configuration to what an add-on is rendered from, with its hash as it is now; "" for a kind that is not read here.
+// Missing is why it is not there.
+func (r *Deployer) configure(ctx context.Context, d *deployment, ref addonv1alpha1.ConfigReference, in *addon.Input) (hash string, missing, err error) {
+	var object client.Object
+	switch ref.ConfigGroupResource {
+	case addon.Template:
+		in.Template = &addonv1alpha1.AddOnTemplate{}
+		object = in.Template
+	case addon.DeploymentConfig:
+		config := &addonv1alpha1.AddOnDeploymentConfig{}
+		in.Configs = append(in.Configs, config)
+		object = config
+	case addon.Content:
+		f := r.Contents.read(ctx, d.definition)
+		return f.hash, f.err, nil
+	default:
+		return "", nil, nil
+	}
+	key := client.ObjectKey{Namespace: ref.DesiredConfig.Namespace, Name: ref.DesiredConfig.Name}
+	if err := r.Client.Get(ctx, key, object); err != nil {
+		if apierrors.IsNotFound(err) {
+			return "", fmt.Errorf("configuration %s.%s %s is not there", ref.Resource, ref.Group, key), nil
+		}
+		return "", nil, err
+	}
+	hash, err = r.hashes.of(object)
+	return hash, nil, err
+}
+
+// without is the failure of an add-on that goes and of which a configuration is missing: its hooks would not run as they are to. Of all others
+// addon-configuration says so.
+func (d *deployment) without(ref addonv1alpha1.ConfigReference, missing error) error {
+	if ref.ConfigGroupResource != addon.DeploymentConfig || d.addon.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	return missing
+}
+
 // parts are the works of what was rendered.
 func (d *deployment) parts() error {
 	name, cluster := d.addon.Name, d.addon.Namespace
@@ -230,7 +270,7 @@ func (d *deployment) parts() error {
 	if err := d.partsOn(cluster, d.rendered.Managed, own, addon.HookName(name)); err != nil {
 		return err
 	}
-	if d.hosting == nil {
+	if !d.hosts() {
 		return nil // the status says so when there should be one
 	}
 	hosted := func(i int) string { return addon.HostingName(name, cluster, i) }
@@ -310,8 +350,9 @@ func (r *Deployer) write(ctx context.Context, d *deployment) (refused, err error
 	return refused, err
 }
 
-// collect deletes what is left of an add-on that is gone, where no garbage collector does: the works that it owned.
-func (r *Deployer) collect(ctx context.Context, owner fleet.Owner) error {
+// collect deletes what is left of an add-on that is gone: the works that it owned, where no garbage collector does, and those for another
+// cluster, of which one may have been written in the moment in which the add-on went. The latter are the business of an add-on's own manager.
+func (r *Deployer) collect(ctx context.Context, owner fleet.Owner, selfManaged bool) error {
 	for _, lw := range r.Works.Of(owner) {
 		w := &metav1.PartialObjectMetadata{}
 		w.SetGroupVersionKind(workv1.GroupVersion.WithKind("ManifestWork"))
@@ -321,7 +362,7 @@ func (r *Deployer) collect(ctx context.Context, owner fleet.Owner) error {
 			}
 			return err
 		}
-		ours := slices.ContainsFunc(w.OwnerReferences, func(o metav1.OwnerReference) bool {
+		ours := lw.Cluster != owner.Namespace && !selfManaged || slices.ContainsFunc(w.OwnerReferences, func(o metav1.OwnerReference) bool {
 			return o.Kind == "ManagedClusterAddOn" && o.Name == owner.Name
 		})
 		if !ours || !w.DeletionTimestamp.IsZero() {

@@ -2,7 +2,8 @@
 //
 //	addon-install        ClusterManagementAddOn x decisions of placements -> ManagedClusterAddOns
 //	addon-configuration  configurations of hub, placement and cluster x rollout -> what each ManagedClusterAddOn should have, and how far it is
-//	addon-deploy         AddOnTemplate x configurations of a cluster -> ManifestWorks, certificates, rights; health; the way out
+//	addon-deploy         AddOnTemplate x configurations of a cluster -> ManifestWorks; health; the way out
+//	addon-builtin        add-ons of which the klusterlet is the agent -> which of its roles it runs, and its rights for that
 //
 // Each owns its fields of the two kinds, and writes them only when nobody else has written the object in between. An add-on whose
 // ClusterManagementAddOn says lifecycle self is left alone; one that has no AddOnTemplate is deployed by its own manager, and
@@ -11,6 +12,7 @@ package addon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -21,6 +23,7 @@ import (
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	"github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/hub"
 )
 
@@ -29,14 +32,29 @@ const (
 	InstallName       = "addon-install"
 	ConfigurationName = "addon-configuration"
 	DeployName        = "addon-deploy"
+	BuiltInName       = "addon-builtin"
 )
 
-// byName is the index of ManagedClusterAddOns by their name, which is the add-on's.
-const byName = "metadata.name"
+// The indices of ManagedClusterAddOns: by their name, which is the add-on's, and by the cluster that hosts the agent.
+const (
+	byName    = "metadata.name"
+	byHosting = "muster.hosting-cluster"
+)
 
-// Index lets the controllers find the clusters that have an add-on. It is called once for a manager.
+// Index lets the controllers find the clusters that have an add-on, and the add-ons that a cluster hosts. It is called once for a manager.
 func Index(ctx context.Context, mgr ctrl.Manager) error {
-	return mgr.GetFieldIndexer().IndexField(ctx, &addonv1alpha1.ManagedClusterAddOn{}, byName, func(o client.Object) []string { return []string{o.GetName()} })
+	mca := &addonv1alpha1.ManagedClusterAddOn{}
+	return errors.Join(
+		mgr.GetFieldIndexer().IndexField(ctx, mca, byName, func(o client.Object) []string { return []string{o.GetName()} }),
+		mgr.GetFieldIndexer().IndexField(ctx, mca, byHosting, hostedOn),
+	)
+}
+
+func hostedOn(o client.Object) []string {
+	if cluster := addon.HostingCluster(o.(*addonv1alpha1.ManagedClusterAddOn)); cluster != "" {
+		return []string{cluster}
+	}
+	return nil
 }
 
 // onClusters are the ManagedClusterAddOns of an add-on. They are the cache's: change copies.
@@ -57,7 +75,7 @@ func isSelfManaged(cma *addonv1alpha1.ClusterManagementAddOn) bool {
 	return true
 }
 
-// byCluster wakes the ClusterManagementAddOn of a ManagedClusterAddOn.
+// ofAddOn wakes the ClusterManagementAddOn of a ManagedClusterAddOn.
 func ofAddOn(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: o.GetName()}}}
 }

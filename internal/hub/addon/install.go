@@ -78,7 +78,7 @@ func (r *Installer) Reconcile(ctx context.Context, cma *addonv1alpha1.ClusterMan
 	if !cma.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, cma, have)
 	}
-	if cma.Spec.InstallStrategy.Type == addonv1alpha1.InstallPlacements {
+	if cma.Spec.InstallStrategy.Type == addonv1alpha1.InstallPlacements || len(have) > 0 {
 		if err := r.setFinalizer(ctx, cma, controllerutil.AddFinalizer); err != nil {
 			return reconcile.Result{}, err
 		}
@@ -150,7 +150,7 @@ func (r *Installer) changes(ctx context.Context, cma *addonv1alpha1.ClusterManag
 
 // create installs an add-on on a cluster. A cluster whose namespace is not there yet is woken for by its acceptance.
 func (r *Installer) create(ctx context.Context, cma *addonv1alpha1.ClusterManagementAddOn, cluster *clusterv1.ManagedCluster) error {
-	mca := &addonv1alpha1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Name, Name: cma.Name, Annotations: ownAnnotations(cluster)}}
+	mca := &addonv1alpha1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Name, Name: cma.Name, Annotations: withAnnotations(nil, cluster)}}
 	mca.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(cma, addonv1alpha1.GroupVersion.WithKind("ClusterManagementAddOn"))}
 	mca.OwnerReferences[0].BlockOwnerDeletion = nil
 	err := r.Client.Create(ctx, mca)
@@ -168,12 +168,7 @@ func kept(mca *addonv1alpha1.ManagedClusterAddOn, cma *addonv1alpha1.ClusterMana
 	owned := slices.ContainsFunc(mca.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == cma.UID })
 	annotations := mca.Annotations
 	if cluster != nil && metav1.IsControlledBy(mca, cma) {
-		annotations = maps.Clone(mca.Annotations)
-		maps.DeleteFunc(annotations, func(key, _ string) bool { return strings.HasPrefix(key, addonv1alpha1.Prefix) })
-		if annotations == nil {
-			annotations = map[string]string{}
-		}
-		maps.Copy(annotations, ownAnnotations(cluster))
+		annotations = withAnnotations(mca.Annotations, cluster)
 	}
 	if owned && maps.Equal(annotations, mca.Annotations) {
 		return nil
@@ -189,13 +184,29 @@ func kept(mca *addonv1alpha1.ManagedClusterAddOn, cma *addonv1alpha1.ClusterMana
 	return out
 }
 
-// ownAnnotations are those of a cluster that its add-ons get.
-func ownAnnotations(cluster *clusterv1.ManagedCluster) map[string]string {
-	out := map[string]string{}
-	for key, value := range cluster.Annotations {
+// copiedAnnotation on a ManagedClusterAddOn names the annotations that it has from its cluster. Those that the cluster has no longer go;
+// what somebody else has set stays.
+const copiedAnnotation = "muster.dev/cluster-annotations"
+
+// withAnnotations are the annotations of a ManagedClusterAddOn with those of its cluster that begin with OCM's prefix.
+func withAnnotations(has map[string]string, cluster *clusterv1.ManagedCluster) map[string]string {
+	out := maps.Clone(has)
+	if out == nil {
+		out = map[string]string{}
+	}
+	for key := range strings.SplitSeq(has[copiedAnnotation], ",") {
+		delete(out, key)
+	}
+	delete(out, copiedAnnotation)
+	var copied []string
+	for _, key := range slices.Sorted(maps.Keys(cluster.Annotations)) {
 		if strings.HasPrefix(key, addonv1alpha1.Prefix) {
-			out[key] = value
+			out[key] = cluster.Annotations[key]
+			copied = append(copied, key)
 		}
+	}
+	if len(copied) > 0 {
+		out[copiedAnnotation] = strings.Join(copied, ",")
 	}
 	return out
 }

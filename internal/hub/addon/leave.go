@@ -2,8 +2,10 @@ package addon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/fleet"
@@ -23,12 +26,15 @@ import (
 // finalizers are those that this controller puts on a ManagedClusterAddOn, in the order in which they go.
 var finalizers = []string{addonv1alpha1.PreDeleteFinalizer, addonv1alpha1.HostingPreDeleteFinalizer, addonv1alpha1.HostingManifestsFinalizer}
 
+// older is the name that a finalizer had before: OCM removes it, and so does a hub that takes over its add-ons.
+func older(finalizer string) string { return "cluster." + strings.TrimPrefix(finalizer, "addon.") }
+
 // setFinalizers keeps an add-on until its hooks have run, and until what it has on another cluster is gone.
 func (r *Deployer) setFinalizers(ctx context.Context, d *deployment) error {
 	if d.rendered == nil {
 		return nil
 	}
-	hosted := addon.HostingCluster(d.addon) != "" && d.hosting != nil
+	hosted := d.hosts()
 	wanted := map[string]bool{
 		addonv1alpha1.PreDeleteFinalizer:        len(d.rendered.Managed.Hooks) > 0,
 		addonv1alpha1.HostingPreDeleteFinalizer: hosted && len(d.rendered.Hosting.Hooks) > 0,
@@ -42,6 +48,7 @@ func (r *Deployer) setFinalizers(ctx context.Context, d *deployment) error {
 		} else {
 			changed = controllerutil.RemoveFinalizer(d.addon, f) || changed
 		}
+		changed = controllerutil.RemoveFinalizer(d.addon, older(f)) || changed
 	}
 	if !changed {
 		return nil
@@ -50,36 +57,49 @@ func (r *Deployer) setFinalizers(ctx context.Context, d *deployment) error {
 }
 
 // leave takes an add-on from its cluster, step by step: the hooks run, then what it has on another cluster goes, then the add-on, and with it
-// the works that it owns. A step that nobody can do any more is left out: of a cluster that is gone, or that goes and does not answer, and
-// of hooks whose template is gone.
-func (r *Deployer) leave(ctx context.Context, before *addonv1alpha1.ManagedClusterAddOn, d *deployment) (reconcile.Result, error) {
+// the works that it owns.
+//
+//	                                         hooks                      works on the hosting cluster
+//	the cluster that they are on answers     are waited for             are waited for
+//	it is silent, and nobody detaches it     are waited for             are deleted, and go when it comes back
+//	it is silent, and it or the add-on's own
+//	cluster is being detached                are left out               are deleted, and go when it comes back
+//	it is gone                               are left out               are deleted
+//	the hooks cannot be rendered             wait for the author        -
+//	their template is gone                   are left out               -
+func (r *Deployer) leave(ctx context.Context, before *addonv1alpha1.ManagedClusterAddOn, d *deployment, failure error) (reconcile.Result, error) {
 	mca := d.addon
+	for _, f := range finalizers {
+		if controllerutil.ContainsFinalizer(mca, older(f)) {
+			return r.release(ctx, mca, older(f))
+		}
+	}
 	if !slices.ContainsFunc(finalizers, func(f string) bool { return controllerutil.ContainsFinalizer(mca, f) }) {
 		return reconcile.Result{}, nil
 	}
 	for _, step := range []struct {
-		finalizer, cluster, work string
-		answers                  bool
+		finalizer, work string
+		on              *clusterv1.ManagedCluster
 	}{
-		{addonv1alpha1.PreDeleteFinalizer, mca.Namespace, addon.HookName(mca.Name), d.cluster != nil && (d.cluster.DeletionTimestamp.IsZero() || !isSilent(d.cluster))},
-		{addonv1alpha1.HostingPreDeleteFinalizer, addon.HostingCluster(mca), addon.HostingHookName(mca.Name, mca.Namespace), d.hosting != nil && (d.hosting.DeletionTimestamp.IsZero() || !isSilent(d.hosting))},
+		{addonv1alpha1.PreDeleteFinalizer, addon.HookName(mca.Name), d.cluster},
+		{addonv1alpha1.HostingPreDeleteFinalizer, addon.HostingHookName(mca.Name, mca.Namespace), d.hosting},
 	} {
 		if !controllerutil.ContainsFinalizer(mca, step.finalizer) {
 			continue
 		}
-		i := slices.IndexFunc(d.hooks, func(w *workv1.ManifestWork) bool { return w.Namespace == step.cluster && w.Name == step.work })
-		if step.answers && i >= 0 {
-			waitsFor, err := r.runHooks(ctx, d.hooks[i])
-			if err != nil {
+		if d.awaited(step.on) {
+			waitsFor, err := r.runHooks(ctx, client.ObjectKey{Namespace: step.on.Name, Name: step.work}, d.hooks, failure)
+			if err != nil && waitsFor == "" {
 				return reconcile.Result{}, err
 			}
 			c := metav1.Condition{Type: addonv1alpha1.ConditionHookManifestCompleted, Status: metav1.ConditionTrue, Reason: addonv1alpha1.ReasonHookManifestIsCompleted, Message: "the pre-delete hooks are done"}
 			if waitsFor != "" {
-				c.Status, c.Reason, c.Message = metav1.ConditionFalse, addonv1alpha1.ReasonHookManifestIsNotApplied, waitsFor
+				c.Status, c.Reason, c.Message = metav1.ConditionFalse, addonv1alpha1.ReasonHookManifestIsNotCompleted, waitsFor
 			}
 			meta.SetStatusCondition(&mca.Status.Conditions, c)
 			if waitsFor != "" {
-				return r.publish(ctx, before, mca, nil)
+				result, perr := r.publish(ctx, before, mca, nil)
+				return result, errors.Join(err, perr)
 			}
 		}
 		return r.release(ctx, mca, step.finalizer)
@@ -91,6 +111,15 @@ func (r *Deployer) leave(ctx context.Context, before *addonv1alpha1.ManagedClust
 	return r.release(ctx, mca, addonv1alpha1.HostingManifestsFinalizer)
 }
 
+// awaited says whether hooks on a cluster, which is the add-on's or hosts it, are waited for.
+func (d *deployment) awaited(on *clusterv1.ManagedCluster) bool {
+	if on == nil {
+		return false
+	}
+	goes := func(c *clusterv1.ManagedCluster) bool { return c == nil || !c.DeletionTimestamp.IsZero() }
+	return !isSilent(on) || !goes(on) && !goes(d.cluster)
+}
+
 // release removes one finalizer, and looks again for the next step.
 func (r *Deployer) release(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn, finalizer string) (reconcile.Result, error) {
 	was := mca.DeepCopy()
@@ -98,12 +127,23 @@ func (r *Deployer) release(ctx context.Context, mca *addonv1alpha1.ManagedCluste
 	return conflicted(r.Client.Patch(ctx, mca, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})))
 }
 
-// runHooks makes the work with the hooks, and says what it waits for; "" when all are complete.
-func (r *Deployer) runHooks(ctx context.Context, wanted *workv1.ManifestWork) (string, error) {
+// runHooks makes the work with the hooks, and says what it waits for; "" when all are complete, or when there are none any more. Failure is why
+// they cannot be rendered: a work that is there already goes on.
+func (r *Deployer) runHooks(ctx context.Context, key client.ObjectKey, hooks []*workv1.ManifestWork, failure error) (string, error) {
+	i := slices.IndexFunc(hooks, func(w *workv1.ManifestWork) bool { return client.ObjectKeyFromObject(w) == key })
+	if i < 0 && failure == nil {
+		return "", nil
+	}
 	live := &workv1.ManifestWork{}
-	err := r.Reader.Get(ctx, client.ObjectKeyFromObject(wanted), live)
-	if apierrors.IsNotFound(err) {
-		return fmt.Sprintf("the pre-delete hooks in work %s are not applied yet", wanted.Name), r.Client.Create(ctx, wanted.DeepCopy())
+	err := r.Reader.Get(ctx, key, live)
+	switch {
+	case apierrors.IsNotFound(err) && i < 0:
+		return fmt.Sprintf("the pre-delete hooks cannot be rendered: %v; mend it, or delete the AddOnTemplate to go without them", failure), nil
+	case apierrors.IsNotFound(err):
+		if err := r.Client.Create(ctx, hooks[i].DeepCopy()); err != nil {
+			return fmt.Sprintf("the pre-delete hooks are not delivered: %v", err), fmt.Errorf("write the work with the pre-delete hooks: %w", err)
+		}
+		return fmt.Sprintf("the pre-delete hooks in work %s are not applied yet", key.Name), nil
 	}
 	if err != nil {
 		return "", fmt.Errorf("read the work with the pre-delete hooks: %w", err)
@@ -153,16 +193,22 @@ func hookFeedback(hooks []*unstructured.Unstructured) []workv1.ManifestConfigOpt
 	return out
 }
 
-// removeElsewhere deletes the works of an add-on in the namespaces of other clusters. It is true when they are gone.
+// removeElsewhere deletes the works of an add-on in the namespaces of other clusters. It is true when they are gone, or are on a cluster that
+// does not answer: its agent ends a work that is being deleted when it comes back.
 func (r *Deployer) removeElsewhere(ctx context.Context, d *deployment) (bool, error) {
 	gone := true
 	for _, lw := range r.Works.Of(owner(d.addon)) {
 		if !d.elsewhere(lw) {
 			continue
 		}
-		gone = false
+		if !lw.Deleting || d.hosting != nil && d.hosting.Name == lw.Cluster && !isSilent(d.hosting) {
+			gone = false
+		}
+		if lw.Deleting {
+			continue
+		}
 		w := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: lw.Cluster, Name: lw.Name}}
-		if err := r.Client.Delete(ctx, w); !lw.Deleting && client.IgnoreNotFound(err) != nil {
+		if err := r.Client.Delete(ctx, w); client.IgnoreNotFound(err) != nil {
 			return false, fmt.Errorf("delete work %s/%s: %w", lw.Cluster, lw.Name, err)
 		}
 	}

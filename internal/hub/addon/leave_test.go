@@ -52,7 +52,7 @@ func newMemory(t *testing.T, manifests ...string) *memory {
 	} {
 		m.ok(c.Create(t.Context(), o))
 	}
-	contents := &contents{ctx: t.Context(), client: c, reader: c}
+	contents := &contents{ctx: t.Context(), client: c, reader: c, hashes: &hashes{}}
 	ref := addonv1alpha1.ConfigReferent{Name: "t"}
 	f := contents.read(addonv1alpha1.AddOnConfig{ConfigGroupResource: addon.Template, ConfigReferent: ref})
 	m.ok(f.err)
@@ -171,6 +171,156 @@ func TestNeverStuck(t *testing.T) {
 				t.Errorf("the add-on waits: %+v", m.addOn())
 			}
 		})
+	}
+}
+
+// TestHooksOfABrokenTemplate: hooks that cannot be rendered are not left out; they run when the template is mended, and what runs already goes on.
+func TestHooksOfABrokenTemplate(t *testing.T) {
+	m := newMemory(t, settings, job)
+	m.settle()
+	edit := func(from, to string) {
+		t.Helper()
+		template := &addonv1alpha1.AddOnTemplate{}
+		m.ok(m.Get(t.Context(), client.ObjectKey{Name: "t"}, template))
+		raw := &template.Spec.AgentSpec.Workload.Manifests[0]
+		raw.Raw = []byte(strings.Replace(string(raw.Raw), from, to, 1))
+		m.ok(m.Update(t.Context(), template))
+	}
+	edit(`"settings"`, `"{{UNKNOWN}}"`)
+	m.ok(m.Delete(t.Context(), m.addOn()))
+	m.settle()
+	if m.addOn() == nil {
+		t.Fatal("the add-on went without its hook")
+	}
+	if says := condition(m.addOn().Status.Conditions, addonv1alpha1.ConditionHookManifestCompleted); !strings.Contains(says, "there is no variable UNKNOWN") || !strings.Contains(says, "delete the AddOnTemplate") {
+		t.Errorf("the add-on says %q", says)
+	}
+	edit(`"{{UNKNOWN}}"`, `"settings"`)
+	m.settle()
+	m.expectWorks("the hook runs", "one/addon-mirror-deploy-0", "one/addon-mirror-pre-delete")
+	edit(`"settings"`, `"{{UNKNOWN}}"`)
+	m.settle()
+	if says := condition(m.addOn().Status.Conditions, addonv1alpha1.ConditionHookManifestCompleted); !strings.Contains(says, "Job shop/bye") {
+		t.Errorf("while the hook runs the add-on says %q", says)
+	}
+	m.ok(m.Delete(t.Context(), &addonv1alpha1.AddOnTemplate{ObjectMeta: metav1.ObjectMeta{Name: "t"}}))
+	m.settle()
+	if m.addOn() != nil {
+		t.Error("the add-on waits for hooks whose template is gone")
+	}
+}
+
+// TestSilentHost: a hosting cluster that does not answer keeps nothing but its hooks, and these only while no cluster is being detached.
+func TestSilentHost(t *testing.T) {
+	hosted := func(manifest, name string) string {
+		return strings.Replace(manifest, `"name":"`+name+`",`, `"name":"`+name+`","annotations":{"addon.open-cluster-management.io/hosted-manifest-location":"hosting","addon.open-cluster-management.io/addon-pre-delete":""},`, 1)
+	}
+	hook := strings.Replace(hosted(job, "bye"), `,"annotations":{"addon.open-cluster-management.io/addon-pre-delete":""}}`, `}`, 1)
+	for name, c := range map[string]struct {
+		manifests []string
+		detached  string // the cluster that is being detached
+		waits     bool
+	}{
+		"its work goes when it comes back":          {manifests: []string{settings, hosted(settings, "settings")}},
+		"its hook waits":                            {manifests: []string{settings, hook}, waits: true},
+		"the add-on's cluster does not wait for it": {manifests: []string{settings, hook}, detached: "one"},
+		"it is being detached":                      {manifests: []string{settings, hook}, detached: "infra"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMemory(t, c.manifests...)
+			mca := m.addOn()
+			mca.Annotations = map[string]string{addonv1alpha1.HostingClusterAnnotation: "infra"}
+			m.ok(m.Update(t.Context(), mca))
+			m.settle()
+			var works workv1.ManifestWorkList
+			m.ok(m.List(t.Context(), &works))
+			for i := range works.Items { // as the agent of a cluster does
+				works.Items[i].Finalizers = []string{"cluster.open-cluster-management.io/manifest-work-cleanup"}
+				m.ok(m.Update(t.Context(), &works.Items[i]))
+			}
+			infra := &clusterv1.ManagedCluster{}
+			m.ok(m.Get(t.Context(), client.ObjectKey{Name: "infra"}, infra))
+			infra.Finalizers = []string{"a/b"}
+			infra.Status.Conditions = []metav1.Condition{{Type: clusterv1.ManagedClusterConditionAvailable, Status: metav1.ConditionUnknown}}
+			m.ok(m.Update(t.Context(), infra))
+			if c.detached != "" {
+				m.ok(m.Delete(t.Context(), &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: c.detached}}))
+			}
+			m.ok(m.Delete(t.Context(), m.addOn()))
+			m.settle()
+			if there := m.addOn() != nil; there != c.waits {
+				t.Errorf("the add-on is there: %v, want %v: %+v", there, c.waits, m.addOn())
+			}
+			m.ok(m.List(t.Context(), &works))
+			for _, w := range works.Items {
+				if w.Namespace == "infra" && w.DeletionTimestamp.IsZero() && !c.waits {
+					t.Errorf("work %s/%s stays for ever", w.Namespace, w.Name)
+				}
+			}
+		})
+	}
+}
+
+// TestLateWork: a work for the hosting cluster that was written in the moment in which the add-on went is not left there.
+func TestLateWork(t *testing.T) {
+	m := newMemory(t, settings)
+	m.ok(m.Delete(t.Context(), m.addOn()))
+	late := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: "infra", Name: "addon-mirror-deploy-hosting-one-0", Labels: map[string]string{
+		addonv1alpha1.AddonNameLabel: "mirror", addonv1alpha1.AddonNamespaceLabel: "one",
+	}}}
+	m.ok(m.Create(t.Context(), late))
+	self := &addonv1alpha1.ClusterManagementAddOn{ObjectMeta: metav1.ObjectMeta{Name: "mirror", Annotations: map[string]string{addonv1alpha1.LifecycleAnnotation: addonv1alpha1.LifecycleSelf}}}
+	m.ok(m.Create(t.Context(), self))
+	m.settle()
+	m.expectWorks("an add-on's own manager takes care of its works", "infra/addon-mirror-deploy-hosting-one-0")
+	m.ok(m.Delete(t.Context(), self))
+	m.settle()
+	m.expectWorks("nothing is left")
+}
+
+// TestHooksWithoutTheirConfiguration: a configuration that went first does not take the hooks with it.
+func TestHooksWithoutTheirConfiguration(t *testing.T) {
+	m := newMemory(t, settings, job)
+	config := &addonv1alpha1.AddOnDeploymentConfig{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "c"}}
+	m.ok(m.Create(t.Context(), config))
+	mca := m.addOn()
+	ref := addonv1alpha1.ConfigReferent{Namespace: "n", Name: "c"}
+	hash, err := (&hashes{}).of(config)
+	m.ok(err)
+	mca.Status.ConfigReferences = append(mca.Status.ConfigReferences, addonv1alpha1.ConfigReference{
+		ConfigGroupResource: addon.DeploymentConfig, ConfigReferent: ref, DesiredConfig: &addonv1alpha1.ConfigSpecHash{ConfigReferent: ref, SpecHash: hash},
+	})
+	m.ok(m.Status().Update(t.Context(), mca))
+	m.settle()
+	m.expectWorks("all is there", "one/addon-mirror-deploy-0")
+	m.ok(m.Delete(t.Context(), config))
+	m.ok(m.Delete(t.Context(), m.addOn()))
+	m.settle()
+	if m.addOn() == nil {
+		t.Fatal("the add-on went without its hook")
+	}
+	if says := condition(m.addOn().Status.Conditions, addonv1alpha1.ConditionHookManifestCompleted); !strings.Contains(says, "n/c is not there") {
+		t.Errorf("the add-on says %q", says)
+	}
+}
+
+// TestOlderFinalizers: an add-on that an earlier version of OCM kept under other names goes.
+func TestOlderFinalizers(t *testing.T) {
+	m := newMemory(t, settings)
+	mca := m.addOn()
+	mca.Finalizers = []string{"cluster.open-cluster-management.io/addon-pre-delete", "cluster.open-cluster-management.io/hosting-manifests-cleanup"}
+	m.ok(m.Update(t.Context(), mca))
+	m.settle()
+	if has := m.addOn().Finalizers; len(has) > 0 {
+		t.Errorf("it keeps %v", has)
+	}
+	mca = m.addOn()
+	mca.Finalizers = []string{"cluster.open-cluster-management.io/hosting-addon-pre-delete"}
+	m.ok(m.Update(t.Context(), mca))
+	m.ok(m.Delete(t.Context(), mca))
+	m.settle()
+	if m.addOn() != nil {
+		t.Errorf("it waits for %v", m.addOn().Finalizers)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 )
 
-type event = ctrlevent.TypedUpdateEvent[client.Object]
+type update = ctrlevent.TypedUpdateEvent[client.Object]
 
 // reasonClusterSilent is OCM's for an add-on on a cluster that the hub no longer hears.
 const reasonClusterSilent = "ManagedClusterLeaseUpdateStopped"
@@ -36,6 +36,9 @@ func (d *deployment) say(works []fleet.LiveWork, failure error) {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{Type: kind, Status: value, Reason: reason, Message: message})
 	}
 	d.sayHosting(set)
+	if d.silent() {
+		set(addonv1alpha1.ConditionAvailable, metav1.ConditionUnknown, reasonClusterSilent, "the hub no longer hears cluster "+d.cluster.Name)
+	}
 	if d.rendered != nil {
 		status.HealthCheck.Mode = addonv1alpha1.HealthCheckCustomized
 	}
@@ -46,17 +49,17 @@ func (d *deployment) say(works []fleet.LiveWork, failure error) {
 		own, hosted := d.split(works)
 		d.notFailed(set)
 		sayApplied(set, addonv1alpha1.ConditionManifestApplied, own)
-		if addon.HostingCluster(d.addon) != "" && d.hosting != nil {
+		if d.hosts() {
 			sayApplied(set, addonv1alpha1.ConditionHostingManifestApplied, hosted)
 		}
 		d.sayHealth(set, slices.Concat(own, hosted))
 	case d.waits && len(works) > 0:
 		d.sayHealth(set, works) // of what it has until its rollout selects it
 	}
-	if d.cluster != nil && isSilent(d.cluster) {
-		set(addonv1alpha1.ConditionAvailable, metav1.ConditionUnknown, reasonClusterSilent, "the hub no longer hears cluster "+d.cluster.Name)
-	}
 }
+
+// silent says that the hub no longer hears the add-on's cluster.
+func (d *deployment) silent() bool { return d.cluster != nil && isSilent(d.cluster) }
 
 // notFailed ends a failure to render or to write: it is over, although the cluster has not reported yet.
 func (d *deployment) notFailed(set setter) {
@@ -95,6 +98,9 @@ func (d *deployment) sayHosting(set setter) {
 	case d.hosting == nil:
 		set(addonv1alpha1.ConditionHostingClusterValidity, metav1.ConditionFalse, addonv1alpha1.ReasonHostingClusterInvalid,
 			fmt.Sprintf("hosting cluster %s is not a managed cluster of the hub", name))
+	case !d.hosts():
+		set(addonv1alpha1.ConditionHostingClusterValidity, metav1.ConditionFalse, addonv1alpha1.ReasonHostingClusterInvalid,
+			fmt.Sprintf("hosting cluster %s is being detached: name another one, or none", name))
 	default:
 		set(addonv1alpha1.ConditionHostingClusterValidity, metav1.ConditionTrue, addonv1alpha1.ReasonHostingClusterValid,
 			fmt.Sprintf("hosting cluster %s is a managed cluster of the hub", name))
@@ -129,8 +135,12 @@ func problems(lw *fleet.LiveWork) string {
 	return ": " + strings.Join(texts, "; ")
 }
 
-// sayHealth judges by what the agent reports of the objects in the works: workloads are available when their rules of health say so.
+// sayHealth judges by what the agent reports of the objects in the works: workloads are available when their rules of health say so. What a
+// cluster reported before it fell silent is not looked at.
 func (d *deployment) sayHealth(set setter, works []fleet.LiveWork) {
+	if d.silent() {
+		return
+	}
 	if len(works) == 0 {
 		set(addonv1alpha1.ConditionAvailable, metav1.ConditionTrue, addonv1alpha1.ReasonWorkApplied, "the add-on has no objects on the cluster")
 		return

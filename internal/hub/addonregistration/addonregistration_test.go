@@ -2,6 +2,7 @@ package addonregistration_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,13 +10,18 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	"github.com/muster-io/muster/internal/controlplane"
 	musterhub "github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/hub/install"
 	rules "github.com/muster-io/muster/internal/registration"
+	"github.com/muster-io/muster/internal/test"
 	"github.com/muster-io/muster/klusterlet/addon"
 )
 
@@ -79,6 +85,28 @@ func TestKubeClient(t *testing.T) {
 		a.Status.ConfigReferences, a.Status.Registrations = nil, nil
 	})
 	f.gone(f.cluster, again)
+	f.gone(f.hub, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: f.name, Name: "open-cluster-management:metrics:clusterrole:agent"}})
+
+	f.addOn("plain")
+	f.expect("plain", addonv1alpha1.ConditionRegistrationApplied, metav1.ConditionTrue, addonv1alpha1.ReasonNilRegistration)
+
+	// While an add-on is being deleted its agent may have to clean up on the hub: it keeps its credential, and gets it back.
+	f.addOn("leaving", withoutRights)
+	f.eventually(func() string {
+		a := f.get("leaving")
+		a.Finalizers = []string{"example.com/cleans-up"}
+		return text(f.hub.Update(t.Context(), a))
+	})
+	leaving := f.secret("leaving-hub-kubeconfig", "tls.crt")
+	f.must(f.hub.Delete(t.Context(), f.get("leaving")))
+	f.must(f.cluster.Delete(t.Context(), leaving))
+	leaving = f.secret("leaving-hub-kubeconfig", "tls.crt")
+	f.eventually(func() string {
+		a := f.get("leaving")
+		a.Finalizers = nil
+		return text(f.hub.Update(t.Context(), a))
+	})
+	f.gone(f.cluster, leaving)
 
 	// An add-on that goes while the agent is away.
 	f.addOn("logs", withoutRights)
@@ -149,4 +177,84 @@ func TestLease(t *testing.T) {
 	f.expect("metrics", addonv1alpha1.ConditionAvailable, metav1.ConditionFalse, addonv1alpha1.ReasonLeaseUpdateStopped)
 	f.ahead.Store(0)
 	f.expect("metrics", addonv1alpha1.ConditionAvailable, metav1.ConditionTrue, addonv1alpha1.ReasonLeaseUpdated)
+}
+
+// TestRotation: the certificate of a client of the hub, of 30 seconds, is renewed again and again before it expires, and each one works.
+func TestRotation(t *testing.T) {
+	t.Parallel()
+	cp := test.ControlPlane(t, controlplane.Options{Name: "rotation", Controllers: true, CertificateLife: 30 * time.Second})
+	if err := install.Hub(t.Context(), cp.Config()); err != nil {
+		t.Fatal(err)
+	}
+	f := startedOn(t, cp)
+	f.addOn("metrics", f.reader())
+	f.agent()
+	secret := f.secret("metrics-hub-kubeconfig", "tls.crt")
+	for range 3 {
+		f.reads(f.with(secret))
+		leaf := leafOf(t, secret)
+		if left := time.Until(leaf.NotAfter); left > 30*time.Second {
+			t.Fatalf("the certificate lasts %s more", left)
+		}
+		f.eventually(func() string {
+			now := f.secret(secret.Name, "tls.crt")
+			return unless(!bytes.Equal(now.Data["tls.crt"], secret.Data["tls.crt"]), "the certificate is not renewed")
+		})
+		secret = f.secret(secret.Name, "tls.crt")
+		made := leafOf(t, secret).NotBefore.Add(5 * time.Minute) // kube-controller-manager lets it begin earlier
+		if made.Before(leaf.NotAfter.Add(-15 * time.Second)) {
+			t.Errorf("the certificate expires at %s, and the next one was made at %s already", leaf.NotAfter, made)
+		}
+	}
+}
+
+// TestInstallNamespace: of several configurations the last one that names a namespace counts, for the agent's Secret as for its works.
+func TestInstallNamespace(t *testing.T) {
+	f := started(t)
+	elsewhere := f.name + "-elsewhere"
+	f.create(f.cluster, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: elsewhere}})
+	names := map[string]string{"first": elsewhere, "second": ""}
+	for name, namespace := range names {
+		config := &unstructured.Unstructured{Object: map[string]any{ // a text that is there and empty
+			"apiVersion": addonv1alpha1.GroupVersion.String(), "kind": "AddOnDeploymentConfig", "metadata": map[string]any{"namespace": f.name, "name": name},
+			"spec": map[string]any{"agentInstallNamespace": namespace},
+		}}
+		f.create(f.hub, config)
+	}
+	f.addOn("metrics", withoutRights)
+	f.change("metrics", func(a *addonv1alpha1.ManagedClusterAddOn) {
+		for _, name := range []string{"first", "second"} {
+			referent := addonv1alpha1.ConfigReferent{Namespace: f.name, Name: name}
+			a.Status.ConfigReferences = append(a.Status.ConfigReferences, addonv1alpha1.ConfigReference{
+				ConfigGroupResource: addonv1alpha1.ConfigGroupResource{Group: addonv1alpha1.GroupName, Resource: "addondeploymentconfigs"},
+				ConfigReferent:      referent, DesiredConfig: &addonv1alpha1.ConfigSpecHash{ConfigReferent: referent, SpecHash: "hash"},
+			})
+		}
+	})
+	f.agent()
+	f.eventually(func() string {
+		return unless(f.get("metrics").Status.Namespace == elsewhere, "the agent is to run in "+f.get("metrics").Status.Namespace)
+	})
+	f.eventually(func() string {
+		return text(f.cluster.Get(t.Context(), client.ObjectKey{Namespace: elsewhere, Name: "metrics-hub-kubeconfig"}, &corev1.Secret{}))
+	})
+}
+
+// TestNobodySigns: an add-on that asks for a certificate of a signer that nobody serves says so, and what else it asks for it has.
+func TestNobodySigns(t *testing.T) {
+	f := started(t)
+	f.addOn("metrics", withoutRights, addonv1alpha1.RegistrationSpec{
+		Type: addonv1alpha1.RegistrationCustomSigner,
+		CustomSigner: &addonv1alpha1.CustomSignerRegistrationConfig{
+			RegistrationConfig: addonv1alpha1.RegistrationConfig{SignerName: "example.com/nobody", Subject: addonv1alpha1.Subject{User: "collector"}},
+			SigningCA:          addonv1alpha1.SigningCARef{Name: "nowhere"},
+		},
+	})
+	f.agent()
+	f.secret("metrics-hub-kubeconfig", "tls.crt")
+	f.ahead.Store(int64(2 * time.Minute))
+	f.expect("metrics", addonv1alpha1.ConditionClusterCertificateRotated, metav1.ConditionFalse, clusterv1.ReasonCertificateUpdateFailed)
+	if c := meta.FindStatusCondition(f.get("metrics").Status.Conditions, addonv1alpha1.ConditionClusterCertificateRotated); !strings.Contains(c.Message, "signer example.com/nobody: nobody has answered request") || !strings.Contains(c.Message, "kubectl describe csr") {
+		t.Errorf("the add-on says %q", c.Message)
+	}
 }

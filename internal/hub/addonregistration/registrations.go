@@ -12,9 +12,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	"github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/registration"
 )
@@ -28,10 +30,10 @@ func setupRegistrations(mgr ctrl.Manager, s shared) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("addon-registration").
 		For(&addonv1alpha1.ManagedClusterAddOn{}).
-		Watches(&addonv1alpha1.AddOnTemplate{}, s.withConfig(templates)).
-		Watches(&addonv1alpha1.AddOnDeploymentConfig{}, s.withConfig(deploy)).
+		Watches(&addonv1alpha1.AddOnTemplate{}, s.withConfig(addon.Template)).
+		Watches(&addonv1alpha1.AddOnDeploymentConfig{}, s.withConfig(addon.DeploymentConfig)).
 		Watches(&rbacv1.RoleBinding{}, binding, changed).
-		WithOptions(s.controller()).
+		WithOptions(controller.Options{MaxConcurrentReconciles: sideBySide}).
 		Complete(r)
 }
 
@@ -46,8 +48,11 @@ func (r *registrations) Reconcile(ctx context.Context, request reconcile.Request
 		return reconcile.Result{}, err
 	}
 	template, err := r.template(ctx, addon)
-	if template == nil {
+	switch {
+	case err != nil:
 		return reconcile.Result{}, client.IgnoreNotFound(err) // the template's coming wakes us
+	case template == nil: // it has a manager of its own, perhaps since just now
+		return reconcile.Result{}, r.release(ctx, addon.Namespace, addon.Name, nil)
 	}
 	namespace, err := r.namespace(ctx, addon)
 	if err != nil {
@@ -64,18 +69,17 @@ func (r *registrations) Reconcile(ctx context.Context, request reconcile.Request
 	}))
 }
 
-// namespace is where the agent runs on the cluster: the configuration says it before the add-on does.
-func (r *registrations) namespace(ctx context.Context, addon *addonv1alpha1.ManagedClusterAddOn) (string, error) {
-	if referent := desired(addon, deploy); referent != nil {
-		var config addonv1alpha1.AddOnDeploymentConfig
-		if err := r.client.Get(ctx, client.ObjectKey{Namespace: referent.Namespace, Name: referent.Name}, &config); err != nil {
-			return "", fmt.Errorf("read the configuration of add-on %s on %s: %w", addon.Name, addon.Namespace, err)
+// namespace is where the agent runs on the cluster, as its works are rendered.
+func (r *registrations) namespace(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn) (string, error) {
+	var configs []*addonv1alpha1.AddOnDeploymentConfig
+	for _, referent := range desired(mca, addon.DeploymentConfig) {
+		config := &addonv1alpha1.AddOnDeploymentConfig{}
+		if err := r.client.Get(ctx, client.ObjectKey{Namespace: referent.Namespace, Name: referent.Name}, config); err != nil {
+			return "", fmt.Errorf("read the configuration of add-on %s on %s: %w", mca.Name, mca.Namespace, err)
 		}
-		if config.Spec.AgentInstallNamespace != "" {
-			return config.Spec.AgentInstallNamespace, nil
-		}
+		configs = append(configs, config)
 	}
-	return registration.AddOnNamespace(&addonv1alpha1.ManagedClusterAddOn{ObjectMeta: addon.ObjectMeta, Spec: addon.Spec}), nil
+	return addon.InstallNamespaceOf(mca, configs), nil
 }
 
 // permit gives the agent its rights, and says so.
@@ -127,23 +131,39 @@ func (r *registrations) bind(ctx context.Context, addon *addonv1alpha1.ManagedCl
 // release takes from the agent of one cluster what it has in other bindings than those kept.
 func (r *registrations) release(ctx context.Context, cluster, addon string, kept []*rbacv1.RoleBinding) error {
 	var list rbacv1.RoleBindingList
-	labels := client.MatchingLabels{addonv1alpha1.AddonNameLabel: addon, addonv1alpha1.AddonTemplateNameLabel: ""}
-	if err := r.client.List(ctx, &list, labels); err != nil {
+	if err := r.client.List(ctx, &list, client.MatchingFields{agentIndex: agentKey(cluster, addon)}); err != nil {
 		return fmt.Errorf("list the rights of add-on %s: %w", addon, err)
 	}
 	var errs []error
 	for i := range list.Items {
 		b := &list.Items[i]
-		of := func(s rbacv1.Subject) bool { return registration.OfAddOnAgent(s, cluster, addon) }
-		if slices.ContainsFunc(kept, func(k *rbacv1.RoleBinding) bool { return k.Namespace == b.Namespace && k.Name == b.Name }) ||
-			!slices.ContainsFunc(b.Subjects, of) {
+		if !b.DeletionTimestamp.IsZero() || slices.ContainsFunc(kept, func(k *rbacv1.RoleBinding) bool { return k.Namespace == b.Namespace && k.Name == b.Name }) {
 			continue
 		}
-		if b.Subjects = slices.DeleteFunc(slices.Clone(b.Subjects), of); len(b.Subjects) > 0 {
-			errs = append(errs, r.client.Update(ctx, b))
+		if b.Subjects = registration.Share(b.Subjects, cluster, addon, nil); len(b.Subjects) > 0 {
+			errs = append(errs, client.IgnoreNotFound(r.client.Update(ctx, b)))
 		} else {
 			errs = append(errs, client.IgnoreNotFound(r.client.Delete(ctx, b, client.Preconditions{ResourceVersion: &b.ResourceVersion})))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// agentIndex finds the bindings with which the hub gives the agents of add-ons their rights.
+const agentIndex = "muster.addon-agent"
+
+func agentKey(cluster, addon string) string { return cluster + "/" + addon }
+
+func agentsOf(o client.Object) []string {
+	b := o.(*rbacv1.RoleBinding)
+	if _, ours := b.Labels[addonv1alpha1.AddonTemplateNameLabel]; !ours {
+		return nil
+	}
+	var keys []string
+	for _, s := range b.Subjects {
+		if cluster, addon, ok := registration.AddOnAgentOf(s); ok && addon == b.Labels[addonv1alpha1.AddonNameLabel] {
+			keys = append(keys, agentKey(cluster, addon))
+		}
+	}
+	return slices.Compact(slices.Sorted(slices.Values(keys)))
 }

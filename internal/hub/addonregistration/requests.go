@@ -10,6 +10,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -52,7 +53,7 @@ func setupRequests(mgr ctrl.Manager, s shared) error {
 		Named("addon-requests").
 		For(&certificatesv1.CertificateSigningRequest{}, builder.WithPredicates(ofAddOn)).
 		Watches(&addonv1alpha1.ManagedClusterAddOn{}, handler.EnqueueRequestsFromMapFunc(r.waiting)).
-		WithOptions(s.controller()).
+		WithOptions(controller.Options{MaxConcurrentReconciles: sideBySide}).
 		Complete(reconcile.AsReconciler(s.client, r))
 }
 

@@ -19,33 +19,28 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
-	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	"github.com/muster-io/muster/internal/addon"
+	"github.com/muster-io/muster/internal/addonstatus"
 )
 
 // Options of the controllers.
 type Options struct {
 	// Events about signing requests, by default the manager's.
 	Events events.EventRecorder
-	// Concurrency is how many add-ons are worked on at once, by default 16.
-	Concurrency int
 	// Now is the clock, by default time.Now.
 	Now func() time.Time
 }
 
 func (o Options) withDefaults(mgr ctrl.Manager) Options {
-	if o.Concurrency == 0 {
-		o.Concurrency = 16
-	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -72,6 +67,9 @@ func Setup(mgr ctrl.Manager, o Options) error {
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &addonv1alpha1.ManagedClusterAddOn{}, configIndex, configsOf); err != nil {
 		return fmt.Errorf("index add-ons by configuration: %w", err)
 	}
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &rbacv1.RoleBinding{}, agentIndex, agentsOf); err != nil {
+		return fmt.Errorf("index rights by add-on: %w", err)
+	}
 	for _, setup := range []func(ctrl.Manager, shared) error{setupRegistrations, setupRequests} {
 		if err := setup(mgr, s); err != nil {
 			return fmt.Errorf("set up the registration of add-ons: %w", err)
@@ -89,87 +87,60 @@ func SetupTokens(mgr ctrl.Manager, o Options) error {
 	return nil
 }
 
-func (s shared) controller() controller.Options {
-	return controller.Options{MaxConcurrentReconciles: s.Concurrency}
-}
+// sideBySide is how many add-ons are worked on at once.
+const sideBySide = 16
 
-// report changes the status of an add-on. Conditions are one list, which others write too: when somebody was faster, it is read anew and
-// changed again.
+// report changes the status of an add-on.
 func (s shared) report(ctx context.Context, key client.ObjectKey, change func(*addonv1alpha1.ManagedClusterAddOnStatus)) error {
-	reader := client.Reader(s.client)
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		addon := &addonv1alpha1.ManagedClusterAddOn{}
-		if err := reader.Get(ctx, key, addon); err != nil {
-			return err
-		}
-		reader = s.live
-		base := addon.DeepCopy()
-		change(&addon.Status)
-		if equality.Semantic.DeepEqual(base.Status, addon.Status) {
-			return nil
-		}
-		return s.client.Status().Patch(ctx, addon, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
-	})
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("write the status of add-on %s: %w", key, err)
-	}
-	return nil
+	return addonstatus.Change(ctx, s.client, s.live, key, change)
 }
 
 // configIndex finds the add-ons that have a configuration.
 const configIndex = "muster.config"
 
-// The kinds of configuration that say how an add-on's agent is registered.
-const (
-	templates = "addontemplates"
-	deploy    = "addondeploymentconfigs"
-)
-
-func configKey(resource, namespace, name string) string {
-	return resource + "/" + namespace + "/" + name
+func configKey(kind addonv1alpha1.ConfigGroupResource, namespace, name string) string {
+	return kind.Resource + "/" + namespace + "/" + name
 }
 
 func configsOf(o client.Object) []string {
 	var keys []string
-	for _, resource := range []string{templates, deploy} {
-		if config := desired(o.(*addonv1alpha1.ManagedClusterAddOn), resource); config != nil {
-			keys = append(keys, configKey(resource, config.Namespace, config.Name))
+	for _, kind := range []addonv1alpha1.ConfigGroupResource{addon.Template, addon.DeploymentConfig} {
+		for _, config := range desired(o.(*addonv1alpha1.ManagedClusterAddOn), kind) {
+			keys = append(keys, configKey(kind, config.Namespace, config.Name))
 		}
 	}
 	return keys
 }
 
-// desired is the configuration of a kind of add-ons that an add-on is to have now, nil when it has none. Of several the last one
-// counts, as in OCM.
-func desired(addon *addonv1alpha1.ManagedClusterAddOn, resource string) *addonv1alpha1.ConfigReferent {
-	var found *addonv1alpha1.ConfigReferent
-	for i := range addon.Status.ConfigReferences {
-		c := &addon.Status.ConfigReferences[i]
-		if c.Group == addonv1alpha1.GroupName && c.Resource == resource && c.DesiredConfig != nil {
-			found = &c.DesiredConfig.ConfigReferent
+// desired are the configurations of a kind that an add-on is to have now, in their order.
+func desired(mca *addonv1alpha1.ManagedClusterAddOn, kind addonv1alpha1.ConfigGroupResource) []addonv1alpha1.ConfigReferent {
+	var found []addonv1alpha1.ConfigReferent
+	for _, c := range mca.Status.ConfigReferences {
+		if c.ConfigGroupResource == kind && c.DesiredConfig != nil {
+			found = append(found, c.DesiredConfig.ConfigReferent)
 		}
 	}
 	return found
 }
 
-// template is the template of an add-on, nil when it has none.
-func (s shared) template(ctx context.Context, addon *addonv1alpha1.ManagedClusterAddOn) (*addonv1alpha1.AddOnTemplate, error) {
-	config := desired(addon, templates)
-	if config == nil {
+// template is the template of an add-on, nil when it has none. Of several the last one counts, as in OCM.
+func (s shared) template(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn) (*addonv1alpha1.AddOnTemplate, error) {
+	configs := desired(mca, addon.Template)
+	if len(configs) == 0 {
 		return nil, nil
 	}
 	template := &addonv1alpha1.AddOnTemplate{}
-	if err := s.client.Get(ctx, client.ObjectKey{Name: config.Name}, template); err != nil {
-		return nil, fmt.Errorf("read the template of add-on %s on %s: %w", addon.Name, addon.Namespace, err)
+	if err := s.client.Get(ctx, client.ObjectKey{Name: configs[len(configs)-1].Name}, template); err != nil {
+		return nil, fmt.Errorf("read the template of add-on %s on %s: %w", mca.Name, mca.Namespace, err)
 	}
 	return template, nil
 }
 
 // withConfig enqueues the add-ons that have a configuration.
-func (s shared) withConfig(resource string) handler.EventHandler {
+func (s shared) withConfig(kind addonv1alpha1.ConfigGroupResource) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
 		var list addonv1alpha1.ManagedClusterAddOnList
-		key := configKey(resource, o.GetNamespace(), o.GetName())
+		key := configKey(kind, o.GetNamespace(), o.GetName())
 		if err := s.client.List(ctx, &list, client.MatchingFields{configIndex: key}, client.UnsafeDisableDeepCopy); err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "list add-ons")
 			return nil
@@ -205,6 +176,9 @@ func (s shared) ensure(ctx context.Context, wanted client.Object, label string) 
 	}
 	if err != nil {
 		return nil, err
+	}
+	if !live.GetDeletionTimestamp().IsZero() {
+		return nil, fmt.Errorf("%T %s/%s is being deleted; it is made again when it is gone", wanted, wanted.GetNamespace(), wanted.GetName())
 	}
 	if _, ours := live.GetLabels()[label]; !ours {
 		return nil, fmt.Errorf("%T %s/%s is there already and has no label %s: it is somebody else's; delete it or rename the add-on",

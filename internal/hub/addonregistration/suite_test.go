@@ -75,7 +75,12 @@ type fleet struct {
 func started(t *testing.T) *fleet {
 	t.Helper()
 	t.Parallel()
-	f := &fleet{T: t, cp: hubs.Borrow(t), config: test.Clusters(t, 1)[0].Config()}
+	return startedOn(t, hubs.Borrow(t))
+}
+
+func startedOn(t *testing.T, cp *controlplane.ControlPlane) *fleet {
+	t.Helper()
+	f := &fleet{T: t, cp: cp, config: test.Clusters(t, 1)[0].Config()}
 	f.hub, f.cluster = f.client(f.cp.Config()), f.client(f.config)
 	config, err := f.cp.User(musterhub.User, musterhub.Groups()...)
 	f.must(err)

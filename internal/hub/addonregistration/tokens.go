@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
@@ -32,7 +33,7 @@ func setupTokens(mgr ctrl.Manager, s shared) error {
 		Watches(&corev1.ServiceAccount{}, of, changed).
 		Watches(&rbacv1.Role{}, of, changed).
 		Watches(&rbacv1.RoleBinding{}, of, changed).
-		WithOptions(s.controller()).
+		WithOptions(controller.Options{MaxConcurrentReconciles: sideBySide}).
 		Complete(r)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/muster-io/muster/internal/hub/source"
 	"github.com/muster-io/muster/internal/hub/works"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/tracing"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -50,6 +51,8 @@ type Applications struct {
 	StatusInterval time.Duration
 	// Writers bounds the writes that run side by side.
 	Writers int
+	// Traces are told of plans and writes; nil is nobody.
+	Traces *tracing.Tracer
 	// Now is the clock.
 	Now func() time.Time
 
@@ -90,14 +93,21 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 	if err != nil {
 		return &report{}, err
 	}
-	if out == nil || !sameInputs(out.app, app) || !samePin(out.pin, holds.Pin) || out.waitsForPlan() || !r.refresh(out, reported) {
+	following, err := r.following(ctx, app)
+	if err != nil {
+		return &report{}, err
+	}
+	if out == nil || !sameFollowing(out.following, following) || !sameInputs(out.app, app) || !samePin(out.pin, holds.Pin) || out.waitsForPlan() || !r.refresh(out, reported) {
 		r.states.keep(st, nil)
-		if out, err = r.plan(ctx, app, holds.Pin); err != nil || out.planned == nil {
+		if out, err = r.plan(ctx, app, holds.Pin, following); err != nil || out.planned == nil {
 			return out, err
 		}
 		r.states.keep(st, out)
 	}
-	out.noReturn, out.good, out.input.Holds = "", false, holds
+	out.noReturn, out.good, out.input.Holds, out.following = "", false, holds, following
+	if recorded, err := r.recordFollowed(ctx, app, out); err != nil || !recorded {
+		return out, err
+	}
 	if err := r.step(ctx, app, out); err != nil || out.staleCache || out.unseen {
 		return out, err
 	}
@@ -108,7 +118,14 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 		r.states.keep(st, nil)
 		return r.sync(ctx, app) // the last good revision is planned now
 	}
-	return out, r.recordGood(ctx, app, out)
+	if err := r.recordGood(ctx, app, out); err != nil {
+		return out, err
+	}
+	if returns, err := r.returnWith(ctx, app, out); err != nil || !returns {
+		return out, err
+	}
+	r.states.keep(st, nil)
+	return r.sync(ctx, app)
 }
 
 // waitsForPlan is true when something may be settled once the repository has planned the commit: nothing wakes the application
@@ -190,6 +207,11 @@ func resultOf(out *report, now time.Time, again time.Duration, err error) (recon
 		again = 15 * time.Second
 	case !out.step.NextLook.IsZero():
 		again = max(out.step.NextLook.Sub(now), time.Second)
+	}
+	if f := out.following; f != nil && !f.At.IsZero() && err == nil {
+		if wait := max(f.At.Sub(now), time.Second); again == 0 || wait < again {
+			again = wait
+		}
 	}
 	return ctrl.Result{RequeueAfter: again}, nil
 }

@@ -31,7 +31,10 @@ func (r *Applications) planAt(ctx context.Context, app *musterv1alpha1.Applicati
 	if out.revision != app.Status.Revision {
 		defer r.Precedence.Deliver()()
 	}
-	if out.planned, err = r.Planner.Application(ctx, *job); err != nil {
+	began := r.Now()
+	out.planned, err = r.Planner.Application(ctx, *job)
+	r.Traces.Span(out.revision, "plan", began, r.Now(), err, map[string]string{"muster.application": app.Namespace + "/" + app.Name})
+	if err != nil {
 		return out, err
 	}
 	out.planMissing = delivered == nil
@@ -64,6 +67,7 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 	if repo.Status.Revision == "" {
 		return nil, nil, fmt.Sprintf("repository %s has delivered no commit yet", key), nil
 	}
+	out.delivered = repo.Status.Revision
 	delivery, err := r.Deliveries.Read(ctx, &repo, repo.Status.Revision)
 	if err != nil {
 		return nil, nil, "", err

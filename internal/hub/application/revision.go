@@ -8,8 +8,9 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"github.com/muster-io/muster/internal/rollout"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -17,10 +18,17 @@ import (
 // maxGood is how many good revisions of an application are kept.
 const maxGood = 10
 
-// plan plans an application at the revision that its clusters are to have: the delivered one, or the pinned one, or the last good one
-// as long as that is refused.
-func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application, pin *musterv1alpha1.Hold) (*report, error) {
-	out, err := r.planAt(ctx, app, "")
+// plan plans an application at the revision that its clusters are to have: the delivered one, or the one that those which it follows have
+// proved, or the pinned one, or the last good one as long as that is refused.
+func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application, pin *musterv1alpha1.Hold, following *rollout.Following) (*report, error) {
+	proved := ""
+	if following != nil {
+		if proved = following.Revision; proved == "" {
+			return &report{app: app, following: following, waiting: "it has no revision yet, and waits for those that it follows: " + following.Message}, nil
+		}
+	}
+	out, err := r.planAt(ctx, app, proved)
+	out.following = following
 	if err == nil && out.planned != nil && pin != nil {
 		out, err = r.planPinned(ctx, app, pin, out)
 	}
@@ -40,6 +48,7 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 	}
 	r.Sources.Use(sourceUser(app), sources)
 	out.rolledBack, out.returning, out.pin, out.behind = refused, refused != nil, pin, pinned.behind
+	out.following = following
 	if refused == nil && pin != nil {
 		out.rolledBack, out.returning = app.Status.RolledBack, pin.Spec.Pin.Return
 	}
@@ -55,6 +64,9 @@ func (r *Applications) refused(ctx context.Context, app *musterv1alpha1.Applicat
 	was := app.Status.RolledBack
 	if was == nil || app.Annotations[musterv1alpha1.RetryAnnotation] == was.At.UTC().Format(time.RFC3339) {
 		return nil, nil
+	}
+	if was.With != "" {
+		return r.refusedWith(ctx, app, delivered)
 	}
 	if was.Revision != delivered.revision && was.Plan != delivered.planned.Digest {
 		failed, err := r.planAt(ctx, app, was.Revision)
@@ -124,7 +136,7 @@ func (r *Applications) atRevision(ctx context.Context, job *plan.Job, repo *must
 // rollBack decides that the clusters return to the last good revision, and records it. It is false when there is none, which the
 // report says.
 func (r *Applications) rollBack(ctx context.Context, app *musterv1alpha1.Application, out *report) (bool, error) {
-	history, err := r.history(ctx, app)
+	history, err := hub.RolloutHistory(ctx, r.Reader, app)
 	if err != nil {
 		return false, err
 	}
@@ -132,11 +144,16 @@ func (r *Applications) rollBack(ctx context.Context, app *musterv1alpha1.Applica
 	case len(history.Revisions) == 0:
 		out.noReturn = "no revision was good before"
 		return false, nil
-	case history.Revisions[0].Revision == out.revision:
+	case history.Revisions[0].Revision == out.origin:
 		out.noReturn = "this commit was good before"
 		return false, nil
 	}
-	good := history.Revisions[0]
+	return r.returnTo(ctx, app, out, history.Revisions[0], musterv1alpha1.RolledBack{Revision: out.origin, Message: out.step.Rollout.Failure()})
+}
+
+// returnTo records that the clusters return to a good revision, and what is refused. It is false when that cannot be planned, which the
+// report says.
+func (r *Applications) returnTo(ctx context.Context, app *musterv1alpha1.Application, out *report, good musterv1alpha1.GoodRevision, failed musterv1alpha1.RolledBack) (bool, error) {
 	back, err := r.planAt(ctx, app, good.Revision)
 	switch {
 	case ctx.Err() != nil:
@@ -152,9 +169,8 @@ func (r *Applications) rollBack(ctx context.Context, app *musterv1alpha1.Applica
 		return false, nil
 	}
 	return r.record(ctx, app, out, func(status *musterv1alpha1.ApplicationStatus) {
-		status.RolledBack = &musterv1alpha1.RolledBack{
-			Revision: out.revision, Refused: out.revision, Plan: out.planned.Digest, To: good.Revision, At: metav1.NewTime(r.Now()), Message: out.step.Rollout.Failure(),
-		}
+		failed.Refused, failed.Plan, failed.To, failed.At = out.revision, out.planned.Digest, good.Revision, metav1.NewTime(r.Now())
+		status.RolledBack = &failed
 		status.Rollout = nil // the return is a rollout of its own
 	})
 }
@@ -164,6 +180,9 @@ func (r *Applications) rollBack(ctx context.Context, app *musterv1alpha1.Applica
 func (o *report) isGood() bool {
 	if o.planned == nil || len(o.planned.Faults)+len(o.pending)+len(o.refused) > 0 || o.staleCache || o.clusters.summary.Healthy == 0 {
 		return false
+	}
+	if o.rolling() {
+		return false // its clusters may be healthy and in their minSuccessTime, or measured
 	}
 	r := o.step.Rollout
 	ended := r != nil && r.Done && !o.input.RolloutStarted.IsZero() && !o.input.Returning
@@ -185,12 +204,12 @@ func (r *Applications) recordGood(ctx context.Context, app *musterv1alpha1.Appli
 }
 
 func (r *Applications) keepGood(ctx context.Context, app *musterv1alpha1.Application, out *report) error {
-	history, err := r.history(ctx, app)
+	history, err := hub.RolloutHistory(ctx, r.Reader, app)
 	if err != nil {
 		return err
 	}
 	good := musterv1alpha1.GoodRevision{
-		Revision: out.revision, Plan: out.planned.Digest, At: metav1.NewTime(r.Now()), Clusters: out.clusters.summary.Healthy,
+		Revision: out.origin, Plan: out.planned.Digest, At: metav1.NewTime(r.Now()), Clusters: out.clusters.summary.Healthy,
 	}
 	same, err := r.asksForTheSame(ctx, app, history, out)
 	if err != nil {
@@ -206,10 +225,7 @@ func (r *Applications) keepGood(ctx context.Context, app *musterv1alpha1.Applica
 		history.Revisions = slices.Insert(history.Revisions, 0, good)
 		history.Revisions = history.Revisions[:min(len(history.Revisions), maxGood)]
 	}
-	if history.ResourceVersion == "" {
-		return r.Client.Create(ctx, history)
-	}
-	return r.Client.Update(ctx, history)
+	return hub.WriteRolloutHistory(ctx, r.Client, history)
 }
 
 // asksForTheSame is true when the newest revision of a history asks for the same works as a report: then another cluster came, or
@@ -219,7 +235,7 @@ func (r *Applications) asksForTheSame(ctx context.Context, app *musterv1alpha1.A
 		return false, nil
 	}
 	last := history.Revisions[0]
-	if last.Revision == out.revision || last.Plan == out.planned.Digest {
+	if last.Revision == out.origin || last.Plan == out.planned.Digest {
 		return true, nil
 	}
 	before, err := r.planAt(ctx, app, last.Revision)
@@ -227,22 +243,4 @@ func (r *Applications) asksForTheSame(ctx context.Context, app *musterv1alpha1.A
 		return false, ctx.Err()
 	}
 	return err == nil && before.planned != nil && before.planned.Digest == out.planned.Digest, nil
-}
-
-// history is the history of an application as the API server has it, or a new one: a stale one would lead past the last good revision.
-func (r *Applications) history(ctx context.Context, app *musterv1alpha1.Application) (*musterv1alpha1.RolloutHistory, error) {
-	history := &musterv1alpha1.RolloutHistory{}
-	err := r.Reader.Get(ctx, client.ObjectKeyFromObject(app), history)
-	if apierrors.IsNotFound(err) {
-		history = &musterv1alpha1.RolloutHistory{ObjectMeta: metav1.ObjectMeta{
-			Namespace: app.Namespace, Name: app.Name, OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: musterv1alpha1.GroupVersion.String(), Kind: "Application", Name: app.Name, UID: app.UID,
-			}},
-		}}
-		return history, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the rollout history of %s/%s: %w", app.Namespace, app.Name, err)
-	}
-	return history, nil
 }

@@ -85,7 +85,7 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		if out.step.Approved {
 			status.RecentRemovals = nil
 		}
-		status.RolledBack, status.OnHold = out.rolledBack, onHoldOf(out)
+		status.RolledBack, status.OnHold, status.Follows = out.rolledBack, onHoldOf(out), followsOf(app, out)
 		if out.good {
 			status.LastGoodRevision, status.LastGoodPlan = out.revision, out.planned.Digest
 		}
@@ -211,7 +211,7 @@ func rolloutOf(out *report) *musterv1alpha1.RolloutStatus {
 		return nil
 	}
 	status := &musterv1alpha1.RolloutStatus{
-		Revision: out.origin, Plan: out.planned.Digest, WaitsForApproval: r.Unapproved, Approvals: out.approvals,
+		Revision: out.origin, Plan: out.planned.Digest, WaitsForApproval: r.Unapproved, Approvals: out.approvals, Analysis: analysisOf(out),
 		StartedAt: metav1.NewTime(r.Started), Phase: musterv1alpha1.RolloutProgressing, Group: r.Group, Clusters: int32(r.Clusters), Updated: int32(r.Updated),
 		InFlight: int32(len(r.InFlight)), Waiting: int32(r.Waiting), Failed: slices.Sorted(slices.Values(slices.Concat(r.Failed, r.TimedOut))), Message: r.Message(),
 	}
@@ -417,6 +417,9 @@ func readyCondition(status musterv1alpha1.ApplicationStatus, planned metav1.Cond
 		c.Message = "healthy on 1 cluster at " + fleet.ShortRevision(status.Revision)
 	default:
 		c.Message = fmt.Sprintf("healthy on %d clusters at %s", status.Summary.Clusters, fleet.ShortRevision(status.Revision))
+	}
+	if f := status.Follows; f != nil && f.Message != "" {
+		c.Message += "; " + fleet.ShortRevision(f.Waiting) + " " + f.Message
 	}
 	return c
 }

@@ -40,6 +40,8 @@ type report struct {
 	returning   bool                         // what is planned is a revision that the clusters go back to
 	pin         *musterv1alpha1.Hold         // keeps it at a revision
 	behind      bool                         // the delivered commit asks for something else than the pinned one
+	following   *rollout.Following           // which revision those that it follows have proved; nil when it follows none
+	delivered   string                       // the commit that its repository has delivered
 
 	// Brought up to date by every step.
 	input      rollout.Input
@@ -53,6 +55,7 @@ type report struct {
 	approvals  []musterv1alpha1.ApprovedStep // of the rollout that goes on
 	noReturn   string                        // why a rollout that failed does not return to a good revision
 	staleCache bool                          // the status could not be written, so that nothing was removed
+	welcomed   map[string]bool               // clusters that came in the middle of the rollout and have the last good revision
 	unseen     bool                          // what was written before is not seen yet, so that there is no step, and nothing to say
 }
 
@@ -169,6 +172,9 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	}
 	in.Settled, in.Left = out.renames.Settled(app, out.former), app.Status.Left
 	r.readHands(app, out)
+	if err := r.readAnalyses(ctx, app, out); err != nil {
+		return err
+	}
 	var changes work.Changes
 	for _, cluster := range slices.Sorted(maps.Keys(out.pending)) {
 		changes = append(changes, out.pending[cluster]...)
@@ -183,7 +189,11 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 		out.removals = out.step.Counted
 		return nil
 	}
-	in.Live, in.DependencyPending = r.live(out), r.dependencyPending(app, out)
+	var err error
+	if in.DependencyPending, err = r.dependencyPending(ctx, app, out); err != nil {
+		return err
+	}
+	in.Live = r.live(out)
 	out.step = rollout.Next(changes, *in)
 	in.Live = nil
 	out.idle, out.removals = len(changes) == 0 && !out.rolling(), out.step.Counted
@@ -191,10 +201,19 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 		return err
 	}
 	writer := works.Writer{Client: r.Client, Reader: r.Reader, Concurrency: r.Writers}
-	var err error
 	out.refused, err = writer.Write(ctx, out.step.Now, func(ctx context.Context) (bool, error) { return r.recordBeforeLoss(ctx, app, out) })
+	if len(out.step.Now) > 0 {
+		r.Traces.Span(out.revision, "write", in.Now, r.Now(), err, map[string]string{
+			"muster.application": app.Namespace + "/" + app.Name, "muster.works": fmt.Sprint(len(out.step.Now)),
+		})
+	}
 	if in.Strategy != nil {
 		st.wrote = wrote(out.step.Now, out.refused, out.staleCache, in.Now)
+	}
+	if err == nil && out.rolling() {
+		var welcome work.Changes
+		welcome, err = r.welcome(ctx, app, out)
+		st.wrote = append(st.wrote, wrote(welcome, nil, out.staleCache, in.Now)...)
 	}
 	for _, f := range changes.Faults() {
 		out.refused[f.Cluster] = f

@@ -37,6 +37,7 @@ import (
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/controlplane"
+	hubrights "github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/hub/cluster"
 	"github.com/muster-io/muster/internal/registration"
 )
@@ -78,7 +79,7 @@ func BenchmarkAccept(b *testing.B) {
 // acceptance is an API server to which clusters ask to be let in.
 type acceptance struct {
 	cp     *controlplane.ControlPlane
-	config *rest.Config
+	config *rest.Config // of the hub's own account, whose rights the API server looks at
 	admin  client.Client
 	user   string // who asks
 	counts counts // of the hub's requests
@@ -136,9 +137,15 @@ func (c *counts) text(clusters int) string {
 func newAcceptance(b *testing.B) *acceptance {
 	b.Helper()
 	f := &acceptance{cp: hubs.Borrow(b)}
-	f.config = rest.CopyConfig(f.cp.Config())
+	admin := rest.CopyConfig(f.cp.Config())
+	admin.QPS = -1
+	f.admin = clientForBench(b, admin)
+	hubAccount(b, f.cp, f.admin)
+	var err error
+	if f.config, err = f.cp.User(hubrights.User, hubrights.Groups()...); err != nil {
+		b.Fatal(err)
+	}
 	f.config.QPS = -1
-	f.admin = clientForBench(b, f.config)
 	review := &authenticationv1.SelfSubjectReview{}
 	if err := f.admin.Create(b.Context(), review); err != nil {
 		b.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	rbacv1alpha1 "github.com/muster-io/muster/api/rbac/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
@@ -19,7 +20,7 @@ import (
 
 // serviceAccountNamespace is where the agent of ManagedServiceAccounts keeps their service accounts on a cluster: OCM's
 // namespace of add-ons.
-const serviceAccountNamespace = "open-cluster-management-agent-addon"
+const serviceAccountNamespace = addonv1alpha1.DefaultInstallNamespace
 
 // workName is OCM's name of the work of a ClusterPermission.
 func workName(p *rbacv1alpha1.ClusterPermission) string {

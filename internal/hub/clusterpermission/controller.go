@@ -51,13 +51,16 @@ type Permissions struct {
 // Setup registers the controller. A ClusterPermission wakes for its own spec, for its work, for its cluster, and for namespaces
 // if it selects them.
 func (r *Permissions) Setup(mgr ctrl.Manager) error {
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &rbacv1alpha1.ClusterPermission{}, selecting, isSelecting); err != nil {
+		return fmt.Errorf("index ClusterPermissions: %w", err)
+	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(Name).
 		For(&rbacv1alpha1.ClusterPermission{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(r.Works.Source(r.ofWork)).
-		Watches(&clusterv1.ManagedCluster{}, r.waking(func(o client.Object, p *rbacv1alpha1.ClusterPermission) bool { return o.GetName() == p.Namespace }),
+		Watches(&clusterv1.ManagedCluster{}, r.waking(func(o client.Object) client.ListOption { return client.InNamespace(o.GetName()) }),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})). // a deletion that begins is a generation too
-		Watches(&corev1.Namespace{}, r.waking(func(_ client.Object, p *rbacv1alpha1.ClusterPermission) bool { return selects(p) }),
+		Watches(&corev1.Namespace{}, r.waking(func(client.Object) client.ListOption { return client.MatchingFields{selecting: "true"} }),
 			builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
@@ -65,20 +68,31 @@ func (r *Permissions) Setup(mgr ctrl.Manager) error {
 // ofWork wakes the ClusterPermission whose name a work has.
 func (r *Permissions) ofWork(e hub.WorkEvent) []reconcile.Request {
 	if w := e.Work(); w.Owner.IsZero() {
-		return r.requests(context.Background(), func(p *rbacv1alpha1.ClusterPermission) bool { return workName(p) == w.Name }, client.InNamespace(w.Cluster))
+		return r.requests(context.Background(), client.InNamespace(w.Cluster), func(p *rbacv1alpha1.ClusterPermission) bool { return workName(p) == w.Name })
 	}
 	return nil
 }
 
-func (r *Permissions) waking(wakes func(client.Object, *rbacv1alpha1.ClusterPermission) bool) handler.EventHandler {
+// selecting is the index of the ClusterPermissions that select namespaces.
+const selecting = "muster.selects"
+
+func isSelecting(o client.Object) []string {
+	if selects(o.(*rbacv1alpha1.ClusterPermission)) {
+		return []string{"true"}
+	}
+	return nil
+}
+
+// waking wakes those that an object matters to.
+func (r *Permissions) waking(those func(client.Object) client.ListOption) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-		return r.requests(ctx, func(p *rbacv1alpha1.ClusterPermission) bool { return wakes(o, p) })
+		return r.requests(ctx, those(o), func(*rbacv1alpha1.ClusterPermission) bool { return true })
 	})
 }
 
-func (r *Permissions) requests(ctx context.Context, wanted func(*rbacv1alpha1.ClusterPermission) bool, o ...client.ListOption) []reconcile.Request {
+func (r *Permissions) requests(ctx context.Context, of client.ListOption, wanted func(*rbacv1alpha1.ClusterPermission) bool) []reconcile.Request {
 	var all rbacv1alpha1.ClusterPermissionList
-	if err := r.Client.List(ctx, &all, append(o, client.UnsafeDisableDeepCopy)...); err != nil {
+	if err := r.Client.List(ctx, &all, of, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "list ClusterPermissions")
 		return nil
 	}

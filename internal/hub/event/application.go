@@ -42,6 +42,7 @@ func ofApplication(before, after *musterv1alpha1.ApplicationStatus) []Event {
 // ofRollout tells of a rollout that began, stopped, ended or went on, of its approvals, and of a change that was taken back.
 func ofRollout(before, after *musterv1alpha1.ApplicationStatus) []Event {
 	all := append(ofPhase(before, after), ofApprovals(before.Rollout, after.Rollout)...)
+	all = append(all, ofAnalysis(before, after)...)
 	if back := after.RolledBack; back != nil && (before.RolledBack == nil || before.RolledBack.At != back.At) {
 		all = append(all, warning("RollingBack", "Rollout", "%s is taken back to %s: %s",
 			fleet.ShortRevision(back.Revision), fleet.ShortRevision(back.To), back.Message))
@@ -81,6 +82,37 @@ func ofPhase(before, after *musterv1alpha1.ApplicationStatus) []Event {
 		return []Event{normal("RolloutCompleted", "Rollout", "%s is rolled out to %s", fleet.ShortRevision(after.Revision), clusters(after.Summary.Clusters))}
 	}
 	return nil
+}
+
+// ofAnalysis tells of a step that begins to be measured, of results on which it does not go on, and of a step that is proved.
+func ofAnalysis(before, after *musterv1alpha1.ApplicationStatus) []Event {
+	of := func(s *musterv1alpha1.ApplicationStatus) musterv1alpha1.AnalysisStatus {
+		if s.Rollout == nil || s.Rollout.Analysis == nil {
+			return musterv1alpha1.AnalysisStatus{}
+		}
+		return *s.Rollout.Analysis
+	}
+	was, is := of(before), of(after)
+	var all []Event
+	if was.Step != "" && was.Step != is.Step && was.Phase != musterv1alpha1.AnalysisFailed && after.RolledBack == nil && before.Revision == after.Revision {
+		all = append(all, normal("AnalysisSucceeded", "Rollout", "the analysis of step %s of %s has ended well", was.Step, fleet.ShortRevision(before.Rollout.Revision)))
+	}
+	if was.Step == is.Step && was.Phase == is.Phase {
+		return all
+	}
+	switch is.Phase {
+	case musterv1alpha1.AnalysisInconclusive:
+		return append(all, warning("AnalysisInconclusive", "Rollout", "%s", after.Rollout.Message))
+	case "", musterv1alpha1.AnalysisFailed: // the end of the rollout says it
+		return all
+	}
+	if was.Step != is.Step {
+		return append(all, normal("AnalysisStarted", "Rollout", "step %s of %s is measured on %s", is.Step, fleet.ShortRevision(after.Rollout.Revision), clusters(int32(len(is.Clusters)))))
+	}
+	if was.Phase == musterv1alpha1.AnalysisInconclusive {
+		return append(all, normal("AnalysisResumed", "Rollout", "step %s: the measurements say something again", is.Step))
+	}
+	return all
 }
 
 func ofApprovals(before, after *musterv1alpha1.RolloutStatus) []Event {

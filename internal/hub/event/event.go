@@ -3,7 +3,8 @@
 //	FleetRepository  Delivered, DeletionsHeld, DeletionsReleased, the reason of each fault that appeared, FaultResolved
 //	Application      Applied, DeletionsHeld, DeletionsReleased, the reason of each fault that appeared, FaultResolved,
 //	                 Degraded, Recovered, DriftFound, DriftCorrected, RolloutStarted, RolloutStopped, RolloutResumed, RolloutCompleted,
-//	                 RollingBack, RolledBack, ApprovalNeeded, StepApproved, OnHold, HoldEnded
+//	                 RollingBack, RolledBack, ApprovalNeeded, StepApproved, OnHold, HoldEnded,
+//	                 AnalysisStarted, AnalysisInconclusive, AnalysisResumed, AnalysisSucceeded
 //	ManagedCluster   Accepted, Denied, Joined, AvailableUnknown (lost), Unavailable, Available (back), ClockOutOfSync, ClockInSync
 //
 // An event is the difference between two versions of an object's status, whoever wrote them; DriftCorrected is that of two reports

@@ -7,6 +7,7 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub/metric"
 	"github.com/muster-io/muster/internal/source"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -107,7 +108,10 @@ func (r *Repositories) fetchRemote(ctx context.Context, repo *musterv1alpha1.Fle
 			return "", err
 		}
 	}
-	return r.Store.Fetch(ctx, remote)
+	began := time.Now()
+	revision, err := r.Store.Fetch(ctx, remote)
+	metric.Looked(metric.Repository, time.Since(began), err)
+	return revision, err
 }
 
 // signers are the keys, one of which has to have signed what is delivered.

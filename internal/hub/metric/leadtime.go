@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/tracing"
 )
 
 // leadTime is how long commits take. Of the stage fetched it is the time since the commit was made, by the clock of whoever made
@@ -22,8 +23,30 @@ var leadTime = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 	Buckets: []float64{0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600},
 }, []string{"namespace", "stage"})
 
+// looks are at the remotes of repositories, and at the hosts of charts and artifacts.
+var looks = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	Namespace: "muster", Name: "remote_look_seconds",
+	Help:    "Time that a look at the remote of a repository, or at the host of a source, took with what was fetched, by result: fetched or failed.",
+	Buckets: []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60},
+}, []string{"kind", "result"})
+
+// The kinds of remotes.
+const (
+	Repository = "repository"
+	Source     = "source"
+)
+
+// Looked counts a look at a remote.
+func Looked(kind string, took time.Duration, err error) {
+	result := "fetched"
+	if err != nil {
+		result = "failed"
+	}
+	looks.WithLabelValues(kind, result).Observe(took.Seconds())
+}
+
 // Metrics are those of all hubs in this process that are counted as things happen.
-func Metrics() []prometheus.Collector { return []prometheus.Collector{leadTime} }
+func Metrics() []prometheus.Collector { return []prometheus.Collector{leadTime, looks} }
 
 // The stages of a commit.
 const (
@@ -33,13 +56,16 @@ const (
 	stageHealthy   = "healthy"
 )
 
-// LeadTimes observes commits on their way, from the statuses of repositories and applications. A commit that came before this
-// hub began to look is not counted.
+// LeadTimes observes commits on their way, from the statuses of repositories and applications, for metrics and for traces. A commit that
+// came before this hub began to look is not counted.
 type LeadTimes struct {
 	// CommittedAt is when a commit of a remote was made.
 	CommittedAt func(url, revision string) (time.Time, error)
 	// Now is the time.
 	Now func() time.Time
+	// Traces are told of the stages while Leads says so: every hub observes, and one tells. Nil tells nothing.
+	Traces *tracing.Tracer
+	Leads  func() bool
 
 	mu      sync.Mutex
 	fetched map[string]arrival // by namespace/name of the repository
@@ -47,8 +73,9 @@ type LeadTimes struct {
 
 // arrival is the newest commit of a repository, and when it was fetched.
 type arrival struct {
-	revision  string
-	fetchedAt time.Time
+	revision               string
+	madeAt                 time.Time // zero when it is not known
+	fetchedAt, deliveredAt time.Time
 }
 
 // Follow observes the objects of a cache.
@@ -81,13 +108,25 @@ func (l *LeadTimes) repository(before, after *musterv1alpha1.FleetRepository) {
 		if l.fetched == nil {
 			l.fetched = map[string]arrival{}
 		}
-		l.fetched[key] = arrival{revision, now}
+		arrived := arrival{revision: revision, fetchedAt: now}
 		if made, err := l.CommittedAt(after.Spec.URL, revision); err == nil && !made.After(now) {
+			arrived.madeAt = made
 			observe(after.Namespace, stageFetched, now.Sub(made))
+			l.trace(revision, "fetch", made, now, map[string]string{"muster.repository": key})
 		}
+		l.fetched[key] = arrived
 	}
 	if last := l.fetched[key]; after.Status.Revision != before.Status.Revision && after.Status.Revision == last.revision && last.revision != "" {
 		observe(after.Namespace, stageDelivered, now.Sub(last.fetchedAt))
+		l.trace(last.revision, "deliver", last.fetchedAt, now, map[string]string{"muster.repository": key})
+		if from := last.madeAt; l.Traces != nil && l.Leads() {
+			if from.IsZero() {
+				from = last.fetchedAt
+			}
+			l.Traces.Commit(last.revision, from, now, map[string]string{"muster.repository": key, "muster.revision": last.revision})
+		}
+		last.deliveredAt = now
+		l.fetched[key] = last
 	}
 }
 
@@ -108,7 +147,23 @@ func (l *LeadTimes) application(before, after *musterv1alpha1.Application) {
 		}
 		if reached(after) && !reached(before) {
 			observe(after.Namespace, stage, now.Sub(last.fetchedAt))
+			from := last.deliveredAt
+			if from.IsZero() {
+				from = last.fetchedAt
+			}
+			l.trace(last.revision, spans[stage], from, now, map[string]string{
+				"muster.application": after.Namespace + "/" + after.Name, "muster.clusters": fmt.Sprint(after.Status.Summary.Clusters),
+			})
 		}
+	}
+}
+
+// spans of an application, from when its commit was delivered: until every cluster has applied it, and until it is healthy on every one.
+var spans = map[string]string{stageApplied: "roll out", stageHealthy: "become healthy"}
+
+func (l *LeadTimes) trace(revision, name string, from, to time.Time, about map[string]string) {
+	if l.Traces != nil && l.Leads() {
+		l.Traces.Span(revision, name, from, to, nil, about)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -22,7 +23,6 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -37,6 +37,7 @@ import (
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	"github.com/muster-io/muster/internal/access"
+	"github.com/muster-io/muster/internal/registration"
 )
 
 // Proxy answers users and takes the tunnels of agents.
@@ -98,7 +99,7 @@ func (p *Proxy) dial(ctx context.Context, _, address string) (net.Conn, error) {
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	who, ok, err := p.Authenticator.AuthenticateRequest(r)
 	if err != nil || !ok {
-		refuse(w, apierrors.NewUnauthorized("the proxy takes a bearer token or a client certificate of the hub"))
+		access.Refuse(w, apierrors.NewUnauthorized("the proxy takes a bearer token or a client certificate of the hub"))
 		return
 	}
 	if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
@@ -110,13 +111,13 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serveAgent takes a tunnel. Which cluster it leads to says the agent's certificate, and not the agent.
 func (p *Proxy) serveAgent(w http.ResponseWriter, r *http.Request, who user.Info) {
-	cluster, err := access.ClusterOf(who.GetName(), who.GetGroups())
+	cluster, err := registration.ClusterOf(who.GetName(), who.GetGroups())
 	if err == nil {
 		err = p.accepted(r.Context(), cluster)
 	}
 	if err != nil {
 		p.Log.Info("a tunnel is refused", "user", who.GetName(), "reason", err.Error())
-		refuse(w, apierrors.NewForbidden(proxies, cluster, err))
+		access.Refuse(w, apierrors.NewForbidden(proxies, cluster, err))
 		return
 	}
 	r.Header.Set(header.AgentID, who.GetName())
@@ -148,16 +149,16 @@ func (p *Proxy) accepted(ctx context.Context, name string) error {
 func (p *Proxy) serveUser(w http.ResponseWriter, r *http.Request, who user.Info) {
 	cluster, rest, err := access.Split(r.URL.Path)
 	if err != nil {
-		refuse(w, apierrors.NewBadRequest(err.Error()))
+		access.Refuse(w, apierrors.NewBadRequest(err.Error()))
 		return
 	}
 	if err := p.may(r, who, cluster); err != nil {
 		p.Log.Info("a request is refused", "cluster", cluster, "user", who.GetName(), "method", r.Method, "path", rest)
-		refuse(w, err)
+		access.Refuse(w, err)
 		return
 	}
 	if err := p.accepted(r.Context(), cluster); err != nil {
-		refuse(w, apierrors.NewServiceUnavailable(err.Error()))
+		access.Refuse(w, apierrors.NewServiceUnavailable(err.Error()))
 		return
 	}
 	log := p.Log.WithValues("cluster", cluster, "user", who.GetName(), "method", r.Method, "path", rest)
@@ -170,7 +171,8 @@ func (p *Proxy) serveUser(w http.ResponseWriter, r *http.Request, who user.Info)
 			identity.Set(pr.Out.Header)
 		},
 		Transport:     p.transport,
-		FlushInterval: -1, // a watch is told at once
+		FlushInterval: -1,                                                              // a watch is told at once
+		ErrorLog:      slog.NewLogLogger(logr.ToSlogHandler(log.V(1)), slog.LevelInfo), // a body that breaks off is the user's to see
 		ModifyResponse: func(response *http.Response) error {
 			log.Info("a request is carried", "status", response.StatusCode)
 			return nil
@@ -180,7 +182,7 @@ func (p *Proxy) serveUser(w http.ResponseWriter, r *http.Request, who user.Info)
 				return // the user has gone
 			}
 			log.Info("a request cannot be carried", "reason", err.Error())
-			refuse(w, apierrors.NewServiceUnavailable(fmt.Sprintf(
+			access.Refuse(w, apierrors.NewServiceUnavailable(fmt.Sprintf(
 				"cluster %s has no tunnel to the hub, or it broke: its klusterlet has to run with role proxy and to reach the proxy's address (muster status cluster %s)", cluster, cluster)))
 		},
 	}
@@ -203,13 +205,4 @@ func (p *Proxy) may(r *http.Request, who user.Info, cluster string) *apierrors.S
 		return apierrors.NewForbidden(proxies, cluster, fmt.Errorf("user %q cannot %s managedclusters/%s %s on the hub %s", who.GetName(), access.Verb, access.Subresource, cluster, reason))
 	}
 	return nil
-}
-
-// refuse answers as an API server does, so that kubectl prints the message.
-func refuse(w http.ResponseWriter, err *apierrors.StatusError) {
-	status := err.Status()
-	status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(int(status.Code))
-	_ = encode(w, status) // the user has gone
 }

@@ -7,9 +7,11 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -273,6 +275,60 @@ func TestClustersThatAreNotAccepted(t *testing.T) {
 			t.Errorf("%d %s, want %s", response.StatusCode, body, want)
 		}
 	}
+}
+
+// TestBrokenBody: an answer that breaks off in the middle is no news of the hub's log.
+func TestBrokenBody(t *testing.T) {
+	t.Parallel()
+	h := newHub(t, "one")
+	h.join("one", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/broken" {
+			return
+		}
+		w.Header().Set("Content-Length", "100")
+		fmt.Fprint(w, "half")
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			t.Error(err)
+		}
+		panic(http.ErrAbortHandler)
+	}))
+	h.get("/one/version", "jane")
+	response, err := h.tls.Client().Do(h.request(http.MethodGet, "/one/broken", "jane"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); err == nil || string(body) != "half" {
+		t.Errorf("the user reads %q, %v", body, err)
+	}
+	if strings.Contains(standardLog.String(), "ReverseProxy") {
+		t.Errorf("the log has %s", standardLog.String())
+	}
+}
+
+// standardLog is what the package log has written.
+var standardLog lockedBuffer
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestMain(m *testing.M) {
+	log.SetOutput(&standardLog)
+	os.Exit(m.Run())
 }
 
 // TestStreams: what a cluster tells bit by bit arrives bit by bit, and a connection that changes its protocol, as exec does, goes

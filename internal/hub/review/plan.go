@@ -136,7 +136,7 @@ func (t *task) sides(ctx context.Context, base, head string) (*comparison, error
 	if err != nil {
 		return nil, err
 	}
-	world.HubCluster, world.Sources = t.HubCluster, t.Repositories.Sources.World()
+	world.HubCluster, world.Sources = t.HubCluster, fleet.Masked(t.Repositories.Sources.World(), &t.redact)
 	before, err := t.open(ctx, base)
 	if err != nil {
 		return nil, err

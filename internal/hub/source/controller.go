@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/hub/metric"
 	"github.com/muster-io/muster/internal/source"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -85,7 +86,11 @@ func (s *Sources) next(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return true
 	}
+	began := time.Now()
 	looked := s.Library.Look(ctx, remote)
+	if looked.Asked {
+		metric.Looked(metric.Source, time.Since(began), looked.Err)
+	}
 	if len(looked.Changed) > 0 {
 		log := ctrl.LoggerFrom(ctx).WithName("source")
 		if looked.Err != nil {

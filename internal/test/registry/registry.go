@@ -11,6 +11,7 @@ import (
 	"log" //nolint:depguard // what the registry library takes, to be silent
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +19,9 @@ import (
 	registryserver "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/content/oci"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 )
@@ -119,10 +122,7 @@ type Layer struct {
 
 // PushArtifact puts an artifact under a tag, or without one, and gives the digest of its manifest.
 func (r *Registry) PushArtifact(name, tag string, a Artifact) string {
-	repository, err := remote.NewRepository(r.Host() + "/" + name)
-	must(err)
-	repository.PlainHTTP = strings.HasPrefix(r.URL, "http://")
-	repository.Client = &auth.Client{Client: r.Client(), Credential: auth.StaticCredential(r.Host(), auth.Credential{AccessToken: r.token})}
+	repository := r.repository(name)
 	ctx := context.Background()
 	config := content.NewDescriptorFromBytes("application/vnd.cncf.helm.config.v1+json", []byte("{}"))
 	must(repository.Push(ctx, config, strings.NewReader("{}")))
@@ -147,6 +147,40 @@ func (r *Registry) PushArtifact(name, tag string, a Artifact) string {
 		must(repository.PushReference(ctx, d, strings.NewReader(string(manifest)), tag))
 	}
 	return d.Digest.String()
+}
+
+// repository is one of the registry's, for whoever may do everything.
+func (r *Registry) repository(name string) *remote.Repository {
+	repository, err := remote.NewRepository(r.Host() + "/" + name)
+	must(err)
+	repository.PlainHTTP = strings.HasPrefix(r.URL, "http://")
+	repository.Client = &auth.Client{Client: r.Client(), Credential: auth.StaticCredential(r.Host(), auth.Credential{AccessToken: r.token})}
+	return repository
+}
+
+// Save writes what a repository has under some tags, with all that refers to it, as an OCI layout.
+func (r *Registry) Save(name, dir string, tags ...string) {
+	layout, err := oci.New(dir)
+	must(err)
+	for _, tag := range tags {
+		_, err := oras.ExtendedCopy(context.Background(), r.repository(name), tag, layout, tag, oras.DefaultExtendedCopyOptions)
+		must(err)
+	}
+}
+
+// Load puts an OCI layout into a repository, with all that refers to what has a tag.
+func (r *Registry) Load(name, dir string) {
+	ctx := context.Background()
+	layout, err := oci.NewFromFS(ctx, os.DirFS(dir))
+	must(err)
+	must(layout.Tags(ctx, "", func(tags []string) error {
+		for _, tag := range tags {
+			if _, err := oras.ExtendedCopy(ctx, layout, tag, r.repository(name), tag, oras.DefaultExtendedCopyOptions); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 }
 
 func must(err error) {

@@ -5,25 +5,27 @@
   const main = () => document.getElementById("main");
   const editing = () => {
     const e = document.activeElement;
-    return e && (e.tagName === "INPUT" || e.tagName === "TEXTAREA") && main().contains(e);
+    return e && /^(INPUT|TEXTAREA|SELECT)$/.test(e.tagName) && main().contains(e);
   };
 
   // Live: one event a second at most says that something has changed; the page then fetches its main part.
   let waiting = false;
+  const name = (details) => (details.querySelector(".object-name") ?? details.querySelector("summary"))?.textContent;
   const refresh = () => {
     if (!main().dataset.live) return; // making this page is work: it is made when a person asks
     if (document.hidden || editing() || document.querySelector("dialog[open]")) { waiting = true; return; }
     waiting = false;
-    const at = window.scrollY;
-    const open = [...document.querySelectorAll("main details[open]")].map((d) => d.querySelector(".object-name")?.textContent);
-    const row = document.activeElement?.closest?.("main [data-row]")?.getAttribute("href");
     fetch(main().dataset.live, { headers: { "HX-Request": "true" } }).then((answer) => {
       if (!answer.ok) throw new Error(answer.status);
       return answer.text();
     }).then((text) => {
       const next = new DOMParser().parseFromString(text, "text/html").getElementById("main");
       if (!next || editing() || next.dataset.live !== main().dataset.live || next.isEqualNode(main())) return;
-      for (const d of next.querySelectorAll("details")) d.open = open.includes(d.querySelector(".object-name")?.textContent);
+      // What the person has opened and where they are, as it is now and not as it was when the page was asked for.
+      const at = window.scrollY;
+      const open = [...document.querySelectorAll("main details[open]")].map(name);
+      const row = document.activeElement?.closest?.("main [data-row]")?.getAttribute("href");
+      for (const d of next.querySelectorAll("details")) d.open = open.includes(name(d));
       main().replaceWith(next);
       window.htmx?.process(next);
       if (row) next.querySelector(`[data-row][href="${CSS.escape(row)}"]`)?.focus({ preventScroll: true });
@@ -48,6 +50,11 @@
     }
     main().focus({ preventScroll: true });
   });
+
+  // Of a log the newest lines are seen first.
+  const toTheEnd = () => { for (const log of document.querySelectorAll("pre.log")) log.scrollTop = log.scrollHeight; };
+  document.addEventListener("htmx:afterSettle", toTheEnd);
+  toTheEnd();
 
   // A form that acts asks first.
   document.addEventListener("submit", (e) => {

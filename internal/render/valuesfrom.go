@@ -1,0 +1,208 @@
+package render
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render/engine"
+)
+
+// secretValue is a text that a Secret of the hub holds, or what stands for it.
+type secretValue struct {
+	text    string
+	from    string // the Secret and its key, for people
+	field   string // of the application
+	outside bool   // it may stand in objects that are no Secret
+}
+
+// valuesFromLayers are the layers of helm.valuesFrom. What is of a Secret is noted, so that it is found where it must not be.
+func valuesFromLayers(in Input, resolved *Resolved) ([]engine.Layer, error) {
+	var layers []engine.Layer
+	for i, ref := range resolved.Application.Spec.Helm.ValuesFrom {
+		field := resolved.fieldOf(fmt.Sprintf("helm.valuesFrom[%d]", i))
+		reference := &fleet.Reference{Namespace: in.Application.Namespace, Values: &fleet.ValuesObject{Kind: ref.Kind, Name: ref.Name}}
+		found, err := resolved.find(in, reference)
+		if f, ok := fleet.AsFault(err); ok {
+			if f.Reason == fleet.ContentMissing && ref.Optional {
+				continue
+			}
+			f.File, f.Line = in.File, in.lineOf(field)
+			return nil, f
+		}
+		if err != nil {
+			return nil, err
+		}
+		values, err := valuesOf(in, resolved, ref, found.Values, reference.From(), field)
+		if err != nil {
+			return nil, err
+		}
+		data, err := fleet.CanonicalJSON(values)
+		if err != nil {
+			return nil, fmt.Errorf("values of %s: %w", reference.From(), err)
+		}
+		l := engine.Layer{Name: reference.From(), File: in.File, Data: data, Places: map[string]engine.Place{}}
+		for p := range flatten(values, "") {
+			l.Places[p] = engine.Place{Name: reference.From(), File: in.File, Line: in.lineOf(field)}
+		}
+		layers = append(layers, l)
+	}
+	return layers, nil
+}
+
+// valuesOf are the values that a reference gives the chart. A fault names the object and the key and quotes nothing of them.
+func valuesOf(in Input, resolved *Resolved, ref musterv1alpha1.ValuesReference, held *fleet.HeldValues, object, field string) (map[string]any, error) {
+	key := cmp.Or(ref.ValuesKey, "values.yaml")
+	from := object + ", key " + key
+	data, there := held.Data[key]
+	switch {
+	case held.Unseen && ref.TargetPath == "":
+		return map[string]any{}, nil
+	case held.Unseen:
+		data = []byte("<" + from + ">")
+	case !there && ref.Optional:
+		return map[string]any{}, nil
+	case !there:
+		return nil, in.faultOf(fleet.ContentMissing, field+".valuesKey", fmt.Sprintf("%s has no key %s: add it, name another key in valuesKey, or mark the entry optional", object, key))
+	}
+	isSecret := ref.Kind == musterv1alpha1.ValuesSecret
+	if ref.TargetPath != "" {
+		text := string(data)
+		if isSecret && held.Mask != nil && !held.Unseen {
+			text = fmt.Sprint(held.Mask.Mask(text))
+		}
+		if isSecret {
+			resolved.secrets = append(resolved.secrets, secretValue{text, from, field, ref.AllowOutsideSecrets})
+		}
+		return valueAt(splitPath(ref.TargetPath), text), nil
+	}
+	var values map[string]any
+	if err := yaml.Unmarshal(data, &values); err != nil || values == nil {
+		return nil, in.faultOf(fleet.DefinitionInvalid, field, from+" holds no YAML map: correct it, or say in targetPath which value it is")
+	}
+	if isSecret && held.Mask != nil {
+		values, _ = held.Mask.Mask(values).(map[string]any)
+	}
+	if isSecret {
+		resolved.noteTexts(values, secretValue{from: from, field: field, outside: true})
+	}
+	return values, nil
+}
+
+// noteTexts notes the texts of a Secret's values. Which of them are secret nobody knows: they may stand anywhere.
+func (r *Resolved) noteTexts(value any, as secretValue) {
+	switch v := value.(type) {
+	case string:
+		as.text = v
+		r.secrets = append(r.secrets, as)
+	case []any:
+		for _, below := range v {
+			r.noteTexts(below, as)
+		}
+	case map[string]any:
+		for _, below := range v {
+			r.noteTexts(below, as)
+		}
+	}
+}
+
+// splitPath splits a dotted path; a dot that belongs to a name has a backslash before it.
+func splitPath(path string) []string {
+	var names []string
+	name := ""
+	for i := 0; i < len(path); i++ {
+		switch {
+		case path[i] == '\\' && i+1 < len(path):
+			i++
+			name += path[i : i+1]
+		case path[i] == '.':
+			names, name = append(names, name), ""
+		default:
+			name += path[i : i+1]
+		}
+	}
+	return append(names, name)
+}
+
+func valueAt(path []string, value any) map[string]any {
+	if len(path) > 1 {
+		value = valueAt(path[1:], value)
+	}
+	return map[string]any{path[0]: value}
+}
+
+// shortest is how long a secret text is at least that is looked for within other texts.
+const shortest = 6
+
+// secretOutside is a fault if a value that a Secret of the hub gave the chart stands in an object that is no Secret: it would be shown
+// there, as by drift and in a status.
+func (r *Resolved) secretOutside(in Input, content *fleet.Content) error {
+	for _, s := range r.secrets {
+		if s.outside || s.text == "" {
+			continue
+		}
+		for _, m := range content.Manifests {
+			if m.Key.Group == "" && m.Key.Kind == "Secret" {
+				continue
+			}
+			var object any
+			if err := json.Unmarshal(m.JSON, &object); err != nil {
+				return fmt.Errorf("read %s: %w", m.Key, err)
+			}
+			if at := s.in(object, ""); at != "" {
+				f := in.faultOf(fleet.ManifestInvalid, s.field, fmt.Sprintf(
+					"%s holds what %s says: let the chart put it into a Secret, or set allowOutsideSecrets, with which whoever reads the object, its drift or the application's status may see it", at, s.from))
+				f.Object = m.Key.String()
+				return f
+			}
+		}
+	}
+	return nil
+}
+
+// in gives the field that holds the text; "" is none.
+func (s secretValue) in(value any, path string) string {
+	switch v := value.(type) {
+	case string:
+		if v == s.text || len(s.text) >= shortest && (strings.Contains(v, s.text) || strings.Contains(v, base64.StdEncoding.EncodeToString([]byte(s.text)))) {
+			return path
+		}
+	case []any:
+		for i, below := range v {
+			if at := s.in(below, fmt.Sprintf("%s[%d]", path, i)); at != "" {
+				return at
+			}
+		}
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			if at := s.in(v[key], strings.TrimPrefix(path+"."+key, ".")); at != "" {
+				return at
+			}
+		}
+	}
+	return ""
+}
+
+// withoutSecrets takes out of a fault what a chart or a schema quotes of a Secret's values.
+func (r *Resolved) withoutSecrets(err error) error {
+	f, ok := fleet.AsFault(err)
+	if !ok || len(r.secrets) == 0 {
+		return err
+	}
+	for _, s := range r.secrets {
+		for _, text := range []string{s.text, base64.StdEncoding.EncodeToString([]byte(s.text))} {
+			if len(text) >= 3 && strings.Contains(f.Message, text) {
+				f.Message, f.Err = strings.ReplaceAll(f.Message, text, "(redacted)"), nil
+			}
+		}
+	}
+	return f
+}
