@@ -271,6 +271,12 @@ var controllers = map[string]func(*parts) error{
 		}
 		return (&hubaddon.Deployer{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works}).Setup(p.mgr)
 	},
+	hubaddon.BuiltInName: func(p *parts) error {
+		if _, err := p.addons(); err != nil {
+			return err
+		}
+		return (&hubaddon.BuiltIns{Client: p.mgr.GetClient()}).Setup(p.mgr)
+	},
 	workgc.Name: func(p *parts) error {
 		works, err := p.index()
 		if err != nil {

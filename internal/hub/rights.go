@@ -41,8 +41,8 @@ const (
 	// ConversionSecret is the Secret of Muster's namespace that has the authority that signs for the conversion of add-ons.
 	ConversionSecret = "muster-conversion"
 	// ServiceAccountRole is the ClusterRole of an agent with role serviceaccount, for its cluster's namespace. Nobody has it before an
-	// administrator binds it there: it reads the namespace's Secrets.
-	ServiceAccountRole = "muster:managed-serviceaccount"
+	// administrator binds it there, as muster addon enable does: it reads the namespace's Secrets. The hub binds it only when it has PermissionLabel.
+	ServiceAccountRole = registration.ServiceAccountRole
 	// InspectionRole and LogsRole are the ClusterRoles of people who look at the applications of a cluster, and at the logs of their pods,
 	// to be bound in the cluster's namespace. The applications themselves they have to be allowed to get.
 	InspectionRole = "muster:inspect"

@@ -87,6 +87,10 @@ const (
 	// RepositoryFinalizer keeps a FleetRepository until the objects that it applied are released.
 	RepositoryFinalizer = "muster.dev/definitions"
 
+	// AgentRoleAnnotation on a ClusterManagementAddOn says that the klusterlet itself is the agent of the add-on, and in which of its
+	// roles. The hub copies it to the ManagedClusterAddOns, where the klusterlet reads it.
+	AgentRoleAnnotation = "muster.dev/agent-role"
+
 	// DetachAnnotation on a ManagedCluster says that it is leaving the hub, and what becomes of its workloads:
 	// DetachKeepWorkloads or DetachClean. Nothing is planned for it any more.
 	DetachAnnotation = "muster.dev/detach"
