@@ -217,6 +217,11 @@ bench-applications: $(TEST_ASSETS) ## a hub with APPLICATIONS applications on CL
 	@echo "measuring a hub with hollow clusters (minutes)"
 	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkApplications$$' -benchtime 1x -timeout 120m ./internal/test/hollow
 
+.PHONY: bench-addons
+bench-addons: $(TEST_ASSETS) ## 5 add-ons on CLUSTERS hollow clusters: installed and upgraded, against a bare client; memory
+	@echo "measuring add-ons on hollow clusters (minutes)"
+	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkAddOns$$' -benchtime 1x -timeout 120m ./internal/test/hollow
+
 .PHONY: bench-rollout
 bench-rollout: $(TEST_ASSETS) ## a rollout over CLUSTERS (1000) hollow clusters in ten groups: processor time, requests, time between groups
 	@echo "measuring a rollout over hollow clusters (minutes)"

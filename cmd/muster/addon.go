@@ -21,7 +21,7 @@ import (
 )
 
 func addonCommand(c *cli) *cobra.Command {
-	cmd := &cobra.Command{Use: "addon", Short: "Show add-ons, and install them on clusters", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "addon", Short: "Show add-ons, install them on clusters, and write new ones", Args: cobra.NoArgs}
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "list", Short: "List the add-ons of the hub, with how many clusters have them", Args: cobra.NoArgs,
@@ -33,6 +33,7 @@ func addonCommand(c *cli) *cobra.Command {
 		},
 		c.addOnChange("enable", "Install an add-on on clusters; "+builtInNames()+" come with Muster", getOrAddAddOn, enableAddOn),
 		c.addOnChange("disable", "Take an add-on from clusters", getAddOn, disableAddOn),
+		addonCreate(c),
 	)
 	return cmd
 }

@@ -51,6 +51,10 @@ const (
 	TestNotificationAnnotation = "muster.dev/test-notification"
 	// RepositoryAnnotation is namespace/name of the FleetRepository that an object on the hub was applied from.
 	RepositoryAnnotation = "muster.dev/repository"
+	// AddOnContentAnnotation, on a ClusterManagementAddOn, is the folder of a FleetRepository, a chart, an overlay or manifests, that the
+	// add-on is made of. AddOnRepositoryAnnotation names the repository, namespace/name, when it is not the one it was applied from.
+	AddOnContentAnnotation    = "muster.dev/addon-content"
+	AddOnRepositoryAnnotation = "muster.dev/addon-repository"
 	// DefaultServiceAccountAnnotation, on a namespace of the hub, is the account on clusters that applications of the namespace run as
 	// when they name none: namespace/name, or a name in the namespace that is called the same on clusters. Whoever names
 	// another one needs the right execute-as for it, so that who writes applications there is bound to it.
