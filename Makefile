@@ -228,9 +228,9 @@ bench-rollout: $(TEST_ASSETS) ## a rollout over CLUSTERS (1000) hollow clusters 
 	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkRollout$$' -benchtime 1x -timeout 120m ./internal/test/hollow
 
 .PHONY: bench-review
-bench-review: $(TEST_ASSETS) $(GITEA) ## from a webhook of Gitea to check and comment, with APPLICATIONS applications on CLUSTERS hollow clusters
+bench-review: $(TEST_ASSETS) $(GITEA) ## from a webhook of Gitea to check and comment, with APPLICATIONS (100) applications on CLUSTERS (1000) hollow clusters
 	@echo "measuring a review with hollow clusters (minutes)"
-	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkReview$$' -benchtime 1x -timeout 120m ./internal/test/hollow
+	@CLUSTERS=$${CLUSTERS:-1000} APPLICATIONS=$${APPLICATIONS:-100} $(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkReview$$' -benchtime 1x -timeout 120m ./internal/test/hollow
 
 .PHONY: bench-acceptance
 bench-acceptance: $(TEST_ASSETS) ## CLUSTERS hollow clusters are accepted while others are delivered to; and against a bare client
