@@ -217,15 +217,20 @@ bench-applications: $(TEST_ASSETS) ## a hub with APPLICATIONS applications on CL
 	@echo "measuring a hub with hollow clusters (minutes)"
 	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkApplications$$' -benchtime 1x -timeout 120m ./internal/test/hollow
 
+.PHONY: bench-addons
+bench-addons: $(TEST_ASSETS) ## 5 add-ons on CLUSTERS hollow clusters: installed and upgraded, against a bare client; memory
+	@echo "measuring add-ons on hollow clusters (minutes)"
+	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkAddOns$$' -benchtime 1x -timeout 120m ./internal/test/hollow
+
 .PHONY: bench-rollout
 bench-rollout: $(TEST_ASSETS) ## a rollout over CLUSTERS (1000) hollow clusters in ten groups: processor time, requests, time between groups
 	@echo "measuring a rollout over hollow clusters (minutes)"
 	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkRollout$$' -benchtime 1x -timeout 120m ./internal/test/hollow
 
 .PHONY: bench-review
-bench-review: $(TEST_ASSETS) $(GITEA) ## from a webhook of Gitea to check and comment, with APPLICATIONS applications on CLUSTERS hollow clusters
+bench-review: $(TEST_ASSETS) $(GITEA) ## from a webhook of Gitea to check and comment, with APPLICATIONS (100) applications on CLUSTERS (1000) hollow clusters
 	@echo "measuring a review with hollow clusters (minutes)"
-	@$(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkReview$$' -benchtime 1x -timeout 120m ./internal/test/hollow
+	@CLUSTERS=$${CLUSTERS:-1000} APPLICATIONS=$${APPLICATIONS:-100} $(WITH_TEST_ASSETS) $(GO) test -run '^$$' -bench '^BenchmarkReview$$' -benchtime 1x -timeout 120m ./internal/test/hollow
 
 .PHONY: bench-acceptance
 bench-acceptance: $(TEST_ASSETS) ## CLUSTERS hollow clusters are accepted while others are delivered to; and against a bare client

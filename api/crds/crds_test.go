@@ -24,6 +24,7 @@ import (
 	"github.com/muster-io/muster/api/crds"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	rbacv1alpha1 "github.com/muster-io/muster/api/rbac/v1alpha1"
+	submarinerv1alpha1 "github.com/muster-io/muster/api/submarineraddon/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 )
@@ -51,7 +52,7 @@ func TestWhichKindsAreServedWhere(t *testing.T) {
 			want: []string{
 				"AddOnDeploymentConfig", "AddOnTemplate", "ClusterManagementAddOn", "ManagedClusterAddOn", "ManagedServiceAccount",
 				"AddOnPlacementScore", "ManagedCluster", "ManagedClusterSetBinding", "ManagedClusterSet",
-				"PlacementDecision", "Placement", "ClusterPermission", "ManifestWorkReplicaSet", "ManifestWork",
+				"PlacementDecision", "Placement", "ClusterPermission", "SubmarinerConfig", "ManifestWorkReplicaSet", "ManifestWork",
 			},
 			own: true,
 		},
@@ -111,7 +112,7 @@ func TestEveryServedKindHasAGoType(t *testing.T) {
 	builder := runtime.NewSchemeBuilder(
 		addonv1alpha1.AddToScheme, addonv1beta1.AddToScheme,
 		clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme, clusterv1beta2.AddToScheme,
-		workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, authenticationv1alpha1.AddToScheme, authenticationv1beta1.AddToScheme, musterv1alpha1.AddToScheme,
+		workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, submarinerv1alpha1.AddToScheme, authenticationv1alpha1.AddToScheme, authenticationv1beta1.AddToScheme, musterv1alpha1.AddToScheme,
 	)
 	if err := builder.AddToScheme(scheme); err != nil {
 		t.Fatal(err)

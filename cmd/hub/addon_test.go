@@ -257,6 +257,7 @@ func TestAddOnInTheRepository(t *testing.T) {
 	f.push(inGit("moon"))
 	greets("moon")
 	f.push("-- addons/mirror.yaml --\n" + deleted) // with the template, which its hook is in
+	f.approveLeaving("1 add-on left the repository", "add-on mirror, on 2 clusters")
 	for _, cluster := range []string{"one", "two"} {
 		f.finish(cluster, "addon-in-git-bye")
 	}
@@ -274,6 +275,133 @@ func TestAddOnInTheRepository(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// approveLeaving waits until the repository holds the removal of what has left it, and approves.
+func (f *theFleet) approveLeaving(says ...string) {
+	f.t.Helper()
+	f.eventually(func() string {
+		held := f.repository().Status.Held
+		if held == nil {
+			return "the repository holds nothing"
+		}
+		return has("held", held.Message+strings.Join(held.Items, " "), says...)
+	})
+	repo := f.repository()
+	f.approve(repo, repo.Status.Held)
+}
+
+// chartAddOn is add-on banner, which is made of a chart, on the clusters of placement retail/edge, one at a time.
+func chartAddOn(version string) string {
+	return `-- addons/banner.yaml --
+apiVersion: addon.open-cluster-management.io/v1alpha1
+kind: ClusterManagementAddOn
+metadata: {name: banner, annotations: {muster.dev/addon-content: charts/banner}}
+spec:
+  supportedConfigs:
+  - {group: addon.open-cluster-management.io, resource: addondeploymentconfigs, defaultConfig: {namespace: muster-system, name: banner}}
+  installStrategy:
+    type: Placements
+    placements: [{namespace: retail, name: edge, rolloutStrategy: {type: Progressive, progressive: {maxConcurrency: 1}}}]
+---
+apiVersion: addon.open-cluster-management.io/v1alpha1
+kind: AddOnDeploymentConfig
+metadata: {name: banner, namespace: muster-system}
+spec:
+  agentInstallNamespace: default
+  customizedVariables: [{name: text__greeting, value: hello}, {name: replicas, value: "3"}]
+-- charts/banner/Chart.yaml --
+apiVersion: v2
+name: banner
+version: ` + version + `
+-- charts/banner/values.yaml --
+text: {greeting: none, sign: '{{NAME}}'}
+replicas: 1
+-- charts/banner/templates/banner.yaml --
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: addon-banner}
+data:
+  text: {{ .Values.text.greeting }} {{ .Values.text.sign }} {{ add .Values.replicas 1 }} {{ .Chart.Version }}
+  release: {{ .Release.Name }} in {{ .Release.Namespace }}
+`
+}
+
+// TestAddOnOfChart: an add-on may be a chart of its repository. It is rendered with the variables as values, a commit that changes the chart
+// alone goes over the clusters by the strategy, and a chart that does not render stops it with what is there.
+func TestAddOnOfChart(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, tenant+placementFile("edge", everyEdge)+clusterFile("one", "tier: edge")+clusterFile("two", "tier: edge")+chartAddOn("1.0.0"))
+	f.deliver()
+	f.join("one")
+	f.join("two")
+	says := func(cluster, version string) string {
+		var cm corev1.ConfigMap
+		want := "hello {{NAME}} 4 " + version
+		if !f.on(cluster, &cm, "default", "addon-banner") || cm.Data["text"] != want || cm.Data["release"] != "banner in default" {
+			return fmt.Sprintf("%s has %v, want %q", cluster, cm.Data, want)
+		}
+		return ""
+	}
+	both := func(version string) {
+		t.Helper()
+		for _, cluster := range []string{"one", "two"} {
+			f.eventually(func() string { return says(cluster, version) })
+			f.expectAddOn(cluster, "banner", addonv1alpha1.ConditionAvailable, "True ProbeAvailable")
+		}
+		f.eventually(func() string {
+			return has("the progress of the placement", f.progress("banner"), "Completed: 2/2 completed with no errors")
+		})
+	}
+	f.push("")
+	both("1.0.0")
+	f.push(chartAddOn("1.1.0"))
+	both("1.1.0")
+	f.push("-- charts/banner/templates/banner.yaml --\n{{ fail \"no banner\" }}\n")
+	f.eventually(func() string {
+		return has("the progress of the placement", f.progress("banner"), "1 failed")
+	})
+	for _, cluster := range []string{"one", "two"} {
+		if problem := says(cluster, "1.1.0"); problem != "" {
+			t.Error("a chart that does not render took something away: " + problem)
+		}
+	}
+	f.push("-- addons/banner.yaml --\n" + deleted)
+	f.approveLeaving("1 add-on left the repository", "add-on banner, on 2 clusters")
+	f.eventually(func() string {
+		for _, cluster := range []string{"one", "two"} {
+			if f.addOn(cluster, "banner") != nil || f.on(cluster, &corev1.ConfigMap{}, "default", "addon-banner") {
+				return "the add-on is still on " + cluster
+			}
+		}
+		return ""
+	})
+}
+
+// TestRequiresAddOn: an application waits on each cluster until the add-on that it requires is available there, and says so.
+func TestRequiresAddOn(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, tenant+clusterFile("one", "tier: edge")+clusterFile("two", "tier: edge")+placementFile("edge", everyEdge)+placementFile("shops", everyEdge)+
+		applicationFile("web", "shops", "manifests/web", "ordered", "  requires: [mirror]")+configMapFile("manifests/web/config.yaml", "web", "version", `"1"`)+
+		strings.NewReplacer("installStrategy: {type: Placements, placements: [{namespace: retail, name: edge}]}", "installStrategy: {type: Manual}", "addon-in-git", "addon-required").Replace(inGit("world")))
+	f.deliver()
+	f.join("one")
+	f.join("two")
+	revision := f.push("")
+	f.expectRow("retail/web", "one", "Pending DependencyPending", "requires add-on mirror, which is not installed here")
+	f.create(&addonv1alpha1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{Namespace: "one", Name: "mirror"}})
+	f.eventually(func() string {
+		if !f.on("one", &corev1.ConfigMap{}, "ordered", "web") {
+			return "one does not have the application, and the add-on is available"
+		}
+		return ""
+	})
+	f.expectRow("retail/web", "two", "Pending DependencyPending", "requires add-on mirror, which is not installed here")
+	if f.on("two", &corev1.ConfigMap{}, "ordered", "web") {
+		t.Error("two has the application, and not the add-on")
+	}
+	f.create(&addonv1alpha1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{Namespace: "two", Name: "mirror"}})
+	f.expectHealthy("retail/web", revision, 2)
 }
 
 // mirrorAddOn is an add-on with a template and a configuration, installed by placements of muster-system.

@@ -328,7 +328,10 @@ func TestAddOnBadInput(t *testing.T) {
 	f.expectAddOn("one", "bad", addonv1alpha1.ConditionManifestApplied, "True AddonManifestApplied")
 
 	// Names that are taken: a work of somebody else, and an add-on that somebody else has installed.
-	f.create(&workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: "one", Name: "addon-taken-deploy-0", Labels: map[string]string{"of": "somebody"}}, Spec: workv1.ManifestWorkSpec{}})
+	theirs := &workv1.ManifestWork{ObjectMeta: metav1.ObjectMeta{Namespace: "one", Name: "addon-taken-deploy-0"}}
+	theirs.Spec.Workload.Manifests = make([]workv1.Manifest, 1)
+	theirs.Spec.Workload.Manifests[0].Raw = []byte(settingsOf("taken-by-somebody", ""))
+	f.create(theirs)
 	f.template("taken", settingsOf("taken", ""))
 	f.enable("one", "taken")
 	f.expectSays("one", "taken", addonv1alpha1.ConditionManifestApplied, metav1.ConditionFalse, addonv1alpha1.ReasonManifestWorkApplyFailed, "does not belong to ManagedClusterAddOn one/taken")

@@ -139,6 +139,9 @@ func TestWindow(t *testing.T) {
 	f.expectData("two", "windows", "shop", "version", "1")
 	f.expectRow("retail/shop", "one", "Pending", "WindowClosed", "waits for its window (nights), from "+opens.Format("2006-01-02 15:04 UTC"))
 	f.expectRollout("Progressing", 1, "waits for its window (nights)")
+	f.stop()
+	f.startHub()
+	f.expectRollout("Progressing", 1, "waits for its window (nights)")
 	if works := f.uidsAndGenerations("one"); works != "" {
 		t.Errorf("one has works outside of its window: %s", works)
 	}

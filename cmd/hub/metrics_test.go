@@ -52,7 +52,8 @@ func TestMetricsOfTheHub(t *testing.T) {
 	for _, want := range []string{
 		`muster_clusters{state="joining"} 1`, `muster_application_ready{application="shop",namespace="retail"} 1`,
 		`muster_application_clusters{application="shop",namespace="retail",state="healthy"} 1`, `muster_repository_delivered{namespace="muster-system",repository="fleet"} 1`,
-		`muster_lead_time_seconds_count{namespace="muster-system",stage="delivered"}`, `muster_lead_time_seconds_count{namespace="retail",stage="healthy"}`,
+		`muster_lead_time_seconds_count{application="",namespace="muster-system",stage="delivered"}`, `muster_lead_time_seconds_count{application="shop",namespace="retail",stage="healthy"}`,
+		`muster_remote_look_seconds_count{kind="repository",result="fetched"}`, `muster_klusterlet_apply_duration_seconds_count`,
 	} {
 		f.eventually(func() string {
 			if text = scrape(); !strings.Contains(text, want) {

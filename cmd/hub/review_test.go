@@ -237,9 +237,9 @@ func TestPullRequestsAreReviewed(t *testing.T) {
 	f.each(t, "a webhook that is sent again, or late, doubles nothing", replayedWebhook)
 	f.each(t, "a merged commit has the status of its delivery, and the pull request a summary", mergedIsTold)
 	f.each(t, "the rules are those of the branch as it is", rulesOfTheBranch)
-	f.each(t, "a review shows nothing of a Secret that values come from", secretIsNotShown)
 	f.each(t, "a merged removal that waits is not told as delivered", removalIsStuck)
 	f.each(t, "a commit after which nothing is on a cluster is told too", nothingIsLeft)
+	f.each(t, "a review shows nothing of a Secret that values come from", secretIsNotShown)
 }
 
 // secretIsNotShown: whoever proposes a chart that shows pieces of a password reads none of it in the review.

@@ -161,6 +161,9 @@ func TestCommitInTheMiddle(t *testing.T) {
 	f.fails("one", "2")
 	f.expectRow("retail/shop", "one", "Pending", "Degraded", "exceeded its deadline") // the hub knows
 	f.expectRollout("Progressing", 1, "waits for three of group canary")
+	f.stop()
+	f.startHub()
+	f.expectRollout("Progressing", 1, "waits for three of group canary")
 	still()
 	f.runs("three", "3")
 	f.expectImage("one", "3")
@@ -205,6 +208,9 @@ func TestOfflineBudget(t *testing.T) {
 	f.runs("three", "2")
 	f.expectRollout("Progressing", 2, "waits until a cluster of group canary answers")
 	f.expectRow("retail/shop", "one", "Pending", "RolloutPending")
+	f.stop()
+	f.startHub()
+	f.expectRollout("Progressing", 2, "waits until a cluster of group canary answers")
 	if got := f.image("one"); got != "1" {
 		t.Errorf("one has version %s while more do not answer than may", got)
 	}

@@ -40,6 +40,7 @@ import (
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	rbacv1alpha1 "github.com/muster-io/muster/api/rbac/v1alpha1"
+	submarinerv1alpha1 "github.com/muster-io/muster/api/submarineraddon/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
@@ -59,6 +60,7 @@ import (
 	"github.com/muster-io/muster/internal/hub/placement"
 	"github.com/muster-io/muster/internal/hub/review"
 	hubsource "github.com/muster-io/muster/internal/hub/source"
+	"github.com/muster-io/muster/internal/hub/submariner"
 	"github.com/muster-io/muster/internal/hub/workgc"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/registration"
@@ -90,6 +92,8 @@ type Options struct {
 	Install bool
 	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
 	HubCluster string
+	// SubmarinerBroker is where clusters reach the hub's API server, as host:port, for Submariner; empty is what the kubeconfig says.
+	SubmarinerBroker string
 	// LeaderElection lets one at a time work of several hubs with the same controllers. The others are live and not ready.
 	LeaderElection bool
 	// Addresses to listen on; empty is not at all.
@@ -151,6 +155,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 		work.LargestManifest>>10, work.HardLimit>>10))
 	f.BoolVar(&o.Install, "install", false, "put the CRDs, the admission policies and the rights of service account muster-system/muster-hub on the API server first, as an administrator")
 	f.StringVar(&o.HubCluster, "hub-cluster", "", "name of the managed cluster that is the hub itself, if it is one")
+	f.StringVar(&o.SubmarinerBroker, "submariner-broker", "", "HOST:PORT by which clusters with add-on submariner reach the hub's API server; left out, that of --kubeconfig")
 	f.BoolVar(&o.LeaderElection, "leader-elect", true, "let one at a time work of several hubs with the same controllers; the others are live, not ready, and take no webhooks")
 	f.StringVar(&o.WebhookAddress, "webhook-address", "", "address for webhooks of Git hosts, such as :8444; left out, none")
 	f.StringVar(&o.MetricsAddress, "metrics-address", "", "address for metrics; left out, none")
@@ -218,6 +223,11 @@ func (p *parts) addons() (*hub.Works, error) {
 	return p.index()
 }
 
+// contents are the folders of repositories that add-ons are made of, rendered as applications are.
+func (p *parts) contents() *hubaddon.Contents {
+	return &hubaddon.Contents{Client: p.mgr.GetClient(), Deliveries: p.deliveries, Renderer: p.planner.Renderer}
+}
+
 // controllers are all there are, by the name that --controllers knows them by.
 var controllers = map[string]func(*parts) error{
 	"cluster": func(p *parts) error {
@@ -260,7 +270,7 @@ var controllers = map[string]func(*parts) error{
 			return err
 		}
 		configurations := &hubaddon.Configurations{
-			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
+			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Contents: p.contents(), Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
 		}
 		return configurations.Setup(p.mgr)
 	},
@@ -269,7 +279,21 @@ var controllers = map[string]func(*parts) error{
 		if err != nil {
 			return err
 		}
-		return (&hubaddon.Deployer{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works}).Setup(p.mgr)
+		return (&hubaddon.Deployer{Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Contents: p.contents()}).Setup(p.mgr)
+	},
+	submariner.Name: func(p *parts) error {
+		works, err := p.addons()
+		if err != nil {
+			return err
+		}
+		server, ca := p.broker()
+		return submariner.Setup(p.mgr, submariner.Options{Works: works, APIServer: server, CA: ca})
+	},
+	hubaddon.BuiltInName: func(p *parts) error {
+		if _, err := p.addons(); err != nil {
+			return err
+		}
+		return (&hubaddon.BuiltIns{Client: p.mgr.GetClient()}).Setup(p.mgr)
 	},
 	workgc.Name: func(p *parts) error {
 		works, err := p.index()
@@ -332,7 +356,7 @@ func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, clusterv1.AddToScheme, clusterv1alpha1.AddToScheme, clusterv1beta1.AddToScheme,
-		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, authv1beta1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
+		clusterv1beta2.AddToScheme, workv1.AddToScheme, workv1alpha1.AddToScheme, rbacv1alpha1.AddToScheme, submarinerv1alpha1.AddToScheme, authv1beta1.AddToScheme, musterv1alpha1.AddToScheme, addonv1alpha1.AddToScheme,
 		apiextensionsv1.AddToScheme,
 	} {
 		if err := add(scheme); err != nil {
@@ -483,6 +507,20 @@ func (o *Options) config() (*rest.Config, error) {
 	config.QPS = -1
 	config.UserAgent = "muster-hub/" + version
 	return config, nil
+}
+
+// broker is where clusters reach the API server, and the authority that vouches for it there; without one it is the API server's own. Within
+// a cluster nothing is known of the outside.
+func (p *parts) broker() (server string, ca []byte) {
+	if p.SubmarinerBroker != "" || p.Options.Config == nil && p.Kubeconfig == "" {
+		return p.SubmarinerBroker, nil
+	}
+	config := p.mgr.GetConfig()
+	if ca = config.CAData; len(ca) == 0 && config.CAFile != "" {
+		ca, _ = os.ReadFile(config.CAFile) // unreadable for us is no authority for others
+	}
+	server, _ = strings.CutPrefix(config.Host, "https://")
+	return strings.TrimSuffix(server, "/"), ca
 }
 
 func newManager(cfg *rest.Config, o Options, selected []string) (ctrl.Manager, error) {

@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	"github.com/muster-io/muster/api/crds"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/controlplane"
@@ -49,11 +50,32 @@ const (
 )
 
 // roles are all there are; defaultRoles run without --roles. The others let people and programs of the hub act on the cluster: they are
-// asked for.
+// asked for, here or by an add-on.
 var (
 	roles        = []string{roleRegistration, roleWork, roleAddon, roleInspection, roleProxy, roleServiceAccount}
 	defaultRoles = []string{roleRegistration, roleWork, roleAddon, roleInspection}
 )
+
+// addOnOf are the add-ons, by OCM's names, that these roles are the agents of.
+var addOnOf = map[string]string{roleProxy: "cluster-proxy", roleServiceAccount: "managed-serviceaccount"}
+
+// way is a role that gives people and programs of the hub a way to the cluster. It calls alive again and again while it serves.
+type way func(ctx context.Context, spoke *rest.Config, hub hubWait, serving, alive func()) error
+
+func (o *Options) ways() map[string]way {
+	return map[string]way{roleProxy: o.proxy, roleServiceAccount: o.serviceAccounts}
+}
+
+// onDemand are the ways that run while an add-on of the cluster names them: those that do not run anyway.
+func (o *Options) onDemand(spoke *rest.Config, hub hubWait) map[string]addon.Role {
+	all := map[string]addon.Role{}
+	for role, run := range o.ways() {
+		if !slices.Contains(o.Roles, role) {
+			all[role] = func(ctx context.Context, alive func()) error { return run(ctx, spoke, hub, func() {}, alive) }
+		}
+	}
+	return all
+}
 
 // Run runs the selected roles until the context ends.
 func Run(ctx context.Context, o Options) error {
@@ -96,13 +118,23 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	for role, run := range map[string]func(context.Context, *rest.Config, hubWait, func()) error{
-		roleProxy: o.proxy, roleServiceAccount: o.serviceAccounts, roleInspection: o.inspections,
-	} {
+	if slices.Contains(o.Roles, roleInspection) {
+		if err := addRole(mgr, roleInspection, func(ctx context.Context, serving func()) error { return o.inspections(ctx, spoke, hub, serving) }); err != nil {
+			return err
+		}
+	}
+	for role, run := range o.ways() {
 		if !slices.Contains(o.Roles, role) {
 			continue
 		}
-		if err := addRole(mgr, role, func(ctx context.Context, serving func()) error { return run(ctx, spoke, hub, serving) }); err != nil {
+		cluster, err := client.New(spoke, client.Options{Scheme: addon.Scheme})
+		if err != nil {
+			return fmt.Errorf("reach the managed cluster: %w", err)
+		}
+		key := client.ObjectKey{Namespace: addonv1alpha1.DefaultInstallNamespace, Name: addOnOf[role]}
+		if err := addRole(mgr, role, func(ctx context.Context, serving func()) error {
+			return run(ctx, spoke, hub, serving, addon.Beat(ctx, cluster, key, 30*time.Second, time.Now))
+		}); err != nil {
 			return err
 		}
 	}
@@ -303,7 +335,7 @@ func (o *Options) addon(ctx context.Context, spoke *rest.Config, wait hubWait) e
 		return err
 	}
 	agent := &addon.Agent{
-		Hub: hub, Cluster: spoke, Management: management, Driver: o.AddonAuth, TokenSeconds: o.AddonTokenSeconds,
+		Hub: hub, Cluster: spoke, Management: management, Driver: o.AddonAuth, TokenSeconds: o.AddonTokenSeconds, Roles: o.onDemand(spoke, wait),
 	}
 	return agent.Run(ctx)
 }
@@ -335,26 +367,26 @@ func (o *Options) management() (*rest.Config, error) {
 type hubWait func(context.Context) (registration.HubConfig, error)
 
 // proxy keeps a tunnel to the hub's proxy as soon as there is a way to the hub.
-func (o *Options) proxy(ctx context.Context, spoke *rest.Config, wait hubWait, serving func()) error {
+func (o *Options) proxy(ctx context.Context, spoke *rest.Config, wait hubWait, serving, alive func()) error {
 	hub, err := wait(ctx)
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
 	hub.Config = rest.CopyConfig(hub.Config)
 	hub.Config.UserAgent = spoke.UserAgent
-	agent := &proxy.Agent{Hub: hub.Config, Spoke: spoke, Serving: serving}
+	agent := &proxy.Agent{Hub: hub.Config, Spoke: spoke, Serving: serving, Alive: alive}
 	return agent.Run(logr.NewContext(ctx, ctrl.Log.WithName(roleProxy)))
 }
 
 // serviceAccounts serves ManagedServiceAccounts as soon as there is a way to the hub.
-func (o *Options) serviceAccounts(ctx context.Context, spoke *rest.Config, wait hubWait, serving func()) error {
+func (o *Options) serviceAccounts(ctx context.Context, spoke *rest.Config, wait hubWait, serving, alive func()) error {
 	hub, err := wait(ctx)
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
 	hub.Config = rest.CopyConfig(hub.Config)
 	hub.Config.UserAgent = spoke.UserAgent
-	agent := &serviceaccount.Agent{Hub: hub.Config, Spoke: spoke, Cluster: hub.Cluster, Serving: serving}
+	agent := &serviceaccount.Agent{Hub: hub.Config, Spoke: spoke, Cluster: hub.Cluster, Serving: serving, Alive: alive}
 	return agent.Run(logr.NewContext(ctx, ctrl.Log.WithName(roleServiceAccount)))
 }
 

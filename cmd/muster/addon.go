@@ -14,11 +14,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/overview"
+	"github.com/muster-io/muster/internal/registration"
 )
 
 func addonCommand(c *cli) *cobra.Command {
-	cmd := &cobra.Command{Use: "addon", Short: "Show add-ons, and install them on clusters", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "addon", Short: "Show add-ons, install them on clusters, and write new ones", Args: cobra.NoArgs}
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "list", Short: "List the add-ons of the hub, with how many clusters have them", Args: cobra.NoArgs,
@@ -28,14 +31,15 @@ func addonCommand(c *cli) *cobra.Command {
 			Use: "status ADDON", Short: "Show an add-on on each cluster", Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error { return c.addOnStatus(cmd.Context(), args[0]) },
 		},
-		c.addOnChange("enable", "Install an add-on on clusters", enableAddOn),
-		c.addOnChange("disable", "Take an add-on from clusters", disableAddOn),
+		c.addOnChange("enable", "Install an add-on on clusters; "+builtInNames()+" come with Muster", getOrAddAddOn, enableAddOn),
+		c.addOnChange("disable", "Take an add-on from clusters", getAddOn, disableAddOn),
+		addonCreate(c),
 	)
 	return cmd
 }
 
 // addOnChange is a command that changes an add-on on the clusters that are named.
-func (c *cli) addOnChange(use, short string, change func(context.Context, client.Client, *addonv1alpha1.ClusterManagementAddOn, string) (string, error)) *cobra.Command {
+func (c *cli) addOnChange(use, short string, find func(context.Context, client.Client, string) (*addonv1alpha1.ClusterManagementAddOn, error), change func(context.Context, client.Client, *addonv1alpha1.ClusterManagementAddOn, string) (string, error)) *cobra.Command {
 	var clusters []string
 	cmd := &cobra.Command{
 		Use: use + " ADDON --clusters CLUSTER,...", Short: short, Args: cobra.ExactArgs(1), Example: "  muster addon " + use + " proxy --clusters edge-1,edge-2",
@@ -44,7 +48,7 @@ func (c *cli) addOnChange(use, short string, change func(context.Context, client
 			if err != nil {
 				return err
 			}
-			cma, err := getAddOn(cmd.Context(), server, args[0])
+			cma, err := find(cmd.Context(), server, args[0])
 			if err != nil {
 				return err
 			}
@@ -76,13 +80,48 @@ func (c *cli) addOnChange(use, short string, change func(context.Context, client
 	return cmd
 }
 
+// builtInNames are the add-ons that the klusterlet itself is the agent of.
+func builtInNames() string {
+	var names []string
+	for _, cma := range addon.BuiltIn() {
+		names = append(names, cma.Name)
+	}
+	return strings.Join(names, " and ")
+}
+
+// getOrAddAddOn reads an add-on of the hub. One that comes with Muster is put there first.
+func getOrAddAddOn(ctx context.Context, server client.Client, name string) (*addonv1alpha1.ClusterManagementAddOn, error) {
+	for _, cma := range addon.BuiltIn() {
+		if cma.Name != name {
+			continue
+		}
+		if err := server.Create(ctx, cma); client.IgnoreAlreadyExists(err) != nil {
+			return nil, fmt.Errorf("put add-on %s on the hub: %w", name, err)
+		}
+	}
+	return getAddOn(ctx, server, name)
+}
+
 func enableAddOn(ctx context.Context, server client.Client, cma *addonv1alpha1.ClusterManagementAddOn, cluster string) (string, error) {
-	err := server.Create(ctx, &addonv1alpha1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{Namespace: cluster, Name: cma.Name}})
+	mca := &addonv1alpha1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{Namespace: cluster, Name: cma.Name}}
+	err := server.Create(ctx, mca)
+	had := apierrors.IsAlreadyExists(err)
+	if had {
+		err = server.Get(ctx, client.ObjectKeyFromObject(mca), mca)
+	}
 	switch {
-	case apierrors.IsAlreadyExists(err):
-		return fmt.Sprintf("cluster %s has add-on %s already", cluster, cma.Name), nil
 	case err != nil:
 		return "", fmt.Errorf("install add-on %s on cluster %s: %w", cma.Name, cluster, err)
+	case !mca.DeletionTimestamp.IsZero():
+		return "", fmt.Errorf("add-on %s is still being taken from cluster %s: muster why %s %s says what it waits for; enable it again when it is gone", cma.Name, cluster, cma.Name, cluster)
+	}
+	if cma.Annotations[musterv1alpha1.AgentRoleAnnotation] == addon.RoleServiceAccount { // the hub does not hold these rights; who enables it gives them
+		if err := server.Create(ctx, registration.WantServiceAccountBinding(mca)); client.IgnoreAlreadyExists(err) != nil {
+			return "", fmt.Errorf("give the agent of cluster %s the rights of ClusterRole %s: %w", cluster, registration.ServiceAccountRole, err)
+		}
+	}
+	if had {
+		return fmt.Sprintf("cluster %s has add-on %s already", cluster, cma.Name), nil
 	}
 	return fmt.Sprintf("add-on %s is being installed on cluster %s: muster addon status %s", cma.Name, cluster, cma.Name), nil
 }
@@ -127,7 +166,7 @@ func (c *cli) listAddOns(ctx context.Context) error {
 	rows := overview.AddOnsOf(addons.Items, installed.Items)
 	return c.print(rows, func(p *printer) {
 		if len(rows) == 0 {
-			p.line("there are no add-ons: docs/addons.md has an example")
+			p.line("there are no add-ons: docs/addons.md has an example, and muster addon enable takes " + builtInNames() + " too")
 			return
 		}
 		table := [][]string{{"ADDON", "INSTALLED BY", "CLUSTERS", "AVAILABLE", "ROLLOUT"}}

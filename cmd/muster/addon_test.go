@@ -6,7 +6,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -97,5 +101,50 @@ func TestWhyAddOn(t *testing.T) {
 	}
 	if _, err := k.Named("mirrow", ""); err == nil || !strings.Contains(err.Error(), "mirror") {
 		t.Errorf("a name that is near is answered with %v", err)
+	}
+}
+
+// TestEnable: an add-on that comes with Muster is put on the hub when it is enabled, with the rights of the cluster's agent; one that is still on its
+// way out is not enabled.
+func TestEnable(t *testing.T) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{addonv1alpha1.AddToScheme, rbacv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leaving := &addonv1alpha1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{Namespace: "two", Name: "cluster-proxy", Finalizers: []string{"a/b"}}}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(leaving).Build()
+	if err := c.Delete(t.Context(), leaving); err != nil {
+		t.Fatal(err)
+	}
+	enable := func(name, cluster string) (string, error) {
+		cma, err := getOrAddAddOn(t.Context(), c, name)
+		if err != nil {
+			return "", err
+		}
+		return enableAddOn(t.Context(), c, cma, cluster)
+	}
+	for _, row := range []struct{ addon, cluster, says string }{
+		{"managed-serviceaccount", "one", "add-on managed-serviceaccount is being installed on cluster one"},
+		{"managed-serviceaccount", "one", "cluster one has add-on managed-serviceaccount already"},
+		{"cluster-proxy", "one", "add-on cluster-proxy is being installed on cluster one"},
+		{"cluster-proxy", "two", "add-on cluster-proxy is still being taken from cluster two"},
+		{"mirror", "one", `there is no add-on "mirror"`},
+	} {
+		says, err := enable(row.addon, row.cluster)
+		if err != nil {
+			says = err.Error()
+		}
+		if !strings.Contains(says, row.says) {
+			t.Errorf("enable %s on %s says %q, want %q", row.addon, row.cluster, says, row.says)
+		}
+	}
+	binding := &rbacv1.RoleBinding{}
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "one", Name: "muster:managed-serviceaccount"}, binding); err != nil {
+		t.Fatal(err)
+	}
+	if len(binding.OwnerReferences) != 1 || binding.OwnerReferences[0].Name != "managed-serviceaccount" || binding.Subjects[0].Name != "system:open-cluster-management:one" {
+		t.Errorf("the rights are %+v", binding)
 	}
 }

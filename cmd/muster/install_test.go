@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +30,7 @@ import (
 	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/internal/embedded"
 	hubapi "github.com/muster-io/muster/internal/hub"
+	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/test"
 )
 
@@ -36,6 +38,7 @@ import (
 type realClusters struct {
 	t                *testing.T
 	hub, cluster     *controlplane.ControlPlane
+	other            *controlplane.ControlPlane // a second hub, then another cluster
 	hubProgram       string
 	klusterlet       string
 	hubAPI, clusterC client.Client
@@ -139,6 +142,7 @@ func TestInstallAndJoin(t *testing.T) {
 			return strings.Contains(out, "hub     ") && strings.Contains(out, "agents  unknown: 1 cluster (one)")
 		})
 	})
+	t.Run("one release serves a second hub", func(t *testing.T) { r.secondHub(t, join) })
 	t.Run("a name that is taken is refused", func(t *testing.T) { r.taken(t) })
 	t.Run("a cluster joins under one name", func(t *testing.T) {
 		code, _, errs := r.muster("join", "two", "--install", "--cluster-kubeconfig", r.cluster.KubeconfigPath())
@@ -223,6 +227,37 @@ func (r *realClusters) localCluster(t *testing.T) {
 	})
 }
 
+// secondHub adds a hub to the agent's release, which then has a second agent, with a way of its own and the first one's account.
+func (r *realClusters) secondHub(t *testing.T, join []string) {
+	r.other = test.ControlPlane(r.t, controlplane.Options{Name: "other", Controllers: true})
+	if err := install.Hub(t.Context(), r.other.Config()); err != nil {
+		t.Fatal(err)
+	}
+	token, err := embedded.JoinToken(t.Context(), r.other.Config(), "uno")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hubs, err := json.Marshal([]map[string]any{{"name": "second", "clusterName": "uno", "bootstrap": map[string]any{"server": r.other.URL(), "ca": string(r.other.CA()), "token": token}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := r.muster(append(slices.Clone(join), "--set-json", "hubs="+string(hubs))...); code != 0 {
+		t.Fatalf("muster join with a second hub: exit code %d\n%s\n%s", code, out, errs)
+	}
+	agent := test.RunDeployment(t, r.cluster, "muster-agent", "klusterlet-second", r.klusterlet)
+	defer agent.Stop()
+	second, err := client.New(r.other.Config(), client.Options{Scheme: r.hubAPI.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.eventually(t, "the second hub knows the cluster", func(ctx context.Context) bool {
+		return second.Get(ctx, client.ObjectKey{Name: "uno"}, &clusterv1.ManagedCluster{}) == nil
+	})
+	if code, out, errs := r.muster(join...); code != 0 { // the first hub's agent is as it was
+		t.Errorf("muster join: exit code %d\n%s\n%s", code, out, errs)
+	}
+}
+
 // taken: a third API server asks for the name of the second.
 func (r *realClusters) taken(t *testing.T) {
 	r.eventually(t, "the cluster's id", func(ctx context.Context) bool {
@@ -238,7 +273,7 @@ func (r *realClusters) taken(t *testing.T) {
 
 // givesUp: an agent without pods, one whose image cannot be pulled, one whose way to the hub is wrong.
 func (r *realClusters) givesUp(t *testing.T) {
-	other := test.ControlPlane(t, controlplane.Options{Name: "other", Controllers: true})
+	other := r.other
 	c, err := client.New(other.Config(), client.Options{Scheme: r.clusterC.Scheme()})
 	if err != nil {
 		t.Fatal(err)

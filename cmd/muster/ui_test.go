@@ -23,7 +23,9 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -313,6 +315,47 @@ func pageWithPlan(t *testing.T, hub testHub, c *cli, config *rest.Config) string
 	return served.URL
 }
 
+// pageWithLogin is the page as a hub serves it: people log in with tokens of the hub's API server. The token is one of an account that may
+// list clusters and nothing else.
+func pageWithLogin(t *testing.T, hub testHub, config *rest.Config) (address, token string) {
+	t.Helper()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "ui-shop", Name: "looker"}}
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "ui-looker"}, Rules: []rbacv1.PolicyRule{{
+		APIGroups: []string{clusterv1.GroupName}, Resources: []string{"managedclusters"}, Verbs: []string{"list"},
+	}}}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "ui-looker"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "ui-looker"},
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: "ui-shop", Name: "looker"}},
+	}
+	for _, o := range []client.Object{account, role, binding} {
+		if err := hub.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = hub.Delete(context.Background(), o) })
+	}
+	request := &authenticationv1.TokenRequest{}
+	if err := hub.SubResource("token").Create(t.Context(), account, request); err != nil {
+		t.Fatal(err)
+	}
+	server := &ui.Server{Access: &ui.Tokens{Config: config, Scheme: scheme, Now: time.Now}, Version: version, Now: time.Now, Log: ctrl.Log, Reader: hub, Works: noWorks{}}
+	handler, err := server.Handler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := httptest.NewServer(handler)
+	t.Cleanup(func() {
+		served.CloseClientConnections()
+		served.Close()
+	})
+	return served.URL, request.Status.Token
+}
+
+// noWorks is an index without works.
+type noWorks struct{}
+
+func (noWorks) Of(fleet.Owner) []fleet.LiveWork   { return nil }
+func (noWorks) OnCluster(string) []fleet.LiveWork { return nil }
+
 // anybody is let in as one person.
 type anybody struct{ person *ui.Person }
 
@@ -423,6 +466,21 @@ func TestPageInBrowser(t *testing.T) {
 			}
 		}
 	}
+
+	// Who has no token is asked for one, comes to where they wanted to go, and sees what their own rights let them.
+	login, token := pageWithLogin(t, hub, config)
+	var denied, who string
+	run("log in with a token", emulation.SetDeviceMetricsOverride(390, 900, 1, true), chromedp.Navigate(login+"/clusters/ui-us-01"),
+		chromedp.SendKeys(`input[name="token"]`, token, chromedp.NodeVisible), chromedp.Submit(`input[name="token"]`),
+		chromedp.WaitVisible(`form[action="/logout"]`), chromedp.Text(".who", &who), chromedp.Navigate(login+"/applications/ui-shop/storefront"), chromedp.Text("#main .problem", &denied, chromedp.NodeVisible))
+	if !strings.Contains(who, "system:serviceaccount:ui-shop:looker") || !strings.Contains(denied, "you have no right to list muster.dev/applications") {
+		t.Errorf("who has logged in is %q, and is told %q", who, denied)
+	}
+	mu.Lock()
+	complaints = slices.DeleteFunc(complaints, func(text string) bool {
+		return strings.Contains(text, "403 (Forbidden)") && strings.HasPrefix(text, "Failed to load resource")
+	})
+	mu.Unlock()
 
 	// A change comes by itself: the page is not loaded again.
 	run("go to the fleet", emulation.SetDeviceMetricsOverride(1280, 900, 1, false), chromedp.Navigate(base+"/?q=ui-new"), chromedp.WaitVisible("#live.on"), chromedp.Evaluate("window.same = true; 0", nil))

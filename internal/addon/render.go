@@ -26,6 +26,8 @@ type Input struct {
 	Template *addonv1alpha1.AddOnTemplate
 	// Configs are the AddOnDeploymentConfigs of the cluster; the later ones win.
 	Configs []*addonv1alpha1.AddOnDeploymentConfig
+	// Rendered are manifests beside the template's that are as they are to be: without variables, and in their namespaces.
+	Rendered []workv1.Manifest
 }
 
 // Rendered is an add-on on a cluster.
@@ -63,8 +65,14 @@ func Render(in Input) (Rendered, error) {
 	if len(config.ProxyConfig.CABundle) > 0 {
 		manifests = append(slices.Clone(manifests), proxyCA(in, config, out.InstallNamespace))
 	}
-	for i, m := range manifests {
-		o, err := renderOne(m, variables, setup, config.AgentInstallNamespace)
+	for i, m := range slices.Concat(manifests, in.Rendered) {
+		var o *unstructured.Unstructured
+		var err error
+		if i < len(manifests) {
+			o, err = renderOne(m, variables, setup, config.AgentInstallNamespace)
+		} else {
+			o, err = setup.rendered(m)
+		}
 		if err != nil {
 			return Rendered{}, fmt.Errorf("manifest %d of AddOnTemplate %s for cluster %s: %w", i, in.Template.Name, in.AddOn.Namespace, err)
 		}
@@ -121,6 +129,18 @@ func renderOne(m workv1.Manifest, variables map[string]string, setup *podSetup, 
 		moveTo(o, namespace)
 	}
 	if err := setup.setUp(o); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", o.GetKind(), o.GetName(), err)
+	}
+	return o, nil
+}
+
+// rendered sets up the pods of a manifest that needs nothing else.
+func (s *podSetup) rendered(m workv1.Manifest) (*unstructured.Unstructured, error) {
+	o := &unstructured.Unstructured{}
+	if err := o.UnmarshalJSON(m.Raw); err != nil {
+		return nil, err
+	}
+	if err := s.setUp(o); err != nil {
 		return nil, fmt.Errorf("%s %s: %w", o.GetKind(), o.GetName(), err)
 	}
 	return o, nil

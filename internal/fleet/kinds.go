@@ -6,6 +6,7 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	submarinerv1alpha1 "github.com/muster-io/muster/api/submarineraddon/v1alpha1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -54,6 +55,10 @@ var Kinds = []Kind{
 	{
 		gvk(addonv1alpha1.GroupName, "v1alpha1", "ClusterManagementAddOn"), "clustermanagementaddons", false,
 		func() Object { return &addonv1alpha1.ClusterManagementAddOn{} },
+	},
+	{
+		gvk(submarinerv1alpha1.GroupName, "v1alpha1", "SubmarinerConfig"), "submarinerconfigs", true,
+		func() Object { return &submarinerv1alpha1.SubmarinerConfig{} },
 	},
 	{
 		gvk("muster.dev", "v1alpha1", "ClusterValues"), "clustervalues", true,

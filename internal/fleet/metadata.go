@@ -67,6 +67,8 @@ var marks = map[string]string{
 	musterv1alpha1.JoinIdentityAnnotation:          "ManagedCluster",
 	musterv1alpha1.MovedFromAnnotation:             "Application",
 	musterv1alpha1.TakeOverAnnotation:              "",
+	musterv1alpha1.AddOnContentAnnotation:          "ClusterManagementAddOn",
+	musterv1alpha1.AddOnRepositoryAnnotation:       "ClusterManagementAddOn",
 }
 
 // wrongMark finds the first label or annotation in a file's metadata that belongs to the hub.

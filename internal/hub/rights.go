@@ -13,6 +13,7 @@ import (
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	rbacv1alpha1 "github.com/muster-io/muster/api/rbac/v1alpha1"
+	submarinerv1alpha1 "github.com/muster-io/muster/api/submarineraddon/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/access"
 	"github.com/muster-io/muster/internal/registration"
@@ -36,13 +37,18 @@ const (
 	// TokenRole is the ClusterRole with what the hub needs for add-ons that authenticate by token. Who gives it PermissionLabel lets the
 	// hub have the tokens of all accounts.
 	TokenRole = "muster:addon-tokens"
+	// SubmarinerRole is the ClusterRole with what the hub needs to make brokers of Submariner. Who gives it PermissionLabel lets the hub
+	// give itself SubmarinerBrokerRole in any namespace, and with it read the Secrets there.
+	SubmarinerRole = "muster:submariner"
+	// SubmarinerBrokerRole is the ClusterRole that the hub has in the namespaces of brokers.
+	SubmarinerBrokerRole = "muster:submariner-broker"
 	// ProxyRole is the Role, in Muster's namespace, of everybody who looks for the proxy to clusters.
 	ProxyRole = "muster:proxy"
 	// ConversionSecret is the Secret of Muster's namespace that has the authority that signs for the conversion of add-ons.
 	ConversionSecret = "muster-conversion"
 	// ServiceAccountRole is the ClusterRole of an agent with role serviceaccount, for its cluster's namespace. Nobody has it before an
-	// administrator binds it there: it reads the namespace's Secrets.
-	ServiceAccountRole = "muster:managed-serviceaccount"
+	// administrator binds it there, as muster addon enable does: it reads the namespace's Secrets. The hub binds it only when it has PermissionLabel.
+	ServiceAccountRole = registration.ServiceAccountRole
 	// InspectionRole and LogsRole are the ClusterRoles of people who look at the applications of a cluster, and at the logs of their pods,
 	// to be bound in the cluster's namespace. The applications themselves they have to be allowed to get.
 	InspectionRole = "muster:inspect"
@@ -70,7 +76,7 @@ func Groups() []string {
 //	                        when a user writes the Application
 //	impersonate, Secrets    in Muster's own namespace, and where a RoleBinding to RepositoryRole says so
 //
-// What add-ons ask for beyond that, rights on the hub, signers of their own and tokens, an administrator lets through with PermissionLabel.
+// What add-ons ask for beyond that, rights on the hub, signers of their own, tokens and brokers, an administrator lets through with PermissionLabel.
 func Rights() []client.Object {
 	account := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: registration.SystemNamespace, Name: Account}
 	inSystem := func(name string) metav1.ObjectMeta {
@@ -95,6 +101,19 @@ func Rights() []client.Object {
 			registration.Rule("", "serviceaccounts/token", "create"), // of its agents, by Roles
 			registration.Rule(rbacv1.GroupName, "roles", "get", "create", "update", "delete"),
 		}},
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: SubmarinerRole}, Rules: []rbacv1.PolicyRule{
+			registration.NamedRule(SubmarinerBrokerRole, rbacv1.GroupName, "clusterroles", "bind"),
+			registration.Rule("apiextensions.k8s.io", "customresourcedefinitions", "create"), // Submariner's kinds, where they are missing
+			registration.NamedRule("clusters.submariner.io", "apiextensions.k8s.io", "customresourcedefinitions", "get"),
+			registration.NamedRule("endpoints.submariner.io", "apiextensions.k8s.io", "customresourcedefinitions", "get"),
+			registration.NamedRule("serviceimports.multicluster.x-k8s.io", "apiextensions.k8s.io", "customresourcedefinitions", "get"),
+		}},
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: SubmarinerBrokerRole}, Rules: append(BrokerRules(),
+			registration.Rule("", "secrets", "create", "delete"),
+			registration.Rule("", "namespaces", "delete"), // the one that it is bound in
+			registration.Rule("", "serviceaccounts", "get", "list", "create", "delete"),
+			registration.Rule(rbacv1.GroupName, "roles", "get", "create", "update"),
+		)},
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: SignerRole}, Rules: []rbacv1.PolicyRule{registration.Rule("", "secrets", "get")}},
 		&rbacv1.Role{ObjectMeta: inSystem(Account), Rules: []rbacv1.PolicyRule{
 			registration.Rule("", "pods", "patch"),        // the label of the leader
@@ -165,6 +184,8 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.NamedRule("managedclusteraddons."+addonv1alpha1.GroupName, "apiextensions.k8s.io", "customresourcedefinitions", "get", "patch"),
 		registration.Rule(addonv1alpha1.GroupName, "addontemplates", "get", "list", "watch"),
 		registration.Rule(addonv1alpha1.GroupName, "addondeploymentconfigs", "get", "list", "watch"),
+		registration.Rule(submarinerv1alpha1.GroupName, "submarinerconfigs", "get", "list", "watch"),
+		registration.Rule(submarinerv1alpha1.GroupName, "submarinerconfigs/status", "patch"),
 		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions", "get", "list", "watch"),
 		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions/status", "patch"),
 		registration.Rule(rbacv1alpha1.GroupName, "clusterpermissions/finalizers", "update"), // their works are owned by them
@@ -202,6 +223,18 @@ func hubRules() []rbacv1.PolicyRule {
 		registration.NamedRule(certificatesv1.KubeAPIServerClientSignerName, certificatesv1.GroupName, "signers", "approve"),
 		registration.Rule("authentication.k8s.io", "tokenreviews", "create"), // who asks how a placement is scheduled
 		registration.Rule("authorization.k8s.io", "subjectaccessreviews", "create"),
+	}
+}
+
+// BrokerRules are the rights of a cluster in the namespace of its broker, as in Submariner: what it tells the others and hears from them, and
+// the key that they share.
+func BrokerRules() []rbacv1.PolicyRule {
+	all := []string{"create", "get", "list", "watch", "patch", "update", "delete"}
+	return []rbacv1.PolicyRule{
+		{APIGroups: []string{"submariner.io"}, Resources: []string{"clusters", "endpoints"}, Verbs: all},
+		{APIGroups: []string{"multicluster.x-k8s.io"}, Resources: []string{"serviceimports", "serviceimports/status"}, Verbs: all},
+		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices", "endpointslices/restricted"}, Verbs: all},
+		registration.Rule("", "secrets", "get", "list", "watch"),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/placement"
+	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
 )
 
@@ -25,13 +26,14 @@ func (c *comparer) definitions() error {
 		case h == nil:
 			d.Edit, d.File, d.Line = Removed, b.File, b.Line
 			c.release(key)
+			c.holdAddOn(key)
 		default:
 			d.File, d.Line = h.File, h.Line
 			var err error
 			if d.Fields, err = fieldsOf(b.Source.Object, h.Source.Object); err != nil {
 				return fmt.Errorf("compare %s: %w", key, err)
 			}
-			if len(d.Fields) == 0 {
+			if d.Fields = append(d.Fields, c.contentChanged(key)...); len(d.Fields) == 0 {
 				continue
 			}
 		}
@@ -52,6 +54,30 @@ func (c *comparer) release(key fleet.ObjectKey) {
 		return
 	}
 	c.out.Held = append(c.out.Held, hold)
+}
+
+// addOnKind is the kind of add-ons as a repository defines them.
+const addOnKind = "ClusterManagementAddOn"
+
+// holdAddOn: an add-on that leaves the repository while clusters have it is kept until that is approved.
+func (c *comparer) holdAddOn(key fleet.ObjectKey) {
+	if key.Kind != addOnKind {
+		return
+	}
+	var on []string
+	for _, lw := range c.head.World.Works {
+		if lw.Owner.IsAddon() && lw.Owner.Name == key.Name && !slices.Contains(on, lw.Cluster) {
+			on = append(on, lw.Cluster)
+		}
+	}
+	if len(on) == 0 {
+		return
+	}
+	slices.Sort(on)
+	c.out.Held = append(c.out.Held, Hold{
+		Definition: key.String(), Reason: rollout.ApprovalNeeded, Clusters: on, Deletions: 1, Plan: c.head.Digest,
+		Message: fmt.Sprintf("add-on %s leaves the repository and %d clusters have it: approve with muster approve --plan %s", key.Name, len(on), fleet.ShortRevision(c.head.Digest)),
+	})
 }
 
 func definitionsByKey(p *Plan) map[fleet.ObjectKey]*fleet.Definition {

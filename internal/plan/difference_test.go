@@ -135,6 +135,57 @@ func compareIn(t *testing.T, changed string, change func(*fleet.World)) *plan.Di
 	return d
 }
 
+// TestCompareAddOns: a review shows an add-on that goes with the clusters that have it, and one whose chart changes.
+func TestCompareAddOns(t *testing.T) {
+	ctx := context.Background()
+	addOn := func(version string) string {
+		return "-- addons/mirror.yaml --\napiVersion: addon.open-cluster-management.io/v1alpha1\nkind: ClusterManagementAddOn\n" +
+			"metadata: {name: mirror, annotations: {muster.dev/addon-content: charts/mirror}}\nspec: {}\n-- charts/mirror/Chart.yaml --\n{apiVersion: v2, name: mirror, version: " + version + "}\n"
+	}
+	w := fleet.World{Time: time.Unix(0, 0)}
+	for _, cluster := range []string{"b", "a"} {
+		w.Works = append(w.Works, fleet.LiveWork{Cluster: cluster, Name: "addon-mirror-deploy-0", Owner: fleet.AddonOwner(cluster, "mirror")})
+	}
+	for name, row := range map[string]struct{ why, head, want string }{
+		"gone":     {"it waits for an approval", "", "Removed ClusterManagementAddOn mirror; held ClusterManagementAddOn mirror ApprovalNeeded a,b 1"},
+		"changed":  {"a chart is a part of the add-on", addOn("1.1.0"), "Changed ClusterManagementAddOn mirror content of charts/mirror"},
+		"the same": {"nothing", addOn("1.0.0"), ""},
+		"no chart": {"it stays as it is", strings.Replace(addOn("1.0.0"), "charts/mirror}", "charts/miror}", 1), "Changed ClusterManagementAddOn mirror metadata.annotations[\"muster.dev/addon-content\"]; warning addons/mirror.yaml ContentMissing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			planner := &plan.Planner{Renderer: render.New(1 << 20)}
+			build := func(files string) *plan.Plan {
+				p, err := planner.Build(ctx, fleet.Snapshot{Repository: "muster-system/fleet", Revision: "r", Tree: treeOf(shop, files)}, w)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return p
+			}
+			d, err := plan.Compare(build(addOn("1.0.0")), build(row.head), fleet.Redactor{Key: []byte("k")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, x := range d.Definitions {
+				line := fmt.Sprintf("%s %s", x.Edit, x.Object)
+				for _, f := range x.Fields {
+					line += " " + f.Path
+				}
+				got = append(got, line)
+			}
+			for _, h := range d.Held {
+				got = append(got, fmt.Sprintf("held %s %s %s %d", h.Definition, h.Reason, strings.Join(h.Clusters, ","), h.Deletions))
+			}
+			for _, f := range d.NewWarnings {
+				got = append(got, fmt.Sprintf("warning %s %s", f.File, f.Reason))
+			}
+			if diff := cmp.Diff(row.want, strings.Join(got, "; ")); diff != "" {
+				t.Errorf("%s (-want +got)\n%s", row.why, diff)
+			}
+		})
+	}
+}
+
 // lines tell a difference in short.
 func lines(d *plan.Difference) []string {
 	var out []string

@@ -50,7 +50,8 @@ type Plan struct {
 	// CRDs are, by cluster, the kinds that the plan's own custom resource definitions add.
 	CRDs map[string][]musterv1alpha1.APIResource
 
-	choices map[string]Choice // of the placements, by namespace/name
+	choices map[string]Choice       // of the placements, by namespace/name
+	addOns  map[string]addOnContent // by name
 	facts   *clusterFacts
 }
 
@@ -266,6 +267,7 @@ func (p *Planner) build(ctx context.Context, s fleet.Snapshot, defs *fleet.Defin
 	if err := p.applications(ctx, s, out, results, of); err != nil {
 		return nil, err
 	}
+	out.noteAddOns(s.Tree)
 	out.settleClaims()
 	out.noteHandovers()
 	out.digest()

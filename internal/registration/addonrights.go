@@ -108,6 +108,17 @@ func AddOnOwner(addon *addonv1alpha1.ManagedClusterAddOn) metav1.OwnerReference 
 	}
 }
 
+// ServiceAccountRole is the ClusterRole with which the agents of a cluster serve ManagedServiceAccounts.
+const ServiceAccountRole = "muster:managed-serviceaccount"
+
+// WantServiceAccountBinding lets the agents of the cluster that has an add-on serve ManagedServiceAccounts, as long as it has the add-on.
+func WantServiceAccountBinding(addon *addonv1alpha1.ManagedClusterAddOn) *rbacv1.RoleBinding {
+	return &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: addon.Namespace, Name: ServiceAccountRole, OwnerReferences: []metav1.OwnerReference{AddOnOwner(addon)}},
+		RoleRef:    clusterRole(ServiceAccountRole), Subjects: subjects(addon.Namespace)[:1],
+	}
+}
+
 // Share puts the agent of one cluster into the subjects of a binding that the agents of several share. Of the cluster only wanted stays;
 // none takes it out.
 func Share(subjects []rbacv1.Subject, cluster, addon string, wanted []rbacv1.Subject) []rbacv1.Subject {

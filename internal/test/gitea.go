@@ -2,13 +2,13 @@ package test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -34,11 +34,10 @@ const GiteaAdmin = "root-user"
 // NewGitea starts a Gitea with one user, GiteaAdmin. The test is skipped where none is built: it needs a C compiler.
 func NewGitea(t testing.TB) *Gitea {
 	t.Helper()
-	_, here, _, _ := runtime.Caller(0)
-	if !filepath.IsAbs(here) { // built with -trimpath: a test runs in the folder of its package
-		here, _ = filepath.Abs("../../internal/test/gitea.go")
+	root, err := repositoryRoot()
+	if err != nil {
+		t.Fatal(err)
 	}
-	root := filepath.Dir(filepath.Dir(filepath.Dir(here)))
 	program := os.Getenv("MUSTER_GITEA")
 	if program == "" {
 		program = filepath.Join(root, "bin", "gitea")
@@ -66,6 +65,21 @@ func NewGitea(t testing.TB) *Gitea {
 	g.Start()
 	t.Cleanup(g.Stop)
 	return g
+}
+
+// repositoryRoot is the folder above that of the test, which the module of Gitea is in.
+func repositoryRoot() (string, error) {
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, missing := os.Stat(filepath.Join(dir, "gitea", "go.mod")); missing == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			err = errors.New("no folder above has gitea/go.mod")
+		}
+		dir = filepath.Dir(dir)
+	}
+	return "", fmt.Errorf("find Gitea's module: %w", err)
 }
 
 // ini is what Gitea reads at its start.

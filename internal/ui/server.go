@@ -134,6 +134,7 @@ type view struct {
 // layout is what a template gets.
 type layout struct {
 	Title, Section, Version, Person, URL string
+	In                                   bool // somebody is let in
 	LogOut                               bool // there is a login to leave
 	Partial                              bool // only the main part, which htmx puts in place
 	Still                                bool // it does not follow the fleet
@@ -148,7 +149,7 @@ func (s *Server) page(v view) http.HandlerFunc {
 		case err != nil:
 			s.fail(w, r, person, err)
 		case person != nil:
-			s.render(w, r, v.template, layout{Title: v.title(r), Section: v.section, Person: person.Name, Data: data, Still: v.still}, http.StatusOK)
+			s.render(w, r, v.template, layout{Title: v.title(r), Section: v.section, Person: person.Name, In: true, Data: data, Still: v.still}, http.StatusOK)
 		}
 	}
 }
@@ -212,7 +213,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, person *Person, er
 	}
 	l := layout{Title: http.StatusText(status), Problem: message}
 	if person != nil {
-		l.Person = person.Name
+		l.Person, l.In = person.Name, true
 	}
 	s.render(w, r, "problem", l, status)
 }

@@ -46,6 +46,8 @@ type Agent struct {
 	TokenSeconds int64
 	// CertificateSeconds is the life of certificates that is asked for; 0 leaves it to who signs them.
 	CertificateSeconds int32
+	// Roles of the klusterlet that run while an add-on of the cluster names them.
+	Roles map[string]Role
 	// Periods between actions.
 	Periods Periods
 	// Now is the clock, by default time.Now.
@@ -177,13 +179,19 @@ func (a *Agent) serve(ctx context.Context, clusters map[bool]client.Client) erro
 	if err := r.find(ctx); err != nil {
 		return err
 	}
-	if err := a.watch(mgr, r); err != nil {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wanted := &roles{Agent: a, hubClient: hub, cluster: clusters[false], ctx: ctx, running: map[string]*running{}}
+	if err := a.watch(mgr, r, wanted); err != nil {
 		return err
 	}
-	return mgr.Start(ctx)
+	err = mgr.Start(ctx)
+	cancel()
+	wanted.end()
+	return err
 }
 
-func (a *Agent) watch(mgr manager.Manager, r *registrations) error {
+func (a *Agent) watch(mgr manager.Manager, r *registrations, wanted *roles) error {
 	// Add-ons whose Secrets were found, of which some may be gone.
 	known := make(chan event.GenericEvent, len(r.owned))
 	for name := range r.owned {
@@ -198,6 +206,9 @@ func (a *Agent) watch(mgr manager.Manager, r *registrations) error {
 			// Conditions follow from the lease, and not the other way round.
 			For(&addonv1alpha1.ManagedClusterAddOn{}, builder.WithPredicates(leaseMoves())).
 			Complete(reconcile.AsReconciler(mgr.GetClient(), &leases{Agent: a, hubClient: r.hubClient, clusters: r.clusters})),
+		ctrl.NewControllerManagedBy(mgr).Named("addon-role").
+			For(&addonv1alpha1.ManagedClusterAddOn{}, builder.WithPredicates(predicate.AnnotationChangedPredicate{})).
+			Complete(wanted),
 	)
 }
 

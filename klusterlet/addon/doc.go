@@ -15,6 +15,9 @@
 //	          request that the hub approves, or by a token of the service account that the hub has made
 //	report    conditions ClusterCertificateRotated and TokenRefreshed; Available from the lease that the agent renews
 //
+// An add-on of which the klusterlet itself is the agent names one of its roles: the role runs as long as the add-on is there, and renews the
+// add-on's Lease as other agents do.
+//
 // A credential is replaced when its successor is there, never before. Only a Secret that carries the labels of this package is
 // deleted.
 //

@@ -86,9 +86,20 @@ func Leaf(chain []byte) (*x509.Certificate, error) {
 	return x509.ParseCertificate(block.Bytes)
 }
 
+// backdated is how much earlier than it is made a certificate of kube-controller-manager begins, for clocks that are behind. Those that last no
+// longer than short are not shorter for that: the time before is no part of their life.
+const (
+	backdated = 5 * time.Minute
+	short     = 8 * time.Hour
+)
+
 // RenewalDue is when a certificate is renewed: when the share of its life that is left falls below part.
 func RenewalDue(leaf *x509.Certificate, part float64) time.Time {
-	return Due(leaf.NotBefore, leaf.NotAfter, part)
+	from := leaf.NotBefore
+	if lasts := leaf.NotAfter.Sub(from); lasts > backdated && lasts <= short+backdated {
+		from = from.Add(backdated)
+	}
+	return Due(from, leaf.NotAfter, part)
 }
 
 // Due is when what is good from a time to another one is renewed.

@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -45,8 +46,11 @@ type Agent struct {
 	// Look is the time between two looks at where the hub's proxy is; Retry the first pause after a tunnel that could not be
 	// opened. Zero is a minute and a second.
 	Look, Retry time.Duration
-	// Serving is called when the agent begins; nil is nothing.
-	Serving func()
+	// Serving is called when the agent begins, Alive again and again while a tunnel is open; nil is nothing.
+	Serving, Alive func()
+
+	// tunnels are those that are open.
+	tunnels atomic.Int64
 }
 
 // Run keeps the tunnel until the context ends.
@@ -103,6 +107,8 @@ func (a *Agent) follow(ctx context.Context, hub kubernetes.Interface, open func(
 	}
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
+	beat := time.NewTicker(min(look, 5*time.Second))
+	defer beat.Stop()
 	var current *endpoint // nil while there is no tunnel
 	end, said := func() {}, ""
 	defer func() { end() }()
@@ -125,10 +131,17 @@ func (a *Agent) follow(ctx context.Context, hub kubernetes.Interface, open func(
 			said = problem
 			log.Info("no tunnel to the hub's proxy yet", "reason", problem)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
+		for looked := false; !looked; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-beat.C:
+				if a.Alive != nil && a.tunnels.Load() > 0 {
+					a.Alive()
+				}
+			case <-ticker.C:
+				looked = true
+			}
 		}
 	}
 }
@@ -173,7 +186,7 @@ func (a *Agent) connect(ctx context.Context, to endpoint, socket string) error {
 		DialOptions: []grpc.DialOption{
 			grpc.WithTransportCredentials(credentials.NewTLS(tls)),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
-			grpc.WithStreamInterceptor(endAt(ctx, socket)),
+			grpc.WithStreamInterceptor(a.endAt(ctx, socket)),
 		},
 	}).NewAgentClientSet(nil, ctx.Done())
 	set.SetServerCounter(agent.NewResponseBasedCounter(set))
@@ -182,7 +195,7 @@ func (a *Agent) connect(ctx context.Context, to endpoint, socket string) error {
 }
 
 // endAt ends every connection that the hub asks for at the agent's own handler, and the stream with the context.
-func endAt(ctx context.Context, socket string) grpc.StreamClientInterceptor {
+func (a *Agent) endAt(ctx context.Context, socket string) grpc.StreamClientInterceptor {
 	return func(stream context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, o ...grpc.CallOption) (grpc.ClientStream, error) {
 		stream, cancel := context.WithCancel(stream)
 		stop := context.AfterFunc(ctx, cancel)
@@ -192,7 +205,9 @@ func endAt(ctx context.Context, socket string) grpc.StreamClientInterceptor {
 			cancel()
 			return nil, err
 		}
+		a.tunnels.Add(1)
 		context.AfterFunc(opened.Context(), func() { // one that broke leaves nothing behind
+			a.tunnels.Add(-1)
 			stop()
 			cancel()
 		})

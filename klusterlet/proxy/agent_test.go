@@ -89,7 +89,7 @@ func TestStreamsLeaveNothing(t *testing.T) {
 			stream := &brokenStream{}
 			stream.ctx, stream.end = context.WithCancel(context.Background())
 			defer stream.end()
-			_, err := endAt(ctx, "socket")(context.Background(), nil, nil, "", func(c context.Context, _ *grpc.StreamDesc, _ *grpc.ClientConn, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+			_, err := (&Agent{}).endAt(ctx, "socket")(context.Background(), nil, nil, "", func(c context.Context, _ *grpc.StreamDesc, _ *grpc.ClientConn, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
 				given = c
 				return stream, nil
 			})

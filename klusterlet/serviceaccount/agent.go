@@ -51,8 +51,8 @@ type Agent struct {
 	Retry time.Duration
 	// Now is the clock; nil is the real one.
 	Now func() time.Time
-	// Serving is called when the agent begins; nil is nothing.
-	Serving func()
+	// Serving is called when the agent begins, Alive again and again while it serves; nil is nothing.
+	Serving, Alive func()
 
 	hub, spoke client.Client
 	live       client.Reader // of the hub, past the cache
@@ -97,6 +97,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := mgr.Add(manager.RunnableFunc(a.sweep)); err != nil {
 		return err
 	}
+	if err := mgr.Add(manager.RunnableFunc(a.beat)); err != nil {
+		return err
+	}
 	if a.Serving != nil {
 		a.Serving()
 	}
@@ -120,6 +123,25 @@ func (a *Agent) mayServe(ctx context.Context, hub client.Reader) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(retry):
+		}
+	}
+}
+
+// beat says that the agent serves, while the hub lets it: not when its rights were taken.
+func (a *Agent) beat(ctx context.Context) error {
+	if a.Alive == nil {
+		return nil
+	}
+	ticker := time.NewTicker(time.Minute)
+	defer ticker.Stop()
+	for {
+		if a.live.List(ctx, &authv1beta1.ManagedServiceAccountList{}, client.InNamespace(a.Cluster), client.Limit(1)) == nil {
+			a.Alive()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
 		}
 	}
 }

@@ -95,6 +95,12 @@ type ApplicationSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=32
 	DependsOn []Dependency `json:"dependsOn,omitempty"`
+	// Requires names add-ons that have to be available on a cluster before this one changes there: their ManagedClusterAddOn says so.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	Requires []string `json:"requires,omitempty"`
 	// DependentNamespaces are the namespaces, beside its own, whose applications may depend on this one; * is all. Their messages tell
 	// whether this one is ready, cluster by cluster.
 	// +optional

@@ -51,6 +51,10 @@ const (
 	TestNotificationAnnotation = "muster.dev/test-notification"
 	// RepositoryAnnotation is namespace/name of the FleetRepository that an object on the hub was applied from.
 	RepositoryAnnotation = "muster.dev/repository"
+	// AddOnContentAnnotation, on a ClusterManagementAddOn, is the folder of a FleetRepository, a chart, an overlay or manifests, that the
+	// add-on is made of. AddOnRepositoryAnnotation names the repository, namespace/name, when it is not the one it was applied from.
+	AddOnContentAnnotation    = "muster.dev/addon-content"
+	AddOnRepositoryAnnotation = "muster.dev/addon-repository"
 	// DefaultServiceAccountAnnotation, on a namespace of the hub, is the account on clusters that applications of the namespace run as
 	// when they name none: namespace/name, or a name in the namespace that is called the same on clusters. Whoever names
 	// another one needs the right execute-as for it, so that who writes applications there is bound to it.
@@ -86,6 +90,10 @@ const (
 	ApplicationFinalizer = "muster.dev/works"
 	// RepositoryFinalizer keeps a FleetRepository until the objects that it applied are released.
 	RepositoryFinalizer = "muster.dev/definitions"
+
+	// AgentRoleAnnotation on a ClusterManagementAddOn says that the klusterlet itself is the agent of the add-on, and in which of its
+	// roles. The hub copies it to the ManagedClusterAddOns, where the klusterlet reads it.
+	AgentRoleAnnotation = "muster.dev/agent-role"
 
 	// DetachAnnotation on a ManagedCluster says that it is leaving the hub, and what becomes of its workloads:
 	// DetachKeepWorkloads or DetachClean. Nothing is planned for it any more.

@@ -320,6 +320,11 @@ func (in *ApplicationSpec) DeepCopyInto(out *ApplicationSpec) {
 		*out = make([]Dependency, len(*in))
 		copy(*out, *in)
 	}
+	if in.Requires != nil {
+		in, out := &in.Requires, &out.Requires
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.DependentNamespaces != nil {
 		in, out := &in.DependentNamespaces, &out.DependentNamespaces
 		*out = make([]string, len(*in))

@@ -23,6 +23,7 @@ import (
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/hub"
 )
@@ -34,6 +35,8 @@ type Configurations struct {
 	Reader client.Reader
 	// Works is the index of live works.
 	Works *hub.Works
+	// Contents are the folders that add-ons are made of.
+	Contents *Contents
 	// Writers bounds the writes that run side by side.
 	Writers int
 	// StatusInterval is the least time between two looks at one add-on.
@@ -61,6 +64,7 @@ func (r *Configurations) Setup(mgr ctrl.Manager) error {
 		Watches(&addonv1alpha1.AddOnDeploymentConfig{}, ofEach(r.Client, takes(addon.DeploymentConfig)), edited).
 		Watches(&clusterv1beta1.Placement{}, ofPlacement(r.Client), changed).
 		Watches(&clusterv1beta1.PlacementDecision{}, ofPlacement(r.Client), changed).
+		Watches(&musterv1alpha1.FleetRepository{}, ofEach(r.Client, isMadeOf), builder.WithPredicates(delivers)).
 		WatchesRawSource(r.Works.Source(func(e hub.WorkEvent) []reconcile.Request {
 			if of, ok := ofWork(e); ok {
 				return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: of.Name}}}
@@ -99,6 +103,9 @@ func (r *Configurations) Reconcile(ctx context.Context, cma *addonv1alpha1.Clust
 		return reconcile.Result{}, err
 	}
 	contents := &contents{ctx: ctx, client: r.Client, reader: r.Reader, hashes: &r.hashes, known: map[addonv1alpha1.AddOnConfig]found{}}
+	if _, repository, ok := addon.ContentOf(cma); ok {
+		contents.known[repository] = r.Contents.read(ctx, cma)
+	}
 	out, err := decide(cma, have, placements, r.Works.Of, contents.get, r.Now())
 	if err != nil {
 		return reconcile.Result{}, err

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/rollout"
@@ -141,6 +142,12 @@ func (o *onCluster) observe(works []fleet.LiveWork, now time.Time) {
 		if !addon.HasConfigs(works[i].Configs, status.ConfigReferences) || works[i].Deleting {
 			return
 		}
+	}
+	if len(works) == 0 && o.addon.Annotations[musterv1alpha1.AgentRoleAnnotation] != "" { // the klusterlet has all that it needs
+		if available := meta.FindStatusCondition(status.Conditions, addonv1alpha1.ConditionAvailable); available != nil && available.Status == metav1.ConditionTrue {
+			o.cluster.State, o.cluster.Since = rollout.Succeeded, available.LastTransitionTime.Time
+		}
+		return
 	}
 	rank := map[rollout.State]int{rollout.Succeeded: 1, rollout.Progressing: 2, rollout.Failed: 3}
 	worst := 0

@@ -36,6 +36,8 @@ type Deployer struct {
 	Reader client.Reader
 	// Works is the index of live works.
 	Works *hub.Works
+	// Contents are the folders that add-ons are made of.
+	Contents *Contents
 
 	hashes hashes
 }
@@ -84,7 +86,8 @@ func (r *Deployer) onCluster() handler.EventHandler {
 // deployment is an add-on on a cluster with what is known of it.
 type deployment struct {
 	addon            *addonv1alpha1.ManagedClusterAddOn
-	cluster, hosting *clusterv1.ManagedCluster // nil when there is none
+	definition       *addonv1alpha1.ClusterManagementAddOn // empty when there is none
+	cluster, hosting *clusterv1.ManagedCluster             // nil when there is none
 	// rendered is nil when there is nothing to render with: no template, or one that the cluster is not to have yet.
 	rendered *addon.Rendered
 	// waits is true for the latter.
@@ -105,16 +108,16 @@ func (r *Deployer) Reconcile(ctx context.Context, request reconcile.Request) (re
 	if client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, err
 	}
-	selfManaged, serr := r.selfManaged(ctx, request.Name)
+	definition, derr := r.definition(ctx, request.Name)
 	switch {
-	case serr != nil:
-		return reconcile.Result{}, serr
+	case derr != nil:
+		return reconcile.Result{}, derr
 	case err != nil:
-		return reconcile.Result{}, r.collect(ctx, fleet.AddonOwner(request.Namespace, request.Name), selfManaged)
-	case selfManaged:
+		return reconcile.Result{}, r.collect(ctx, fleet.AddonOwner(request.Namespace, request.Name), isSelfManaged(definition))
+	case isSelfManaged(definition):
 		return reconcile.Result{}, nil
 	}
-	d := &deployment{addon: mca}
+	d := &deployment{addon: mca, definition: definition}
 	if d.cluster, err = r.cluster(ctx, mca.Namespace); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -172,11 +175,10 @@ func owner(mca *addonv1alpha1.ManagedClusterAddOn) fleet.Owner {
 	return fleet.AddonOwner(mca.Namespace, mca.Name)
 }
 
-// selfManaged says that the add-on's own manager deploys it.
-func (r *Deployer) selfManaged(ctx context.Context, name string) (bool, error) {
+// definition is the ClusterManagementAddOn of an add-on; an empty one when there is none.
+func (r *Deployer) definition(ctx context.Context, name string) (*addonv1alpha1.ClusterManagementAddOn, error) {
 	cma := &addonv1alpha1.ClusterManagementAddOn{}
-	err := r.Client.Get(ctx, client.ObjectKey{Name: name}, cma)
-	return err == nil && isSelfManaged(cma), client.IgnoreNotFound(err)
+	return cma, client.IgnoreNotFound(r.Client.Get(ctx, client.ObjectKey{Name: name}, cma))
 }
 
 func (r *Deployer) cluster(ctx context.Context, name string) (*clusterv1.ManagedCluster, error) {
@@ -194,41 +196,26 @@ func (r *Deployer) cluster(ctx context.Context, name string) (*clusterv1.Managed
 // render makes the works that are to be there. Nothing is rendered unless each configuration is as the cluster is to have it: a change
 // that its rollout has not selected yet waits. The failure is the author's to mend.
 func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err error) {
-	in := addon.Input{AddOn: d.addon, Cluster: d.cluster}
+	in, fromFolder := addon.Input{AddOn: d.addon, Cluster: d.cluster}, false
 	for _, ref := range d.addon.Status.ConfigReferences {
 		if ref.DesiredConfig == nil {
 			continue
 		}
-		var object client.Object
-		switch ref.ConfigGroupResource {
-		case addon.Template:
-			in.Template = &addonv1alpha1.AddOnTemplate{}
-			object = in.Template
-		case addon.DeploymentConfig:
-			config := &addonv1alpha1.AddOnDeploymentConfig{}
-			in.Configs = append(in.Configs, config)
-			object = config
-		default:
-			continue
+		hash, missing, err := r.configure(ctx, d, ref, &in)
+		if missing != nil || err != nil {
+			return d.without(ref, missing), err
 		}
-		key := client.ObjectKey{Namespace: ref.DesiredConfig.Namespace, Name: ref.DesiredConfig.Name}
-		if err := r.Client.Get(ctx, key, object); err != nil {
-			if !apierrors.IsNotFound(err) {
-				return nil, err
-			}
-			if ref.ConfigGroupResource != addon.Template && !d.addon.DeletionTimestamp.IsZero() {
-				return fmt.Errorf("configuration %s.%s %s is not there", ref.Resource, ref.Group, key), nil
-			}
-			return nil, nil // addon-configuration says so
-		}
-		hash, err := r.hashes.of(object)
-		if err != nil {
-			return nil, err
-		}
-		d.waits = d.waits || hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
+		fromFolder = fromFolder || ref.ConfigGroupResource == addon.Content
+		d.waits = d.waits || hash != "" && hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
 	}
-	if d.waits = d.waits && in.Template != nil; in.Template == nil || d.waits {
+	hasContent := in.Template != nil || fromFolder && in.Cluster != nil
+	if d.waits = d.waits && hasContent; !hasContent || d.waits {
 		return nil, nil
+	}
+	if fromFolder {
+		if failure, err := r.Contents.render(ctx, d.definition, &in); failure != nil || err != nil {
+			return failure, err
+		}
 	}
 	rendered, err := addon.Render(in)
 	if err != nil {
@@ -236,6 +223,44 @@ func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err erro
 	}
 	d.rendered = &rendered
 	return d.parts(), nil
+}
+
+// configure adds one configuration to what an add-on is rendered from, with its hash as it is now; "" for a kind that is not read here.
+// Missing is why it is not there.
+func (r *Deployer) configure(ctx context.Context, d *deployment, ref addonv1alpha1.ConfigReference, in *addon.Input) (hash string, missing, err error) {
+	var object client.Object
+	switch ref.ConfigGroupResource {
+	case addon.Template:
+		in.Template = &addonv1alpha1.AddOnTemplate{}
+		object = in.Template
+	case addon.DeploymentConfig:
+		config := &addonv1alpha1.AddOnDeploymentConfig{}
+		in.Configs = append(in.Configs, config)
+		object = config
+	case addon.Content:
+		f := r.Contents.read(ctx, d.definition)
+		return f.hash, f.err, nil
+	default:
+		return "", nil, nil
+	}
+	key := client.ObjectKey{Namespace: ref.DesiredConfig.Namespace, Name: ref.DesiredConfig.Name}
+	if err := r.Client.Get(ctx, key, object); err != nil {
+		if apierrors.IsNotFound(err) {
+			return "", fmt.Errorf("configuration %s.%s %s is not there", ref.Resource, ref.Group, key), nil
+		}
+		return "", nil, err
+	}
+	hash, err = r.hashes.of(object)
+	return hash, nil, err
+}
+
+// without is the failure of an add-on that goes and of which a configuration is missing: its hooks would not run as they are to. Of all others
+// addon-configuration says so.
+func (d *deployment) without(ref addonv1alpha1.ConfigReference, missing error) error {
+	if ref.ConfigGroupResource != addon.DeploymentConfig || d.addon.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	return missing
 }
 
 // parts are the works of what was rendered.

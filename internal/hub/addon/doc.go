@@ -2,7 +2,8 @@
 //
 //	addon-install        ClusterManagementAddOn x decisions of placements -> ManagedClusterAddOns
 //	addon-configuration  configurations of hub, placement and cluster x rollout -> what each ManagedClusterAddOn should have, and how far it is
-//	addon-deploy         AddOnTemplate x configurations of a cluster -> ManifestWorks, certificates, rights; health; the way out
+//	addon-deploy         AddOnTemplate x configurations of a cluster -> ManifestWorks; health; the way out
+//	addon-builtin        add-ons of which the klusterlet is the agent -> which of its roles it runs, and its rights for that
 //
 // Each owns its fields of the two kinds, and writes them only when nobody else has written the object in between. An add-on whose
 // ClusterManagementAddOn says lifecycle self is left alone; one that has no AddOnTemplate is deployed by its own manager, and
@@ -31,6 +32,7 @@ const (
 	InstallName       = "addon-install"
 	ConfigurationName = "addon-configuration"
 	DeployName        = "addon-deploy"
+	BuiltInName       = "addon-builtin"
 )
 
 // The indices of ManagedClusterAddOns: by their name, which is the add-on's, and by the cluster that hosts the agent.

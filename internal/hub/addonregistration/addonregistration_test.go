@@ -193,16 +193,17 @@ func TestRotation(t *testing.T) {
 	for range 3 {
 		f.reads(f.with(secret))
 		leaf := leafOf(t, secret)
-		if life := leaf.NotAfter.Sub(leaf.NotBefore); life > time.Minute {
-			t.Fatalf("the certificate lasts %s", life)
+		if left := time.Until(leaf.NotAfter); left > 30*time.Second {
+			t.Fatalf("the certificate lasts %s more", left)
 		}
 		f.eventually(func() string {
 			now := f.secret(secret.Name, "tls.crt")
 			return unless(!bytes.Equal(now.Data["tls.crt"], secret.Data["tls.crt"]), "the certificate is not renewed")
 		})
 		secret = f.secret(secret.Name, "tls.crt")
-		if next := leafOf(t, secret); !next.NotBefore.Before(leaf.NotAfter) {
-			t.Errorf("the certificate expired at %s, and the next one is of %s", leaf.NotAfter, next.NotBefore)
+		made := leafOf(t, secret).NotBefore.Add(5 * time.Minute) // kube-controller-manager lets it begin earlier
+		if made.Before(leaf.NotAfter.Add(-15 * time.Second)) {
+			t.Errorf("the certificate expires at %s, and the next one was made at %s already", leaf.NotAfter, made)
 		}
 	}
 }

@@ -6,13 +6,18 @@ import (
 	"slices"
 	"strings"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/rollout"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
@@ -32,10 +37,11 @@ func (r *Applications) dependencyFault(ctx context.Context, app *musterv1alpha1.
 	return plan.DependencyFault(app, d.File, d.Line, d.LineOf, func(key string) *musterv1alpha1.Application { return all[key] }), nil
 }
 
-// dependencyPending says, of each cluster that is to change, what the application depends on and what is not ready there.
-func (r *Applications) dependencyPending(ctx context.Context, app *musterv1alpha1.Application, out *report) map[string]string {
-	if len(app.Spec.DependsOn) == 0 {
-		return nil
+// dependencyPending says, of each cluster that is to change, what the application depends on and what is not ready there: applications,
+// and add-ons that it requires.
+func (r *Applications) dependencyPending(ctx context.Context, app *musterv1alpha1.Application, out *report) (map[string]string, error) {
+	if len(app.Spec.DependsOn)+len(app.Spec.Requires) == 0 {
+		return nil, nil
 	}
 	pending := map[string]string{}
 	for _, d := range app.Spec.DependsOn {
@@ -63,8 +69,53 @@ func (r *Applications) dependencyPending(ctx context.Context, app *musterv1alpha
 			}
 		}
 	}
-	return pending
+	for _, name := range app.Spec.Requires {
+		for cluster := range out.pending {
+			if pending[cluster] != "" {
+				continue
+			}
+			mca := &addonv1alpha1.ManagedClusterAddOn{}
+			if err := r.Client.Get(ctx, types.NamespacedName{Namespace: cluster, Name: name}, mca); client.IgnoreNotFound(err) != nil {
+				return nil, fmt.Errorf("read add-on %s of cluster %s: %w", name, cluster, err)
+			}
+			if why := notAvailable(mca, cluster); why != "" {
+				pending[cluster] = fmt.Sprintf("requires add-on %s, which %s", name, why)
+			}
+		}
+	}
+	return pending, nil
 }
+
+// notAvailable says why an add-on is not available on a cluster; "" when it is. An empty one is not there.
+func notAvailable(mca *addonv1alpha1.ManagedClusterAddOn, cluster string) string {
+	available := meta.FindStatusCondition(mca.Status.Conditions, addonv1alpha1.ConditionAvailable)
+	switch {
+	case mca.Name == "":
+		return "is not installed here: enable it, or let its placement choose " + cluster
+	case !mca.DeletionTimestamp.IsZero():
+		return "is being removed from here"
+	case available == nil:
+		return "has not said here whether it is available"
+	case available.Status == metav1.ConditionTrue:
+		return ""
+	case available.Message == "":
+		return "is not available here: " + available.Reason
+	}
+	return "is not available here: " + available.Message
+}
+
+// ofAddOn wakes the applications that require an add-on and wait for it.
+func (r *Applications) ofAddOn(_ context.Context, o client.Object) []reconcile.Request {
+	return r.states.whose(func(out *report) bool {
+		return slices.Contains(out.app.Spec.Requires, o.GetName()) && out.waitsForDependency()
+	})
+}
+
+// availabilityChanged lets through the add-ons that begin or cease to be available.
+var availabilityChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	before, after := e.ObjectOld.(*addonv1alpha1.ManagedClusterAddOn), e.ObjectNew.(*addonv1alpha1.ManagedClusterAddOn)
+	return notAvailable(before, before.Namespace) != notAvailable(after, after.Namespace)
+}}
 
 // contains is true when a commit of a repository is another one or comes after it. One that the hub does not have is another one.
 func (r *Applications) contains(ctx context.Context, repository types.NamespacedName, revision, wants string) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -39,6 +40,7 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 		Watches(&musterv1alpha1.FleetRepository{}, r.ofRepository(), builder.WithPredicates(delivered())).
 		Watches(&clusterv1.ManagedCluster{}, r.ofCluster(), builder.WithPredicates(clusterFactsChanged())).
 		Watches(&musterv1alpha1.ClusterValues{}, r.ofClusterValues(), builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
+		Watches(&addonv1alpha1.ManagedClusterAddOn{}, handler.EnqueueRequestsFromMapFunc(r.ofAddOn), builder.WithPredicates(availabilityChanged)).
 		Watches(&musterv1alpha1.Hold{}, r.ofHold(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&musterv1alpha1.Application{}, r.ofSibling(), builder.WithPredicates(takesBack())).
 		Watches(&musterv1alpha1.Application{}, r.ofLeader(), builder.WithPredicates(proves())).

@@ -189,7 +189,11 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 		out.removals = out.step.Counted
 		return nil
 	}
-	in.Live, in.DependencyPending = r.live(out), r.dependencyPending(ctx, app, out)
+	var err error
+	if in.DependencyPending, err = r.dependencyPending(ctx, app, out); err != nil {
+		return err
+	}
+	in.Live = r.live(out)
 	out.step = rollout.Next(changes, *in)
 	in.Live = nil
 	out.idle, out.removals = len(changes) == 0 && !out.rolling(), out.step.Counted
@@ -197,7 +201,6 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 		return err
 	}
 	writer := works.Writer{Client: r.Client, Reader: r.Reader, Concurrency: r.Writers}
-	var err error
 	out.refused, err = writer.Write(ctx, out.step.Now, func(ctx context.Context) (bool, error) { return r.recordBeforeLoss(ctx, app, out) })
 	if len(out.step.Now) > 0 {
 		r.Traces.Span(out.revision, "write", in.Now, r.Now(), err, map[string]string{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -21,8 +22,9 @@ type orphan struct {
 	cluster bool // it is released instead of deleted
 }
 
-// prune deletes what has left the repository, in the reverse order of apply: only when absence is proven, and applications that run
-// on clusters only with an approval. Clusters and namespaces are released, never deleted.
+// prune deletes what has left the repository, in the reverse order of apply: only when absence is proven, and applications and add-ons that
+// run on clusters only with an approval. Clusters and namespaces are released, never deleted. The templates and configurations of add-ons
+// stay until the add-ons that leave are gone from clusters: their hooks run from them.
 // A renamed application is deleted when the application with its new name owns all its works.
 func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepository, world *fleet.World, out *report) error {
 	w, err := r.writer(repo)
@@ -36,47 +38,81 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	if err != nil {
 		return err
 	}
-	running := runningOn(world)
-	approved := repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == out.plan.Digest
+	running, left := runningOn(world), map[string]int{}
+	free := repo.Annotations[musterv1alpha1.ApprovedPlanAnnotation] == out.plan.Digest || !guarded(repo)
 	held := &musterv1alpha1.Held{Plan: out.plan.Digest}
 	for _, o := range orphans {
 		if o.object.GetDeletionTimestamp() != nil || waitsForAddOns(o, orphans) {
 			out.deleting++
 			continue
 		}
-		key := o.key.Namespace + "/" + o.key.Name
+		what, clusters := o.runs(running)
 		if o.key.Kind == "Application" {
+			key := o.key.Namespace + "/" + o.key.Name
 			out.leaving = append(out.leaving, key)
+			if now := out.plan.Renames[key]; now != "" && clusters > 0 {
+				out.renaming = append(out.renaming, fmt.Sprintf("%s to %s", key, now))
+				continue
+			}
 		}
-		if now := out.plan.Renames[key]; o.key.Kind == "Application" && now != "" && running[key] > 0 {
-			out.renaming = append(out.renaming, fmt.Sprintf("%s to %s", key, now))
-			continue
-		}
-		if clusters := running[key]; o.key.Kind == "Application" && clusters > 0 && !approved && guarded(repo) {
-			held.Deletions++
-			held.Items = append(held.Items, fmt.Sprintf("application %s, on %d clusters", key, clusters))
+		if clusters > 0 && !free {
+			left[o.key.Kind]++
+			held.Items = append(held.Items, fmt.Sprintf("%s, on %d clusters", what, clusters))
 			continue
 		}
 		if err := r.pruneOrRefuse(ctx, w, repo, o, out); err != nil {
 			return err
 		}
 	}
-	if held.Deletions > 0 {
-		what := "1 application left the repository and runs on clusters"
-		if held.Deletions > 1 {
-			what = fmt.Sprintf("%d applications left the repository and run on clusters", held.Deletions)
-		}
-		held.Message = what + ": muster approve --plan " + shortPlan(held.Plan)
+	if len(held.Items) > 0 {
+		held.Deletions = int32(len(held.Items))
+		held.Message = leaves(left["Application"], left[addOn]) + ": muster approve --plan " + shortPlan(held.Plan)
 		held.Items = held.Items[:min(len(held.Items), 20)]
 		out.held = held
 	}
 	return nil
 }
 
+// runs says on how many clusters an application or an add-on is, and what to call it.
+func (o orphan) runs(running map[string]int) (what string, clusters int) {
+	switch o.key.Kind {
+	case "Application":
+		key := o.key.Namespace + "/" + o.key.Name
+		return "application " + key, running[key]
+	case addOn:
+		return "add-on " + o.key.Name, running[addOn+" "+o.key.Name]
+	}
+	return "", 0
+}
+
+// addOn is the kind of add-ons as a repository defines them.
+const addOn = "ClusterManagementAddOn"
+
+// leaves says how much left the repository.
+func leaves(apps, addons int) string {
+	var parts []string
+	for _, c := range []struct {
+		n    int
+		what string
+	}{{apps, "application"}, {addons, "add-on"}} {
+		if c.n > 1 {
+			c.what += "s"
+		}
+		if c.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", c.n, c.what))
+		}
+	}
+	verb := "runs"
+	if apps+addons > 1 {
+		verb = "run"
+	}
+	return strings.Join(parts, " and ") + " left the repository and " + verb + " on clusters"
+}
+
 // waitsForAddOns says that an object stays until the add-ons of the repository that go have gone: their way out is rendered from it.
 func waitsForAddOns(o orphan, orphans []orphan) bool {
 	return (o.key.Kind == "AddOnTemplate" || o.key.Kind == "AddOnDeploymentConfig") &&
-		slices.ContainsFunc(orphans, func(other orphan) bool { return other.key.Kind == "ClusterManagementAddOn" })
+		slices.ContainsFunc(orphans, func(other orphan) bool { return other.key.Kind == addOn })
 }
 
 // pruneOrRefuse deletes one orphan. What the repository's account may not delete is a fault, and stops nothing else.
@@ -110,11 +146,14 @@ func guarded(repo *musterv1alpha1.FleetRepository) bool {
 
 func shortPlan(digest string) string { return digest[:min(len(digest), 12)] }
 
-// runningOn counts the clusters of each application by its live works.
+// runningOn counts the clusters of each application, and of each add-on by its kind and name, by their live works.
 func runningOn(world *fleet.World) map[string]int {
 	clusters := map[string]map[string]bool{}
 	for _, lw := range world.Works {
 		key := lw.Owner.String()
+		if lw.Owner.IsAddon() {
+			key = addOn + " " + lw.Owner.Name
+		}
 		if clusters[key] == nil {
 			clusters[key] = map[string]bool{}
 		}

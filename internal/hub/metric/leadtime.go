@@ -19,9 +19,9 @@ import (
 // it; of the others the time since this hub has fetched it.
 var leadTime = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 	Namespace: "muster", Name: "lead_time_seconds",
-	Help:    "Time until a commit is fetched, since it was made; until it is delivered, applied and healthy on every cluster of an application, since it was fetched.",
+	Help:    "Time until a commit is fetched, since it was made; until it is delivered, and of an application until it is planned, and applied and healthy on every cluster, since it was fetched.",
 	Buckets: []float64{0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600},
-}, []string{"namespace", "stage"})
+}, []string{"namespace", "application", "stage"})
 
 // looks are at the remotes of repositories, and at the hosts of charts and artifacts.
 var looks = prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -52,6 +52,7 @@ func Metrics() []prometheus.Collector { return []prometheus.Collector{leadTime, 
 const (
 	stageFetched   = "fetched"
 	stageDelivered = "delivered"
+	stagePlanned   = "planned" // and the works of its first step written
 	stageApplied   = "applied"
 	stageHealthy   = "healthy"
 )
@@ -111,13 +112,13 @@ func (l *LeadTimes) repository(before, after *musterv1alpha1.FleetRepository) {
 		arrived := arrival{revision: revision, fetchedAt: now}
 		if made, err := l.CommittedAt(after.Spec.URL, revision); err == nil && !made.After(now) {
 			arrived.madeAt = made
-			observe(after.Namespace, stageFetched, now.Sub(made))
+			observe(after.Namespace, "", stageFetched, now.Sub(made))
 			l.trace(revision, "fetch", made, now, map[string]string{"muster.repository": key})
 		}
 		l.fetched[key] = arrived
 	}
 	if last := l.fetched[key]; after.Status.Revision != before.Status.Revision && after.Status.Revision == last.revision && last.revision != "" {
-		observe(after.Namespace, stageDelivered, now.Sub(last.fetchedAt))
+		observe(after.Namespace, "", stageDelivered, now.Sub(last.fetchedAt))
 		l.trace(last.revision, "deliver", last.fetchedAt, now, map[string]string{"muster.repository": key})
 		if from := last.madeAt; l.Traces != nil && l.Leads() {
 			if from.IsZero() {
@@ -138,6 +139,9 @@ func (l *LeadTimes) application(before, after *musterv1alpha1.Application) {
 	if !known || after.Status.Revision != last.revision {
 		return
 	}
+	if before.Status.Revision != last.revision {
+		observe(after.Namespace, after.Name, stagePlanned, now.Sub(last.fetchedAt))
+	}
 	for stage, on := range map[string]func(musterv1alpha1.Summary) int32{
 		stageApplied: func(s musterv1alpha1.Summary) int32 { return s.Current },
 		stageHealthy: func(s musterv1alpha1.Summary) int32 { return s.Healthy },
@@ -146,7 +150,7 @@ func (l *LeadTimes) application(before, after *musterv1alpha1.Application) {
 			return a.Status.Revision == last.revision && a.Status.Summary.Clusters > 0 && on(a.Status.Summary) == a.Status.Summary.Clusters
 		}
 		if reached(after) && !reached(before) {
-			observe(after.Namespace, stage, now.Sub(last.fetchedAt))
+			observe(after.Namespace, after.Name, stage, now.Sub(last.fetchedAt))
 			from := last.deliveredAt
 			if from.IsZero() {
 				from = last.fetchedAt
@@ -167,6 +171,7 @@ func (l *LeadTimes) trace(revision, name string, from, to time.Time, about map[s
 	}
 }
 
-func observe(namespace, stage string, d time.Duration) {
-	leadTime.WithLabelValues(namespace, stage).Observe(d.Seconds())
+// observe counts a stage of an application, or of a repository, whose application is "".
+func observe(namespace, application, stage string, d time.Duration) {
+	leadTime.WithLabelValues(namespace, application, stage).Observe(d.Seconds())
 }

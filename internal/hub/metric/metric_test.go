@@ -114,22 +114,24 @@ func TestLeadTimes(t *testing.T) {
 	l.application(app("new", 2, 1), app("new", 2, 2))
 	l.application(app("new", 2, 2), app("new", 2, 2))
 	want := `
-# HELP muster_lead_time_seconds Time until a commit is fetched, since it was made; until it is delivered, applied and healthy on every cluster of an application, since it was fetched.
+# HELP muster_lead_time_seconds Time until a commit is fetched, since it was made; until it is delivered, and of an application until it is planned, and applied and healthy on every cluster, since it was fetched.
 # TYPE muster_lead_time_seconds histogram
 `
 	for _, stage := range []struct {
-		namespace, stage string
-		seconds          float64
-	}{{"muster-system", stageFetched, 10}, {"muster-system", stageDelivered, 2}, {"shop", stageApplied, 5}, {"shop", stageHealthy, 9}} {
+		namespace, application, stage string
+		seconds                       float64
+	}{
+		{"muster-system", "", stageFetched, 10}, {"muster-system", "", stageDelivered, 2}, {"shop", "web", stagePlanned, 2}, {"shop", "web", stageApplied, 5}, {"shop", "web", stageHealthy, 9},
+	} {
+		labels := fmt.Sprintf("application=%q,namespace=%q,stage=%q", stage.application, stage.namespace, stage.stage)
 		for _, bound := range []float64{0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600} {
 			n := 0
 			if stage.seconds <= bound {
 				n = 1
 			}
-			want += fmt.Sprintf("muster_lead_time_seconds_bucket{namespace=%q,stage=%q,le=\"%g\"} %d\n", stage.namespace, stage.stage, bound, n)
+			want += fmt.Sprintf("muster_lead_time_seconds_bucket{%s,le=\"%g\"} %d\n", labels, bound, n)
 		}
-		want += fmt.Sprintf("muster_lead_time_seconds_bucket{namespace=%q,stage=%q,le=\"+Inf\"} 1\nmuster_lead_time_seconds_sum{namespace=%q,stage=%q} %g\nmuster_lead_time_seconds_count{namespace=%q,stage=%q} 1\n",
-			stage.namespace, stage.stage, stage.namespace, stage.stage, stage.seconds, stage.namespace, stage.stage)
+		want += fmt.Sprintf("muster_lead_time_seconds_bucket{%s,le=\"+Inf\"} 1\nmuster_lead_time_seconds_sum{%[1]s} %[2]g\nmuster_lead_time_seconds_count{%[1]s} 1\n", labels, stage.seconds)
 	}
 	if err := testutil.CollectAndCompare(leadTime, strings.NewReader(want)); err != nil {
 		t.Error(err)

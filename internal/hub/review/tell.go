@@ -101,7 +101,10 @@ func (t *task) annotateFaults(ctx context.Context, pr githost.PullRequest, m *re
 			notes = append(notes, githost.Annotation{File: path.Join(t.repo.Spec.Path, f.File), Line: max(f.Line, 1), Text: review.FaultText(f)})
 		}
 	}
-	basis := fmt.Sprintf("%s %+v", pr.Head, notes)
+	basis := "none" // whatever the head is, there is nothing to take away again
+	if len(notes) > 0 {
+		basis = fmt.Sprintf("%s %+v", pr.Head, notes)
+	}
 	if m.annotated == basis {
 		return nil
 	}

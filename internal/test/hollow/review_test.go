@@ -114,6 +114,13 @@ type reviewed struct {
 
 	mu     sync.Mutex
 	checks map[string]time.Time // when Gitea had answered, by commit
+	asked  []asked
+}
+
+// asked is a request of the hub to Gitea.
+type asked struct {
+	what      string
+	at, until time.Time
 }
 
 const reviewedRepository = "acme/fleet"
@@ -129,7 +136,10 @@ func (b *bench) newReviewed(git *test.Gitea) *reviewed {
 	write := gitea.AccessModeWrite
 	_, err = admin.AddCollaborator("acme", "fleet", "muster", gitea.AddCollaboratorOption{Permission: &write})
 	must(b, err)
-	r.api = b.between(git.URL, nil, func(request *http.Request, body []byte) {
+	r.api = b.between(git.URL, nil, func(request *http.Request, body []byte, at time.Time) {
+		r.mu.Lock()
+		r.asked = append(r.asked, asked{request.Method + " " + request.URL.Path, at, time.Now()})
+		r.mu.Unlock()
 		commit := request.URL.Path[strings.LastIndex(request.URL.Path, "/")+1:]
 		if strings.Contains(request.URL.Path, "/statuses/") && bytes.Contains(body, []byte(`"success"`)) && bytes.Contains(body, []byte(`"muster/muster-system/fleet"`)) {
 			r.mu.Lock()
@@ -149,12 +159,13 @@ func (b *bench) newReviewed(git *test.Gitea) *reviewed {
 }
 
 // between stands before a server: it is told of a request when it comes, and of its body when it is answered.
-func (b *bench) between(server string, comes func(*http.Request), answered func(*http.Request, []byte)) *httptest.Server {
+func (b *bench) between(server string, comes func(*http.Request), answered func(*http.Request, []byte, time.Time)) *httptest.Server {
 	b.Helper()
 	target, err := url.Parse(server)
 	must(b, err)
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		at := time.Now()
 		if comes != nil {
 			comes(request)
 		}
@@ -166,7 +177,7 @@ func (b *bench) between(server string, comes func(*http.Request), answered func(
 		request.Body = io.NopCloser(bytes.NewReader(body))
 		proxy.ServeHTTP(w, request)
 		if answered != nil {
-			answered(request, body)
+			answered(request, body, at)
 		}
 	}))
 	b.Cleanup(s.Close)
@@ -225,7 +236,24 @@ func (r *reviewed) push(tag string) time.Duration {
 			return "Gitea has sent no webhook"
 		}
 	})
-	return r.expectCheck().Sub(began).Round(time.Millisecond)
+	took := r.expectCheck().Sub(began).Round(time.Millisecond)
+	r.sayPhases(began)
+	return took
+}
+
+// sayPhases says what the hub asked Gitea since a moment, and when: what lies between is the hub's own.
+func (r *reviewed) sayPhases(began time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var parts []string
+	for _, a := range r.asked {
+		if a.at.After(began) {
+			what := a.what[strings.LastIndex(a.what, "/")+1:]
+			parts = append(parts, fmt.Sprintf("%s at %d+%d", what[:min(len(what), 16)], a.at.Sub(began).Milliseconds(), a.until.Sub(a.at).Milliseconds()))
+		}
+	}
+	r.asked = nil
+	r.say("what was asked of Gitea, at+for ms: %s", strings.Join(parts, ", "))
 }
 
 // expectCheck waits until the head has its check, and looks whether the one comment is of it. It gives the time of the check.

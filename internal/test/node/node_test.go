@@ -35,9 +35,9 @@ const (
 
 	hubChart   = "../../../charts/muster-hub"
 	agentChart = "../../../charts/klusterlet"
-	// lastCharts is a folder of packed charts that people upgrade from: with them the images of this commit are installed. Nothing was
-	// released yet, and they are of an earlier commit; the charts of a release take their place.
-	lastCharts = "testdata/last-release"
+	// lastVersion is what people upgrade from. Nothing was released yet: it is the charts as they are, under an earlier version. From the
+	// first release on it is the packed charts of the last one.
+	lastVersion = "0.1.0-rc.1"
 )
 
 // fleetFiles are a fleet of one cluster, the hub's own, with one application.
@@ -123,7 +123,7 @@ func TestOnARealNode(t *testing.T) {
 		},
 	}
 	f.step(t, "helm install of the hub", func(t *testing.T) {
-		f.install(t, "muster-hub", systemNamespace, f.loadLast(t, "muster-hub"), f.values["muster-hub"])
+		f.install(t, "muster-hub", systemNamespace, f.loadLast(hubChart), f.values["muster-hub"])
 	})
 	f.step(t, "helm install of the klusterlet", f.join)
 	f.step(t, "a push runs as pods", func(t *testing.T) {
@@ -173,7 +173,7 @@ func (f *fleet) join(t *testing.T) {
 		f.values["klusterlet"] = values
 	}
 	values["bootstrap"] = map[string]any{"server": f.URL(), "ca": string(f.CA()), "token": token}
-	chart := f.loadLast(t, "klusterlet")
+	chart := f.loadLast(agentChart)
 	if values["uninstall"] != nil { // after the upgrade
 		chart = f.load(agentChart)
 		t.Cleanup(f.acceptAgain(t))

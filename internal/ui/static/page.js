@@ -33,10 +33,12 @@
     }).catch(() => live(false));
   };
   const live = (on) => document.getElementById("live")?.classList.toggle("on", on);
-  const source = new EventSource("/api/v1/watch");
-  source.addEventListener("hello", () => { live(true); refresh(); });
-  source.addEventListener("changed", refresh);
-  source.onerror = () => live(false);
+  if ("watch" in document.body.dataset) { // somebody has logged in
+    const source = new EventSource("/api/v1/watch");
+    source.addEventListener("hello", () => { live(true); refresh(); });
+    source.addEventListener("changed", refresh);
+    source.onerror = () => live(false);
+  }
   document.addEventListener("visibilitychange", () => waiting && refresh());
   document.addEventListener("focusout", () => setTimeout(() => waiting && refresh(), 200));
 
