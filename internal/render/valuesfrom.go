@@ -227,11 +227,14 @@ func (r *Resolved) withoutSecrets(err error) error {
 	if !ok || len(r.secrets) == 0 {
 		return err
 	}
+	var texts []string
 	for _, s := range r.secrets {
-		for _, text := range formsOf(s.text) {
-			if len(text) >= 3 && strings.Contains(f.Message, text) {
-				f.Message, f.Err = strings.ReplaceAll(f.Message, text, "(redacted)"), nil
-			}
+		texts = append(texts, formsOf(s.text)...)
+	}
+	slices.SortFunc(texts, func(a, b string) int { return len(b) - len(a) }) // one may be a part of another
+	for _, text := range texts {
+		if len(text) >= 3 && strings.Contains(f.Message, text) {
+			f.Message, f.Err = strings.ReplaceAll(f.Message, text, "(redacted)"), nil
 		}
 	}
 	return f
