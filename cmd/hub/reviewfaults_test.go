@@ -24,6 +24,7 @@ import (
 type forged struct {
 	*theFleet
 	forge *forge.Forge
+	last  int // pull request
 }
 
 // TestReviewsSurviveFaults: whatever the host does, a pull request has one check and one comment in the end.
@@ -79,18 +80,16 @@ func TestReviewsSurviveFaults(t *testing.T) {
 	}
 }
 
-var lastPull int
-
 // propose commits a change on a branch and opens a pull request of it.
 func (f *forged) propose(archive string) (int, string) {
 	f.t.Helper()
-	lastPull++
-	branch := fmt.Sprint("branch-", lastPull)
+	f.last++
+	branch := fmt.Sprint("branch-", f.last)
 	f.repo.Git("checkout", "--quiet", "-B", branch, "main")
 	head := f.repo.Commit(archive)
 	f.repo.Git("checkout", "--quiet", "main")
-	f.forge.Do(func() { f.forge.Open(lastPull, head, false) })
-	return lastPull, head
+	f.forge.Do(func() { f.forge.Open(f.last, head, false) })
+	return f.last, head
 }
 
 // push moves the head of a pull request.
@@ -313,8 +312,8 @@ func manyFiles(f *forged, _ int) {
 
 func unknownHead(f *forged, _ int) {
 	lost := strings.Repeat("ab", 20)
-	f.forge.Do(func() { lastPull++; f.forge.Open(lastPull, lost, false) })
-	broken := lastPull
+	f.forge.Do(func() { f.last++; f.forge.Open(f.last, lost, false) })
+	broken := f.last
 	number, head := f.propose(colored("blue"))
 	f.expectReviewed(number, head, "success") // one that cannot be fetched does not stop the others
 	f.eventually(func() string {
@@ -333,8 +332,8 @@ func forksTakeNoRoom(f *forged, _ int) {
 	f.expectReviewed(number, head, "success")
 	f.forge.Do(func() {
 		for range 60 {
-			lastPull++
-			f.forge.Open(lastPull, strings.Repeat("cd", 20), true)
+			f.last++
+			f.forge.Open(f.last, strings.Repeat("cd", 20), true)
 		}
 	})
 	head = f.pushTo(number, colored("green"))
