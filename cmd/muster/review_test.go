@@ -34,6 +34,12 @@ func TestWorkflowFiles(t *testing.T) {
 		if err := yaml.UnmarshalStrict(data, &value); err != nil {
 			t.Errorf("%s: %v", file, err)
 		}
+		if find := `startswith("<!-- muster review -->")`; !strings.Contains(string(data), find) || strings.Contains(string(data), "--edit-last") {
+			t.Errorf("%s: it does not find its own comment with %s, and may edit another's", file, find)
+		}
+		if strings.Contains(string(data), `--author "$GITLAB_USER_LOGIN"`) {
+			t.Errorf("%s: who started the pipeline is taken for the author", file)
+		}
 		text := call.FindString(string(data))
 		found := flag.FindAllStringSubmatch(text, -1)
 		if !strings.Contains(text, "...$") || len(found) < 5 {

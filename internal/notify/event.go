@@ -36,6 +36,8 @@ type Event struct {
 	Reason  string    `json:"reason"`
 	Message string    `json:"message"`
 	Time    time.Time `json:"time"`
+	// Causes tell apart what began, so that an alert ends with its own end: cluster and reason, for one.
+	Causes []map[string]string `json:"-"`
 }
 
 // kinds are the events of notifications, by the reason of the Kubernetes Event. Whatever else warns is a Fault.

@@ -183,6 +183,31 @@ func TestAlertsEnd(t *testing.T) {
 	if at := alertsOf(Message{Events: []Event{back}}, now)[0].(map[string]any)["endsAt"]; at != now.UTC().Format(time.RFC3339) {
 		t.Errorf("ends at %v", at)
 	}
+	degraded := held("retail", "web")
+	degraded.Kind = "Degraded"
+	degraded.Causes = []map[string]string{{"cluster": "edge-1", "reason": "Degraded"}, {"cluster": "edge-2", "reason": "Degraded"}}
+	recovered := degraded
+	recovered.Kind, recovered.Severity, recovered.Causes = "Recovered", "Info", degraded.Causes[:1]
+	open := map[string]bool{} // as Alertmanager has them, by their labels
+	for _, step := range []struct {
+		event Event
+		open  int
+		why   string
+	}{
+		{degraded, 2, "one event of two clusters"}, {recovered, 1, "the other cluster is degraded still"}, {recovered, 1, "told again"},
+		{lost, 2, "another object"}, {Event{Kind: "Recovered", Object: degraded.Object, Namespace: degraded.Namespace, Name: degraded.Name, Causes: degraded.Causes[1:]}, 1, ""}, {back, 0, ""},
+	} {
+		for _, a := range alertsOf(Message{Events: []Event{step.event}}, now) {
+			alert := a.(map[string]any)
+			key := fmt.Sprint(alert["labels"])
+			if open[key] = alert["endsAt"] != now.UTC().Format(time.RFC3339); !open[key] {
+				delete(open, key)
+			}
+		}
+		if len(open) != step.open {
+			t.Errorf("after %s of %v: %v are open, want %d: %s", step.event.Kind, step.event.Causes, open, step.open, step.why)
+		}
+	}
 	if list := alertsOf(Message{Events: []Event{{Kind: "Applied", Severity: "Info"}}}, now); len(list) > 0 {
 		t.Errorf("good news is an alert: %v", list)
 	}

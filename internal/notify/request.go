@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -139,7 +140,7 @@ var ends = map[string]string{"Released": "Held", "DriftCorrected": "Drift", "Clu
 // alertTime is how long an alert stands that nothing ends: a fault that lasts is in the status.
 const alertTime = 24 * time.Hour
 
-// alertsOf are the alerts of what warns, and the ends of those whose cause is gone.
+// alertsOf are the alerts of what warns, one for each cause, and the ends of those whose cause is gone.
 func alertsOf(m Message, now time.Time) []any {
 	var list []any
 	for _, e := range m.Events {
@@ -149,18 +150,23 @@ func alertsOf(m Message, now time.Time) []any {
 		} else if e.Severity != "Warning" {
 			continue
 		}
-		labels := map[string]string{"alertname": "Muster" + name, "kind": e.Object, "name": e.Name, "severity": "warning"}
-		if e.Namespace != "" {
-			labels["namespace"] = e.Namespace
+		causes := e.Causes
+		if len(causes) == 0 {
+			causes = []map[string]string{nil}
 		}
-		alert := map[string]any{
-			"labels": labels, "annotations": map[string]string{"summary": name + ": " + e.who(), "description": e.Message},
-			"endsAt": until.UTC().Format(time.RFC3339),
+		for _, cause := range causes {
+			labels := map[string]string{"alertname": "Muster" + name, "kind": e.Object, "name": e.Name, "namespace": e.Namespace, "severity": "warning"}
+			maps.Copy(labels, cause)
+			maps.DeleteFunc(labels, func(_, value string) bool { return value == "" })
+			alert := map[string]any{
+				"labels": labels, "annotations": map[string]string{"summary": name + ": " + e.who(), "description": e.Message},
+				"endsAt": until.UTC().Format(time.RFC3339),
+			}
+			if until.After(now) {
+				alert["startsAt"] = e.Time.UTC().Format(time.RFC3339)
+			}
+			list = append(list, alert)
 		}
-		if until.After(now) {
-			alert["startsAt"] = e.Time.UTC().Format(time.RFC3339)
-		}
-		list = append(list, alert)
 	}
 	return list
 }

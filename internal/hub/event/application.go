@@ -19,23 +19,26 @@ func ofApplication(before, after *musterv1alpha1.ApplicationStatus) []Event {
 	all = append(all, ofRollout(before, after)...)
 	type key struct{ cluster, reason string }
 	of := func(r musterv1alpha1.ClusterStatus) key { return key{r.Cluster, r.Reason} }
+	cause := func(r musterv1alpha1.ClusterStatus) map[string]string {
+		return map[string]string{"cluster": r.Cluster, "reason": r.Reason}
+	}
 	all = append(all, changed(rowsIn(before, "Faulty", "Failed"), rowsIn(after, "Faulty", "Failed"), of, "faults",
 		func(r musterv1alpha1.ClusterStatus) Event {
-			return warning(r.Reason, "Apply", "%s: %s%s", r.Cluster, position(r), r.Message)
+			return warning(r.Reason, "Apply", "%s: %s%s", r.Cluster, position(r), r.Message).of(cause(r))
 		},
 		func(r musterv1alpha1.ClusterStatus) Event {
-			return normal("FaultResolved", "Apply", "%s: %s is resolved", r.Cluster, r.Reason)
+			return normal("FaultResolved", "Apply", "%s: %s is resolved", r.Cluster, r.Reason).of(cause(r))
 		})...)
 	all = append(all, changed(rowsIn(before, "Degraded"), rowsIn(after, "Degraded"), of, "degraded clusters",
 		func(r musterv1alpha1.ClusterStatus) Event {
-			return warning("Degraded", "Watch", "%s: %s", r.Cluster, r.Message)
+			return warning("Degraded", "Watch", "%s: %s", r.Cluster, r.Message).of(cause(r))
 		},
 		func(r musterv1alpha1.ClusterStatus) Event {
-			return normal("Recovered", "Watch", "%s: is not degraded any more", r.Cluster)
+			return normal("Recovered", "Watch", "%s: is not degraded any more", r.Cluster).of(cause(r))
 		})...)
 	return append(all, changed(rowsIn(before, "Drifted"), rowsIn(after, "Drifted"), of, "clusters with drift",
 		func(r musterv1alpha1.ClusterStatus) Event {
-			return warning("DriftFound", "Compare", "%s: %s", r.Cluster, r.Message)
+			return warning("DriftFound", "Compare", "%s: %s", r.Cluster, r.Message).of(map[string]string{"cluster": r.Cluster})
 		}, nil)...) // OfCorrections tells of its end
 }
 

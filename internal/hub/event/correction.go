@@ -89,7 +89,7 @@ func ofWork(e hub.WorkEvent) []correction {
 		if object := c.Object.String(); !strings.HasPrefix(what, object) {
 			what = object + ": " + what
 		}
-		all = append(all, correction{normal("DriftCorrected", "Correct", "%s: %s", e.After.Cluster, what), e.After.Cluster})
+		all = append(all, correction{normal("DriftCorrected", "Correct", "%s: %s", e.After.Cluster, what).of(map[string]string{"cluster": e.After.Cluster}), e.After.Cluster})
 	}
 	return all
 }
@@ -108,9 +108,9 @@ func write(ctx context.Context, reader client.Reader, recorder events.EventRecor
 	for _, e := range merged(texts, "corrections") {
 		cluster := &clusterv1.ManagedCluster{}
 		if len(all) == 1 && reader.Get(ctx, client.ObjectKey{Name: all[0].cluster}, cluster) == nil {
-			recorder.Eventf(&application, cluster, e.Type, e.Reason, e.Action, "%s", cut(e.Note))
+			record(recorder, &application, cluster, e)
 		} else {
-			recorder.Eventf(&application, nil, e.Type, e.Reason, e.Action, "%s", cut(e.Note))
+			record(recorder, &application, nil, e)
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -35,14 +36,35 @@ type Event struct {
 	Reason string
 	Action string
 	Note   string
+	// Causes tell apart what began, so that its end is known as its own: a cluster and a reason, for one. There are as many as a status lists.
+	Causes []map[string]string
 }
 
 func normal(reason, action, note string, args ...any) Event {
-	return Event{corev1.EventTypeNormal, reason, action, fmt.Sprintf(note, args...)}
+	return Event{Type: corev1.EventTypeNormal, Reason: reason, Action: action, Note: fmt.Sprintf(note, args...)}
 }
 
 func warning(reason, action, note string, args ...any) Event {
-	return Event{corev1.EventTypeWarning, reason, action, fmt.Sprintf(note, args...)}
+	return Event{Type: corev1.EventTypeWarning, Reason: reason, Action: action, Note: fmt.Sprintf(note, args...)}
+}
+
+func (e Event) of(cause map[string]string) Event {
+	e.Causes = []map[string]string{cause}
+	return e
+}
+
+// causeRecorder takes the causes too, which an event of Kubernetes has no place for.
+type causeRecorder interface {
+	Record(regarding, related runtime.Object, e Event)
+}
+
+func record(recorder events.EventRecorder, regarding, related runtime.Object, e Event) {
+	e.Note = cut(e.Note)
+	if r, ok := recorder.(causeRecorder); ok {
+		r.Record(regarding, related, e)
+		return
+	}
+	recorder.Eventf(regarding, related, e.Type, e.Reason, e.Action, "%s", e.Note)
 }
 
 // OfRepositories writes the events of FleetRepositories.
@@ -80,7 +102,7 @@ func watch[T client.Object](mgr ctrl.Manager, recorder events.EventRecorder, kin
 				return
 			}
 			for _, e := range of(was, is) {
-				recorder.Eventf(is, nil, e.Type, e.Reason, e.Action, "%s", cut(e.Note))
+				record(recorder, is, nil, e)
 			}
 		}})
 		if err != nil {
@@ -108,14 +130,16 @@ const maxNamed = 3
 // the same reason, and keeps the note of one of them.
 func merged(all []Event, what string) []Event {
 	var one []Event
-	notes := map[string][]string{}
+	notes, causes := map[string][]string{}, map[string][]map[string]string{}
 	for _, e := range all {
 		if notes[e.Reason] == nil {
 			one = append(one, e)
 		}
 		notes[e.Reason] = append(notes[e.Reason], e.Note)
+		causes[e.Reason] = append(causes[e.Reason], e.Causes...)
 	}
 	for i := range one {
+		one[i].Causes = causes[one[i].Reason]
 		if n := notes[one[i].Reason]; len(n) > 1 {
 			one[i].Note = fmt.Sprintf("%d %s: %s", len(n), what, strings.Join(n[:min(len(n), maxNamed)], "; "))
 			if len(n) > maxNamed {

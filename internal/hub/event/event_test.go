@@ -152,3 +152,42 @@ func TestNotesFit(t *testing.T) {
 		}
 	}
 }
+
+// TestCauses: the end of a fault has the causes of its beginning, of each cluster its own, also where one event tells of several.
+func TestCauses(t *testing.T) {
+	row := func(cluster, state, reason string) musterv1alpha1.ClusterStatus {
+		return musterv1alpha1.ClusterStatus{Cluster: cluster, State: state, Reason: reason, Message: "m"}
+	}
+	one, two, none := musterv1alpha1.ApplicationStatus{}, musterv1alpha1.ApplicationStatus{}, musterv1alpha1.ApplicationStatus{}
+	two.Clusters = []musterv1alpha1.ClusterStatus{row("a", "Degraded", "X"), row("b", "Degraded", "X"), row("c", "Failed", "ApplyFailed")}
+	one.Clusters = two.Clusters[1:2]
+	fault := musterv1alpha1.FleetRepositoryStatus{Faults: []musterv1alpha1.Fault{{Reason: "RenderFailed", Application: "retail/web", Cluster: "a", File: "f", Message: "m"}}}
+	later := fault
+	later.Faults = []musterv1alpha1.Fault{{Reason: "RenderFailed", Application: "retail/web", Cluster: "b", Clusters: 2, File: "f", Message: "n"}}
+	type causes = []map[string]string
+	for name, c := range map[string]struct {
+		events []Event
+		want   map[string]causes
+	}{
+		"begin": {ofApplication(&none, &two), map[string]causes{
+			"ApplyFailed": {{"cluster": "c", "reason": "ApplyFailed"}}, "Degraded": {{"cluster": "a", "reason": "X"}, {"cluster": "b", "reason": "X"}},
+		}},
+		"one ends": {ofApplication(&two, &one), map[string]causes{
+			"FaultResolved": {{"cluster": "c", "reason": "ApplyFailed"}}, "Recovered": {{"cluster": "a", "reason": "X"}},
+		}},
+		"of a repository": {ofRepository(&musterv1alpha1.FleetRepositoryStatus{}, &fault), map[string]causes{
+			"RenderFailed": {{"reason": "RenderFailed", "application": "retail/web", "file": "f"}},
+		}},
+		"ended on other clusters": {ofRepository(&later, &musterv1alpha1.FleetRepositoryStatus{}), map[string]causes{
+			"FaultResolved": {{"reason": "RenderFailed", "application": "retail/web", "file": "f"}},
+		}},
+	} {
+		got := map[string]causes{}
+		for _, e := range c.events {
+			got[e.Reason] = e.Causes
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +have):\n%s", name, diff)
+		}
+	}
+}

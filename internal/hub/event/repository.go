@@ -19,12 +19,15 @@ func ofRepository(before, after *musterv1alpha1.FleetRepositoryStatus) []Event {
 	all = append(all, ofHeld(before.Held, after.Held)...)
 	all = append(all, ofReview(before.Review, after.Review)...)
 	type key struct{ reason, application, file string }
+	cause := func(f musterv1alpha1.Fault) map[string]string {
+		return map[string]string{"reason": f.Reason, "application": f.Application, "file": f.File}
+	}
 	return append(all, changed(before.Faults, after.Faults, func(f musterv1alpha1.Fault) key {
 		return key{f.Reason, f.Application, f.File}
 	}, "faults", func(f musterv1alpha1.Fault) Event {
-		return warning(f.Reason, "Plan", "%s%s", placeOf(f), f.Message)
+		return warning(f.Reason, "Plan", "%s%s", placeOf(f), f.Message).of(cause(f))
 	}, func(f musterv1alpha1.Fault) Event {
-		return normal("FaultResolved", "Plan", "%s%s is resolved", placeOf(f), f.Reason)
+		return normal("FaultResolved", "Plan", "%s%s is resolved", placeOf(f), f.Reason).of(cause(f))
 	})...)
 }
 

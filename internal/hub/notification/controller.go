@@ -71,7 +71,7 @@ func (n *Notifications) Setup(mgr ctrl.Manager) error {
 	}
 	changed := builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
 	return ctrl.NewControllerManagedBy(mgr).Named("notification").For(&musterv1alpha1.Notification{}, changed).
-		Complete(reconcile.AsReconciler(mgr.GetClient(), n))
+		Complete(n)
 }
 
 // route gives every event to the Notifications that want it, until the hub stops to lead.
@@ -104,8 +104,11 @@ func (n *Notifications) worker(of *musterv1alpha1.Notification) *worker {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	w := n.workers[key]
-	if w == nil {
-		w = &worker{Notifications: n, key: key, wake: make(chan struct{}, 1)}
+	if w == nil || w.uid != of.UID { // one that was deleted and created again is another one
+		if w != nil {
+			w.stop()
+		}
+		w = &worker{Notifications: n, key: key, uid: of.UID, wake: make(chan struct{}, 1)}
 		w.sent, w.dead, w.letters, w.lastSent = of.Status.Sent, of.Status.Dead, slices.Clone(of.Status.DeadLetters), of.Status.LastSentAt
 		n.workers[key] = w
 		ctx, stop := context.WithCancel(n.ctx)
@@ -115,10 +118,12 @@ func (n *Notifications) worker(of *musterv1alpha1.Notification) *worker {
 	return w
 }
 
-// Reconcile checks what a Notification says, and sends the test that somebody asked for.
-func (n *Notifications) Reconcile(ctx context.Context, of *musterv1alpha1.Notification) (reconcile.Result, error) {
-	key := client.ObjectKeyFromObject(of)
-	if !of.DeletionTimestamp.IsZero() {
+// Reconcile checks what a Notification says, sends the test that somebody asked for, and ends the worker of one that is gone.
+func (n *Notifications) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	key := request.NamespacedName
+	of := &musterv1alpha1.Notification{}
+	switch err := n.Client.Get(ctx, key, of); {
+	case apierrors.IsNotFound(err) || err == nil && !of.DeletionTimestamp.IsZero():
 		n.mu.Lock()
 		if w := n.workers[key]; w != nil {
 			w.stop()
@@ -126,6 +131,8 @@ func (n *Notifications) Reconcile(ctx context.Context, of *musterv1alpha1.Notifi
 		}
 		n.mu.Unlock()
 		return reconcile.Result{}, nil
+	case err != nil:
+		return reconcile.Result{}, fmt.Errorf("read Notification %s: %w", key, err)
 	}
 	ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Succeeded", Message: "it hears", ObservedGeneration: of.Generation}
 	if err := check(ctx, of); err != nil {
@@ -227,6 +234,7 @@ func (n *Notifications) patch(ctx context.Context, key types.NamespacedName, sta
 type worker struct {
 	*Notifications
 	key  types.NamespacedName
+	uid  types.UID
 	wake chan struct{}
 	stop context.CancelFunc
 

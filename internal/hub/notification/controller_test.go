@@ -15,9 +15,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 )
@@ -45,6 +47,15 @@ func (r *receiver) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.bodies)
+}
+
+func (r *receiver) last() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.bodies) == 0 {
+		return ""
+	}
+	return r.bodies[len(r.bodies)-1]
 }
 
 func eventually(t *testing.T, check func() string) {
@@ -215,7 +226,7 @@ func TestATestIsAnswered(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 { // a second look asks for nothing
-			if _, err := n.Reconcile(context.Background(), get()); err != nil {
+			if _, err := n.Reconcile(context.Background(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(get())}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -245,5 +256,46 @@ func TestPace(t *testing.T) {
 		if n != atOnce {
 			t.Errorf("of %d an hour, %d go at once, want %d", per, n, atOnce)
 		}
+	}
+}
+
+// TestADeletedNotificationIsCreatedAgain: the new one tells, whether the hub has seen that the old one was gone or not, and counts from zero.
+func TestADeletedNotificationIsCreatedAgain(t *testing.T) {
+	for name, seen := range map[string]bool{"seen": true, "at once": false} {
+		t.Run(name, func(t *testing.T) {
+			r := &receiver{}
+			n, recorder, get := hears(t, r, func(of *musterv1alpha1.Notification) { of.UID = "first" })
+			told := func(uid types.UID, app string) {
+				t.Helper()
+				eventually(t, func() string {
+					if got := get(); got.UID != uid || got.Status.Sent != 1 || !strings.Contains(r.last(), app) {
+						return fmt.Sprintf("%s has status %+v, and the receiver got %q", got.UID, got.Status, r.last())
+					}
+					return ""
+				})
+			}
+			recorder.Eventf(app("web"), nil, "Warning", "DeletionsHeld", "Hold", "%s", "would leave")
+			told("first", "web")
+			old := get()
+			if err := n.Client.Delete(t.Context(), old); err != nil {
+				t.Fatal(err)
+			}
+			if seen {
+				if _, err := n.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(old)}); err != nil {
+					t.Fatal(err)
+				}
+				n.mu.Lock()
+				if len(n.workers) != 0 {
+					t.Errorf("%d workers of a Notification that is gone", len(n.workers))
+				}
+				n.mu.Unlock()
+			}
+			again := &musterv1alpha1.Notification{ObjectMeta: metav1.ObjectMeta{Namespace: old.Namespace, Name: old.Name, UID: "second"}, Spec: old.Spec}
+			if err := n.Client.Create(t.Context(), again); err != nil {
+				t.Fatal(err)
+			}
+			recorder.Eventf(app("shop"), nil, "Warning", "DeletionsHeld", "Hold", "%s", "would leave")
+			told("second", "shop")
+		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/hub/event"
 	"github.com/muster-io/muster/internal/notify"
 )
 
@@ -26,15 +27,20 @@ type recorder struct {
 
 // Eventf never waits. When more events wait than there is room for, the next ones are written and told to nobody.
 func (r *recorder) Eventf(regarding, related runtime.Object, kind, reason, action, note string, args ...any) {
-	r.EventRecorder.Eventf(regarding, related, kind, reason, action, note, args...)
+	r.Record(regarding, related, event.Event{Type: kind, Reason: reason, Action: action, Note: fmt.Sprintf(note, args...)})
+}
+
+// Record is Eventf with the causes, which notifications hear of and the event of Kubernetes has no place for.
+func (r *recorder) Record(regarding, related runtime.Object, of event.Event) {
+	r.EventRecorder.Eventf(regarding, related, of.Type, of.Reason, of.Action, "%s", of.Note)
 	object, ok := regarding.(client.Object)
-	is := notify.KindOf(kind, reason)
+	is := notify.KindOf(of.Type, of.Reason)
 	if !ok || is == "" {
 		return
 	}
 	e := notify.Event{
 		ID: rand.Text(), Kind: is, Severity: "Info", Namespace: object.GetNamespace(), Name: object.GetName(), Labels: object.GetLabels(),
-		Reason: reason, Message: fmt.Sprintf(note, args...), Time: r.to.Now(),
+		Reason: of.Reason, Message: of.Note, Time: r.to.Now(), Causes: of.Causes,
 	}
 	switch object.(type) {
 	case *musterv1alpha1.FleetRepository:
@@ -46,7 +52,7 @@ func (r *recorder) Eventf(regarding, related runtime.Object, kind, reason, actio
 	default:
 		return
 	}
-	if kind == "Warning" {
+	if of.Type == "Warning" {
 		e.Severity = "Warning"
 	}
 	select {

@@ -107,6 +107,9 @@ func (t *task) delivery(ctx context.Context) (groups []review.Group, known bool,
 	} else if last := t.state.told[checkName(t.repo)+": "+review.Removals]; last.commit == revision {
 		groups = append(groups, review.Removal(nil, true))
 	}
+	if err := t.supersede(ctx, revision); err != nil {
+		return nil, false, err
+	}
 	t.state.measured = measure{revision, t.Now(), groups}
 	for _, g := range groups[:min(len(groups), maxGroups)] {
 		check := githost.Check{Name: checkName(t.repo) + ": " + g.Name, Description: g.Line(), URL: t.repo.Spec.Review.DetailsURL}
@@ -215,4 +218,23 @@ func (t *task) summarize(ctx context.Context, p *musterv1alpha1.PullRequestStatu
 	}
 	_, err = t.state.host.CreateComment(ctx, p.Number, text)
 	return err
+}
+
+// supersede ends the statuses of earlier commits that were underway: nothing is applied of those commits any more.
+func (t *task) supersede(ctx context.Context, revision string) error {
+	for name, last := range t.state.told {
+		if last.commit == revision {
+			continue
+		}
+		if check := last.check; check.State == githost.Pending {
+			check.State, check.Description = githost.Success, "superseded by "+fleet.ShortRevision(revision)
+			err := t.state.host.SetCheck(ctx, last.commit, check)
+			var answer *githost.Error
+			if gone := errors.As(err, &answer) && (answer.Kind == githost.NotFound || answer.Kind == githost.Invalid); err != nil && !gone {
+				return fmt.Errorf("end the status of %s: %w", fleet.ShortRevision(last.commit), err)
+			}
+		}
+		delete(t.state.told, name)
+	}
+	return nil
 }
