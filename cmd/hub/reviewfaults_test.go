@@ -81,14 +81,16 @@ func TestReviewsSurviveFaults(t *testing.T) {
 }
 
 // propose commits a change on a branch and opens a pull request of it.
-func (f *forged) propose(archive string) (int, string) {
+func (f *forged) propose(archive string) (int, string) { return f.proposeFrom(false, archive) }
+
+func (f *forged) proposeFrom(fork bool, archive string) (int, string) {
 	f.t.Helper()
 	f.last++
 	branch := fmt.Sprint("branch-", f.last)
 	f.repo.Git("checkout", "--quiet", "-B", branch, "main")
 	head := f.repo.Commit(archive)
 	f.repo.Git("checkout", "--quiet", "main")
-	f.forge.Do(func() { f.forge.Open(f.last, head, false) })
+	f.forge.Do(func() { f.forge.Open(f.last, head, fork) })
 	return f.last, head
 }
 
@@ -374,8 +376,7 @@ func forkFetchesNothing(f *forged, _ int) {
 	defer forks(musterv1alpha1.ForksIgnore)
 	elsewhere := fmt.Sprintf("-- applications/elsewhere.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: elsewhere, namespace: retail}\n"+
 		"spec: {placementRef: {name: shops}, source: {git: {url: %q, secretRef: {name: elsewhere}}}, destination: {namespace: guard}}\n", "https://"+other.Addr().String()+"/fleet.git")
-	number, head := f.propose(elsewhere)
-	f.forge.Do(func() { f.forge.Pulls[number].Fork, f.forge.Pulls[number].Author = true, "eve" })
+	number, head := f.proposeFrom(true, elsewhere)
 	f.expectReviewed(number, head, "failure", "applications/elsewhere.yaml")
 	if n := asked.Load(); n != 0 {
 		f.t.Errorf("a fork made the hub ask %d times", n)

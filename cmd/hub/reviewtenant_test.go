@@ -136,7 +136,27 @@ func TestTenantsPullRequest(t *testing.T) {
 	}
 	reviewed(1, configMapFile("manifests/shop/config.yaml", "shop", "color", "blue"), "success", "1 of 1 application", "1 update", "data.color: blue")
 	reviewed(2, reach, "failure", "+0 −0 clusters", "3 faults", "ManagedClusterSetBinding retail/secret", "ManagedCluster vault", "Application bank/ledger")
+	// The platform's rule stands, whatever the team's branch says under its name.
+	f.create(reviewPolicy("platform", "plan.updated == 0"))
+	branch := repo.Commit("-- tenants/policy.yaml --\napiVersion: muster.dev/v1alpha1\nkind: ReviewPolicy\nmetadata: {name: platform, namespace: muster-system}\n" +
+		"spec: {action: Deny, validations: [{expression: \"true\"}]}\n")
+	f.eventually(func() string {
+		var r musterv1alpha1.FleetRepository
+		if err := f.client.Get(f.ctx, shops, &r); err != nil || r.Status.FetchedRevision != branch {
+			return fmt.Sprintf("%s is fetched, want %s: %v", r.Status.FetchedRevision, branch, err)
+		}
+		return ""
+	})
+	reviewed(3, configMapFile("manifests/shop/config.yaml", "shop", "color", "green"), "failure", "denied by muster-system/platform")
 	if n := len(f.worksOf("retail/shop")); n != 1 {
 		t.Errorf("%d works of the team: a pull request changed the fleet", n)
+	}
+}
+
+// reviewPolicy is one of the platform's, on the hub.
+func reviewPolicy(name, expression string) *musterv1alpha1.ReviewPolicy {
+	return &musterv1alpha1.ReviewPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: name},
+		Spec:       musterv1alpha1.ReviewPolicySpec{Action: musterv1alpha1.ReviewDeny, Validations: []musterv1alpha1.ReviewValidation{{Expression: expression}}},
 	}
 }

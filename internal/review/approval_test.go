@@ -44,3 +44,13 @@ func TestCodeOwners(t *testing.T) {
 		}
 	}
 }
+
+// TestCodeOwnersWithSections: an owner in one section is none in another, so that a file with sections makes nobody an owner.
+func TestCodeOwnersWithSections(t *testing.T) {
+	for _, heading := range []string{"[Docs]", "^[Docs]", "[Docs][2] @docs"} {
+		tree := treeOf("-- CODEOWNERS --\n* @acme/platform\n\n" + heading + "\n* @docs\n")
+		if got := review.CodeOwnersOf(tree).Of("placements/shops.yaml"); got != nil {
+			t.Errorf("with %s it is owned by %v", heading, got)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package review
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
@@ -19,18 +20,25 @@ type ownerRule struct {
 // codeOwnersFiles are the places that hosts look in; the first that exists counts.
 var codeOwnersFiles = []string{".github/CODEOWNERS", ".gitea/CODEOWNERS", ".forgejo/CODEOWNERS", ".gitlab/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS"}
 
-// CodeOwnersOf reads CODEOWNERS of a commit: of the base, since a change must not make its author an owner.
+// sections are headings of GitLab's: [Name], [Name][2], ^[Name].
+var sections = regexp.MustCompile(`(?m)^\s*\^?\[`)
+
+// CodeOwnersOf reads CODEOWNERS of a commit: of the base, since a change must not make its author an owner. One with sections names nobody:
+// each of them would have to approve, and an owner in one is none in another.
 func CodeOwnersOf(tree fleet.Tree) CodeOwners {
 	for _, name := range codeOwnersFiles {
 		data, err := tree.ReadFile(name)
 		if err != nil {
 			continue
 		}
+		if sections.Match(data) {
+			return nil
+		}
 		var rules CodeOwners
 		for line := range strings.Lines(string(data)) {
 			line, _, _ = strings.Cut(line, " #")
 			fields := strings.Fields(line)
-			if len(fields) == 0 || strings.HasPrefix(fields[0], "#") || strings.HasPrefix(fields[0], "[") || strings.HasPrefix(fields[0], "!") {
+			if len(fields) == 0 || strings.HasPrefix(fields[0], "#") || strings.HasPrefix(fields[0], "!") {
 				continue
 			}
 			rules = append(rules, ownerRule{gitignore.ParsePattern(fields[0], nil), fields[1:]})

@@ -222,6 +222,13 @@ func (l *Library) Sources() fleet.Sources {
 	return &sources{library: l, now: now}
 }
 
+// Known is what is known now, for a plan that must not make the hub ask anybody: what is not here is not fetched for it.
+func (l *Library) Known() fleet.Sources {
+	s := l.Sources().(*sources)
+	s.library = nil
+	return s
+}
+
 // answer is what a plan is told about a reference.
 type answer struct {
 	found *fleet.Found
@@ -244,7 +251,7 @@ func (h *holding) answer() answer {
 
 // sources are a library as it was at one moment.
 type sources struct {
-	library *Library
+	library *Library // that is asked for what is not known; nil asks nobody
 	mu      sync.Mutex
 	now     map[string]answer
 }
@@ -255,6 +262,9 @@ func (s *sources) Find(r *fleet.Reference) (*fleet.Found, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, ok := s.now[key]
+	if !ok && s.library == nil {
+		return nil, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s is not fetched for this plan: nothing is that a fork asks for", r))
+	}
 	if !ok {
 		a = s.library.want(r)
 		s.now[key] = a

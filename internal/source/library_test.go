@@ -95,6 +95,9 @@ func TestChartsOfARepository(t *testing.T) {
 	s.secrets["retail/charts"] = map[string][]byte{"username": []byte("ann"), "password": []byte("hunter2"), "ca.crt": repo.CA()}
 	exact, ranged := chartOf(repo, "retail", "4.11.2", "charts"), chartOf(repo, "retail", "^4.11", "charts")
 
+	if _, err := s.Known().Find(exact); err == nil || len(s.wanted) > 0 {
+		t.Errorf("what must ask nobody gives %v and wants %q", err, s.wanted)
+	}
 	if _, err := s.Sources().Find(exact); err == nil || !strings.Contains(err.Error(), "is being fetched") {
 		t.Errorf("before the first look: %v", err)
 	}

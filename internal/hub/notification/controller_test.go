@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/hub/event"
 )
 
 // receiver answers with the next of its codes, and with 200 when there is none.
@@ -298,4 +299,23 @@ func TestADeletedNotificationIsCreatedAgain(t *testing.T) {
 			told("second", "shop")
 		})
 	}
+}
+
+// TestCausesAreHeard: an alert has the cluster of the event that the hub writes.
+func TestCausesAreHeard(t *testing.T) {
+	r := &receiver{}
+	_, recorder, _ := hears(t, r, func(of *musterv1alpha1.Notification) { of.Spec.Type = musterv1alpha1.NotifyAlertmanager })
+	of, ok := recorder.(interface {
+		Record(regarding, related runtime.Object, e event.Event)
+	})
+	if !ok {
+		t.Fatal("the recorder does not take causes")
+	}
+	of.Record(app("web"), nil, event.Event{Type: "Warning", Reason: "Degraded", Note: "m", Causes: []map[string]string{{"cluster": "edge-1"}}})
+	eventually(t, func() string {
+		if got := r.last(); !strings.Contains(got, `"cluster":"edge-1"`) {
+			return fmt.Sprintf("the receiver got %q", got)
+		}
+		return ""
+	})
 }

@@ -64,8 +64,11 @@ func (t *task) settle(ctx context.Context, pr githost.PullRequest, is *musterv1a
 	if err != nil {
 		return fmt.Errorf("read the comments of pull request %d: %w", pr.Number, err)
 	}
-	if candidates, err := t.whoApproves(ctx, pr, is, comments); err != nil || is.ApprovedBy != "" && slices.Contains(candidates, is.ApprovedBy) {
-		return err
+	if who := t.repo.Spec.Review.Approvers; is.ApprovedBy != "" && who.CodeOwners { // whom the branch named at the look before
+		candidates, err := t.whoApproves(ctx, pr, is, comments)
+		if err != nil || slices.Contains(candidates, is.ApprovedBy) {
+			return err
+		}
 	}
 	return t.approve(ctx, pr, nil, is, comments)
 }

@@ -1,12 +1,16 @@
 package review
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/githost"
 )
 
@@ -25,23 +29,58 @@ func TestHostAwayForAnHour(t *testing.T) {
 			}, 2, 21 * time.Minute,
 		},
 	} {
-		s := &state{triggered: true}
-		begin := time.Now()
-		now, asked := begin, 0
-		for ; now.Before(begin.Add(time.Hour)); now = s.retryAt {
-			asked++
-			s.note(c.err(now), now)
-			if !s.retryAt.After(now) {
-				t.Fatalf("%s: it is asked again at once", name)
+		for _, branch := range []string{"main", ""} { // which is asked for
+			begin := time.Now()
+			now, host := begin, &away{}
+			repo := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}}
+			repo.Spec.Ref.Branch, repo.Spec.Interval.Duration, repo.Spec.Review = branch, 24*time.Hour, &musterv1alpha1.ReviewSpec{}
+			reviews := &Reviews{Now: func() time.Time { return now }}
+			s := reviews.stateOf(repo)
+			s.host, s.looked = host, begin // nothing but the webhook makes it due
+			look := func() error {
+				t := &task{Reviews: reviews, repo: repo, state: s, status: &musterv1alpha1.ReviewStatus{}, next: time.Hour}
+				err := t.look(context.Background())
+				s.note(err, now)
+				return err
+			}
+			reviews.Trigger("muster-system", "fleet")
+			for ; now.Before(begin.Add(time.Hour)); now = s.retryAt {
+				host.err = c.err(now)
+				if look() == nil {
+					t.Fatalf("%s, branch %q: what was announced is forgotten", name, branch)
+				}
+				if !s.retryAt.After(now) {
+					t.Fatalf("%s: it is asked again at once", name)
+				}
+			}
+			if late := now.Sub(begin.Add(time.Hour)); host.asked > c.asked || late > c.notice {
+				t.Errorf("%s: asked %d times in an hour, and %v after it", name, host.asked, late)
+			}
+			host.err, host.asked = nil, 0
+			if err := look(); err != nil || host.asked == 0 || s.failures != 0 || !s.retryAt.IsZero() || s.triggered {
+				t.Errorf("%s, branch %q: asked %d times and %+v after an answer: %v", name, branch, host.asked, s, err)
 			}
 		}
-		if late := now.Sub(begin.Add(time.Hour)); asked > c.asked || late > c.notice || !s.triggered {
-			t.Errorf("%s: asked %d times in an hour, and %v after it; what was announced is known: %v", name, asked, late, s.triggered)
-		}
-		if s.note(nil, now); s.failures != 0 || !s.retryAt.IsZero() {
-			t.Errorf("%s: %+v after an answer", name, s)
-		}
 	}
+}
+
+// away is a host that does not answer while it has an error.
+type away struct {
+	githost.Host
+	err   error
+	asked int
+}
+
+func (h *away) DefaultBranch(context.Context) (string, error) {
+	if h.err != nil {
+		h.asked++
+	}
+	return "main", h.err
+}
+
+func (h *away) Open(context.Context, string) ([]githost.PullRequest, error) {
+	h.asked++
+	return nil, h.err
 }
 
 // TestTokenIsReadAgain: a token without the right is replaced by another one in its Secret, as one that has expired.

@@ -10,6 +10,7 @@
 package review
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -220,9 +221,31 @@ func (t *task) conclude(err error) {
 		t.status.Reason, t.status.Message = "PlanChangedSinceReview", t.changed
 	} else if unknown := t.unknownTeams(); unknown != "" {
 		t.status.Reason, t.status.Message = "TeamUnknown", unknown
+	} else if t.left > 0 {
+		t.status.Message = fmt.Sprintf("%d open pull requests are left out: at most %d are planned, the newest first; close or merge some", t.left, maxRequests)
 	}
-	slices.SortFunc(t.status.PullRequests, func(a, b musterv1alpha1.PullRequestStatus) int { return int(b.Number - a.Number) })
-	t.status.PullRequests = t.status.PullRequests[:min(len(t.status.PullRequests), maxRequests)]
+	t.status.PullRequests = fitting(t.status.PullRequests)
+}
+
+// fitting are the pull requests that the status has room for, the newest first: of those that are merged and not through half of it at
+// least, and what somebody has approved before the others.
+func fitting(all []musterv1alpha1.PullRequestStatus) []musterv1alpha1.PullRequestStatus {
+	newest := func(a, b musterv1alpha1.PullRequestStatus) int { return cmp.Compare(b.Number, a.Number) }
+	var merged, open []musterv1alpha1.PullRequestStatus
+	for _, p := range all {
+		if p.Merged != "" {
+			merged = append(merged, p)
+		} else {
+			open = append(open, p)
+		}
+	}
+	waits := func(p musterv1alpha1.PullRequestStatus) int { return min(len(p.ApprovedBy), 1) }
+	slices.SortFunc(merged, func(a, b musterv1alpha1.PullRequestStatus) int { return cmp.Or(waits(b)-waits(a), newest(a, b)) })
+	slices.SortFunc(open, newest)
+	merged = merged[:min(len(merged), max(maxRequests/2, maxRequests-len(open)))]
+	fit := append(merged, open[:min(len(open), maxRequests-len(merged))]...)
+	slices.SortFunc(fit, newest)
+	return fit
 }
 
 // maxRequests is how many pull requests of a repository are planned and kept in its status.

@@ -21,6 +21,8 @@ type task struct {
 	next   time.Duration
 	// changed says of a merged pull request that it is held and is not what was approved.
 	changed string
+	// left is how many open pull requests there is no room for.
+	left int
 	// unknown are teams that the host does not show.
 	unknown []string
 	// approved are the plans that were approved on merged pull requests.
@@ -37,16 +39,9 @@ func (t *task) look(ctx context.Context) error {
 	}
 	s, due := t.state, t.due(t.state, t.repo.Spec.Interval.Duration)
 	if due {
-		branch := t.repo.Spec.Ref.Branch
-		if branch == "" {
-			var err error
-			if branch, err = s.host.DefaultBranch(ctx); err != nil {
-				return err
-			}
-		}
-		open, err := s.host.Open(ctx, branch)
+		open, err := t.ask(ctx)
 		if err != nil {
-			s.triggered = true // what was announced is looked at when the host answers
+			t.again() // what was announced is looked at when the host answers
 			return err
 		}
 		s.open, s.looked = open, t.Now()
@@ -55,10 +50,14 @@ func (t *task) look(ctx context.Context) error {
 	open, planned := map[int64]bool{}, 0
 	for _, pr := range s.open {
 		open[pr.Number] = true
+	}
+	room := t.room(open)
+	for _, pr := range s.open {
 		if pr.Fork && t.repo.Spec.Review.Forks != musterv1alpha1.ForksPlan { // those of strangers take no room
 			continue
 		}
-		if planned++; planned > maxRequests {
+		if planned++; planned > room {
+			t.left++
 			continue
 		}
 		if err := t.one(ctx, pr); err != nil {
@@ -69,6 +68,31 @@ func (t *task) look(ctx context.Context) error {
 		return err
 	}
 	return t.after(ctx)
+}
+
+// ask asks the host for the open pull requests into the branch.
+func (t *task) ask(ctx context.Context) ([]githost.PullRequest, error) {
+	branch := t.repo.Spec.Ref.Branch
+	if branch == "" {
+		var err error
+		if branch, err = t.state.host.DefaultBranch(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return t.state.host.Open(ctx, branch)
+}
+
+// room is how many open pull requests are planned: those that are merged and not through have theirs first, up to half of it all.
+func (t *task) room(open map[int64]bool) int {
+	merged := 0
+	if t.repo.Status.Review != nil {
+		for i := range t.repo.Status.Review.PullRequests {
+			if !open[t.repo.Status.Review.PullRequests[i].Number] {
+				merged++
+			}
+		}
+	}
+	return maxRequests - min(merged, maxRequests/2)
 }
 
 // soon asks for another reconciliation.
@@ -89,7 +113,7 @@ func (t *task) known(number int64) *musterv1alpha1.PullRequestStatus {
 
 // keep puts a pull request into the status.
 func (t *task) keep(p *musterv1alpha1.PullRequestStatus) {
-	if p != nil && len(t.status.PullRequests) < maxRequests {
+	if p != nil {
 		t.status.PullRequests = append(t.status.PullRequests, *p)
 	}
 }
@@ -142,11 +166,16 @@ func (t *task) failed(ctx context.Context, pr githost.PullRequest, m *request, w
 			is.Held, is.HeldSince, is.ApprovedBy = was.Held, was.HeldSince, was.ApprovedBy
 		}
 	}
-	t.keep(is)
 	m.basis = basis{}
 	t.shown.drop(countKey(client.ObjectKeyFromObject(t.repo), pr.Number)) // it is the verdict on what was planned before
 	t.soon(t.ReplanInterval)
-	return t.check(ctx, pr, m, githost.Check{State: githost.Failure, Description: is.Summary})
+	err = t.check(ctx, pr, m, githost.Check{State: githost.Failure, Description: is.Summary})
+	var answer *githost.Error
+	if errors.As(err, &answer) && (answer.Kind == githost.NotFound || answer.Kind == githost.Invalid) { // about this commit alone
+		is.Summary, err = is.Summary+"; "+messageOf(err), nil
+	}
+	t.keep(is)
+	return err
 }
 
 // gone forgets pull requests that are closed, and notes those that were merged.

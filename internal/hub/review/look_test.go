@@ -3,6 +3,7 @@ package review
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,12 +18,13 @@ import (
 // checks is a host that takes checks.
 type checks struct {
 	githost.Host
-	set []githost.Check
+	set  []githost.Check
+	fail error
 }
 
 func (h *checks) SetCheck(_ context.Context, _ string, c githost.Check) error {
 	h.set = append(h.set, c)
-	return nil
+	return h.fail
 }
 
 // TestFailureIsShown: once a pull request cannot be planned, the page does not show what was planned of it before.
@@ -47,5 +49,73 @@ func TestFailureIsShown(t *testing.T) {
 	}
 	if s := look.status.PullRequests; len(s) != 1 || s[0].Summary != "cannot be planned: the chart is gone" || len(host.set) != 1 {
 		t.Errorf("the status says %+v, the host %+v", s, host.set)
+	}
+}
+
+// TestCheckOfOneAlone: a commit that the host takes no check for is told in its line, and the others are looked at.
+func TestCheckOfOneAlone(t *testing.T) {
+	for kind, alone := range map[githost.Kind]bool{githost.NotFound: true, githost.Invalid: true, githost.Unauthorized: false, githost.Unavailable: false} {
+		repo := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}}
+		repo.Spec.Review = &musterv1alpha1.ReviewSpec{}
+		look := &task{
+			Reviews: &Reviews{Now: time.Now, ReplanInterval: time.Minute}, repo: repo,
+			state:  &state{host: &checks{fail: &githost.Error{Kind: kind, Status: 499}}},
+			status: &musterv1alpha1.ReviewStatus{}, next: time.Hour,
+		}
+		err := look.failed(t.Context(), githost.PullRequest{Number: 7, Head: "aaaa"}, &request{}, nil, errors.New("the chart is gone"))
+		if (err == nil) != alone {
+			t.Errorf("%s ends the look: %v, want %v", kind, err, !alone)
+		}
+		if s := look.status.PullRequests; len(s) != 1 || strings.Contains(s[0].Summary, "499") != alone {
+			t.Errorf("after %s the status says %+v", kind, s)
+		}
+	}
+}
+
+// TestRoomForMerged: what is merged and not through is not lost to open ones, nor do those get no room.
+func TestRoomForMerged(t *testing.T) {
+	var all []musterv1alpha1.PullRequestStatus
+	for n := range int64(100) {
+		p := musterv1alpha1.PullRequestStatus{Number: n}
+		if n < 40 {
+			p.Merged = "aaaa"
+		}
+		if n == 0 {
+			p.ApprovedBy = "bob"
+		}
+		all = append(all, p)
+	}
+	merged, open := 0, 0
+	got := fitting(all)
+	for _, p := range got {
+		if p.Merged != "" {
+			merged++
+		} else {
+			open++
+		}
+	}
+	if merged != 25 || open != 25 || got[49].Number != 0 || got[0].Number != 99 {
+		t.Errorf("%d merged and %d open ones are kept, from %d to %d", merged, open, got[0].Number, got[len(got)-1].Number)
+	}
+	if got := fitting(all[:60]); len(got) != 50 {
+		t.Errorf("%d of 40 merged and 20 open ones are kept, want 50", len(got))
+	}
+	repo := &musterv1alpha1.FleetRepository{}
+	repo.Status.Review = &musterv1alpha1.ReviewStatus{PullRequests: all[30:50]}
+	if room := (&task{repo: repo}).room(map[int64]bool{41: true}); room != 31 {
+		t.Errorf("room for %d beside 19 that are closed or merged, want 31", room)
+	}
+}
+
+// TestCountsAreFew: however long a commit stays, its counts stay below the statuses that GitHub takes.
+func TestCountsAreFew(t *testing.T) {
+	begin := time.Now()
+	last, now := told{writtenAt: begin, writes: 1}, begin
+	for now.Before(begin.Add(30 * 24 * time.Hour)) {
+		now = now.Add(last.waits(now))
+		last.writtenAt, last.writes = now, last.writes+1
+	}
+	if last.writes > 900 {
+		t.Errorf("%d statuses in a month", last.writes)
 	}
 }

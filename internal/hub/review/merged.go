@@ -7,6 +7,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
@@ -19,8 +20,10 @@ import (
 const (
 	// maxGroups is how many statuses a commit gets.
 	maxGroups = 50
-	// countsInterval is the least time between two statuses that differ in nothing but numbers.
-	countsInterval = time.Minute
+	// countsInterval is the least time between two statuses that differ in nothing but numbers. It doubles with each, up to maxCountsInterval:
+	// GitHub takes 1,000 statuses of one name on a commit.
+	countsInterval    = time.Minute
+	maxCountsInterval = time.Hour
 	// measureInterval is the least time between two looks at the works of a commit: reports of clusters come one by one.
 	measureInterval = 2 * time.Second
 )
@@ -37,6 +40,12 @@ type told struct {
 	commit    string
 	check     githost.Check
 	writtenAt time.Time
+	writes    int
+}
+
+// waits is how long nothing but numbers is not worth another status.
+func (s told) waits(now time.Time) time.Duration {
+	return min(countsInterval<<min(max(s.writes-1, 0), 10), maxCountsInterval) - now.Sub(s.writtenAt)
 }
 
 // after tells of the delivered commit how far it is, and brings what is merged to its end.
@@ -118,19 +127,38 @@ func (t *task) delivery(ctx context.Context) (groups []review.Group, known bool,
 		if last.commit == revision && last.check == check {
 			continue
 		}
-		if wait := countsInterval - t.Now().Sub(last.writtenAt); last.commit == revision && last.check.State == check.State && wait > 0 {
+		if wait := last.waits(t.Now()); last.commit == revision && last.check.State == check.State && wait > 0 {
 			t.soon(wait)
 			continue
 		}
-		if err := t.state.host.SetCheck(ctx, revision, check); err != nil {
-			return nil, false, fmt.Errorf("write the status of %s: %w", fleet.ShortRevision(revision), err)
+		if err := t.deliveryCheck(ctx, revision, check); err != nil {
+			return nil, false, err
 		}
-		if t.state.told == nil {
-			t.state.told = map[string]told{}
-		}
-		t.state.told[check.Name] = told{revision, check, t.Now()}
 	}
 	return groups, true, nil
+}
+
+// deliveryCheck writes a status of the delivered commit. One that the host does not take, since there are too many of it, ends nothing: the
+// summary on the pull request says how it ended.
+func (t *task) deliveryCheck(ctx context.Context, revision string, check githost.Check) error {
+	err := t.state.host.SetCheck(ctx, revision, check)
+	var answer *githost.Error
+	if errors.As(err, &answer) && answer.Kind == githost.Invalid {
+		ctrl.LoggerFrom(ctx).Info("The host does not take a status of the delivered commit", "status", check.Name, "reason", err.Error())
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("write the status of %s: %w", fleet.ShortRevision(revision), err)
+	}
+	if t.state.told == nil {
+		t.state.told = map[string]told{}
+	}
+	writes := 1
+	if last := t.state.told[check.Name]; last.commit == revision {
+		writes += last.writes
+	}
+	t.state.told[check.Name] = told{revision, check, t.Now(), writes}
+	return nil
 }
 
 // environments of clusters, by their label; none where the spec names no label.

@@ -93,7 +93,7 @@ func (r *Reviews) Compare(ctx context.Context, key types.NamespacedName, base, h
 		}
 	}
 	t := &task{Reviews: r, repo: &repo}
-	c, err := t.sides(ctx, base, head)
+	c, err := t.sides(ctx, base, head, t.Repositories.Sources.World())
 	if err != nil {
 		return nil, err
 	}

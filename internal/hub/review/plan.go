@@ -92,12 +92,16 @@ func (t *task) plan(ctx context.Context, pr githost.PullRequest, onHub []musterv
 	if err != nil {
 		return nil, err
 	}
-	c, err := t.sides(ctx, base, pr.Head)
+	sources := t.Repositories.Sources.World
+	if pr.Fork { // what anybody may write makes the hub fetch nothing
+		sources = t.Repositories.Sources.Known
+	}
+	c, err := t.sides(ctx, base, pr.Head, sources())
 	if err != nil {
 		return nil, err
 	}
 	was, is := c.Base, c.Head
-	if !pr.Fork { // what anybody may write makes the hub fetch nothing
+	if !pr.Fork {
 		t.Repositories.Sources.Use(sourceUser(countKey(client.ObjectKeyFromObject(t.repo), pr.Number)), fleet.SortSources(slices.Concat(was.Sources(), is.Sources())))
 	}
 	change := review.Change{Author: pr.Author, Title: pr.Title, Base: pr.BaseBranch, Head: pr.HeadBranch, Labels: pr.Labels, Fork: pr.Fork}
@@ -109,6 +113,9 @@ func (t *task) plan(ctx context.Context, pr githost.PullRequest, onHub []musterv
 			return nil, err
 		}
 		rules = branch.defs
+	}
+	if rules, err = t.permitted(ctx, rules); err != nil {
+		return nil, err
 	}
 	c.Policies = review.Policies(rules, onHub, client.ObjectKeyFromObject(t.repo).String())
 	if len(c.Policies) > 0 {
@@ -124,6 +131,24 @@ func (t *task) plan(ctx context.Context, pr githost.PullRequest, onHub []musterv
 	return &planned{review: result, base: base, held: heldBy(result, t.repo), files: filesOf(result), reads: hub.ReadsOf(is, nil)}, nil
 }
 
+// permitted are the definitions of the branch without the policies that the repository may not write: the hub does not apply those, and they
+// must not stand in for the hub's own of the same name.
+func (t *task) permitted(ctx context.Context, defs *fleet.Definitions) (*fleet.Definitions, error) {
+	var try []fleet.Definition
+	for _, d := range defs.All {
+		if _, ok := d.Object.(*musterv1alpha1.ReviewPolicy); ok {
+			try = append(try, d)
+		}
+	}
+	refused, err := t.Repositories.Try(ctx, t.repo, try)
+	if err != nil {
+		return nil, err
+	}
+	branch := &side{defs: defs}
+	branch.without(func(key fleet.ObjectKey) bool { _, ok := refused[key]; return ok })
+	return branch.defs, nil
+}
+
 // comparison is a review to be, and what its base says.
 type comparison struct {
 	review.Input
@@ -131,12 +156,12 @@ type comparison struct {
 }
 
 // sides plans two commits in the same live world, within the rights of the repository.
-func (t *task) sides(ctx context.Context, base, head string) (*comparison, error) {
+func (t *task) sides(ctx context.Context, base, head string, sources fleet.Sources) (*comparison, error) {
 	world, err := t.Works.Observe(ctx, t.Client, t.Now())
 	if err != nil {
 		return nil, err
 	}
-	world.HubCluster, world.Sources = t.HubCluster, fleet.Masked(t.Repositories.Sources.World(), &t.redact)
+	world.HubCluster, world.Sources = t.HubCluster, fleet.Masked(sources, &t.redact)
 	before, err := t.open(ctx, base)
 	if err != nil {
 		return nil, err

@@ -130,6 +130,14 @@ func (s *Sources) World() fleet.Sources {
 	return s.Library.Sources()
 }
 
+// Known is what is known now, for a plan that must not make the hub ask anybody.
+func (s *Sources) Known() fleet.Sources {
+	if s == nil {
+		return nil
+	}
+	return s.Library.Known()
+}
+
 // Use says which sources a user has, in place of those that it had before. The user is woken if one of them has changed since.
 func (s *Sources) Use(user User, used []fleet.UsedSource) {
 	if s != nil && s.Library.Use(user.String(), used) {
