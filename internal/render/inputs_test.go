@@ -182,12 +182,17 @@ func TestManifestsOfAllRenderers(t *testing.T) {
 		file, text string
 		want       []string // name, and data
 	}{
-		"JSON stream": {"a.json", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}` + "\n" + `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b"}}` + "\n", []string{"a null", "b null"}},
-		"one line":    {"a.yaml", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b"}}` + "\n", []string{"a null", "b null"}},
-		"three":       {"a.json", strings.Repeat(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"NAME"}}`+"\n", 3), []string{"n0 null", "n1 null", "n2 null"}},
-		"merge":       {"a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  labels: &l {p: \"1\", q: \"1\"}\ndata:\n  <<: *l\n  p: \"2\"\n", []string{`a {"p":"2","q":"1"}`}},
-		"merges":      {"a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  labels: &l {p: \"1\", q: \"1\"}\n  annotations: &m {q: \"2\", r: \"2\"}\ndata:\n  <<: [*l, *m]\n  p: \"3\"\n", []string{`a {"p":"3","q":"1","r":"2"}`}},
-		"last line":   {"a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  x: |+\n    y\n\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndata:\n  x: |\n    z", []string{`a {"x":"y\n\n"}`, `b {"x":"z\n"}`}},
+		"JSON stream":         {"a.json", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}` + "\n" + `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b"}}` + "\n", []string{"a null", "b null"}},
+		"one line":            {"a.yaml", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b"}}` + "\n", []string{"a null", "b null"}},
+		"three":               {"a.json", strings.Repeat(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"NAME"}}`+"\n", 3), []string{"n0 null", "n1 null", "n2 null"}},
+		"stream behind ---":   {"a.yaml", "---\n" + objectNamed("a") + "\n" + objectNamed("b") + "\n", []string{"a null", "b null"}},
+		"stream behind YAML":  {"a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n" + objectNamed("b") + "\n" + objectNamed("c"), []string{"a null", "b null", "c null"}},
+		"stream before YAML":  {"a.yaml", objectNamed("a") + objectNamed("b") + "\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n", []string{"a null", "b null", "c null"}},
+		"end of document":     {"a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n...\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n", []string{"a null", "b null"}},
+		"end, and separators": {"a.yaml", "---\n# a\n" + objectNamed("a") + "\n...\n# b\n---\n" + objectNamed("b") + "\n...\n---\n---\n" + objectNamed("c"), []string{"a null", "b null", "c null"}},
+		"merge":               {"a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  labels: &l {p: \"1\", q: \"1\"}\ndata:\n  <<: *l\n  p: \"2\"\n", []string{`a {"p":"2","q":"1"}`}},
+		"merges":              {"a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  labels: &l {p: \"1\", q: \"1\"}\n  annotations: &m {q: \"2\", r: \"2\"}\ndata:\n  <<: [*l, *m]\n  p: \"3\"\n", []string{`a {"p":"3","q":"1","r":"2"}`}},
+		"last line":           {"a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  x: |+\n    y\n\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndata:\n  x: |\n    z", []string{`a {"x":"y\n\n"}`, `b {"x":"z\n"}`}},
 	}
 	const chart = "-- m/Chart.yaml --\napiVersion: v2\nname: web\nversion: 1.0.0\n"
 	places := map[string]struct{ before, folder string }{
@@ -228,6 +233,30 @@ func TestManifestsOfAllRenderers(t *testing.T) {
 				}
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func objectNamed(name string) string {
+	return `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"` + name + `"}}`
+}
+
+// TestKustomizePassesOverNothing holds that what Kustomize would not read of a file is a fault with its place.
+func TestKustomizePassesOverNothing(t *testing.T) {
+	const flow = "{apiVersion: v1, kind: ConfigMap, metadata: {name: NAME}}\n"
+	a, b := strings.Replace(flow, "NAME", "a", 1), strings.Replace(flow, "NAME", "b", 1)
+	for name, row := range map[string]struct{ text, at string }{
+		"flow maps":          {a + b, "m/a.yaml:2"},
+		"flow maps below":    {"# c\n---\n" + a + b, "m/a.yaml:4"},
+		"text behind a JSON": {objectNamed("a") + "\nfoo\n", "m/a.yaml:2"},
+	} {
+		for field, overlay := range map[string]string{"resources": "resources: [a.yaml]\n", "patches": "resources: [c.yaml]\npatches: [{path: a.yaml}]\n"} {
+			t.Run(name+"/"+field, func(t *testing.T) {
+				f := faultOf(t, inputWith(t, "-- m/c.yaml --\n"+configMap+"-- m/kustomization.yaml --\n"+overlay, "m/a.yaml", row.text, `{source: {path: m}}`))
+				if f.Position() != row.at || !strings.Contains(f.Message, "cannot be read as YAML") {
+					t.Errorf("got %s %q, want %s", f.Position(), f.Message, row.at)
 				}
 			})
 		}

@@ -30,9 +30,10 @@ type treeFiles struct {
 	refused error    // the first thing that would have left the tree
 	// addedOrigins is true when the origin annotations were asked for here and not by the author.
 	addedOrigins bool
-	// absent are what kustomizations name and the tree does not hold, in order; verbatim the files that generators take as they are.
-	absent   []fleet.Fault
-	verbatim map[string]bool
+	// absent are what kustomizations name and the tree does not hold, in order.
+	absent []fleet.Fault
+	// verbatim are the files that generators take as they are, and parsed those that are resources, patches and the like.
+	verbatim, parsed map[string]bool
 }
 
 var _ filesys.FileSystem = (*treeFiles)(nil)
@@ -100,7 +101,9 @@ func (t *treeFiles) ReadFile(p string) ([]byte, error) {
 	}
 	t.order = append(t.order, name)
 	if !t.verbatim[name] {
-		data = separated(data)
+		if data, err = t.separated(name, data); err != nil {
+			return nil, err
+		}
 	}
 	if slices.Contains(KustomizationFiles, path.Base(name)) {
 		return t.examine(name, data)
@@ -108,21 +111,52 @@ func (t *treeFiles) ReadFile(p string) ([]byte, error) {
 	return data, t.examineConfigs(name, data, func(text string) int { return LineOf(data, text) })
 }
 
-// separated puts separators between JSON objects that follow each other: Kustomize reads the first of them only, and kubectl all.
-func separated(data []byte) []byte {
-	if first := bytes.TrimLeft(data, " \t\r\n"); len(first) == 0 || first[0] != '{' {
-		return data
+// mayHoldSeveral are the lines behind which something may stand that is no part of a document in lines of its own.
+var mayHoldSeveral = regexp.MustCompile(`(?m)^(\x{feff}|---)?[ \t]*[{\["'&!*|>]|^\.\.\.`)
+
+// separated puts separators between documents that follow each other without one: Kustomize reads the first of them only, and
+// kubectl all. What cannot be read as documents is refused, as Kustomize would pass over it.
+func (t *treeFiles) separated(name string, data []byte) ([]byte, error) {
+	if !mayHoldSeveral.Match(data) {
+		return data, nil
 	}
 	documents, err := fleet.ReadYAML(string(data))
-	if err != nil || len(documents) < 2 {
-		return data
+	if err != nil {
+		var wrong *fleet.YAMLError
+		if !t.parsed[name] || !errors.As(err, &wrong) {
+			return data, nil
+		}
+		return nil, t.refuse(name, wrong.Line, "cannot be read as YAML: "+wrong.Message)
+	}
+	if areSeparated(documents, data) {
+		return data, nil
 	}
 	var out bytes.Buffer
 	for _, y := range documents {
 		out.Write(y.JSON)
 		out.WriteString("\n---\n")
 	}
-	return out.Bytes()
+	return out.Bytes(), nil
+}
+
+var separator = regexp.MustCompile(`(?m)^---(\s|$)`)
+
+// areSeparated tells whether a line that begins with --- stands between each document and the one before.
+func areSeparated(documents []fleet.YAML, data []byte) bool {
+	var lines []int
+	line, counted := 1, 0
+	for _, at := range separator.FindAllIndex(data, -1) {
+		line += bytes.Count(data[counted:at[0]], []byte("\n"))
+		counted = at[0]
+		lines = append(lines, line)
+	}
+	for i := 1; i < len(documents); i++ {
+		before, after := documents[i-1].Line, documents[i].Line
+		if !slices.ContainsFunc(lines, func(line int) bool { return line > before && line <= after }) {
+			return false
+		}
+	}
+	return true
 }
 
 // ReadDir lists a folder.
@@ -307,11 +341,13 @@ func (t *treeFiles) examineEntry(file, field, entry string, data []byte) error {
 	if clean == ".." || strings.HasPrefix(clean, "../") {
 		return t.refuse(file, LineOf(data, entry), entry+" leaves the repository")
 	}
+	if t.verbatim == nil {
+		t.verbatim, t.parsed = map[string]bool{}, map[string]bool{}
+	}
 	if strings.HasSuffix(field, "Generator") {
-		if t.verbatim == nil {
-			t.verbatim = map[string]bool{}
-		}
 		t.verbatim[clean] = true
+	} else {
+		t.parsed[clean] = true
 	}
 	t.noteAbsent(file, field, entry, data)
 	return nil
