@@ -58,7 +58,7 @@ type inflator struct {
 
 // inflate gives the source with what its overlays' charts give.
 func (r *Renderer) inflate(ctx context.Context, in Input, resolved *Resolved, s source) (source, error) {
-	i := inflator{dependencies{in, resolved}, r, ctx, map[string]fleet.Tree{}, map[string]bool{}}
+	i := inflator{dependencies{in, resolved, new(int)}, r, ctx, map[string]fleet.Tree{}, map[string]bool{}}
 	if err := i.visit(s.tree, s.path, 0); err != nil || len(i.files) == 0 {
 		return s, err
 	}
