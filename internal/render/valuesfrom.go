@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/base64"
 	"encoding/json"
@@ -140,11 +141,32 @@ func valueAt(path []string, value any) map[string]any {
 // shortest is how long a secret text is at least that is looked for within other texts.
 const shortest = 6
 
+// formsOf are the forms in which a secret text is looked for, the text itself first; none of an empty one. White space around it does not
+// count: a value that an editor or `kubectl --from-file` ended with a newline is often rendered without.
+func formsOf(text string) []string {
+	plain := strings.TrimSpace(text)
+	if plain == "" {
+		return nil
+	}
+	forms := []string{plain, base64.StdEncoding.EncodeToString([]byte(plain)), base64.StdEncoding.EncodeToString([]byte(text))}
+	for _, escapeHTML := range []bool{true, false} { // toJson and toRawJson
+		var in strings.Builder
+		encoder := json.NewEncoder(&in)
+		encoder.SetEscapeHTML(escapeHTML)
+		if encoder.Encode(plain) == nil {
+			forms = append(forms, in.String()[1:in.Len()-2]) // without its quotes and the newline
+		}
+	}
+	slices.Sort(forms[1:])
+	return slices.Compact(forms)
+}
+
 // secretOutside is a fault if a value that a Secret of the hub gave the chart stands in an object that is no Secret: it would be shown
 // there, as by drift and in a status.
 func (r *Resolved) secretOutside(in Input, content *fleet.Content) error {
 	for _, s := range r.secrets {
-		if s.outside || s.text == "" {
+		forms := formsOf(s.text)
+		if s.outside || len(forms) == 0 {
 			continue
 		}
 		for _, m := range content.Manifests {
@@ -152,10 +174,12 @@ func (r *Resolved) secretOutside(in Input, content *fleet.Content) error {
 				continue
 			}
 			var object any
-			if err := json.Unmarshal(m.JSON, &object); err != nil {
+			decoder := json.NewDecoder(bytes.NewReader(m.JSON))
+			decoder.UseNumber()
+			if err := decoder.Decode(&object); err != nil {
 				return fmt.Errorf("read %s: %w", m.Key, err)
 			}
-			if at := s.in(object, ""); at != "" {
+			if at := fieldWith(forms, object, ""); at != "" {
 				f := in.faultOf(fleet.ManifestInvalid, s.field, fmt.Sprintf(
 					"%s holds what %s says: let the chart put it into a Secret, or set allowOutsideSecrets, with which whoever reads the object, its drift or the application's status may see it", at, s.from))
 				f.Object = m.Key.String()
@@ -166,22 +190,28 @@ func (r *Resolved) secretOutside(in Input, content *fleet.Content) error {
 	return nil
 }
 
-// in gives the field that holds the text; "" is none.
-func (s secretValue) in(value any, path string) string {
+// fieldWith gives the field that holds a secret text in one of its forms; "" is none.
+func fieldWith(forms []string, value any, path string) string {
 	switch v := value.(type) {
 	case string:
-		if v == s.text || len(s.text) >= shortest && (strings.Contains(v, s.text) || strings.Contains(v, base64.StdEncoding.EncodeToString([]byte(s.text)))) {
+		long := len(forms[0]) >= shortest
+		plain := strings.TrimSpace(v)
+		if slices.ContainsFunc(forms, func(form string) bool { return plain == form || long && strings.Contains(v, form) }) {
+			return path
+		}
+	case json.Number: // a password of digits that is rendered without quotes
+		if len(forms[0]) >= shortest && v.String() == forms[0] {
 			return path
 		}
 	case []any:
 		for i, below := range v {
-			if at := s.in(below, fmt.Sprintf("%s[%d]", path, i)); at != "" {
+			if at := fieldWith(forms, below, fmt.Sprintf("%s[%d]", path, i)); at != "" {
 				return at
 			}
 		}
 	case map[string]any:
 		for _, key := range slices.Sorted(maps.Keys(v)) {
-			if at := s.in(v[key], strings.TrimPrefix(path+"."+key, ".")); at != "" {
+			if at := fieldWith(forms, v[key], strings.TrimPrefix(path+"."+key, ".")); at != "" {
 				return at
 			}
 		}
@@ -195,11 +225,14 @@ func (r *Resolved) withoutSecrets(err error) error {
 	if !ok || len(r.secrets) == 0 {
 		return err
 	}
+	var texts []string
 	for _, s := range r.secrets {
-		for _, text := range []string{s.text, base64.StdEncoding.EncodeToString([]byte(s.text))} {
-			if len(text) >= 3 && strings.Contains(f.Message, text) {
-				f.Message, f.Err = strings.ReplaceAll(f.Message, text, "(redacted)"), nil
-			}
+		texts = append(texts, formsOf(s.text)...)
+	}
+	slices.SortFunc(texts, func(a, b string) int { return len(b) - len(a) }) // one may be a part of another
+	for _, text := range texts {
+		if len(text) >= 3 && strings.Contains(f.Message, text) {
+			f.Message, f.Err = strings.ReplaceAll(f.Message, text, "(redacted)"), nil
 		}
 	}
 	return f

@@ -47,12 +47,15 @@ stringData: {password: {{ .Values.db.password | quote }}, encoded: {{ .Values.db
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: web, annotations: {checksum: {{ .Values.db.password | sha256sum }}}}
-data: {a: {{ .Values.a | quote }}, b: {{ .Values.b | quote }}, dotted: {{ index .Values.hosts "shop.example.com" | quote }}}
+data: {a: {{ .Values.a | quote }}, plain: {{ .Values.plain }}, trimmed: {{ .Values.trimmed | trim | quote }}, json: {{ .Values.json | toJson | quote }}, b: {{ .Values.b | quote }}, dotted: {{ index .Values.hosts "shop.example.com" | quote }}}
 {{- if .Values.fails }}{{ fail (printf "the password is %s" .Values.db.password) }}{{ end }}
 -- applications/shop/web/values.yaml --
 a: file
 b: file
 db: {password: file}
+plain: file
+trimmed: file
+json: file
 hosts: {shop.example.com: file}
 `
 
@@ -69,8 +72,12 @@ func TestValuesFrom(t *testing.T) {
 		"ConfigMap shop/away":      {Unseen: true},
 		"Secret shop/masked":       {Data: map[string][]byte{"password": []byte("hunter22"), "values.yaml": []byte("a: hunter22-too\nb: 7\n")}, Mask: &fleet.Redactor{Key: []byte("k")}},
 		"Secret shop/short-secret": held("password", "7"),
+		"Secret shop/newline":      held("password", "hunter22\n", "quoted", "hunter\"22<\n", "digits", "1234567\n", "pin", "77\n"),
 	}
 	const password = "{kind: Secret, name: db, valuesKey: password, targetPath: db.password}"
+	newline := func(key, path string) string {
+		return fmt.Sprintf("{kind: Secret, name: newline, valuesKey: %s, targetPath: %s}", key, path)
+	}
 	for name, test := range map[string]struct{ why, from, want, not, fault string }{
 		"order":     {why: "they go over values files, in their order", from: "[{kind: Secret, name: db}, {kind: ConfigMap, name: config}]", want: `"a":"config","b":"secret"`},
 		"inline":    {why: "inline values go over them", from: "[{kind: ConfigMap, name: config}], values: {a: inline}", want: `"a":"inline"`},
@@ -88,6 +95,14 @@ func TestValuesFrom(t *testing.T) {
 		"outside":   {why: "a value of a Secret belongs into Secrets", from: "[{kind: Secret, name: db, valuesKey: password, targetPath: a}]", fault: "data.a holds what Secret shop/db, key password says: let the chart put it into a Secret"},
 		"within":    {why: "within a text too", from: "[" + password + "], values: {a: 'pg://hunter22@db'}", fault: "data.a holds what Secret shop/db, key password says"},
 		"encoded":   {why: "in base64 too", from: "[" + password + "], values: {a: aHVudGVyMjI=}", fault: "data.a holds what Secret shop/db, key password says"},
+		"newline":   {why: "a newline at its end does not hide it: unquoted", from: "[" + newline("password", "plain") + "]", fault: "data.plain holds what Secret shop/newline, key password says"},
+		"trimmed":   {why: "trimmed", from: "[" + newline("password", "trimmed") + "]", fault: "data.trimmed holds what Secret shop/newline, key password says"},
+		"inside":    {why: "within a text", from: "[" + newline("password", "db.password") + "], values: {a: 'pg://hunter22@db'}", fault: "data.a holds what Secret shop/newline, key password says"},
+		"base64":    {why: "in base64, without the newline", from: "[" + newline("password", "db.password") + "], values: {a: aHVudGVyMjI=}", fault: "data.a holds what Secret shop/newline, key password says"},
+		"base64 nl": {why: "in base64, with the newline", from: "[" + newline("password", "db.password") + "], values: {a: aHVudGVyMjIK}", fault: "data.a holds what Secret shop/newline, key password says"},
+		"json":      {why: "as JSON writes it", from: "[" + newline("quoted", "json") + "]", fault: "data.json holds what Secret shop/newline, key quoted says"},
+		"digits":    {why: "as a number", from: "[" + newline("digits", "plain") + "]", fault: "data.plain holds what Secret shop/newline, key digits says"},
+		"pin":       {why: "a short one as a whole, trimmed", from: "[" + newline("pin", "trimmed") + "]", fault: "data.trimmed holds what Secret shop/newline, key pin says"},
 		"short":     {why: "a short one only as a whole", from: "[{kind: Secret, name: short-secret, valuesKey: password, targetPath: db.password}], values: {a: v17}", want: `"a":"v17"`},
 		"allowed":   {why: "where that is allowed it may", from: "[{kind: Secret, name: db, valuesKey: password, targetPath: a, allowOutsideSecrets: true}]", want: `"a":"hunter22"`},
 		"config":    {why: "a ConfigMap's may stand anywhere", from: "[{kind: ConfigMap, name: config, valuesKey: host, targetPath: a}]", want: `"a":"hub"`},
@@ -130,5 +145,16 @@ func TestValuesFromOfOverrides(t *testing.T) {
 	}
 	if from := content.Values["a"]; from != "ConfigMap shop/b" {
 		t.Errorf("a is from %q", from)
+	}
+}
+
+// TestFaultsWithoutSecrets: what a fault quotes of a Secret is taken out, also where the value ends in a newline and the quote does not.
+func TestFaultsWithoutSecrets(t *testing.T) {
+	r := &Resolved{secrets: []secretValue{{text: "hunter\"22\n"}}}
+	for _, quoted := range []string{"hunter\"22", "hunter\\\"22", base64.StdEncoding.EncodeToString([]byte("hunter\"22")), base64.StdEncoding.EncodeToString([]byte("hunter\"22\n"))} {
+		f, _ := fleet.AsFault(r.withoutSecrets(fleet.Fault{Message: "color is " + quoted + ", which is none"}))
+		if f.Message != "color is (redacted), which is none" {
+			t.Errorf("%s is shown: %s", quoted, f.Message)
+		}
 	}
 }

@@ -26,6 +26,7 @@ const (
 	keyBearerToken      = "bearerToken"
 	keyIdentity         = "identity"
 	keyIdentityPassword = "identity.password"
+	keyIdentityPublic   = "identity.pub"
 	keyKnownHosts       = "known_hosts"
 	keyCAFile           = "caFile"
 	keyCACert           = "ca.crt"
@@ -70,13 +71,17 @@ type dockerAuth struct {
 //	tls.crt + tls.key                a client certificate for https
 //	.dockerconfigjson                what docker login writes, for registries
 //	githubAppID + githubAppInstallationID + githubAppPrivateKey (+ githubAppBaseURL)  a GitHub App, over https
-//	identity (+ identity.password)   a private key for ssh
+//	identity (+ identity.password)   a private key for ssh; its passphrase may be in password too, as `flux create secret git` has it
+//	identity.pub                     the public key, which is not read
 //	known_hosts                      the host keys that ssh accepts; needed with identity
 //	webhookToken                     what signs the webhook's requests; not used to fetch
 //	webhookPlainToken                in its place: what a host sends that signs nothing
 func CredentialsFromSecret(secret map[string][]byte) (Credentials, error) {
 	c := Credentials{data: map[string]string{}}
 	for _, key := range slices.Sorted(maps.Keys(secret)) {
+		if key == keyIdentityPublic {
+			continue
+		}
 		if !slices.Contains(knownKeys, key) {
 			return Credentials{}, fmt.Errorf("the Secret's key %q is unknown: the keys are %s", key, strings.Join(knownKeys, ", "))
 		}
@@ -88,6 +93,10 @@ func CredentialsFromSecret(secret map[string][]byte) (Credentials, error) {
 			return Credentials{}, fmt.Errorf("the Secret's key %q is empty", key)
 		}
 		c.data[key] = string(value)
+	}
+	if c.has(keyIdentity) && c.has(keyPassword) && !c.has(keyUsername) && !c.has(keyIdentityPassword) {
+		c.data[keyIdentityPassword] = c.data[keyPassword]
+		delete(c.data, keyPassword)
 	}
 	if err := c.combine(); err != nil {
 		return Credentials{}, err
