@@ -14,7 +14,6 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/render/engine"
 	"github.com/muster-io/muster/internal/render/memo"
-	"sigs.k8s.io/yaml"
 )
 
 // exactVersion is a version and no range.
@@ -138,7 +137,7 @@ func dependenciesIn(tree fleet.Tree, file string) ([]dependency, error) {
 	var list struct {
 		Dependencies []dependency `json:"dependencies"`
 	}
-	if err := yaml.Unmarshal(data, &list); err != nil {
+	if err := fleet.UnmarshalYAML(data, &list); err != nil {
 		return nil, nil //nolint:nilerr // who loads the chart says what is wrong with the file
 	}
 	return list.Dependencies, nil

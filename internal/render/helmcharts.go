@@ -124,7 +124,7 @@ func (i inflator) overlayIn(tree fleet.Tree, dir string) (*inflating, error) {
 			return nil, fleet.Unreadable(file, err)
 		}
 		o := &inflating{file: file, home: "charts"}
-		if yaml.Unmarshal(data, &o.fields) != nil {
+		if fleet.UnmarshalYAML(data, &o.fields) != nil {
 			return nil, nil // Kustomize says what is wrong
 		}
 		for _, list := range []string{"resources", "bases", "components"} {
