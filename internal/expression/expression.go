@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/functions"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/ext"
@@ -32,6 +33,8 @@ var base = sync.OnceValues(func() (*cel.Env, error) {
 		ext.Sets(),
 		ext.Lists(ext.ListsVersion(3), ext.ListsMaxRangeSize(maxRange)),
 		ext.TwoVarComprehensions(),
+		cel.Function("format", cel.MemberOverload("string_format",
+			[]*cel.Type{cel.StringType, cel.ListType(cel.DynType)}, cel.StringType, cel.FunctionBinding(format))),
 		library.Lists(),
 		library.Regex(),
 		library.URLs(),
@@ -115,7 +118,35 @@ func isQuantity(text ref.Val) ref.Val {
 	return types.Bool(err == nil)
 }
 
-// Costs is Kubernetes' cost of library calls, with that of parseJSON.
+// plainFormat is the format of CEL's strings.
+var plainFormat = sync.OnceValues(func() (functions.FunctionOp, error) {
+	env, err := cel.NewEnv(ext.Strings())
+	if err != nil {
+		return nil, err
+	}
+	overloads, err := env.Functions()["format"].Bindings()
+	if err != nil || len(overloads) == 0 || overloads[0].Function == nil {
+		return nil, fmt.Errorf("CEL's strings have no format: %w", err)
+	}
+	return overloads[0].Function, nil
+})
+
+// format is "…".format(list) for lists that are written in at most maxResult: the text is made before its cost is counted.
+func format(args ...ref.Val) ref.Val {
+	plain, err := plainFormat()
+	if err != nil {
+		return types.WrapErr(err)
+	}
+	if len(args) == 2 {
+		size := 0
+		if _, err := plainValue(args[1], &size); size > maxResult {
+			return types.WrapErr(err)
+		}
+	}
+	return plain(args...)
+}
+
+// Costs is Kubernetes' cost of library calls, with that of parseJSON and of format.
 type Costs struct{ library.CostEstimator }
 
 // CallCost is the actual cost of one call, nil where the default of 1 fits.
@@ -125,6 +156,10 @@ func (c Costs) CallCost(function, overload string, args []ref.Val, result ref.Va
 			cost := uint64(len(text))/10 + 1
 			return &cost
 		}
+	}
+	if text, ok := result.(types.String); ok && overload == "string_format" {
+		cost := uint64(len(text))/10 + 1
+		return &cost
 	}
 	return c.CostEstimator.CallCost(function, overload, args, result)
 }

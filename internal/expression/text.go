@@ -198,7 +198,8 @@ func (s *Scope) Value(source string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	native, err := plainValue(value)
+	size := 0
+	native, err := plainValue(value, &size)
 	if err != nil {
 		return nil, t[0].fails(err.Error())
 	}
@@ -272,8 +273,14 @@ func (p part) written(value ref.Val) (string, error) {
 	return "", p.fails("gives " + value.Type().TypeName() + ", which cannot stand in a text: give a string, a number or a bool")
 }
 
-// plainValue is a value of CEL as JSON has it.
-func plainValue(value ref.Val) (any, error) {
+// maxResult is how much an expression may give. A list of CEL may hold another one many times over and costs as much as one.
+const maxResult = 1 << 20
+
+// plainValue is a value of CEL as JSON has it. It counts its bytes, about.
+func plainValue(value ref.Val, size *int) (any, error) {
+	if *size += sizeOf(value); *size > maxResult {
+		return nil, fmt.Errorf("gives more than %d MiB: make it smaller", maxResult>>20)
+	}
 	switch v := value.(type) {
 	case *types.Err: // in a map of cluster.values
 		return nil, v
@@ -291,7 +298,8 @@ func plainValue(value ref.Val) (any, error) {
 			if !ok {
 				return nil, errors.New("gives a map whose keys are not strings")
 			}
-			below, err := plainValue(v.Get(key))
+			*size += len(name)
+			below, err := plainValue(v.Get(key), size)
 			if err != nil {
 				return nil, err
 			}
@@ -301,7 +309,7 @@ func plainValue(value ref.Val) (any, error) {
 	case traits.Lister:
 		list := []any{}
 		for it := v.Iterator(); it.HasNext() == types.True; {
-			below, err := plainValue(it.Next())
+			below, err := plainValue(it.Next(), size)
 			if err != nil {
 				return nil, err
 			}
@@ -313,6 +321,18 @@ func plainValue(value ref.Val) (any, error) {
 		return text, nil // a time or a duration
 	}
 	return nil, fmt.Errorf("gives %s, which is no value of YAML: give a string, a number, a bool, a list or a map", value.Type().TypeName())
+}
+
+// sizeOf is what a value takes, about, without those in it.
+func sizeOf(value ref.Val) int {
+	const each = 8
+	switch v := value.(type) {
+	case types.String:
+		return each + len(v)
+	case types.Bytes:
+		return each + len(v)
+	}
+	return each
 }
 
 // compileText splits a text at its expressions and compiles them.

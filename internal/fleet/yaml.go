@@ -41,6 +41,14 @@ func ReadYAML(text string) ([]YAML, error) {
 	return documents, nil
 }
 
+// UnmarshalYAML reads the one document of a text into a value, as sigs.k8s.io/yaml does, unless its aliases make far more of it.
+func UnmarshalYAML(data []byte, into any) error {
+	if err := fits(data); err != nil {
+		return err
+	}
+	return yaml.Unmarshal(data, into)
+}
+
 func endLine(text string) string {
 	if text == "" || strings.HasSuffix(text, "\n") {
 		return text

@@ -14,7 +14,6 @@ import (
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/render/engine"
 	"github.com/muster-io/muster/internal/render/memo"
-	"sigs.k8s.io/yaml"
 )
 
 // exactVersion is a version and no range.
@@ -32,7 +31,14 @@ type dependency struct {
 type dependencies struct {
 	in       Input
 	resolved *Resolved
+	expanded *int // how many charts were put into others so far
 }
+
+// The bounds of what is put into a chart: two charts that name two each, and so on, are many soon.
+const (
+	maxDependencies    = 200
+	maxDependencyDepth = 16
+)
 
 // complete gives the tree with what a chart in it lacks, and the folders that were archives; the tree is nil if it lacks nothing.
 // Above are the charts that want this one.
@@ -47,6 +53,9 @@ func (d dependencies) complete(tree fleet.Tree, dir string, above []string) (fle
 		key := want.Repository + " " + want.Name
 		if i := slices.Index(above, key); i >= 0 {
 			return nil, nil, d.wrong(tree, dir, want, "leads back to itself: "+strings.Join(append(above[i:], key), ", "))
+		}
+		if *d.expanded++; *d.expanded > maxDependencies || len(above) == maxDependencyDepth {
+			return nil, nil, d.wrong(tree, dir, want, fmt.Sprintf("is one too many: %d charts are put into one, %d in one another; vendor them with `helm dependency build`, or name fewer", maxDependencies, maxDependencyDepth))
 		}
 		found, at, isPacked, err := d.find(tree, dir, want)
 		if err != nil {
@@ -128,7 +137,7 @@ func dependenciesIn(tree fleet.Tree, file string) ([]dependency, error) {
 	var list struct {
 		Dependencies []dependency `json:"dependencies"`
 	}
-	if err := yaml.Unmarshal(data, &list); err != nil {
+	if err := fleet.UnmarshalYAML(data, &list); err != nil {
 		return nil, nil //nolint:nilerr // who loads the chart says what is wrong with the file
 	}
 	return list.Dependencies, nil

@@ -2,6 +2,7 @@ package render
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -82,6 +83,36 @@ func TestDependenciesThatAreNotVendored(t *testing.T) {
 				t.Errorf("rendered %d manifests, common is %s, want size %s", len(content.Manifests), got, c.want)
 			}
 		})
+	}
+}
+
+// TestDependenciesAreBounded: charts beside the chart that name the next two each are twice as many on each level.
+func TestDependenciesAreBounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		levels, each int
+		want         string
+	}{
+		"wide": {12, 2, "is one too many: 200 charts are put into one"},
+		"deep": {20, 1, "charts/c16-0/Chart.yaml:5: dependency c17-0 is one too many"},
+		"few":  {5, 2, ""},
+	} {
+		var files strings.Builder
+		for level := range c.levels {
+			for i := range c.each {
+				fmt.Fprintf(&files, "-- charts/c%d-%d/Chart.yaml --\napiVersion: v2\nname: c%d-%d\nversion: 1.0.0\n", level, i, level, i)
+				for j := 0; j < c.each && level+1 < c.levels; j++ {
+					if j == 0 {
+						files.WriteString("dependencies:\n")
+					}
+					fmt.Fprintf(&files, "- {name: c%d-%d, version: 1.0.0, repository: 'file://../c%d-%d'}\n", level+1, j, level+1, j)
+				}
+			}
+		}
+		in := input(t, files.String()+"-- charts/c0-0/templates/a.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\n", "source: {path: charts/c0-0}")
+		_, err := New(1<<20).Render(t.Context(), in)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
 	}
 }
 

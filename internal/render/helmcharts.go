@@ -58,7 +58,7 @@ type inflator struct {
 
 // inflate gives the source with what its overlays' charts give.
 func (r *Renderer) inflate(ctx context.Context, in Input, resolved *Resolved, s source) (source, error) {
-	i := inflator{dependencies{in, resolved}, r, ctx, map[string]fleet.Tree{}, map[string]bool{}}
+	i := inflator{dependencies{in, resolved, new(int)}, r, ctx, map[string]fleet.Tree{}, map[string]bool{}}
 	if err := i.visit(s.tree, s.path, 0); err != nil || len(i.files) == 0 {
 		return s, err
 	}
@@ -124,7 +124,7 @@ func (i inflator) overlayIn(tree fleet.Tree, dir string) (*inflating, error) {
 			return nil, fleet.Unreadable(file, err)
 		}
 		o := &inflating{file: file, home: "charts"}
-		if yaml.Unmarshal(data, &o.fields) != nil {
+		if fleet.UnmarshalYAML(data, &o.fields) != nil {
 			return nil, nil // Kustomize says what is wrong
 		}
 		for _, list := range []string{"resources", "bases", "components"} {

@@ -39,3 +39,18 @@ func TestHelmChartsOfKustomizations(t *testing.T) {
 		})
 	}
 }
+
+// manyAliases are 64 KiB that become 80 MiB.
+var manyAliases = "x: &a " + strings.Repeat("y", 4096) + "\nz: [" + strings.Repeat("*a,", 20_000) + "]\n"
+
+// TestAliasesAreBounded holds that what is read of charts and kustomizations in this process takes no more memory than it should.
+func TestAliasesAreBounded(t *testing.T) {
+	tree := fleet.TreeOf(files("-- o/kustomization.yaml --\nresources: [a.yaml]\n" + manyAliases +
+		"-- c/Chart.yaml --\ndependencies: [{name: a, version: 1.0.0}]\n" + manyAliases))
+	if o, err := (inflator{}).overlayIn(tree, "o"); o != nil || err != nil {
+		t.Errorf("the kustomization was read, %v", err)
+	}
+	if list, err := dependenciesIn(tree, "c/Chart.yaml"); len(list) > 0 || err != nil {
+		t.Errorf("the chart's dependencies were read: %v, %v", list, err)
+	}
+}

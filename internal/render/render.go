@@ -311,7 +311,7 @@ func sourceOf(in Input, resolved *Resolved) (source, error) {
 	if kind != engine.HelmChart || engine.IsArchive(dir) {
 		return s, nil
 	}
-	whole, packed, err := dependencies{in, resolved}.complete(s.tree, dir, nil)
+	whole, packed, err := dependencies{in, resolved, new(int)}.complete(s.tree, dir, nil)
 	if err != nil || whole == nil {
 		return s, err
 	}

@@ -20,11 +20,19 @@ func TestExpressionsAreBounded(t *testing.T) {
 	for range 5 {
 		doubled = fmt.Sprintf(`%s.replace("a", "aaaaaaaaaaaaaaaa")`, doubled)
 	}
+	shared, written := `["x"]`, `"x"`
+	for range 7 {
+		shared += ".map(a, [a, a, a, a, a, a, a, a, a, a])"
+		written = `[` + written + `].map(a, "%s%s%s%s%s%s%s%s%s%s".format([a, a, a, a, a, a, a, a, a, a]))[0]`
+	}
 	for name, test := range map[string]struct{ values, says string }{
-		"nested":  {"'${{ " + nested + " }}'", "costs more than 100000 of CEL's units"},
-		"doubled": {"'${{ " + doubled + " }}'", "costs more than 100000 of CEL's units"},
-		"range":   {"'${{ lists.range(1000000000) }}'", "exceeds maximum"},
-		"many":    {strings.Repeat("'${{ lists.range(10000).size() }}', ", 50), "with those before it, it costs more than"},
+		"shared":           {"'${{ " + shared + " }}'", "gives more than 1 MiB"},
+		"formatted":        {"'${{ " + written + " }}'", "costs more than 100000 of CEL's units"},
+		"shared formatted": {"'${{ \"%s\".format([" + shared + "]).size() }}'", "gives more than 1 MiB"},
+		"nested":           {"'${{ " + nested + " }}'", "costs more than 100000 of CEL's units"},
+		"doubled":          {"'${{ " + doubled + " }}'", "costs more than 100000 of CEL's units"},
+		"range":            {"'${{ lists.range(1000000000) }}'", "exceeds maximum"},
+		"many":             {strings.Repeat("'${{ lists.range(10000).size() }}', ", 50), "with those before it, it costs more than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := input(t, "", "{source: {path: x}, helm: {values: {a: ["+test.values+"]}}}")

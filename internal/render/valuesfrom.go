@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"sigs.k8s.io/yaml"
-
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/render/engine"
@@ -86,7 +84,7 @@ func valuesOf(in Input, resolved *Resolved, ref musterv1alpha1.ValuesReference, 
 		return valueAt(splitPath(ref.TargetPath), text), nil
 	}
 	var values map[string]any
-	if err := yaml.Unmarshal(data, &values); err != nil || values == nil {
+	if err := fleet.UnmarshalYAML(data, &values); err != nil || values == nil {
 		return nil, in.faultOf(fleet.DefinitionInvalid, field, from+" holds no YAML map: correct it, or say in targetPath which value it is")
 	}
 	if isSecret && held.Mask != nil {

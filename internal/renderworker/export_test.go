@@ -11,6 +11,13 @@ func (p *Pool) Workers() []int {
 	return pids
 }
 
+// SetCommand sets what is started as a worker, and gives what was before.
+func (p *Pool) SetCommand(command ...string) []string {
+	before := p.command
+	p.command = command
+	return before
+}
+
 // KillIdle ends the idle workers as the kernel would, behind the pool's back.
 func (p *Pool) KillIdle() {
 	p.mu.Lock()

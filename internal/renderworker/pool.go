@@ -60,7 +60,8 @@ func (p *Pool) Render(ctx context.Context, job engine.Job, host engine.Host) (*e
 	if !errors.As(err, &ended) {
 		return rendered, err
 	}
-	// What the process took may have been another job's doing, and the time that of a machine with much to do.
+	// What the process took may have been another job's doing, and the time that of a machine with much to do. First tries go on
+	// meanwhile: a job that ends its workers shall not stop all others.
 	if err := acquire(ctx, p.retry); err != nil {
 		return nil, err
 	}

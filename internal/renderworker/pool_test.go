@@ -250,6 +250,26 @@ func TestAKilledWorkerIsReplaced(t *testing.T) {
 	}
 }
 
+// TestKilledFromOutside: a worker that another process kills, twice too, is no mistake of an author, and is not remembered.
+func TestKilledFromOutside(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells")
+	}
+	t.Parallel()
+	pool := newPool(t, 1, renderworker.DefaultBounds)
+	r := render.NewWith(pool, 1<<20)
+	in := input(t, tree(content), "web", "{source: {path: chart}}")
+	worker := pool.SetCommand("/bin/sh", "-c", "kill -9 $$")
+	_, err := r.Render(t.Context(), in)
+	if f, ok := fleet.AsFault(err); !ok || f.Reason != fleet.RenderFailed || f.ActionRequiredBy != fleet.Controller || !strings.Contains(f.Message, "killed from outside") {
+		t.Errorf("got %v", err)
+	}
+	pool.SetCommand(worker...)
+	if _, err := r.Render(t.Context(), in); err != nil {
+		t.Errorf("tried again: %v", err)
+	}
+}
+
 // TestCancelled: a job that nobody waits for ends its worker and is no fault.
 func TestCancelled(t *testing.T) {
 	t.Parallel()

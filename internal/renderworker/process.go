@@ -21,6 +21,8 @@ const (
 	boundTime   bound = "time"
 	boundMemory bound = "memory"
 	boundOutput bound = "output"
+	// boundOutside is a process that was killed by another one, for whatever it did.
+	boundOutside bound = "outside"
 	// boundNone is a process that ended for another reason.
 	boundNone bound = "none"
 )
@@ -39,6 +41,9 @@ func (e *endedError) fault(job engine.Job, bounds Bounds) fleet.Fault {
 		f.Message = fmt.Sprintf("takes more than %d MiB of memory to render: look for a loop, an include, a patch or an alias that makes more and more", bounds.Memory>>20)
 	case boundOutput:
 		f.Message = fmt.Sprintf("renders more than %d MiB: make several applications of it", bounds.Output>>20)
+	case boundOutside: // what the others took at that time may have been the cause
+		f.Reason, f.ActionRequiredBy = fleet.RenderFailed, fleet.Controller
+		f.Message = "the process that renders it was killed from outside, as when memory runs out: it is tried again; if that goes on, give the hub more memory or fewer --render-workers"
 	default:
 		f.Reason, f.Message = fleet.RenderFailed, "ends the process that renders it"
 	}
@@ -191,8 +196,10 @@ func (p *process) end(failed error) bound {
 		return p.killed
 	case errors.Is(failed, errTooLarge):
 		return boundOutput
-	case ranOutOfMemory(err) || bytes.Contains(p.stderr.bytes(), []byte("stack exceeds")) || bytes.Contains(p.stderr.bytes(), []byte("out of memory")):
+	case bytes.Contains(p.stderr.bytes(), []byte("stack exceeds")) || bytes.Contains(p.stderr.bytes(), []byte("out of memory")):
 		return boundMemory
+	case killedFromOutside(err):
+		return boundOutside
 	}
 	return boundNone
 }

@@ -31,8 +31,8 @@ func (p *process) memory() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// ranOutOfMemory: somebody else than this program killed the process, and on Linux that is the kernel.
-func ranOutOfMemory(err error) bool {
+// killedFromOutside: somebody else than this program killed the process. On Linux that is the kernel, as a rule, for the memory of all.
+func killedFromOutside(err error) bool {
 	exit, ok := err.(*exec.ExitError) //nolint:errorlint // Wait gives it as it is
 	if !ok {
 		return false

@@ -11,4 +11,4 @@ func beFirstToDie() {}
 // memory is not watched here: a worker keeps to its soft limit as well as it can.
 func (p *process) memory() int64 { return 0 }
 
-func ranOutOfMemory(error) bool { return false }
+func killedFromOutside(error) bool { return false }

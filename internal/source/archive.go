@@ -59,19 +59,19 @@ func unpack(from io.Reader, strip int) (map[string][]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		if left -= header.Size; left < 0 { // what is passed over is unpacked too
+			return nil, archiveFault("the archive holds more than %d MiB of files", maxUnpacked>>20)
+		}
 		switch {
 		case header.Typeflag == tar.TypeXGlobalHeader || header.FileInfo().IsDir() || name == "":
 			continue
 		case header.Typeflag != tar.TypeReg:
 			return nil, archiveFault("the archive holds %q, which is a link or a device: pack files only", header.Name)
-		case header.Size > left:
-			return nil, archiveFault("the archive holds more than %d MiB of files", maxUnpacked>>20)
 		}
 		data, err := io.ReadAll(archive)
 		if err != nil {
 			return nil, archiveFault("the archive is damaged: %v", err)
 		}
-		left -= header.Size
 		files[name] = data
 	}
 	if len(files) == 0 {

@@ -72,6 +72,11 @@ func TestBombsDoNotUnpack(t *testing.T) {
 	if _, err := unpack(bytes.NewReader(one), 1); err == nil || !strings.Contains(err.Error(), "more than 100 MiB of files") {
 		t.Errorf("%d bytes that unpack to more than %d: %v", len(one), maxUnpacked, err)
 	}
+	zeros := strings.Repeat("\x00", maxUnpacked/2+1)
+	beside := charts.Archive(map[string]string{"1": zeros, "2": zeros, "web/Chart.yaml": "name: web\n"})
+	if _, err := unpack(bytes.NewReader(beside), 1); err == nil || !strings.Contains(err.Error(), "more than 100 MiB of files") {
+		t.Errorf("files outside of the chart's folder that unpack to more than %d: %v", maxUnpacked, err)
+	}
 	if _, err := unpack(bytes.NewReader(one[:len(one)/2]), 1); err == nil || !strings.Contains(err.Error(), "is damaged") {
 		t.Errorf("half of it: %v", err)
 	}

@@ -9,11 +9,13 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -61,6 +63,100 @@ func TestClientCertificate(t *testing.T) {
 	}
 }
 
+// TestCredentialsStayAtTheirHost: a redirect to another port or host does not take them along, one on the same does.
+func TestCredentialsStayAtTheirHost(t *testing.T) {
+	repo := charts.New(t)
+	repo.Publish("web", "1.0.0", webChart)
+	var elsewhere, home atomic.Value
+	other := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		elsewhere.Store(r.Header.Get("Authorization"))
+		repo.Config.Handler.ServeHTTP(w, r)
+	}))
+	defer other.Close()
+	mine := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/charts/index.yaml" {
+			http.Redirect(w, r, "/moved/index.yaml", http.StatusFound)
+			return
+		}
+		home.Store(r.Header.Get("Authorization"))
+		http.Redirect(w, r, other.URL+"/index.yaml", http.StatusFound)
+	}))
+	defer mine.Close()
+	c := credentials(t, "username", "ann", "password", "hunter2", "ca.crt", string(repo.CA()))
+	at, err := url.Parse(mine.URL + "/charts/index.yaml")
+	must(t, err)
+	w := &web{client: new(clients).of(c, false), credentials: c, home: at}
+	_, err = w.get(t.Context(), at, nil, 1<<20)
+	must(t, err)
+	if home.Load() == "" || elsewhere.Load() != "" {
+		t.Errorf("the same host gets %q, another port %q", home.Load(), elsewhere.Load())
+	}
+}
+
+// TestInsecureGit: a source that asks for it takes a certificate that nobody vouches for, where the hub allows it, and no other source does.
+func TestInsecureGit(t *testing.T) {
+	root := t.TempDir()
+	repo := newRepository(t, root+"/charts.git")
+	want := repo.push("main", repo.commit(map[string]file{"Chart.yaml": text("name: web")}))
+	server := httptest.NewTLSServer(gitHandler(t, root, nil))
+	defer server.Close()
+	of := func(insecure bool) *fleet.Reference {
+		return fleet.ReferenceOf("retail", musterv1alpha1.Source{Git: &musterv1alpha1.GitSource{URL: server.URL + "/charts.git", Insecure: insecure}})
+	}
+	s := newShelf(t)
+	if found, err := s.look(of(true)); err == nil || !strings.Contains(err.Error(), "--insecure-sources") {
+		t.Errorf("the hub does not allow it: %+v, %v", found, err)
+	}
+	s.Insecure = true
+	if found, err := s.look(of(true)); err != nil || found.Digest != want {
+		t.Errorf("the hub allows it: %+v, %v", found, err)
+	}
+	if found, err := s.look(of(false)); err == nil || !strings.Contains(err.Error(), "is not trusted") {
+		t.Errorf("the source does not ask for it: %+v, %v", found, err)
+	}
+}
+
+// TestWhatSparesAHost: one address that misbehaves, or one Secret, does not keep others from being asked.
+func TestWhatSparesAHost(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/loop":
+			http.Redirect(w, r, "/loop", http.StatusFound)
+		case "/plain":
+			http.Redirect(w, r, "http://"+r.Host+"/", http.StatusFound)
+		case "/busy":
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case "/break":
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	defer server.Close()
+	wanting := httptest.NewUnstartedServer(http.NotFoundHandler())
+	wanting.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	wanting.StartTLS()
+	defer wanting.Close()
+	away := httptest.NewTLSServer(nil)
+	away.Close()
+	c := credentials(t, "ca.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	for address, spares := range map[string]bool{
+		server.URL + "/loop": false, server.URL + "/plain": false, wanting.URL + "/": false,
+		server.URL + "/busy": true, server.URL + "/break": true, away.URL + "/": true,
+	} {
+		at, err := url.Parse(address)
+		must(t, err)
+		w := &web{client: new(clients).of(c, false), credentials: c, home: at}
+		_, err = w.get(t.Context(), at, nil, 1<<20)
+		var busy *busyError
+		if err == nil || errors.As(err, &busy) != spares {
+			t.Errorf("%s: %v; it spares the host: %v", address, err, !spares)
+		}
+	}
+	var busy *busyError
+	if err := unreachable("the tags of oci://h/x", "h", c, errors.New("it has more than 20000 tags")); errors.As(err, &busy) {
+		t.Errorf("%v spares the host", err)
+	}
+}
+
 // newShelfWith is an empty shelf with the same Secrets.
 func newShelfWith(s *shelf) *shelf {
 	again := newShelf(s.t)
@@ -96,12 +192,12 @@ func TestProxy(t *testing.T) {
 		}
 		defer to.Close()
 		w.WriteHeader(http.StatusOK)
-		from, _, err := http.NewResponseController(w).Hijack()
+		from, sent, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
 		defer from.Close()
-		go func() { _, _ = io.Copy(to, from) }() // until one side ends
+		go func() { _, _ = io.Copy(to, sent) }() // what was read already too, until one side ends
 		_, _ = io.Copy(from, to)
 	}))
 	defer proxy.Close()

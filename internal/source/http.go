@@ -3,6 +3,7 @@ package source
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -25,22 +26,23 @@ type webClients struct {
 	clients map[[32]byte]transport.Transport
 }
 
-func (w *webClients) session(addr address, c Credentials) (uploader, error) {
+func (w *webClients) session(addr address, c Credentials, insecure bool) (uploader, error) {
 	endpoint, err := transport.NewEndpoint(addr.url)
 	if err != nil {
 		return nil, err
 	}
-	return w.client(c).NewUploadPackSession(endpoint, c.http())
+	return w.client(c, insecure).NewUploadPackSession(endpoint, c.http())
 }
 
-func (w *webClients) client(c Credentials) transport.Transport {
+func (w *webClients) client(c Credentials, insecure bool) transport.Transport {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	key := c.tlsKey()
+	key := c.tlsKey(insecure)
 	if client, ok := w.clients[key]; ok {
 		return client
 	}
 	t := c.transport()
+	t.TLSClientConfig.InsecureSkipVerify = insecure
 	client := githttp.NewClient(&http.Client{Transport: bounded{t}})
 	if w.clients == nil {
 		w.clients = map[[32]byte]transport.Transport{}
@@ -50,8 +52,8 @@ func (w *webClients) client(c Credentials) transport.Transport {
 }
 
 // tlsKey is equal for credentials that can share connections.
-func (c Credentials) tlsKey() [32]byte {
-	return sha256.Sum256([]byte(strings.Join([]string{c.data[keyCAFile], c.data[keyCACert], c.data[keyClientCert], c.data[keyClientKey]}, "\x00")))
+func (c Credentials) tlsKey(insecure bool) [32]byte {
+	return sha256.Sum256([]byte(strings.Join([]string{c.data[keyCAFile], c.data[keyCACert], c.data[keyClientCert], c.data[keyClientKey], fmt.Sprint(insecure)}, "\x00")))
 }
 
 // transport trusts and shows the certificates of the credentials, and uses the proxy of the environment.

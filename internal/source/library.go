@@ -736,7 +736,7 @@ func (l *Library) fetchGit(ctx context.Context, r *fleet.Reference, c Credential
 	if err != nil {
 		return "", err
 	}
-	remote := Remote{URL: git.URL, Credentials: c, Owner: r.Key(), Verify: signers, VerifyTag: git.Verify != nil && git.Verify.Mode == musterv1alpha1.VerifyTag}
+	remote := Remote{URL: git.URL, Credentials: c, Insecure: git.Insecure, Owner: r.Key(), Verify: signers, VerifyTag: git.Verify != nil && git.Verify.Mode == musterv1alpha1.VerifyTag}
 	if git.Ref != nil {
 		remote.Ref = Ref{Branch: git.Ref.Branch, Tag: git.Ref.Tag, Commit: git.Ref.Commit}
 	}

@@ -146,7 +146,7 @@ func (g *gathering) submodule(ctx context.Context, p part) error {
 	}
 	remote := Remote{URL: p.URL, Ref: Ref{Commit: p.Commit}, Owner: g.reference.Key()}
 	if sameHost(p.URL, g.reference.Git.URL) {
-		remote.Credentials = g.credentials
+		remote.Credentials, remote.Insecure = g.credentials, g.reference.Git.Insecure
 	}
 	if _, err := g.Git.Fetch(ctx, remote); err != nil {
 		return err

@@ -23,6 +23,8 @@ type Remote struct {
 	Ref Ref
 	// Credentials open the repository; the zero value is anonymous.
 	Credentials Credentials
+	// Insecure takes any certificate of https.
+	Insecure bool
 	// Verify, when set, has the commit fetched only where one of these keys has signed it, or its tag with VerifyTag.
 	Verify    *Signers
 	VerifyTag bool

@@ -118,7 +118,7 @@ func (s *Store) Fetch(ctx context.Context, remote Remote) (string, error) {
 
 // joinFetch gives the fetch that has not begun yet, or a new one. A caller who gives up does not end it for the others.
 func (s *Store) joinFetch(ctx context.Context, m *mirror, addr address, remote Remote) *flight {
-	key := strings.Join([]string{remote.URL, remote.Ref.String(), remote.Credentials.fingerprint()}, "\x00")
+	key := strings.Join([]string{remote.URL, remote.Ref.String(), remote.Credentials.fingerprint(), fmt.Sprint(remote.Insecure)}, "\x00")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.flights[key]; f != nil {
@@ -158,7 +158,7 @@ func (s *Store) fetch(ctx context.Context, m *mirror, addr address, remote Remot
 	if login, err = s.apps.login(ctx, remote.Credentials); err != nil {
 		return object, "", unavailable(err)
 	}
-	conn, err := s.connect(ctx, addr, login)
+	conn, err := s.connect(ctx, addr, login, remote.Insecure)
 	if err != nil {
 		return object, "", unavailable(err)
 	}

@@ -3,7 +3,6 @@ package source
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -29,10 +28,7 @@ type clients struct {
 }
 
 func (s *clients) of(c Credentials, insecure bool) *http.Client {
-	key := c.tlsKey()
-	if insecure {
-		key = sha256.Sum256(append(key[:], 1))
-	}
+	key := c.tlsKey(insecure)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if client, ok := s.by[key]; ok {
@@ -47,6 +43,11 @@ func (s *clients) of(c Credentials, insecure bool) *http.Client {
 		}
 		if !insecure && next.URL.Scheme != "https" {
 			return errors.New("it redirects to plain HTTP")
+		}
+		// The client itself keeps the header for other ports and for subdomains. Of a request that has lost it none gets it back.
+		last := before[len(before)-1]
+		if next.URL.Host != last.URL.Host || next.URL.Scheme != last.URL.Scheme || last.Header.Get("Authorization") == "" {
+			next.Header.Del("Authorization")
 		}
 		return nil
 	}}
@@ -182,9 +183,25 @@ func unreachable(what, host string, c Credentials, err error) error {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		err = fmt.Errorf("%s: %s did not answer in time: it is asked again; what was fetched stays", what, host)
 	default:
-		err = fmt.Errorf("%s: %s cannot be read: check the address, the network and the proxy; it is asked again, what was fetched stays (%s)", what, host, message)
+		cannot := fmt.Errorf("%s: %s cannot be read: check the address, the network and the proxy; it is asked again, what was fetched stays (%s)", what, host, message)
+		if !ofNetwork(err) {
+			return fleet.Fail(fleet.SourceUnavailable, cannot)
+		}
+		err = cannot
 	}
 	return fleet.Fail(fleet.SourceUnavailable, &busyError{err: err})
+}
+
+// ofNetwork: errors that any other address of the host would give as well. A redirect that is refused, a certificate that the server wants
+// and a list that is too long are of one address or one Secret.
+func ofNetwork(err error) bool {
+	var network net.Error
+	var said *net.OpError
+	if errors.As(err, &said) && said.Op == "remote error" {
+		return false // an alert of TLS
+	}
+	inner := innermost(err) // *url.Error is a net.Error itself
+	return errors.As(inner, &network) || errors.Is(inner, io.EOF) || errors.Is(inner, io.ErrUnexpectedEOF)
 }
 
 // innermost leaves the address out of an error: it is said already, and may hold a token.

@@ -24,7 +24,7 @@ type conn interface {
 }
 
 // connect opens the connection. It reads only what the scheme needs; Remote.check has refused the rest.
-func (s *Store) connect(ctx context.Context, addr address, c Credentials) (conn, error) {
+func (s *Store) connect(ctx context.Context, addr address, c Credentials, insecure bool) (conn, error) {
 	switch addr.scheme {
 	case "file":
 		return openRemoteFolder(s, addr.path)
@@ -32,7 +32,7 @@ func (s *Store) connect(ctx context.Context, addr address, c Credentials) (conn,
 		session, err := dialSSH(ctx, addr, c)
 		return &wire{session: session}, err
 	}
-	session, err := s.web.session(addr, c)
+	session, err := s.web.session(addr, c, insecure)
 	return &wire{session: session}, err
 }
 
