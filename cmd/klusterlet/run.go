@@ -123,6 +123,19 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
+	if err := o.addWays(mgr, spoke, hub); err != nil {
+		return err
+	}
+	if slices.Contains(o.Roles, roleAddon) && o.enabled(addonManagement) {
+		if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { return o.addon(ctx, spoke, hub) })); err != nil {
+			return err
+		}
+	}
+	return mgr.Start(ctx)
+}
+
+// addWays adds the roles by which the hub reaches the cluster, each with the Lease of its add-on.
+func (o *Options) addWays(mgr ctrl.Manager, spoke *rest.Config, hub func(context.Context) (registration.HubConfig, error)) error {
 	for role, run := range o.ways() {
 		if !slices.Contains(o.Roles, role) {
 			continue
@@ -138,12 +151,7 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	if slices.Contains(o.Roles, roleAddon) && o.enabled(addonManagement) {
-		if err := mgr.Add(manager.RunnableFunc(func(ctx context.Context) error { return o.addon(ctx, spoke, hub) })); err != nil {
-			return err
-		}
-	}
-	return mgr.Start(ctx)
+	return nil
 }
 
 // addRole adds a role that is ready when it serves.

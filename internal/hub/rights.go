@@ -49,10 +49,11 @@ const (
 	// ServiceAccountRole is the ClusterRole of an agent with role serviceaccount, for its cluster's namespace. Nobody has it before an
 	// administrator binds it there, as muster addon enable does: it reads the namespace's Secrets. The hub binds it only when it has PermissionLabel.
 	ServiceAccountRole = registration.ServiceAccountRole
-	// InspectionRole and LogsRole are the ClusterRoles of people who look at the applications of a cluster, and at the logs of their pods,
-	// to be bound in the cluster's namespace. The applications themselves they have to be allowed to get.
+	// InspectionRole is the ClusterRole of people who look at the applications of a cluster, to be bound in the cluster's namespace. The
+	// applications themselves they have to be allowed to get.
 	InspectionRole = "muster:inspect"
-	LogsRole       = "muster:inspect-logs"
+	// LogsRole is the ClusterRole of people who look at the logs of these applications' pods too.
+	LogsRole = "muster:inspect-logs"
 )
 
 // User is how the API server knows the hub's account.
@@ -61,6 +62,11 @@ const User = "system:serviceaccount:" + registration.SystemNamespace + ":" + Acc
 // Groups are those of every service account in Muster's namespace.
 func Groups() []string {
 	return []string{"system:serviceaccounts", "system:serviceaccounts:" + registration.SystemNamespace}
+}
+
+// roleOf is a ClusterRole with one rule.
+func roleOf(name string, rule rbacv1.PolicyRule) *rbacv1.ClusterRole {
+	return &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: []rbacv1.PolicyRule{rule}}
 }
 
 // Rights are the hub's account with all that it may do.
@@ -132,12 +138,8 @@ func Rights() []client.Object {
 			registration.Rule("", "secrets", "get", "create", "update"),
 		}},
 		// No list: who may list Inspections reads what others have asked.
-		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: InspectionRole}, Rules: []rbacv1.PolicyRule{
-			registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections", "create", "get", "delete"),
-		}},
-		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: LogsRole}, Rules: []rbacv1.PolicyRule{
-			registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections/logs", "create"),
-		}},
+		roleOf(InspectionRole, registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections", "create", "get", "delete")),
+		roleOf(LogsRole, registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections/logs", "create")),
 		// Agents and people find the proxy to clusters, and the proxy knows client certificates as the API server does.
 		&rbacv1.Role{ObjectMeta: inSystem(ProxyRole), Rules: []rbacv1.PolicyRule{registration.NamedRule(access.ConfigMap, "", "configmaps", "get")}},
 		&rbacv1.RoleBinding{

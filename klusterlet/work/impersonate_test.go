@@ -95,7 +95,7 @@ func TestExecutorOnly(t *testing.T) {
 	s.expectGone(two)
 	s.eventually("the record is gone, and the work", func() error {
 		if err := s.spoke.Get(context.Background(), recordKey, record); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("it is there: %v", err)
+			return fmt.Errorf("it is there: %w", err)
 		}
 		if s.work("web") != nil {
 			return errors.New("its work is there")

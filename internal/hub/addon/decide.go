@@ -149,6 +149,12 @@ func (o *onCluster) observe(works []fleet.LiveWork, now time.Time) {
 		}
 		return
 	}
+	o.observeWorks(works)
+	o.cluster.Since = cmp.Or(o.cluster.Since, now)
+}
+
+// observeWorks takes the worst state of works, and since when the last of them has it.
+func (o *onCluster) observeWorks(works []fleet.LiveWork) {
 	rank := map[rollout.State]int{rollout.Succeeded: 1, rollout.Progressing: 2, rollout.Failed: 3}
 	worst := 0
 	for i := range works {
@@ -159,7 +165,6 @@ func (o *onCluster) observe(works []fleet.LiveWork, now time.Time) {
 			o.cluster.Since = since
 		}
 	}
-	o.cluster.Since = cmp.Or(o.cluster.Since, now)
 }
 
 // publish writes into the copy what the ManagedClusterAddOn is to say.

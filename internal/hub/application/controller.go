@@ -97,7 +97,8 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 	if err != nil {
 		return &report{}, err
 	}
-	if out == nil || !sameFollowing(out.following, following) || !sameInputs(out.app, app) || !samePin(out.pin, holds.Pin) || out.waitsForPlan() || !r.refresh(out, reported) {
+	upToDate := out != nil && sameFollowing(out.following, following) && samePin(out.pin, holds.Pin) && out.isOf(app) && r.refresh(out, reported)
+	if !upToDate {
 		r.states.keep(st, nil)
 		if out, err = r.plan(ctx, app, holds.Pin, following); err != nil || out.planned == nil {
 			return out, err
@@ -126,6 +127,11 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 	}
 	r.states.keep(st, nil)
 	return r.sync(ctx, app)
+}
+
+// isOf is true when the report was made of this application as it is, with the plan of its commit.
+func (o *report) isOf(app *musterv1alpha1.Application) bool {
+	return sameInputs(o.app, app) && !o.waitsForPlan()
 }
 
 // waitsForPlan is true when something may be settled once the repository has planned the commit: nothing wakes the application

@@ -202,11 +202,7 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	}
 	writer := works.Writer{Client: r.Client, Reader: r.Reader, Concurrency: r.Writers}
 	out.refused, err = writer.Write(ctx, out.step.Now, func(ctx context.Context) (bool, error) { return r.recordBeforeLoss(ctx, app, out) })
-	if len(out.step.Now) > 0 {
-		r.Traces.Span(out.revision, "write", in.Now, r.Now(), err, map[string]string{
-			"muster.application": app.Namespace + "/" + app.Name, "muster.works": fmt.Sprint(len(out.step.Now)),
-		})
-	}
+	r.traceWrites(app, out, err)
 	if in.Strategy != nil {
 		st.wrote = wrote(out.step.Now, out.refused, out.staleCache, in.Now)
 	}
@@ -222,6 +218,16 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 		r.countCluster(out, cluster)
 	}
 	return err
+}
+
+// traceWrites tells of the writes of a step, from its begin until now.
+func (r *Applications) traceWrites(app *musterv1alpha1.Application, out *report, err error) {
+	if len(out.step.Now) == 0 {
+		return
+	}
+	r.Traces.Span(out.revision, "write", out.input.Now, r.Now(), err, map[string]string{
+		"muster.application": app.Namespace + "/" + app.Name, "muster.works": fmt.Sprint(len(out.step.Now)),
+	})
 }
 
 // written is a change that was made, and that the index of works may not show yet.

@@ -7,7 +7,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
+	"log" //nolint:depguard // the test reads what a library logs there
 	"net"
 	"net/http"
 	"net/http/httptest"

@@ -2,9 +2,7 @@ package proxy
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -53,5 +51,3 @@ func New(ctx context.Context, config *rest.Config, clusters ctrlclient.Reader, l
 	p.Start(ctx)
 	return p, nil
 }
-
-func encode(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
