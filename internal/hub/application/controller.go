@@ -16,6 +16,7 @@ import (
 	"github.com/muster-io/muster/internal/hub/source"
 	"github.com/muster-io/muster/internal/hub/works"
 	"github.com/muster-io/muster/internal/plan"
+	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/tracing"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -97,8 +98,7 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 	if err != nil {
 		return &report{}, err
 	}
-	upToDate := out != nil && sameFollowing(out.following, following) && samePin(out.pin, holds.Pin) && out.isOf(app) && r.refresh(out, reported)
-	if !upToDate {
+	if !out.isOf(app, holds.Pin, following) || !r.refresh(out, reported) {
 		r.states.keep(st, nil)
 		if out, err = r.plan(ctx, app, holds.Pin, following); err != nil || out.planned == nil {
 			return out, err
@@ -129,9 +129,9 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 	return r.sync(ctx, app)
 }
 
-// isOf is true when the report was made of this application as it is, with the plan of its commit.
-func (o *report) isOf(app *musterv1alpha1.Application) bool {
-	return sameInputs(o.app, app) && !o.waitsForPlan()
+// isOf is true when there is a report, made of this application as it is, with the plan of its commit.
+func (o *report) isOf(app *musterv1alpha1.Application, pin *musterv1alpha1.Hold, following *rollout.Following) bool {
+	return o != nil && sameFollowing(o.following, following) && sameInputs(o.app, app) && samePin(o.pin, pin) && !o.waitsForPlan()
 }
 
 // waitsForPlan is true when something may be settled once the repository has planned the commit: nothing wakes the application
