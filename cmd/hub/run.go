@@ -295,6 +295,7 @@ var controllers = map[string]func(*parts) error{
 		}
 		return (&hubaddon.BuiltIns{Client: p.mgr.GetClient()}).Setup(p.mgr)
 	},
+	hubaddon.FeatureName: func(p *parts) error { return (&hubaddon.Features{Client: p.mgr.GetClient()}).Setup(p.mgr) },
 	workgc.Name: func(p *parts) error {
 		works, err := p.index()
 		if err != nil {
