@@ -254,7 +254,7 @@ var controllers = map[string]func(*parts) error{
 			return err
 		}
 		sets := &manifestworkreplicaset.ReplicaSets{
-			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
+			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, HubCluster: p.HubCluster, Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
 		}
 		return sets.Setup(p.mgr)
 	},

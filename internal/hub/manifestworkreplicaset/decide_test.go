@@ -18,6 +18,7 @@ import (
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/placement"
+	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/work"
 )
 
@@ -228,8 +229,10 @@ func TestDecide(t *testing.T) {
 			if c.live != nil {
 				live = c.live(set)
 			}
-			out := decide(set, templateOf(set), c.placements, live, now)
-			out.refused = c.refused
+			out := decide(set, templateOf(set), c.placements, live, nil, now)
+			if c.refused != nil {
+				out.refused = c.refused
+			}
 			var changes []string
 			for _, change := range append(out.gains, out.losses...) {
 				text := string(change.Action) + " " + change.Cluster
@@ -248,6 +251,36 @@ func TestDecide(t *testing.T) {
 				t.Errorf("%s: got %q, want %q", c.why, got, c.want)
 			}
 			checkStatus(t, statusOf(set, out), c.status, c.conditions, c.says)
+		})
+	}
+}
+
+// TestHubIsSpared: a template that steers the hub changes nothing on the hub's own cluster, unless an account there bounds it.
+func TestHubIsSpared(t *testing.T) {
+	for name, c := range map[string]struct {
+		why                 string
+		namespace, manifest string
+		executor, spared    bool
+	}{
+		"own namespace":     {why: "there a tenant delivers", namespace: "shop"},
+		"another namespace": {why: "it is another tenant's", namespace: "retail", spared: true},
+		"with an executor":  {why: "its rights bound it", namespace: "retail", executor: true},
+		"kind of OCM":       {why: "a work is everything on its cluster", namespace: "shop", manifest: `{"apiVersion":"work.open-cluster-management.io/v1","kind":"ManifestWork","metadata":{"namespace":"shop","name":"w"}}`, spared: true},
+		"the root":          {why: "it may everything", namespace: plan.RootNamespace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := setOver(clusterv1alpha1.RolloutStrategy{Type: clusterv1alpha1.All}, "edge")
+			set.Namespace = c.namespace
+			if c.manifest != "" {
+				set.Spec.ManifestWorkTemplate.Workload.Manifests[0].Raw = []byte(c.manifest)
+			}
+			if c.executor {
+				set.Spec.ManifestWorkTemplate.Executor = &workv1.ManifestWorkExecutor{}
+			}
+			out := decide(set, templateOf(set), []chosen{chooses("edge", "a", "self")}, nil, map[string]bool{"self": true}, now)
+			if got := len(out.gains) == 1 && out.gains[0].Cluster == "a" && out.refused["self"] != nil; got != c.spared || !c.spared && len(out.gains) != 2 {
+				t.Errorf("%s: changes %v, refused %v", c.why, out.gains, out.refused)
+			}
 		})
 	}
 }
@@ -284,7 +317,7 @@ func checkStatus(t *testing.T, status workv1alpha1.ManifestWorkReplicaSetStatus,
 func TestLongName(t *testing.T) {
 	set := setOver(clusterv1alpha1.RolloutStrategy{}, "edge")
 	set.Name = strings.Repeat("n", 60)
-	out := decide(set, templateOf(set), []chosen{chooses("edge", "a")}, nil, now)
+	out := decide(set, templateOf(set), []chosen{chooses("edge", "a")}, nil, nil, now)
 	if len(out.gains) > 0 {
 		t.Errorf("makes %v", out.gains)
 	}
@@ -295,7 +328,7 @@ func TestLongName(t *testing.T) {
 func TestPlacementSummary(t *testing.T) {
 	set := setOver(clusterv1alpha1.RolloutStrategy{}, "edge", "core")
 	live := []fleet.LiveWork{madeFor(set, "edge", "a"), madeFor(set, "edge", "b", old)}
-	out := decide(set, templateOf(set), []chosen{chooses("edge", "a", "b"), chooses("core", "a", "c")}, live, now)
+	out := decide(set, templateOf(set), []chosen{chooses("edge", "a", "b"), chooses("core", "a", "c")}, live, nil, now)
 	var got []string
 	for _, p := range statusOf(set, out).PlacementsSummary {
 		got = append(got, fmt.Sprintf("%s %s total %d", p.Name, p.AvailableDecisionGroups, p.Summary.Total))
