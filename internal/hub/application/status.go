@@ -120,6 +120,9 @@ func removing(app *musterv1alpha1.Application, left works.Remaining) musterv1alp
 	if left.OnHold > 0 {
 		message += fmt.Sprintf(", %d of them on hold: muster resume", left.OnHold)
 	}
+	if left.First != "" {
+		message += "; " + left.First
+	}
 	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 		Type: ConditionReady, Status: metav1.ConditionFalse, Reason: ReasonRemoving, Message: message, ObservedGeneration: app.Generation,
 	})

@@ -25,6 +25,8 @@ type Remaining struct {
 	Waiting int
 	// OnHold are those on clusters that a person keeps as they are.
 	OnHold int
+	// First says what has to go before them, such as an application that depends on the owner; "" when nothing has.
+	First string
 }
 
 // Finalize removes the works of an owner that is deleted, as its deletion policy says. Call it until none remains.
