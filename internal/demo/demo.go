@@ -141,6 +141,7 @@ func (d *demo) show() error {
 		{"A cluster goes offline and comes back", d.offline},
 		{"A bad image stops at the canary and returns", d.canary},
 		{"Charts come from a repository and from a registry", d.elsewhere},
+		{"One cluster gets an add-on", d.addOn},
 	} {
 		d.say("\n%d. %s", i+1, scene.title)
 		if err := scene.show(); err != nil {
