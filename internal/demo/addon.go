@@ -1,9 +1,11 @@
 package demo
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -23,8 +25,12 @@ func (d *demo) addOn() error {
 	}
 	if err := d.until("the add-on to be available", func() error {
 		var c clusterv1.ManagedCluster
-		if err := d.hub.Get(d.ctx, client.ObjectKey{Name: cluster}, &c); err != nil {
+		var mca addonv1alpha1.ManagedClusterAddOn
+		if err := errors.Join(d.hub.Get(d.ctx, client.ObjectKey{Name: cluster}, &c), d.hub.Get(d.ctx, client.ObjectKey{Namespace: cluster, Name: name}, &mca)); err != nil {
 			return err
+		}
+		if p := meta.FindStatusCondition(mca.Status.Conditions, addonv1alpha1.ConditionProgressing); p == nil || p.Reason != addonv1alpha1.ReasonCompleted {
+			return fmt.Errorf("it is not complete: %+v", p)
 		}
 		if says := c.Labels[addonv1alpha1.FeatureLabelPrefix+name]; says != addonv1alpha1.FeatureAvailable {
 			return fmt.Errorf("the label of %s says %q", cluster, says)
