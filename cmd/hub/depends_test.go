@@ -69,6 +69,7 @@ func TestDependsOnRemovals(t *testing.T) {
 	stays("one", true)
 	f.push(clusterFile("one", "tier: core"))
 	f.expectRow("retail/shop", "one", "Pending DependentsPending", waits)
+	f.expectRow("retail/web", "one", "Pending Removing", "ConfigMap", "ordered/web", "example.com/stays")
 	if got := f.data("one", "ordered", "shop", "version"); got != "one" {
 		t.Errorf("shop has left one before what depends on it: version %q", got)
 	}
@@ -79,6 +80,7 @@ func TestDependsOnRemovals(t *testing.T) {
 	f.push("-- applications/retail/shop/application.yaml --\n" + deleted + "-- applications/retail/web/application.yaml --\n" + deleted)
 	f.approveLeaving("application retail/shop, on 1 clusters", "application retail/web, on 1 clusters")
 	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "Removing", waits)
+	f.expectApplication("retail/web", "Ready", metav1.ConditionFalse, "Removing", "ordered/web", "example.com/stays")
 	if got := f.data("two", "ordered", "shop", "version"); got != "one" {
 		t.Errorf("shop has left two before what depends on it: version %q", got)
 	}

@@ -5,6 +5,7 @@
 package application
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -261,8 +262,8 @@ func (r *Applications) finalize(ctx context.Context, app *musterv1alpha1.Applica
 	for _, lw := range live {
 		if held(lw) {
 			left.OnHold++
-		} else if left.First == "" {
-			left.First = waits[lw.Cluster]
+		} else if left.WaitsFor == "" {
+			left.WaitsFor = cmp.Or(waits[lw.Cluster], removalWaits([]fleet.LiveWork{lw}))
 		}
 	}
 	left.Works = max(left.Works, len(live))
