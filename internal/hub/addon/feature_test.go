@@ -20,8 +20,8 @@ func TestFeatures(t *testing.T) {
 		return mca
 	}
 	going := add("going", metav1.ConditionTrue)
-	going.DeletionTimestamp = &metav1.Time{}
-	*going.DeletionTimestamp = metav1.Now()
+	now := metav1.Now()
+	going.DeletionTimestamp = &now
 	addons := []addonv1alpha1.ManagedClusterAddOn{
 		add("new", ""), add("well", metav1.ConditionTrue), add("ill", metav1.ConditionFalse), add("silent", metav1.ConditionUnknown), going,
 		add(strings.Repeat("long", 20), metav1.ConditionTrue),

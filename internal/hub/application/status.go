@@ -177,8 +177,8 @@ func rowsOn(out *report, cluster string, live []fleet.LiveWork) []row {
 // removalWaits is what an agent says of works that it is removing: the objects that do not go, with their finalizers.
 func removalWaits(live []fleet.LiveWork) string {
 	for i := range live {
-		for _, wait := range live[i].Status.Waits {
-			return wait.Message
+		if waits := live[i].Status.Waits; len(waits) > 0 {
+			return waits[0].Message
 		}
 	}
 	return ""

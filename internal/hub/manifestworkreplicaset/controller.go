@@ -83,11 +83,10 @@ func (r *ReplicaSets) Reconcile(ctx context.Context, set *workv1alpha1.ManifestW
 	}
 	st := r.state(client.ObjectKeyFromObject(set))
 	t := st.template(set)
-	hubs, err := r.hubs(ctx, t)
-	if err != nil {
+	if t.hubs, err = r.hubs(ctx, t); err != nil {
 		return reconcile.Result{}, err
 	}
-	out := decide(set, t, placements, r.Works.Of(ownerOf(set)), hubs, r.Now())
+	out := decide(set, t, placements, r.Works.Of(ownerOf(set)), r.Now())
 	if wait := st.grace(out, r.Now()); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}

@@ -29,6 +29,8 @@ type template struct {
 	// steers is the first object that its tenant does not deliver to the hub's own cluster; empty when there is none, and where an executor
 	// bounds what it may do there.
 	steers string
+	// hubs are the clusters that are the hub itself.
+	hubs map[string]bool
 }
 
 func templateOf(set *workv1alpha1.ManifestWorkReplicaSet) template {
@@ -103,9 +105,9 @@ type fault struct {
 }
 
 // decide compares what the placements choose with the works that are there. It changes a cluster only when the strategy of its
-// placement selects it, and deletes a work only when no placement that is left chooses its cluster. Hubs are the clusters that are the hub
-// itself, where a template that steers it changes nothing.
-func decide(set *workv1alpha1.ManifestWorkReplicaSet, t template, placements []chosen, live []fleet.LiveWork, hubs map[string]bool, now time.Time) *report {
+// placement selects it, and deletes a work only when no placement that is left chooses its cluster. A template that steers the hub changes nothing
+// on the hub's own cluster.
+func decide(set *workv1alpha1.ManifestWorkReplicaSet, t template, placements []chosen, live []fleet.LiveWork, now time.Time) *report {
 	out := &report{chosen: placements, works: map[string]*fleet.LiveWork{}, updated: map[string]bool{}, refused: map[string]error{}}
 	if out.preventing = blockedBy(set, placements); out.preventing != nil {
 		out.keep(live)
@@ -126,7 +128,7 @@ func decide(set *workv1alpha1.ManifestWorkReplicaSet, t template, placements []c
 		for _, c := range share.Clusters {
 			wanted[c.Name] = true
 			_, selected := slices.BinarySearch(share.Selected, c.Name)
-			if hubs[c.Name] && t.steers != "" {
+			if t.hubs[c.Name] && t.steers != "" {
 				out.refused[c.Name] = fmt.Errorf("%s: not %s; name an executor, or deliver it from namespace %s", plan.HubProtected(c.Name, set.Namespace), t.steers, plan.RootNamespace)
 				continue
 			}

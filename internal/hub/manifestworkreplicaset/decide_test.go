@@ -229,7 +229,7 @@ func TestDecide(t *testing.T) {
 			if c.live != nil {
 				live = c.live(set)
 			}
-			out := decide(set, templateOf(set), c.placements, live, nil, now)
+			out := decide(set, templateOf(set), c.placements, live, now)
 			if c.refused != nil {
 				out.refused = c.refused
 			}
@@ -277,7 +277,9 @@ func TestHubIsSpared(t *testing.T) {
 			if c.executor {
 				set.Spec.ManifestWorkTemplate.Executor = &workv1.ManifestWorkExecutor{}
 			}
-			out := decide(set, templateOf(set), []chosen{chooses("edge", "a", "self")}, nil, map[string]bool{"self": true}, now)
+			template := templateOf(set)
+			template.hubs = map[string]bool{"self": true}
+			out := decide(set, template, []chosen{chooses("edge", "a", "self")}, nil, now)
 			if got := len(out.gains) == 1 && out.gains[0].Cluster == "a" && out.refused["self"] != nil; got != c.spared || !c.spared && len(out.gains) != 2 {
 				t.Errorf("%s: changes %v, refused %v", c.why, out.gains, out.refused)
 			}
@@ -317,7 +319,7 @@ func checkStatus(t *testing.T, status workv1alpha1.ManifestWorkReplicaSetStatus,
 func TestLongName(t *testing.T) {
 	set := setOver(clusterv1alpha1.RolloutStrategy{}, "edge")
 	set.Name = strings.Repeat("n", 60)
-	out := decide(set, templateOf(set), []chosen{chooses("edge", "a")}, nil, nil, now)
+	out := decide(set, templateOf(set), []chosen{chooses("edge", "a")}, nil, now)
 	if len(out.gains) > 0 {
 		t.Errorf("makes %v", out.gains)
 	}
@@ -328,7 +330,7 @@ func TestLongName(t *testing.T) {
 func TestPlacementSummary(t *testing.T) {
 	set := setOver(clusterv1alpha1.RolloutStrategy{}, "edge", "core")
 	live := []fleet.LiveWork{madeFor(set, "edge", "a"), madeFor(set, "edge", "b", old)}
-	out := decide(set, templateOf(set), []chosen{chooses("edge", "a", "b"), chooses("core", "a", "c")}, live, nil, now)
+	out := decide(set, templateOf(set), []chosen{chooses("edge", "a", "b"), chooses("core", "a", "c")}, live, now)
 	var got []string
 	for _, p := range statusOf(set, out).PlacementsSummary {
 		got = append(got, fmt.Sprintf("%s %s total %d", p.Name, p.AvailableDecisionGroups, p.Summary.Total))
