@@ -60,12 +60,10 @@ func (r *Applications) dependentsPending(ctx context.Context, app *musterv1alpha
 		return nil, err
 	}
 	find := func(key string) *musterv1alpha1.Application { return all[key] }
-	mine := app.Namespace + "/" + app.Name
 	pending := map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(all)) {
 		other := all[key]
-		direct := slices.ContainsFunc(other.Spec.DependsOn, func(d musterv1alpha1.Dependency) bool { return plan.DependencyKey(other, d) == mine })
-		if !direct || plan.Needs(app, other, find) {
+		if !plan.DependsOn(other, app) || plan.Needs(app, other, find) {
 			continue // in a circle each would wait for the other
 		}
 		for _, cluster := range clusters {
