@@ -49,14 +49,14 @@ func TestDependsOnRemovals(t *testing.T) {
 	f.join("one")
 	f.join("two")
 	const free = "  deletionGuard: {maxClusterPercent: 100}"
-	shop := applicationFile("shop", "shops", "manifests/shop", "ordered", free) + configMapFile("manifests/shop/config.yaml", "shop", "version", "one")
+	shop := applicationFile("shop", "shops", "manifests/shop", "reversed", free) + configMapFile("manifests/shop/config.yaml", "shop", "version", "one")
 	web := func(depends string) string {
-		return applicationFile("web", "shops", "manifests/web", "ordered", free+depends) + configMapFile("manifests/web/config.yaml", "web", "version", "one")
+		return applicationFile("web", "shops", "manifests/web", "reversed", free+depends) + configMapFile("manifests/web/config.yaml", "web", "version", "one")
 	}
 	f.push(shop + web("\n  dependsOn: [{name: shop}]"))
 	f.expectReady("retail/web")
 	stays := func(cluster string, yes bool) { // something on the cluster keeps what the dependent has
-		config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ordered", Name: "web"}}
+		config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "reversed", Name: "web"}}
 		f.edit(cluster, config, func() {
 			config.Finalizers = nil
 			if yes {
@@ -69,23 +69,23 @@ func TestDependsOnRemovals(t *testing.T) {
 	stays("one", true)
 	f.push(clusterFile("one", "tier: core"))
 	f.expectRow("retail/shop", "one", "Pending DependentsPending", waits)
-	f.expectRow("retail/web", "one", "Pending Removing", "ConfigMap", "ordered/web", "example.com/stays")
-	if got := f.data("one", "ordered", "shop", "version"); got != "one" {
+	f.expectRow("retail/web", "one", "Pending Removing", "ConfigMap", "reversed/web", "example.com/stays")
+	if got := f.data("one", "reversed", "shop", "version"); got != "one" {
 		t.Errorf("shop has left one before what depends on it: version %q", got)
 	}
 	stays("one", false)
-	f.expectData("one", "ordered", "shop", "version", "")
+	f.expectData("one", "reversed", "shop", "version", "")
 
 	stays("two", true)
 	f.push("-- applications/retail/shop/application.yaml --\n" + deleted + "-- applications/retail/web/application.yaml --\n" + deleted)
 	f.approveLeaving("application retail/shop, on 1 clusters", "application retail/web, on 1 clusters")
 	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "Removing", waits)
-	f.expectApplication("retail/web", "Ready", metav1.ConditionFalse, "Removing", "ordered/web", "example.com/stays")
-	if got := f.data("two", "ordered", "shop", "version"); got != "one" {
+	f.expectApplication("retail/web", "Ready", metav1.ConditionFalse, "Removing", "reversed/web", "example.com/stays")
+	if got := f.data("two", "reversed", "shop", "version"); got != "one" {
 		t.Errorf("shop has left two before what depends on it: version %q", got)
 	}
 	stays("two", false)
-	f.expectData("two", "ordered", "shop", "version", "")
+	f.expectData("two", "reversed", "shop", "version", "")
 	f.expectGone("retail/shop")
 
 	f.push(shop + web("\n  dependsOn: [{name: shop}]"))
@@ -93,7 +93,7 @@ func TestDependsOnRemovals(t *testing.T) {
 	f.push("-- applications/retail/shop/application.yaml --\n" + deleted)
 	f.approveLeaving("application retail/shop, on 1 clusters")
 	f.expectGone("retail/shop")
-	f.expectData("two", "ordered", "web", "version", "one")
+	f.expectData("two", "reversed", "web", "version", "one")
 }
 
 // serverIs waits for a version of the Deployment of serverFile, and says that it does well.
