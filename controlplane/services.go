@@ -74,6 +74,10 @@ func (s *services) handler(m metrics) http.Handler {
 	mux.HandleFunc("GET /apis/{group}/{version}", func(w http.ResponseWriter, r *http.Request) {
 		answerKinds(w, r.PathValue("group")+"/"+r.PathValue("version"))
 	})
+	mux.HandleFunc("GET /openapi/v3", func(w http.ResponseWriter, _ *http.Request) { answer(w, map[string]any{"paths": map[string]any{}}) })
+	mux.HandleFunc("GET /openapi/v2", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, map[string]any{"swagger": "2.0", "info": map[string]any{"title": "services", "version": "1"}, "paths": map[string]any{}})
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "nothing runs in the pods of a fake node", http.StatusNotFound)
 	})
