@@ -3,9 +3,11 @@ package ui
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -71,6 +73,11 @@ func (s *Server) inspect(ctx context.Context, p *Person, r *http.Request, logs *
 	if _, err := s.findApplication(ctx, r); err != nil {
 		return nil, "", err
 	}
+	done, err := s.questions.begin(p.Name)
+	if err != nil {
+		return nil, "", err
+	}
+	defer done()
 	answer, err = overview.Inspect(ctx, p.Client, r.PathValue("cluster"), musterv1alpha1.InspectionSpec{
 		Application: musterv1alpha1.InspectedApplication{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}, Logs: logs,
 	})
@@ -80,6 +87,34 @@ func (s *Server) inspect(ctx context.Context, p *Person, r *http.Request, logs *
 		return answer, "", err
 	}
 	return nil, err.Error(), nil
+}
+
+// questions counts what people wait for, so that one who asks again and again does not take all that agents and hub can do.
+type questions struct {
+	mu   sync.Mutex
+	open map[string]int // by person
+}
+
+// maxQuestions is how many answers of clusters one person waits for at a time.
+const maxQuestions = 5
+
+func (q *questions) begin(person string) (done func(), err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.open == nil {
+		q.open = map[string]int{}
+	}
+	if q.open[person] >= maxQuestions {
+		return nil, apiError{http.StatusTooManyRequests, fmt.Sprintf("you wait for %d answers of clusters already: ask again when one is there", maxQuestions)}
+	}
+	q.open[person]++
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.open[person]--; q.open[person] == 0 {
+			delete(q.open, person)
+		}
+	}, nil
 }
 
 // logsView is the end of a pod's log.
