@@ -42,6 +42,7 @@ type Forge struct {
 type Pull struct {
 	Title, Author, Base, Branch, Head string
 	Fork                              bool
+	Locked                            bool   // its conversation takes no more comments
 	State, Merged                     string // open, closed; but on GitHub merged too
 	Notes                             []*Note
 	Reviews                           []Review
@@ -277,6 +278,10 @@ func (f *Forge) GitHub() http.Handler { //nolint:gocyclo,funlen // a list of rou
 			return
 		}
 		n, _ := strconv.Atoi(r.PathValue("number"))
+		if f.Pulls[n].Locked {
+			answer(w, http.StatusForbidden, map[string]any{"message": "Unable to create comment because issue is locked."})
+			return
+		}
 		answer(w, http.StatusCreated, comment(f.Comment(n, f.self(), body)))
 	})
 	handle("PATCH "+repo+"/issues/comments/{id}", func(w http.ResponseWriter, r *http.Request) {
@@ -552,7 +557,7 @@ func (f *Forge) gitLabElse(w http.ResponseWriter, r *http.Request) {
 				list = append(list, map[string]any{"username": user, "state": "active"})
 			}
 		}
-		answer(w, 200, list)
+		answer(w, 200, page(w, r, list, 100))
 	default:
 		missing(w)
 	}
