@@ -86,12 +86,20 @@ func (f *forged) propose(archive string) (int, string) { return f.proposeFrom(fa
 
 func (f *forged) proposeFrom(fork bool, archive string) (int, string) {
 	f.t.Helper()
+	return f.proposeAs(archive, func(p *forge.Pull) { p.Fork = fork })
+}
+
+func (f *forged) proposeAs(archive string, with func(*forge.Pull)) (int, string) {
+	f.t.Helper()
 	f.last++
 	branch := fmt.Sprint("branch-", f.last)
 	f.repo.Git("checkout", "--quiet", "-B", branch, "main")
 	head := f.repo.Commit(archive)
 	f.repo.Git("checkout", "--quiet", "main")
-	f.forge.Do(func() { f.forge.Open(f.last, head, fork) })
+	f.forge.Do(func() {
+		f.forge.Open(f.last, head, false)
+		with(f.forge.Pulls[f.last])
+	})
 	return f.last, head
 }
 
@@ -154,8 +162,7 @@ func commentIsDeleted(f *forged, _ int) {
 
 // conversationIsLocked: one whose comment the host does not take has its check all the same, the others have both, and the status says it.
 func conversationIsLocked(f *forged, _ int) {
-	number, head := f.propose(colored("blue"))
-	f.forge.Do(func() { f.forge.Pulls[number].Locked = true })
+	number, head := f.proposeAs(colored("blue"), func(p *forge.Pull) { p.Locked = true })
 	other, second := f.propose(colored("green"))
 	f.expectReviewed(other, second, "success", "data.color: green")
 	f.expectReason("Forbidden")
