@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"sort"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -511,6 +510,5 @@ func (s *Server) placements(ctx context.Context, w *fleet.World, namespace strin
 	}
 	w.Clusters, w.ClusterSets, w.Bindings = clusters.Items, sets.Items, bindings.Items
 	w.Placements, w.Decisions, w.Scores = placements.Items, decisions.Items, scores.Items
-	sort.Slice(w.Clusters, func(i, j int) bool { return w.Clusters[i].Name < w.Clusters[j].Name }) // slices.SortFunc would copy two objects for each comparison
 	return nil
 }
