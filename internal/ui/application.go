@@ -375,6 +375,8 @@ type objectRow struct {
 	Message    string             `json:"message,omitempty"`
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	Manifest   string             `json:"manifest"`
+	// Key names it for who asks the cluster.
+	Key musterv1alpha1.InspectionObject `json:"-"`
 	// Drift are the fields in which the live object is not, or was not, what the manifest says.
 	Drift []overview.Drift `json:"drift,omitempty"`
 }
@@ -441,7 +443,7 @@ func (s *Server) objects(work *workv1.ManifestWork) (rows []objectRow, err error
 		if err != nil {
 			return nil, fmt.Errorf("show manifest %d of work %s/%s: %w", i, work.Namespace, work.Name, err)
 		}
-		row := objectRow{Work: work.Name, Object: nameOf(object), Applied: "Unknown", Available: "Unknown", Manifest: shortened(string(text))}
+		row := objectRow{Work: work.Name, Object: nameOf(object), Key: keyOf(object), Applied: "Unknown", Available: "Unknown", Manifest: shortened(string(text))}
 		m := reported[int32(i)]
 		row.Conditions, row.Drift = m.Conditions, overview.DriftIn(work, m)
 		for _, c := range m.Conditions {
@@ -458,6 +460,11 @@ func (s *Server) objects(work *workv1.ManifestWork) (rows []objectRow, err error
 		rows = append(rows, row)
 	}
 	return rows, nil
+}
+
+// ObjectLink is the address of the page of an object as it is on the cluster.
+func (v targetView) ObjectLink(o musterv1alpha1.InspectionObject) string {
+	return objectLink(v.Namespace, v.Name, v.Cluster, o.Group, o.Kind, o.Namespace, o.Name)
 }
 
 // Drift are the records of all objects.

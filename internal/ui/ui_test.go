@@ -194,6 +194,11 @@ func answerInspection(i *musterv1alpha1.Inspection) {
 	switch {
 	case i.Namespace == "three":
 		i.Status.Conditions = []metav1.Condition{condition(musterv1alpha1.ConditionAnswered, "False", "NotDelivered", "the cluster has no work of it "+hostile)}
+	case i.Spec.Object != nil:
+		i.Status.Live = `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","uid":"u"},"data":{"a":"<script>alert(1)</script>","other":"added"}}`
+		if i.Spec.Object.Kind == "Secret" {
+			i.Status.Live = `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"db","uid":"s"},"type":"Opaque"}`
+		}
 	case i.Spec.Logs != nil:
 		i.Status.Log = &musterv1alpha1.InspectedLog{Namespace: "shop", Pod: "web-1", Container: "web", Text: "tail of " + i.Spec.Logs.Pod + "\n" + hostile}
 	default:
@@ -266,14 +271,17 @@ func TestPages(t *testing.T) {
 		"/applications":                       {`href="/applications/shop/web"`, "held"},
 		"/applications/shop/web":              {"Approve plan abcdef01", "group 0", "one: problem", "charts/web", "1.2.3", "Rolled back", "on 3 clusters", "/repositories/muster-system/fleet/plan", `value="0012345"`},
 		"/applications/shop/web/clusters/one": {"What the cluster has instead", "<del>&#34;wanted", "kubectl-edit", "Secret db", "redacted:", "chosen", "&lt;script&gt;", "image.tag", "override prod, application.yaml:7"},
-		"/applications/shop/web/clusters/one/live":                     {"└─", "0/1 ready, 3 restarts, web CrashLoopBackOff", "on node-1", "/logs?pod=shop/web-1", "BackOff", "Pod web-1: ", "list jobs in shop: forbidden"},
-		"/applications/shop/web/clusters/one/logs?pod=web-1&lines=500": {"tail of web-1", `<option value="500" selected>`, "Container web", "&lt;script&gt;"},
-		"/applications/shop/web/clusters/three/live":                   {"the cluster has no work of it", "Ask again"},
-		"/applications/shop/web/clusters/three":                        {"To be chosen", "There is no work for it"},
-		"/clusters/one":                                                {"shop/web", "Degraded"},
-		"/clusters/two":                                                {"the agent stopped", "offline"},
-		"/placements":                                                  {"/placements/shop/prod"},
-		"/placements/shop/prod":                                        {"Pipeline", "Predicates", "What if", `title="three, Predicates: label env=prod is missing`, `title="one, Chosen: `},
+		"/applications/shop/web/clusters/one/live":                           {"└─", "0/1 ready, 3 restarts, web CrashLoopBackOff", "on node-1", "/logs?pod=shop/web-1", "BackOff", "Pod web-1: ", "list jobs in shop: forbidden"},
+		"/applications/shop/web/clusters/one/logs?pod=web-1&lines=500":       {"tail of web-1", `<option value="500" selected>`, "Container web", "&lt;script&gt;"},
+		"/applications/shop/web/clusters/one/object?kind=ConfigMap&object=c": {"Not as in the manifest <span class=\"number\">1", "data.a", "alert(1)", "other: added", "objects now"},
+		"/applications/shop/web/clusters/one/object?kind=Secret&object=db":   {"Every field of the manifest", "redacted:"},
+		"/applications/shop/web/clusters/one/object?kind=Pod&object=p":       {"uid: u", "Live"},
+		"/applications/shop/web/clusters/three/live":                         {"the cluster has no work of it", "Ask again"},
+		"/applications/shop/web/clusters/three":                              {"To be chosen", "There is no work for it"},
+		"/clusters/one":                                                      {"shop/web", "Degraded"},
+		"/clusters/two":                                                      {"the agent stopped", "offline"},
+		"/placements":                                                        {"/placements/shop/prod"},
+		"/placements/shop/prod":                                              {"Pipeline", "Predicates", "What if", `title="three, Predicates: label env=prod is missing`, `title="one, Chosen: `},
 		"/placements/shop/prod?spec=" + url.QueryEscape("predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {env: dev}}}}]"): {"<b>1</b> gained, <b>1</b> lost", "+ three", "− one"},
 		"/placements/shop/prod?spec=" + url.QueryEscape("predicatess: []"):                                                                     {"does not parse", "predicatess"},
 		"/drift":                            {"Nothing has drifted"},
@@ -346,7 +354,7 @@ func TestPlantedScripts(t *testing.T) {
 	shown := 0
 	for _, path := range []string{
 		"/", "/applications", "/applications/shop/web", "/applications/shop/web/clusters/one", "/applications/shop/web/clusters/three", "/applications/shop/web/clusters/one/live",
-		"/applications/shop/web/clusters/one/logs", "/clusters/one", "/clusters/two", "/placements", "/placements/shop/prod", "/drift", "/rollouts", "/activity",
+		"/applications/shop/web/clusters/one/logs", "/applications/shop/web/clusters/one/object?kind=ConfigMap&object=c", "/clusters/one", "/clusters/two", "/placements", "/placements/shop/prod", "/drift", "/rollouts", "/activity",
 		"/repositories", "/repositories/muster-system/fleet", "/reviews", "/reviews/muster-system/fleet/7", "/repositories/muster-system/fleet/plan?base=1111111",
 	} {
 		status, body, _ := get(t, server.URL+path)
@@ -424,6 +432,9 @@ func TestAPI(t *testing.T) {
 			path = strings.Replace(path, "shop/web", "muster-system/fleet", 1)
 		case strings.HasPrefix(pattern, "/clusters/"):
 			path = "/api/v1/clusters/one"
+		}
+		if strings.HasSuffix(path, "/object") {
+			path += "?kind=ConfigMap&object=c"
 		}
 		status, body, header := get(t, server.URL+path)
 		if status != http.StatusOK || !json.Valid([]byte(body)) || strings.Contains(body, "aHVudGVyMg") {
