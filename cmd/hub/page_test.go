@@ -289,7 +289,7 @@ func TestLoginAtProvider(t *testing.T) {
 		o.UIOIDC = OIDCOptions{Issuer: provider.URL, ClientID: pageClient, Scopes: []string{"groups"}, Dir: dir}
 	})
 	f.deliver()
-	good := f.token("retail", "viewer", rbacv1.PolicyRule{APIGroups: []string{"muster.dev"}, Resources: []string{"applications"}, Verbs: []string{"list"}})
+	good := f.token("default", "viewer", rbacv1.PolicyRule{APIGroups: []string{"muster.dev"}, Resources: []string{"applications"}, Verbs: []string{"list"}})
 	browse := func(address string) (*http.Client, string, string) {
 		t.Helper()
 		jar, err := cookiejar.New(nil)
@@ -323,7 +323,7 @@ func TestLoginAtProvider(t *testing.T) {
 	}
 	page, err := io.ReadAll(answer.Body)
 	answer.Body.Close()
-	if err != nil || !strings.Contains(string(page), "system:serviceaccount:retail:viewer") {
+	if err != nil || !strings.Contains(string(page), "system:serviceaccount:default:viewer") {
 		t.Errorf("who has logged in sees %d %v\n%s", answer.StatusCode, err, page)
 	}
 	if _, _, body := browse(base + "/login/oidc/callback?code=x&state=y"); !strings.Contains(body, "did not begin in this browser") {
