@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
@@ -49,6 +50,8 @@ type demo struct {
 	hub     client.Client
 	program string // the running muster
 	began   time.Time
+	// host of the repository's pull requests; nil until it serves.
+	host *gitHost
 	// applications that the fleet repository has.
 	applications []string
 }
@@ -98,6 +101,9 @@ func (d *demo) started() bool {
 
 // stop ends what was started. The programs of a fleet that is to be kept run on even after the fleet failed to start.
 func (d *demo) stop() error {
+	if d.host != nil {
+		_ = d.host.server.Close()
+	}
 	if d.fleet == nil && d.Keep && d.started() {
 		return embedded.Down(d.Dir)
 	}
@@ -141,6 +147,7 @@ func (d *demo) show() error {
 		{"A cluster goes offline and comes back", d.offline},
 		{"A bad image stops at the canary and returns", d.canary},
 		{"Charts come from a repository and from a registry", d.elsewhere},
+		{"One cluster gets an add-on", d.addOn},
 	} {
 		d.say("\n%d. %s", i+1, scene.title)
 		if err := scene.show(); err != nil {
@@ -150,8 +157,9 @@ func (d *demo) show() error {
 	d.say("\nThat was the demo, shown and checked in %.0f seconds.", time.Since(d.began).Seconds())
 	if !d.Keep {
 		d.say("make demo KEEP=1 shows it again and leaves the fleet running, to look around.")
+		return nil
 	}
-	return nil
+	return d.endReviews()
 }
 
 // begin starts the fleet and makes the bare repository that it watches.
@@ -237,7 +245,7 @@ func (d *demo) lookAround() {
 // scheme has the kinds that the demo reads and writes on the hub.
 func scheme() *runtime.Scheme {
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, clusterv1.AddToScheme, musterv1alpha1.AddToScheme, workv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, clusterv1.AddToScheme, musterv1alpha1.AddToScheme, workv1.AddToScheme, addonv1alpha1.AddToScheme} {
 		if err := add(s); err != nil {
 			panic(err) // two types of one name: a mistake of ours
 		}
