@@ -283,11 +283,16 @@ func (f *theFleet) fails(cluster, version string) {
 
 func (f *theFleet) report(cluster, version string, progressing corev1.ConditionStatus, reason string) {
 	f.t.Helper()
-	f.expectImage(cluster, version)
+	f.reportOf(cluster, "server", version, progressing, reason)
+}
+
+// reportOf writes the status of a Deployment, once it has a version.
+func (f *theFleet) reportOf(cluster, name, version string, progressing corev1.ConditionStatus, reason string) {
+	f.t.Helper()
 	f.eventually(func() string {
 		var d appsv1.Deployment
-		if !f.on(cluster, &d, f.serverIn, "server") {
-			return "no Deployment"
+		if !f.on(cluster, &d, f.serverIn, name) || versionIn(&d) != version {
+			return fmt.Sprintf("%s on %s has version %q, want %q", name, cluster, versionIn(&d), version)
 		}
 		d.Status = appsv1.DeploymentStatus{
 			ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1,
@@ -309,7 +314,13 @@ func (f *theFleet) report(cluster, version string, progressing corev1.ConditionS
 
 func (f *theFleet) image(cluster string) string {
 	var d appsv1.Deployment
-	if !f.on(cluster, &d, f.serverIn, "server") {
+	f.on(cluster, &d, f.serverIn, "server")
+	return versionIn(&d)
+}
+
+// versionIn is the version of a Deployment, "" of one that is not there.
+func versionIn(d *appsv1.Deployment) string {
+	if len(d.Spec.Template.Spec.Containers) == 0 {
 		return ""
 	}
 	_, version, _ := strings.Cut(d.Spec.Template.Spec.Containers[0].Image, ":")

@@ -98,6 +98,9 @@ func printRollout(p *printer, a rolloutAnswer) {
 		}
 		p.linef("  %s since %s%s: %d of %d clusters have %s, %d in flight, %d wait", r.Phase, r.StartedAt.UTC().Format(time.DateTime), at, r.Updated, r.Clusters,
 			fleet.ShortRevision(r.Revision), r.InFlight, r.Waiting)
+		if c := r.Canary; c != nil {
+			p.linef("  canary at step %d of %d on %s", min(c.Step, c.Steps), c.Steps, count(int(c.Clusters), "cluster"))
+		}
 		for _, approved := range r.Approvals {
 			p.linef("  step %s approved by %s at %s", approved.Step, approved.By, approved.At.UTC().Format(time.DateTime))
 		}

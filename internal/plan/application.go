@@ -39,6 +39,8 @@ type Job struct {
 	World *fleet.World
 	// Cluster is the only one to plan, empty for all that the decisions choose.
 	Cluster string
+	// Returning is true when the clusters go back to what was good: that takes no steps of a canary.
+	Returning bool
 	// CRDs are, by cluster, the kinds that other applications of the same plan bring.
 	CRDs map[string][]musterv1alpha1.APIResource
 	// Values that ClusterValues give clusters; nil for none.
@@ -355,7 +357,7 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 	if err := spareTheHub(job.World, t.cluster, job.Application.Namespace, content); err != nil {
 		return nil, err
 	}
-	c := &Cluster{Name: t.cluster.Name, Options: optionsOf(resolved.Application), Overrides: resolved.Overrides, Kept: t.kept}
+	c := &Cluster{Name: t.cluster.Name, Options: job.optionsOf(resolved.Application), Overrides: resolved.Overrides, Kept: t.kept}
 	c.Empty = !slices.ContainsFunc(content.Manifests, func(m fleet.Manifest) bool { return !c.shares(m.Key) })
 	set, err := a.works(*c, content)
 	if err != nil {
@@ -375,12 +377,16 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 }
 
 // optionsOf are what an application, with a cluster's overrides applied, says about how its objects are applied.
-func optionsOf(app *musterv1alpha1.Application) work.Options {
-	return work.Options{
+func (j *Job) optionsOf(app *musterv1alpha1.Application) work.Options {
+	options := work.Options{
 		Namespace: cmp.Or(app.Spec.Destination.Namespace, app.Namespace), CreateNamespace: app.Spec.Destination.CreateNamespace,
 		ServiceAccount: app.Spec.ServiceAccountName, Ignore: app.Spec.Sync.Ignore, Drift: app.Spec.Sync.Drift,
 		OnImmutable: app.Spec.Sync.OnImmutable,
 	}
+	if app.Spec.Rollout != nil && !j.Returning {
+		options.Canary = work.CanarySteps(app.Spec.Rollout.Canary)
+	}
+	return options
 }
 
 // RootNamespace is the namespace of the root repository, whose applications may carry Muster's and OCM's own kinds to the hub.

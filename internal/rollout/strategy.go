@@ -47,6 +47,8 @@ type Cluster struct {
 	// Held clusters wait for something that is not the rollout's, such as an approval of what they would lose: they are skipped, and
 	// prove nothing.
 	Held bool
+	// Canary is true for a cluster that takes the change through the steps of a canary: it has no deadline.
+	Canary bool
 	// Waits is true for a cluster in state ToApply that cannot change yet for another reason: its phase is not through without it.
 	Waits bool
 }
@@ -445,7 +447,7 @@ func (s *selector) note(p phase, c Cluster) bool {
 		if c.State == Failed && s.returning {
 			return false
 		}
-		if p.deadline != math.MaxInt64 {
+		if p.deadline != math.MaxInt64 && !c.Canary {
 			s.lookAt(c.Since.Add(p.deadline))
 		}
 	case c.State == Succeeded && s.now.Before(c.Since.Add(p.minSuccessTime)):
@@ -461,7 +463,7 @@ func (s *selector) timedOut(p phase, c Cluster) bool {
 	if c.State == TimedOut {
 		return true
 	}
-	return (c.State == Progressing || c.State == Failed) && p.deadline != math.MaxInt64 && !s.now.Before(c.Since.Add(p.deadline))
+	return (c.State == Progressing || c.State == Failed) && !c.Canary && p.deadline != math.MaxInt64 && !s.now.Before(c.Since.Add(p.deadline))
 }
 
 func (s *selector) lookAt(t time.Time) {

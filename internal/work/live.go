@@ -82,11 +82,12 @@ func expiryOf(obj *workv1.ManifestWork, ttl *int64) time.Time {
 	return complete.LastTransitionTime.Add(time.Duration(*ttl) * time.Second)
 }
 
-// writtenAt is when a field other than the status changed last: the API server notes it with the owner of the field.
+// writtenAt is when a field other than the status changed last: the API server notes it with the owner of the field. That a canary may go on
+// is no change of the work.
 func writtenAt(obj *workv1.ManifestWork) time.Time {
 	var last time.Time
 	for _, entry := range obj.ManagedFields {
-		if entry.Subresource == "" && entry.Time != nil && entry.Time.After(last) {
+		if entry.Subresource == "" && entry.Manager != CanaryManager && entry.Time != nil && entry.Time.After(last) {
 			last = entry.Time.Time
 		}
 	}
@@ -143,6 +144,7 @@ func statusOf(obj *workv1.ManifestWork, objects []fleet.ObjectKey) fleet.WorkSta
 	status.AppliedObjects = make([]bool, len(objects))
 	status.Health = fleet.HealthHealthy
 	reports := reportsByOrdinal(obj, objects)
+	status.Canary = canaryOf(obj, reports)
 	for i, key := range objects {
 		o := readObject(key, reports[i], obj.Generation)
 		status.AppliedObjects[i] = o.applied
@@ -156,6 +158,20 @@ func statusOf(obj *workv1.ManifestWork, objects []fleet.ObjectKey) fleet.WorkSta
 		status.Problems = status.Problems[:maxProblems]
 	}
 	return status
+}
+
+// canaryOf reads where the agent is with a canary: its Deployments are at one step together.
+func canaryOf(obj *workv1.ManifestWork, reports []*workv1.ManifestCondition) *fleet.Canary {
+	for _, report := range reports {
+		if report == nil {
+			continue
+		}
+		if c, ok := health.CanaryOf(report.StatusFeedbacks.Values); ok {
+			c.Passed = CanaryPassed(obj)
+			return &c
+		}
+	}
+	return nil
 }
 
 // conditionsOf reads what the work says as a whole.

@@ -2,6 +2,9 @@ package v1alpha1
 
 import (
 	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
 
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -90,6 +93,21 @@ type CanaryPause struct {
 	// Duration that all pods of the step have to be available. Left out, a person has to approve the step.
 	// +optional
 	Duration *metav1.Duration `json:"duration,omitempty"`
+}
+
+// CanaryStepName is the name of a step of a canary, from 1, in approvals.
+func CanaryStepName(n int) string { return fmt.Sprintf("canary/%d", n) }
+
+// CanaryStepOf is the number of a step of a canary by its name, or by that of its analysis, in which clusters follow; 0 when it is the name
+// of something else.
+func CanaryStepOf(name string) int {
+	name, _, _ = strings.Cut(name, " ")
+	number, is := strings.CutPrefix(name, "canary/")
+	n, err := strconv.Atoi(number)
+	if !is || err != nil || n < 1 {
+		return 0
+	}
+	return n
 }
 
 // WaitsForPerson says that the step ends with an approval.
@@ -248,12 +266,12 @@ type RolloutStatus struct {
 	// Group is the decision group, or the step, that it is at.
 	// +optional
 	Group string `json:"group,omitempty"`
-	// WaitsForApproval is true when the step that it is at has not been approved.
+	// WaitsForApproval is true when the step that it is at, or one of its canary, has not been approved.
 	// +optional
 	WaitsForApproval bool `json:"waitsForApproval,omitempty"`
 	// Approvals of its steps.
 	// +optional
-	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:MaxItems=40
 	Approvals []ApprovedStep `json:"approvals,omitempty"`
 	// Analysis of the step that it is at, while that is measured.
 	// +optional

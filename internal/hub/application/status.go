@@ -211,10 +211,11 @@ func rolloutOf(out *report) *musterv1alpha1.RolloutStatus {
 		return nil
 	}
 	status := &musterv1alpha1.RolloutStatus{
-		Revision: out.origin, Plan: out.planned.Digest, WaitsForApproval: r.Unapproved, Approvals: out.approvals, Analysis: analysisOf(out),
+		Revision: out.origin, Plan: out.planned.Digest, WaitsForApproval: r.Unapproved, Canary: canaryStatusOf(r.Canary), Approvals: out.approvals, Analysis: analysisOf(out),
 		StartedAt: metav1.NewTime(r.Started), Phase: musterv1alpha1.RolloutProgressing, Group: r.Group, Clusters: int32(r.Clusters), Updated: int32(r.Updated),
 		InFlight: int32(len(r.InFlight)), Waiting: int32(r.Waiting), Failed: slices.Sorted(slices.Values(slices.Concat(r.Failed, r.TimedOut))), Message: r.Message(),
 	}
+	status.WaitsForApproval = status.WaitsForApproval || status.Canary != nil && status.Canary.WaitsForApproval != ""
 	switch {
 	case out.returning:
 		status.Phase = musterv1alpha1.RolloutReturning
@@ -226,6 +227,18 @@ func rolloutOf(out *report) *musterv1alpha1.RolloutStatus {
 	}
 	if len(status.Failed) > maxFailed {
 		status.Failed = status.Failed[:maxFailed]
+	}
+	return status
+}
+
+// canaryStatusOf is where the clusters are that are at a step of a canary.
+func canaryStatusOf(c *rollout.CanaryProgress) *musterv1alpha1.CanaryStatus {
+	if c == nil {
+		return nil
+	}
+	status := &musterv1alpha1.CanaryStatus{Step: int32(c.Step), Steps: int32(c.Steps), Clusters: int32(c.Clusters)}
+	if c.Unapproved > 0 {
+		status.WaitsForApproval = musterv1alpha1.CanaryStepName(c.Unapproved)
 	}
 	return status
 }
