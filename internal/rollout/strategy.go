@@ -98,6 +98,8 @@ type Selection struct {
 	Group string
 	// Waiting is how many clusters are in state ToApply and not selected.
 	Waiting int
+	// Progress is how far each step, or group, is, in their order.
+	Progress []Progress
 	// Done is true when no cluster is left to change and none is in flight.
 	Done bool
 	// NextLook is when time alone changes the selection; zero when it does not.
@@ -105,6 +107,34 @@ type Selection struct {
 
 	// holding are the clusters in flight that the next ones wait for.
 	holding []string
+}
+
+// Progress is how far a step, or a group, is.
+type Progress struct {
+	// Name is empty for the clusters of none.
+	Name string
+	// Clusters of it, and how many of them have changed, and have failed.
+	Clusters, Updated, Failed int
+	// SoakUntil is when the last of those that are healthy has been so for minSuccessTime; zero when all have.
+	SoakUntil time.Time
+}
+
+// progress of a phase, whether it has begun or not.
+func (s *selector) progress(p phase) Progress {
+	out := Progress{Name: p.group, Clusters: len(p.clusters)}
+	for _, c := range p.clusters {
+		if c.State == ToApply {
+			continue
+		}
+		out.Updated++
+		if c.State == Failed || s.timedOut(p, c) {
+			out.Failed++
+		}
+		if end := c.Since.Add(p.minSuccessTime); c.State == Succeeded && !c.Offline && s.now.Before(end) && end.After(out.SoakUntil) {
+			out.SoakUntil = end
+		}
+	}
+	return out
 }
 
 // phase is a part of a rollout that ends before the next one begins.
@@ -166,6 +196,11 @@ func SelectReturn(strategy musterv1alpha1.Rollout, groups []Group, now time.Time
 
 // selection goes through the phases up to the one that is not through.
 func (s *selector) selection(phases []phase) Selection {
+	for _, p := range phases {
+		if len(p.clusters) > 0 {
+			s.out.Progress = append(s.out.Progress, s.progress(p))
+		}
+	}
 	for i, p := range phases {
 		if !s.phase(p) {
 			s.waitFor(phases[i+1:])

@@ -287,6 +287,11 @@ type RolloutStatus struct {
 	InFlight int32 `json:"inFlight,omitempty"`
 	// +optional
 	Waiting int32 `json:"waiting,omitempty"`
+	// Steps says how far the steps, or groups, are, in their order: the first forty of them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=40
+	Steps []StepProgress `json:"steps,omitempty"`
 	// Failed names the first twenty clusters that failed or timed out.
 	// +optional
 	// +kubebuilder:validation:MaxItems=20
@@ -294,6 +299,22 @@ type RolloutStatus struct {
 	// Message says what it waits for.
 	// +optional
 	Message string `json:"message,omitempty"`
+}
+
+// StepProgress is how far a step, or a group, of a rollout is.
+type StepProgress struct {
+	// Name is absent for the clusters of no step and no group.
+	// +optional
+	Name string `json:"name,omitempty"`
+	// Clusters of it, and how many of them have the change.
+	Clusters int32 `json:"clusters"`
+	Updated  int32 `json:"updated"`
+	// Failed is how many have failed or timed out.
+	// +optional
+	Failed int32 `json:"failed,omitempty"`
+	// SoakUntil is when the last of the healthy ones has been so for minSuccessTime.
+	// +optional
+	SoakUntil *metav1.Time `json:"soakUntil,omitempty"`
 }
 
 // CanaryStatus says where the clusters are that take a change through the steps of a canary.
