@@ -25,6 +25,8 @@ type task struct {
 	left int
 	// unknown are teams that the host does not show.
 	unknown []string
+	// asked is true when the host is asked what is new: an interval is over, or a webhook says so.
+	asked bool
 	// approved are the plans that were approved on merged pull requests.
 	approved map[string]bool
 }
@@ -38,6 +40,7 @@ func (t *task) look(ctx context.Context) error {
 		return err
 	}
 	s, due := t.state, t.due(t.state, t.repo.Spec.Interval.Duration)
+	t.asked = due
 	if due {
 		open, err := t.ask(ctx)
 		if err != nil {
