@@ -131,10 +131,13 @@ const (
 	CanaryWaiting     CanaryPhase = "Waiting"     // for the hub: an approval, an analysis
 	CanaryPromoting   CanaryPhase = "Promoting"   // until the Deployments have the change
 	CanaryFailed      CanaryPhase = "Failed"      // until the change is taken back, or its pods do well after all
+	CanaryFollowed    CanaryPhase = "Followed"    // for a person to approve a step of another controller's: of a Rollout among the manifests
 )
 
 // Waits is true when the hub has to say that the agent may leave the step.
-func (c *Canary) Waits() bool { return c != nil && c.Phase == CanaryWaiting && c.Passed < c.Step }
+func (c *Canary) Waits() bool {
+	return c != nil && (c.Phase == CanaryWaiting || c.Phase == CanaryFollowed) && c.Passed < c.Step
+}
 
 // WorkConditions are conditions of a work.
 type WorkConditions struct {

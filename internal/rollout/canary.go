@@ -36,15 +36,19 @@ type canaries struct {
 	selection *Selection
 	progress  CanaryProgress
 	waiting   map[int][]*fleet.LiveWork // by step, those that wait for the hub
+	followed  map[int][]*fleet.LiveWork // by step, those in which a Rollout of another controller waits for a person
 	passes    []CanaryPass
 }
 
 // canaries of the rollout; nil when no cluster is at a step of one.
 func (d *decider) canaries(s *Selection) *canaries {
-	if d.in.Strategy.Canary == nil || d.in.Returning {
+	if d.in.Returning {
 		return nil
 	}
-	c := &canaries{decider: d, steps: d.in.Strategy.Canary.Steps, selection: s, waiting: map[int][]*fleet.LiveWork{}}
+	c := &canaries{decider: d, selection: s, waiting: map[int][]*fleet.LiveWork{}, followed: map[int][]*fleet.LiveWork{}}
+	if d.in.Strategy.Canary != nil {
+		c.steps = d.in.Strategy.Canary.Steps
+	}
 	clusters := map[string]bool{}
 	for i := range d.in.Live {
 		lw := &d.in.Live[i]
@@ -56,7 +60,11 @@ func (d *decider) canaries(s *Selection) *canaries {
 		if c.progress.Step == 0 || at.Step < c.progress.Step {
 			c.progress.Step = at.Step
 		}
-		if at.Waits() && at.Step <= len(c.steps) {
+		switch {
+		case !at.Waits():
+		case at.Phase == fleet.CanaryFollowed:
+			c.followed[at.Step] = append(c.followed[at.Step], lw)
+		case at.Step <= len(c.steps):
 			c.waiting[at.Step] = append(c.waiting[at.Step], lw)
 		}
 	}
@@ -76,19 +84,29 @@ func (c *canaries) decide() {
 	for _, n := range slices.Sorted(maps.Keys(c.waiting)) {
 		name, step := musterv1alpha1.CanaryStepName(n), &c.steps[n-1]
 		skipped := c.in.Skipped[name] || late
-		approved := skipped || !step.WaitsForPerson() || c.in.Approved[name]
-		for _, lw := range c.waiting[n] {
-			if approved && (skipped || step.Analysis == nil || measured[lw]) {
-				c.passes = append(c.passes, CanaryPass{Cluster: lw.Cluster, Work: lw.Name, UID: lw.UID, Generation: lw.Generation, Step: n})
-			}
-		}
-		if !approved && c.progress.Unapproved == 0 {
-			c.progress.Unapproved, c.progress.waiting = n, clustersIn(c.waiting[n])
-		}
+		c.pass(n, c.waiting[n], skipped || !step.WaitsForPerson() || c.in.Approved[name], func(lw *fleet.LiveWork) bool {
+			return skipped || step.Analysis == nil || measured[lw]
+		})
+	}
+	for _, n := range slices.Sorted(maps.Keys(c.followed)) {
+		name := musterv1alpha1.CanaryStepName(n)
+		c.pass(n, c.followed[n], c.in.Approved[name] || c.in.Skipped[name], func(*fleet.LiveWork) bool { return true })
 	}
 	slices.SortFunc(c.passes, func(a, b CanaryPass) int {
 		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Work, b.Work))
 	})
+}
+
+// pass lets works leave a step when it is approved and they have been measured, or notes who waits for an approval.
+func (c *canaries) pass(n int, works []*fleet.LiveWork, approved bool, measured func(*fleet.LiveWork) bool) {
+	for _, lw := range works {
+		if approved && measured(lw) {
+			c.passes = append(c.passes, CanaryPass{Cluster: lw.Cluster, Work: lw.Name, UID: lw.UID, Generation: lw.Generation, Step: n})
+		}
+	}
+	if !approved && c.progress.Unapproved == 0 {
+		c.progress.Unapproved, c.progress.waiting = n, clustersIn(works)
+	}
 }
 
 // measure has the clusters measured that wait at a step together, one step at a time, and says which works have been, well. Those that come

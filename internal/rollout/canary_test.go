@@ -72,6 +72,8 @@ func TestCanaries(t *testing.T) {
 		"does not answer":     {"nobody waits for it, nor is it measured", []fleet.LiveWork{at("a", 1, waiting), at("b", 1, fleet.CanaryPaused)}, func(in *Input) { in.Unreachable = map[string]bool{"a": true} }, "", "waits for b", false},
 		"is held":             {"by a person", []fleet.LiveWork{at("a", 1, waiting), at("b", 1, fleet.CanaryPaused)}, func(in *Input) { in.Holds, in.Approved = onHold("a", time.Time{}), map[string]bool{"canary/1": true} }, "", "waits for a, b", false},
 		"fails":               {"a companion that fails is a cluster that failed", []fleet.LiveWork{at("a", 1, fleet.CanaryFailed), at("b", 1, waiting)}, func(in *Input) { in.Approved = map[string]bool{"canary/1": true} }, "", "a failed", true},
+		"a Rollout waits":     {"of another controller, for a person, whatever the steps of ours are", []fleet.LiveWork{at("a", 2, fleet.CanaryFollowed), at("b", 1, fleet.CanaryPaused)}, nil, "", "step canary/2 waits for an approval on a", false},
+		"a Rollout approved":  {"", []fleet.LiveWork{at("a", 2, fleet.CanaryFollowed), at("b", 1, fleet.CanaryPaused)}, func(in *Input) { in.Approved = map[string]bool{"canary/2": true} }, "a 2", "waits for a, b", false},
 		"comes back too late": {"what the others have proved is proved", []fleet.LiveWork{at("a", 1, waiting)}, func(in *Input) { in.RolloutStarted = time.Time{} }, "a 1", "", false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -35,9 +35,6 @@ func hasDeployment(manifests []fleet.Manifest) bool {
 	return slices.ContainsFunc(manifests, func(m fleet.Manifest) bool { return m.Key.Group == "apps" && m.Key.Kind == "Deployment" })
 }
 
-// CanaryManager is the field manager that lets a canary go on.
-const CanaryManager = "muster-canary"
-
 // CanaryPass is how a work says that its agent may leave a step of a canary, while the work is at a generation.
 func CanaryPass(generation int64, step int) string { return fmt.Sprintf("%d/%d", generation, step) }
 

@@ -82,12 +82,11 @@ func expiryOf(obj *workv1.ManifestWork, ttl *int64) time.Time {
 	return complete.LastTransitionTime.Add(time.Duration(*ttl) * time.Second)
 }
 
-// writtenAt is when a field other than the status changed last: the API server notes it with the owner of the field. That a canary may go on
-// is no change of the work.
+// writtenAt is when a field other than the status changed last: the API server notes it with the owner of the field.
 func writtenAt(obj *workv1.ManifestWork) time.Time {
 	var last time.Time
 	for _, entry := range obj.ManagedFields {
-		if entry.Subresource == "" && entry.Manager != CanaryManager && entry.Time != nil && entry.Time.After(last) {
+		if entry.Subresource == "" && entry.Time != nil && entry.Time.After(last) {
 			last = entry.Time.Time
 		}
 	}

@@ -204,3 +204,66 @@ func TestCanaryCrash(t *testing.T) {
 		s.stop()
 	}
 }
+
+const rolloutDefinition = `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: rollouts.%[1]s}
+spec:
+  group: %[1]s
+  scope: Namespaced
+  names: {kind: Rollout, plural: rollouts, singular: rollout, listKind: RolloutList}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    subresources: {status: {}}
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+`
+
+// TestFollowedRollouts: a Rollout of another controller that waits for a person says so, and leaves the step when the hub has an approval of it.
+func TestFollowedRollouts(t *testing.T) {
+	s := newSite(t)
+	for group, c := range map[string]struct{ strategy, status, want map[string]any }{
+		"argoproj.io": {
+			strategy: map[string]any{"canary": map[string]any{"steps": []any{map[string]any{"setWeight": int64(5)}, map[string]any{"pause": map[string]any{}}}}},
+			status:   map[string]any{"phase": "Paused", "currentStepIndex": int64(1), "pauseConditions": []any{map[string]any{"reason": "CanaryPauseStep"}}},
+			want:     map[string]any{"phase": "Paused", "currentStepIndex": int64(1)},
+		},
+		"rollouts.kruise.io": {
+			strategy: map[string]any{"canary": map[string]any{"steps": []any{map[string]any{"replicas": "5%", "pause": map[string]any{"duration": int64(9)}}, map[string]any{"replicas": "50%"}}}},
+			status:   map[string]any{"phase": "Progressing", "canaryStatus": map[string]any{"currentStepIndex": int64(2), "currentStepState": "StepPaused"}},
+			want:     map[string]any{"phase": "Progressing", "canaryStatus": map[string]any{"currentStepIndex": int64(2), "currentStepState": "StepReady"}},
+		},
+	} {
+		if err := controlplane.Install(t.Context(), test.Hub(t).Config(), []byte(fmt.Sprintf(rolloutDefinition, group))); err != nil {
+			t.Fatal(err)
+		}
+		o := s.configMap("web", nil)
+		o["apiVersion"], o["kind"], o["spec"] = group+"/v1", "Rollout", map[string]any{"strategy": c.strategy}
+		delete(o, "data")
+		s.put("web", objects{o}, mode("Correct"), config(func(*workv1.ManifestConfigOption) {}), func(w *workv1.ManifestWork) {
+			w.Spec.ManifestConfigs = []workv1.ManifestConfigOption{{
+				ResourceIdentifier: workv1.ResourceIdentifier{Group: group, Resource: "rollouts", Namespace: s.target, Name: "web"},
+				UpdateStrategy: &workv1.UpdateStrategy{Type: workv1.UpdateStrategyTypeServerSideApply, ServerSideApply: &workv1.ServerSideApplyConfig{Force: true, FieldManager: manager}},
+			}}
+		})
+		s.start()
+		s.expectApplied("web")
+		s.eventually("write its status", func() error {
+			live := s.live(o)
+			live.Object["status"] = c.status
+			return s.spoke.Status().Update(context.Background(), live)
+		})
+		s.expectManifest("web", 0, workv1.ManifestApplied, func(_ metav1.Condition, m workv1.ManifestCondition) error {
+			if at, _ := health.CanaryOf(m.StatusFeedbacks.Values); at != (fleet.Canary{Step: 2, Phase: fleet.CanaryFollowed}) {
+				return fmt.Errorf("says %+v", at)
+			}
+			return nil
+		})
+		(&canarySite{site: s}).pass(2)
+		s.expectValue(o, c.want, "status")
+		s.deleteWork("web")
+		s.expectWorkGone("web")
+		s.stop()
+	}
+}

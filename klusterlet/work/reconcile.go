@@ -173,7 +173,7 @@ func (p *reconciliation) sync(ctx context.Context) (time.Duration, error) {
 	err := p.apply(ctx, needs)
 	if err == nil {
 		p.reached("applied")
-		err = p.settle(ctx)
+		err = errors.Join(p.settle(ctx), p.approveFollowed(ctx))
 	}
 	p.measure(err)
 	p.reportWaves()

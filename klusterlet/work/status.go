@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/muster-io/muster/internal/drift"
+	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/health"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -169,6 +170,9 @@ func manifestStatus(generation int64, t target, s *objectState, report drift.Rep
 	conditions := append([]metav1.Condition{appliedCondition(s), availableCondition(t, s), feedbackCondition(t, s)}, rules...)
 	before := m.StatusFeedbacks.Values
 	m.StatusFeedbacks.Values = slices.Clone(s.feedback)
+	if s.waitsAt > 0 {
+		m.StatusFeedbacks.Values = append(m.StatusFeedbacks.Values, health.CanaryFeedback(fleet.Canary{Step: s.waitsAt, Phase: fleet.CanaryFollowed}, 0)...)
+	}
 	if t.trial != nil {
 		conditions = trialConditions(conditions, t.trial)
 		m.StatusFeedbacks.Values = append(m.StatusFeedbacks.Values, health.CanaryFeedback(t.trial.Canary, t.trial.ready)...)

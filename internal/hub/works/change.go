@@ -129,7 +129,7 @@ func unchanged(lw fleet.LiveWork) []operation {
 	}
 }
 
-func (w *Writer) patch(ctx context.Context, cluster, name string, operations []operation, options ...client.PatchOption) error {
+func (w *Writer) patch(ctx context.Context, cluster, name string, operations []operation) error {
 	patch, err := json.Marshal(operations)
 	if err != nil {
 		return err
@@ -137,7 +137,7 @@ func (w *Writer) patch(ctx context.Context, cluster, name string, operations []o
 	var target metav1.PartialObjectMetadata // so that the answer is without the manifests
 	target.SetGroupVersionKind(workv1.GroupVersion.WithKind("ManifestWork"))
 	target.Namespace, target.Name = cluster, name
-	err = w.Client.Patch(ctx, &target, client.RawPatch(types.JSONPatchType, patch), options...)
+	err = w.Client.Patch(ctx, &target, client.RawPatch(types.JSONPatchType, patch))
 	if apierrors.IsNotFound(err) || isFailedTest(err) {
 		return nil // the work has changed
 	}
@@ -178,7 +178,7 @@ func (w *Writer) PassCanaries(ctx context.Context, passes []rollout.CanaryPass) 
 		group.Go(func() error {
 			err := w.patch(ctx, p.Cluster, p.Work, append(unchanged(fleet.LiveWork{UID: p.UID, Generation: p.Generation}), operation{
 				Op: "add", Path: "/metadata/annotations/" + pointer(musterv1alpha1.CanaryPassedAnnotation), Value: work.CanaryPass(p.Generation, p.Step),
-			}), client.FieldOwner(work.CanaryManager))
+			}))
 			if err != nil {
 				return fmt.Errorf("let work %s/%s leave step %d of its canary: %w", p.Cluster, p.Work, p.Step, err)
 			}
