@@ -244,7 +244,7 @@ func TestFollowedRollouts(t *testing.T) {
 		s.put("web", objects{o}, mode("Correct"), config(func(*workv1.ManifestConfigOption) {}), func(w *workv1.ManifestWork) {
 			w.Spec.ManifestConfigs = []workv1.ManifestConfigOption{{
 				ResourceIdentifier: workv1.ResourceIdentifier{Group: group, Resource: "rollouts", Namespace: s.target, Name: "web"},
-				UpdateStrategy: &workv1.UpdateStrategy{Type: workv1.UpdateStrategyTypeServerSideApply, ServerSideApply: &workv1.ServerSideApplyConfig{Force: true, FieldManager: manager}},
+				UpdateStrategy:     &workv1.UpdateStrategy{Type: workv1.UpdateStrategyTypeServerSideApply, ServerSideApply: &workv1.ServerSideApplyConfig{Force: true, FieldManager: manager}},
 			}}
 		})
 		s.start()
