@@ -139,23 +139,9 @@ func (p *reconciliation) canary(ctx context.Context) error {
 	if id := trialOf(all, p.targets); state.Trial != id {
 		state = canaryState{Templates: state.Templates, Trial: id, Step: 1}
 	}
-	var phase fleet.CanaryPhase
-	var message string
-	for {
-		at := state.Step
-		is, err := p.see(ctx, all, steps, state)
-		if err != nil {
-			return err
-		}
-		next, nextPhase, text := state.next(steps, is, p.canaryPassed(), p.now)
-		if p.held != nil && next.Step != at { // nothing goes on while somebody holds it
-			phase, message = fleet.CanaryPaused, fmt.Sprintf("canary at step %d of %d: it is held", at, len(steps))
-			break
-		}
-		state, phase, message = next, nextPhase, text
-		if state.Step == at || state.Trial == "" {
-			break
-		}
+	state, is, err := p.goOn(ctx, all, steps, state)
+	if err != nil {
+		return err
 	}
 	if state.Trial == "" {
 		for _, d := range all {
@@ -167,14 +153,32 @@ func (p *reconciliation) canary(ctx context.Context) error {
 		return err
 	}
 	p.canaryLook = p.now.Add(canaryLook)
-	switch phase {
+	switch is.Phase {
 	case fleet.CanaryPaused:
 		p.canaryLook = state.pauseEnd(steps)
 	case fleet.CanaryWaiting:
 		p.canaryLook = time.Time{} // the hub's word wakes it
 	}
-	p.try(all, state, len(steps), trial{Canary: fleet.Canary{Step: state.Step, Phase: phase}, message: message})
+	p.try(all, state, len(steps), is)
 	return nil
+}
+
+// goOn goes as many steps as may be gone now, and says where the canary is then.
+func (p *reconciliation) goOn(ctx context.Context, all []tried, steps []musterv1alpha1.CanaryStep, state canaryState) (canaryState, trial, error) {
+	for {
+		is, err := p.see(ctx, all, steps, state)
+		if err != nil {
+			return state, trial{}, err
+		}
+		next, phase, message := state.next(steps, is, p.canaryPassed(), p.now)
+		if p.held != nil && next.Step != state.Step { // nothing goes on while somebody holds it
+			next, phase, message = state, fleet.CanaryPaused, fmt.Sprintf("canary at step %d of %d: it is held", state.Step, len(steps))
+		}
+		if next.Step == state.Step || next.Trial == "" {
+			return next, trial{Canary: fleet.Canary{Step: next.Step, Phase: phase}, message: message}, nil
+		}
+		state = next
+	}
 }
 
 // onTrial finds the Deployments that have another template than their manifest. What is new, has no replicas, or may not be written is none
