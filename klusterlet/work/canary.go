@@ -1,6 +1,7 @@
 package work
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -25,6 +26,8 @@ const (
 	// canaryStateAnnotation of an AppliedManifestWork says where its canary is. It is written before what it says is done.
 	canaryStateAnnotation = "muster.dev/canary-state"
 	companionSuffix       = "-canary"
+	// anotherTemplate stands for the template of a Deployment that was applied before there was a canary.
+	anotherTemplate = "another"
 	// canaryLook is how often a canary is looked at, beside what watches report of it.
 	canaryLook = 5 * time.Second
 )
@@ -129,7 +132,7 @@ func (p *reconciliation) canary(ctx context.Context) error {
 	if len(steps) == 0 { // it is off, or the work returns to what was good
 		return p.keepCanary(ctx, canaryState{})
 	}
-	all, err := p.onTrial(ctx, &state)
+	all, err := p.onTrial(ctx, &state, state.Step > len(steps))
 	if err != nil {
 		return err
 	}
@@ -182,8 +185,8 @@ func (p *reconciliation) goOn(ctx context.Context, all []tried, steps []musterv1
 }
 
 // onTrial finds the Deployments that have another template than their manifest. What is new, has no replicas, or may not be written is none
-// of them. It notes the templates of the others.
-func (p *reconciliation) onTrial(ctx context.Context, state *canaryState) ([]tried, error) {
+// of them. It notes the templates of the others. Once they get the templates, those of all that are tried are known to be others.
+func (p *reconciliation) onTrial(ctx context.Context, state *canaryState, promoted bool) ([]tried, error) {
 	known := state.Templates
 	state.Templates = map[string]string{}
 	var all []tried
@@ -197,7 +200,8 @@ func (p *reconciliation) onTrial(ctx context.Context, state *canaryState) ([]tri
 			state.Templates[key] = is
 			continue
 		}
-		live, err := p.toTry(ctx, *t, known[key] != "")
+		isKnown := known[key] != "" && (promoted || known[key] != anotherTemplate)
+		live, err := p.toTry(ctx, *t, isKnown)
 		switch {
 		case isDenied(err): // applying it tells so
 		case err != nil:
@@ -208,9 +212,7 @@ func (p *reconciliation) onTrial(ctx context.Context, state *canaryState) ([]tri
 		default:
 			all = append(all, tried{index: i, template: is, live: live})
 		}
-		if known[key] != "" {
-			state.Templates[key] = known[key]
-		}
+		state.Templates[key] = cmp.Or(known[key], anotherTemplate)
 	}
 	return all, nil
 }
