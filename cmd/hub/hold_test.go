@@ -152,7 +152,7 @@ func TestWindow(t *testing.T) {
 
 // giveHolders lets dev write Holds in retail, and lead approve too.
 func (f *theFleet) giveHolders() {
-	for user, verbs := range map[string][]string{"dev": {"get"}, "lead": {"get", "approve"}} {
+	for user, verbs := range map[string][]string{"dev": {"get"}, "lead": {"get", "patch", "approve"}} {
 		f.create(&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: user}, Rules: []rbacv1.PolicyRule{
 			{APIGroups: []string{"muster.dev"}, Resources: []string{"applications"}, Verbs: verbs},
 			{APIGroups: []string{"muster.dev"}, Resources: []string{"holds"}, Verbs: []string{"get", "create", "update", "delete"}},

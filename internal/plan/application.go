@@ -78,6 +78,9 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 		Application: app, File: job.File, Line: job.Line, Decided: job.Decided,
 		revision: job.Snapshot.Revision, manifestLimit: job.World.ManifestLimit, live: job.live,
 	}
+	if app.Spec.Rollout != nil && !job.Returning {
+		out.canary = work.CanarySteps(app.Spec.Rollout.Canary)
+	}
 	contents := newStore()
 	defer contents.done()
 	if job.Fault != nil {
@@ -357,7 +360,7 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 	if err := spareTheHub(job.World, t.cluster, job.Application.Namespace, content); err != nil {
 		return nil, err
 	}
-	c := &Cluster{Name: t.cluster.Name, Options: job.optionsOf(resolved.Application), Overrides: resolved.Overrides, Kept: t.kept}
+	c := &Cluster{Name: t.cluster.Name, Options: optionsOf(resolved.Application), Overrides: resolved.Overrides, Kept: t.kept}
 	c.Empty = !slices.ContainsFunc(content.Manifests, func(m fleet.Manifest) bool { return !c.shares(m.Key) })
 	set, err := a.works(*c, content)
 	if err != nil {
@@ -377,16 +380,12 @@ func (p *Planner) cluster(ctx context.Context, job Job, a *Application, t target
 }
 
 // optionsOf are what an application, with a cluster's overrides applied, says about how its objects are applied.
-func (j *Job) optionsOf(app *musterv1alpha1.Application) work.Options {
-	options := work.Options{
+func optionsOf(app *musterv1alpha1.Application) work.Options {
+	return work.Options{
 		Namespace: cmp.Or(app.Spec.Destination.Namespace, app.Namespace), CreateNamespace: app.Spec.Destination.CreateNamespace,
 		ServiceAccount: app.Spec.ServiceAccountName, Ignore: app.Spec.Sync.Ignore, Drift: app.Spec.Sync.Drift,
 		OnImmutable: app.Spec.Sync.OnImmutable,
 	}
-	if app.Spec.Rollout != nil && !j.Returning {
-		options.Canary = work.CanarySteps(app.Spec.Rollout.Canary)
-	}
-	return options
 }
 
 // RootNamespace is the namespace of the root repository, whose applications may carry Muster's and OCM's own kinds to the hub.

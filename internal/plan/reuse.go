@@ -33,7 +33,6 @@ type basis struct {
 	account    string // that it runs as when it names none
 	hubCluster string
 	limit      int // of one manifest
-	returning  bool
 	read       *reads
 	values     noted[string, bool] // whether ClusterValues have something at a path
 	planned    []Cluster           // before claims, sorted by name
@@ -66,7 +65,7 @@ func (j *Job) basis() *basis {
 		return nil
 	}
 	return &basis{
-		definition: j.definition, account: j.World.Accounts[j.Application.Namespace], hubCluster: j.World.HubCluster, limit: j.World.ManifestLimit, returning: j.Returning,
+		definition: j.definition, account: j.World.Accounts[j.Application.Namespace], hubCluster: j.World.HubCluster, limit: j.World.ManifestLimit,
 		read: newReads(j.Snapshot.Tree),
 	}
 }
@@ -102,7 +101,7 @@ func (j *Job) reusable(b *basis) []*Application {
 // goesOn is true when a basis is that of an earlier plan, and whatever that has read is as it was.
 func (j *Job) goesOn(b *basis, earlier *Application) bool {
 	was := earlier.basis
-	if was == nil || was.account != b.account || was.hubCluster != b.hubCluster || was.limit != b.limit || was.returning != b.returning || !was.definition.Same(b.definition) ||
+	if was == nil || was.account != b.account || was.hubCluster != b.hubCluster || was.limit != b.limit || !was.definition.Same(b.definition) ||
 		slices.ContainsFunc(earlier.Sources, func(used fleet.UsedSource) bool { return !j.finds(used) }) {
 		return false
 	}

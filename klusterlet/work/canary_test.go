@@ -141,7 +141,8 @@ func TestCanary(t *testing.T) {
 		s.expectPods(3)
 		s.expectGone(s.configMap("config-1", nil))
 	})
-	generation := s.live(s.server).GetGeneration()
+	const revision = "deployment.kubernetes.io/revision" // another one with each template
+	was := s.live(s.server).GetAnnotations()[revision]
 	t.Run("a bad image stays in the companion, and goes with the return", func(t *testing.T) {
 		s.release("bad", untilApproved)
 		s.expect("web:2", "web:bad", metav1.ConditionTrue, "canary at step 1 of 1 fails: Deployment "+s.target+"/server-canary: the rollout exceeded its deadline")
@@ -149,8 +150,8 @@ func TestCanary(t *testing.T) {
 		s.expectPods(3)
 		s.release("2", "")
 		s.expect("web:2", "", metav1.ConditionFalse, "")
-		if now := s.live(s.server).GetGeneration(); now != generation {
-			t.Errorf("the Deployment has generation %d, and had %d: it was changed", now, generation)
+		if now := s.live(s.server).GetAnnotations()[revision]; now != was || was == "" {
+			t.Errorf("the Deployment has revision %q, and had %q: its pods were changed", now, was)
 		}
 	})
 	t.Run("another template begins with the first step", func(t *testing.T) {
