@@ -118,8 +118,9 @@ func newFleetOn(t testing.TB, o controlplane.Options, archive string, options ..
 // newFleetOfPrograms has a hub that is a process of its own, which a test can kill.
 func newFleetOfPrograms(t testing.TB, archive string) *theFleet {
 	t.Helper()
-	f := prepareFleet(t, hubs.Borrow(t), archive)
+	f := stoppedFleet(t, hubs.Borrow(t), archive)
 	f.program = true
+	f.connect()
 	f.startHub()
 	t.Cleanup(f.end)
 	return f
@@ -127,21 +128,20 @@ func newFleetOfPrograms(t testing.TB, archive string) *theFleet {
 
 func fleetOn(t testing.TB, cp *controlplane.ControlPlane, archive string, options ...func(*Options)) *theFleet {
 	t.Helper()
-	f := prepareFleet(t, cp, archive, options...)
+	f := stoppedFleet(t, cp, archive, options...)
+	f.connect()
 	f.startHub()
 	t.Cleanup(f.end)
 	return f
 }
 
-// prepareFleet is a fleet whose hub does not run yet.
-func prepareFleet(t testing.TB, cp *controlplane.ControlPlane, archive string, options ...func(*Options)) *theFleet {
+// stoppedFleet is one whose hub does not run yet, on a control plane with nothing on it.
+func stoppedFleet(t testing.TB, cp *controlplane.ControlPlane, archive string, options ...func(*Options)) *theFleet {
 	t.Helper()
-	f := &theFleet{
+	return &theFleet{
 		t: t, ctx: context.Background(), cp: cp, controllers: []string{"*"}, url: cp.URL() + "/" + t.Name(),
 		options: options, repo: test.NewRepository(t, archive), state: t.TempDir(), agents: map[string]func(){}, spokes: map[string]*controlplane.ControlPlane{},
 	}
-	f.connect()
-	return f
 }
 
 // prepareHub puts on an empty API server what a hub counts on.
