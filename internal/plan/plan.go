@@ -82,6 +82,7 @@ type Application struct {
 	Digest string
 
 	revision string
+	canary   string // its steps, as works carry them
 	// basis is what a later plan compares with; nil when nothing is taken over from this one.
 	basis *basis
 	// labels of the clusters that were planned.
@@ -168,6 +169,7 @@ func (a *Application) works(c Cluster, content *fleet.Content) (work.Set, error)
 		Content:  content,
 		Revision: a.revision,
 		Live:     a.live[c.Name],
+		Canary:   a.canary,
 
 		ManifestLimit: a.manifestLimit,
 	})
@@ -458,7 +460,7 @@ func missingPlacement(app *musterv1alpha1.Application, name string, d *fleet.Def
 	}
 }
 
-// remedies names the file of the cluster where that is what to change.
+// remedies names the file of the cluster where that is what to change: for a label, and without a hub for a claim, which is assumed there.
 func (p *Plan) remedies() {
 	files := map[string]string{}
 	for i := range p.Definitions.All {
@@ -467,7 +469,7 @@ func (p *Plan) remedies() {
 		}
 	}
 	for i := range p.Faults {
-		if f := &p.Faults[i]; errors.Is(f.Err, render.ErrLabelMissing) {
+		if f := &p.Faults[i]; errors.Is(f.Err, render.ErrLabelMissing) || p.World.FromRepository && errors.Is(f.Err, render.ErrClaimMissing) {
 			f.Remedy = files[f.Cluster]
 		}
 	}

@@ -124,6 +124,9 @@ func (r *Applications) refresh(out *report, reported map[string]bool) bool {
 	}
 	for cluster := range reported {
 		r.countCluster(out, cluster)
+		if slices.ContainsFunc(r.worksOn(out, cluster), func(lw fleet.LiveWork) bool { return lw.Status.Canary.Waits() }) {
+			out.idle = false // it may come late, when no rollout goes on
+		}
 	}
 	return true
 }
@@ -193,6 +196,9 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	if in.DependencyPending, err = r.dependencyPending(ctx, app, out); err != nil {
 		return err
 	}
+	if in.DependentsPending, err = r.dependentsPending(ctx, app, out.revision, out.toLeave()); err != nil {
+		return err
+	}
 	in.Live = r.live(out)
 	out.step = rollout.Next(changes, *in)
 	in.Live = nil
@@ -210,6 +216,9 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 		var welcome work.Changes
 		welcome, err = r.welcome(ctx, app, out)
 		st.wrote = append(st.wrote, wrote(welcome, nil, out.staleCache, in.Now)...)
+	}
+	if err == nil {
+		err = writer.PassCanaries(ctx, out.step.Passes)
 	}
 	for _, f := range changes.Faults() {
 		out.refused[f.Cluster] = f
