@@ -98,7 +98,7 @@ func (r *Deployer) leave(ctx context.Context, before *addonv1alpha1.ManagedClust
 			}
 			meta.SetStatusCondition(&mca.Status.Conditions, c)
 			if waitsFor != "" {
-				result, perr := r.publish(ctx, before, mca, nil)
+				result, perr := PublishStatus(ctx, r.Client, before, mca, 0)
 				return result, errors.Join(err, perr)
 			}
 		}
@@ -117,14 +117,14 @@ func (d *deployment) awaited(on *clusterv1.ManagedCluster) bool {
 		return false
 	}
 	goes := func(c *clusterv1.ManagedCluster) bool { return c == nil || !c.DeletionTimestamp.IsZero() }
-	return !isSilent(on) || !goes(on) && !goes(d.cluster)
+	return !IsSilent(on) || !goes(on) && !goes(d.cluster)
 }
 
 // release removes one finalizer, and looks again for the next step.
 func (r *Deployer) release(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn, finalizer string) (reconcile.Result, error) {
 	was := mca.DeepCopy()
 	controllerutil.RemoveFinalizer(mca, finalizer)
-	return conflicted(r.Client.Patch(ctx, mca, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})))
+	return Conflicted(r.Client.Patch(ctx, mca, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})))
 }
 
 // runHooks makes the work with the hooks, and says what it waits for; "" when all are complete, or when there are none any more. Failure is why
@@ -201,7 +201,7 @@ func (r *Deployer) removeElsewhere(ctx context.Context, d *deployment) (bool, er
 		if !d.elsewhere(lw) {
 			continue
 		}
-		if !lw.Deleting || d.hosting != nil && d.hosting.Name == lw.Cluster && !isSilent(d.hosting) {
+		if !lw.Deleting || d.hosting != nil && d.hosting.Name == lw.Cluster && !IsSilent(d.hosting) {
 			gone = false
 		}
 		if lw.Deleting {
