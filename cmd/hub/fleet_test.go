@@ -102,6 +102,25 @@ func newFleet(t testing.TB, archive string, options ...func(*Options)) *theFleet
 	return fleetOn(t, hubs.Borrow(t), archive, options...)
 }
 
+// newShops starts a fleet of clusters, each written as name and site, such as "one: a", and returns when they have joined. The placement shops
+// chooses them all, and those of site c are its canaries. The Deployments that the test looks at are in a namespace of its own.
+func newShops(t testing.TB, namespace string, clusters ...string) *theFleet {
+	t.Helper()
+	files, names := tenant, make([]string, len(clusters))
+	for i, c := range clusters {
+		name, site, _ := strings.Cut(c, ": ")
+		names[i] = name
+		files += clusterFile(name, "tier: edge, site: "+site)
+	}
+	f := newFleet(t, files+placementFile("shops", byCanary))
+	f.serverIn = namespace
+	f.deliver()
+	for _, name := range names {
+		f.join(name)
+	}
+	return f
+}
+
 // newFleetOn chooses the control plane: where a garbage collector matters it runs kube-controller-manager.
 func newFleetOn(t testing.TB, o controlplane.Options, archive string, options ...func(*Options)) *theFleet {
 	t.Helper()
