@@ -193,8 +193,8 @@ func resolveURL(parent, address string) (string, error) {
 	return u.String(), nil
 }
 
-// whole is a commit with its parts in it.
-func (l *Library) whole(r *record, tree fleet.Tree, parts []part) (fleet.Tree, error) {
+// withParts is the tree of a commit with its parts in it.
+func (l *Library) withParts(r *record, tree fleet.Tree, parts []part) (fleet.Tree, error) {
 	below := map[string]fleet.Tree{}
 	for i := 0; i < len(parts); i++ {
 		p := parts[i]
@@ -221,7 +221,7 @@ func (l *Library) whole(r *record, tree fleet.Tree, parts []part) (fleet.Tree, e
 			in.Path = strings.TrimPrefix(in.Path, p.Path+"/")
 			inside = append(inside, in)
 		}
-		if below[p.Path], err = l.whole(r, snapshot.Tree, inside); err != nil {
+		if below[p.Path], err = l.withParts(r, snapshot.Tree, inside); err != nil {
 			return nil, err
 		}
 	}

@@ -87,7 +87,7 @@ func (r *Deployer) leave(ctx context.Context, before *addonv1alpha1.ManagedClust
 		if !controllerutil.ContainsFinalizer(mca, step.finalizer) {
 			continue
 		}
-		if d.awaited(step.on) {
+		if d.waitsForHooks(step.on) {
 			waitsFor, err := r.runHooks(ctx, client.ObjectKey{Namespace: step.on.Name, Name: step.work}, d.hooks, failure)
 			if err != nil && waitsFor == "" {
 				return reconcile.Result{}, err
@@ -104,15 +104,15 @@ func (r *Deployer) leave(ctx context.Context, before *addonv1alpha1.ManagedClust
 		}
 		return r.release(ctx, mca, step.finalizer)
 	}
-	gone, err := r.removeElsewhere(ctx, d)
+	gone, err := r.removeFromOtherClusters(ctx, d)
 	if err != nil || !gone {
 		return reconcile.Result{RequeueAfter: 5 * time.Second}, err // a work that is gone wakes us sooner
 	}
 	return r.release(ctx, mca, addonv1alpha1.HostingManifestsFinalizer)
 }
 
-// awaited says whether hooks on a cluster, which is the add-on's or hosts it, are waited for.
-func (d *deployment) awaited(on *clusterv1.ManagedCluster) bool {
+// waitsForHooks says whether hooks on a cluster, which is the add-on's or hosts it, are waited for.
+func (d *deployment) waitsForHooks(on *clusterv1.ManagedCluster) bool {
 	if on == nil {
 		return false
 	}
@@ -193,12 +193,12 @@ func hookFeedback(hooks []*unstructured.Unstructured) []workv1.ManifestConfigOpt
 	return out
 }
 
-// removeElsewhere deletes the works of an add-on in the namespaces of other clusters. It is true when they are gone, or are on a cluster that
+// removeFromOtherClusters deletes the works of an add-on in the namespaces of other clusters. It is true when they are gone, or are on a cluster that
 // does not answer: its agent ends a work that is being deleted when it comes back.
-func (r *Deployer) removeElsewhere(ctx context.Context, d *deployment) (bool, error) {
+func (r *Deployer) removeFromOtherClusters(ctx context.Context, d *deployment) (bool, error) {
 	gone := true
 	for _, lw := range r.Works.Of(owner(d.addon)) {
-		if !d.elsewhere(lw) {
+		if !d.isOnOtherCluster(lw) {
 			continue
 		}
 		if !lw.Deleting || d.hosting != nil && d.hosting.Name == lw.Cluster && !IsSilent(d.hosting) {
@@ -216,4 +216,4 @@ func (r *Deployer) removeElsewhere(ctx context.Context, d *deployment) (bool, er
 }
 
 // elsewhere says that a work is on another cluster than the add-on's.
-func (d *deployment) elsewhere(lw fleet.LiveWork) bool { return lw.Cluster != d.addon.Namespace }
+func (d *deployment) isOnOtherCluster(lw fleet.LiveWork) bool { return lw.Cluster != d.addon.Namespace }

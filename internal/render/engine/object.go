@@ -135,8 +135,8 @@ var (
 	NamespaceKind = schema.GroupKind{Kind: "Namespace"}
 )
 
-// order puts what others need first: kinds, then namespaces.
-func order(gvk schema.GroupVersionKind) int {
+// installRank puts what others need first: kinds, then namespaces.
+func installRank(gvk schema.GroupVersionKind) int {
 	switch gvk.GroupKind() {
 	case CRDKind:
 		return 0
