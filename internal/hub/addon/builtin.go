@@ -17,7 +17,6 @@ import (
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
-	"github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/registration"
 )

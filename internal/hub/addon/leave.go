@@ -38,7 +38,7 @@ func (r *Deployer) setFinalizers(ctx context.Context, d *deployment) error {
 	wanted := map[string]bool{
 		addonv1alpha1.PreDeleteFinalizer:        len(d.rendered.Managed.Hooks) > 0,
 		addonv1alpha1.HostingPreDeleteFinalizer: hosted && len(d.rendered.Hosting.Hooks) > 0,
-		addonv1alpha1.HostingManifestsFinalizer: hosted || slices.ContainsFunc(r.Works.Of(owner(d.addon)), d.elsewhere),
+		addonv1alpha1.HostingManifestsFinalizer: hosted || slices.ContainsFunc(r.Works.Of(owner(d.addon)), d.isOnOtherCluster),
 	}
 	was := d.addon.DeepCopy()
 	changed := false
@@ -215,5 +215,5 @@ func (r *Deployer) removeFromOtherClusters(ctx context.Context, d *deployment) (
 	return gone, nil
 }
 
-// elsewhere says that a work is on another cluster than the add-on's.
+// isOnOtherCluster says that a work is on another cluster than the add-on's.
 func (d *deployment) isOnOtherCluster(lw fleet.LiveWork) bool { return lw.Cluster != d.addon.Namespace }
