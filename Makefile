@@ -197,7 +197,7 @@ bin/rivals/%: tools/go.mod tools/go.sum
 	@touch $@
 
 .PHONY: bench
-bench: $(TEST_ASSETS) $(RIVALS) build ## ratios against a floor measured in the same run
+bench: $(TEST_ASSETS) $(RIVALS) $(GITEA) build ## ratios against a floor measured in the same run
 	@echo "measuring (several minutes)"
 	@PATH="$(CURDIR)/bin/rivals:$$PATH" $(WITH_TEST_ASSETS) $(GO) test -p 1 -run '^$$' -bench . -timeout 60m \
 		$$(git grep -l --untracked '^func Benchmark' -- '*_test.go' | sed 's|/[^/]*$$||; s|^|./|' | sort -u)

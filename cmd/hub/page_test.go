@@ -1,7 +1,9 @@
 package main
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -9,7 +11,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -18,6 +23,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/muster-io/muster/internal/test"
 	"github.com/muster-io/muster/klusterlet/inspection"
 )
 
@@ -219,4 +225,112 @@ func (f *reviewed) read(path, token string) string {
 		return err.Error()
 	}
 	return fmt.Sprint(answer.StatusCode, "\n", string(body))
+}
+
+// loginProvider is an OpenID Connect provider with one client, at which everybody is logged in already. Its ID token is one that the hub's
+// API server accepts.
+type loginProvider struct {
+	*httptest.Server
+	token     string // that it gives
+	challenge string // of the login on its way
+	code      string
+}
+
+const (
+	pageClient = "page"
+	pageSecret = "s3cret"
+)
+
+func newLoginProvider(t *testing.T, token string) *loginProvider {
+	p := &loginProvider{token: token}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]string{"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token"})
+	})
+	mux.HandleFunc("GET /authorize", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if q.Get("client_id") != pageClient || q.Get("response_type") != "code" || q.Get("code_challenge_method") != "S256" || q.Get("scope") != "openid groups" {
+			http.Error(w, "wrong request: "+r.URL.RawQuery, http.StatusBadRequest)
+			return
+		}
+		p.challenge, p.code = q.Get("code_challenge"), rand.Text()
+		http.Redirect(w, r, q.Get("redirect_uri")+"?"+url.Values{"code": {p.code}, "state": {q.Get("state")}}.Encode(), http.StatusFound)
+	})
+	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
+		id, secret, _ := r.BasicAuth()
+		sum := sha256.Sum256([]byte(r.PostFormValue("code_verifier")))
+		w.Header().Set("Content-Type", "application/json")
+		if id != pageClient || secret != pageSecret || p.code == "" || r.PostFormValue("code") != p.code || base64.RawURLEncoding.EncodeToString(sum[:]) != p.challenge {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"error":"invalid_grant"}`)
+			return
+		}
+		p.code = ""
+		_ = json.NewEncoder(w).Encode(map[string]any{"access_token": "unused", "token_type": "Bearer", "id_token": p.token})
+	})
+	p.Server = httptest.NewServer(mux)
+	t.Cleanup(p.Close)
+	return p
+}
+
+// TestLoginAtProvider: people log in at an OpenID Connect provider, come back to the page that they wanted, and see what their own rights let
+// them; a way back that did not begin in the browser, and an ID token that the API server does not accept, let nobody in.
+func TestLoginAtProvider(t *testing.T) {
+	t.Parallel()
+	address := fmt.Sprintf("127.0.0.1:%d", test.FreePort(t))
+	base := "http://" + address
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "client-secret"), []byte(pageSecret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	provider := newLoginProvider(t, "")
+	f := newFleet(t, tenant, func(o *Options) {
+		o.UIAddress, o.UIURL = address, base
+		o.UIOIDC = OIDCOptions{Issuer: provider.URL, ClientID: pageClient, Scopes: []string{"groups"}, Dir: dir}
+	})
+	f.deliver()
+	good := f.token("default", "viewer", rbacv1.PolicyRule{APIGroups: []string{"muster.dev"}, Resources: []string{"applications"}, Verbs: []string{"list"}})
+	browse := func(address string) (*http.Client, string, string) {
+		t.Helper()
+		jar, err := cookiejar.New(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		browser := &http.Client{Jar: jar}
+		answer, err := browser.Get(address)
+		if err != nil {
+			return nil, "", err.Error()
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return browser, answer.Request.URL.Path, string(body)
+	}
+	f.eventually(func() string {
+		_, path, body := browse(base + "/applications?q=shop")
+		return has(path, body, `href="/login/oidc?next=%2fapplications%3fq%3dshop"`)
+	})
+	provider.token = good
+	browser, path, body := browse(base + "/login/oidc?next=" + url.QueryEscape("/applications?q=shop"))
+	if why := has(path, body, "You are logged in", `content="0; url=/applications?q=shop"`); why != "" {
+		t.Fatal(why)
+	}
+	answer, err := browser.Get(base + "/applications?q=shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := io.ReadAll(answer.Body)
+	answer.Body.Close()
+	if err != nil || !strings.Contains(string(page), "system:serviceaccount:default:viewer") {
+		t.Errorf("who has logged in sees %d %v\n%s", answer.StatusCode, err, page)
+	}
+	if _, _, body := browse(base + "/login/oidc/callback?code=x&state=y"); !strings.Contains(body, "did not begin in this browser") {
+		t.Errorf("a way back without a login gives\n%s", body)
+	}
+	provider.token = "no token of this server"
+	if _, path, body := browse(base + "/login/oidc"); !strings.Contains(body, "does not accept this token") {
+		t.Errorf("an ID token that the API server does not know ends at %s\n%s", path, body)
+	}
 }

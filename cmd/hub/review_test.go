@@ -479,7 +479,7 @@ func forksAreIgnored(f *reviewed) {
 		f.t.Fatal(err)
 	}
 	f.repo.Git("checkout", "--quiet", "-B", "evil", "main")
-	head := f.repo.Commit(onlySites("nowhere") + "-- CODEOWNERS --\n* @eve\n")
+	head := f.repo.Commit(onlySites("nowhere") + "-- CODEOWNERS --\n.* @eve\n")
 	f.eventually(func() string {
 		if err := f.repo.Try("push", "--quiet", f.host.Remote("eve", "eve/"+fleetRepo), "evil"); err != nil {
 			return err.Error()

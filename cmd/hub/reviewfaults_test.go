@@ -59,6 +59,7 @@ func TestReviewsSurviveFaults(t *testing.T) {
 	for name, do := range map[string]func(*forged, int){
 		"a comment that is deleted by hand is written again": commentIsDeleted,
 		"a hub that starts over doubles nothing":             hubStartsOver,
+		"a locked conversation keeps nothing from others":    conversationIsLocked,
 		"a token that has expired":                           tokenExpires,
 		"a secondary limit":                                  secondaryLimit,
 		"a host that is away":                                hostIsAway,
@@ -93,12 +94,20 @@ func (f *forged) propose(archive string) (int, string) { return f.proposeFrom(fa
 
 func (f *forged) proposeFrom(fork bool, archive string) (int, string) {
 	f.t.Helper()
+	return f.proposeAs(archive, func(p *forge.Pull) { p.Fork = fork })
+}
+
+func (f *forged) proposeAs(archive string, with func(*forge.Pull)) (int, string) {
+	f.t.Helper()
 	f.last++
 	branch := fmt.Sprint("branch-", f.last)
 	f.repo.Git("checkout", "--quiet", "-B", branch, "main")
 	head := f.repo.Commit(archive)
 	f.repo.Git("checkout", "--quiet", "main")
-	f.forge.Do(func() { f.forge.Open(f.last, head, fork) })
+	f.forge.Do(func() {
+		f.forge.Open(f.last, head, false)
+		with(f.forge.Pulls[f.last])
+	})
 	return f.last, head
 }
 
@@ -157,6 +166,29 @@ func commentIsDeleted(f *forged, _ int) {
 	f.expectReviewed(number, head, "success", "data.color: blue")
 	f.forge.Do(func() { f.forge.Pulls[number].Notes = nil; f.forge.Now = f.forge.Now.Add(time.Hour) })
 	f.expectReviewed(number, head, "success", "data.color: blue")
+}
+
+// conversationIsLocked: one whose comment the host does not take has its check all the same, the others have both, and the status says it.
+func conversationIsLocked(f *forged, _ int) {
+	number, head := f.proposeAs(colored("blue"), func(p *forge.Pull) { p.Locked = true })
+	other, second := f.propose(colored("green"))
+	f.expectReviewed(other, second, "success", "data.color: green")
+	f.expectReason("Forbidden")
+	f.eventually(func() string {
+		problem := ""
+		f.forge.Do(func() {
+			if c := f.forge.Checks[head]["muster/muster-system/fleet"]; c.State != "success" {
+				problem = fmt.Sprintf("the check of the locked one is %+v", c)
+			}
+		})
+		return problem
+	})
+	if r := f.repository().Status.Review; !strings.Contains(r.Message, "issue is locked") {
+		f.t.Errorf("the status says %+v", r)
+	}
+	f.forge.Do(func() { f.forge.Pulls[number].Locked = false })
+	f.expectReviewed(number, head, "success", "data.color: blue")
+	f.expectReason("Succeeded")
 }
 
 func hubStartsOver(f *forged, _ int) {

@@ -103,6 +103,8 @@ type Options struct {
 	UIAddress, UICertDir string
 	// UIURL is where people find that page: checks of pull requests link to it.
 	UIURL string
+	// UIOIDC is the provider where people may log in to the page; without an issuer there is none.
+	UIOIDC OIDCOptions
 	// ProxyAddress serves the proxy to managed clusters; empty is not at all. ProxyURL is how agents and people reach it; empty is the
 	// address itself. ProxyCertDir holds its tls.crt and tls.key, and perhaps ca.crt; empty is an authority of the hub's own.
 	ProxyAddress, ProxyURL, ProxyCertDir string
@@ -166,6 +168,7 @@ func (o *Options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.UIAddress, "ui-address", "", "address for the page of the fleet, such as :8445; people log in with tokens of the hub's API server; left out, none")
 	f.StringVar(&o.UIURL, "ui-url", "", "where people find the page of --ui-address, such as https://muster.example.com: checks and comments on pull requests link to it; left out, to the comment")
 	f.StringVar(&o.UICertDir, "ui-cert-dir", "", "folder with tls.crt and tls.key for --ui-address, read again when they change; left out, what stands in front has to end TLS")
+	o.UIOIDC.flags(f)
 	f.StringVar(&o.ConversionAddress, "conversion-address", "", "address at which the API server has add-ons converted to v1beta1 and back, such as 127.0.0.1:0 beside it; left out, none: v1alpha1 alone is served")
 	f.StringVar(&o.ConversionService, "conversion-service", "", "Service, as NAMESPACE/NAME with port 443, by which the API server reaches --conversion-address; left out, it reaches the address itself")
 	f.StringVar(&o.ProxyAddress, "proxy-address", "", "address, such as :8446, of the proxy through which people reach the API servers of clusters whose klusterlets run with role proxy; left out, none")

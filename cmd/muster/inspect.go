@@ -1,27 +1,33 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/overview"
 )
 
 func treeCommand(c *cli) *cobra.Command {
-	var cluster string
+	var cluster, object string
 	cmd := &cobra.Command{
 		Use:   "tree NAMESPACE/APPLICATION --cluster CLUSTER",
 		Short: "Show an application's objects on a cluster down to pods, how each does, and their events",
 		Long: "Ask the agent of a cluster what the objects of an application are like right now, with those that they own down to pods, and\n" +
 			"what the cluster says has happened to them. You need the right to get the application, and to create, get and delete\n" +
-			"inspections in the cluster's namespace on the hub: ClusterRole muster:inspect. The hub keeps nothing of the answer.",
-		Example: "  muster tree retail/storefront --cluster edge-1",
+			"inspections in the cluster's namespace on the hub: ClusterRole muster:inspect. The hub keeps nothing of the answer.\n\n" +
+			"With --object it is one of them as it is on the cluster, without the values of a Secret; this needs muster:inspect-objects too.",
+		Example: "  muster tree retail/storefront --cluster edge-1\n  muster tree retail/storefront --cluster edge-1 --object Deployment.apps/shop/storefront",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			answer, err := c.inspect(cmd, args[0], cluster, nil)
+			if object != "" {
+				return c.showObject(cmd, args[0], cluster, object)
+			}
+			answer, err := c.inspect(cmd, args[0], cluster, musterv1alpha1.InspectionSpec{})
 			if err != nil {
 				return err
 			}
@@ -29,7 +35,45 @@ func treeCommand(c *cli) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&cluster, "cluster", "", "cluster to ask")
+	cmd.Flags().StringVar(&object, "object", "", "show this object as it is there: KIND/NAMESPACE/NAME or KIND/NAME, with KIND.GROUP for kinds that have a group")
 	return cmd
+}
+
+// showObject prints an object as it is on a cluster, as YAML or as -o says.
+func (c *cli) showObject(cmd *cobra.Command, application, cluster, text string) error {
+	asked, err := objectOf(text)
+	if err != nil {
+		return err
+	}
+	answer, err := c.inspect(cmd, application, cluster, musterv1alpha1.InspectionSpec{Object: &asked})
+	if err != nil {
+		return err
+	}
+	if answer.Live == "" {
+		return fmt.Errorf("the agent of cluster %s is older than this question: upgrade its klusterlet", cluster)
+	}
+	var object map[string]any
+	if err := json.Unmarshal([]byte(answer.Live), &object); err != nil {
+		return fmt.Errorf("read the answer of cluster %s: %w", cluster, err)
+	}
+	shown, err := yaml.Marshal(object)
+	if err != nil {
+		return fmt.Errorf("show the answer of cluster %s: %w", cluster, err)
+	}
+	return c.print(object, func(p *printer) { p.linef("%s", strings.TrimSuffix(string(shown), "\n")) })
+}
+
+func objectOf(text string) (musterv1alpha1.InspectionObject, error) {
+	parts := strings.Split(text, "/")
+	if len(parts) < 2 || len(parts) > 3 {
+		return musterv1alpha1.InspectionObject{}, fmt.Errorf("--object is KIND/NAMESPACE/NAME or KIND/NAME, with KIND.GROUP for kinds that have a group, not %q", text)
+	}
+	o := musterv1alpha1.InspectionObject{Name: parts[len(parts)-1]}
+	o.Kind, o.Group, _ = strings.Cut(parts[0], ".")
+	if len(parts) == 3 {
+		o.Namespace = parts[1]
+	}
+	return o, nil
 }
 
 func logsCommand(c *cli) *cobra.Command {
@@ -50,7 +94,7 @@ func logsCommand(c *cli) *cobra.Command {
 			if namespace, name, ok := strings.Cut(pod, "/"); ok {
 				logs.Namespace, logs.Pod = namespace, name
 			}
-			answer, err := c.inspect(cmd, args[0], cluster, &logs)
+			answer, err := c.inspect(cmd, args[0], cluster, musterv1alpha1.InspectionSpec{Logs: &logs})
 			if err != nil {
 				return err
 			}
@@ -66,7 +110,7 @@ func logsCommand(c *cli) *cobra.Command {
 	return cmd
 }
 
-func (c *cli) inspect(cmd *cobra.Command, application, cluster string, logs *musterv1alpha1.InspectionLogs) (*musterv1alpha1.InspectionStatus, error) {
+func (c *cli) inspect(cmd *cobra.Command, application, cluster string, question musterv1alpha1.InspectionSpec) (*musterv1alpha1.InspectionStatus, error) {
 	namespace, name, ok := strings.Cut(application, "/")
 	if !ok {
 		return nil, fmt.Errorf("an application is NAMESPACE/NAME, not %q", application)
@@ -78,9 +122,8 @@ func (c *cli) inspect(cmd *cobra.Command, application, cluster string, logs *mus
 	if err != nil {
 		return nil, err
 	}
-	return overview.Inspect(cmd.Context(), hub, cluster, musterv1alpha1.InspectionSpec{
-		Application: musterv1alpha1.InspectedApplication{Namespace: namespace, Name: name}, Logs: logs,
-	})
+	question.Application = musterv1alpha1.InspectedApplication{Namespace: namespace, Name: name}
+	return overview.Inspect(cmd.Context(), hub, cluster, question)
 }
 
 func (c *cli) printTree(p *printer, application, cluster string, a *musterv1alpha1.InspectionStatus) {

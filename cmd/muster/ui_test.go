@@ -397,6 +397,13 @@ func TestPageInBrowser(t *testing.T) {
 			t.Fatalf("%s: %v\nthe console says %q", what, err, complaints)
 		}
 	}
+	// submit is run for a form, whose answer is another page: a page that is asked for while that loads takes its place or is aborted.
+	submit := func(what string, actions ...chromedp.Action) {
+		t.Helper()
+		if _, err := chromedp.RunResponse(tab, actions...); err != nil {
+			t.Fatalf("%s: %v\nthe console says %q", what, err, complaints)
+		}
+	}
 	axe, err := os.ReadFile("testdata/ui/axe-4.14.1.min.js")
 	if err != nil {
 		t.Fatal(err)
@@ -520,8 +527,9 @@ func TestPageInBrowser(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
-	run("pause", chromedp.Navigate(base+"/applications/ui-shop/storefront"), chromedp.Click("details.actions summary", chromedp.NodeVisible),
-		chromedp.SendKeys(`details.actions input[name="reason"]`, "call centre is down", chromedp.NodeVisible), chromedp.Click("details.actions button.act"))
+	run("open the actions", chromedp.Navigate(base+"/applications/ui-shop/storefront"), chromedp.Click("details.actions summary", chromedp.NodeVisible),
+		chromedp.SendKeys(`details.actions input[name="reason"]`, "call centre is down", chromedp.NodeVisible))
+	submit("pause", chromedp.Click("details.actions button.act"))
 	hold(true)
 	var paused musterv1alpha1.Application
 	if err := hub.Get(t.Context(), client.ObjectKey{Namespace: "ui-shop", Name: "storefront"}, &paused); err != nil {
@@ -531,7 +539,7 @@ func TestPageInBrowser(t *testing.T) {
 	if err := hub.Status().Update(t.Context(), &paused); err != nil {
 		t.Fatal(err)
 	}
-	run("resume", chromedp.Click(`form[action="/resume"] button`, chromedp.NodeVisible))
+	submit("resume", chromedp.Click(`form[action="/resume"] button`, chromedp.NodeVisible))
 	hold(false)
 
 	// A what-if saves nothing.
@@ -544,7 +552,8 @@ func TestPageInBrowser(t *testing.T) {
 	}
 
 	// An approval asks first, and is then on the hub.
-	run("approve", chromedp.Navigate(base+"/applications/ui-shop/storefront"), chromedp.Click(`form[action="/approve"] button`, chromedp.NodeVisible))
+	run("show the plan", chromedp.Navigate(base+"/applications/ui-shop/storefront"))
+	submit("approve", chromedp.Click(`form[action="/approve"] button`, chromedp.NodeVisible))
 	var app musterv1alpha1.Application
 	for app.Annotations[musterv1alpha1.ApprovedPlanAnnotation] != "0123456789abcdef" {
 		if err := hub.Get(t.Context(), client.ObjectKey{Namespace: "ui-shop", Name: "storefront"}, &app); err != nil {

@@ -57,7 +57,7 @@ func (d *demo) canary() error {
 		return fmt.Errorf("the bad image reached ocp-prod-1: its orders are at generation %d and were at %d", after.Generation, before.Generation)
 	}
 	d.say("ocp-prod-1 never had it: its Deployment is at generation %d, as before. A commit that takes it out ends the refusal:", after.Generation)
-	revision, begin, err = d.change("Orders without it", orders, "\nimage: "+badImage, "")
+	revision, begin, err = d.change("Orders without it", orders, "replicas: 2\nimage: "+badImage, "replicas: 2")
 	if err != nil {
 		return err
 	}

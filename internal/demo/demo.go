@@ -49,6 +49,8 @@ type demo struct {
 	hub     client.Client
 	program string // the running muster
 	began   time.Time
+	// host of the repository's pull requests; nil until it serves.
+	host *gitHost
 	// applications that the fleet repository has.
 	applications []string
 }
@@ -98,6 +100,9 @@ func (d *demo) started() bool {
 
 // stop ends what was started. The programs of a fleet that is to be kept run on even after the fleet failed to start.
 func (d *demo) stop() error {
+	if d.host != nil {
+		_ = d.host.server.Close()
+	}
 	if d.fleet == nil && d.Keep && d.started() {
 		return embedded.Down(d.Dir)
 	}
@@ -150,8 +155,9 @@ func (d *demo) show() error {
 	d.say("\nThat was the demo, shown and checked in %.0f seconds.", time.Since(d.began).Seconds())
 	if !d.Keep {
 		d.say("make demo KEEP=1 shows it again and leaves the fleet running, to look around.")
+		return nil
 	}
-	return nil
+	return d.endReviews()
 }
 
 // begin starts the fleet and makes the bare repository that it watches.

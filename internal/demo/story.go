@@ -36,6 +36,7 @@ spec:
   ref: {branch: main}
   serviceAccountName: root
   interval: 1s
+  review: {host: GitHub, apiURL: %q, repository: acme/fleet, secretRef: {name: reviews}}
 `
 
 // push: every application is applied and healthy on the clusters that its placement chose.
@@ -60,7 +61,12 @@ func (d *demo) push() error {
 	if err := d.delivered(revision, begin); err != nil {
 		return err
 	}
-	return d.showAll(revision)
+	if err := d.showAll(revision); err != nil {
+		return err
+	}
+	d.say("What one application is like on one cluster, its agent says; on a real node, muster logs has what its pods write:")
+	_, err = d.muster("tree retail/storefront --cluster k3s-edge-1", "Deployment shop/storefront Healthy", "ReplicaSet storefront-", "Pod storefront-", "1/1 ready")
+	return err
 }
 
 // showAll shows the fleet, in which all is well with every application, on as many clusters as it has here.
@@ -78,7 +84,10 @@ func (d *demo) showAll(revision string) error {
 }
 
 func (d *demo) applyFleetRepository() error {
-	text := fmt.Sprintf(fleetRepository, d.bareURL())
+	if err := d.serveGitHost(); err != nil {
+		return err
+	}
+	text := fmt.Sprintf(fleetRepository, d.bareURL(), d.host.url)
 	d.typed("cat $DIR/fleet.yaml")
 	d.answered(text)
 	if err := os.WriteFile(filepath.Join(d.Dir, "fleet.yaml"), []byte(text), 0o644); err != nil {
@@ -110,7 +119,8 @@ func (d *demo) review() error {
 	if err := d.edit("charts/ledger/values.yaml", "image: registry.k8s.io/pause:3.9", "image: registry.k8s.io/pause:3.10"); err != nil {
 		return err
 	}
-	if err := d.commit("Move the shops from eks to ocp, with a new ledger"); err != nil {
+	const title = "Move the shops from eks to ocp, with a new ledger"
+	if err := d.commit(title); err != nil {
 		return err
 	}
 	answer, err := d.musterExits(1, "diff --world hub main...branch",
@@ -121,13 +131,12 @@ func (d *demo) review() error {
 	if err != nil {
 		return err
 	}
-	d.say("A hub writes the same on pull requests, as a check and as a comment; muster review does it in CI jobs:")
+	d.say("muster review does the same in CI jobs, and the hub does it on pull requests:")
 	if _, err := d.musterExits(1, "review --world hub main...branch",
 		"FAILS 3 of 5 applications, +2 −2 clusters", "held", "HELD retail/storefront"); err != nil {
 		return err
 	}
-	if _, err := d.musterExits(1, "review --world hub main...branch -o markdown",
-		"### Muster: 3 of 5 applications", "**Placements**", "- `retail/shops`: 2 clusters", "−1 `eks-prod-1`", "**Applications**", "**⏸ Held**"); err != nil {
+	if err := d.proposed(title); err != nil {
 		return err
 	}
 	digest := approval.FindStringSubmatch(answer)
@@ -142,7 +151,11 @@ func (d *demo) review() error {
 	if err != nil {
 		return err
 	}
-	return d.moved(revision, begin, digest[1])
+	d.mergedAs(revision)
+	if err := d.moved(revision, begin, digest[1]); err != nil {
+		return err
+	}
+	return d.summarized()
 }
 
 // moved: the shops are on the gained cluster, and gone from the lost one once that is approved.

@@ -118,7 +118,8 @@ func (d *demo) replace(file, before, after string) error {
 // edit is replace, shown as a person would do it.
 func (d *demo) edit(file, before, after string) error {
 	d.typed("$EDITOR %s", file)
-	d.answered("- " + before + "\n+ " + after)
+	signed := func(sign, text string) string { return sign + strings.ReplaceAll(text, "\n", "\n"+sign) }
+	d.answered(signed("- ", before) + "\n" + signed("+ ", after))
 	return d.replace(file, before, after)
 }
 

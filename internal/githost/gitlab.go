@@ -164,15 +164,23 @@ func (h *gitLab) Approvals(ctx context.Context, number int64) ([]Approval, error
 	return all, nil
 }
 
+// IsMember asks for those whose names hold the user's, who may be on several pages.
 func (h *gitLab) IsMember(ctx context.Context, group, user string) (bool, error) {
-	list, _, err := h.sdk.Groups.ListAllGroupMembers(group, &gitlab.ListGroupMembersOptions{Query: &user}, gitlab.WithContext(ctx))
-	if err != nil {
-		return false, err
-	}
-	for _, m := range list {
-		if m.Username == user && m.State == "active" {
-			return true, nil
+	options := &gitlab.ListGroupMembersOptions{ListOptions: gitlab.ListOptions{PerPage: 100}, Query: &user}
+	for range 20 {
+		list, answer, err := h.sdk.Groups.ListAllGroupMembers(group, options, gitlab.WithContext(ctx))
+		if err != nil {
+			return false, err
 		}
+		for _, m := range list {
+			if m.Username == user && m.State == "active" {
+				return true, nil
+			}
+		}
+		if answer.NextPage == 0 {
+			break
+		}
+		options.Page = answer.NextPage
 	}
 	return false, nil
 }

@@ -170,6 +170,11 @@ func approvalsOf(t *testing.T, kind string, h Host, f *forge.Forge) {
 		}
 		return
 	}
+	var many []string
+	for i := range 130 { // more than a page, of whom all have his name in theirs
+		many = append(many, fmt.Sprint("bob", i))
+	}
+	f.Teams["platform"] = append(many, "bob")
 	for user, want := range map[string]bool{"bob": true, "bo": false, "eve": false} {
 		if in, err := h.IsMember(ctx, "acme/platform", user); in != want || err != nil {
 			t.Errorf("%s is a member: %v %v", user, in, err)

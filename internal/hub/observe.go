@@ -32,7 +32,7 @@ func Observe(ctx context.Context, reader client.Reader, now time.Time) (*fleet.W
 // Observe reads the world from a cache of an API server, with which it shares memory: it must not be changed. Its lists are
 // sorted.
 func (w *Works) Observe(ctx context.Context, cache client.Reader, now time.Time) (*fleet.World, error) {
-	return observe(ctx, cache, w.All(), now)
+	return observe(ctx, cache, w.sorted(), now)
 }
 
 func observe(ctx context.Context, reader client.Reader, works []fleet.LiveWork, now time.Time) (*fleet.World, error) {
@@ -138,9 +138,13 @@ func sortWorld(w *fleet.World) {
 	sortObjects(w.APISets)
 	sortObjects(w.ClusterValues)
 	sortObjects(w.Holds)
-	slices.SortFunc(w.Works, func(a, b fleet.LiveWork) int {
-		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name))
-	})
+	byPlace := func(i, j int) bool {
+		x, y := &w.Works[i], &w.Works[j]
+		return cmp.Or(cmp.Compare(x.Cluster, y.Cluster), cmp.Compare(x.Name, y.Name)) < 0
+	}
+	if !sort.SliceIsSorted(w.Works, byPlace) {
+		sort.Slice(w.Works, byPlace)
+	}
 }
 
 func sortObjects[T any, P interface {

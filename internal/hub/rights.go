@@ -56,6 +56,8 @@ const (
 	InspectionRole = "muster:inspect"
 	// LogsRole is the ClusterRole of people who look at the logs of these applications' pods too.
 	LogsRole = "muster:inspect-logs"
+	// ObjectsRole is the ClusterRole of people who look at these applications' objects as they are on the cluster.
+	ObjectsRole = "muster:inspect-objects"
 )
 
 // User is how the API server knows the hub's account.
@@ -142,6 +144,7 @@ func Rights() []client.Object {
 		// No list: who may list Inspections reads what others have asked.
 		roleOf(InspectionRole, registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections", "create", "get", "delete")),
 		roleOf(LogsRole, registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections/logs", "create")),
+		roleOf(ObjectsRole, registration.Rule(musterv1alpha1.GroupVersion.Group, "inspections/objects", "create")),
 		// Agents and people find the proxy to clusters, and the proxy knows client certificates as the API server does.
 		&rbacv1.Role{ObjectMeta: inSystem(ProxyRole), Rules: []rbacv1.PolicyRule{registration.NamedRule(access.ConfigMap, "", "configmaps", "get")}},
 		&rbacv1.RoleBinding{

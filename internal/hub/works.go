@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -130,6 +131,16 @@ func (w *Works) Delete(m *workv1.ManifestWork) error { return w.indexer.Delete(m
 // All works, in no order.
 func (w *Works) All() []fleet.LiveWork {
 	stored := w.indexer.List()
+	return liveWorks(stored, len(stored), nil)
+}
+
+// sorted are all works by cluster and name. The index's own entries are put into order, before the large values are made of them.
+func (w *Works) sorted() []fleet.LiveWork {
+	stored := w.indexer.List()
+	slices.SortFunc(stored, func(a, b any) int {
+		x, y := &a.(*indexedWork).LiveWork, &b.(*indexedWork).LiveWork
+		return cmp.Or(cmp.Compare(x.Cluster, y.Cluster), cmp.Compare(x.Name, y.Name))
+	})
 	return liveWorks(stored, len(stored), nil)
 }
 

@@ -78,16 +78,20 @@ func recordsOf(w *workv1.ManifestWork) ([]Drift, int) {
 	var rows []Drift
 	total := 0
 	for _, m := range w.Status.ResourceStatus.Manifests {
-		report, ok := drift.Parse(m)
-		if !ok {
-			continue
-		}
-		total += report.Total
-		for _, r := range report.Records {
-			rows = append(rows, Drift{
-				Application: w.Annotations[musterv1alpha1.ApplicationAnnotation], Cluster: w.Namespace, Record: r,
-			})
+		if report, ok := drift.Parse(m); ok {
+			total += report.Total
+			rows = append(rows, DriftIn(w, m)...)
 		}
 	}
 	return rows, total
+}
+
+// DriftIn are the records of one object of a work.
+func DriftIn(w *workv1.ManifestWork, m workv1.ManifestCondition) []Drift {
+	var rows []Drift
+	report, _ := drift.Parse(m) // none is empty
+	for _, r := range report.Records {
+		rows = append(rows, Drift{Application: w.Annotations[musterv1alpha1.ApplicationAnnotation], Cluster: w.Namespace, Record: r})
+	}
+	return rows
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/review"
 )
 
@@ -39,7 +40,26 @@ func TestCodeOwners(t *testing.T) {
 		"applications/retail/README.md":         nil,
 		"docs/x.txt":                            nil,
 	} {
-		if got := review.CodeOwnersOf(tree).Of(file); !slices.Equal(got, want) {
+		if got := review.CodeOwnersOf(tree, musterv1alpha1.HostGitHub).Of(file); !slices.Equal(got, want) {
+			t.Errorf("%s is owned by %v, want %v", file, got, want)
+		}
+	}
+}
+
+// TestCodeOwnersOfGitea: its patterns are regular expressions for the complete path, and all that match count.
+func TestCodeOwnersOfGitea(t *testing.T) {
+	tree := treeOf("-- CODEOWNERS --\n# who\nplacements/.* @acme/platform # all of them\napplications/retail/.*\\\\.yaml @alice\n.*/storefront/.* @bob @alice\n!.*\\\\.md @carol\n*.yaml @broken\nteams\\ of/.* @dora\napplications @eve\nnobody/.*\n")
+	for file, want := range map[string][]string{
+		"placements/shops.yaml":                        {"carol", "acme/platform"},
+		"applications/retail/x.yaml":                   {"carol", "alice"},
+		"applications/retail/storefront/a.yaml":        {"carol", "bob", "alice"},
+		"applications/retail/storefront/README.md":     {"bob", "alice"},
+		"applications/README.md":                       nil,
+		"teams of/README.md":                           {"dora"},
+		"other/applications":                           {"carol"},
+		"x/placements/shops.yaml/not-at-the-beginning": {"carol"},
+	} {
+		if got := review.CodeOwnersOf(tree, musterv1alpha1.HostForgejo).Of(file); !slices.Equal(got, want) {
 			t.Errorf("%s is owned by %v, want %v", file, got, want)
 		}
 	}
@@ -49,7 +69,7 @@ func TestCodeOwners(t *testing.T) {
 func TestCodeOwnersWithSections(t *testing.T) {
 	for _, heading := range []string{"[Docs]", "^[Docs]", "[Docs][2] @docs"} {
 		tree := treeOf("-- CODEOWNERS --\n* @acme/platform\n\n" + heading + "\n* @docs\n")
-		if got := review.CodeOwnersOf(tree).Of("placements/shops.yaml"); got != nil {
+		if got := review.CodeOwnersOf(tree, musterv1alpha1.HostGitHub).Of("placements/shops.yaml"); got != nil {
 			t.Errorf("with %s it is owned by %v", heading, got)
 		}
 	}

@@ -24,8 +24,10 @@ const (
 
 // Group is what became of a commit for the applications of one namespace, in one environment.
 type Group struct {
-	Name     string // namespace, or "namespace (environment)"
-	Progress Progress
+	Name string // namespace, or "namespace (environment)"
+	// Namespace of its applications; empty for Removals.
+	Namespace string
+	Progress  Progress
 	// Clusters that it should be on, those that have applied it, and those where all of it is healthy.
 	Clusters, Applied, Healthy int
 	// Reason of a group that is stuck: the first.
@@ -160,9 +162,9 @@ func (t *tally) hear(key string, app *musterv1alpha1.Application) {
 
 func (t *tally) groups() []Group {
 	groups := map[string]*Group{}
-	for _, names := range t.of {
+	for namespace, names := range t.of {
 		for name := range names {
-			groups[name] = &Group{Name: name}
+			groups[name] = &Group{Name: name, Namespace: namespace}
 		}
 	}
 	for at, is := range t.applied {

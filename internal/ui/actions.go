@@ -200,5 +200,5 @@ func ours(next string) string {
 	if err != nil || u.IsAbs() || u.Host != "" || len(u.Path) < 1 || u.Path[0] != '/' || len(u.Path) > 1 && (u.Path[1] == '/' || u.Path[1] == '\\') {
 		return "/"
 	}
-	return u.Path
+	return u.RequestURI()
 }

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"sort"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,7 +19,6 @@ import (
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
-	"github.com/muster-io/muster/internal/drift"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/overview"
 )
@@ -363,7 +361,6 @@ type targetView struct {
 	Cluster   string            `json:"cluster"`
 	Reasons   *overview.Reasons `json:"reasons"`
 	Objects   []objectRow       `json:"objects"`
-	Drift     []overview.Drift  `json:"drift,omitempty"`
 	// Layers say which layer set each value of the chart. The values themselves may be secret.
 	Layers map[string]string `json:"layers,omitempty"`
 }
@@ -378,6 +375,15 @@ type objectRow struct {
 	Message    string             `json:"message,omitempty"`
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	Manifest   string             `json:"manifest"`
+	// Key names it for who asks the cluster.
+	Key musterv1alpha1.InspectionObject `json:"-"`
+	// Drift are the fields in which the live object is not, or was not, what the manifest says.
+	Drift []overview.Drift `json:"drift,omitempty"`
+}
+
+// Differs says that the live object is not what the manifest says.
+func (o objectRow) Differs() bool {
+	return slices.ContainsFunc(o.Drift, func(d overview.Drift) bool { return !d.Healed })
 }
 
 // manifestBytes is how much of a manifest the page shows.
@@ -413,38 +419,33 @@ func (s *Server) target(ctx context.Context, p *Person, r *http.Request) (any, e
 		} else if err != nil {
 			continue
 		}
-		rows, records, err := s.objects(&work)
+		rows, err := s.objects(&work)
 		if err != nil {
 			return nil, err
 		}
-		v.Objects, v.Drift = append(v.Objects, rows...), append(v.Drift, records...)
+		v.Objects = append(v.Objects, rows...)
 	}
 	return v, nil
 }
 
 // objects are those of a work, each with what the cluster reports. The values of Secrets are never shown.
-func (s *Server) objects(work *workv1.ManifestWork) (rows []objectRow, drifted []overview.Drift, err error) {
+func (s *Server) objects(work *workv1.ManifestWork) (rows []objectRow, err error) {
 	reported := map[int32]workv1.ManifestCondition{}
 	for _, m := range work.Status.ResourceStatus.Manifests {
 		reported[m.ResourceMeta.Ordinal] = m
-		if report, ok := drift.Parse(m); ok {
-			for _, record := range report.Records {
-				drifted = append(drifted, overview.Drift{Application: work.Annotations[musterv1alpha1.ApplicationAnnotation], Cluster: work.Namespace, Record: record})
-			}
-		}
 	}
 	for i := range work.Spec.Workload.Manifests {
 		object, err := s.redacted(work.Spec.Workload.Manifests[i].Raw)
 		if err != nil {
-			return nil, nil, fmt.Errorf("read manifest %d of work %s/%s: %w", i, work.Namespace, work.Name, err)
+			return nil, fmt.Errorf("read manifest %d of work %s/%s: %w", i, work.Namespace, work.Name, err)
 		}
 		text, err := yaml.Marshal(object)
 		if err != nil {
-			return nil, nil, fmt.Errorf("show manifest %d of work %s/%s: %w", i, work.Namespace, work.Name, err)
+			return nil, fmt.Errorf("show manifest %d of work %s/%s: %w", i, work.Namespace, work.Name, err)
 		}
-		row := objectRow{Work: work.Name, Object: nameOf(object), Applied: "Unknown", Available: "Unknown", Manifest: shortened(string(text))}
+		row := objectRow{Work: work.Name, Object: nameOf(object), Key: keyOf(object), Applied: "Unknown", Available: "Unknown", Manifest: shortened(string(text))}
 		m := reported[int32(i)]
-		row.Conditions = m.Conditions
+		row.Conditions, row.Drift = m.Conditions, overview.DriftIn(work, m)
 		for _, c := range m.Conditions {
 			switch c.Type {
 			case workv1.ManifestApplied:
@@ -458,7 +459,21 @@ func (s *Server) objects(work *workv1.ManifestWork) (rows []objectRow, drifted [
 		}
 		rows = append(rows, row)
 	}
-	return rows, drifted, nil
+	return rows, nil
+}
+
+// ObjectLink is the address of the page of an object as it is on the cluster.
+func (v targetView) ObjectLink(o musterv1alpha1.InspectionObject) string {
+	return objectLink(v.Namespace, v.Name, v.Cluster, o.Group, o.Kind, o.Namespace, o.Name)
+}
+
+// Drift are the records of all objects.
+func (v targetView) Drift() []overview.Drift {
+	var all []overview.Drift
+	for i := range v.Objects {
+		all = append(all, v.Objects[i].Drift...)
+	}
+	return all
 }
 
 func shortened(text string) string {
@@ -502,6 +517,5 @@ func (s *Server) placements(ctx context.Context, w *fleet.World, namespace strin
 	}
 	w.Clusters, w.ClusterSets, w.Bindings = clusters.Items, sets.Items, bindings.Items
 	w.Placements, w.Decisions, w.Scores = placements.Items, decisions.Items, scores.Items
-	sort.Slice(w.Clusters, func(i, j int) bool { return w.Clusters[i].Name < w.Clusters[j].Name }) // slices.SortFunc would copy two objects for each comparison
 	return nil
 }

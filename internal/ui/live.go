@@ -3,9 +3,11 @@ package ui
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -28,6 +30,11 @@ type liveView struct {
 
 // Rows are the objects as a tree.
 func (v liveView) Rows() []overview.TreeRow { return overview.Tree(v.Objects) }
+
+// ObjectLink is the address of an object's page.
+func (v liveView) ObjectLink(o musterv1alpha1.InspectedObject) string {
+	return objectLink(v.Namespace, v.Name, v.Cluster, o.Group, o.Kind, o.Namespace, o.Name)
+}
 
 // States counts the objects by their health.
 func (v liveView) States() []stateCount {
@@ -58,7 +65,7 @@ func (v liveView) NameOf(uid string) string {
 
 func (s *Server) live(ctx context.Context, p *Person, r *http.Request) (any, error) {
 	v := liveView{Namespace: r.PathValue("namespace"), Name: r.PathValue("name"), Cluster: r.PathValue("cluster")}
-	answer, problem, err := s.inspect(ctx, p, r, nil)
+	answer, problem, err := s.inspect(ctx, p, r, musterv1alpha1.InspectionSpec{})
 	if v.Problem = problem; answer != nil {
 		v.Objects, v.Omitted, v.Events, v.Notes = answer.Objects, answer.OmittedObjects, answer.Events, answer.Notes
 	}
@@ -67,19 +74,51 @@ func (s *Server) live(ctx context.Context, p *Person, r *http.Request) (any, err
 
 // inspect asks a cluster about the application that the path names. A cluster that does not answer, or cannot say, is a problem for the
 // page to tell; an error is what the hub's API server said.
-func (s *Server) inspect(ctx context.Context, p *Person, r *http.Request, logs *musterv1alpha1.InspectionLogs) (answer *musterv1alpha1.InspectionStatus, problem string, err error) {
+func (s *Server) inspect(ctx context.Context, p *Person, r *http.Request, question musterv1alpha1.InspectionSpec) (answer *musterv1alpha1.InspectionStatus, problem string, err error) {
 	if _, err := s.findApplication(ctx, r); err != nil {
 		return nil, "", err
 	}
-	answer, err = overview.Inspect(ctx, p.Client, r.PathValue("cluster"), musterv1alpha1.InspectionSpec{
-		Application: musterv1alpha1.InspectedApplication{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}, Logs: logs,
-	})
+	done, err := s.questions.begin(p.Name)
+	if err != nil {
+		return nil, "", err
+	}
+	defer done()
+	question.Application = musterv1alpha1.InspectedApplication{Namespace: r.PathValue("namespace"), Name: r.PathValue("name")}
+	answer, err = overview.Inspect(ctx, p.Client, r.PathValue("cluster"), question)
 	var said apierrors.APIStatus
 	switch {
 	case err == nil || errors.As(err, &said) || ctx.Err() != nil:
 		return answer, "", err
 	}
 	return nil, err.Error(), nil
+}
+
+// questions counts what people wait for, so that one who asks again and again does not take all that agents and hub can do.
+type questions struct {
+	mu   sync.Mutex
+	open map[string]int // by person
+}
+
+// maxQuestions is how many answers of clusters one person waits for at a time.
+const maxQuestions = 5
+
+func (q *questions) begin(person string) (done func(), err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.open == nil {
+		q.open = map[string]int{}
+	}
+	if q.open[person] >= maxQuestions {
+		return nil, apiError{http.StatusTooManyRequests, fmt.Sprintf("you wait for %d answers of clusters already: ask again when one is there", maxQuestions)}
+	}
+	q.open[person]++
+	return func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.open[person]--; q.open[person] == 0 {
+			delete(q.open, person)
+		}
+	}, nil
 }
 
 // logsView is the end of a pod's log.
@@ -114,7 +153,7 @@ func (s *Server) logs(ctx context.Context, p *Person, r *http.Request) (any, err
 	if namespace, name, ok := strings.Cut(v.Pod, "/"); ok {
 		asked.Namespace, asked.Pod = namespace, name
 	}
-	answer, problem, err := s.inspect(ctx, p, r, &asked)
+	answer, problem, err := s.inspect(ctx, p, r, musterv1alpha1.InspectionSpec{Logs: &asked})
 	if v.Problem = problem; answer != nil {
 		v.Log = answer.Log
 		s.Log.Info("a person read a log on the page", "person", p.Name, "cluster", v.Cluster, "application", v.Namespace+"/"+v.Name, "pod", v.Log.Pod, "container", v.Log.Container)

@@ -59,7 +59,7 @@ func tone(state string) string {
 		return "good"
 	case targetApplied, targetPending, overview.ClusterJoining, "Pending", "Progressing", stateRolling, planComes, string(plan.Changed), string(plan.HandedOver):
 		return "busy"
-	case overview.ClusterOffline, overview.ClusterWaiting, overview.ClusterReleased, overview.ClusterLeaving, targetHeld, "Held", stateDrifted, "Drifted", "Warning", "warns", "Unknown":
+	case overview.ClusterOffline, overview.ClusterWaiting, overview.ClusterReleased, overview.ClusterLeaving, targetHeld, "Held", stateDrifted, "Drifted", "differs", "Warning", "warns", "Unknown":
 		return "warn"
 	case overview.ClusterDenied, targetProblem, targetUnplanned, stateUnready, "False", "Degraded", "Missing", "Failed", "Faulty", "Stopped", "Failure", "fails", "denies", planGoes, string(plan.Removed):
 		return "bad"

@@ -3,6 +3,7 @@ package ui
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -57,15 +58,33 @@ type placementView struct {
 	Name      string            `json:"name"`
 	Reasons   *overview.Reasons `json:"reasons"`
 	Steps     []pipelineStep    `json:"steps"`
-	Clusters  list[fateRow]     `json:"clusters"`
-	Spec      string            `json:"spec"`
-	WhatIf    *whatIf           `json:"whatIf,omitempty"`
+	// Map has the clusters by the step that removed them, for the page; Folded says that there are too many.
+	Map      []fateGroup   `json:"-"`
+	Folded   bool          `json:"-"`
+	Clusters list[fateRow] `json:"clusters"`
+	Spec     string        `json:"spec"`
+	WhatIf   *whatIf       `json:"whatIf,omitempty"`
 }
+
+// Width of the picture, in its own units: a step more than usual makes all of them smaller.
+func (v placementView) Width() int { return max(1080, len(v.Steps)*180) }
 
 // fateRow is a cluster's way through a placement.
 type fateRow struct {
 	placement.Explained
 }
+
+// fateGroup are the clusters that one step removed, or those that are chosen.
+type fateGroup struct {
+	Name     string
+	Clusters []fateDot
+}
+
+// fateDot is a cluster on the map, with what became of it.
+type fateDot struct{ Name, Tone, Fate string }
+
+// fateRoom is how many clusters the map shows one by one: each has its reason, and a page stays below 300 KB.
+const fateRoom = 800
 
 // pipelineStep is one step of a placement: how many clusters came to it, and how many it removed.
 type pipelineStep struct {
@@ -109,6 +128,9 @@ func (s *Server) placement(ctx context.Context, _ *Person, r *http.Request) (any
 	}
 	v := placementView{Namespace: namespace, Name: name, Reasons: reasons, Spec: string(spec)}
 	v.Steps = pipeline(reasons.Decisions)
+	if v.Folded = len(reasons.Decisions) > fateRoom; !v.Folded {
+		v.Map = fates(reasons.Decisions)
+	}
 	order := make([]int, len(reasons.Decisions)) // the rows are large: they are put into order by number
 	for i := range order {
 		order[i] = i
@@ -181,12 +203,12 @@ func tried(world *fleet.World, i int, text string, now []placement.Explained) *w
 func pipeline(decisions []placement.Explained) []pipelineStep {
 	removed := map[string]int{}
 	chosen := 0
-	for _, d := range decisions {
-		if d.Chosen {
+	for i := range decisions {
+		if decisions[i].Chosen {
 			chosen++
 			continue
 		}
-		removed[d.Step]++
+		removed[endOf(&decisions[i])]++
 	}
 	steps := []pipelineStep{}
 	left := len(decisions)
@@ -208,5 +230,41 @@ func pipeline(decisions []placement.Explained) []pipelineStep {
 	return steps
 }
 
+// fates puts clusters where the pipeline left them: each below the step that removed it, or among the chosen.
+func fates(decisions []placement.Explained) []fateGroup {
+	at := map[string][]fateDot{}
+	for i := range decisions {
+		d := &decisions[i]
+		tone := "idle"
+		if d.Chosen {
+			tone = "good"
+		}
+		end := endOf(d)
+		at[end] = append(at[end], fateDot{d.Cluster, tone, fmt.Sprintf("%s, %s: %s", d.Cluster, end, d.Reason)})
+	}
+	var groups []fateGroup
+	for _, name := range append(slices.Clone(pipelineSteps), placement.StepChosen) {
+		if len(at[name]) > 0 {
+			groups = append(groups, fateGroup{name, at[name]})
+		}
+	}
+	return groups
+}
+
+// endOf is where the pipeline ends for a cluster: the step that removes it, or that it is chosen. The decisions on the hub count, so that
+// one may be missing there that no step removes.
+func endOf(d *placement.Explained) string {
+	switch {
+	case d.Chosen:
+		return placement.StepChosen
+	case slices.Contains(pipelineSteps, d.Step):
+		return d.Step
+	}
+	return stepDecisions
+}
+
+// stepDecisions are the decisions on the hub, which another scheduler may have written.
+const stepDecisions = "Decisions"
+
 // pipelineSteps are the steps that remove clusters, in their order.
-var pipelineSteps = []string{placement.StepSets, placement.StepPredicates, placement.StepTaints, placement.StepScores, placement.StepSpread}
+var pipelineSteps = []string{placement.StepSets, placement.StepPredicates, placement.StepTaints, placement.StepScores, placement.StepSpread, stepDecisions}

@@ -46,6 +46,9 @@ func (s *Server) views() map[string]view {
 		"/applications/{namespace}/{name}/clusters/{cluster}/logs": {
 			template: "logs", title: named("Log of"), section: "applications", resource: applications, make: s.logs, still: true,
 		},
+		"/applications/{namespace}/{name}/clusters/{cluster}/object": {
+			template: "object", title: named("Object of"), section: "applications", resource: applications, make: s.object, still: true,
+		},
 		"/rollouts":        {template: "rollouts", title: is("Rollouts"), section: "rollouts", make: s.rollouts},
 		"/clusters/{name}": {template: "cluster", title: named("Cluster"), section: "fleet", resource: clusters, make: s.cluster},
 		"/placements":      {template: "placements", title: is("Placements"), section: "placements", resource: placements, make: s.placementList},
@@ -88,6 +91,8 @@ func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) {
 		case strings.HasSuffix(pattern, "/logs"):
 			asked = map[string]string{"pod": "a pod, or namespace/pod; left out, the one that does worst", "container": "left out, the one that does worst",
 				"lines": "from the end, at most 2000", "previous": "not empty: of the container before it was started anew"}
+		case strings.HasSuffix(pattern, "/object"):
+			asked = map[string]string{"kind": "of the object", "object": "its name", "group": "of its kind, if any", "in": "its namespace, if any"}
 		case strings.HasSuffix(pattern, "/plan"):
 			asked = map[string]string{"base": "a commit in full", "head": "a commit in full; left out, the delivered one", "application": "namespace/name of the only one to tell of"}
 		}

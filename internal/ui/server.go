@@ -52,9 +52,10 @@ type Server struct {
 	// Now is the time, so that ages can be tested.
 	Now func() time.Time
 
-	changes changes
-	pages   map[string]*template.Template
-	assets  map[string]string // name of a static file -> its name with its hash
+	changes   changes
+	questions questions
+	pages     map[string]*template.Template
+	assets    map[string]string // name of a static file -> its name with its hash
 }
 
 // Access says who sends a request, and lets people in.
@@ -90,6 +91,8 @@ func (s *Server) Handler() (http.Handler, error) {
 	mux.HandleFunc("GET /api/v1/watch", s.watch)
 	mux.HandleFunc("GET /login", s.login)
 	mux.HandleFunc("POST /login", s.login)
+	mux.HandleFunc("GET "+oidcPath, s.oidcLogin)
+	mux.HandleFunc("GET "+callbackPath, s.oidcCallback)
 	mux.HandleFunc("POST /logout", s.logout)
 	for pattern, act := range actions {
 		mux.HandleFunc("POST "+pattern, s.act(act))

@@ -33,6 +33,8 @@ type Tokens struct {
 	Scheme *runtime.Scheme
 	// Now is the time.
 	Now func() time.Time
+	// OIDC is where people may log in too; nil is nowhere.
+	OIDC *OIDC
 
 	mu     sync.Mutex
 	people map[[sha256.Size]byte]*known
@@ -136,28 +138,65 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, nil, notFound("there is no page %s", r.URL.Path))
 		return
 	}
-	l := layout{Title: "Log in", Data: r.URL.Query().Get("next")}
 	if r.Method == http.MethodGet {
-		s.render(w, r, "login", l, http.StatusOK)
+		s.render(w, r, "login", s.loginLayout(r.URL.Query().Get("next"), ""), http.StatusOK)
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 	token := strings.TrimSpace(r.PostFormValue("token"))
-	l.Data = r.PostFormValue("next")
-	if _, err := tokens.know(r.Context(), token); token == "" || err != nil {
-		l.Problem = "The hub's API server does not accept this token."
-		if err != nil && !apierrors.IsUnauthorized(err) {
-			s.Log.Error(err, "log a person in")
-			l.Problem = "The hub's API server cannot be asked now; the log of the hub says why."
-		}
-		s.render(w, r, "login", l, http.StatusUnauthorized)
+	if problem := s.refused(r.Context(), tokens, token); problem != "" {
+		s.refuseLogin(w, r, problem, r.PostFormValue("next"), http.StatusUnauthorized)
 		return
 	}
-	http.SetCookie(w, &http.Cookie{
-		Name: tokenCookie, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" || !loopback(r.Host),
-	})
+	s.enter(w, r, token)
 	http.Redirect(w, r, ours(r.PostFormValue("next")), http.StatusSeeOther)
+}
+
+// refused says why nobody can log in with a token; "" when they can.
+func (s *Server) refused(ctx context.Context, tokens *Tokens, token string) string {
+	if len(token) > maxCookie {
+		return "The token is too long for a cookie: ask for one with fewer claims."
+	}
+	_, err := tokens.know(ctx, token)
+	switch {
+	case token == "" || apierrors.IsUnauthorized(err):
+		return "The hub's API server does not accept this token."
+	case err != nil:
+		s.Log.Error(err, "log a person in")
+		return "The hub's API server cannot be asked now; the log of the hub says why."
+	}
+	return ""
+}
+
+// maxCookie is what all browsers keep of one.
+const maxCookie = 4000
+
+// enter keeps the token in the browser.
+func (s *Server) enter(w http.ResponseWriter, r *http.Request, token string) {
+	http.SetCookie(w, &http.Cookie{Name: tokenCookie, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: overTLS(r)})
+}
+
+// overTLS says whether cookies are for TLS alone, which may end in front of this server.
+func overTLS(r *http.Request) bool {
+	return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" || !loopback(r.Host)
+}
+
+func (s *Server) refuseLogin(w http.ResponseWriter, r *http.Request, problem, next string, status int) {
+	s.render(w, r, "login", s.loginLayout(next, problem), status)
+}
+
+// loginView is the form; Provider says that people can log in at one.
+type loginView struct {
+	Next     string
+	Provider string
+}
+
+func (s *Server) loginLayout(next, problem string) layout {
+	v := loginView{Next: next}
+	if tokens, ok := s.withProvider(); ok {
+		v.Provider = tokens.OIDC.Issuer
+	}
+	return layout{Title: "Log in", Data: v, Problem: problem}
 }
 
 // logout forgets the token.

@@ -1,9 +1,9 @@
 // Package inspection answers the Inspections of one cluster: questions of people about one application on it.
 //
 // In go the Inspections in the cluster's namespace on the hub. Out comes the answer in the status of each, once: the objects that the
-// works of the application applied, those that they own down to pods, how each does, and their events; or the end of a pod's log. The
+// works of the application applied, those that they own down to pods, how each does, and their events; or the end of a pod's log; or one of the objects. The
 // agent keeps nothing of it, reads nothing before it is asked, and an answer has bounds. Who may ask is the hub's to say; whatever the
-// question, only the objects of the named application are read, and of their content only how they do is told.
+// question, only the objects of the named application are read, and of their content only how they do is told, unless one is asked for.
 package inspection
 
 import (
@@ -160,6 +160,14 @@ func (a *Agent) answer(ctx context.Context, i *musterv1alpha1.Inspection) error 
 			return err
 		}
 		i.Status.Log, err = a.cluster.log(ctx, asked)
+		return err
+	}
+	if i.Spec.Object != nil {
+		asked, err := find(*i.Spec.Object, objects)
+		if err != nil {
+			return err
+		}
+		i.Status.Live, err = a.cluster.live(ctx, f.resources[asked.UID], asked)
 		return err
 	}
 	events, err := a.cluster.events(ctx, objects)

@@ -322,6 +322,38 @@ func TestInspection(t *testing.T) {
 		}
 	})
 
+	t.Run("objects", func(t *testing.T) {
+		object := func(group, kind, name string) musterv1alpha1.InspectionSpec {
+			question := asked
+			question.Object = &musterv1alpha1.InspectionObject{Group: group, Kind: kind, Namespace: "shop", Name: name}
+			return question
+		}
+		if _, err := overview.Inspect(t.Context(), jane, "edge-1", object("apps", "Deployment", "web")); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "may not read objects") {
+			t.Errorf("an object without the right to read any: %v", err)
+		}
+		reader := person("otto", "edge-1/"+hub.InspectionRole, "edge-1/"+hub.ObjectsRole, "retail/reads-applications")
+		got, err := overview.Inspect(t.Context(), reader, "edge-1", object("apps", "Deployment", "web"))
+		if err != nil || !strings.Contains(got.Live, `"image":"web:1"`) || strings.Contains(got.Live, "managedFields") || len(got.Objects) > 0 {
+			t.Errorf("the Deployment is %+v (%v)", got, err)
+		}
+		got, err = overview.Inspect(t.Context(), reader, "edge-1", object("", "Secret", "db"))
+		if err != nil || !strings.Contains(got.Live, `"name":"db"`) || strings.Contains(got.Live, secret) {
+			t.Errorf("the Secret is %+v (%v)", got, err)
+		}
+		for name, question := range map[string]musterv1alpha1.InspectionSpec{
+			"of somebody else": object("", "Pod", "stranger"), "of another group": object("", "Deployment", "web"), "that is gone": object("", "configmaps", "gone"),
+		} {
+			if _, err := overview.Inspect(t.Context(), reader, "edge-1", question); err == nil || !strings.Contains(err.Error(), "the application has no "+question.Object.Kind) {
+				t.Errorf("an object %s: %v", name, err)
+			}
+		}
+		both := object("apps", "Deployment", "web")
+		both.Logs = &musterv1alpha1.InspectionLogs{}
+		if _, err := overview.Inspect(t.Context(), admin, "edge-1", both); !apierrors.IsInvalid(err) {
+			t.Errorf("a question for both: %v", err)
+		}
+	})
+
 	select {
 	case err := <-ended:
 		t.Fatalf("the agent has ended: %v", err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -23,6 +24,7 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/internal/drift"
 	"github.com/muster-io/muster/internal/fleet"
 )
 
@@ -31,10 +33,11 @@ const (
 	maxRoots      = 300
 	maxNamespaces = 10
 	pageSize      = 500
-	maxPages      = 10       // of one kind in one namespace
-	maxEvents     = 50       // in an answer
-	logBytes      = 64 << 10 // in an answer
-	logRead       = 4 << 20  // of a log, to find its end
+	maxPages      = 10        // of one kind in one namespace
+	maxEvents     = 50        // in an answer
+	logBytes      = 64 << 10  // in an answer
+	logRead       = 4 << 20   // of a log, to find its end
+	maxLive       = 256 << 10 // of an object in an answer
 )
 
 // owned are the kinds that an application's objects come to own, in the namespaces where it has objects.
@@ -70,7 +73,9 @@ type reader struct {
 type facts struct {
 	roots  []node // what the application applied
 	others []node // what may be owned by it
-	notes  []string
+	// resources that the objects were read as, by UID.
+	resources map[string]schema.GroupVersionResource
+	notes     []string
 }
 
 // facts reads the objects of an application and those that they may own.
@@ -79,7 +84,7 @@ func (r *reader) facts(ctx context.Context, app musterv1alpha1.InspectedApplicat
 	if err != nil {
 		return nil, err
 	}
-	f := &facts{}
+	f := &facts{resources: map[string]schema.GroupVersionResource{}}
 	if n := len(entries) - maxRoots; n > 0 {
 		f.notes = append(f.notes, fmt.Sprintf("%d more objects that the application applied are not looked at", n))
 		entries = entries[:maxRoots]
@@ -95,6 +100,7 @@ func (r *reader) facts(ctx context.Context, app musterv1alpha1.InspectedApplicat
 			f.notes = append(f.notes, shortened(fmt.Sprintf("read %s %s: %v", e.Resource, e.Name, err)))
 		default:
 			f.roots = append(f.roots, nodeOf(live))
+			f.resources[string(live.GetUID())] = gvr
 		}
 		if e.Namespace != "" && !slices.Contains(namespaces, e.Namespace) {
 			namespaces = append(namespaces, e.Namespace)
@@ -156,6 +162,7 @@ func (r *reader) others(ctx context.Context, f *facts, gvr schema.GroupVersionRe
 		for i := range list.Items {
 			if o := &list.Items[i]; len(o.GetOwnerReferences()) > 0 && !over(o) {
 				f.others = append(f.others, nodeOf(o))
+				f.resources[string(o.GetUID())] = gvr
 			}
 		}
 		if options.Continue = list.GetContinue(); options.Continue == "" {
@@ -211,6 +218,23 @@ func eventOf(e *eventsv1.Event) musterv1alpha1.InspectedEvent {
 		told.Count, told.Last = e.Series.Count, metav1.NewTime(e.Series.LastObservedTime.Time)
 	}
 	return told
+}
+
+// live reads an object as it is, without what must not leave the cluster.
+func (r *reader) live(ctx context.Context, gvr schema.GroupVersionResource, o musterv1alpha1.InspectedObject) (string, error) {
+	live, err := r.objects.Resource(gvr).Namespace(o.Namespace).Get(ctx, o.Name, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("read %s %s: %w", o.Kind, o.Name, err)
+	}
+	live.SetManagedFields(nil)
+	data, err := json.Marshal(drift.Public(live.Object))
+	if err != nil {
+		return "", fmt.Errorf("tell of %s %s: %w", o.Kind, o.Name, err)
+	}
+	if len(data) > maxLive {
+		return "", none(musterv1alpha1.ReasonUnreadable, "%s %s has %d KiB: an answer holds %d", o.Kind, o.Name, len(data)>>10, maxLive>>10)
+	}
+	return string(data), nil
 }
 
 // log reads the end of a container's log.

@@ -151,6 +151,16 @@ type logOf struct {
 	previous                  bool
 }
 
+// find is the object that a question is about, among those of the application: another one is nobody's to read here.
+func find(asked musterv1alpha1.InspectionObject, objects []musterv1alpha1.InspectedObject) (musterv1alpha1.InspectedObject, error) {
+	for _, o := range objects {
+		if o.UID != "" && o.Group == asked.Group && o.Kind == asked.Kind && o.Namespace == asked.Namespace && o.Name == asked.Name {
+			return o, nil
+		}
+	}
+	return musterv1alpha1.InspectedObject{}, none(musterv1alpha1.ReasonNoObject, "the application has no %s %s on the cluster", asked.Kind, asked.Name)
+}
+
 // choose finds the container that a question is about, among the pods of the application: another pod's log is nobody's to read here.
 func choose(asked musterv1alpha1.InspectionLogs, objects []musterv1alpha1.InspectedObject) (logOf, error) {
 	var chosen *musterv1alpha1.InspectedObject

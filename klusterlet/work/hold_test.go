@@ -7,6 +7,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,17 +23,22 @@ func application(key string) option {
 	}
 }
 
-// hold writes the ConfigMap that holds; no values take it away.
+// hold replaces the ConfigMap that holds, in one step; no values take it away.
 func (s *site) hold(values map[string]string) {
 	s.Helper()
+	ctx := context.Background()
 	c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: s.agent.Namespace, Name: "muster-hold"}, Data: values}
-	if err := s.spoke.Delete(context.Background(), c.DeepCopy()); client.IgnoreNotFound(err) != nil {
-		s.Fatal(err)
-	}
 	if values == nil {
+		if err := s.spoke.Delete(ctx, c); client.IgnoreNotFound(err) != nil {
+			s.Fatal(err)
+		}
 		return
 	}
-	if err := s.spoke.Create(context.Background(), c); err != nil {
+	err := s.spoke.Update(ctx, c.DeepCopy())
+	if apierrors.IsNotFound(err) {
+		err = s.spoke.Create(ctx, c)
+	}
+	if err != nil {
 		s.Fatal(err)
 	}
 }
@@ -71,13 +78,17 @@ func TestHold(t *testing.T) {
 	s.hold(map[string]string{"team.app": later})
 	s.expectApplied("free")
 	s.expectHeld("held", "key team.app")
-	s.hold(nil)
-	s.expectApplied("held", "free")
-	for _, c := range s.work("held").Status.Conditions {
-		if c.Type == musterv1alpha1.ConditionHeld {
-			t.Errorf("is still held: %s", c.Message)
-		}
+	if s.live(held) != nil {
+		t.Error("applied in spite of the hold on its application")
 	}
+	s.hold(nil)
+	s.eventually("the end of the hold", func() error {
+		if c := meta.FindStatusCondition(s.work("held").Status.Conditions, musterv1alpha1.ConditionHeld); c != nil {
+			return fmt.Errorf("is still held: %s", c.Message)
+		}
+		return nil
+	})
+	s.expectApplied("held", "free")
 
 	// An annotation holds one work, also what is to be corrected and deleted; other works go on.
 	annotate := func(until string) {

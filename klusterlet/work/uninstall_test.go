@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -17,25 +18,26 @@ import (
 	workv1 "github.com/muster-io/muster/api/work/v1"
 )
 
-// deletedObjects collects the names of objects in the sequence in which their deletion is asked for or done.
+// deletedObjects holds, by name, the revision of etcd at which the deletion of an object is asked for or done. Events of several
+// watches come in any sequence; revisions are those of one store.
 type deletedObjects struct {
-	mu    sync.Mutex
-	names []string
+	mu        sync.Mutex
+	revisions map[string]uint64
 }
 
-func (d *deletedObjects) add(name string) {
+func (d *deletedObjects) add(name string, revision uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !slices.Contains(d.names, name) {
-		d.names = append(d.names, name)
+	if r, ok := d.revisions[name]; !ok || revision < r {
+		d.revisions[name] = revision
 	}
 }
 
-// place is where an object comes in the sequence; -1 when it is not deleted.
-func (d *deletedObjects) place(name string) int {
+// missing are those of the names that are not deleted.
+func (d *deletedObjects) missing(names []string) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Index(d.names, name)
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { _, ok := d.revisions[name]; return ok })
 }
 
 // watchDeletions notes when objects like these are deleted.
@@ -43,7 +45,7 @@ func (s *site) watchDeletions(objects ...map[string]any) *deletedObjects {
 	s.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	s.Cleanup(cancel)
-	deleted, names := &deletedObjects{}, map[string]bool{}
+	deleted, names := &deletedObjects{revisions: map[string]uint64{}}, map[string]bool{}
 	for _, o := range objects {
 		names[(&unstructured.Unstructured{Object: o}).GetName()] = true
 	}
@@ -64,7 +66,11 @@ func (s *site) watchDeletions(objects ...map[string]any) *deletedObjects {
 			for event := range watcher.ResultChan() {
 				live, ok := event.Object.(*unstructured.Unstructured)
 				if ok && names[live.GetName()] && (event.Type == watch.Deleted || live.GetDeletionTimestamp() != nil) {
-					deleted.add(live.GetName())
+					revision, err := strconv.ParseUint(live.GetResourceVersion(), 10, 64)
+					if err != nil {
+						s.Error(err)
+					}
+					deleted.add(live.GetName(), revision)
 				}
 			}
 		}()
@@ -110,16 +116,16 @@ func TestUninstallInReverse(t *testing.T) {
 	s.edit(part, []any{}, "metadata", "finalizers")
 	s.expectWorkGone("web")
 	s.expectGone(d)
+	sequence := []string{prefix + "-hook", prefix + "-late", prefix + "-part", prefix + "-early", "parts." + prefix + ".example.com", prefix + "-app"}
 	s.eventually("all are deleted", func() error {
-		if deleted.place(prefix+"-app") < 0 || deleted.place("parts."+prefix+".example.com") < 0 {
-			return fmt.Errorf("%v", deleted.names)
+		if missing := deleted.missing(sequence); len(missing) > 0 {
+			return fmt.Errorf("%v are not", missing)
 		}
 		return nil
 	})
-	sequence := []string{prefix + "-hook", prefix + "-late", prefix + "-part", prefix + "-early", "parts." + prefix + ".example.com", prefix + "-app"}
 	for i := 1; i < len(sequence); i++ {
-		if deleted.place(sequence[i-1]) > deleted.place(sequence[i]) {
-			t.Errorf("%s goes before %s: %v", sequence[i], sequence[i-1], deleted.names)
+		if deleted.revisions[sequence[i-1]] > deleted.revisions[sequence[i]] {
+			t.Errorf("%s goes before %s: %v", sequence[i], sequence[i-1], deleted.revisions)
 		}
 	}
 }

@@ -6,10 +6,11 @@ import (
 
 // Inspection asks a cluster about one application on it, once. It is in the namespace of the cluster. The cluster's agent answers in the
 // status, over its own connection to the hub: with the application's objects, those that they own down to pods, and their events; or
-// with the end of a pod's log. The hub deletes an Inspection two minutes after it was made.
+// with the end of a pod's log; or with one of the objects as it is. The hub deletes an Inspection two minutes after it was made.
 //
-// Who creates one needs the right to get the application on the hub, and for logs the right create on inspections/logs. Whoever may get
-// an Inspection reads its answer: give nobody the right to list them, and choose a name that nobody guesses.
+// Who creates one needs the right to get the application on the hub, for logs the right create on inspections/logs, and for an object the
+// right create on inspections/objects. Whoever may get an Inspection reads its answer: give nobody the right to list them, and choose
+// a name that nobody guesses.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced
@@ -28,12 +29,16 @@ type Inspection struct {
 }
 
 // InspectionSpec is the question.
+// +kubebuilder:validation:XValidation:rule="!(has(self.logs) && has(self.object))",message="an Inspection asks for a log or for an object"
 type InspectionSpec struct {
 	// Application on the hub.
 	Application InspectedApplication `json:"application"`
 	// Logs asks for the end of a pod's log. Left out, the question is about the objects.
 	// +optional
 	Logs *InspectionLogs `json:"logs,omitempty"`
+	// Object asks for one of the objects as it is, without the values of a Secret.
+	// +optional
+	Object *InspectionObject `json:"object,omitempty"`
 }
 
 // InspectedApplication names an application.
@@ -68,6 +73,18 @@ type InspectionLogs struct {
 	Previous bool `json:"previous,omitempty"`
 }
 
+// InspectionObject names an object of the application, or one that these own.
+type InspectionObject struct {
+	// +optional
+	Group string `json:"group,omitempty"`
+	// +kubebuilder:validation:MinLength=1
+	Kind string `json:"kind"`
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+}
+
 // ConditionAnswered of an Inspection: True when the status has the answer, False when there is none, and why. Without it, the agent
 // has not answered yet.
 const ConditionAnswered = "Answered"
@@ -79,6 +96,8 @@ const (
 	ReasonNotDelivered = "NotDelivered"
 	// ReasonNoPod: the application has no such pod, or the pod no such container.
 	ReasonNoPod = "NoPod"
+	// ReasonNoObject: the application has no such object.
+	ReasonNoObject = "NoObject"
 	// ReasonUnreadable: the cluster's API server did not answer the agent.
 	ReasonUnreadable = "Unreadable"
 )
@@ -103,6 +122,9 @@ type InspectionStatus struct {
 	Notes []string `json:"notes,omitempty"`
 	// +optional
 	Log *InspectedLog `json:"log,omitempty"`
+	// Live is the object that was asked for, as JSON without its managed fields; of a Secret without its values.
+	// +optional
+	Live string `json:"live,omitempty"`
 }
 
 // InspectedObject is an object on the cluster. Nothing of its content is in it.

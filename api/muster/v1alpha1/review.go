@@ -89,6 +89,17 @@ type ReviewStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=50
 	PullRequests []PullRequestStatus `json:"pullRequests,omitempty"`
+	// Underway are the statuses of delivered commits that are not ended on the host: a hub that starts over ends them.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	Underway []UnderwayStatus `json:"underway,omitempty"`
+}
+
+// UnderwayStatus is a status of a delivered commit.
+type UnderwayStatus struct {
+	Commit string `json:"commit"`
+	// Status is its name on the host.
+	Status string `json:"status"`
 }
 
 // PullRequestStatus is one pull request.

@@ -21,7 +21,7 @@ import (
 // approve notes who approves what is held, on the pull request: with a comment that names the plan, or with a review of this head
 // from after it was known what it holds. Its author cannot, and an edited comment may not be its author's any more. What counts is what
 // the host says now: an approval that is taken back, dismissed, or of an older head, or whose author may no more, is none.
-func (t *task) approve(ctx context.Context, pr githost.PullRequest, files []string, is *musterv1alpha1.PullRequestStatus, comments []githost.Comment) error {
+func (t *task) approve(ctx context.Context, pr githost.PullRequest, o owned, is *musterv1alpha1.PullRequestStatus, comments []githost.Comment) error {
 	who, was := t.repo.Spec.Review.Approvers, is.ApprovedBy
 	if len(is.Held) == 0 || was == "" && !mayBeApproved(who) {
 		return nil
@@ -38,7 +38,7 @@ func (t *task) approve(ctx context.Context, pr githost.PullRequest, files []stri
 		if strings.EqualFold(user, pr.Author) || strings.EqualFold(user, t.state.self) {
 			continue
 		}
-		may, err := t.may(ctx, user, files)
+		may, err := t.may(ctx, user, o)
 		if err != nil {
 			return err
 		}
@@ -54,9 +54,24 @@ func mayBeApproved(who musterv1alpha1.ReviewApprovers) bool {
 	return len(who.Users)+len(who.Teams) > 0 || who.CodeOwners
 }
 
+// owned are the files whose definitions are held, and the commit whose CODEOWNERS names their owners. Without files, code owners approve
+// nothing.
+type owned struct {
+	files    []string
+	revision string
+}
+
+// ownedBefore is what a pull request held when it was looked at last, by the branch as it was then: CODEOWNERS may be what was merged since.
+func (m *request) ownedBefore() owned {
+	if m == nil || m.planned == nil {
+		return owned{}
+	}
+	return owned{m.planned.files, m.basis.tip}
+}
+
 // settle decides the last time who has approved, when it is seen that a pull request is merged: since the look before, an approval may have
-// come or gone. CODEOWNERS may be what was merged, so that it makes nobody an approver any more.
-func (t *task) settle(ctx context.Context, pr githost.PullRequest, is *musterv1alpha1.PullRequestStatus) error {
+// come or gone. A hub that has started since does not know what code owners own; the one who has approved stays, if they still say so.
+func (t *task) settle(ctx context.Context, pr githost.PullRequest, o owned, is *musterv1alpha1.PullRequestStatus) error {
 	if len(is.Held) == 0 {
 		return nil
 	}
@@ -64,13 +79,13 @@ func (t *task) settle(ctx context.Context, pr githost.PullRequest, is *musterv1a
 	if err != nil {
 		return fmt.Errorf("read the comments of pull request %d: %w", pr.Number, err)
 	}
-	if who := t.repo.Spec.Review.Approvers; is.ApprovedBy != "" && who.CodeOwners { // whom the branch named at the look before
+	if who := t.repo.Spec.Review.Approvers; is.ApprovedBy != "" && who.CodeOwners && len(o.files) == 0 {
 		candidates, err := t.whoApproves(ctx, pr, is, comments)
 		if err != nil || slices.Contains(candidates, is.ApprovedBy) {
 			return err
 		}
 	}
-	return t.approve(ctx, pr, nil, is, comments)
+	return t.approve(ctx, pr, o, is, comments)
 }
 
 // whoApproves are the users who say that they approve what a pull request holds, whether they may or not.
@@ -94,30 +109,33 @@ func (t *task) whoApproves(ctx context.Context, pr githost.PullRequest, is *must
 }
 
 // may says whether a user may approve what a plan holds, which these files define.
-func (t *task) may(ctx context.Context, user string, files []string) (bool, error) {
+func (t *task) may(ctx context.Context, user string, o owned) (bool, error) {
 	who := t.repo.Spec.Review.Approvers
 	if in, err := t.among(ctx, user, who.Users, who.Teams); in || err != nil || !who.CodeOwners {
 		return in, err
 	}
-	snapshot, err := t.Store.Snapshot(t.repo.Spec.URL, t.repo.Status.FetchedRevision, "") // the branch's as it is: a change makes nobody an owner, however old its base
+	if len(o.files) == 0 {
+		return false, nil
+	}
+	snapshot, err := t.Store.Snapshot(t.repo.Spec.URL, o.revision, "")
 	if err != nil {
 		return false, err
 	}
-	owners := review.CodeOwnersOf(snapshot.Tree)
-	for _, file := range files {
+	owners := review.CodeOwnersOf(snapshot.Tree, t.repo.Spec.Review.Host)
+	for _, file := range o.files {
 		var users, teams []string
-		for _, o := range owners.Of(path.Join(t.repo.Spec.Path, file)) {
-			if strings.Contains(o, "/") {
-				teams = append(teams, o)
+		for _, owner := range owners.Of(path.Join(t.repo.Spec.Path, file)) {
+			if strings.Contains(owner, "/") {
+				teams = append(teams, owner)
 			} else {
-				users = append(users, o)
+				users = append(users, owner)
 			}
 		}
 		if in, err := t.among(ctx, user, users, teams); !in || err != nil {
 			return false, err
 		}
 	}
-	return len(files) > 0, nil
+	return true, nil
 }
 
 // among says whether a user is one of the users, or in one of the teams.

@@ -121,6 +121,7 @@ func (r *Reviews) Reconcile(ctx context.Context, repo *musterv1alpha1.FleetRepos
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	t := &task{Reviews: r, repo: repo, state: s, status: &musterv1alpha1.ReviewStatus{}, next: repo.Spec.Interval.Duration}
+	t.resume()
 	err := t.look(ctx)
 	s.note(err, r.Now())
 	t.conclude(err)
@@ -217,6 +218,9 @@ func (t *task) conclude(err error) {
 				}
 			}
 		}
+	} else if t.refused != nil {
+		t.state.host = nil // the Secret may hold another token next time, with other rights
+		t.status.Reason, t.status.Message = reasonOf(t.refused), messageOf(t.refused)
 	} else if t.changed != "" {
 		t.status.Reason, t.status.Message = "PlanChangedSinceReview", t.changed
 	} else if unknown := t.unknownTeams(); unknown != "" {
@@ -225,6 +229,7 @@ func (t *task) conclude(err error) {
 		t.status.Message = fmt.Sprintf("%d open pull requests are left out: at most %d are planned, the newest first; close or merge some", t.left, maxRequests)
 	}
 	t.status.PullRequests = fitting(t.status.PullRequests)
+	t.status.Underway = t.state.underway()
 }
 
 // fitting are the pull requests that the status has room for, the newest first: of those that are merged and not through half of it at
@@ -273,7 +278,7 @@ func (r *Reviews) publish(ctx context.Context, repo *musterv1alpha1.FleetReposit
 	}
 	var value any // null, or an object that says of each field what it is: a merge patch leaves what it does not name
 	if status != nil {
-		value = map[string]any{"reason": status.Reason, "message": status.Message, "pullRequests": status.PullRequests}
+		value = map[string]any{"reason": status.Reason, "message": status.Message, "pullRequests": status.PullRequests, "underway": status.Underway}
 	}
 	patch, err := json.Marshal(map[string]any{"status": map[string]any{"review": value}})
 	if err != nil {

@@ -23,6 +23,8 @@ type task struct {
 	changed string
 	// left is how many open pull requests there is no room for.
 	left int
+	// refused is what the host does not take about one pull request alone, the first: the others are looked at.
+	refused error
 	// unknown are teams that the host does not show.
 	unknown []string
 	// approved are the plans that were approved on merged pull requests.
@@ -130,7 +132,7 @@ func (t *task) one(ctx context.Context, pr githost.PullRequest) error {
 	is, err := t.review(ctx, pr, m, was)
 	var answer *githost.Error
 	switch {
-	case errors.As(err, &answer) && answer.Kind != githost.NotFound && answer.Kind != githost.Invalid:
+	case errors.As(err, &answer) && !ofOneAlone(answer.Kind):
 		t.keep(was)
 		return err
 	case errors.Is(err, errMoved): // closed, or pushed to, while it was planned
@@ -144,6 +146,23 @@ func (t *task) one(ctx context.Context, pr githost.PullRequest) error {
 		return t.failed(ctx, pr, m, was, err)
 	}
 	t.keep(is)
+	return nil
+}
+
+// ofOneAlone: an answer that says nothing of other pull requests, as that of a conversation that somebody has locked.
+func ofOneAlone(kind githost.Kind) bool {
+	return kind == githost.NotFound || kind == githost.Invalid || kind == githost.Forbidden
+}
+
+// ofOne takes note of an error about one pull request, and ends nothing; another one is given back.
+func (t *task) ofOne(err error) error {
+	var answer *githost.Error
+	if !errors.As(err, &answer) || !ofOneAlone(answer.Kind) {
+		return err
+	}
+	if t.refused == nil {
+		t.refused = err
+	}
 	return nil
 }
 
@@ -181,8 +200,10 @@ func (t *task) failed(ctx context.Context, pr githost.PullRequest, m *request, w
 // gone forgets pull requests that are closed, and notes those that were merged.
 func (t *task) gone(ctx context.Context, open map[int64]bool, due bool) error {
 	key := client.ObjectKeyFromObject(t.repo)
-	for number := range t.state.requests {
+	before := map[int64]owned{}
+	for number, m := range t.state.requests {
 		if !open[number] {
+			before[number] = m.ownedBefore()
 			delete(t.state.requests, number)
 			t.drop(countKey(key, number))
 		}
@@ -202,11 +223,15 @@ func (t *task) gone(ctx context.Context, open map[int64]bool, due bool) error {
 				continue
 			}
 			if err == nil && pr.Merged != "" {
-				err = t.settle(ctx, pr, &p)
+				err = t.settle(ctx, pr, before[p.Number], &p)
 			}
 			if err != nil {
-				t.again() // what is not asked now is not forgotten
-				return fmt.Errorf("ask what became of pull request %d: %w", p.Number, err)
+				if err = t.ofOne(fmt.Errorf("ask what became of pull request %d: %w", p.Number, err)); err != nil {
+					t.again() // what is not asked now is not forgotten
+					return err
+				}
+				t.keep(t.known(p.Number)) // as it was: it is asked again at the next look
+				continue
 			}
 			if p.Merged = pr.Merged; p.Merged != "" {
 				t.keep(&p)

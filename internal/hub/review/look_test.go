@@ -27,6 +27,46 @@ func (h *checks) SetCheck(_ context.Context, _ string, c githost.Check) error {
 	return h.fail
 }
 
+// talk is a host with one pull request, of which it never says that something has changed.
+type talk struct {
+	checks
+	comments []githost.Comment
+	reads    int
+}
+
+func (h *talk) Comments(context.Context, int64) ([]githost.Comment, error) {
+	h.reads++
+	return h.comments, nil
+}
+
+// TestCommentsAreReadAgain: no host says that a comment was deleted by hand, so that they are read again from time to time.
+func TestCommentsAreReadAgain(t *testing.T) {
+	now, host := time.Now(), &talk{}
+	look := &task{
+		Reviews: &Reviews{Now: func() time.Time { return now }}, repo: &musterv1alpha1.FleetRepository{}, state: &state{host: host, looked: now},
+		status: &musterv1alpha1.ReviewStatus{},
+	}
+	pr, m := githost.PullRequest{Number: 7, Head: "aaaa", Updated: now}, &request{body: "the comment", seen: now, updated: now}
+	is := &musterv1alpha1.PullRequestStatus{Number: 7, Comment: 3}
+	for _, step := range []struct {
+		after time.Duration
+		reads int
+	}{{0, 0}, {rereadInterval - time.Second, 0}, {time.Second, 1}, {rereadInterval / 2, 1}, {rereadInterval, 2}} {
+		now = now.Add(step.after)
+		look.state.looked = now
+		comments, read, err := look.read(t.Context(), pr, m, is)
+		if err != nil || host.reads != step.reads {
+			t.Fatalf("%s later they were read %d times, want %d (%v)", step.after, host.reads, step.reads, err)
+		}
+		if read {
+			if look.findComment(comments, "marker", m, is); is.Comment != 0 || m.body != "" {
+				t.Errorf("the comment that is gone is still number %d", is.Comment)
+			}
+			is.Comment, m.body = 4, "written again"
+		}
+	}
+}
+
 // TestFailureIsShown: once a pull request cannot be planned, the page does not show what was planned of it before.
 func TestFailureIsShown(t *testing.T) {
 	repo := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}}
@@ -54,7 +94,7 @@ func TestFailureIsShown(t *testing.T) {
 
 // TestCheckOfOneAlone: a commit that the host takes no check for is told in its line, and the others are looked at.
 func TestCheckOfOneAlone(t *testing.T) {
-	for kind, alone := range map[githost.Kind]bool{githost.NotFound: true, githost.Invalid: true, githost.Unauthorized: false, githost.Unavailable: false} {
+	for kind, alone := range map[githost.Kind]bool{githost.NotFound: true, githost.Invalid: true, githost.Unauthorized: false, githost.Unavailable: false, githost.Forbidden: false} {
 		repo := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}}
 		repo.Spec.Review = &musterv1alpha1.ReviewSpec{}
 		look := &task{

@@ -1,9 +1,11 @@
 package review
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -66,7 +68,7 @@ func (t *task) after(ctx context.Context) error {
 		if known {
 			waits, err = t.merged(ctx, p, groups)
 		}
-		if err != nil {
+		if err = t.ofOne(err); err != nil {
 			return err
 		}
 		if waits {
@@ -121,7 +123,7 @@ func (t *task) delivery(ctx context.Context) (groups []review.Group, known bool,
 	}
 	t.state.measured = measure{revision, t.Now(), groups}
 	for _, g := range groups[:min(len(groups), maxGroups)] {
-		check := githost.Check{Name: checkName(t.repo) + ": " + g.Name, Description: g.Line(), URL: t.repo.Spec.Review.DetailsURL}
+		check := githost.Check{Name: checkName(t.repo) + ": " + g.Name, Description: g.Line(), URL: t.pageOfGroup(g)}
 		check.State = map[review.Progress]githost.State{review.Through: githost.Success, review.Stuck: githost.Failure, review.Underway: githost.Pending}[g.Progress]
 		last := t.state.told[check.Name]
 		if last.commit == revision && last.check == check {
@@ -241,12 +243,51 @@ func (t *task) summarize(ctx context.Context, p *musterv1alpha1.PullRequestStatu
 	}
 	for _, c := range comments {
 		if isOurs(c, marker, t.state.self) {
-			return t.state.host.EditComment(ctx, p.Number, c.ID, text)
+			err = t.state.host.EditComment(ctx, p.Number, c.ID, text)
+			return errorIf("edit the summary on pull request %d: %w", p.Number, err)
 		}
 	}
 	_, err = t.state.host.CreateComment(ctx, p.Number, text)
-	return err
+	return errorIf("write the summary on pull request %d: %w", p.Number, err)
 }
+
+func errorIf(format string, number int64, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format, number, err)
+}
+
+// resume takes up the statuses that were underway when another hub, or this one before its start, wrote them.
+func (t *task) resume() {
+	if t.state.told != nil {
+		return
+	}
+	t.state.told = map[string]told{}
+	if t.repo.Status.Review == nil {
+		return
+	}
+	for _, u := range t.repo.Status.Review.Underway {
+		t.state.told[u.Status] = told{commit: u.Commit, check: githost.Check{Name: u.Status, State: githost.Pending}}
+	}
+}
+
+// underway are the statuses that are not ended.
+func (s *state) underway() []musterv1alpha1.UnderwayStatus {
+	var list []musterv1alpha1.UnderwayStatus
+	for name, last := range s.told {
+		if last.check.State == githost.Pending {
+			list = append(list, musterv1alpha1.UnderwayStatus{Commit: last.commit, Status: name})
+		}
+	}
+	slices.SortFunc(list, func(a, b musterv1alpha1.UnderwayStatus) int {
+		return cmp.Or(cmp.Compare(a.Status, b.Status), cmp.Compare(a.Commit, b.Commit))
+	})
+	return list[:min(len(list), maxUnderway)]
+}
+
+// maxUnderway is how many the status has room for: those of one commit, and as many of another one.
+const maxUnderway = 2 * maxGroups
 
 // supersede ends the statuses of earlier commits that were underway: nothing is applied of those commits any more.
 func (t *task) supersede(ctx context.Context, revision string) error {

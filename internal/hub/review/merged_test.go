@@ -29,6 +29,32 @@ func (h *statuses) SetCheck(_ context.Context, commit string, c githost.Check) e
 	return nil
 }
 
+// TestUnderwayIsResumed: a hub that has started over ends the statuses that were underway before, and notes those that are.
+func TestUnderwayIsResumed(t *testing.T) {
+	const older, newer = "1111111aaa", "2222222bbb"
+	repo := &musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}}
+	repo.Spec.Review, repo.Status.Revision = &musterv1alpha1.ReviewSpec{}, newer
+	repo.Status.Review = &musterv1alpha1.ReviewStatus{Underway: []musterv1alpha1.UnderwayStatus{{Commit: older, Status: "a"}, {Commit: newer, Status: "b"}}}
+	deliveries := &hub.Deliveries{}
+	deliveries.Remember(repo, &hub.Delivery{Snapshot: fleet.Snapshot{Revision: newer}, Definitions: &fleet.Definitions{}, Plan: &plan.Plan{Revision: newer}})
+	host := &statuses{}
+	look := &task{
+		Reviews: &Reviews{Now: time.Now, Deliveries: deliveries, Works: &hub.Works{}}, repo: repo,
+		state: &state{host: host}, status: &musterv1alpha1.ReviewStatus{}, next: time.Hour,
+	}
+	look.resume()
+	if _, known, err := look.delivery(t.Context()); err != nil || !known {
+		t.Fatal(known, err)
+	}
+	if diff := cmp.Diff([]string{older + " a Success superseded by 2222222"}, host.set); diff != "" {
+		t.Errorf("(-want +have):\n%s", diff)
+	}
+	look.conclude(nil)
+	if diff := cmp.Diff(repo.Status.Review.Underway[1:], look.status.Underway); diff != "" {
+		t.Errorf("what is underway (-want +have):\n%s", diff)
+	}
+}
+
 // TestSuperseded: a commit whose delivery another one overtakes does not stay pending, and is told so once.
 func TestSuperseded(t *testing.T) {
 	const older, newer = "1111111aaa", "2222222bbb"

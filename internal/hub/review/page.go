@@ -54,6 +54,20 @@ func (t *task) pageOf(number int64) string {
 	return fmt.Sprintf("%s/reviews/%s/%s/%d", strings.TrimSuffix(t.PageURL, "/"), t.repo.Namespace, t.repo.Name, number)
 }
 
+// pageOfGroup is where people see how a group of a delivered commit does: where the repository says, else its applications on the hub's page;
+// empty where there is none.
+func (t *task) pageOfGroup(g review.Group) string {
+	url := t.repo.Spec.Review.DetailsURL
+	switch base := strings.TrimSuffix(t.PageURL, "/"); {
+	case url != "" || base == "":
+		return url
+	case g.Namespace == "":
+		return fmt.Sprintf("%s/repositories/%s/%s", base, t.repo.Namespace, t.repo.Name)
+	default:
+		return base + "/applications?q=" + g.Namespace + "/"
+	}
+}
+
 // Request is the review of an open pull request, or nil: this hub does not lead, has just started, or there is none.
 func (r *Reviews) Request(repository types.NamespacedName, number int64) *review.Request {
 	r.shown.mu.Lock()

@@ -33,7 +33,7 @@ func TestSettleAsksAgain(t *testing.T) {
 		since := metav1.NewTime(time.Now().Add(-time.Hour))
 		is := &musterv1alpha1.PullRequestStatus{Head: "aaaa", HeldSince: &since, ApprovedBy: "bob", Held: []musterv1alpha1.HeldPlan{{Plan: "cccc"}}}
 		look := &task{Reviews: &Reviews{}, repo: repo, state: &state{host: &approved{member: member}}}
-		if err := look.settle(t.Context(), githost.PullRequest{Head: "aaaa", Author: "alice"}, is); err != nil || (is.ApprovedBy == "bob") != member {
+		if err := look.settle(t.Context(), githost.PullRequest{Head: "aaaa", Author: "alice"}, owned{}, is); err != nil || (is.ApprovedBy == "bob") != member {
 			t.Errorf("in the team %v: approved by %q: %v", member, is.ApprovedBy, err)
 		}
 	}

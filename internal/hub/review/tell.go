@@ -43,7 +43,8 @@ func (t *task) tell(ctx context.Context, pr githost.PullRequest, m *request, was
 	}
 	if read {
 		t.findComment(comments, marker, m, is)
-		if err := t.approve(ctx, pr, p.files, is, comments); err != nil {
+		// The branch's CODEOWNERS as it is: a change makes nobody an owner, however old its base.
+		if err := t.approve(ctx, pr, owned{p.files, t.repo.Status.FetchedRevision}, is, comments); err != nil {
 			return nil, err
 		}
 	}
@@ -71,9 +72,11 @@ func (t *task) tell(ctx context.Context, pr githost.PullRequest, m *request, was
 	})
 	link := pr.URL
 	if body != m.body || is.Comment == 0 {
-		if link, err = t.write(ctx, pr, m, is, body); err != nil {
+		link, err = t.write(ctx, pr, m, is, body)
+		if err = t.ofOne(err); err != nil { // where a comment may not be written, the check has the verdict all the same
 			return nil, err
 		}
+		link = firstOf(link, pr.URL)
 	} else if m.check.URL != "" {
 		link = m.check.URL
 	}

@@ -34,6 +34,7 @@ type Forge struct {
 	Now    time.Time
 	// RetryAfter of a secondary limit, in seconds.
 	RetryAfter int
+	written    map[string]int // statuses, by commit and name
 	// OnCheck is called when a check is written, before it is there.
 	OnCheck func(sha string, c Check)
 }
@@ -42,6 +43,7 @@ type Forge struct {
 type Pull struct {
 	Title, Author, Base, Branch, Head string
 	Fork                              bool
+	Locked                            bool   // its conversation takes no more comments
 	State, Merged                     string // open, closed; but on GitHub merged too
 	Notes                             []*Note
 	Reviews                           []Review
@@ -136,17 +138,20 @@ func (f *Forge) begin(w http.ResponseWriter, r *http.Request, authorized bool) b
 	case f.Away:
 		http.Error(w, "upstream", http.StatusBadGateway)
 	case f.Limit == "primary":
+		w.Header().Set("X-RateLimit-Limit", "5000")
 		w.Header().Set("X-RateLimit-Remaining", "0")
 		w.Header().Set("X-RateLimit-Reset", fmt.Sprint(time.Now().Add(30*time.Minute).Unix()))
-		answer(w, http.StatusForbidden, map[string]any{"message": "API rate limit exceeded"})
+		refuse(w, http.StatusForbidden, "API rate limit exceeded for user ID 583231.")
 	case f.Limit == "secondary":
 		w.Header().Set("Retry-After", fmt.Sprint(f.RetryAfter))
-		answer(w, http.StatusForbidden, map[string]any{"message": "You have exceeded a secondary rate limit"})
+		refuse(w, http.StatusForbidden, "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.")
 	case f.Limit == "gitlab":
 		w.Header().Set("RateLimit-Reset", fmt.Sprint(time.Now().Add(10*time.Minute).Unix()))
 		answer(w, http.StatusTooManyRequests, map[string]any{"message": "429 Too Many Requests"})
+	case !authorized && r.Header.Get("Private-Token") != "":
+		answer(w, http.StatusUnauthorized, map[string]any{"message": "401 Unauthorized"})
 	case !authorized:
-		answer(w, http.StatusUnauthorized, map[string]any{"message": "Bad credentials"})
+		refuse(w, http.StatusUnauthorized, "Bad credentials")
 	default:
 		return true
 	}
@@ -159,9 +164,7 @@ func answer(w http.ResponseWriter, code int, value any) {
 	_ = json.NewEncoder(w).Encode(value)
 }
 
-func missing(w http.ResponseWriter) {
-	answer(w, http.StatusNotFound, map[string]any{"message": "Not Found"})
-}
+func missing(w http.ResponseWriter) { refuse(w, http.StatusNotFound, "Not Found") }
 
 func bodyOf(r *http.Request) map[string]any {
 	data, _ := io.ReadAll(r.Body)
@@ -212,17 +215,6 @@ func (f *Forge) GitHub() http.Handler { //nolint:gocyclo,funlen // a list of rou
 		n, _ := strconv.Atoi(r.PathValue("number"))
 		return f.Pulls[n]
 	}
-	shown := func(n int, p *Pull) map[string]any {
-		head := map[string]any{"ref": p.Branch, "sha": p.Head, "repo": map[string]any{"id": 1}}
-		if p.Fork {
-			head["repo"] = nil
-		}
-		return map[string]any{
-			"number": n, "title": p.Title, "state": p.State, "user": map[string]any{"login": p.Author}, "html_url": fmt.Sprint("https://git/pull/", n),
-			"head": head, "base": map[string]any{"ref": p.Base, "repo": map[string]any{"id": 1}}, "updated_at": f.Now.Format(time.RFC3339),
-			"merged": p.Merged != "", "merge_commit_sha": p.Merged, "labels": []any{map[string]any{"name": "risky"}},
-		}
-	}
 	handle("GET "+repo+"/commits/{ref}/check-runs", func(w http.ResponseWriter, r *http.Request) {
 		list := []any{}
 		for _, run := range slices.Backward(f.Runs[r.PathValue("ref")]) {
@@ -233,12 +225,12 @@ func (f *Forge) GitHub() http.Handler { //nolint:gocyclo,funlen // a list of rou
 		answer(w, 200, map[string]any{"total_count": len(list), "check_runs": list})
 	})
 	handle("POST "+repo+"/check-runs", func(w http.ResponseWriter, r *http.Request) { f.checkRun(w, r) })
-	handle("GET "+repo, func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]any{"default_branch": "main"}) })
+	handle("GET "+repo, func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, gitHubRepository()) })
 	handle("GET "+repo+"/pulls", func(w http.ResponseWriter, r *http.Request) {
 		list := []any{}
 		for _, n := range f.Numbers() {
 			if p := f.Pulls[n]; p.State == r.URL.Query().Get("state") && (r.URL.Query().Get("base") == "" || r.URL.Query().Get("base") == p.Base) {
-				list = append(list, shown(n, p))
+				list = append(list, f.gitHubPull(n, true))
 			}
 		}
 		answer(w, 200, page(w, r, list, 100))
@@ -249,42 +241,51 @@ func (f *Forge) GitHub() http.Handler { //nolint:gocyclo,funlen // a list of rou
 			missing(w)
 			return
 		}
-		answer(w, 200, shown(n, f.Pulls[n]))
+		answer(w, 200, f.gitHubPull(n, false))
 	})
 	handle("POST "+repo+"/statuses/{sha}", func(w http.ResponseWriter, r *http.Request) {
 		body := bodyOf(r)
-		if utf8.RuneCountInString(text(body, "description")) > 140 || !slices.Contains([]string{"pending", "success", "failure", "error"}, text(body, "state")) {
-			answer(w, http.StatusUnprocessableEntity, map[string]any{"message": "Validation Failed"})
+		sha := r.PathValue("sha")
+		switch {
+		case utf8.RuneCountInString(text(body, "description")) > 140:
+			invalid(w, "Status", "description", "description is too long (maximum is 140 characters)")
+			return
+		case !slices.Contains([]string{"pending", "success", "failure", "error"}, text(body, "state")):
+			invalid(w, "Status", "state", "state is not included in the list")
+			return
+		case f.written[sha+" "+text(body, "context")] >= 1000:
+			invalid(w, "Status", "sha", "This SHA and context has reached the maximum number of statuses.")
 			return
 		}
-		f.set(r.PathValue("sha"), text(body, "context"), Check{text(body, "state"), text(body, "description"), text(body, "target_url")})
-		answer(w, http.StatusCreated, body)
+		f.set(sha, text(body, "context"), Check{text(body, "state"), text(body, "description"), text(body, "target_url")})
+		answer(w, http.StatusCreated, f.gitHubStatus(sha, body))
 	})
-	comment := func(n *Note) map[string]any {
-		return map[string]any{"id": n.ID, "body": n.Body, "user": map[string]any{"login": n.Author}, "html_url": fmt.Sprint("https://git/c/", n.ID), "created_at": n.Created, "updated_at": n.Updated}
-	}
 	handle("GET "+repo+"/issues/{number}/comments", func(w http.ResponseWriter, r *http.Request) {
 		list := []any{}
 		for _, n := range number(r).Notes {
-			list = append(list, comment(n))
+			list = append(list, gitHubComment(n))
 		}
 		answer(w, 200, page(w, r, list, 100))
 	})
 	handle("POST "+repo+"/issues/{number}/comments", func(w http.ResponseWriter, r *http.Request) {
 		body := text(bodyOf(r), "body")
 		if len(body) > 65536 {
-			answer(w, http.StatusUnprocessableEntity, map[string]any{"message": "Body is too long (maximum is 65536 characters)"})
+			invalid(w, "IssueComment", "body", "body is too long (maximum is 65536 characters)")
 			return
 		}
 		n, _ := strconv.Atoi(r.PathValue("number"))
-		answer(w, http.StatusCreated, comment(f.Comment(n, f.self(), body)))
+		if f.Pulls[n].Locked {
+			refuse(w, http.StatusForbidden, "Unable to create comment because issue is locked.")
+			return
+		}
+		answer(w, http.StatusCreated, gitHubComment(f.Comment(n, f.self(), body)))
 	})
 	handle("PATCH "+repo+"/issues/comments/{id}", func(w http.ResponseWriter, r *http.Request) {
 		for _, p := range f.Pulls {
 			for _, n := range p.Notes {
 				if fmt.Sprint(n.ID) == r.PathValue("id") {
 					n.Body, n.Updated = text(bodyOf(r), "body"), f.tick()
-					answer(w, 200, comment(n))
+					answer(w, 200, gitHubComment(n))
 					return
 				}
 			}
@@ -294,7 +295,7 @@ func (f *Forge) GitHub() http.Handler { //nolint:gocyclo,funlen // a list of rou
 	handle("GET "+repo+"/pulls/{number}/reviews", func(w http.ResponseWriter, r *http.Request) {
 		list := []any{}
 		for i, v := range number(r).Reviews {
-			list = append(list, map[string]any{"id": i, "state": v.State, "commit_id": v.Commit, "user": map[string]any{"login": v.User}, "submitted_at": f.at(v)})
+			list = append(list, f.gitHubReview(i, v))
 		}
 		answer(w, 200, page(w, r, list, 100))
 	})
@@ -303,17 +304,19 @@ func (f *Forge) GitHub() http.Handler { //nolint:gocyclo,funlen // a list of rou
 			missing(w)
 			return
 		}
-		answer(w, 200, map[string]any{"state": "active"})
+		answer(w, 200, map[string]any{"url": gitHubAPI + "/teams/1/memberships", "role": "member", "state": "active"})
 	})
 	handle("GET /api/v3/orgs/{org}/teams/{team}", func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := f.Teams[r.PathValue("team")]; !ok {
 			missing(w)
 			return
 		}
-		answer(w, 200, map[string]any{"slug": r.PathValue("team")})
+		answer(w, 200, map[string]any{"id": 1, "name": r.PathValue("team"), "slug": r.PathValue("team"), "privacy": "closed", "permission": "pull", "parent": nil})
 	})
-	handle("GET /api/v3/user", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]any{"login": "muster"}) })
-	handle("GET /api/v3/app", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, map[string]any{"slug": "muster"}) })
+	handle("GET /api/v3/user", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, gitHubUser("muster")) })
+	handle("GET /api/v3/app", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, 200, map[string]any{"id": 1, "slug": "muster", "name": "Muster", "owner": gitHubUser("acme")})
+	})
 	handle("POST /api/v3/app/installations/{id}/access_tokens", func(w http.ResponseWriter, r *http.Request) {
 		if r.PathValue("id") != "5" {
 			missing(w)
@@ -365,7 +368,7 @@ func (f *Forge) checkRun(w http.ResponseWriter, r *http.Request) {
 	err := json.NewDecoder(r.Body).Decode(&body)
 	switch {
 	case f.Token != "installation":
-		answer(w, http.StatusForbidden, map[string]any{"message": "You must authenticate via a GitHub App."})
+		refuse(w, http.StatusForbidden, "You must authenticate via a GitHub App.")
 		return
 	case err != nil || body.Name == "" || body.HeadSHA == "" || body.Output.Title == "" || body.Output.Summary == "" || len(body.Output.Annotations) > 50:
 		answer(w, http.StatusUnprocessableEntity, map[string]any{"message": "Validation Failed"})
@@ -394,6 +397,10 @@ func (f *Forge) set(sha, name string, c Check) {
 		f.Checks[sha] = map[string]Check{}
 	}
 	f.Checks[sha][name] = c
+	if f.written == nil {
+		f.written = map[string]int{}
+	}
+	f.written[sha+" "+name]++
 }
 
 // GitLab serves the API of GitLab.
@@ -412,12 +419,12 @@ func (f *Forge) GitLab() http.Handler {
 		parts := strings.Split(strings.Trim(path, "/"), "/")
 		switch {
 		case path == "":
-			answer(w, 200, map[string]any{"default_branch": "main"})
+			answer(w, 200, map[string]any{"id": 1, "path_with_namespace": "acme/fleet", "default_branch": "main", "visibility": "private", "archived": false})
 		case path == "/merge_requests":
 			list := []any{}
 			for _, n := range f.Numbers() {
 				if p := f.Pulls[n]; p.State == "open" && (r.URL.Query().Get("target_branch") == "" || r.URL.Query().Get("target_branch") == p.Base) {
-					list = append(list, f.mergeRequest(n))
+					list = append(list, f.gitLabMergeRequest(n))
 				}
 			}
 			answer(w, 200, page(w, r, list, 100))
@@ -448,42 +455,20 @@ func (f *Forge) gitLabStatus(w http.ResponseWriter, r *http.Request, sha string)
 		return
 	}
 	f.set(sha, name, Check{text(body, "state"), text(body, "description"), text(body, "target_url")})
-	answer(w, http.StatusCreated, body)
-}
-
-func (f *Forge) mergeRequest(n int) map[string]any {
-	p, source := f.Pulls[n], 1
-	if p.Fork {
-		source = 2
-	}
-	state := map[string]string{"open": "opened", "closed": "closed", "merged": "merged"}[p.State]
-	return map[string]any{
-		"iid": n, "title": p.Title, "state": state, "author": map[string]any{"username": p.Author}, "web_url": fmt.Sprint("https://git/mr/", n), "sha": p.Head,
-		"source_branch": p.Branch, "target_branch": p.Base, "source_project_id": source, "target_project_id": 1, "merge_commit_sha": p.Merged,
-		"updated_at": f.Now, "labels": []string{"risky"}, "diff_refs": map[string]any{"base_sha": "b", "start_sha": "s", "head_sha": p.Head},
-	}
+	answer(w, http.StatusCreated, f.gitLabStatusBody(sha, body))
 }
 
 func (f *Forge) gitLabRequest(w http.ResponseWriter, r *http.Request, n int, rest []string) {
 	p := f.Pulls[n]
-	shown := func(c *Note) map[string]any {
-		return map[string]any{"id": c.ID, "body": c.Body, "author": map[string]any{"username": c.Author}, "created_at": c.Created, "updated_at": c.Updated, "system": c.System}
-	}
 	switch {
 	case len(rest) == 0:
-		answer(w, 200, f.mergeRequest(n))
+		answer(w, 200, f.gitLabMergeRequest(n))
 	case rest[0] == "approvals":
-		list := []any{}
-		for _, v := range p.Reviews {
-			if v.State == "APPROVED" {
-				list = append(list, map[string]any{"user": map[string]any{"username": v.User}})
-			}
-		}
-		answer(w, 200, map[string]any{"approved_by": list})
+		answer(w, 200, gitLabApprovals(p))
 	case rest[0] == "notes" && r.Method == http.MethodGet:
 		list := []any{}
 		for _, c := range p.Notes {
-			list = append(list, shown(c))
+			list = append(list, gitLabNote(c))
 		}
 		answer(w, 200, page(w, r, list, 100))
 	case rest[0] == "notes" && r.Method == http.MethodPost:
@@ -492,14 +477,14 @@ func (f *Forge) gitLabRequest(w http.ResponseWriter, r *http.Request, n int, res
 			answer(w, http.StatusBadRequest, map[string]any{"message": map[string]any{"note": []string{"is too long (maximum is 1000000 characters)"}}})
 			return
 		}
-		answer(w, http.StatusCreated, shown(f.Comment(n, "muster", body)))
+		answer(w, http.StatusCreated, gitLabNote(f.Comment(n, "muster", body)))
 	case rest[0] == "discussions":
 		f.gitLabThreads(w, r, p, rest[1:])
 	case rest[0] == "notes" && r.Method == http.MethodPut:
 		for _, c := range p.Notes {
 			if fmt.Sprint(c.ID) == rest[1] {
 				c.Body, c.Updated = text(bodyOf(r), "body"), f.tick()
-				answer(w, 200, shown(c))
+				answer(w, 200, gitLabNote(c))
 				return
 			}
 		}
@@ -512,8 +497,7 @@ func (f *Forge) gitLabRequest(w http.ResponseWriter, r *http.Request, n int, res
 // gitLabThreads are at lines that the merge request changes.
 func (f *Forge) gitLabThreads(w http.ResponseWriter, r *http.Request, p *Pull, rest []string) {
 	shown := func(c *Note) map[string]any {
-		note := map[string]any{"id": c.ID, "body": c.Body, "author": map[string]any{"username": c.Author}, "created_at": c.Created, "updated_at": c.Updated}
-		return map[string]any{"id": fmt.Sprint("thread", c.ID), "notes": []any{note}}
+		return map[string]any{"id": fmt.Sprint("thread", c.ID), "individual_note": false, "notes": []any{gitLabNote(c)}}
 	}
 	switch r.Method {
 	case http.MethodGet:
@@ -544,15 +528,15 @@ func (f *Forge) gitLabThreads(w http.ResponseWriter, r *http.Request, p *Pull, r
 func (f *Forge) gitLabElse(w http.ResponseWriter, r *http.Request) {
 	switch path := r.URL.EscapedPath(); {
 	case path == "/api/v4/user":
-		answer(w, 200, map[string]any{"username": "muster"})
+		answer(w, 200, gitLabUser("muster"))
 	case strings.HasPrefix(path, "/api/v4/groups/acme%2Fplatform/members/all"):
 		list := []any{}
 		for _, user := range f.Teams["platform"] {
 			if strings.Contains(user, r.URL.Query().Get("query")) {
-				list = append(list, map[string]any{"username": user, "state": "active"})
+				list = append(list, gitLabUser(user))
 			}
 		}
-		answer(w, 200, list)
+		answer(w, 200, page(w, r, list, 100))
 	default:
 		missing(w)
 	}

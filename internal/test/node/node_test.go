@@ -22,6 +22,7 @@ import (
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/embedded"
 	"github.com/muster-io/muster/internal/hub/cluster"
+	"github.com/muster-io/muster/internal/overview"
 	"github.com/muster-io/muster/internal/test"
 )
 
@@ -131,6 +132,7 @@ func TestOnARealNode(t *testing.T) {
 		f.repository.Commit(content("hello two"))
 		f.says(t, "hello two")
 	})
+	f.step(t, "the agent tells of pods and their logs", func(t *testing.T) { f.inspect(t, "hello two") })
 	f.step(t, "drift on a Deployment is healed", f.drift)
 	f.step(t, "the hub dies in the middle of a push", f.hubDies)
 	f.step(t, "helm upgrade from the last packed charts", f.upgrades)
@@ -250,6 +252,35 @@ func (f *fleet) says(t *testing.T, text string) {
 		}
 		return nil
 	})
+}
+
+// inspect asks the agent as muster tree and muster logs do: the pods run on the node, and the log is what the kubelet has of it.
+func (f *fleet) inspect(t *testing.T, text string) {
+	spec := musterv1alpha1.InspectionSpec{Application: musterv1alpha1.InspectedApplication{Namespace: "demo", Name: "hello"}}
+	f.eventually(t, "a tree with two pods that run", func(ctx context.Context) error {
+		answer, err := overview.Inspect(ctx, f.api, clusterName, spec)
+		if err != nil {
+			return err
+		}
+		running := 0
+		for _, o := range answer.Objects {
+			if o.Pod != nil && o.Pod.Node != "" && len(o.Pod.Containers) == 1 && o.Pod.Containers[0].Ready {
+				running++
+			}
+		}
+		if running != 2 {
+			return fmt.Errorf("%d pods run among %+v", running, answer.Objects)
+		}
+		return nil
+	})
+	spec.Logs = &musterv1alpha1.InspectionLogs{Lines: 5}
+	answer, err := overview.Inspect(t.Context(), f.api, clusterName, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer.Log == nil || strings.TrimSpace(answer.Log.Text) != text || answer.Log.Container != "hello" {
+		t.Errorf("the log is %+v, want %q", answer.Log, text)
+	}
 }
 
 // unchanged says that the pods are the same and have not been restarted.
