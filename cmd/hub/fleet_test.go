@@ -133,14 +133,20 @@ func newFleetOn(t testing.TB, o controlplane.Options, archive string, options ..
 
 func fleetOn(t testing.TB, cp *controlplane.ControlPlane, archive string, options ...func(*Options)) *theFleet {
 	t.Helper()
-	f := &theFleet{
-		t: t, ctx: context.Background(), cp: cp, controllers: []string{"*"}, url: cp.URL() + "/" + t.Name(),
-		options: options, repo: test.NewRepository(t, archive), state: t.TempDir(), agents: map[string]func(){}, spokes: map[string]*controlplane.ControlPlane{},
-	}
+	f := stoppedFleet(t, cp, archive, options...)
 	f.connect()
 	f.startHub()
 	t.Cleanup(f.end)
 	return f
+}
+
+// stoppedFleet is one whose hub does not run yet, on a control plane with nothing on it.
+func stoppedFleet(t testing.TB, cp *controlplane.ControlPlane, archive string, options ...func(*Options)) *theFleet {
+	t.Helper()
+	return &theFleet{
+		t: t, ctx: context.Background(), cp: cp, controllers: []string{"*"}, url: cp.URL() + "/" + t.Name(),
+		options: options, repo: test.NewRepository(t, archive), state: t.TempDir(), agents: map[string]func(){}, spokes: map[string]*controlplane.ControlPlane{},
+	}
 }
 
 // prepareHub puts on an empty API server what a hub counts on.

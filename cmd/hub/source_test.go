@@ -74,8 +74,8 @@ func (f *theFleet) expectSource(key, version string, parts ...string) {
 	})
 }
 
-// TestRegistriesAndOtherRepositoriesReachTheClusters: a chart and an artifact of a registry that wants tokens, and a folder of
-// another repository; each is followed.
+// TestRegistriesAndOtherRepositoriesReachTheClusters: a chart and an artifact of a registry that wants tokens, a folder of another repository,
+// and a chart of the fleet's own with a dependency in that registry; each is followed, and a tag that has moved is not.
 func TestRegistriesAndOtherRepositoriesReachTheClusters(t *testing.T) {
 	t.Parallel()
 	r := registry.New(t)
@@ -85,15 +85,21 @@ func TestRegistriesAndOtherRepositoriesReachTheClusters(t *testing.T) {
 		return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata: {color: %s}\n", name, color)
 	}
 	r.Push("fleet/artifact", "stable", registry.Flux, charts.Archive(map[string]string{"prod/config.yaml": config("artifact", "red")}))
+	r.Push("charts/base", "1.0.0", registry.Chart, charts.Pack("base", "1.0.0", "-- templates/config.yaml --\n"+config("base", "red")))
 	other := test.NewRepository(t, "-- ingress/config.yaml --\n"+config("other", "red"))
-	application := func(name, source string) string {
+	other.Git("tag", "v1")
+	application := func(name, namespace, source string) string {
 		return fmt.Sprintf("-- applications/retail/%[1]s/application.yaml --\napiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: %[1]s, namespace: retail}\n"+
-			"spec:\n  placementRef: {name: edge}\n  source: %[2]s\n  destination: {namespace: elsewhere, createNamespace: true}\n", name, source)
+			"spec:\n  placementRef: {name: edge}\n  source: %[2]s\n  destination: {namespace: %[3]s, createNamespace: true}\n", name, source, namespace)
 	}
 	f := newFleet(t, shopIn("shop")+clusterFile("one", "tier: edge")+
-		application("web", fmt.Sprintf("{chart: {repo: 'oci://%s/charts', name: web, version: ^1, secretRef: {name: registry}}}", r.Host()))+
-		application("artifact", fmt.Sprintf("{oci: {url: 'oci://%s/fleet/artifact', tag: stable, path: prod, secretRef: {name: registry}}}", r.Host()))+
-		application("other", fmt.Sprintf("{git: {url: %q, ref: {branch: main}, path: ingress}}", other.URL())),
+		application("web", "elsewhere", fmt.Sprintf("{chart: {repo: 'oci://%s/charts', name: web, version: ^1, secretRef: {name: registry}}}", r.Host()))+
+		application("artifact", "elsewhere", fmt.Sprintf("{oci: {url: 'oci://%s/fleet/artifact', tag: stable, path: prod, secretRef: {name: registry}}}", r.Host()))+
+		application("other", "elsewhere", fmt.Sprintf("{git: {url: %q, ref: {branch: main}, path: ingress}}", other.URL()))+
+		application("tagged", "tagged", fmt.Sprintf("{git: {url: %q, ref: {tag: v1}, path: ingress}}", other.URL()))+
+		application("private", "elsewhere", "{path: charts/private}")+
+		fmt.Sprintf("-- charts/private/Chart.yaml --\napiVersion: v2\nname: private\nversion: 1.0.0\ndependencies: [{name: base, version: 1.0.0, repository: 'oci://%s/charts'}]\n", r.Host())+
+		fmt.Sprintf("-- muster.yaml --\napiVersion: muster.dev/v1alpha1\nkind: FleetConfiguration\nspec:\n  defaults:\n  - {namespaces: [retail], spec: {chartRepositories: [{url: 'oci://%s', secretRef: {name: registry}}]}}\n", r.Host()),
 		func(o *Options) {
 			o.SourceInterval = time.Second
 			o.LocalRepositories = append(o.LocalRepositories, other.Dir)
@@ -105,6 +111,8 @@ func TestRegistriesAndOtherRepositoriesReachTheClusters(t *testing.T) {
 	f.expectData("one", "elsewhere", "web", "version", "1.0.0")
 	f.expectData("one", "elsewhere", "artifact", "color", "red")
 	f.expectData("one", "elsewhere", "other", "color", "red")
+	f.expectData("one", "elsewhere", "base", "color", "red")
+	f.expectData("one", "tagged", "other", "color", "red")
 
 	r.Push("charts/web", "1.1.0", registry.Chart, charts.Pack("web", "1.1.0", web))
 	r.Push("fleet/artifact", "stable", registry.Flux, charts.Archive(map[string]string{"prod/config.yaml": config("artifact", "blue")}))
@@ -112,6 +120,16 @@ func TestRegistriesAndOtherRepositoriesReachTheClusters(t *testing.T) {
 	f.expectData("one", "elsewhere", "web", "version", "1.1.0")
 	f.expectData("one", "elsewhere", "artifact", "color", "blue")
 	f.expectData("one", "elsewhere", "other", "color", "blue")
+	other.Git("tag", "--force", "v1")
+	f.eventually(func() string {
+		for _, s := range f.application("retail/tagged").Status.Sources {
+			if strings.Contains(s.Message, "tag v1 named commit") {
+				return ""
+			}
+		}
+		return fmt.Sprintf("the sources are %+v", f.application("retail/tagged").Status.Sources)
+	})
+	f.expectData("one", "tagged", "other", "color", "red")
 }
 
 func TestChartOfARepositoryReachesTheClusters(t *testing.T) {

@@ -58,9 +58,6 @@ func TestUpgradeOverTheLastRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	objects := create(t, cp)
-	if err := install.MayReplaceKinds(t.Context(), cp.Config()); err != nil {
-		t.Fatal(err)
-	}
 	for _, name := range []string{charts.Hub, charts.Klusterlet} {
 		for range 2 { // an upgrade can be repeated
 			if _, err := chart.Install(t.Context(), cp.Config(), release(t, name, "minimal"), func(string) {}); err != nil && !strings.Contains(err.Error(), "bootstrap-hub-kubeconfig") {
@@ -89,34 +86,10 @@ func TestUpgradeOverTheLastRelease(t *testing.T) {
 // TestWhatIsThereAlready: what a cluster has that is in the way of a release is named, with the next step.
 func TestWhatIsThereAlready(t *testing.T) {
 	cp := test.ControlPlane(t, controlplane.Options{Name: "there"})
-	kinds, err := chart.Render(release(t, charts.Hub, "minimal"), chart.Facts{})
-	if err != nil {
-		t.Fatal(err)
+	remove := []func(){
+		newerKind(t, cp, charts.Hub, "managedclustersets.cluster.open-cluster-management.io"),
+		newerKind(t, cp, charts.Klusterlet, "appliedmanifestworks.work.open-cluster-management.io"),
 	}
-	all, err := dynamic.NewForConfig(cp.Config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	definitions := all.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
-	i := slices.IndexFunc(kinds.Objects, func(o *unstructured.Unstructured) bool {
-		return o.GetName() == "managedclustersets.cluster.open-cluster-management.io"
-	})
-	newer := kinds.Objects[i].DeepCopy()
-	versions, _, _ := unstructured.NestedSlice(newer.Object, "spec", "versions")
-	if err := unstructured.SetNestedField(versions[0].(map[string]any), map[string]any{"type": "string"},
-		"schema", "openAPIV3Schema", "properties", "spec", "properties", "fromTheFuture"); err != nil {
-		t.Fatal(err)
-	}
-	if err := unstructured.SetNestedSlice(newer.Object, versions, "spec", "versions"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := definitions.Create(t.Context(), newer, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	says(t, "newer kinds of OCM", install.MayReplaceKinds(t.Context(), cp.Config()),
-		"managedclustersets.cluster.open-cluster-management.io has v1beta2 .spec.fromTheFuture", "crds.install=false")
-	says(t, "hub --install over them", install.Hub(t.Context(), cp.Config()), "fromTheFuture")
-
 	with := func(r chart.Release, values map[string]any) error {
 		for key, value := range values {
 			r.Values[key] = value
@@ -125,6 +98,17 @@ func TestWhatIsThereAlready(t *testing.T) {
 		return err
 	}
 	hub := func() chart.Release { return release(t, charts.Hub, "minimal") }
+	says(t, "newer kinds of OCM", with(hub(), nil), "managedclustersets.cluster.open-cluster-management.io has v1beta2 .spec.fromTheFuture", "crds.install=false")
+	says(t, "newer kinds of OCM's agent", with(release(t, charts.Klusterlet, "default"), nil),
+		"appliedmanifestworks.work.open-cluster-management.io has v1 .spec.fromTheFuture", "crds.install=false")
+	says(t, "hub --install over them", install.Hub(t.Context(), cp.Config()), "fromTheFuture")
+	leave := map[string]any{"crds": map[string]any{"install": false}}
+	if err := with(hub(), leave); err != nil {
+		t.Errorf("the kinds are left to who installed them: %v", err)
+	}
+	for _, kind := range remove {
+		kind()
+	}
 	says(t, "no default storage class", with(hub(), map[string]any{"state": map[string]any{"type": "Ephemeral"}}), "no default storage class", "state.type to EmptyDir")
 	says(t, "a storage class that is not there", with(hub(), map[string]any{"state": map[string]any{"type": "Ephemeral", "storageClassName": "fast"}}),
 		"storage class fast is not in this cluster", "kubectl get storageclass")
@@ -145,6 +129,39 @@ func TestWhatIsThereAlready(t *testing.T) {
 		t.Fatal(err)
 	}
 	says(t, "a second agent", with(agent("elsewhere"), nil), "this cluster has an agent already: release klusterlet in namespace muster-agent", "value hubs")
+}
+
+// newerKind puts a kind of a chart on a control plane, with a field that the chart's has not, until it is removed.
+func newerKind(t *testing.T, cp *controlplane.ControlPlane, chartName, name string) (remove func()) {
+	t.Helper()
+	rendering, err := chart.Render(release(t, chartName, "default"), chart.Facts{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := dynamic.NewForConfig(cp.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(rendering.Objects, func(o *unstructured.Unstructured) bool { return o.GetName() == name })
+	newer := rendering.Objects[i]
+	versions, _, _ := unstructured.NestedSlice(newer.Object, "spec", "versions")
+	if err := unstructured.SetNestedField(versions[0].(map[string]any), map[string]any{"type": "string"},
+		"schema", "openAPIV3Schema", "properties", "spec", "properties", "fromTheFuture"); err != nil {
+		t.Fatal(err)
+	}
+	if err := unstructured.SetNestedSlice(newer.Object, versions, "spec", "versions"); err != nil {
+		t.Fatal(err)
+	}
+	newer.SetAnnotations(nil)
+	definitions := all.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	if _, err := definitions.Create(t.Context(), newer, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := definitions.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func says(t *testing.T, what string, err error, parts ...string) {

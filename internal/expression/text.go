@@ -15,6 +15,7 @@ import (
 	"github.com/google/cel-go/interpreter"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 )
 
@@ -36,11 +37,15 @@ const (
 	clusterLabels = "cluster.labels"
 	clusterClaims = "cluster.claims"
 	clusterValue  = "cluster.values"
+
+	applicationName      = "application.name"
+	applicationNamespace = "application.namespace"
 )
 
 // expressionEnvironment is the environment of all expressions with the facts of one cluster:
 //
 //	cluster.name, cluster.labels, cluster.claims, cluster.values
+//	application.name, application.namespace
 //	label("key")  label("key", default)  the label, else the default, else a fault
 //	claim("key")  claim("key", default)  likewise
 var expressionEnvironment = sync.OnceValues(func() (*cel.Env, error) {
@@ -50,6 +55,8 @@ var expressionEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable(clusterLabels, facts),
 		cel.Variable(clusterClaims, facts),
 		cel.Variable(clusterValue, cel.MapType(cel.StringType, cel.DynType)),
+		cel.Variable(applicationName, cel.StringType),
+		cel.Variable(applicationNamespace, cel.StringType),
 	}
 	for function, variable := range map[string]string{"label": "labels", "claim": "claims"} {
 		options = append(options,
@@ -109,8 +116,14 @@ func (f *clusterFacts) Find(key ref.Val) (ref.Val, bool) {
 	return value, ok
 }
 
-// ErrLabelMissing is the error of a cluster that lacks a label which an expression asks for: its file is to be changed.
-var ErrLabelMissing = errors.New("the cluster lacks a label")
+// What an expression asks for and a cluster lacks: a label, which its file says; a claim, which it reports; a value, which ClusterValues say.
+var (
+	ErrLabelMissing = errors.New("the cluster lacks a label")
+	ErrClaimMissing = errors.New("the cluster lacks a claim")
+	ErrValueMissing = errors.New("the cluster lacks a value")
+)
+
+var missing = map[string]error{"label": ErrLabelMissing, "claim": ErrClaimMissing, "value": ErrValueMissing}
 
 // missingFact is the error of a key that a cluster does not have.
 type missingFact struct {
@@ -120,7 +133,7 @@ type missingFact struct {
 
 func (m *missingFact) Error() string { return "no such key: " + m.key }
 
-func (m *missingFact) Is(target error) bool { return target == ErrLabelMissing && m.kind == "label" }
+func (m *missingFact) Is(target error) bool { return target == missing[m.kind] }
 
 // sentence says what is missing and the next step.
 func (m *missingFact) sentence(cluster string) string {
@@ -131,7 +144,7 @@ func (m *missingFact) sentence(cluster string) string {
 	case "label":
 		return fmt.Sprintf("label %q is missing on cluster %s: set it in the cluster's file, or give a default: label(%q, \"x\")", m.key, cluster, m.key)
 	}
-	return fmt.Sprintf("claim %q is not reported by cluster %s: create the ClusterClaim there, or give a default: claim(%q, \"x\")", m.key, cluster, m.key)
+	return fmt.Sprintf("claim %q is not reported by cluster %s: create the ClusterClaim there, or without a hub assume it in the cluster's file (muster.dev/assume), or give a default: claim(%q, \"x\")", m.key, cluster, m.key)
 }
 
 // Scope is one cluster for which the expressions of one application are evaluated, one after the other.
@@ -143,13 +156,16 @@ type Scope struct {
 	left           uint64 // of the budget
 }
 
-// NewScope is the scope of a cluster and its values, which may be nil.
-func NewScope(cluster *clusterv1.ManagedCluster, values *fleet.Values) *Scope {
+// NewScope is the scope of an application on a cluster, with the values of that, which may be nil.
+func NewScope(application *musterv1alpha1.Application, cluster *clusterv1.ManagedCluster, values *fleet.Values) *Scope {
 	s := &Scope{
 		cluster: cluster, labels: factsOf("label", cluster.Labels), claims: factsOf("claim", fleet.ClaimsOf(cluster)),
 		values: valuesOf(values), left: expressionBudget,
 	}
-	s.variables = map[string]any{clusterName: cluster.Name, clusterLabels: s.labels, clusterClaims: s.claims, clusterValue: s.values}
+	s.variables = map[string]any{
+		clusterName: cluster.Name, clusterLabels: s.labels, clusterClaims: s.claims, clusterValue: s.values,
+		applicationName: application.Name, applicationNamespace: application.Namespace,
+	}
 	return s
 }
 

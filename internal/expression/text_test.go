@@ -11,11 +11,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 )
 
 func cluster(name string, labels map[string]string) *clusterv1.ManagedCluster {
 	return &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
 }
+
+var application = &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Name: "storefront", Namespace: "retail"}}
 
 func TestExpressions(t *testing.T) {
 	tests := map[string]struct {
@@ -33,6 +36,7 @@ func TestExpressions(t *testing.T) {
 		"label with slash":    {source: `${{ label("topology.kubernetes.io/region") }}`, want: "eu-west", why: "any label key"},
 		"claim":               {source: `${{ claim("id.k8s.io") }}`, want: "4711", why: "a claim is text, even of digits"},
 		"name":                {source: `${{ cluster.name }}`, want: "edge-7", why: "a fact of the cluster"},
+		"application":         {source: `${{ application.namespace }}/${{ application.name }}`, want: "retail/storefront", why: "what a default in muster.yaml is for"},
 		"labels":              {source: `${{ cluster.labels.region }}`, want: "eu", why: "labels whose key is a word"},
 		"labels by key":       {source: `${{ cluster.labels["topology.kubernetes.io/region"] }}`, want: "eu-west", why: "and others"},
 		"claims by key":       {source: `${{ cluster.claims["id.k8s.io"] }}`, want: "4711", why: "claims by name"},
@@ -80,7 +84,7 @@ func TestExpressions(t *testing.T) {
 	c.Status.ClusterClaims = []clusterv1.ManagedClusterClaim{{Name: "id.k8s.io", Value: "4711"}}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, err := NewScope(c, nil).Value(test.source)
+			got, err := NewScope(application, c, nil).Value(test.source)
 			if test.fails != "" {
 				if err == nil || !strings.Contains(err.Error(), test.fails) || strings.Contains(err.Error(), `"eu"`) {
 					t.Errorf("%s: got %v, %v", test.why, got, err)
@@ -103,7 +107,7 @@ func TestExpressionsOfSeveralClustersAtATime(t *testing.T) {
 	for i := range 50 {
 		group.Go(func() {
 			name := fmt.Sprintf("edge-%d", i)
-			s := NewScope(cluster(name, map[string]string{"name": name}), nil)
+			s := NewScope(application, cluster(name, map[string]string{"name": name}), nil)
 			got, err := s.Value(`${{ label("name") }}/${{ cluster.name }}`)
 			if want := name + "/" + name; err != nil || got != want {
 				t.Errorf("got %v, %v, want %s", got, err, want)

@@ -177,6 +177,8 @@ type Values struct {
 	Table map[string]any
 	// Layer is the same with null for what they delete: of a chart's own values it deletes those too.
 	Layer map[string]any
+	// File of the ones that go over all others, for a value that is missing; empty where that is not known.
+	File string
 
 	places    map[string]ValuePlace // by the dotted path of a leaf
 	conflicts []ValueConflict       // by path
@@ -198,6 +200,7 @@ func (v *Values) sum() string {
 		panic(fmt.Sprintf("encode values: %v", err)) // they were JSON
 	}
 	h.Write(data)
+	fmt.Fprintf(h, "\n%q", v.File)
 	for _, path := range slices.Sorted(maps.Keys(v.places)) {
 		at := v.places[path]
 		fmt.Fprintf(h, "\n%q %q %q %d", path, at.Object, at.File, at.Line)
@@ -298,6 +301,7 @@ func mergeClusterValues(objects []*valuesObject) *Values {
 		same := level{values: map[string]any{}, places: map[string]ValuePlace{}, conflicts: map[string]ValueConflict{}}
 		for ; next < len(objects) && objects[next].Spec.Priority == objects[first].Spec.Priority; next++ {
 			same.add(objects[next])
+			v.File, _ = objects[next].lineOf("spec.values")
 		}
 		MergeValues(v.Layer, same.values, "", func(path string, set bool) {
 			DropBelow(v.places, path)

@@ -29,6 +29,8 @@ type Reference struct {
 	OCI   *musterv1alpha1.OCISource
 	// Values are of the hub: a Secret or ConfigMap of the namespace.
 	Values *ValuesObject `json:"Values,omitempty"`
+	// Asker is the namespace of the application that names it. It is no part of what the reference is to: others may name the same.
+	Asker string `json:"-"`
 }
 
 // ValuesObject is a Secret or ConfigMap that holds values.
@@ -65,7 +67,7 @@ func (f *Found) Same(other *Found) bool {
 
 // ReferenceOf is the reference of an application's source; nil for one in its own repository.
 func ReferenceOf(namespace string, s musterv1alpha1.Source) *Reference {
-	r := &Reference{}
+	r := &Reference{Asker: namespace}
 	switch {
 	case s.Git != nil:
 		git := *s.Git

@@ -103,7 +103,9 @@ type Options struct {
 	// App authenticates as a GitHub App in place of Token.
 	App *githubapp.Identity
 	// Roots that https trusts; nil is the system's.
-	Roots     *x509.CertPool
+	Roots *x509.CertPool
+	// Proxy of the requests; nil is that of the environment.
+	Proxy     *url.URL
 	UserAgent string
 	// Transport replaces the network in tests.
 	Transport http.RoundTripper
@@ -142,6 +144,9 @@ func (o Options) transport() http.RoundTripper {
 	if next == nil {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.TLSClientConfig = &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12}
+		if o.Proxy != nil {
+			t.Proxy = http.ProxyURL(o.Proxy)
+		}
 		next = t
 	}
 	return &plain{next: next, userAgent: o.UserAgent}

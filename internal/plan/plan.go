@@ -458,7 +458,7 @@ func missingPlacement(app *musterv1alpha1.Application, name string, d *fleet.Def
 	}
 }
 
-// remedies names the file of the cluster where that is what to change.
+// remedies names the file of the cluster where that is what to change: for a label, and without a hub for a claim, which is assumed there.
 func (p *Plan) remedies() {
 	files := map[string]string{}
 	for i := range p.Definitions.All {
@@ -467,7 +467,7 @@ func (p *Plan) remedies() {
 		}
 	}
 	for i := range p.Faults {
-		if f := &p.Faults[i]; errors.Is(f.Err, render.ErrLabelMissing) {
+		if f := &p.Faults[i]; errors.Is(f.Err, render.ErrLabelMissing) || p.World.FromRepository && errors.Is(f.Err, render.ErrClaimMissing) {
 			f.Remedy = files[f.Cluster]
 		}
 	}

@@ -31,7 +31,7 @@ func passwordFleet(template string) fstest.MapFS {
 	files := reuseFleet()
 	for name, text := range map[string]string{
 		"applications/shop/db/application.yaml": "apiVersion: muster.dev/v1alpha1\nkind: Application\nmetadata: {name: db, namespace: shop}\nspec:\n  placementRef: {name: everywhere}\n" +
-			"  source: {path: charts/db}\n  helm: {valuesFrom: [{kind: Secret, name: db, valuesKey: password, targetPath: password, allowOutsideSecrets: true}, {kind: Secret, name: db}]}\n",
+			"  source: {path: charts/db}\n  helm: {valuesFrom: [{kind: Secret, name: db, valuesKey: password, targetPath: password, allowOutsideSecrets: true}, {kind: Secret, name: db, allowOutsideSecrets: true}]}\n",
 		"charts/db/Chart.yaml":             "apiVersion: v2\nname: db\nversion: 1.0.0\n",
 		"charts/db/templates/objects.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: db}\ndata: {text: {{ " + template + " | quote }}}\n",
 	} {

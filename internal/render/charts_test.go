@@ -64,7 +64,7 @@ func TestChartsAsTheyAre(t *testing.T) {
 }
 
 // helmOf is what an archive's helm.yaml says.
-func helmOf(t *testing.T, a *txtar.Archive) map[string]any {
+func helmOf(t testing.TB, a *txtar.Archive) map[string]any {
 	t.Helper()
 	helm := map[string]any{}
 	for _, f := range a.Files {

@@ -68,8 +68,12 @@ func TestClusterValuesInExpressions(t *testing.T) {
 			}
 			in := withValues(t, input(t, archive, `{source: {path: chart}, helm: {values: {x: `+string(quoted)+`}}}`), values...)
 			if test.fault != "" {
-				if f := faultOf(t, in); f.Reason != fleet.ExpressionFailed || !strings.Contains(f.Message, test.fault) {
+				f := faultOf(t, in)
+				if f.Reason != fleet.ExpressionFailed || !strings.Contains(f.Message, test.fault) {
 					t.Errorf("got %s: %s", f.Reason, f.Message)
+				}
+				if remedy := "clustervalues/v2.yaml"; strings.Contains(test.fault, "is not set") != (f.Remedy == remedy) {
+					t.Errorf("the file to change is %q", f.Remedy)
 				}
 				return
 			}

@@ -95,6 +95,7 @@ func (d dependencies) missing(tree fleet.Tree, dir string) ([]dependency, error)
 		return nil, err
 	}
 	var missing []dependency
+	usesLock := false
 	for _, want := range wanted {
 		isHeld := slices.ContainsFunc(held, func(e fs.DirEntry) bool {
 			return e.Name() == want.Name || strings.HasPrefix(e.Name(), want.Name+"-") && strings.HasSuffix(e.Name(), ".tgz")
@@ -104,14 +105,48 @@ func (d dependencies) missing(tree fleet.Tree, dir string) ([]dependency, error)
 		}
 		for _, lock := range locked {
 			if lock.Name == want.Name && lock.Repository == want.Repository {
-				want.Version = lock.Version
+				want.Version, usesLock = lock.Version, true
 			}
 		}
 		if !slices.Contains(missing, want) { // one chart under two aliases
 			missing = append(missing, want)
 		}
 	}
-	return missing, nil
+	if usesLock {
+		err = d.checkLock(tree, dir)
+	}
+	return missing, err
+}
+
+// checkLock makes sure that the lock of a chart is that of its Chart.yaml.
+func (d dependencies) checkLock(tree fleet.Tree, dir string) error {
+	file, lock := path.Join(dir, "Chart.yaml"), path.Join(dir, "Chart.lock")
+	check := func() (string, int64, error) {
+		manifest, err := tree.ReadFile(file)
+		if err != nil {
+			return "", 0, fleet.Unreadable(file, err)
+		}
+		locked, err := tree.ReadFile(lock)
+		if err != nil {
+			return "", 0, fleet.Unreadable(lock, err)
+		}
+		return engine.LockProblem(manifest, locked), 64, nil
+	}
+	hash, err := tree.Hash(file)
+	hashOfLock, lockErr := tree.Hash(lock)
+	var problem string
+	if d.in.memo == nil || err != nil || lockErr != nil {
+		problem, _, err = check()
+	} else {
+		problem, err = memo.Remember(d.in.memo, "lock", memo.Digest(hash, hashOfLock), check)
+	}
+	if err != nil || problem == "" {
+		return err
+	}
+	return fleet.Fault{
+		Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: lock,
+		Message: fmt.Sprintf("Chart.lock %s: run `helm dependency update %s` and commit Chart.lock", problem, dir),
+	}
 }
 
 // listed are the dependencies in a file, which each cluster asks for.
@@ -163,7 +198,7 @@ func (d dependencies) find(tree fleet.Tree, dir string, want dependency) (fleet.
 		return nil, "", false, d.wrong(tree, dir, want, fmt.Sprintf("is wanted in the range %q, and no Chart.lock says which version: run `helm dependency update %s` and commit Chart.lock", want.Version, dir))
 	}
 	chart := &musterv1alpha1.ChartSource{Repo: want.Repository, Name: want.Name, Version: want.Version}
-	chart.SecretRef, chart.Insecure = d.sameHost(address.Host)
+	d.open(chart, address)
 	found, err := d.resolved.find(d.in, fleet.ReferenceOf(d.in.Application.Namespace, musterv1alpha1.Source{Chart: chart}))
 	if err != nil {
 		f, ok := fleet.AsFault(fleet.Fail(fleet.SourceUnavailable, err))
@@ -177,16 +212,36 @@ func (d dependencies) find(tree fleet.Tree, dir string, want dependency) (fleet.
 	return found.Tree, ".", true, nil
 }
 
-// sameHost gives the Secret and the insecurity of the application's own source, if that is on the same host.
-func (d dependencies) sameHost(host string) (*musterv1alpha1.LocalReference, bool) {
+// open says with what a chart is fetched: with what the application says of its repository, else, on the same host as the application's own
+// chart, with the Secret and the insecurity of that.
+func (d dependencies) open(chart *musterv1alpha1.ChartSource, address *url.URL) {
+	longest := 0
+	for _, r := range d.resolved.Application.Spec.ChartRepositories {
+		if n := coverage(r.URL, address); n > longest {
+			longest = n
+			chart.SecretRef, chart.Verify, chart.Insecure = r.SecretRef, r.Verify, r.Insecure
+		}
+	}
 	own := d.resolved.Reference()
-	if own == nil || own.Chart == nil {
-		return nil, false
+	if longest > 0 || own == nil || own.Chart == nil {
+		return
 	}
-	if u, err := url.Parse(own.Chart.Repo); err != nil || u.Host != host {
-		return nil, false
+	if u, err := url.Parse(own.Chart.Repo); err == nil && u.Host == address.Host {
+		chart.SecretRef, chart.Insecure = own.Chart.SecretRef, own.Chart.Insecure
 	}
-	return own.Chart.SecretRef, own.Chart.Insecure
+}
+
+// coverage is how long the path is of an address that another one is at or below; 0 if it is not.
+func coverage(of string, address *url.URL) int {
+	u, err := url.Parse(of)
+	if err != nil || u.Scheme != address.Scheme || u.Host != address.Host {
+		return 0
+	}
+	folder, at := path.Clean("/"+u.Path), path.Clean("/"+address.Path)
+	if folder != "/" && at != folder && !strings.HasPrefix(at, folder+"/") {
+		return 0
+	}
+	return len(folder)
 }
 
 func (d dependencies) wrong(tree fleet.Tree, dir string, want dependency, message string) error {

@@ -49,8 +49,14 @@ func TestDependenciesThatAreNotVendored(t *testing.T) {
 		files string
 		want  string // the size that the dependency gets, or what the fault says
 	}{
-		"exact":     {chart("{name: common, version: 1.2.3, repository: 'https://charts.example.com'}"), "large"},
-		"locked":    {chart("{name: common, version: ^1, repository: 'https://charts.example.com'}") + lock, "large"},
+		"exact":  {chart("{name: common, version: 1.2.3, repository: 'https://charts.example.com'}"), "large"},
+		"locked": {chart("{name: common, version: ^1, repository: 'https://charts.example.com'}") + lock, "large"},
+		"not the lock's range": {chart("{name: common, version: ^2, repository: 'https://charts.example.com'}") + lock,
+			"charts/web/Chart.lock: Chart.lock has common 1.2.3, and Chart.yaml wants ^2: run `helm dependency update charts/web`"},
+		"another lock": {chart("{name: common, version: ^1, repository: 'https://charts.example.com'}") + lock + "digest: sha256:fb239e836325c5fa14b29d1540a13b7d3ba13151b67fe719f820e0ef6d66aaaf\n",
+			"charts/web/Chart.lock: Chart.lock is not in step with Chart.yaml"},
+		"vendored, another lock": {chart("{name: common, version: ^1, repository: 'https://charts.example.com'}") + lock + "digest: sha256:fb239e\n" +
+			strings.ReplaceAll(beside, "-- libs/", "-- charts/web/charts/"), "large"},
 		"beside":    {chart("{name: common, version: 1.2.3, repository: 'file://../../libs/common'}") + beside, "large"},
 		"ignored":   {chart("{name: common, version: 1.2.3, repository: 'https://charts.example.com'}") + "-- charts/web/.helmignore --\ncharts/common-1.2.3/templates/config.yaml\n", "large"},
 		"no lock":   {chart("{name: common, version: ^1, repository: 'https://charts.example.com'}"), "charts/web/Chart.yaml:5: dependency common is wanted in the range \"^1\", and no Chart.lock"},
@@ -133,5 +139,63 @@ func TestSourceOfAnotherTree(t *testing.T) {
 	in.Application.Spec.Source = musterv1alpha1.Source{Chart: in.Application.Spec.Source.Chart, Path: "charts/web"}
 	if _, err := New(1<<20).Render(t.Context(), in); err == nil || !strings.Contains(err.Error(), "exactly one of path, git, chart and oci") {
 		t.Errorf("two sources: %v", err)
+	}
+}
+
+// opened is a shelf that notes how references are opened.
+type opened struct {
+	shelf
+	references []*fleet.Reference
+}
+
+func (o *opened) Find(r *fleet.Reference) (*fleet.Found, error) {
+	o.references = append(o.references, r)
+	return o.shelf.Find(r)
+}
+
+// TestPrivateDependencies: a dependency, and a chart of helmCharts, is fetched with what chartRepositories say of its address, wherever the
+// chart that names it is from.
+func TestPrivateDependencies(t *testing.T) {
+	repositories := "\nchartRepositories:\n- {url: 'https://charts.example.com', secretRef: {name: host}}\n- {url: 'https://charts.example.com/team/', secretRef: {name: team}, insecure: true, verify: {keys: [k]}}\n"
+	for address, want := range map[string]string{
+		"https://charts.example.com":                   "host",
+		"https://charts.example.com/":                  "host",
+		"https://charts.example.com/other":             "host",
+		"https://charts.example.com/teams":             "host",
+		"https://charts.example.com/team":              "team",
+		"https://charts.example.com/team/a":            "team",
+		"https://charts.example.com/team/../other":     "host",
+		"https://charts.example.com/team/%2e%2e/other": "host",
+		"https://charts.example.com:8443/team":         "",
+		"https://charts.example.com.evil.example/team": "",
+		"oci://charts.example.com/team":                "",
+		"http://charts.example.com/team":               "",
+	} {
+		charts := "apiVersion: v2\nname: web\nversion: 1.0.0\ndependencies: [{name: common, version: 1.2.3, repository: '" + address + "'}]\n"
+		content := map[string]string{
+			"a folder":   "-- charts/web/Chart.yaml --\n" + charts,
+			"helmCharts": "-- charts/web/kustomization.yaml --\nhelmCharts: [{name: common, version: 1.2.3, repo: '" + address + "'}]\n",
+		}
+		for what, text := range content {
+			in := input(t, text+"-- charts/web/templates/a.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\n", "source: {path: charts/web}"+repositories)
+			sources := &opened{shelf: shelf{address + " common 1.2.3": fleet.TreeOf(files(commonChart))}}
+			in.Sources = sources
+			if _, err := New(1<<20).Render(t.Context(), in); err != nil {
+				t.Fatalf("%s of %s: %v", what, address, err)
+			}
+			r := sources.references[0]
+			isTeam := want == "team"
+			if r.SecretRef() != want || r.Insecure() != isTeam || (r.Verification() != nil) != isTeam || (r.Namespace != "") != (want != "") {
+				t.Errorf("%s of %s is opened with Secret %q of %q, insecure %v, verified by %v; want %q", what, address, r.SecretRef(), r.Namespace, r.Insecure(), r.Verification(), want)
+			}
+		}
+	}
+	// An override replaces them.
+	in := input(t, "-- charts/web/Chart.yaml --\napiVersion: v2\nname: web\nversion: 1.0.0\ndependencies: [{name: common, version: 1.2.3, repository: 'https://charts.example.com'}]\n",
+		"source: {path: charts/web}"+repositories+"overrides: [{name: all, clusterSelector: {}, chartRepositories: [{url: 'https://charts.example.com', secretRef: {name: mine}}]}]\n")
+	sources := &opened{shelf: shelf{"https://charts.example.com common 1.2.3": fleet.TreeOf(files(commonChart))}}
+	in.Sources = sources
+	if _, err := New(1<<20).Render(t.Context(), in); err != nil || sources.references[0].SecretRef() != "mine" {
+		t.Errorf("with an override: %v, %v", sources.references, err)
 	}
 }

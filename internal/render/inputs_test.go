@@ -79,7 +79,7 @@ func helmReads(t *testing.T, in Input) []any {
 }
 
 // helmRenders are they with values.
-func helmRenders(t *testing.T, in Input, given map[string]any) []any {
+func helmRenders(t testing.TB, in Input, given map[string]any) []any {
 	t.Helper()
 	var read []*archive.BufferedFile
 	if err := fs.WalkDir(in.Tree, "chart", func(name string, entry fs.DirEntry, err error) error {

@@ -54,6 +54,8 @@ func TestKustomizeFaults(t *testing.T) {
 	tests := map[string]struct{ archive, at, says, why string }{
 		"remote base": {"-- o/kustomization.yaml --\nresources:\n- x.yaml\n- https://github.com/org/repo//base?ref=v1\n-- o/x.yaml --\n" + configMap,
 			"o/kustomization.yaml:3", "https://github.com/org/repo//base?ref=v1 is not in the repository", "nothing is fetched, and the URL is named"},
+		"an inline patch of two documents": {"-- o/kustomization.yaml --\nresources: [x.yaml]\npatches:\n- patch: '{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"settings\"}, \"data\": {\"a\": \"1\"}} {\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"settings\"}, \"data\": {\"b\": \"2\"}}'\n-- o/x.yaml --\n" + configMap,
+			"o/kustomization.yaml:2", "patches has a patch of several documents without a line --- between them", "Kustomize would read the first one only"},
 		"remote base by ssh": {"-- o/kustomization.yaml --\nresources: ['git@example.com:org/repo']\n",
 			"o/kustomization.yaml:1", "git@example.com:org/repo", "nothing is cloned"},
 		"remote base of a base": {"-- o/kustomization.yaml --\nresources: [../b]\n-- b/kustomization.yaml --\n\nbases: [github.com/org/repo/base]\n",

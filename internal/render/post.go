@@ -46,16 +46,20 @@ func postOf(in Input, resolved *Resolved) (*engine.Post, error) {
 	return p, nil
 }
 
-// patchesOf are patches as Kustomize reads them: a list of operations that begins with a bracket has to be JSON there.
+// patchesOf are patches as Kustomize reads them: a list of operations that begins with a bracket has to be JSON there, and of documents that
+// nothing separates it would read the first one only.
 func patchesOf(patches []musterv1alpha1.KustomizePatch) []musterv1alpha1.KustomizePatch {
 	patches = slices.Clone(patches)
 	for i, p := range patches {
-		if !strings.HasPrefix(strings.TrimSpace(p.Patch), "[") {
-			continue
+		documents, err := fleet.ReadYAML(p.Patch)
+		if err != nil || len(documents) < 2 && !strings.HasPrefix(strings.TrimSpace(p.Patch), "[") {
+			continue // Kustomize says what is wrong with it
 		}
-		if documents, err := fleet.ReadYAML(p.Patch); err == nil && len(documents) == 1 {
-			patches[i].Patch = string(documents[0].JSON)
+		texts := make([]string, len(documents))
+		for k, document := range documents {
+			texts[k] = string(document.JSON)
 		}
+		patches[i].Patch = strings.Join(texts, "\n---\n")
 	}
 	return patches
 }

@@ -2,6 +2,7 @@ package render
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -43,8 +44,11 @@ func (r *Resolved) fieldOf(path string) string {
 	return "spec." + path
 }
 
-// ErrLabelMissing is the error of a cluster that lacks a label which an expression asks for: its file is to be changed.
-var ErrLabelMissing = expression.ErrLabelMissing
+// What an expression asks for and the cluster lacks: the cluster's file is to be changed, or what it reports.
+var (
+	ErrLabelMissing = expression.ErrLabelMissing
+	ErrClaimMissing = expression.ErrClaimMissing
+)
 
 // Resolve gives the application as the input's cluster gets it: overrides whose selector matches merged in order (maps
 // merge, lists replace, null deletes), then expressions evaluated. The error is a fleet.Fault with the file and line of the field.
@@ -85,6 +89,7 @@ func (r *Resolved) merge(in Input, override *musterv1alpha1.Override, field stri
 	if override.Source != nil {
 		r.mergeSource(override.Source, field+".source")
 	}
+	replaceList(&r.Application.Spec.ChartRepositories, override.ChartRepositories, func() {})
 	r.mergeObjects(override, field)
 	if override.Helm == nil {
 		return nil
@@ -143,7 +148,7 @@ func (r *Resolved) mergeInline(in Input, into map[string]any, from *runtime.RawE
 
 // evaluate evaluates the expressions in the inline fields.
 func (r *Resolved) evaluate(in Input) error {
-	scope := expression.NewScope(in.Cluster, in.ClusterValues)
+	scope := expression.NewScope(in.Application, in.Cluster, in.ClusterValues)
 	for _, f := range r.inlineFields() {
 		value, err := scope.Text(*f.text)
 		if err != nil {
@@ -175,6 +180,9 @@ func (r *Resolved) evaluate(in Input) error {
 func (r *Resolved) expressionFault(in Input, path string, err error) error {
 	f := in.faultOf(fleet.ExpressionFailed, r.fieldOf(path), err.Error())
 	f.Err = err
+	if errors.Is(err, expression.ErrValueMissing) && in.ClusterValues != nil {
+		f.Remedy = in.ClusterValues.File
+	}
 	return f
 }
 

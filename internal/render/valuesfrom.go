@@ -28,7 +28,8 @@ func valuesFromLayers(in Input, resolved *Resolved) ([]engine.Layer, error) {
 	var layers []engine.Layer
 	for i, ref := range resolved.Application.Spec.Helm.ValuesFrom {
 		field := resolved.fieldOf(fmt.Sprintf("helm.valuesFrom[%d]", i))
-		reference := &fleet.Reference{Namespace: in.Application.Namespace, Values: &fleet.ValuesObject{Kind: ref.Kind, Name: ref.Name}}
+		namespace := in.Application.Namespace
+		reference := &fleet.Reference{Namespace: namespace, Asker: namespace, Values: &fleet.ValuesObject{Kind: ref.Kind, Name: ref.Name}}
 		found, err := resolved.find(in, reference)
 		if f, ok := fleet.AsFault(err); ok {
 			if f.Reason == fleet.ContentMissing && ref.Optional {
@@ -87,30 +88,41 @@ func valuesOf(in Input, resolved *Resolved, ref musterv1alpha1.ValuesReference, 
 	if err := fleet.UnmarshalYAML(data, &values); err != nil || values == nil {
 		return nil, in.faultOf(fleet.DefinitionInvalid, field, from+" holds no YAML map: correct it, or say in targetPath which value it is")
 	}
-	if isSecret && held.Mask != nil {
-		values, _ = held.Mask.Mask(values).(map[string]any)
+	if !isSecret {
+		return values, nil
 	}
-	if isSecret {
-		resolved.noteTexts(values, secretValue{from: from, field: field, outside: true})
+	shown := values
+	if held.Mask != nil {
+		shown, _ = held.Mask.Mask(values).(map[string]any)
 	}
-	return values, nil
+	resolved.noteTexts(values, shown, secretValue{from: from, field: field, outside: ref.AllowOutsideSecrets}, "")
+	return shown, nil
 }
 
-// noteTexts notes the texts of a Secret's values. Which of them are secret nobody knows: they may stand anywhere.
-func (r *Resolved) noteTexts(value any, as secretValue) {
+// noteTexts notes the texts of a Secret's map of values, as they are shown. Short ones are settings more often than secrets: they may stand
+// anywhere.
+func (r *Resolved) noteTexts(value, shown any, as secretValue, path string) {
 	switch v := value.(type) {
 	case string:
-		as.text = v
-		r.secrets = append(r.secrets, as)
+		as.text, _ = shown.(string)
+		as.outside = as.outside || len(strings.TrimSpace(v)) < shortest
 	case []any:
-		for _, below := range v {
-			r.noteTexts(below, as)
+		for i, below := range v {
+			list, _ := shown.([]any)
+			r.noteTexts(below, list[i], as, fmt.Sprintf("%s[%d]", path, i))
 		}
+		return
 	case map[string]any:
-		for _, below := range v {
-			r.noteTexts(below, as)
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			table, _ := shown.(map[string]any)
+			r.noteTexts(v[key], table[key], as, strings.TrimPrefix(path+"."+key, "."))
 		}
+		return
+	default:
+		return
 	}
+	as.from += ", value " + path
+	r.secrets = append(r.secrets, as)
 }
 
 // splitPath splits a dotted path; a dot that belongs to a name has a backslash before it.
@@ -149,14 +161,7 @@ func formsOf(text string) []string {
 		return nil
 	}
 	forms := []string{plain, base64.StdEncoding.EncodeToString([]byte(plain)), base64.StdEncoding.EncodeToString([]byte(text))}
-	for _, escapeHTML := range []bool{true, false} { // toJson and toRawJson
-		var in strings.Builder
-		encoder := json.NewEncoder(&in)
-		encoder.SetEscapeHTML(escapeHTML)
-		if encoder.Encode(plain) == nil {
-			forms = append(forms, in.String()[1:in.Len()-2]) // without its quotes and the newline
-		}
-	}
+	forms = append(forms, jsonForms(plain)...)
 	slices.Sort(forms[1:])
 	return slices.Compact(forms)
 }
@@ -164,30 +169,58 @@ func formsOf(text string) []string {
 // secretOutside is a fault if a value that a Secret of the hub gave the chart stands in an object that is no Secret: it would be shown
 // there, as by drift and in a status.
 func (r *Resolved) secretOutside(in Input, content *fleet.Content) error {
+	objects := make([]any, len(content.Manifests)) // decoded where they may hold one
 	for _, s := range r.secrets {
 		forms := formsOf(s.text)
 		if s.outside || len(forms) == 0 {
 			continue
 		}
-		for _, m := range content.Manifests {
-			if m.Key.Group == "" && m.Key.Kind == "Secret" {
+		written := writtenForms(forms)
+		for i, m := range content.Manifests {
+			if m.Key.Group == "" && m.Key.Kind == "Secret" || !slices.ContainsFunc(written, func(form []byte) bool { return bytes.Contains(m.JSON, form) }) {
 				continue
 			}
-			var object any
-			decoder := json.NewDecoder(bytes.NewReader(m.JSON))
-			decoder.UseNumber()
-			if err := decoder.Decode(&object); err != nil {
-				return fmt.Errorf("read %s: %w", m.Key, err)
+			if objects[i] == nil {
+				decoder := json.NewDecoder(bytes.NewReader(m.JSON))
+				decoder.UseNumber()
+				if err := decoder.Decode(&objects[i]); err != nil {
+					return fmt.Errorf("read %s: %w", m.Key, err)
+				}
 			}
-			if at := fieldWith(forms, object, ""); at != "" {
+			if at := fieldWith(forms, objects[i], ""); at != "" {
 				f := in.faultOf(fleet.ManifestInvalid, s.field, fmt.Sprintf(
-					"%s holds what %s says: let the chart put it into a Secret, or set allowOutsideSecrets, with which whoever reads the object, its drift or the application's status may see it", at, s.from))
+					"%s holds what %s says: let the chart put it into a Secret, keep what is no secret in a ConfigMap, or set allowOutsideSecrets, with which whoever reads the object, its drift or the application's status may see it", at, s.from))
 				f.Object = m.Key.String()
 				return f
 			}
 		}
 	}
 	return nil
+}
+
+// writtenForms are forms of a text as they stand in JSON.
+func writtenForms(forms []string) [][]byte {
+	var written [][]byte
+	for _, form := range forms {
+		for _, inner := range jsonForms(form) {
+			written = append(written, []byte(inner))
+		}
+	}
+	return written
+}
+
+// jsonForms are a text within the quotes of JSON, with the escapes of toJson and with those of toRawJson.
+func jsonForms(text string) []string {
+	var forms []string
+	for _, escapeHTML := range []bool{true, false} {
+		var in strings.Builder
+		encoder := json.NewEncoder(&in)
+		encoder.SetEscapeHTML(escapeHTML)
+		if encoder.Encode(text) == nil {
+			forms = append(forms, in.String()[1:in.Len()-2]) // without its quotes and the newline
+		}
+	}
+	return slices.Compact(forms)
 }
 
 // fieldWith gives the field that holds a secret text in one of its forms; "" is none.

@@ -62,7 +62,7 @@ hosts: {shop.example.com: file}
 func TestValuesFrom(t *testing.T) {
 	const head = `{source: {path: chart}, helm: {valuesFiles: [values.yaml], `
 	hub := onHub{
-		"Secret shop/db":           held("password", "hunter22", "values.yaml", "a: secret\nb: secret\n", "list", "- a\n", "color", "hunter22"),
+		"Secret shop/db":           held("password", "hunter22", "values.yaml", "a: ours\nb: ours\n", "map.yaml", "db: {password: hunter22}\na: hunter22\n", "deep.yaml", "json: {list: [x, {deep: hunter22}]}\n", "safe.yaml", "db: {password: hunter22}\n", "list", "- a\n", "color", "hunter22"),
 		"ConfigMap shop/config":    held("values.yaml", "a: config\n", "host", "hub"),
 		"Secret other/elsewhere":   held("password", "not ours"),
 		"ConfigMap shop/eu":        held("values.yaml", "a: eu\n"),
@@ -79,7 +79,7 @@ func TestValuesFrom(t *testing.T) {
 		return fmt.Sprintf("{kind: Secret, name: newline, valuesKey: %s, targetPath: %s}", key, path)
 	}
 	for name, test := range map[string]struct{ why, from, want, not, fault string }{
-		"order":     {why: "they go over values files, in their order", from: "[{kind: Secret, name: db}, {kind: ConfigMap, name: config}]", want: `"a":"config","b":"secret"`},
+		"order":     {why: "they go over values files, in their order", from: "[{kind: Secret, name: db}, {kind: ConfigMap, name: config}]", want: `"a":"config","b":"ours"`},
 		"inline":    {why: "inline values go over them", from: "[{kind: ConfigMap, name: config}], values: {a: inline}", want: `"a":"inline"`},
 		"path":      {why: "one value at a path", from: "[" + password + "]", want: `"password":"hunter22"`},
 		"beside":    {why: "a value at a path leaves others beside it", from: "[{kind: ConfigMap, name: config, valuesKey: host, targetPath: db.host}]", want: `"password":"file"`},
@@ -105,9 +105,15 @@ func TestValuesFrom(t *testing.T) {
 		"pin":       {why: "a short one as a whole, trimmed", from: "[" + newline("pin", "trimmed") + "]", fault: "data.trimmed holds what Secret shop/newline, key pin says"},
 		"short":     {why: "a short one only as a whole", from: "[{kind: Secret, name: short-secret, valuesKey: password, targetPath: db.password}], values: {a: v17}", want: `"a":"v17"`},
 		"allowed":   {why: "where that is allowed it may", from: "[{kind: Secret, name: db, valuesKey: password, targetPath: a, allowOutsideSecrets: true}]", want: `"a":"hunter22"`},
+		"map":       {why: "of a map too", from: "[{kind: Secret, name: db, valuesKey: map.yaml}]", fault: "data.a holds what Secret shop/db, key map.yaml, value a says: let the chart put it into a Secret, keep what is no secret in a ConfigMap"},
+		"map, text": {why: "within a text, of a map", from: "[{kind: Secret, name: db, valuesKey: safe.yaml}], values: {a: 'pg://hunter22@db'}", fault: "data.a holds what Secret shop/db, key safe.yaml, value db.password says"},
+		"map, deep": {why: "as JSON of a map", from: "[{kind: Secret, name: db, valuesKey: deep.yaml}]", fault: "data.json holds what Secret shop/db, key deep.yaml, value json.list[1].deep says"},
+		"map, safe": {why: "a map whose values stay in Secrets", from: "[{kind: Secret, name: db, valuesKey: safe.yaml}]", want: `"password":"hunter22"`},
+		"map, let":  {why: "a map that may stand anywhere", from: "[{kind: Secret, name: db, valuesKey: map.yaml, allowOutsideSecrets: true}]", want: `"a":"hunter22"`},
+		"map, mask": {why: "a review has the fault of the hub", from: "[{kind: Secret, name: masked}]", fault: "data.a holds what Secret shop/masked, key values.yaml, value a says"},
 		"config":    {why: "a ConfigMap's may stand anywhere", from: "[{kind: ConfigMap, name: config, valuesKey: host, targetPath: a}]", want: `"a":"hub"`},
 		"unseen":    {why: "without a hub something stands for a value", from: "[{kind: Secret, name: away, valuesKey: password, targetPath: db.password}, {kind: ConfigMap, name: away, valuesKey: x, targetPath: a}, {kind: Secret, name: away}]", want: `"a":"<ConfigMap shop/away, key x>","b":"file"`},
-		"masked":    {why: "and for a Secret's where a plan is only shown", from: "[{kind: Secret, name: masked}, {kind: Secret, name: masked, valuesKey: password, targetPath: db.password}]", want: `"b":"1"`, not: "hunter22"},
+		"masked":    {why: "and for a Secret's where a plan is only shown", from: "[{kind: Secret, name: masked, allowOutsideSecrets: true}, {kind: Secret, name: masked, valuesKey: password, targetPath: db.password}]", want: `"b":"1"`, not: "hunter22"},
 		"fail":      {why: "what a chart says of a password is not shown", from: "[" + password + "], values: {fails: true}", fault: "the chart refuses these values"},
 		"schema":    {why: "and what a schema says of it", from: "[{kind: Secret, name: db, valuesKey: color, targetPath: color}]", fault: "chart/values.schema.json"},
 	} {

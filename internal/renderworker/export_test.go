@@ -1,5 +1,7 @@
 package renderworker
 
+import "time"
+
 // Workers are the process ids of the idle workers.
 func (p *Pool) Workers() []int {
 	p.mu.Lock()
@@ -26,3 +28,12 @@ func (p *Pool) KillIdle() {
 		_ = worker.command.Process.Kill()
 	}
 }
+
+// HoldRetries has no job tried again until the returned function is called.
+func (p *Pool) HoldRetries() func() {
+	p.retry <- struct{}{}
+	return func() { <-p.retry }
+}
+
+// SetSlice sets after which time a job is one that takes long.
+func (p *Pool) SetSlice(slice time.Duration) { p.slice = slice }

@@ -7,7 +7,7 @@ var (
 		Namespace: "muster", Name: "render_worker_starts_total", Help: "How often a render worker was started: at first, and in place of one that ended or grew.",
 	})
 	kills = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Namespace: "muster", Name: "render_worker_kills_total", Help: "How often a render worker ended within a job, by the bound that the job went over.",
+		Namespace: "muster", Name: "render_worker_kills_total", Help: "How often a render worker ended within a job, by the bound that the job went over; turn is a job that took long while others waited, and began anew.",
 	}, []string{"bound"})
 	running = prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: "muster", Name: "render_workers", Help: "Render workers that run.",

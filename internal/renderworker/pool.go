@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/muster-io/muster/internal/fleet"
@@ -34,6 +35,10 @@ type Pool struct {
 	slots   chan struct{} // as many as workers may run at a time
 	// retry is held by the job that is tried again.
 	retry chan struct{}
+	// slow is held by jobs that take long: one worker is left for others.
+	slow    chan struct{}
+	slice   time.Duration // after which a job is one that takes long
+	waiting atomic.Int64  // jobs that wait for a worker
 
 	mu     sync.Mutex
 	idle   []*process
@@ -50,13 +55,18 @@ func New(workers int, bounds Bounds) (*Pool, error) {
 	return &Pool{
 		command: []string{program, Subcommand, strconv.FormatInt(bounds.Memory, 10), strconv.FormatInt(bounds.Output, 10)},
 		bounds:  bounds, slots: make(chan struct{}, max(workers, 1)), retry: make(chan struct{}, 1),
+		slow: make(chan struct{}, max(workers-1, 1)), slice: bounds.Time / 10,
 	}, nil
 }
 
-// Render runs a job in a worker. A job that ends its worker is tried once more, in a new one.
+// Render runs a job in a worker. A job that ends its worker is tried once more, in a new one. Jobs that take long hold all workers but one: with
+// others that wait, one more of them is stopped, and begins anew when it is its turn.
 func (p *Pool) Render(ctx context.Context, job engine.Job, host engine.Host) (*engine.Rendered, error) {
-	rendered, err := p.try(ctx, job, host, p.worker)
+	rendered, err := p.try(ctx, job, host, p.worker, &turn{pool: p})
 	var ended *endedError
+	if errors.As(err, &ended) && ended.bound == boundTurn {
+		rendered, err = p.trySlow(ctx, job, host, p.worker)
+	}
 	if !errors.As(err, &ended) {
 		return rendered, err
 	}
@@ -66,12 +76,49 @@ func (p *Pool) Render(ctx context.Context, job engine.Job, host engine.Host) (*e
 		return nil, err
 	}
 	defer release(p.retry)
-	rendered, err = p.try(ctx, job, host, p.newWorker)
+	rendered, err = p.trySlow(ctx, job, host, p.newWorker)
 	if errors.As(err, &ended) {
 		return nil, ended.fault(job, p.bounds)
 	}
 	return rendered, err
 }
+
+// trySlow runs a job that is known to take long.
+func (p *Pool) trySlow(ctx context.Context, job engine.Job, host engine.Host, take takes) (*engine.Rendered, error) {
+	if err := acquire(ctx, p.slow); err != nil {
+		return nil, err
+	}
+	return p.try(ctx, job, host, take, &turn{pool: p, slow: true})
+}
+
+// turn is a job that has a worker.
+type turn struct {
+	pool *Pool
+	slow bool // it holds a place of those that take long
+}
+
+// over tells whether a job that has run for a while has to leave its worker to others.
+func (t *turn) over(elapsed time.Duration) bool {
+	if t.slow || elapsed < t.pool.slice {
+		return false
+	}
+	select {
+	case t.pool.slow <- struct{}{}:
+		t.slow = true
+		return false
+	default:
+		return t.pool.waiting.Load() > 0
+	}
+}
+
+func (t *turn) end() {
+	if t.slow {
+		release(t.pool.slow)
+	}
+}
+
+// takes gives a worker, and whether it was used before.
+type takes func() (worker *process, used bool, err error)
 
 func acquire(ctx context.Context, slots chan struct{}) error {
 	select {
@@ -85,40 +132,52 @@ func acquire(ctx context.Context, slots chan struct{}) error {
 func release(slots chan struct{}) { <-slots }
 
 // try runs a job once.
-func (p *Pool) try(ctx context.Context, job engine.Job, host engine.Host, take func() (*process, error)) (*engine.Rendered, error) {
+func (p *Pool) try(ctx context.Context, job engine.Job, host engine.Host, take takes, turn *turn) (*engine.Rendered, error) {
+	defer turn.end()
 	queued.Inc()
+	p.waiting.Add(1)
 	err := acquire(ctx, p.slots)
+	p.waiting.Add(-1)
 	queued.Dec()
 	if err != nil {
 		return nil, err
 	}
 	defer release(p.slots)
-	worker, err := take()
-	if err != nil {
-		return nil, fleet.Fail(fleet.RenderFailed, fmt.Errorf("start a render worker: %w", err))
+	for {
+		worker, used, err := take()
+		if err != nil {
+			return nil, fleet.Fail(fleet.RenderFailed, fmt.Errorf("start a render worker: %w", err))
+		}
+		began := time.Now()
+		rendered, err := worker.run(ctx, job, host, p.bounds, turn)
+		var ended *endedError
+		if used && errors.As(err, &ended) && ended.before {
+			continue // an idle one that was killed meanwhile
+		}
+		duration.Observe(time.Since(began).Seconds())
+		p.giveBack(worker)
+		return rendered, err
 	}
-	began := time.Now()
-	rendered, err := worker.run(ctx, job, host, p.bounds)
-	duration.Observe(time.Since(began).Seconds())
-	p.giveBack(worker)
-	return rendered, err
 }
 
 // worker gives an idle worker, the one that was used last, or a new one.
-func (p *Pool) worker() (*process, error) {
+func (p *Pool) worker() (worker *process, used bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.idle) > 0 {
 		last := p.idle[len(p.idle)-1]
 		p.idle = p.idle[:len(p.idle)-1]
 		if !last.gone() {
-			return last, nil
+			return last, true, nil
 		}
 	}
-	return start(p.command)
+	return p.newWorker()
 }
 
-func (p *Pool) newWorker() (*process, error) { return start(p.command) }
+func (p *Pool) newWorker() (worker *process, used bool, err error) {
+	worker, err = start(p.command)
+	return worker, false, err
+}
 
 // giveBack keeps a worker for the next job. One that has grown makes room for a new one.
 func (p *Pool) giveBack(worker *process) {

@@ -13,6 +13,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/tools/txtar"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -236,16 +237,23 @@ func resident(t *testing.T) int64 {
 	return kilobytes << 10
 }
 
-// TestAKilledWorkerIsReplaced: what ends a worker from outside costs one more try.
+// TestAKilledWorkerIsReplaced: an idle worker that is killed costs a job nothing, not even the one more try that it has.
 func TestAKilledWorkerIsReplaced(t *testing.T) {
 	t.Parallel()
-	pool := newPool(t, 1, renderworker.DefaultBounds)
+	pool := newPool(t, 2, renderworker.DefaultBounds)
+	defer pool.HoldRetries()()
 	r := render.NewWith(pool, 1<<20)
 	for i := range 3 {
-		in := input(t, tree(content), "web", fmt.Sprintf("{source: {path: chart}, helm: {values: {replicas: %d}}}", i))
-		if _, err := r.Render(t.Context(), in); err != nil {
-			t.Fatal(err)
+		var both sync.WaitGroup
+		for k := range 2 {
+			both.Go(func() {
+				in := input(t, tree(content), "web", fmt.Sprintf("{source: {path: chart}, helm: {values: {replicas: %d}}}", 2*i+k))
+				if _, err := r.Render(t.Context(), in); err != nil {
+					t.Error(err)
+				}
+			})
 		}
+		both.Wait()
 		pool.KillIdle()
 	}
 }
@@ -268,6 +276,32 @@ func TestKilledFromOutside(t *testing.T) {
 	if _, err := r.Render(t.Context(), in); err != nil {
 		t.Errorf("tried again: %v", err)
 	}
+}
+
+// TestJobsThatTakeLongLeaveAWorker: however many jobs do not end, others are rendered meanwhile.
+func TestJobsThatTakeLongLeaveAWorker(t *testing.T) {
+	t.Parallel()
+	pool := newPool(t, 2, renderworker.Bounds{Time: time.Hour, Memory: 512 << 20, Output: 1 << 20})
+	pool.SetSlice(100 * time.Millisecond)
+	r := render.NewWith(pool, 1<<20)
+	ctx, cancel := context.WithCancel(t.Context())
+	var endlessOnes sync.WaitGroup
+	never := endless()["a range that does not end"]
+	for i := range 5 {
+		endlessOnes.Go(func() {
+			_, err := r.Render(ctx, input(t, tree(never.archive), "web", fmt.Sprintf("{source: {path: chart}, helm: {values: {n: %d}}}", i)))
+			if _, isFault := fleet.AsFault(err); isFault || err == nil {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	for i := range 10 {
+		if _, err := r.Render(t.Context(), input(t, tree(content), "web", fmt.Sprintf("{source: {path: chart}, helm: {values: {replicas: %d}}}", i))); err != nil {
+			t.Errorf("another application: %v", err)
+		}
+	}
+	cancel()
+	endlessOnes.Wait()
 }
 
 // TestCancelled: a job that nobody waits for ends its worker and is no fault.
@@ -306,5 +340,60 @@ func TestWorkersHaveNothing(t *testing.T) {
 		if adjusted, err := os.ReadFile(filepath.Join(folder, "oom_score_adj")); err != nil || strings.TrimSpace(string(adjusted)) != "1000" {
 			t.Errorf("oom_score_adj is %q, %v", adjusted, err)
 		}
+	}
+}
+
+// TestMetrics: what the pool tells of its workers is what happens to them.
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(renderworker.Metrics()...)
+	read := func(name, bound string) float64 {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			for _, m := range family.GetMetric() {
+				if family.GetName() == name && (bound == "" || m.GetLabel()[0].GetValue() == bound) {
+					return m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+				}
+			}
+		}
+		return 0
+	}
+	starts, kills, jobs := read("muster_render_worker_starts_total", ""), read("muster_render_worker_kills_total", "time"), read("muster_render_duration_seconds", "")
+	pool := newPool(t, 1, renderworker.Bounds{Time: 2 * time.Second, Memory: 512 << 20, Output: 1 << 20})
+	r := render.NewWith(pool, 1<<20)
+	never := endless()["a range that does not end"]
+	var both sync.WaitGroup
+	both.Go(func() {
+		_, err := r.Render(t.Context(), input(t, tree(never.archive), "endless", "{source: {path: chart}}"))
+		if f, ok := fleet.AsFault(err); !ok || f.Reason != fleet.RenderTooExpensive {
+			t.Errorf("got %v", err)
+		}
+	})
+	for read("muster_render_worker_starts_total", "") == starts {
+		time.Sleep(time.Millisecond)
+	}
+	both.Go(func() {
+		if _, err := r.Render(t.Context(), input(t, tree(content), "web", "{source: {path: yaml}}")); err != nil {
+			t.Error(err)
+		}
+	})
+	for read("muster_render_queue_length", "") == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	both.Wait()
+	if got := read("muster_render_worker_kills_total", "time") - kills; got != 2 {
+		t.Errorf("%v workers were killed for their time, want 2: the job was tried twice", got)
+	}
+	if got := read("muster_render_worker_starts_total", "") - starts; got != 3 {
+		t.Errorf("%v workers were started, want 3: for two tries and the other job", got)
+	}
+	if got := read("muster_render_duration_seconds", "") - jobs; got != 3 {
+		t.Errorf("%v jobs were measured, want 3", got)
+	}
+	if got := read("muster_render_queue_length", ""); got != 0 {
+		t.Errorf("%v jobs wait, and there are none", got)
 	}
 }

@@ -21,6 +21,8 @@ const (
 	boundTime   bound = "time"
 	boundMemory bound = "memory"
 	boundOutput bound = "output"
+	// boundTurn is no bound: others wait, and jobs that take long have all workers but one already.
+	boundTurn bound = "turn"
 	// boundOutside is a process that was killed by another one, for whatever it did.
 	boundOutside bound = "outside"
 	// boundNone is a process that ended for another reason.
@@ -28,7 +30,11 @@ const (
 )
 
 // endedError is a job whose worker ended before it gave a result.
-type endedError struct{ bound bound }
+type endedError struct {
+	bound bound
+	// before is true where the worker had ended before the job: nothing was heard of it, and nobody here ended it.
+	before bool
+}
 
 func (e *endedError) Error() string { return "the render worker ended, bound: " + string(e.bound) }
 
@@ -87,15 +93,15 @@ func start(command []string) (*process, error) {
 }
 
 // run runs a job, within bounds. A process that goes over one is ended.
-func (p *process) run(ctx context.Context, job engine.Job, host engine.Host, bounds Bounds) (*engine.Rendered, error) {
+func (p *process) run(ctx context.Context, job engine.Job, host engine.Host, bounds Bounds, turn *turn) (*engine.Rendered, error) {
 	done := make(chan struct{})
 	watched := make(chan struct{})
 	clock := &stopwatch{since: time.Now()}
 	go func() {
 		defer close(watched)
-		p.watch(ctx, done, clock, bounds)
+		p.watch(ctx, done, clock, bounds, turn)
 	}()
-	rendered, err := p.converse(job, host, clock, bounds)
+	rendered, heard, err := p.converse(job, host, clock, bounds)
 	close(done)
 	<-watched
 	var failed *brokenError
@@ -110,8 +116,11 @@ func (p *process) run(ctx context.Context, job engine.Job, host engine.Host, bou
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("render %s: %w", job.Path, ctx.Err())
 	}
-	kills.WithLabelValues(string(why)).Inc()
-	return nil, &endedError{why}
+	before := !heard && (why == boundOutside || why == boundNone)
+	if !before {
+		kills.WithLabelValues(string(why)).Inc()
+	}
+	return nil, &endedError{why, before}
 }
 
 // brokenError is a conversation with a worker that cannot go on.
@@ -119,25 +128,26 @@ type brokenError struct{ error }
 
 func (e *brokenError) Unwrap() error { return e.error }
 
-// converse gives the job and answers the worker's questions until it gives the result.
-func (p *process) converse(job engine.Job, host engine.Host, clock *stopwatch, bounds Bounds) (*engine.Rendered, error) {
+// converse gives the job and answers the worker's questions until it gives the result. Heard is whether the worker said anything.
+func (p *process) converse(job engine.Job, host engine.Host, clock *stopwatch, bounds Bounds) (rendered *engine.Rendered, heard bool, err error) {
 	if err := p.pipes.write(toWorker{Job: &job}); err != nil {
-		return nil, &brokenError{err}
+		return nil, heard, &brokenError{err}
 	}
 	for {
 		var message fromWorker
 		// Names and other fields come on top of the objects.
 		if err := p.pipes.read(&message, 2*bounds.Output); err != nil {
-			return nil, &brokenError{err}
+			return nil, heard, &brokenError{err}
 		}
+		heard = true
 		if message.Question == nil {
-			return message.Result.Rendered, message.Result.Problem.err()
+			return message.Result.Rendered, heard, message.Result.Problem.err()
 		}
 		clock.stop()
 		a := answerTo(*message.Question, host, p.apis)
 		clock.start()
 		if err := p.pipes.write(toWorker{Answer: a}); err != nil {
-			return nil, &brokenError{err}
+			return nil, heard, &brokenError{err}
 		}
 	}
 }
@@ -145,8 +155,8 @@ func (p *process) converse(job engine.Job, host engine.Host, clock *stopwatch, b
 // watchInterval is how often the memory and the time of a worker are looked at.
 const watchInterval = 20 * time.Millisecond
 
-// watch kills the process when the job goes over a bound, or is not wanted any more.
-func (p *process) watch(ctx context.Context, done <-chan struct{}, clock *stopwatch, bounds Bounds) {
+// watch kills the process when the job goes over a bound, is not wanted any more, or has to leave its worker to others.
+func (p *process) watch(ctx context.Context, done <-chan struct{}, clock *stopwatch, bounds Bounds, turn *turn) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
@@ -164,6 +174,10 @@ func (p *process) watch(ctx context.Context, done <-chan struct{}, clock *stopwa
 		}
 		if clock.elapsed() > bounds.Time {
 			p.kill(boundTime)
+			return
+		}
+		if turn.over(clock.elapsed()) {
+			p.kill(boundTurn)
 			return
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/test/charts"
+	"github.com/muster-io/muster/internal/test/registry"
 )
 
 // TestClientCertificate: a repository that wants one gets the Secret's tls.crt and tls.key.
@@ -178,14 +179,29 @@ func TestProxy(t *testing.T) {
 	}
 	repo := charts.New(t) // its certificate is for example.com
 	repo.Publish("web", "1.0.0", webChart)
-	var connected atomic.Int64
-	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodConnect || r.Host != "example.com:443" {
-			http.Error(w, "only example.com", http.StatusForbidden)
+	proxy, connected := proxyTo(t, "example.com:443", repo.Listener.Addr().String(), "")
+	command := exec.Command(os.Args[0], "-test.run=^TestProxy$")
+	command.Env = append(os.Environ(), "MUSTER_TEST_PROXIED="+base64.StdEncoding.EncodeToString(repo.CA()), "HTTPS_PROXY="+proxy, "NO_PROXY=")
+	if out, err := command.CombinedOutput(); err != nil || connected.Load() == 0 || !strings.Contains(string(out), "PASS") {
+		t.Errorf("through the proxy, %d connections: %v\n%s", connected.Load(), err, out)
+	}
+}
+
+// proxyTo runs a proxy that connects to one host only, which is at an address of this machine; login is user:password, empty for none.
+func proxyTo(t *testing.T, host, address, login string) (proxy string, connected *atomic.Int64) {
+	t.Helper()
+	connected = &atomic.Int64{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if login != "" && r.Header.Get("Proxy-Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte(login)) {
+			http.Error(w, "who are you?", http.StatusProxyAuthRequired)
+			return
+		}
+		if r.Method != http.MethodConnect || r.Host != host {
+			http.Error(w, "only "+host, http.StatusForbidden)
 			return
 		}
 		connected.Add(1)
-		to, err := net.Dial("tcp", repo.Listener.Addr().String())
+		to, err := net.Dial("tcp", address)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
@@ -200,10 +216,64 @@ func TestProxy(t *testing.T) {
 		go func() { _, _ = io.Copy(to, sent) }() // what was read already too, until one side ends
 		_, _ = io.Copy(from, to)
 	}))
-	defer proxy.Close()
-	command := exec.Command(os.Args[0], "-test.run=^TestProxy$")
-	command.Env = append(os.Environ(), "MUSTER_TEST_PROXIED="+base64.StdEncoding.EncodeToString(repo.CA()), "HTTPS_PROXY="+proxy.URL, "NO_PROXY=")
-	if out, err := command.CombinedOutput(); err != nil || connected.Load() == 0 || !strings.Contains(string(out), "PASS") {
-		t.Errorf("through the proxy, %d connections: %v\n%s", connected.Load(), err, out)
+	t.Cleanup(server.Close)
+	if login != "" {
+		return strings.Replace(server.URL, "http://", "http://"+login+"@", 1), connected
+	}
+	return server.URL, connected
+}
+
+// TestProxyOfASecret: charts, artifacts and Git repositories are fetched through the proxy that the Secret names, and one that is away says
+// nothing of the host that others ask.
+func TestProxyOfASecret(t *testing.T) {
+	repo := charts.New(t) // the certificates of tests are for example.com
+	repo.Publish("web", "1.0.0", webChart)
+	artifacts := registry.New(t)
+	artifacts.Push("web", "1.0.0", registry.Chart, charts.Pack("web", "1.0.0", webChart))
+	root := t.TempDir()
+	git := newRepository(t, root+"/charts.git")
+	head := git.push("main", git.commit(map[string]file{"Chart.yaml": text("name: web")}))
+	gitServer := httptest.NewTLSServer(gitHandler(t, root, nil))
+	defer gitServer.Close()
+	named := &musterv1alpha1.LocalReference{Name: "proxied"}
+	for name, c := range map[string]struct {
+		address, ca string
+		source      musterv1alpha1.Source
+		want        string // version or commit
+	}{
+		"charts":   {repo.Listener.Addr().String(), string(repo.CA()), musterv1alpha1.Source{Chart: &musterv1alpha1.ChartSource{Repo: "https://example.com/", Name: "web", Version: "1.0.0", SecretRef: named}}, "1.0.0"},
+		"registry": {artifacts.Host(), string(artifacts.CA()), musterv1alpha1.Source{Chart: &musterv1alpha1.ChartSource{Repo: "oci://example.com", Name: "web", Version: "1.0.0", SecretRef: named}}, "1.0.0"},
+		"git": {gitServer.Listener.Addr().String(), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: gitServer.Certificate().Raw})),
+			musterv1alpha1.Source{Git: &musterv1alpha1.GitSource{URL: "https://example.com/charts.git", SecretRef: named}}, head},
+	} {
+		t.Run(name, func(t *testing.T) {
+			proxy, connected := proxyTo(t, "example.com:443", c.address, "ann:hunter2")
+			s := newShelf(t)
+			s.secrets["retail/proxied"] = map[string][]byte{"ca.crt": []byte(c.ca), "proxy": []byte(proxy + "\n")}
+			r := fleet.ReferenceOf("retail", c.source)
+			found, err := s.look(r)
+			if err != nil || found.Version != c.want && found.Digest != c.want || connected.Load() == 0 {
+				t.Fatalf("%+v, %v, %d connections", found, err, connected.Load())
+			}
+			s.secrets["retail/proxied"]["proxy"] = []byte("http://ann:hunter2@127.0.0.1:1")
+			found, err = s.look(r)
+			if err != nil || found.Problem == "" || strings.Contains(found.Problem, "hunter2") {
+				t.Errorf("with a proxy that is away: %+v, %v", found, err)
+			}
+			if wait := s.Hosts.patience("example.com"); wait > 0 {
+				t.Errorf("the host is left in peace for %v because of somebody's proxy", wait)
+			}
+		})
+	}
+	for value, says := range map[string]string{
+		"ftp://hunter2": "is no address of a proxy", "hunter2": "is no address of a proxy", "http://": "is no address of a proxy", "http://hunter2:x:y": "is no address of a proxy",
+	} {
+		if _, err := CredentialsFromSecret(map[string][]byte{"proxy": []byte(value)}); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
+	c := credentials(t, "proxy", "http://proxy:3128")
+	if _, err := (Remote{URL: "ssh://git@example.com/x", Credentials: c}).check(); err == nil || !strings.Contains(err.Error(), `"proxy" is for https`) {
+		t.Errorf("ssh through a proxy: %v", err)
 	}
 }

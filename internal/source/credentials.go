@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -19,7 +20,7 @@ import (
 	"github.com/muster-io/muster/internal/githubapp"
 )
 
-// The keys of a repository's Secret. They are those that Flux reads, so that a Secret can be carried over.
+// The keys of a repository's Secret. They are those that Flux reads, so that a Secret can be carried over, and a few more.
 const (
 	keyUsername         = "username"
 	keyPassword         = "password"
@@ -33,6 +34,7 @@ const (
 	keyClientCert       = "tls.crt"
 	keyClientKey        = "tls.key"
 	keyDockerConfig     = ".dockerconfigjson"
+	keyProxy            = "proxy"
 	keyWebhookToken     = "webhookToken"
 
 	keyWebhookPlainToken = "webhookPlainToken"
@@ -40,7 +42,7 @@ const (
 
 var knownKeys = []string{
 	keyUsername, keyPassword, keyBearerToken, keyIdentity, keyIdentityPassword, keyKnownHosts, keyCAFile, keyCACert,
-	keyClientCert, keyClientKey, keyDockerConfig, keyWebhookToken, keyWebhookPlainToken,
+	keyClientCert, keyClientKey, keyDockerConfig, keyProxy, keyWebhookToken, keyWebhookPlainToken,
 	githubapp.KeyID, githubapp.KeyInstallation, githubapp.KeyPrivateKey, githubapp.KeyBaseURL,
 }
 
@@ -52,6 +54,7 @@ type Credentials struct {
 	client *tls.Certificate
 	docker map[string]dockerAuth // by registry
 	app    *githubapp.Identity
+	proxy  *url.URL
 }
 
 // dockerAuth is what a docker config JSON says of one registry.
@@ -74,6 +77,7 @@ type dockerAuth struct {
 //	identity (+ identity.password)   a private key for ssh; its passphrase may be in password too, as `flux create secret git` has it
 //	identity.pub                     the public key, which is not read
 //	known_hosts                      the host keys that ssh accepts; needed with identity
+//	proxy                            the proxy of https, as HTTPS_PROXY has it: http://user:password@host:port; in place of the environment's
 //	webhookToken                     what signs the webhook's requests; not used to fetch
 //	webhookPlainToken                in its place: what a host sends that signs nothing
 func CredentialsFromSecret(secret map[string][]byte) (Credentials, error) {
@@ -86,7 +90,7 @@ func CredentialsFromSecret(secret map[string][]byte) (Credentials, error) {
 			return Credentials{}, fmt.Errorf("the Secret's key %q is unknown: the keys are %s", key, strings.Join(knownKeys, ", "))
 		}
 		value := secret[key]
-		if key == keyUsername || key == keyPassword || key == keyBearerToken || key == keyIdentityPassword || strings.HasPrefix(key, "githubApp") {
+		if key == keyUsername || key == keyPassword || key == keyBearerToken || key == keyIdentityPassword || key == keyProxy || strings.HasPrefix(key, "githubApp") {
 			value = []byte(TrimLine(value))
 		}
 		if len(value) == 0 {
@@ -132,6 +136,7 @@ func (c Credentials) combine() error {
 		{keyIdentity, keyCACert},
 		{keyIdentity, keyClientCert},
 		{keyIdentity, keyDockerConfig},
+		{keyIdentity, keyProxy},
 		{keyCAFile, keyCACert},
 		{keyDockerConfig, keyPassword},
 		{keyDockerConfig, keyBearerToken},
@@ -175,6 +180,11 @@ func (c *Credentials) parse() error {
 			return fmt.Errorf("the Secret's key %q holds no certificate: it wants PEM", key)
 		}
 	}
+	if c.has(keyProxy) {
+		if err := c.parseProxy(); err != nil {
+			return err
+		}
+	}
 	if c.has(keyClientCert) {
 		pair, err := tls.X509KeyPair([]byte(c.data[keyClientCert]), []byte(c.data[keyClientKey]))
 		if err != nil {
@@ -188,6 +198,15 @@ func (c *Credentials) parse() error {
 	if c.has(keyDockerConfig) {
 		return c.parseDocker()
 	}
+	return nil
+}
+
+func (c *Credentials) parseProxy() error {
+	u, err := url.Parse(c.data[keyProxy])
+	if err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+		return fmt.Errorf("the Secret's key %q is no address of a proxy, such as http://user:password@proxy.example.com:3128", keyProxy)
+	}
+	c.proxy = u
 	return nil
 }
 
@@ -255,6 +274,17 @@ func (c Credentials) Token() string {
 // Username goes with the password that Token gives; empty with a bearer token.
 func (c Credentials) Username() string { return c.data[keyUsername] }
 
+// Proxy of https; nil is that of the environment.
+func (c Credentials) Proxy() *url.URL { return c.proxy }
+
+// route is the name under which Hosts know a host: a proxy of one's own that fails says nothing of the host that others ask.
+func (c Credentials) route(host string) string {
+	if c.proxy == nil {
+		return host
+	}
+	return host + " through " + c.proxy.Host
+}
+
 // Roots are the certificates that https trusts; nil are the system's.
 func (c Credentials) Roots() *x509.CertPool { return c.roots }
 
@@ -267,6 +297,9 @@ func (c Credentials) fit(a address) error {
 	case "ssh":
 		if c.has(githubapp.KeyID) {
 			return errors.New("a GitHub App is for https: write the https:// URL of the repository")
+		}
+		if c.has(keyProxy) {
+			return fmt.Errorf("%q is for https: write the https:// URL of the repository", keyProxy)
 		}
 		if !c.has(keyIdentity) {
 			return fmt.Errorf("ssh wants a private key: put %q and %q into the repository's Secret", keyIdentity, keyKnownHosts)
@@ -311,6 +344,12 @@ func (c Credentials) redact(text string) string {
 	for _, key := range []string{keyPassword, keyBearerToken, keyIdentityPassword, keyWebhookToken, keyWebhookPlainToken, keyIdentity, githubapp.KeyPrivateKey} {
 		if c.has(key) {
 			text = strings.ReplaceAll(text, c.data[key], "(redacted)")
+		}
+	}
+	if c.proxy != nil {
+		if password, ok := c.proxy.User.Password(); ok {
+			text = strings.ReplaceAll(text, c.data[keyProxy], c.proxy.Redacted())
+			text = strings.ReplaceAll(text, password, "(redacted)")
 		}
 	}
 	for _, auth := range c.docker {

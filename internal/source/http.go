@@ -53,15 +53,18 @@ func (w *webClients) client(c Credentials, insecure bool) transport.Transport {
 
 // tlsKey is equal for credentials that can share connections.
 func (c Credentials) tlsKey(insecure bool) [32]byte {
-	return sha256.Sum256([]byte(strings.Join([]string{c.data[keyCAFile], c.data[keyCACert], c.data[keyClientCert], c.data[keyClientKey], fmt.Sprint(insecure)}, "\x00")))
+	return sha256.Sum256([]byte(strings.Join([]string{c.data[keyCAFile], c.data[keyCACert], c.data[keyClientCert], c.data[keyClientKey], c.data[keyProxy], fmt.Sprint(insecure)}, "\x00")))
 }
 
-// transport trusts and shows the certificates of the credentials, and uses the proxy of the environment.
+// transport trusts and shows the certificates of the credentials, and uses their proxy, else that of the environment.
 func (c Credentials) transport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{RootCAs: c.roots, MinVersion: tls.VersionTLS12}
 	if c.client != nil {
 		t.TLSClientConfig.Certificates = []tls.Certificate{*c.client}
+	}
+	if c.proxy != nil {
+		t.Proxy = http.ProxyURL(c.proxy)
 	}
 	t.ResponseHeaderTimeout = time.Minute
 	return t

@@ -107,6 +107,7 @@ type remote struct {
 	host     string
 	values   bool // of the hub
 	git      bool
+	askers   map[string]bool // namespaces
 	failures int
 	looking  sync.Mutex
 }
@@ -179,7 +180,10 @@ func (l *Library) hold(r *fleet.Reference) *holding {
 	}
 	h.wantedAt = time.Now()
 	if l.remotes[name] == nil {
-		l.remotes[name] = &remote{name: name, host: hostOf(r.URL()), values: r.Values != nil, git: r.Git != nil}
+		l.remotes[name] = &remote{name: name, host: hostOf(r.URL()), values: r.Values != nil, git: r.Git != nil, askers: map[string]bool{}}
+	}
+	if asker := cmp.Or(r.Asker, r.Namespace); asker != "" {
+		l.remotes[name].askers[asker] = true
 	}
 	return h
 }
@@ -296,6 +300,9 @@ func (l *Library) Use(user string, used []fleet.UsedSource) (changed bool) {
 		keys[key] = true
 		h := l.held[key]
 		changed = changed || h != nil && !sameFound(h.answer(), u.Found)
+		if h != nil && u.Reference.Asker != "" {
+			l.remotes[h.remote].askers[u.Reference.Asker] = true
+		}
 	}
 	delete(l.users, user)
 	if len(keys) > 0 {
@@ -327,6 +334,16 @@ func (l *Library) Users(keys []string) []string {
 
 // RemoteOf is the name of the remote of a reference.
 func (l *Library) RemoteOf(r *fleet.Reference) string { return remoteName(r) }
+
+// Askers are the namespaces whose applications name a remote, sorted.
+func (l *Library) Askers(name string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r := l.remotes[name]; r != nil {
+		return slices.Sorted(maps.Keys(r.askers))
+	}
+	return nil
+}
 
 // Remotes are the names of all remotes, sorted.
 func (l *Library) Remotes() []string {
@@ -396,7 +413,8 @@ func (l *Library) Look(ctx context.Context, name string) Looked {
 		return Looked{}
 	}
 	var out Looked
-	if wait := l.Hosts.patience(r.host); wait > 0 {
+	c, err := l.login(ctx, r, references[0])
+	if wait := l.Hosts.patience(r.host); err == nil && wait > 0 {
 		for _, reference := range l.newOf(references) {
 			if err := spared(reference.URL(), r.host); l.keep(reference, result{err: err}) {
 				out.Changed, out.Err = append(out.Changed, reference.Key()), cmp.Or(out.Err, err)
@@ -406,7 +424,10 @@ func (l *Library) Look(ctx context.Context, name string) Looked {
 		return out
 	}
 	out.Asked = true
-	results, err := l.ask(ctx, references)
+	var results map[string]result
+	if err == nil {
+		results, err = l.ask(ctx, references, c)
+	}
 	if ctx.Err() != nil {
 		return Looked{Again: time.Second}
 	}
@@ -496,15 +517,23 @@ type result struct {
 	err    error
 }
 
+// login gives what opens a remote, and notes how its host is reached with it.
+func (l *Library) login(ctx context.Context, r *remote, first *fleet.Reference) (Credentials, error) {
+	if r.values {
+		return Credentials{}, nil
+	}
+	c, err := l.credentials(ctx, first)
+	if err == nil {
+		r.host = c.route(hostOf(first.URL()))
+	}
+	return c, err
+}
+
 // ask asks the remote of the references, which have one.
-func (l *Library) ask(ctx context.Context, references []*fleet.Reference) (map[string]result, error) {
+func (l *Library) ask(ctx context.Context, references []*fleet.Reference, c Credentials) (map[string]result, error) {
 	first := references[0]
 	if first.Values != nil {
 		return map[string]result{first.Key(): l.askValues(ctx, first)}, nil
-	}
-	c, err := l.credentials(ctx, first)
-	if err != nil {
-		return nil, err
 	}
 	if first.Insecure() && !l.Insecure {
 		return nil, fleet.Reject(fleet.SourceUnavailable, fmt.Errorf("%s: insecure is set, and the hub does not allow it: take it out and give the Secret a ca.crt, or start the hub with --insecure-sources", first.URL()))
@@ -637,12 +666,15 @@ func (l *Library) keep(r *fleet.Reference, res result) bool {
 	if h.record != nil && h.found != nil && h.record.Digest == res.record.Digest && h.record.Version == res.record.Version && h.record.Signed == res.record.Signed {
 		return l.change(h, h.record, h.found, nil)
 	}
-	if h.found != nil && h.record.Digest != res.record.Digest && r.Chart != nil && isExact(r.Chart.Version) {
-		return l.change(h, h.record, h.found, fleet.Reject(fleet.SourceMoved, fmt.Errorf(
-			"%s: version %s was %s when it was fetched and is %s now: what was fetched stays; publish a new version, or write version \"=%s\" to follow what it says",
-			r, res.record.Version, shortDigest(h.record.Digest), shortDigest(res.record.Digest), res.record.Version)))
+	if h.found != nil && h.record.Digest != res.record.Digest {
+		if err := moved(r, h.record, res.record); err != nil {
+			return l.change(h, h.record, h.found, err)
+		}
 	}
 	found, err := l.open(res.record)
+	if err == nil && r.Git != nil {
+		err = l.Git.Pin(r.Git.URL, key, res.record.Digest)
+	}
 	if err == nil {
 		err = l.write(key, res.record)
 	}
@@ -652,6 +684,21 @@ func (l *Library) keep(r *fleet.Reference, res result) bool {
 	changed := l.change(h, res.record, found, nil)
 	l.tidy(h.remote)
 	return changed
+}
+
+// moved is the fault of a version or tag that is something else now: one that is named exactly is not followed.
+func moved(r *fleet.Reference, was, is *record) error {
+	switch {
+	case r.Chart != nil && isExact(r.Chart.Version):
+		return fleet.Reject(fleet.SourceMoved, fmt.Errorf(
+			"%s: version %s was %s when it was fetched and is %s now: what was fetched stays; publish a new version, or write version \"=%s\" to follow what it says",
+			r, is.Version, shortDigest(was.Digest), shortDigest(is.Digest), is.Version))
+	case r.Git != nil && r.Git.Ref != nil && r.Git.Ref.Tag != "":
+		return fleet.Reject(fleet.SourceMoved, fmt.Errorf(
+			"%s: tag %s named commit %s when it was fetched and names %s now: what was fetched stays; make a new tag, or name the commit, or a branch to follow",
+			r.From(), r.Git.Ref.Tag, fleet.ShortRevision(was.Digest), fleet.ShortRevision(is.Digest)))
+	}
+	return nil
 }
 
 func (l *Library) change(h *holding, r *record, found *fleet.Found, fault error) bool {
@@ -709,42 +756,49 @@ func (l *Library) has(remote, content string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// askGit fetches the refs of a repository.
+// askGit fetches the refs of a repository, which is asked for them once.
 func (l *Library) askGit(ctx context.Context, references []*fleet.Reference, c Credentials) (map[string]result, error) {
 	results := map[string]result{}
+	var remotes []Remote
+	var asked []*fleet.Reference
 	for _, r := range references {
-		revision, err := l.fetchGit(ctx, r, c)
+		remote, err := l.gitRemote(ctx, r, c)
+		if err != nil {
+			results[r.Key()] = result{err: err}
+			continue
+		}
+		remotes, asked = append(remotes, remote), append(asked, r)
+	}
+	for i, found := range l.Git.FetchAll(ctx, remotes) {
+		r, err := asked[i], found.Err
 		var parts []part
 		if err == nil {
-			parts, err = l.partsOf(ctx, r, c, revision)
+			parts, err = l.partsOf(ctx, r, c, found.Revision)
 		}
 		if err != nil {
 			results[r.Key()] = result{err: err}
 			continue
 		}
-		results[r.Key()] = result{record: &record{Reference: r, Version: r.Wants(), Digest: revision, Parts: parts}}
+		results[r.Key()] = result{record: &record{Reference: r, Version: r.Wants(), Digest: found.Revision, Parts: parts}}
 	}
 	return results, nil
 }
 
-func (l *Library) fetchGit(ctx context.Context, r *fleet.Reference, c Credentials) (string, error) {
+// gitRemote is what to fetch for a reference.
+func (l *Library) gitRemote(ctx context.Context, r *fleet.Reference, c Credentials) (Remote, error) {
 	git := r.Git
 	if strings.HasPrefix(git.URL, "http://") && !git.Insecure {
-		return "", plainHTTP(git.URL)
+		return Remote{}, plainHTTP(git.URL)
 	}
 	signers, err := l.signers(ctx, r)
 	if err != nil {
-		return "", err
+		return Remote{}, err
 	}
 	remote := Remote{URL: git.URL, Credentials: c, Insecure: git.Insecure, Owner: r.Key(), Verify: signers, VerifyTag: git.Verify != nil && git.Verify.Mode == musterv1alpha1.VerifyTag}
 	if git.Ref != nil {
 		remote.Ref = Ref{Branch: git.Ref.Branch, Tag: git.Ref.Tag, Commit: git.Ref.Commit}
 	}
-	revision, err := l.Git.Fetch(ctx, remote)
-	if err != nil {
-		return "", err
-	}
-	return revision, l.Git.Pin(git.URL, r.Key(), revision)
+	return remote, nil
 }
 
 func plainHTTP(address string) error {

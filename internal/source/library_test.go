@@ -145,6 +145,7 @@ func TestWhatWasFetchedStays(t *testing.T) {
 		"digest": {func(r *charts.Repository, _ *shelf) {
 			r.Change(func(s *charts.State) { s.Digests = map[string]string{"4.12.0": strings.Repeat("ab", 32)} })
 		}, "is not what the index of its repository says"},
+		"no version": {func(r *charts.Repository, _ *shelf) { r.Withdraw("web") }, "no version is in the range ^4.11: the newest is 5.0.0"},
 		"no chart": {func(r *charts.Repository, _ *shelf) {
 			r.PublishArchive("web", "4.12.0", charts.Archive(map[string]string{"web/values.yaml": ""}))
 		}, "has no Chart.yaml"},

@@ -201,7 +201,7 @@ func (r remoteFolder) refs(context.Context) (offer, error) {
 
 // fetch copies the objects that the mirror lacks. A pack is added in one step: an object that the mirror has is there with all that
 // it refers to, and is not walked again, so that the cost follows the change.
-func (r remoteFolder) fetch(ctx context.Context, m *mirror, want wanted, limit int64) (int64, error) {
+func (r remoteFolder) fetch(ctx context.Context, m *mirror, wants []wanted, limit int64) (int64, error) {
 	shallow, err := r.repo.Storer.Shallow()
 	if err != nil {
 		return 0, err
@@ -209,7 +209,11 @@ func (r remoteFolder) fetch(ctx context.Context, m *mirror, want wanted, limit i
 	var missing []plumbing.Hash
 	var bytes int64
 	listed := map[plumbing.Hash]bool{}
-	queue := []plumbing.Hash{want.object}
+	var queue []plumbing.Hash
+	for _, want := range wants {
+		queue = append(queue, want.object)
+	}
+	isWanted := slices.Clone(queue)
 	for len(queue) > 0 {
 		if err := ctx.Err(); err != nil {
 			return 0, err
@@ -222,8 +226,8 @@ func (r remoteFolder) fetch(ctx context.Context, m *mirror, want wanted, limit i
 		listed[h] = true
 		size, err := r.size(h)
 		err = r.lacking(err)
-		if errors.Is(err, plumbing.ErrObjectNotFound) && h == want.object {
-			return 0, nil // check returns the error
+		if errors.Is(err, plumbing.ErrObjectNotFound) && slices.Contains(isWanted, h) {
+			continue // check returns the error
 		}
 		if err != nil {
 			return 0, fmt.Errorf("read object %s: %w", h, err)
@@ -244,6 +248,9 @@ func (r remoteFolder) fetch(ctx context.Context, m *mirror, want wanted, limit i
 				queue = append(queue, n.hash)
 			}
 		}
+	}
+	if len(missing) == 0 {
+		return 0, nil
 	}
 	return m.packs.write(missing, r)
 }

@@ -272,7 +272,7 @@ func (a *artifact) unavailable(what string, err error) error {
 	case errors.Is(err, errdef.ErrNotFound):
 		return fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: there is nothing, or these credentials (%s) may not see it: correct the address, the version or the Secret; what was fetched stays", what, a.credentials))
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):
-		return fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: %s wants credentials: name a Secret in secretRef", what, host))
+		return fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: %s wants credentials: name a Secret in secretRef, for a dependency in chartRepositories", what, host))
 	case errors.Is(err, orascontent.ErrMismatchedDigest), errors.Is(err, orascontent.ErrTrailingData), errors.Is(err, orascontent.ErrInvalidDescriptorSize):
 		return fleet.Fail(fleet.ContentRefused, fmt.Errorf("%s is not what its digest says: somebody may be in between, or the registry is damaged", what))
 	case errors.Is(err, io.ErrUnexpectedEOF):

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -202,6 +203,7 @@ func bearer(token string) func(*http.Request) bool {
 // sshHost is a host that runs git-upload-pack for one key.
 type sshHost struct {
 	address    string // host:port
+	connected  *atomic.Int64
 	identity   []byte // PEM of the key it accepts
 	knownHosts []byte
 }
@@ -231,17 +233,19 @@ func serveSSH(t testing.TB) sshHost {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	t.Cleanup(func() { _ = listener.Close() })
+	connected := &atomic.Int64{}
 	go func() {
 		for {
 			c, err := listener.Accept()
 			if err != nil {
 				return
 			}
+			connected.Add(1)
 			go serveSSHConn(c, config)
 		}
 	}()
 	address := listener.Addr().String()
-	return sshHost{address, identity, []byte(knownhosts.Line([]string{address}, hostKey.PublicKey()) + "\n")}
+	return sshHost{address, connected, identity, []byte(knownhosts.Line([]string{address}, hostKey.PublicKey()) + "\n")}
 }
 
 func serveSSHConn(c net.Conn, config *ssh.ServerConfig) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -61,12 +62,18 @@ type Transfer struct {
 	Duration time.Duration
 }
 
+// Fetched is what a ref of a remote names, or why it was not fetched.
+type Fetched struct {
+	Revision string
+	Err      error
+
+	object plumbing.Hash // the commit, or an annotated tag
+}
+
 // flight is a fetch that has not begun yet, and for which one or more callers wait.
 type flight struct {
-	done     chan struct{}
-	object   plumbing.Hash // what the ref names: the commit, or an annotated tag
-	revision string
-	err      error
+	done  chan struct{}
+	found map[Ref]Fetched
 }
 
 func (s *Store) init() {
@@ -88,37 +95,76 @@ func (s *Store) init() {
 // Faults: SourceUnavailable (for the controller: unreachable, refused, timed out; for the user: no such branch, tag or commit),
 // RepositoryEmpty, ContentRefused (more than MaxFetch), NotSigned. After any of them, earlier commits stay readable.
 func (s *Store) Fetch(ctx context.Context, remote Remote) (string, error) {
+	found := s.FetchAll(ctx, []Remote{remote})[0]
+	return found.Revision, found.Err
+}
+
+// FetchAll is Fetch for several refs of one repository, whose refs are listed once: the remotes differ in Ref, Verify and Owner only.
+// A ref that cannot be fetched does not keep the others from it.
+func (s *Store) FetchAll(ctx context.Context, remotes []Remote) []Fetched {
 	s.init()
-	addr, err := remote.check()
-	if err != nil {
-		return "", err
+	out := make([]Fetched, len(remotes))
+	var refs []Ref
+	var addr address
+	for i, remote := range remotes {
+		a, err := remote.check()
+		if err != nil {
+			out[i].Err = err
+			continue
+		}
+		if addr = a; !slices.Contains(refs, remote.Ref) {
+			refs = append(refs, remote.Ref)
+		}
 	}
+	if len(refs) == 0 {
+		return out
+	}
+	found, m, err := s.await(ctx, addr, remotes[0], refs)
+	for i, remote := range remotes {
+		switch {
+		case out[i].Err != nil:
+		case err != nil:
+			out[i].Err = err
+		default:
+			out[i] = m.accept(found[remote.Ref], addr, remote)
+		}
+	}
+	return out
+}
+
+// await waits for a fetch of refs.
+func (s *Store) await(ctx context.Context, addr address, remote Remote, refs []Ref) (map[Ref]Fetched, *mirror, error) {
 	m, err := s.mirror(remote.URL, &addr)
 	if err != nil {
-		return "", fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("open the mirror of %s: %w", addr.shown, err))
+		return nil, nil, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("open the mirror of %s: %w", addr.shown, err))
 	}
-	f := s.joinFetch(ctx, m, addr, remote)
+	f := s.joinFetch(ctx, m, addr, remote, refs)
 	select {
 	case <-f.done:
-		if f.err == nil && remote.Verify != nil {
-			if err := m.verify(f.object, remote); err != nil {
-				return "", fleet.Reject(fleet.NotSigned, fmt.Errorf("%s: %w", addr.shown, err))
-			}
-		}
-		if f.err == nil && remote.Owner != "" {
-			if err := m.recordFetch(remote.Owner, f.revision); err != nil {
-				return "", fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("write to the mirror of %s: %w", addr.shown, err))
-			}
-		}
-		return f.revision, f.err
+		return f.found, m, nil
 	case <-ctx.Done():
-		return "", fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("fetch %s: %w", addr.shown, ctx.Err()))
+		return nil, m, fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("fetch %s: %w", addr.shown, ctx.Err()))
 	}
 }
 
+// accept takes what was fetched for an owner, if it is signed where it has to be.
+func (m *mirror) accept(f Fetched, addr address, remote Remote) Fetched {
+	if f.Err == nil && remote.Verify != nil {
+		if err := m.verify(f.object, remote); err != nil {
+			return Fetched{Err: fleet.Reject(fleet.NotSigned, fmt.Errorf("%s: %w", addr.shown, err))}
+		}
+	}
+	if f.Err == nil && remote.Owner != "" {
+		if err := m.recordFetch(remote.Owner, f.Revision); err != nil {
+			return Fetched{Err: fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("write to the mirror of %s: %w", addr.shown, err))}
+		}
+	}
+	return f
+}
+
 // joinFetch gives the fetch that has not begun yet, or a new one. A caller who gives up does not end it for the others.
-func (s *Store) joinFetch(ctx context.Context, m *mirror, addr address, remote Remote) *flight {
-	key := strings.Join([]string{remote.URL, remote.Ref.String(), remote.Credentials.fingerprint(), fmt.Sprint(remote.Insecure)}, "\x00")
+func (s *Store) joinFetch(ctx context.Context, m *mirror, addr address, remote Remote, refs []Ref) *flight {
+	key := fmt.Sprintf("%q %q %s %v", remote.URL, refs, remote.Credentials.fingerprint(), remote.Insecure)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.flights[key]; f != nil {
@@ -133,69 +179,113 @@ func (s *Store) joinFetch(ctx context.Context, m *mirror, addr address, remote R
 		s.mu.Lock()
 		delete(s.flights, key) // who asks from now on needs a later fetch
 		s.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), orDefault(s.Timeout, DefaultTimeout))
-		defer cancel()
-		f.object, f.revision, f.err = s.fetch(ctx, m, addr, remote)
+		f.found = s.fetch(ctx, m, addr, remote, refs)
 	}()
 	return f
 }
 
-// fetch lists the remote's refs, fetches the missing objects, and records the ref.
-func (s *Store) fetch(ctx context.Context, m *mirror, addr address, remote Remote) (object plumbing.Hash, revision string, err error) {
-	began := time.Now()
-	login := remote.Credentials
-	if s.Hosts.patience(addr.host) > 0 {
-		return object, "", spared(addr.shown, addr.host)
+// fetch fetches refs. Where one of several cannot be brought, each is fetched alone.
+func (s *Store) fetch(ctx context.Context, m *mirror, addr address, remote Remote, refs []Ref) map[Ref]Fetched {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), orDefault(s.Timeout, DefaultTimeout))
+	defer cancel()
+	found, err := s.fetchTogether(limited, m, addr, remote, refs)
+	if err == nil {
+		return found
 	}
-	unavailable := func(err error) error {
-		err = s.unavailable(addr, login, errors.Join(ctx.Err(), err))
-		s.Hosts.note(addr.host, err)
+	alone := found != nil && len(refs) > 1 && s.Hosts.patience(remote.Credentials.route(addr.host)) == 0 // one of them may be at fault
+	all := map[Ref]Fetched{}
+	for _, ref := range refs {
+		known, ok := found[ref]
+		switch {
+		case ok:
+			all[ref] = known
+		case alone:
+			all[ref] = s.fetch(ctx, m, addr, remote, []Ref{ref})[ref]
+		default:
+			all[ref] = Fetched{Err: err}
+		}
+	}
+	return all
+}
+
+// fetchTogether lists the remote's refs, fetches the missing objects of those that are wanted, and records these refs. With an error it
+// gives what it has of each ref, which is nil where the refs could not be listed.
+func (s *Store) fetchTogether(ctx context.Context, m *mirror, addr address, remote Remote, refs []Ref) (map[Ref]Fetched, error) {
+	began, host := time.Now(), remote.Credentials.route(addr.host)
+	unavailable := func(c Credentials, err error) error {
+		err = s.unavailable(addr, c, errors.Join(ctx.Err(), err))
+		s.Hosts.note(host, err)
 		return err
 	}
-	if err := m.packs.refresh(); err != nil {
-		return object, "", unavailable(err)
+	if s.Hosts.patience(host) > 0 {
+		return nil, spared(addr.shown, addr.host)
 	}
-	if login, err = s.apps.login(ctx, remote.Credentials); err != nil {
-		return object, "", unavailable(err)
+	if err := m.packs.refresh(); err != nil {
+		return nil, unavailable(remote.Credentials, err)
+	}
+	login, err := s.apps.login(ctx, remote.Credentials)
+	if err != nil {
+		return nil, unavailable(login, err)
 	}
 	conn, err := s.connect(ctx, addr, login, remote.Insecure)
 	if err != nil {
-		return object, "", unavailable(err)
+		return nil, unavailable(login, err)
 	}
 	defer conn.close()
 	offered, err := conn.refs(ctx)
 	if err != nil {
-		return object, "", unavailable(err)
+		return nil, unavailable(login, err)
 	}
-	s.Hosts.note(addr.host, nil)
-	want, err := offered.choose(remote.Ref)
-	if err != nil {
-		return object, "", fleet.Reject(reasonOf(err), fmt.Errorf("%s %w", addr.shown, err))
-	}
-	var moved int64
-	if !m.packs.has(want.object) {
-		if moved, err = conn.fetch(ctx, m, want, orDefault(s.MaxFetch, DefaultMaxFetch)); err != nil {
-			return object, "", unavailable(err)
+	s.Hosts.note(host, nil)
+	found, missing := map[Ref]Fetched{}, []wanted{}
+	for _, ref := range refs {
+		want, err := offered.choose(ref)
+		if err != nil {
+			found[ref] = Fetched{Err: fleet.Reject(reasonOf(err), fmt.Errorf("%s %w", addr.shown, err))}
+		} else if !m.packs.has(want.object) {
+			missing = append(missing, want)
 		}
 	}
-	revision, err = m.check(ctx, want)
+	var moved int64
+	if len(missing) > 0 {
+		if moved, err = conn.fetch(ctx, m, missing, orDefault(s.MaxFetch, DefaultMaxFetch)); err != nil {
+			return found, unavailable(login, err)
+		}
+	}
+	for _, ref := range refs {
+		if found[ref].Err != nil {
+			continue
+		}
+		taken, err := m.take(ctx, offered, addr, ref)
+		if err != nil {
+			return found, unavailable(login, err)
+		}
+		found[ref] = taken
+	}
+	if s.Observe != nil {
+		s.Observe(Transfer{URL: addr.shown, Revision: found[refs[0]].Revision, Bytes: moved, Duration: time.Since(began)})
+	}
+	return found, nil
+}
+
+// take checks what a ref names, now that it is here, and records the ref. The error is one of this machine, or the context's.
+func (m *mirror) take(ctx context.Context, offered offer, addr address, ref Ref) (Fetched, error) {
+	want, err := offered.choose(ref)
+	if err != nil {
+		return Fetched{}, err // it was chosen before
+	}
+	revision, err := m.check(ctx, want)
 	if ctx.Err() != nil {
-		return object, "", unavailable(ctx.Err())
+		return Fetched{}, ctx.Err()
 	}
 	if err != nil {
 		reason := fleet.SourceUnavailable
 		if errors.Is(err, errTreeTooLarge) {
 			reason = fleet.ContentRefused
 		}
-		return object, "", fleet.Reject(reason, fmt.Errorf("%s: %s: %w", addr.shown, remote.Ref, err))
+		return Fetched{Err: fleet.Reject(reason, fmt.Errorf("%s: %s: %w", addr.shown, ref, err))}, nil
 	}
-	if err := m.note(want); err != nil {
-		return object, "", unavailable(err)
-	}
-	if s.Observe != nil {
-		s.Observe(Transfer{URL: addr.shown, Revision: revision, Bytes: moved, Duration: time.Since(began)})
-	}
-	return want.object, revision, nil
+	return Fetched{Revision: revision, object: want.object}, m.note(want)
 }
 
 // check makes sure that the wanted object is here with all that it refers to, and returns its commit.

@@ -717,12 +717,12 @@ func TestCallerWhoGivesUpEndsNothingForOthers(t *testing.T) {
 	}
 	m, err := s.mirror(remote.URL, nil)
 	must(t, err)
-	if f := s.joinFetch(t.Context(), m, address{}, remote); f != joined {
+	if f := s.joinFetch(t.Context(), m, address{}, remote, []Ref{remote.Ref}); f != joined {
 		t.Error("two who wait for the same do not share a fetch")
 	}
 	stranger := remote
 	stranger.Credentials = credentials(t, "bearerToken", "stolen")
-	if f := s.joinFetch(t.Context(), m, address{}, stranger); f == joined {
+	if f := s.joinFetch(t.Context(), m, address{}, stranger, []Ref{remote.Ref}); f == joined {
 		t.Error("a fetch is shared with somebody who has other credentials")
 	}
 	cancel()
@@ -730,8 +730,8 @@ func TestCallerWhoGivesUpEndsNothingForOthers(t *testing.T) {
 	close(release)
 	must(t, <-running)
 	<-joined.done
-	if joined.err != nil || joined.revision != want {
-		t.Errorf("got %q, %v", joined.revision, joined.err)
+	if found := joined.found[remote.Ref]; found.Err != nil || found.Revision != want {
+		t.Errorf("got %+v", found)
 	}
 }
 

@@ -116,7 +116,8 @@ func gitSigned(t *testing.T, dir, format, key string, args ...string) string {
 	return gitRun(t, dir, append(signing, args...)...)
 }
 
-// TestSignaturesOfGit: what git itself has signed is taken, and what is unsigned, signed by another or changed is not, and says so.
+// TestSignaturesOfGit: what git itself has signed is taken, and what is unsigned, signed by another or changed is not, and says so: from a
+// folder, over HTTP and over SSH.
 func TestSignaturesOfGit(t *testing.T) {
 	_, pgpPublic, pgpPrivate := pgpKey(t, "ann")
 	_, _, pgpOther := pgpKey(t, "eve")
@@ -130,6 +131,12 @@ func TestSignaturesOfGit(t *testing.T) {
 	signedCommit, signedTag := commit("--gpg-sign", "-m", "signed\n\nof two paragraphs"), []string{"tag", "--sign", "-m", "signed", "v1"}
 	plain := func(t *testing.T) { gitRun(t, dir, commit("-m", "plain")...) }
 	plain(t)
+	host := serveSSH(t)
+	transports := map[string]Credentials{
+		"file://" + dir: {},
+		serveHTTP(t, root, basic("ann", "hunter2")).URL + "/repo/.git": credentials(t, "username", "ann", "password", "hunter2"),
+		"ssh://git@" + host.address + dir:                              credentials(t, "identity", string(host.identity), "known_hosts", string(host.knownHosts)),
+	}
 	cases := map[string]struct {
 		make func(t *testing.T)
 		tag  bool
@@ -164,21 +171,25 @@ func TestSignaturesOfGit(t *testing.T) {
 			c.make(t)
 			signers, err := SignersFrom(map[string][]byte{"a.asc": []byte(keys[0])}, keys[1:])
 			must(t, err)
-			s := &Store{Dir: t.TempDir(), Local: []string{root}}
-			remote := Remote{URL: "file://" + dir, Ref: Ref{Branch: "main"}, Verify: signers, Owner: "someone"}
-			if c.tag {
-				remote.Ref, remote.VerifyTag = Ref{Tag: "v1"}, true
-			}
-			revision, err := s.Fetch(t.Context(), remote)
-			if c.want == "" {
-				must(t, err)
-				return
-			}
-			if fault, ok := fleet.AsFault(err); !ok || fault.Reason != fleet.NotSigned || !strings.Contains(err.Error(), c.want) || revision != "" {
-				t.Fatalf("fetched %q, %v; want %q", revision, err, c.want)
-			}
-			if fetched, err := s.HasFetched(remote.URL, "someone", gitRun(t, dir, "rev-parse", "HEAD")); err != nil || fetched {
-				t.Errorf("a commit that was refused counts as fetched: %v, %v", fetched, err)
+			for url, login := range transports {
+				s := &Store{Dir: t.TempDir(), Local: []string{root}}
+				remote := Remote{URL: url, Credentials: login, Ref: Ref{Branch: "main"}, Verify: signers, Owner: "someone"}
+				if c.tag {
+					remote.Ref, remote.VerifyTag = Ref{Tag: "v1"}, true
+				}
+				revision, err := s.Fetch(t.Context(), remote)
+				if c.want == "" {
+					if err != nil || revision != gitRun(t, dir, "rev-parse", "HEAD") {
+						t.Errorf("%s: fetched %q, %v", url, revision, err)
+					}
+					continue
+				}
+				if fault, ok := fleet.AsFault(err); !ok || fault.Reason != fleet.NotSigned || !strings.Contains(err.Error(), c.want) || revision != "" {
+					t.Errorf("%s: fetched %q, %v; want %q", url, revision, err, c.want)
+				}
+				if fetched, err := s.HasFetched(remote.URL, "someone", gitRun(t, dir, "rev-parse", "HEAD")); err != nil || fetched {
+					t.Errorf("%s: a commit that was refused counts as fetched: %v, %v", url, fetched, err)
+				}
 			}
 		})
 	}

@@ -142,6 +142,8 @@ func refusal(what, host string, c Credentials, response *http.Response) error {
 	switch status := response.StatusCode; {
 	case status == http.StatusOK, status == http.StatusNotModified:
 		return nil
+	case (status == http.StatusUnauthorized || status == http.StatusForbidden) && c.String() == "anonymous":
+		return fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: %s wants credentials (HTTP %d): name a Secret in the source's secretRef, for a dependency in chartRepositories; what was fetched stays", what, host, status))
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s: %s refuses the credentials (%s, HTTP %d): correct the source's Secret; what was fetched stays", what, host, c, status))
 	case status == http.StatusNotFound, status == http.StatusGone:

@@ -19,7 +19,7 @@ import (
 // conn is a connection to a remote: it lists the refs, then fetches the missing objects.
 type conn interface {
 	refs(ctx context.Context) (offer, error)
-	fetch(ctx context.Context, m *mirror, want wanted, limit int64) (bytes int64, err error)
+	fetch(ctx context.Context, m *mirror, wants []wanted, limit int64) (bytes int64, err error)
 	close()
 }
 
@@ -152,23 +152,27 @@ func (w *wire) refs(ctx context.Context) (offer, error) {
 	return o, nil
 }
 
-func (w *wire) fetch(ctx context.Context, m *mirror, want wanted, limit int64) (int64, error) {
+func (w *wire) fetch(ctx context.Context, m *mirror, wants []wanted, limit int64) (int64, error) {
 	request := packp.NewUploadPackRequestFromCapabilities(w.can)
 	if w.can.Supports(capability.NoProgress) {
 		if err := request.Capabilities.Set(capability.NoProgress); err != nil {
 			return 0, err
 		}
 	}
-	for _, h := range want.ask {
-		if !m.packs.has(h) {
-			request.Wants = append(request.Wants, h)
+	var refs []plumbing.ReferenceName
+	for _, want := range wants {
+		refs = append(refs, want.ref)
+		for _, h := range want.ask {
+			if !m.packs.has(h) && !slices.Contains(request.Wants, h) {
+				request.Wants = append(request.Wants, h)
+			}
 		}
 	}
 	if len(request.Wants) == 0 {
 		return 0, nil // all branches are here and the commit is on none: check returns the error
 	}
 	var err error
-	if request.Haves, err = m.haves(want.ref); err != nil {
+	if request.Haves, err = m.haves(refs); err != nil {
 		return 0, err
 	}
 	response, err := w.session.UploadPack(ctx, request)
@@ -200,19 +204,31 @@ const (
 	havesDepth = 4096
 )
 
-// haves are the commits that the server need not send: all tips, and the first parents of the ref as it was fetched last.
-func (m *mirror) haves(ref plumbing.ReferenceName) ([]plumbing.Hash, error) {
+// haves are the commits that the server need not send: all tips, and the first parents of the refs as they were fetched last.
+func (m *mirror) haves(refs []plumbing.ReferenceName) ([]plumbing.Hash, error) {
 	haves, err := m.tips()
 	if err != nil {
 		return nil, err
 	}
-	if ref == "" {
-		return haves, nil
+	for _, ref := range refs {
+		if ref == "" {
+			continue
+		}
+		tip, err := m.ref(plumbing.ReferenceName(refsFetched + strings.TrimPrefix(string(ref), "refs/")))
+		if err != nil {
+			return haves, err
+		}
+		if !tip.IsZero() {
+			if haves, err = m.parentsOf(tip, haves); err != nil {
+				return nil, err
+			}
+		}
 	}
-	tip, err := m.ref(plumbing.ReferenceName(refsFetched + strings.TrimPrefix(string(ref), "refs/")))
-	if err != nil || tip.IsZero() {
-		return haves, err
-	}
+	return haves, nil
+}
+
+// parentsOf adds the first parents of a commit to a list.
+func (m *mirror) parentsOf(tip plumbing.Hash, haves []plumbing.Hash) ([]plumbing.Hash, error) {
 	for depth, next := 0, 1; depth < havesDepth; depth++ {
 		c, err := commit(m.packs, tip)
 		if errors.Is(err, plumbing.ErrObjectNotFound) {

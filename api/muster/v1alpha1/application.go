@@ -50,6 +50,12 @@ type ApplicationSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!has(self.chart) || has(self.chart.repo) && has(self.chart.name) && has(self.chart.version)",message="chart wants repo, name and version"
 	// +kubebuilder:validation:XValidation:rule="!has(self.oci) || has(self.oci.url) && [has(self.oci.tag), has(self.oci.semver), has(self.oci.digest)].filter(set, set).size() == 1",message="oci wants url, and exactly one of tag, semver and digest"
 	Source Source `json:"source"`
+	// ChartRepositories say how the chart repositories are opened that dependencies of charts, and helmCharts of kustomizations, name.
+	// +optional
+	// +listType=map
+	// +listMapKey=url
+	// +kubebuilder:validation:MaxItems=32
+	ChartRepositories []ChartRepository `json:"chartRepositories,omitempty"`
 	// Helm says how to render the source as a Helm chart. Left out, the content decides: a folder with Chart.yaml is a chart.
 	// +optional
 	Helm *Helm `json:"helm,omitempty"`
@@ -255,6 +261,24 @@ type ChartSource struct {
 	Insecure bool `json:"insecure,omitempty"`
 }
 
+// ChartRepository says how a chart repository or a registry is opened that charts or kustomizations name, and all that is below its address.
+// Of several the longest address counts.
+type ChartRepository struct {
+	// URL is the address, http(s)://host/path or oci://host/path, or the beginning of several: a host, or a folder.
+	// +kubebuilder:validation:Pattern=`^(https?|oci)://.+`
+	// +kubebuilder:validation:MaxLength=1024
+	URL string `json:"url"`
+	// SecretRef names a Secret of the application's namespace, with the keys of a chart source's.
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+	// Verify says whose signature the charts have to have.
+	// +optional
+	Verify *Verification `json:"verify,omitempty"`
+	// Insecure allows http://, and https:// with a certificate that nobody vouches for. The hub has to allow it too.
+	// +optional
+	Insecure bool `json:"insecure,omitempty"`
+}
+
 // OCISource is an artifact of a registry whose layer is an archive of files, such as flux push artifact makes it.
 type OCISource struct {
 	// URL of the artifact: oci://host/path.
@@ -378,7 +402,7 @@ type ValuesReference struct {
 	// Optional means that an object or key that is not there is no fault.
 	// +optional
 	Optional bool `json:"optional,omitempty"`
-	// AllowOutsideSecrets lets the chart put the value at targetPath, of a Secret, into objects that are no Secret. Without it that is a fault.
+	// AllowOutsideSecrets lets the chart put values of a Secret into objects that are no Secret. Without it that is a fault.
 	// +optional
 	AllowOutsideSecrets bool `json:"allowOutsideSecrets,omitempty"`
 }
@@ -511,6 +535,12 @@ type Override struct {
 	// Source is merged over spec.source: {chart: {version: 4.11.2}} is all that a promotion needs.
 	// +optional
 	Source *Source `json:"source,omitempty"`
+	// ChartRepositories replace spec.chartRepositories.
+	// +optional
+	// +listType=map
+	// +listMapKey=url
+	// +kubebuilder:validation:MaxItems=32
+	ChartRepositories []ChartRepository `json:"chartRepositories,omitempty"`
 	// Helm is merged over spec.helm.
 	// +optional
 	Helm *Helm `json:"helm,omitempty"`

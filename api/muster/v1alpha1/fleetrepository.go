@@ -244,14 +244,15 @@ type ApplicationDefaults struct {
 // ApplicationDefaultsSpec are the fields of an application that may have defaults. Helm, kustomize and yaml are for the applications that have
 // that section; helm.values become helm.defaultValues, which go over the chart's own values and below all others.
 type ApplicationDefaultsSpec struct {
-	Helm               *Helm          `json:"helm,omitempty"`
-	Kustomize          *Kustomize     `json:"kustomize,omitempty"`
-	YAML               *YAML          `json:"yaml,omitempty"`
-	CommonMetadata     CommonMetadata `json:"commonMetadata,omitzero"`
-	Destination        Destination    `json:"destination,omitempty"`
-	ServiceAccountName string         `json:"serviceAccountName,omitempty"`
-	Sync               Sync           `json:"sync,omitempty"`
-	Deletion           Deletion       `json:"deletion,omitempty"`
-	Rollout            *Rollout       `json:"rollout,omitempty"`
-	DeletionGuard      DeletionGuard  `json:"deletionGuard,omitempty"`
+	ChartRepositories  []ChartRepository `json:"chartRepositories,omitempty"`
+	Helm               *Helm             `json:"helm,omitempty"`
+	Kustomize          *Kustomize        `json:"kustomize,omitempty"`
+	YAML               *YAML             `json:"yaml,omitempty"`
+	CommonMetadata     CommonMetadata    `json:"commonMetadata,omitzero"`
+	Destination        Destination       `json:"destination,omitempty"`
+	ServiceAccountName string            `json:"serviceAccountName,omitempty"`
+	Sync               Sync              `json:"sync,omitempty"`
+	Deletion           Deletion          `json:"deletion,omitempty"`
+	Rollout            *Rollout          `json:"rollout,omitempty"`
+	DeletionGuard      DeletionGuard     `json:"deletionGuard,omitempty"`
 }

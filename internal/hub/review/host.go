@@ -35,7 +35,10 @@ func (t *task) connect(ctx context.Context) error {
 	if strings.HasPrefix(spec.Host, musterv1alpha1.HostBitbucket) && len(spec.Approvers.Teams) > 0 {
 		return wrong("spec.review.approvers.teams: Bitbucket tells nobody who is in a group: name users")
 	}
-	o := githost.Options{Kind: spec.Host, Token: credentials.Token(), Username: credentials.Username(), App: credentials.App(), Roots: credentials.Roots(), UserAgent: t.UserAgent}
+	o := githost.Options{
+		Kind: spec.Host, Token: credentials.Token(), Username: credentials.Username(), App: credentials.App(),
+		Roots: credentials.Roots(), Proxy: credentials.Proxy(), UserAgent: t.UserAgent,
+	}
 	if spec.SecretRef != nil {
 		if err := t.secret(ctx, spec, &o); err != nil {
 			return err

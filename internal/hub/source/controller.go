@@ -1,7 +1,7 @@
 // Package source keeps what applications take from chart repositories, registries and other Git repositories up to date.
 //
 // It looks at each address once an interval, however many applications name it, and sooner when a plan asks for something that
-// is not there yet. When what a reference resolves to has changed, the applications and repositories that use it are planned
+// is not there yet. Namespaces take turns. When what a reference resolves to has changed, the applications and repositories that use it are planned
 // again: a new version in a range is a new plan like any commit. What cannot be fetched stays as it was fetched last.
 package source
 
@@ -26,6 +26,7 @@ type Sources struct {
 	Library *source.Library
 
 	queue     workqueue.TypedDelayingInterface[string] // the names of remotes
+	turns     turns
 	mu        sync.Mutex
 	listeners []func(User)
 }
@@ -38,9 +39,6 @@ type User struct {
 
 // String is the user as the library knows it.
 func (u User) String() string { return u.Kind + " " + u.NamespacedName.String() }
-
-// workers is how many remotes are asked at a time.
-const workers = 4
 
 // New makes a controller of a library that has no other.
 func New(library *source.Library) *Sources {
@@ -65,27 +63,40 @@ func (s *Sources) Start(ctx context.Context) error {
 		s.queue.Add(remote)
 	}
 	var running sync.WaitGroup
-	for range workers {
-		running.Go(func() {
-			for s.next(ctx) {
+	running.Go(func() {
+		for {
+			remote, ended := s.queue.Get()
+			if ended {
+				return
 			}
-		})
-	}
+			s.turns.add(remote, s.Library.Askers(remote))
+			s.begin(ctx, &running)
+		}
+	})
 	<-ctx.Done()
 	s.queue.ShutDown()
 	running.Wait()
 	return nil
 }
 
-func (s *Sources) next(ctx context.Context) bool {
-	remote, ended := s.queue.Get()
-	if ended {
-		return false
+// begin begins the looks whose turn it is.
+func (s *Sources) begin(ctx context.Context, running *sync.WaitGroup) {
+	for ctx.Err() == nil {
+		next, ok := s.turns.next()
+		if !ok {
+			return
+		}
+		running.Go(func() {
+			s.look(ctx, next.remote)
+			s.turns.end(next)
+			s.begin(ctx, running)
+		})
 	}
+}
+
+// look looks at a remote.
+func (s *Sources) look(ctx context.Context, remote string) {
 	defer s.queue.Done(remote)
-	if ctx.Err() != nil {
-		return true
-	}
 	began := time.Now()
 	looked := s.Library.Look(ctx, remote)
 	if looked.Asked {
@@ -101,7 +112,6 @@ func (s *Sources) next(ctx context.Context) bool {
 	if looked.Again > 0 {
 		s.queue.AddAfter(remote, max(looked.Again, 100*time.Millisecond))
 	}
-	return true
 }
 
 // wake wakes the users of references.

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -173,21 +175,68 @@ func TestEngineIsHelmsForCharts(t *testing.T) {
 		compareEngines(t, files(subchartsCompared), "parent", "cache: {size: 9}\nglobal: {team: other, more: 1}\njobs: {shared: {depth: 1}}\nunused: {enabled: true}")
 	})
 	found := 0
-	for _, pattern := range []string{"charts/*", "*/charts/*", "*/*/charts/*", "*/*/*/charts/*"} { // of the repository
-		charts, err := fs.Glob(repository, pattern+"/Chart.yaml")
+	for _, file := range chartsOf(t, repository) {
+		found++
+		t.Run(file, func(t *testing.T) {
+			compareTrees(t, fleet.TreeOf(repository), path.Dir(file), "replicas: 3\ndomain: example.com")
+		})
+	}
+	archives, err := filepath.Glob("../testdata/charts/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range archives {
+		archive, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, file := range charts {
-			found++
-			t.Run(file, func(t *testing.T) {
-				compareTrees(t, fleet.TreeOf(repository), path.Dir(file), "replicas: 3\ndomain: example.com")
-			})
+		if strings.Contains(string(archive), "generated: OnCluster") { // Helm draws another one each time
+			continue
 		}
+		found++
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			content := files(string(archive))
+			var helm struct{ Values map[string]any }
+			if of := content["helm.yaml"]; of != nil {
+				if err := yaml.Unmarshal(of.Data, &helm); err != nil {
+					t.Fatal(err)
+				}
+			}
+			values, err := yaml.Marshal(helm.Values)
+			if err != nil {
+				t.Fatal(err)
+			}
+			compareEngines(t, content, "chart", string(values))
+		})
 	}
-	if found < 3 {
+	if found < 25 {
 		t.Errorf("%d charts of this repository were found", found)
 	}
+}
+
+// chartsOf are the charts of a repository, without those that are libraries.
+func chartsOf(t *testing.T, repository fs.FS) []string {
+	t.Helper()
+	var charts []string
+	err := fs.WalkDir(repository, ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (name == "bin" || name == ".git"):
+			return fs.SkipDir
+		case entry.Name() != "Chart.yaml":
+			return nil
+		}
+		data, err := fs.ReadFile(repository, name)
+		if !strings.Contains(string(data), "type: library") {
+			charts = append(charts, name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return charts
 }
 
 // repository is this one.

@@ -257,6 +257,9 @@ func (t *treeFiles) examine(file string, data []byte) ([]byte, error) {
 			return nil, t.refuse(file, LineOf(data, name), fmt.Sprintf("%s runs a program: make the chart the application's source", name))
 		}
 	}
+	if err := t.examineInline(file, fields, data); err != nil {
+		return nil, err
+	}
 	for _, name := range slices.Sorted(maps.Keys(loading)) {
 		for _, entry := range entriesOf(fields[name], loading[name]) {
 			if err := t.examineEntry(file, name, entry, data); err != nil {
@@ -269,6 +272,22 @@ func (t *treeFiles) examine(file string, data []byte) ([]byte, error) {
 		return append(slices.Clone(data), "\nbuildMetadata: [originAnnotations]\n"...), nil
 	}
 	return data, nil
+}
+
+// examineInline refuses patches that are written in a kustomization and hold documents which nothing separates: Kustomize would read the first
+// of them only.
+func (t *treeFiles) examineInline(file string, fields map[string]any, data []byte) error {
+	for _, name := range []string{"patches", "patchesJson6902", "patchesStrategicMerge"} {
+		for _, patch := range entriesOf(fields[name], []string{"patch"}) {
+			if !mayHoldSeveral.MatchString(patch) {
+				continue
+			}
+			if documents, err := fleet.ReadYAML(patch); err == nil && !areSeparated(documents, []byte(patch)) {
+				return t.refuse(file, LineOf(data, name), name+" has a patch of several documents without a line --- between them: add it, or make patches of their own")
+			}
+		}
+	}
+	return nil
 }
 
 // inBlocks tells whether a field can be added by a line of its own.

@@ -92,6 +92,14 @@ func (r *Repository) PublishArchive(name, version string, data []byte) {
 	r.charts[name][version] = data
 }
 
+// Withdraw takes all versions of a chart away, and publishes 5.0.0.
+func (r *Repository) Withdraw(name string) {
+	r.mu.Lock()
+	delete(r.charts, name)
+	r.mu.Unlock()
+	r.Publish(name, "5.0.0", "")
+}
+
 // Pack makes the archive of a chart.
 func Pack(name, version, files string) []byte {
 	all := map[string]string{name + "/Chart.yaml": fmt.Sprintf("apiVersion: v2\nname: %s\nversion: %s\n", name, version)}
