@@ -120,7 +120,8 @@ func Rights() []client.Object {
 		}},
 		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: SubmarinerBrokerRole}, Rules: append(BrokerRules(),
 			registration.Rule("", "secrets", "create", "delete"),
-			registration.Rule("", "namespaces", "delete"), // the one that it is bound in
+			registration.Rule("", "configmaps", "get", "create", "update"), // the networks of Globalnet
+			registration.Rule("", "namespaces", "delete"),                  // the one that it is bound in
 			registration.Rule("", "serviceaccounts", "get", "list", "create", "delete"),
 			registration.Rule(rbacv1.GroupName, "roles", "get", "create", "update"),
 		)},

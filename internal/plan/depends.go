@@ -99,6 +99,21 @@ func pathBack(to, from *musterv1alpha1.Application, find func(string) *musterv1a
 	return nil
 }
 
+// DependsOn says that an application names another one in its dependsOn, and may.
+func DependsOn(app, on *musterv1alpha1.Application) bool {
+	key := on.Namespace + "/" + on.Name
+	return (app.Namespace == on.Namespace || allowsDependents(on, app.Namespace)) &&
+		slices.ContainsFunc(app.Spec.DependsOn, func(d musterv1alpha1.Dependency) bool { return DependencyKey(app, d) == key })
+}
+
+// Needs says that an application depends on another one, itself or through others.
+func Needs(app, other *musterv1alpha1.Application, find func(key string) *musterv1alpha1.Application) bool {
+	return slices.ContainsFunc(app.Spec.DependsOn, func(d musterv1alpha1.Dependency) bool {
+		next := find(DependencyKey(app, d))
+		return next != nil && pathBack(other, next, find, map[string]bool{}) != nil
+	})
+}
+
 // finder finds applications as a commit defines them, and those of other repositories as the world has them.
 func (p *Plan) finder() func(key string) *musterv1alpha1.Application {
 	all := map[string]*musterv1alpha1.Application{}

@@ -7,7 +7,8 @@
 //
 // For every work, in this order:
 //
-//  1. The finalizer cluster.open-cluster-management.io/manifest-work-cleanup is put on the work; nothing is applied before.
+//  1. The finalizer cluster.open-cluster-management.io/manifest-work-cleanup is put on the work; nothing is applied before. A new
+//     generation is applied only when the hub has no newer one: after an outage the agent goes straight to the newest.
 //  2. The AppliedManifestWork <hub hash>-<work name> is made, with its own finalizer. It owns what is applied.
 //  3. Observe: objects that a watch reported, or that are due, are read. A change of uid, generation or of the fields
 //     that we hold is a suspicion of drift; a dry run of the apply confirms it.

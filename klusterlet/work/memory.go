@@ -23,6 +23,7 @@ type memory struct {
 	nextResync  time.Time
 	nextPoll    time.Time
 	measured    int64 // generation of the work whose first apply was measured
+	confirmed   int64 // generation of the work that the hub was asked about: it was the newest
 
 	// the wave that keeps the next one waiting, and since when
 	blockedGeneration int64
@@ -136,7 +137,7 @@ func (m *memory) about(key objectKey) *objectState {
 func (m *memory) startOver(uid types.UID) {
 	if m.uid != uid {
 		m.uid, m.objects, m.published = uid, map[objectKey]*objectState{}, nil
-		m.nextResync, m.nextPoll = time.Time{}, time.Time{}
+		m.nextResync, m.nextPoll, m.confirmed = time.Time{}, time.Time{}, 0
 	}
 }
 

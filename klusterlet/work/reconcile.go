@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -56,8 +57,11 @@ func (e *engine) reconcileWork(ctx context.Context, name string) (time.Duration,
 	if !work.DeletionTimestamp.IsZero() {
 		return 0, e.finish(ctx, work, m)
 	}
-	if err := e.addFinalizer(ctx, work); err != nil {
+	if err := e.addFinalizer(ctx, work, m); err != nil {
 		return 0, err
+	}
+	if e.superseded(ctx, work, m) {
+		return 0, nil // the event that brings the newer one wakes it
 	}
 	e.reached("finalizer")
 	record, err := e.ensureRecord(ctx, work, m)
@@ -95,8 +99,30 @@ func (e *engine) heldNow(ctx context.Context, work *workv1.ManifestWork) (*heldR
 	return &heldRecord{*h, record}, nil
 }
 
-// addFinalizer puts the finalizer on a work.
-func (e *engine) addFinalizer(ctx context.Context, work *workv1.ManifestWork) error {
+// hubPatience is how long a new generation of a work waits for a hub that does not say whether it is the newest.
+const hubPatience = 5 * time.Second
+
+// superseded says that the hub has a newer work than the cache. A hub that was away, or is slow, sends every revision since; those in
+// between are not applied. What a hub that does not answer has sent last is the newest there is.
+func (e *engine) superseded(ctx context.Context, work *workv1.ManifestWork, m *memory) bool {
+	applied := meta.FindStatusCondition(work.Status.Conditions, workv1.WorkApplied)
+	if m.confirmed == work.Generation || applied != nil && applied.ObservedGeneration == work.Generation {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, hubPatience)
+	defer cancel()
+	newest := &metav1.PartialObjectMetadata{}
+	newest.SetGroupVersionKind(workv1.GroupVersion.WithKind("ManifestWork"))
+	err := e.hub.Get(ctx, client.ObjectKeyFromObject(work), newest)
+	if apierrors.IsNotFound(err) || err == nil && (newest.UID != work.UID || newest.Generation > work.Generation) {
+		return true
+	}
+	m.confirmed = work.Generation
+	return false
+}
+
+// addFinalizer puts the finalizer on a work. The hub takes it for the newest version of the work only.
+func (e *engine) addFinalizer(ctx context.Context, work *workv1.ManifestWork, m *memory) error {
 	before := work.DeepCopy()
 	if !controllerutil.AddFinalizer(work, workv1.ManifestWorkFinalizer) {
 		return nil
@@ -104,6 +130,7 @@ func (e *engine) addFinalizer(ctx context.Context, work *workv1.ManifestWork) er
 	if err := e.hub.Patch(ctx, work, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
 		return fmt.Errorf("put the finalizer on the work: %w", err)
 	}
+	m.confirmed = work.Generation
 	return nil
 }
 

@@ -5,8 +5,10 @@
 package application
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -233,6 +235,19 @@ func resultOf(out *report, now time.Time, again time.Duration, err error) (recon
 	return ctrl.Result{RequeueAfter: again}, nil
 }
 
+// dependentsOf says, of the clusters of an application that is deleted, what has to go from there first. Objects that are left there wait for
+// nobody.
+func (r *Applications) dependentsOf(ctx context.Context, app *musterv1alpha1.Application, live []fleet.LiveWork) (map[string]string, error) {
+	if app.Spec.Deletion.Application == musterv1alpha1.DeletionOrphan {
+		return nil, nil
+	}
+	clusters := map[string]bool{}
+	for _, lw := range live {
+		clusters[lw.Cluster] = true
+	}
+	return r.dependentsPending(ctx, app, "", slices.Collect(maps.Keys(clusters)))
+}
+
 // finalize removes the works as the deletion policy says, and lets the application go when none is left.
 func (r *Applications) finalize(ctx context.Context, app *musterv1alpha1.Application) (reconcile.Result, error) {
 	if !controllerutil.ContainsFinalizer(app, musterv1alpha1.ApplicationFinalizer) {
@@ -245,12 +260,23 @@ func (r *Applications) finalize(ctx context.Context, app *musterv1alpha1.Applica
 		return reconcile.Result{}, err
 	}
 	live := r.Works.Of(owner)
-	free := slices.DeleteFunc(slices.Clone(live), func(lw fleet.LiveWork) bool { return holds.On(lw.Cluster) != nil })
+	waits, err := r.dependentsOf(ctx, app, live)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	held := func(lw fleet.LiveWork) bool { return holds.On(lw.Cluster) != nil }
+	free := slices.DeleteFunc(slices.Clone(live), func(lw fleet.LiveWork) bool { return held(lw) || waits[lw.Cluster] != "" })
 	left, err := writer.Finalize(ctx, owner, free, app.Spec.Deletion.Application)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	left.OnHold = len(live) - len(free)
+	for _, lw := range live {
+		if held(lw) {
+			left.OnHold++
+		} else if left.WaitsFor == "" {
+			left.WaitsFor = cmp.Or(waits[lw.Cluster], removalWaits([]fleet.LiveWork{lw}))
+		}
+	}
 	left.Works = max(left.Works, len(live))
 	if left.Works > 0 {
 		again, err := r.publish(ctx, app, removing(app, left))

@@ -120,6 +120,9 @@ func removing(app *musterv1alpha1.Application, left works.Remaining) musterv1alp
 	if left.OnHold > 0 {
 		message += fmt.Sprintf(", %d of them on hold: muster resume", left.OnHold)
 	}
+	if left.WaitsFor != "" {
+		message += "; " + left.WaitsFor
+	}
 	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 		Type: ConditionReady, Status: metav1.ConditionFalse, Reason: ReasonRemoving, Message: message, ObservedGeneration: app.Generation,
 	})
@@ -165,7 +168,20 @@ func rowsOn(out *report, cluster string, live []fleet.LiveWork) []row {
 	}
 	r := rowOfRemoval(cluster, &out.step)
 	r.offline = out.offline[cluster]
+	if r.Message == "" {
+		r.Message = removalWaits(live)
+	}
 	return []row{r}
+}
+
+// removalWaits is what an agent says of works that it is removing: the objects that do not go, with their finalizers.
+func removalWaits(live []fleet.LiveWork) string {
+	for i := range live {
+		if waits := live[i].Status.Waits; len(waits) > 0 {
+			return waits[0].Message
+		}
+	}
+	return ""
 }
 
 // endedByPeople are the reasons for which a removal is held until a person does something. What waits for a window, for a hold that says

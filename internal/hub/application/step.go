@@ -222,6 +222,9 @@ func (r *Applications) decideStep(ctx context.Context, app *musterv1alpha1.Appli
 	if in.DependencyPending, err = r.dependencyPending(ctx, app, out); err != nil {
 		return err
 	}
+	if in.DependentsPending, err = r.dependentsPending(ctx, app, out.revision, out.toLeave()); err != nil {
+		return err
+	}
 	in.Live = r.live(out)
 	out.step = rollout.Next(changes, *in)
 	in.Live = nil

@@ -117,7 +117,7 @@ func (r *agents) Reconcile(ctx context.Context, mca *addonv1alpha1.ManagedCluste
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if set == "" {
+	if set == nil {
 		if _, err := r.removeWorks(ctx, mca); err != nil {
 			return reconcile.Result{}, err
 		}
@@ -144,7 +144,7 @@ func (r *agents) Reconcile(ctx context.Context, mca *addonv1alpha1.ManagedCluste
 }
 
 // deploy writes the works, and says into the add-on how they are. Failure is why the cluster does not have what is wanted.
-func (r *agents) deploy(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn, cluster *clusterv1.ManagedCluster, set string, config submarinerv1alpha1.SubmarinerConfigSpec) (again time.Duration, failure string, err error) {
+func (r *agents) deploy(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn, cluster *clusterv1.ManagedCluster, set *clusterv1beta2.ManagedClusterSet, config submarinerv1alpha1.SubmarinerConfigSpec) (again time.Duration, failure string, err error) {
 	writer := &hubaddon.Writer{Client: r.client, Reader: r.reader, Works: r.Works}
 	f := facts{addon: mca, cluster: cluster, config: config}
 	var ready bool
@@ -162,7 +162,7 @@ func (r *agents) deploy(ctx context.Context, mca *addonv1alpha1.ManagedClusterAd
 		r.sayBroker(mca, w)
 		return brokerWait, w.message, nil
 	}
-	peers, err := members(ctx, r.client, set)
+	peers, err := members(ctx, r.client, set.Name)
 	if err != nil {
 		return 0, "", err
 	}
@@ -213,7 +213,8 @@ func (r *agents) waitsForItsTurn(ctx context.Context, mca *addonv1alpha1.Managed
 }
 
 // broker reads what a cluster needs to know of the broker of its set. While something is missing the error is a *waits.
-func (r *agents) broker(ctx context.Context, set, cluster string) (broker, error) {
+func (r *agents) broker(ctx context.Context, of *clusterv1beta2.ManagedClusterSet, cluster string) (broker, error) {
+	set := of.Name
 	if r.APIServer == "" {
 		return broker{}, &waits{reasonBrokerNotReady, "it is not known where clusters reach the hub's API server: start the hub with --submariner-broker HOST:PORT"}
 	}
@@ -246,23 +247,24 @@ func (r *agents) broker(ctx context.Context, set, cluster string) (broker, error
 	if len(b.key) == 0 || len(b.token) == 0 {
 		return b, &waits{reasonBrokerNotReady, "the account of cluster " + cluster + " in broker " + b.namespace + " has no token yet"}
 	}
-	return b, nil
+	b.network, err = r.network(ctx, of, cluster)
+	return b, err
 }
 
-// setOf is the set that a cluster is in; "" when it is in none, or in one that goes or can have no broker.
-func (r *agents) setOf(ctx context.Context, cluster *clusterv1.ManagedCluster) (string, error) {
+// setOf is the set that a cluster is in; nil when it is in none, or in one that goes or can have no broker.
+func (r *agents) setOf(ctx context.Context, cluster *clusterv1.ManagedCluster) (*clusterv1beta2.ManagedClusterSet, error) {
 	name := cluster.Labels[clusterv1beta2.ClusterSetLabel]
 	if name == "" {
-		return "", nil
+		return nil, nil
 	}
 	set := &clusterv1beta2.ManagedClusterSet{}
 	if err := r.client.Get(ctx, client.ObjectKey{Name: name}, set); err != nil {
-		return "", client.IgnoreNotFound(err)
+		return nil, client.IgnoreNotFound(err)
 	}
 	if !set.DeletionTimestamp.IsZero() || !hasBroker(set) {
-		return "", nil
+		return nil, nil
 	}
-	return name, nil
+	return set, nil
 }
 
 func (r *agents) cluster(ctx context.Context, name string) (*clusterv1.ManagedCluster, error) {

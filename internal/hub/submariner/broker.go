@@ -69,6 +69,7 @@ func (r *brokers) setup(mgr ctrl.Manager) error {
 		For(&clusterv1beta2.ManagedClusterSet{}, builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&addonv1alpha1.ManagedClusterAddOn{}, every, builder.WithPredicates(ofSubmariner, comesOrGoes)).
 		Watches(&clusterv1.ManagedCluster{}, every, builder.WithPredicates(setChanged)).
+		Watches(&submarinerv1alpha1.SubmarinerConfig{}, every, builder.WithPredicates(ofSubmariner, predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(r.works.Source(func(e hub.WorkEvent) []reconcile.Request {
 			if e.After == nil && isOurs(e) {
 				return r.every(context.Background())
@@ -109,7 +110,10 @@ func (r *brokers) Reconcile(ctx context.Context, set *clusterv1beta2.ManagedClus
 	if err := r.mark(ctx, set); err != nil {
 		return again(err)
 	}
-	return again(r.make(ctx, set.Name, clusters))
+	if err := r.make(ctx, set.Name, clusters); err != nil {
+		return again(err)
+	}
+	return again(r.ensureGlobalnet(ctx, set, clusters))
 }
 
 // again waits for what passes by itself, as a cache that is stale or rights that the API server has not seen yet. What a person must do is in
