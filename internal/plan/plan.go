@@ -82,6 +82,7 @@ type Application struct {
 	Digest string
 
 	revision string
+	canary   string // its steps, as works carry them
 	// basis is what a later plan compares with; nil when nothing is taken over from this one.
 	basis *basis
 	// labels of the clusters that were planned.
@@ -168,6 +169,7 @@ func (a *Application) works(c Cluster, content *fleet.Content) (work.Set, error)
 		Content:  content,
 		Revision: a.revision,
 		Live:     a.live[c.Name],
+		Canary:   a.canary,
 
 		ManifestLimit: a.manifestLimit,
 	})

@@ -27,6 +27,10 @@
 // A deleted work: condition Deleting, AppliedManifestWork deleted, objects deleted in the background, finalizers
 // removed, the work's last. Orphaned objects lose our ownerReference first.
 //
+// Where a work names the steps of a canary, a changed pod template of a Deployment goes through them first: the Deployment keeps its own, and
+// the agent applies a companion beside it, which is an object of the work like any other. Where the canary is stands in an annotation of the
+// AppliedManifestWork; what waits for a person or a measurement waits for an annotation of the work.
+//
 // An AppliedManifestWork without a work is evicted after a grace period.
 //
 // While somebody holds a work on the cluster nothing of it is applied, corrected or deleted.

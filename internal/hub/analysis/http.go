@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
+	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/source"
 )
 
@@ -106,7 +107,7 @@ func plain(err error) error {
 // fill puts what is measured into a query or a URL.
 func (s *subject) fill(text, between string) string {
 	return strings.NewReplacer(
-		"${{ clusters }}", strings.Join(s.clusters, between), "${{ revision }}", s.revision, "${{ step }}", s.step.Name,
+		"${{ clusters }}", strings.Join(s.clusters, between), "${{ revision }}", s.revision, "${{ step }}", rollout.StepOf(s.step.Name),
 	).Replace(text)
 }
 

@@ -51,7 +51,11 @@ func samePin(before, now *musterv1alpha1.Hold) bool {
 
 // planPinned plans an application at the revision that it is pinned to, and notes whether the delivered commit asks for something else.
 func (r *Applications) planPinned(ctx context.Context, app *musterv1alpha1.Application, pin *musterv1alpha1.Hold, delivered *report) (*report, error) {
-	out, err := r.planAt(ctx, app, pin.Spec.Pin.Revision)
+	planAt := r.planAt
+	if pin.Spec.Pin.Return {
+		planAt = r.planReturn
+	}
+	out, err := planAt(ctx, app, pin.Spec.Pin.Revision)
 	if err != nil {
 		return out, fmt.Errorf("plan what is %s: %w", rollout.HoldText(rollout.OnHoldOf(pin)), err)
 	}

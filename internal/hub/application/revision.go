@@ -41,7 +41,7 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 	}
 	sources, pinned := out.planned.Sources, out
 	if refused != nil {
-		if out, err = r.planAt(ctx, app, refused.To); err != nil || out.planned == nil {
+		if out, err = r.planReturn(ctx, app, refused.To); err != nil || out.planned == nil {
 			return out, err
 		}
 		sources = fleet.SortSources(slices.Concat(sources, out.planned.Sources))

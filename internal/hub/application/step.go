@@ -124,6 +124,9 @@ func (r *Applications) refresh(out *report, reported map[string]bool) bool {
 	}
 	for cluster := range reported {
 		r.countCluster(out, cluster)
+		if slices.ContainsFunc(r.worksOn(out, cluster), func(lw fleet.LiveWork) bool { return lw.Status.Canary.Waits() }) {
+			out.idle = false // it may come late, when no rollout goes on
+		}
 	}
 	return true
 }
@@ -242,12 +245,15 @@ func (r *Applications) write(ctx context.Context, app *musterv1alpha1.Applicatio
 	if in.Strategy != nil {
 		st.wrote = wrote(out.step.Now, out.refused, out.staleCache, in.Now)
 	}
-	if err != nil || !out.rolling() {
+	if err == nil && out.rolling() {
+		var welcome work.Changes
+		welcome, err = r.welcome(ctx, app, out)
+		st.wrote = append(st.wrote, wrote(welcome, nil, out.staleCache, in.Now)...)
+	}
+	if err != nil {
 		return err
 	}
-	welcome, err := r.welcome(ctx, app, out)
-	st.wrote = append(st.wrote, wrote(welcome, nil, out.staleCache, in.Now)...)
-	return err
+	return writer.PassCanaries(ctx, out.step.Passes)
 }
 
 // traceWrites reports the writes of a step as one span of the commit's trace.

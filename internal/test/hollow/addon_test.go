@@ -245,7 +245,7 @@ func (a *bareAddOns) one(cluster string, i int, line string, install bool) error
 func (a *bareAddOns) say(cluster, name, line string, done bool) error {
 	mca := &addonv1alpha1.ManagedClusterAddOn{ObjectMeta: metav1.ObjectMeta{Namespace: cluster, Name: name}}
 	hash := &addonv1alpha1.ConfigSpecHash{ConfigReferent: addonv1alpha1.ConfigReferent{Name: name}, SpecHash: line}
-	reference := addonv1alpha1.ConfigReference{ConfigGroupResource: addon.Template, DesiredConfig: hash}
+	reference := addonv1alpha1.ConfigReference{ConfigGroupResource: addon.Template, ConfigReferent: hash.ConfigReferent, DesiredConfig: hash}
 	set := func(kind string, value metav1.ConditionStatus, reason string) {
 		meta.SetStatusCondition(&mca.Status.Conditions, metav1.Condition{Type: kind, Status: value, Reason: reason, Message: "a bare client says so"})
 	}
