@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +22,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+	"github.com/onsi/gomega/gbytes"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -76,24 +76,6 @@ func browser(t *testing.T) context.Context {
 	ctx, stop = context.WithTimeout(ctx, 10*time.Minute)
 	t.Cleanup(stop)
 	return ctx
-}
-
-// lockedBuffer is written by the program and read by the test.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // uiFleet puts a fleet of clusters with one application on the hub, as the hub's controllers and agents leave it.
@@ -377,8 +359,8 @@ func TestPageInBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &lockedBuffer{}
-	c := &cli{out: out, errs: &lockedBuffer{}, now: time.Now, kubeconfig: hub.kubeconfig, output: "json"}
+	out := gbytes.NewBuffer()
+	c := &cli{out: out, errs: gbytes.NewBuffer(), now: time.Now, kubeconfig: hub.kubeconfig, output: "json"}
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- c.serveUI(ctx, config, "127.0.0.1:0", false) }()
@@ -389,7 +371,7 @@ func TestPageInBrowser(t *testing.T) {
 		}
 	})
 	var printed struct{ URL string }
-	for json.Unmarshal([]byte(out.String()), &printed) != nil {
+	for json.Unmarshal(out.Contents(), &printed) != nil {
 		select {
 		case err := <-served:
 			t.Fatalf("the page does not start: %v", err)
