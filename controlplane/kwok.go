@@ -43,7 +43,7 @@ var stages = []string{
 	badImages,
 }
 
-// kwok runs KWOK's controller with the stages, as `kwok <its own flags>`, and what writes metrics beside it.
+// kwok runs KWOK's controller with the stages, as `kwok <its own flags>`, and answers for services beside it.
 func kwok() int {
 	// component-base has added --version to the process-wide flag set, to which KWOK adds a flag of the same name.
 	pflag.CommandLine = pflag.NewFlagSet("kwok", pflag.ContinueOnError)
@@ -59,13 +59,10 @@ func kwok() int {
 		fmt.Fprintf(os.Stderr, "kwok: %v\n", err)
 		return 1
 	}
-	for _, arg := range os.Args[1:] {
-		if kubeconfig, found := strings.CutPrefix(arg, "--kubeconfig="); found {
-			go func() {
-				if err := runMetrics(ctx, kubeconfig); err != nil {
-					fmt.Fprintf(os.Stderr, "metrics: %v\n", err)
-				}
-			}()
+	if socket := os.Getenv(servicesSocket); socket != "" {
+		if err := answerServices(ctx, kubeconfig(), socket); err != nil {
+			fmt.Fprintf(os.Stderr, "services: %v\n", err)
+			return 1
 		}
 	}
 	command := cmd.NewCommand(ctx)
@@ -75,6 +72,16 @@ func kwok() int {
 		return 1
 	}
 	return 0
+}
+
+// kubeconfig is the file of the argument that KWOK reads too.
+func kubeconfig() string {
+	for _, arg := range os.Args[1:] {
+		if file, found := strings.CutPrefix(arg, "--kubeconfig="); found {
+			return file
+		}
+	}
+	return ""
 }
 
 // configure reads KWOK's configuration: the default stages, then the files that --config names.

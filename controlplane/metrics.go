@@ -1,213 +1,185 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
-	"maps"
-	"os"
+	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
-	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/rest"
+	"k8s.io/metrics/pkg/apis/metrics/v1beta1"
 )
 
 const (
-	metricsInterval = 5 * time.Second
 	metricsWindow   = 10 * time.Second // of a sample; an autoscaler believes one that begins when the pod was ready
-	metricsAge      = 10 * time.Minute // of a sample that does not change, at most
-	metricsManager  = "muster-metrics"
+	metricsPath     = "/apis/metrics.k8s.io/v1beta1"
+	metricsInterval = 10 * time.Second // between two looks whether the API is registered
 
 	// Annotations of pods by which KWOK's configurations say what each container of a pod uses.
 	usageCPU, usageMemory = "kwok.x-k8s.io/usage-cpu", "kwok.x-k8s.io/usage-memory"
 )
 
-// metricsKinds are the kinds of the metrics API as CustomResourceDefinitions: KWOK has numbers for a metrics server to scrape, and
-// no server. Clients find pods and nodes of metrics.k8s.io where metrics-server would serve them.
-//
 //go:embed stages/metrics.yaml
-var metricsKinds []byte
+var metricsObjects string
 
-var (
-	definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
-	podMetrics  = schema.GroupVersionResource{Group: "metrics.k8s.io", Version: "v1beta1", Resource: "pods"}
-	nodeMetrics = schema.GroupVersionResource{Group: "metrics.k8s.io", Version: "v1beta1", Resource: "nodes"}
-)
-
-// metrics writes what pods and nodes use, for autoscalers and `kubectl top`.
-type metrics struct {
-	objects dynamic.Interface
-	pods    corelisters.PodLister
-	samples map[types.UID]sample
-	nodes   map[string]string // what was written last
-}
-
-// sample is what was written last about a pod.
-type sample struct {
-	cpu, memory string
-	at          time.Time
-	settled     bool // it was written when the pod had been ready for a window
-}
-
-// runMetrics runs until ctx ends. It tries again whatever fails: the API server may be down for a while.
-func runMetrics(ctx context.Context, kubeconfig string) error {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		return err
-	}
-	clients, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return err
-	}
-	m := &metrics{samples: map[types.UID]sample{}, nodes: map[string]string{}}
-	if m.objects, err = dynamic.NewForConfig(config); err != nil {
-		return err
-	}
-	factory := informers.NewSharedInformerFactory(clients, 0)
-	m.pods = factory.Core().V1().Pods().Lister()
-	factory.Start(ctx.Done())
-	factory.WaitForCacheSync(ctx.Done())
-	served := false
-	wait.UntilWithContext(ctx, func(ctx context.Context) {
-		err := error(nil)
-		if !served {
-			err = m.serve(ctx)
-			served = err == nil
-		} else {
-			err = m.write(ctx)
+// register registers the metrics API, and again when what somebody has registered in its place is gone: the chart of a metrics server, whose
+// APIService is answered as this one is.
+func register(ctx context.Context, api rest.Interface) error {
+	service, apiService, _ := strings.Cut(metricsObjects, "\n---\n")
+	attempt := func(ctx context.Context) error {
+		for _, object := range []struct{ path, text string }{
+			{"/api/v1/namespaces/kube-system/services", service}, {"/apis/apiregistration.k8s.io/v1/apiservices", apiService},
+		} {
+			err := api.Post().AbsPath(object.path).SetHeader("Content-Type", "application/yaml").Body([]byte(object.text)).Do(ctx).Error()
+			if err != nil && !apierrors.IsAlreadyExists(err) {
+				return fmt.Errorf("register the metrics API: %w", err)
+			}
 		}
-		if err != nil && ctx.Err() == nil {
-			fmt.Fprintf(os.Stderr, "metrics: %v\n", err)
+		return nil
+	}
+	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) { // the API server may have just begun
+		err := attempt(ctx)
+		if err != nil {
+			complain(err)
+		}
+		return err == nil, nil
+	})
+	if err != nil {
+		return err
+	}
+	go wait.UntilWithContext(ctx, func(ctx context.Context) {
+		if err := attempt(ctx); err != nil && ctx.Err() == nil {
+			complain(err)
 		}
 	}, metricsInterval)
 	return nil
 }
 
-// serve defines the kinds.
-func (m *metrics) serve(ctx context.Context) error {
-	for _, document := range bytes.Split(metricsKinds, []byte("\n---\n")) {
-		var definition unstructured.Unstructured
-		if err := yaml.Unmarshal(document, &definition.Object); err != nil {
-			return err
-		}
-		_, err := m.objects.Resource(definitions).Apply(ctx, definition.GetName(), &definition, metav1.ApplyOptions{FieldManager: metricsManager, Force: true})
-		if err != nil {
-			return fmt.Errorf("define %s: %w", definition.GetName(), err)
-		}
-	}
-	return nil
+// metrics answers what pods and nodes use, for autoscalers and `kubectl top`: KWOK has numbers for a metrics server to scrape, and no server.
+type metrics struct {
+	pods  corelisters.PodLister
+	nodes corelisters.NodeLister
 }
 
-// write writes the samples that are new, have changed or are old, and for each node the sum of its pods'.
-func (m *metrics) write(ctx context.Context) error {
+func (m metrics) handle(mux *http.ServeMux) {
+	mux.HandleFunc("GET "+metricsPath, func(w http.ResponseWriter, _ *http.Request) {
+		verbs := metav1.Verbs{"get", "list"}
+		answerKinds(w, v1beta1.SchemeGroupVersion.String(),
+			metav1.APIResource{Name: "nodes", SingularName: "node", Kind: "NodeMetrics", Verbs: verbs},
+			metav1.APIResource{Name: "pods", SingularName: "pod", Kind: "PodMetrics", Namespaced: true, Verbs: verbs})
+	})
+	mux.HandleFunc("GET "+metricsPath+"/nodes", m.answerNodes)
+	mux.HandleFunc("GET "+metricsPath+"/nodes/{name}", m.answerNodes)
+	mux.HandleFunc("GET "+metricsPath+"/pods", m.answerPods)
+	mux.HandleFunc("GET "+metricsPath+"/namespaces/{namespace}/pods", m.answerPods)
+	mux.HandleFunc("GET "+metricsPath+"/namespaces/{namespace}/pods/{name}", m.answerPods)
+}
+
+func (m metrics) answerPods(w http.ResponseWriter, r *http.Request) {
+	items := []v1beta1.PodMetrics{}
+	for _, pod := range m.running() {
+		if !asked(r, &pod.ObjectMeta) {
+			continue
+		}
+		item := v1beta1.PodMetrics{TypeMeta: typeMeta("PodMetrics"), ObjectMeta: sampleOf(&pod.ObjectMeta), Timestamp: metav1.Now(), Window: metav1.Duration{Duration: metricsWindow}}
+		for _, c := range pod.Spec.Containers {
+			item.Containers = append(item.Containers, v1beta1.ContainerMetrics{Name: c.Name, Usage: usage(pod)})
+		}
+		items = append(items, item)
+	}
+	answerSamples(w, r, items, v1beta1.PodMetricsList{TypeMeta: typeMeta("PodMetricsList"), Items: items})
+}
+
+// answerNodes answers for each node the sum of what its pods use.
+func (m metrics) answerNodes(w http.ResponseWriter, r *http.Request) {
+	used := map[string]corev1.ResourceList{}
+	for _, pod := range m.running() {
+		for range pod.Spec.Containers {
+			used[pod.Spec.NodeName] = sum(used[pod.Spec.NodeName], usage(pod))
+		}
+	}
+	nodes, err := m.nodes.List(labels.Everything())
+	if err != nil {
+		complain(err)
+	}
+	items := []v1beta1.NodeMetrics{}
+	for _, node := range nodes {
+		if asked(r, &node.ObjectMeta) {
+			items = append(items, v1beta1.NodeMetrics{
+				TypeMeta: typeMeta("NodeMetrics"), ObjectMeta: sampleOf(&node.ObjectMeta), Timestamp: metav1.Now(), Window: metav1.Duration{Duration: metricsWindow},
+				Usage: sum(used[node.Name], nil),
+			})
+		}
+	}
+	answerSamples(w, r, items, v1beta1.NodeMetricsList{TypeMeta: typeMeta("NodeMetricsList"), Items: items})
+}
+
+// answerSamples answers the one that the path names, or the list.
+func answerSamples[T any](w http.ResponseWriter, r *http.Request, items []T, list any) {
+	name := r.PathValue("name")
+	switch {
+	case name == "":
+		answer(w, list)
+	case len(items) > 0:
+		answer(w, items[0])
+	default:
+		http.Error(w, "no metrics of "+name, http.StatusNotFound)
+	}
+}
+
+// asked says whether a request is about an object: by its path, or by the selectors of a list.
+func asked(r *http.Request, object *metav1.ObjectMeta) bool {
+	namespace, name := r.PathValue("namespace"), r.PathValue("name")
+	if namespace != "" && object.Namespace != namespace || name != "" && object.Name != name {
+		return false
+	}
+	selector, err := labels.Parse(r.URL.Query().Get("labelSelector"))
+	return err == nil && selector.Matches(labels.Set(object.Labels))
+}
+
+func typeMeta(kind string) metav1.TypeMeta {
+	return metav1.TypeMeta{APIVersion: v1beta1.SchemeGroupVersion.String(), Kind: kind}
+}
+
+func sampleOf(object *metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: object.Namespace, Name: object.Name, Labels: object.Labels, CreationTimestamp: metav1.Now()}
+}
+
+func (m metrics) running() []*corev1.Pod {
 	pods, err := m.pods.List(labels.Everything())
 	if err != nil {
-		return err
+		complain(err)
 	}
-	now, here := time.Now(), map[types.UID]bool{}
-	var errs []error
-	used := map[string]corev1.ResourceList{}
-	for node := range m.nodes {
-		used[node] = nil // unless a pod of it follows
-	}
-	for _, pod := range pods {
-		if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil {
-			continue
-		}
-		here[pod.UID] = true
-		cpu, memory := usage(pod)
-		n := int64(len(pod.Spec.Containers))
-		used[pod.Spec.NodeName] = add(used[pod.Spec.NodeName], cpu, memory, n)
-		next := sample{cpu: cpu.String(), memory: memory.String(), at: now, settled: pod.Status.StartTime != nil && now.Sub(pod.Status.StartTime.Time) > metricsWindow+metricsInterval}
-		last, written := m.samples[pod.UID]
-		if written && last.cpu == next.cpu && last.memory == next.memory && last.settled == next.settled && now.Sub(last.at) < metricsAge {
-			continue
-		}
-		if err := m.writePod(ctx, pod, next); err != nil {
-			errs = append(errs, err) // the others have theirs
-			continue
-		}
-		m.samples[pod.UID] = next
-	}
-	maps.DeleteFunc(m.samples, func(uid types.UID, _ sample) bool { return !here[uid] }) // the garbage collector takes its object
-	return errors.Join(append(errs, m.writeNodes(ctx, used, now))...)
+	return slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return p.Status.Phase != corev1.PodRunning || p.DeletionTimestamp != nil })
 }
 
 // usage is what each container of a pod uses: what KWOK's annotations say, else as little as KWOK takes.
-func usage(pod *corev1.Pod) (cpu, memory resource.Quantity) {
+func usage(pod *corev1.Pod) corev1.ResourceList {
 	amount := func(annotation, otherwise string) resource.Quantity {
 		if q, err := resource.ParseQuantity(pod.Annotations[annotation]); err == nil {
 			return q
 		}
 		return resource.MustParse(otherwise)
 	}
-	return amount(usageCPU, "1m"), amount(usageMemory, "1Mi")
+	return corev1.ResourceList{corev1.ResourceCPU: amount(usageCPU, "1m"), corev1.ResourceMemory: amount(usageMemory, "1Mi")}
 }
 
-func add(sum corev1.ResourceList, cpu, memory resource.Quantity, containers int64) corev1.ResourceList {
-	if sum == nil {
-		sum = corev1.ResourceList{}
+func sum(one, other corev1.ResourceList) corev1.ResourceList {
+	total := corev1.ResourceList{}
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		q := one[name].DeepCopy()
+		q.Add(other[name])
+		total[name] = q
 	}
-	for name, q := range map[corev1.ResourceName]resource.Quantity{corev1.ResourceCPU: cpu, corev1.ResourceMemory: memory} {
-		total := sum[name]
-		for range containers {
-			total.Add(q)
-		}
-		sum[name] = total
-	}
-	return sum
-}
-
-func (m *metrics) writePod(ctx context.Context, pod *corev1.Pod, s sample) error {
-	var containers []any
-	for _, c := range pod.Spec.Containers {
-		containers = append(containers, map[string]any{"name": c.Name, "usage": map[string]any{"cpu": s.cpu, "memory": s.memory}})
-	}
-	object := metricsObject("PodMetrics", pod.Name, s.at)
-	object.SetNamespace(pod.Namespace)
-	object.SetLabels(pod.Labels) // autoscalers select by them
-	object.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID}})
-	object.Object["containers"] = containers
-	_, err := m.objects.Resource(podMetrics).Namespace(pod.Namespace).Apply(ctx, pod.Name, object, metav1.ApplyOptions{FieldManager: metricsManager, Force: true})
-	if err != nil {
-		return fmt.Errorf("write what pod %s/%s uses: %w", pod.Namespace, pod.Name, err)
-	}
-	return nil
-}
-
-func (m *metrics) writeNodes(ctx context.Context, used map[string]corev1.ResourceList, now time.Time) error {
-	for node, sum := range used {
-		cpu, memory := sum[corev1.ResourceCPU], sum[corev1.ResourceMemory]
-		if text := cpu.String() + " " + memory.String(); node == "" || m.nodes[node] == text {
-			continue
-		}
-		object := metricsObject("NodeMetrics", node, now)
-		object.Object["usage"] = map[string]any{"cpu": cpu.String(), "memory": memory.String()}
-		if _, err := m.objects.Resource(nodeMetrics).Apply(ctx, node, object, metav1.ApplyOptions{FieldManager: metricsManager, Force: true}); err != nil {
-			return fmt.Errorf("write what node %s uses: %w", node, err)
-		}
-		m.nodes[node] = cpu.String() + " " + memory.String()
-	}
-	return nil
-}
-
-func metricsObject(kind, name string, at time.Time) *unstructured.Unstructured {
-	return &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "metrics.k8s.io/v1beta1", "kind": kind, "metadata": map[string]any{"name": name},
-		"timestamp": at.UTC().Format(time.RFC3339), "window": metricsWindow.String(),
-	}}
+	return total
 }

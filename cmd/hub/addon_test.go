@@ -25,7 +25,7 @@ import (
 )
 
 // addonControllers run alone in these tests, beside real work agents.
-var addonControllers = []string{"addon-install", "addon-configuration", "addon-deploy"}
+var addonControllers = []string{"addon-install", "addon-configuration", "addon-deploy", "addon-feature"}
 
 // TestAddOnAlone: a hub with the controllers of add-ons and no other, and real agents: a placement installs an add-on with a template, its
 // objects are applied with the cluster's own values, its health follows the Deployment, an edit goes on, and it goes in order.
@@ -63,8 +63,11 @@ func TestAddOnAlone(t *testing.T) {
 	f.expectAddOn("one", "mirror", addonv1alpha1.ConditionManifestApplied, "True AddonManifestApplied")
 	f.expectAddOn("one", "mirror", addonv1alpha1.ConditionProgressing, "False Completed")
 	f.expectAddOn("two", "mirror", addonv1alpha1.ConditionAvailable, "False ProbeUnavailable")
+	f.expectFeature("one", "mirror", "available")
+	f.expectFeature("two", "mirror", "unhealthy")
 	runs("two", "1")
 	f.expectAddOn("two", "mirror", addonv1alpha1.ConditionAvailable, "True ProbeAvailable")
+	f.expectFeature("two", "mirror", "available")
 
 	server := &appsv1.Deployment{}
 	if !f.on("two", server, "addon-mirror", "server") {
@@ -114,6 +117,7 @@ func TestAddOnAlone(t *testing.T) {
 		}
 		return ""
 	})
+	f.expectFeature("one", "mirror", "")
 	if err := f.client.Delete(f.ctx, mirrorAddOn("edge")); err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +125,21 @@ func TestAddOnAlone(t *testing.T) {
 		err := f.client.Get(f.ctx, client.ObjectKey{Name: "mirror"}, &addonv1alpha1.ClusterManagementAddOn{})
 		if !apierrors.IsNotFound(err) || f.addOn("two", "mirror") != nil || len(f.works("two")) > 0 {
 			return "the add-on is still there"
+		}
+		return ""
+	})
+}
+
+// expectFeature waits for the label by which placements select clusters that have an add-on; "" is none.
+func (f *theFleet) expectFeature(cluster, name, want string) {
+	f.t.Helper()
+	f.eventually(func() string {
+		c := &clusterv1.ManagedCluster{}
+		if err := f.client.Get(f.ctx, client.ObjectKey{Name: cluster}, c); err != nil {
+			return err.Error()
+		}
+		if got := c.Labels[addonv1alpha1.FeatureLabelPrefix+name]; got != want {
+			return fmt.Sprintf("the label of add-on %s on cluster %s is %q, want %q", name, cluster, got, want)
 		}
 		return ""
 	})

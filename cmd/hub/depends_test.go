@@ -40,6 +40,62 @@ func TestDependsOn(t *testing.T) {
 	f.expectFault("DependencyMissing", "retail/web", "platform/agent")
 }
 
+// TestDependsOnRemovals: an application leaves a cluster after those that depend on it and leave it too, whether a placement drops the cluster or
+// both are deleted. One that stays keeps nobody.
+func TestDependsOnRemovals(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, tenant+clusterFile("one", "tier: edge")+clusterFile("two", "tier: edge")+placementFile("shops", everyEdge))
+	f.deliver()
+	f.join("one")
+	f.join("two")
+	const free = "  deletionGuard: {maxClusterPercent: 100}"
+	shop := applicationFile("shop", "shops", "manifests/shop", "reversed", free) + configMapFile("manifests/shop/config.yaml", "shop", "version", "one")
+	web := func(depends string) string {
+		return applicationFile("web", "shops", "manifests/web", "reversed", free+depends) + configMapFile("manifests/web/config.yaml", "web", "version", "one")
+	}
+	f.push(shop + web("\n  dependsOn: [{name: shop}]"))
+	f.expectReady("retail/web")
+	stays := func(cluster string, yes bool) { // something on the cluster keeps what the dependent has
+		config := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "reversed", Name: "web"}}
+		f.edit(cluster, config, func() {
+			config.Finalizers = nil
+			if yes {
+				config.Finalizers = []string{"example.com/stays"}
+			}
+		})
+	}
+	const waits = "retail/web depends on it, and goes from here first"
+
+	stays("one", true)
+	f.push(clusterFile("one", "tier: core"))
+	f.expectRow("retail/shop", "one", "Pending DependentsPending", waits)
+	f.expectRow("retail/web", "one", "Pending Removing", "ConfigMap", "reversed/web", "example.com/stays")
+	if got := f.data("one", "reversed", "shop", "version"); got != "one" {
+		t.Errorf("shop has left one before what depends on it: version %q", got)
+	}
+	stays("one", false)
+	f.expectData("one", "reversed", "shop", "version", "")
+
+	stays("two", true)
+	f.push("-- applications/retail/shop/application.yaml --\n" + deleted + "-- applications/retail/web/application.yaml --\n" + deleted)
+	f.approveLeaving("application retail/shop, on 1 clusters", "application retail/web, on 1 clusters")
+	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "Removing", waits)
+	f.expectApplication("retail/web", "Ready", metav1.ConditionFalse, "Removing", "reversed/web", "example.com/stays")
+	if got := f.data("two", "reversed", "shop", "version"); got != "one" {
+		t.Errorf("shop has left two before what depends on it: version %q", got)
+	}
+	stays("two", false)
+	f.expectData("two", "reversed", "shop", "version", "")
+	f.expectGone("retail/shop")
+
+	f.push(shop + web("\n  dependsOn: [{name: shop}]"))
+	f.expectReady("retail/web")
+	f.push("-- applications/retail/shop/application.yaml --\n" + deleted)
+	f.approveLeaving("application retail/shop, on 1 clusters")
+	f.expectGone("retail/shop")
+	f.expectData("two", "reversed", "web", "version", "one")
+}
+
 // serverIs waits for a version of the Deployment of serverFile, and says that it does well.
 func (f *theFleet) serverIs(cluster, version string) {
 	f.t.Helper()

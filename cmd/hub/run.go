@@ -257,7 +257,7 @@ var controllers = map[string]func(*parts) error{
 			return err
 		}
 		sets := &manifestworkreplicaset.ReplicaSets{
-			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
+			Client: p.mgr.GetClient(), Reader: p.mgr.GetAPIReader(), Works: works, HubCluster: p.HubCluster, Writers: p.Writers, StatusInterval: p.StatusInterval, Now: time.Now,
 		}
 		return sets.Setup(p.mgr)
 	},
@@ -298,6 +298,7 @@ var controllers = map[string]func(*parts) error{
 		}
 		return (&hubaddon.BuiltIns{Client: p.mgr.GetClient()}).Setup(p.mgr)
 	},
+	hubaddon.FeatureName: func(p *parts) error { return (&hubaddon.Features{Client: p.mgr.GetClient()}).Setup(p.mgr) },
 	workgc.Name: func(p *parts) error {
 		works, err := p.index()
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/muster-io/muster/internal/hub/cluster"
+	"github.com/muster-io/muster/internal/hub/manifestworkreplicaset"
 	"github.com/muster-io/muster/internal/work"
 )
 
@@ -55,7 +56,10 @@ func (o *Options) check(selected []string) error {
 	for _, option := range []struct {
 		flag  string
 		given bool
-	}{{"webhook-address", o.WebhookAddress != ""}, {"local-repositories", len(o.LocalRepositories) > 0}, {"hub-cluster", o.HubCluster != ""}} {
+	}{
+		{"webhook-address", o.WebhookAddress != ""}, {"local-repositories", len(o.LocalRepositories) > 0},
+		{"hub-cluster", o.HubCluster != "" && !slices.Contains(selected, manifestworkreplicaset.Name)},
+	} {
 		if option.given {
 			return fmt.Errorf("--%s is an option of controller fleetrepository, which --controllers %s leaves out", option.flag, strings.Join(selected, ","))
 		}

@@ -38,9 +38,9 @@ func TestSubmariner(t *testing.T) {
 		o.Controllers, o.LocalRepositories = append(slices.Clone(addonControllers), "submariner"), nil
 	})
 	sets := map[string]string{"one": "east", "two": "east", "three": "core"}
-	for _, set := range []string{"east", "core"} {
-		f.create(&clusterv1beta2.ManagedClusterSet{ObjectMeta: metav1.ObjectMeta{Name: set}})
-	}
+	overlapping := map[string]string{submarinerv1alpha1.GlobalnetAnnotation: "true", submarinerv1alpha1.GlobalnetRangeAnnotation: "242.0.0.0/15"}
+	f.create(&clusterv1beta2.ManagedClusterSet{ObjectMeta: metav1.ObjectMeta{Name: "east", Annotations: overlapping}})
+	f.create(&clusterv1beta2.ManagedClusterSet{ObjectMeta: metav1.ObjectMeta{Name: "core"}})
 	for _, name := range []string{"one", "two", "three"} {
 		f.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 		cluster := &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{clusterv1beta2.ClusterSetLabel: sets[name]}}}
@@ -71,6 +71,10 @@ func TestSubmariner(t *testing.T) {
 		operators[name].announce()
 	}
 	one, two := operators["one"], operators["two"]
+	networks := []any{one.spec["globalCIDR"], two.spec["globalCIDR"], operators["three"].spec["globalCIDR"]}
+	if !slices.Equal(networks, []any{"242.0.0.0/16", "242.1.0.0/16", ""}) && !slices.Equal(networks, []any{"242.1.0.0/16", "242.0.0.0/16", ""}) {
+		t.Errorf("the networks of one, two and three are %v", networks)
+	}
 	if got := one.spec["cableDriver"]; got != "wireguard" {
 		t.Errorf("cable driver of one is %v", got)
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/muster-io/muster/charts"
 	"github.com/muster-io/muster/internal/chart"
 	"github.com/muster-io/muster/internal/doctor"
-	"github.com/muster-io/muster/internal/hub/install"
 	"github.com/muster-io/muster/internal/registration"
 )
 
@@ -179,9 +178,6 @@ func hubInstallCommand(c *cli) *cobra.Command {
 
 // installHub installs the chart and waits until the controllers say that they run.
 func (c *cli) installHub(ctx context.Context, config *rest.Config, r chart.Release, timeout time.Duration) error {
-	if err := install.MayReplaceKinds(ctx, config); err != nil {
-		return err
-	}
 	progress := c.progress("hub")
 	if _, err := chart.Install(ctx, config, r, progress); err != nil {
 		return fmt.Errorf("install the hub: %w", err)

@@ -155,6 +155,33 @@ func TestPods(t *testing.T) {
 	}
 }
 
+// TestRegistriesOfTheCluster: images come from the mirrors that the cluster names, unless a configuration names others.
+func TestRegistriesOfTheCluster(t *testing.T) {
+	for name, c := range map[string]struct {
+		said    string
+		configs []addonv1alpha1.AddOnDeploymentConfigSpec
+		want    string
+	}{
+		"the cluster's": {`{"registries":[{"source":"quay.io/acme","mirror":"near.local/acme"}]}`, nil, "near.local/acme/server:1"},
+		"a configuration's": {`{"registries":[{"source":"quay.io/acme","mirror":"near.local/acme"}]}`,
+			[]addonv1alpha1.AddOnDeploymentConfigSpec{{Registries: []addonv1alpha1.ImageMirror{{Source: "quay.io", Mirror: "mirror.local"}}}}, "mirror.local/acme/server:1"},
+		"unreadable": {`registries`, nil, "quay.io/acme/server:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := input(deployment).with(c.configs...)
+			in.Cluster.Annotations = map[string]string{"open-cluster-management.io/image-registries": c.said}
+			rendered, err := Render(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			containers, _, _ := unstructured.NestedSlice(rendered.Managed.Deploy[0].Object, "spec", "template", "spec", "containers")
+			if got := containers[0].(map[string]any)["image"]; got != c.want {
+				t.Errorf("the image is %v, want %s", got, c.want)
+			}
+		})
+	}
+}
+
 func requests(cpu string) addonv1alpha1.ResourceRequirements {
 	return addonv1alpha1.ResourceRequirements{Requests: map[string]resource.Quantity{"cpu": resource.MustParse(cpu)}}
 }

@@ -8,10 +8,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
@@ -19,6 +21,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
+
+	"github.com/muster-io/muster/internal/hub/install"
 )
 
 // fieldManager owns what Install applies.
@@ -137,6 +141,9 @@ func (i *installer) kinds(ctx context.Context, objects []*unstructured.Unstructu
 			}
 		}
 	})
+	if err := i.mayReplace(ctx, definitions); err != nil {
+		return err
+	}
 	for _, d := range definitions {
 		if err := i.apply(ctx, d); err != nil {
 			return err
@@ -151,6 +158,19 @@ func (i *installer) kinds(ctx context.Context, objects []*unstructured.Unstructu
 		i.progress(fmt.Sprintf("%d kinds are served", len(definitions)))
 	}
 	return nil
+}
+
+// mayReplace refuses where kinds of OCM are there that are newer than the chart's.
+func (i *installer) mayReplace(ctx context.Context, definitions []*unstructured.Unstructured) error {
+	var kinds []*apiextensionsv1.CustomResourceDefinition
+	for _, d := range definitions {
+		kind := &apiextensionsv1.CustomResourceDefinition{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(d.Object, kind); err != nil {
+			return fmt.Errorf("read the chart's kind %s: %w", d.GetName(), err)
+		}
+		kinds = append(kinds, kind)
+	}
+	return install.MayReplaceKinds(ctx, i.config, kinds)
 }
 
 // served waits until a definition is Established and its group is discovered.

@@ -9,6 +9,19 @@ import (
 	"k8s.io/client-go/rest"
 )
 
+const (
+	egressFile = "egress.yaml"
+	// servicesSocket is in the control plane's directory, in which its programs run: a complete path may be longer than that of a socket.
+	servicesSocket = "services.sock"
+	// egress leads what the API server sends to services, such as a question to an aggregated API, to KWOK's program, which answers for
+	// pods that do not run.
+	egress = `apiVersion: apiserver.k8s.io/v1beta1
+kind: EgressSelectorConfiguration
+egressSelections:
+- {name: cluster, connection: {proxyProtocol: HTTPConnect, transport: {uds: {udsName: ` + servicesSocket + `}}}}
+`
+)
+
 // address is where kube-apiserver listens: with a real node, where pods look for it.
 func (c *ControlPlane) address() string {
 	if p := c.site.state.Place; p != nil {
@@ -107,16 +120,11 @@ func (c *ControlPlane) apiServerArgs() ([]string, error) {
 		"--shutdown-send-retry-after", // stop 2 s after the last short request, not 60 s after the last watch
 		"--profiling=false",
 	}
-	if s.Node != nil {
-		kubelet, err := stored(s.in("pki"), "kubelet-client", func() ([]byte, []byte, error) {
-			return c.clientCA.issue(client(lifetime, "system:kube-apiserver", "system:masters"))
-		})
-		if err != nil {
-			return nil, err
-		}
-		args = append(args, "--kubelet-client-certificate="+kubelet.certFile, "--kubelet-client-key="+kubelet.keyFile,
-			"--kubelet-preferred-address-types=InternalIP")
+	more, err := c.podArgs()
+	if err != nil {
+		return nil, err
 	}
+	args = append(args, more...)
 	if s.Etcd != nil {
 		args = append(args, "--etcd-prefix=/"+s.Name)
 	}
@@ -131,4 +139,21 @@ func (c *ControlPlane) apiServerArgs() ([]string, error) {
 		args = append(args, "--encryption-provider-config="+encryption)
 	}
 	return args, nil
+}
+
+// podArgs say how the API server reaches what runs in pods: by the kubelet of a real node, or by what answers for the pods of fake ones.
+func (c *ControlPlane) podArgs() ([]string, error) {
+	s := c.site
+	if s.Node == nil {
+		return []string{"--egress-selector-config-file=" + s.in(egressFile)}, writeFile(s.in(egressFile), []byte(egress))
+	}
+	kubelet, err := stored(s.in("pki"), "kubelet-client", func() ([]byte, []byte, error) {
+		return c.clientCA.issue(client(lifetime, "system:kube-apiserver", "system:masters"))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []string{
+		"--kubelet-client-certificate=" + kubelet.certFile, "--kubelet-client-key=" + kubelet.keyFile, "--kubelet-preferred-address-types=InternalIP",
+	}, nil
 }

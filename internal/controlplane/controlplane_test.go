@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -30,10 +31,12 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/cert"
 	"sigs.k8s.io/yaml"
 
 	"github.com/muster-io/muster/internal/controlplane"
@@ -89,6 +92,7 @@ func TestControlPlane(t *testing.T) {
 	t.Run("services of type LoadBalancer have addresses", func(t *testing.T) { loadBalancersHaveAddresses(t, cp) })
 	t.Run("pods that must not share a node have one each", func(t *testing.T) { podsAreApart(t, cp) })
 	t.Run("a Deployment is scaled by what its pods use", func(t *testing.T) { isScaled(t, cp) })
+	t.Run("the APIs of charts are answered", func(t *testing.T) { apisOfCharts(t, cp) })
 	t.Run("a CSR is signed", func(t *testing.T) { csrIsSigned(t, cp) })
 	t.Run("a user is what RBAC says", func(t *testing.T) { userIsWhatRBACSays(t, cp) })
 	t.Run("what an API server warns about kinds is not told", func(t *testing.T) { installIsQuiet(t, cp) })
@@ -349,25 +353,148 @@ spec:
 	if _, err := client.Resource(scalers).Namespace("default").Create(t.Context(), scaler, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	metrics := schema.GroupVersion{Group: "metrics.k8s.io", Version: "v1beta1"}
 	eventually(t, func() error {
 		d, err := client.Resource(deployments).Namespace("default").Get(t.Context(), "busy", metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
-		pods, err := client.Resource(metrics.WithResource("pods")).Namespace("default").List(t.Context(), metav1.ListOptions{LabelSelector: "app=busy"})
+		pods, err := client.Resource(podMetrics).Namespace("default").List(t.Context(), metav1.ListOptions{LabelSelector: "app=busy"})
 		if err != nil {
 			return err
 		}
-		nodes, err := client.Resource(metrics.WithResource("nodes")).List(t.Context(), metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		if n, _, _ := unstructured.NestedInt64(d.Object, "status", "readyReplicas"); n != 4 || len(pods.Items) != 4 || len(nodes.Items) == 0 {
-			return fmt.Errorf("%d replicas, metrics of %d pods and %d nodes", n, len(pods.Items), len(nodes.Items))
+		if n, _, _ := unstructured.NestedInt64(d.Object, "status", "readyReplicas"); n != 4 || len(pods.Items) != 4 {
+			return fmt.Errorf("%d replicas, metrics of %d pods", n, len(pods.Items))
 		}
 		return nil
 	})
+	topHasNumbers(t, client)
+}
+
+var (
+	podMetrics  = schema.GroupVersionResource{Group: "metrics.k8s.io", Version: "v1beta1", Resource: "pods"}
+	nodeMetrics = podMetrics.GroupVersion().WithResource("nodes")
+	apiServices = schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}
+)
+
+// topHasNumbers asks what `kubectl top` asks: each pod of the Deployment has what its annotations say, and both nodes have a sum.
+func topHasNumbers(t *testing.T, client dynamic.Interface) {
+	t.Helper()
+	var pods *unstructured.UnstructuredList
+	eventually(t, func() (err error) { // the API server has just learned whom to ask
+		pods, err = client.Resource(podMetrics).List(t.Context(), metav1.ListOptions{LabelSelector: "app=busy"})
+		return err
+	})
+	if len(pods.Items) != 4 {
+		t.Errorf("metrics of %d pods, want 4", len(pods.Items))
+	}
+	for _, listed := range pods.Items {
+		pod, err := client.Resource(podMetrics).Namespace("default").Get(t.Context(), listed.GetName(), metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		containers, _, _ := unstructured.NestedSlice(pod.Object, "containers")
+		if diff := cmp.Diff([]any{map[string]any{"name": "busy", "usage": map[string]any{"cpu": "200m", "memory": "64Mi"}}}, containers); diff != "" {
+			t.Errorf("metrics of pod %s (-want +got):\n%s", pod.GetName(), diff)
+		}
+	}
+	nodes, err := client.Resource(nodeMetrics).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cpu := resource.Quantity{}
+	for _, node := range nodes.Items {
+		text, _, _ := unstructured.NestedString(node.Object, "usage", "cpu")
+		cpu.Add(resource.MustParse(text))
+	}
+	if len(nodes.Items) != 2 || cpu.Cmp(resource.MustParse("800m")) < 0 {
+		t.Errorf("%d nodes use %s, want two that use 800m and what other pods do", len(nodes.Items), cpu.String())
+	}
+	if _, err := client.Resource(podMetrics).Namespace("default").Get(t.Context(), "nobody", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("metrics of a pod that is not there: %v, want NotFound", err)
+	}
+}
+
+// apisOfCharts: an APIService that a chart brings is available when its pods are, whether the chart has a certificate or
+// not, and keeps nobody from learning the kinds of the API server. One in place of the metrics API has its numbers.
+func apisOfCharts(t *testing.T, cp *controlplane.ControlPlane) {
+	client, clients := dynamicClient(t, cp.Config()), clientset(t, cp.Config())
+	pem, key, err := cert.GenerateSelfSignedCertKey("signed.charts.svc", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := clients.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "charts"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "serving"}, Data: map[string][]byte{"tls.crt": pem, "tls.key": key}}
+	if _, err := clients.CoreV1().Secrets("charts").Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	apis := map[string]string{ // by their service
+		"signed":         "{group: signed.example.com, version: v1, caBundle: " + base64.StdEncoding.EncodeToString(pem) + ", ",
+		"metrics-server": "{group: metrics.k8s.io, version: v1beta1, insecureSkipTLSVerify: true, ",
+	}
+	for name, spec := range apis {
+		service := &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "charts"}, Ports: []corev1.ServicePort{{Name: "https", Port: 443, TargetPort: intstr.FromInt32(8443)}}},
+		}
+		if _, err := clients.CoreV1().Services("charts").Create(t.Context(), service, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		object := parse(t, "{apiVersion: apiregistration.k8s.io/v1, kind: APIService, spec: "+spec+
+			"groupPriorityMinimum: 100, versionPriority: 100, service: {namespace: charts, name: "+name+", port: 443}}}")
+		group, _, _ := unstructured.NestedString(object.Object, "spec", "group")
+		version, _, _ := unstructured.NestedString(object.Object, "spec", "version")
+		object.SetName(version + "." + group)
+		if _, err := client.Resource(apiServices).Apply(t.Context(), object.GetName(), object, metav1.ApplyOptions{FieldManager: "chart", Force: true}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() error { return apiIs(t, client, object.GetName(), "False") }) // no pod is ready
+	}
+	pods := parse(t, strings.NewReplacer("name: web", "name: charts", "app: web", "app: charts", "namespace: default", "namespace: charts", "replicas: 3", "replicas: 1").Replace(deployment))
+	if _, err := client.Resource(deployments).Namespace("charts").Create(t.Context(), pods, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"v1.signed.example.com", "v1beta1.metrics.k8s.io"} {
+		eventually(t, func() error { return apiIs(t, client, name, "True") })
+	}
+	eventually(t, func() error { // all of it, with no group that failed
+		_, _, err := clients.Discovery().ServerGroupsAndResources()
+		return err
+	})
+	topHasNumbers(t, client)
+
+	// The metrics API comes back when the chart goes, and no namespace waits for an API that is not there.
+	for _, name := range []string{"v1.signed.example.com", "v1beta1.metrics.k8s.io"} {
+		if err := client.Resource(apiServices).Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := clients.CoreV1().Namespaces().Delete(t.Context(), "charts", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if _, err := clients.CoreV1().Namespaces().Get(t.Context(), "charts", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("namespace charts is there (%w)", err)
+		}
+		return apiIs(t, client, "v1beta1.metrics.k8s.io", "True")
+	})
+	topHasNumbers(t, client)
+}
+
+// apiIs says when an APIService has another condition.
+func apiIs(t *testing.T, client dynamic.Interface, name, status string) error {
+	service, err := client.Resource(apiServices).Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	conditions, _, _ := unstructured.NestedSlice(service.Object, "status", "conditions")
+	for _, c := range conditions {
+		if c, _ := c.(map[string]any); c["type"] == "Available" && c["status"] == status {
+			return nil
+		}
+	}
+	return fmt.Errorf("APIService %s has %v, want Available %s", name, conditions, status)
 }
 
 func csrIsSigned(t *testing.T, cp *controlplane.ControlPlane) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -106,12 +107,16 @@ func (c *ControlPlane) startWorkloads(ctx context.Context) error {
 	if _, err := classes.Apply(ctx, storageClass, standardClass(), options); err != nil {
 		return fmt.Errorf("apply storage class %s: %w", storageClass, err)
 	}
-	return c.site.run(ctx, kwokProgram, []string{
+	path, err := c.site.Assets.path(kwokProgram)
+	if err != nil {
+		return err
+	}
+	return c.site.execute(ctx, execution{program: kwokProgram, path: path, args: []string{
 		"--kubeconfig=" + kwok,
 		"--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
 		"--node-lease-duration-seconds=40",
-	}, func(ctx context.Context) error {
-		var errs []error
+	}, env: []string{"CONTROLPLANE_SERVICES_SOCKET=" + servicesSocket}}, func(ctx context.Context) error {
+		errs := []error{metricsAvailable(ctx, clients)}
 		for _, fake := range fakeNodes() {
 			node, err := nodes.Get(ctx, fake.GetName(), metav1.GetOptions{})
 			if err != nil {
@@ -121,6 +126,19 @@ func (c *ControlPlane) startWorkloads(ctx context.Context) error {
 		}
 		return errors.Join(errs...)
 	})
+}
+
+// metricsAvailable is nil when the metrics API is served, where it is registered. Until then, clients would not learn all kinds of the API server.
+func metricsAvailable(ctx context.Context, clients dynamic.Interface) error {
+	services := clients.Resource(schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"})
+	metrics, err := services.Get(ctx, "v1beta1.metrics.k8s.io", metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err == nil && !hasCondition(metrics, "Available") {
+		err = errors.New("the metrics API is not available")
+	}
+	return err
 }
 
 // storageClass is the default one. The stages of KWOK in the control plane's program know its name.

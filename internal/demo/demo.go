@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
@@ -145,7 +146,8 @@ func (d *demo) show() error {
 		{"A value breaks the chart on one cluster", d.breakage},
 		{"A cluster goes offline and comes back", d.offline},
 		{"A bad image stops at the canary and returns", d.canary},
-		{"Charts come from a repository and from a registry", d.elsewhere},
+		{"Charts come from a repository and from a registry", d.chartSources},
+		{"One cluster gets an add-on", d.addOn},
 	} {
 		d.say("\n%d. %s", i+1, scene.title)
 		if err := scene.show(); err != nil {
@@ -243,7 +245,7 @@ func (d *demo) lookAround() {
 // scheme has the kinds that the demo reads and writes on the hub.
 func scheme() *runtime.Scheme {
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, clusterv1.AddToScheme, musterv1alpha1.AddToScheme, workv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, clusterv1.AddToScheme, musterv1alpha1.AddToScheme, workv1.AddToScheme, addonv1alpha1.AddToScheme} {
 		if err := add(s); err != nil {
 			panic(err) // two types of one name: a mistake of ours
 		}

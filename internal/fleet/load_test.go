@@ -389,6 +389,7 @@ func TestMarks(t *testing.T) {
 		"FirstPlan":    {"agents evict by it", "v1", "Namespace", "annotations: {muster.dev/first-complete-plan: x}", "belongs to the hub: take it out"},
 		"Typo":         {"strict as for unknown fields", muster, "Application", "annotations: {muster.dev/move-from: x}", "a file may have muster.dev/allow-takeover-by and muster.dev/moved-from"},
 		"OtherKind":    {"a mark that means nothing there", muster, "Application", "annotations: {muster.dev/join-identity: x}", "belongs to the hub: take it out"},
+		"AddOn":        {"the hub labels clusters with their add-ons", ocm, "ManagedCluster", "labels: {feature.open-cluster-management.io/addon-mirror: available}", "metadata.labels[feature.open-cluster-management.io/addon-mirror] belongs to the hub: take it out"},
 		"Label":        {"no label under muster.dev is a person's", "v1", "Namespace", "labels: {muster.dev/owner: x}", "metadata.labels[muster.dev/owner] belongs to the hub: take it out"},
 
 		"Moved":    {"a rename is said by the file", muster, "Application", "annotations: {muster.dev/moved-from: x}", ""},

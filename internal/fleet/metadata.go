@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -59,7 +60,7 @@ func wrongEntries(parent string, value any, wrong func(key, text string) string)
 }
 
 // marks are the annotations under muster.dev that a file may have, and the kind that each is for; "" is every kind. All others
-// there, and all labels, are what the hub or a person writes on live objects. Applied from Git they would come back whenever the
+// there, and all labels, as those that name a cluster's add-ons, are what the hub or a person writes on live objects. Applied from Git they would come back whenever the
 // hub takes them off: an approval would never end.
 var marks = map[string]string{
 	musterv1alpha1.DefaultServiceAccountAnnotation: "Namespace",
@@ -80,7 +81,8 @@ func wrongMark(kind string, metadata map[string]any) (field, problem string) {
 	for _, of := range []string{"labels", "annotations"} {
 		entries, _ := metadata[of].(map[string]any)
 		for _, key := range slices.Sorted(maps.Keys(entries)) {
-			if !strings.HasPrefix(key, "muster.dev/") || of == "annotations" && allowed(key) {
+			hubs := strings.HasPrefix(key, "muster.dev/") || of == "labels" && strings.HasPrefix(key, addonv1alpha1.FeatureLabelPrefix)
+			if !hubs || of == "annotations" && allowed(key) {
 				continue
 			}
 			problem = fmt.Sprintf("metadata.%s[%s] belongs to the hub: take it out", of, key)

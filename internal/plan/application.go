@@ -39,6 +39,8 @@ type Job struct {
 	World *fleet.World
 	// Cluster is the only one to plan, empty for all that the decisions choose.
 	Cluster string
+	// Returning is true when the clusters go back to what was good: that takes no steps of a canary.
+	Returning bool
 	// CRDs are, by cluster, the kinds that other applications of the same plan bring.
 	CRDs map[string][]musterv1alpha1.APIResource
 	// Values that ClusterValues give clusters; nil for none.
@@ -75,6 +77,9 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	out := &Application{
 		Application: app, File: job.File, Line: job.Line, Decided: job.Decided,
 		revision: job.Snapshot.Revision, manifestLimit: job.World.ManifestLimit, live: job.live,
+	}
+	if app.Spec.Rollout != nil && !job.Returning {
+		out.canary = work.CanarySteps(app.Spec.Rollout.Canary)
 	}
 	contents := newStore()
 	defer contents.done()
@@ -390,20 +395,33 @@ const RootNamespace = "muster-system"
 // own namespace, and none of OCM's or Muster's kinds. The hub's cluster is the one that the hub was told, or that carries
 // OCM's label local-cluster.
 func spareTheHub(w *fleet.World, c *clusterv1.ManagedCluster, namespace string, content *fleet.Content) error {
-	isHub := (w.HubCluster != "" && c.Name == w.HubCluster) || c.Labels["local-cluster"] == "true"
-	if !isHub || namespace == RootNamespace {
+	isHub := (w.HubCluster != "" && c.Name == w.HubCluster) || c.Labels[LocalClusterLabel] == "true"
+	if !isHub {
 		return nil
 	}
 	for _, m := range content.Manifests {
-		steers := m.Key.Group == "muster.dev" || strings.HasSuffix(m.Key.Group, ".open-cluster-management.io")
-		if steers || m.Key.Namespace != namespace {
+		if SteersHub(m.Key, namespace) {
 			return fleet.Fault{
 				Reason: fleet.HubProtected, ActionRequiredBy: fleet.User, Object: m.Key.String(), File: m.File,
-				Message: fmt.Sprintf("cluster %s is the hub: there a tenant delivers into its own namespace %s only, and no kinds of OCM or Muster", c.Name, namespace),
+				Message: HubProtected(c.Name, namespace),
 			}
 		}
 	}
 	return nil
+}
+
+// LocalClusterLabel is OCM's label, "true" on the cluster that is the hub itself.
+const LocalClusterLabel = "local-cluster"
+
+// SteersHub says that an object on the hub's own cluster is none that the tenant of a namespace delivers there.
+func SteersHub(key fleet.ObjectKey, namespace string) bool {
+	steers := key.Group == "muster.dev" || strings.HasSuffix(key.Group, ".open-cluster-management.io")
+	return namespace != RootNamespace && (steers || key.Namespace != namespace)
+}
+
+// HubProtected says what a tenant delivers to the hub's own cluster.
+func HubProtected(cluster, namespace string) string {
+	return fmt.Sprintf("cluster %s is the hub: there a tenant delivers into its own namespace %s only, and no kinds of OCM or Muster", cluster, namespace)
 }
 
 func clusterFault(err error, job Job, cluster string) *fleet.Fault {

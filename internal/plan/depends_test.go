@@ -51,3 +51,38 @@ func TestDependencyFault(t *testing.T) {
 		}
 	}
 }
+
+// TestNeeds: an application needs what it depends on, and what that depends on; a circle ends.
+func TestNeeds(t *testing.T) {
+	all := map[string]*musterv1alpha1.Application{}
+	add := func(name string, dependsOn ...string) {
+		a := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: name}}
+		for _, d := range dependsOn {
+			a.Spec.DependsOn = append(a.Spec.DependsOn, musterv1alpha1.Dependency{Name: d})
+		}
+		all["retail/"+name] = a
+	}
+	add("shop", "database", "missing")
+	add("database", "storage")
+	add("storage")
+	add("chicken", "egg")
+	add("egg", "chicken")
+	stranger := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "stranger"}}
+	stranger.Spec.DependsOn = []musterv1alpha1.Dependency{{Namespace: "retail", Name: "storage"}}
+	if DependsOn(stranger, all["retail/storage"]) || !DependsOn(all["retail/shop"], all["retail/database"]) || DependsOn(all["retail/shop"], all["retail/storage"]) {
+		t.Error("one of another namespace depends on what does not allow it, or one of the same does not")
+	}
+	all["retail/storage"].Spec.DependentNamespaces = []string{"other"}
+	if !DependsOn(stranger, all["retail/storage"]) {
+		t.Error("one of another namespace does not depend on what allows it")
+	}
+	for pair, want := range map[[2]string]bool{
+		{"shop", "database"}: true, {"shop", "storage"}: true, {"storage", "shop"}: false, {"shop", "shop"}: false,
+		{"chicken", "egg"}: true, {"egg", "egg"}: true, {"shop", "egg"}: false,
+	} {
+		find := func(key string) *musterv1alpha1.Application { return all[key] }
+		if got := Needs(all["retail/"+pair[0]], all["retail/"+pair[1]], find); got != want {
+			t.Errorf("%s needs %s: %v, want %v", pair[0], pair[1], got, want)
+		}
+	}
+}

@@ -97,6 +97,15 @@ func TestNext(t *testing.T) {
 		want  string
 	}{
 		"delete": {"a complete plan no longer holds it", free(func(*Input) {}), nil, "Delete a/0"},
+		"dependents": {"what depends on it goes first", free(func(in *Input) {
+			in.DependentsPending = map[string]string{"a": "retail/web depends on it"}
+		}), nil, "held Delete a/0 DependentsPending"},
+		"dependents, and it stays": {"its objects are to stay", free(func(in *Input) {
+			in.DependentsPending, in.Deletion = map[string]string{"a": "retail/web depends on it"}, musterv1alpha1.DeletionOrphan
+		}), nil, "Orphan a/0"},
+		"dependents, and another part": {"the owner does not leave the cluster", free(func(in *Input) {
+			in.DependentsPending, in.Live = map[string]string{"a": "retail/web depends on it"}, []fleet.LiveWork{live("a", 0, settings), live("a", 1, themes)}
+		}), []*workv1.ManifestWork{wants("a", 0, settings, themes)}, "Update a/0, held Delete a/1 HandoverPending"},
 		"absence unproven": {"an incomplete plan proves no absence", free(func(in *Input) { in.Complete = false }),
 			[]*workv1.ManifestWork{wants("b", 0, settings)}, "Create b/0, held Delete a/0 AbsenceUnproven"},
 		"faulty cluster": {"a fault keeps the last good work", free(func(in *Input) { in.Faulty = map[string]bool{"a": true} }), nil,

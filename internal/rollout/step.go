@@ -44,6 +44,8 @@ type Input struct {
 
 	// DependencyPending says, by cluster, what the owner depends on and what is not ready there.
 	DependencyPending map[string]string
+	// DependentsPending says, by cluster that the owner is to leave, what depends on it and has to go from there first.
+	DependentsPending map[string]string
 
 	// Unreachable clusters do not answer.
 	Unreachable map[string]bool
@@ -70,6 +72,8 @@ type Input struct {
 	// Revision that is rolled out, and what was measured of it and of others.
 	Revision string
 	Analyses []musterv1alpha1.AnalysisRun
+	// Measuring is the analysis that the step before asked for, nil is none.
+	Measuring *musterv1alpha1.AnalysisStatus
 	// Windows of the strategy, and by cluster those that are for it; "" for clusters that it does not name.
 	Windows   []OpenWindow
 	WindowsOn map[string]WindowSet
@@ -108,6 +112,8 @@ type Step struct {
 	Removal *musterv1alpha1.Removal
 	// Rollout says how far the rollout is; nil without a strategy.
 	Rollout *Rollout
+	// Passes let agents leave a step of a canary, sorted.
+	Passes []CanaryPass
 	// Return is true when the rollout has failed and its strategy asks for the last good revision.
 	Return bool
 	// Swapped are the clusters that the scheduler has replaced and that the owner is still on, sorted.
@@ -144,6 +150,7 @@ const (
 	RolloutPending     HeldReason = "RolloutPending"     // other clusters come first
 	RolloutStopped     HeldReason = "RolloutStopped"     // too many clusters have failed
 	DependencyPending  HeldReason = "DependencyPending"  // what the owner depends on is not ready on this cluster
+	DependentsPending  HeldReason = "DependentsPending"  // what depends on the owner goes from this cluster first
 	WindowClosed       HeldReason = "WindowClosed"       // it may not change at this time
 	OnHold             HeldReason = "OnHold"             // a person keeps the cluster as it is
 	FollowsPending     HeldReason = "FollowsPending"     // those that the owner follows have not proved the commit
@@ -166,6 +173,7 @@ func (d *decider) checks() []func(*change) objection {
 		d.absenceProven,      // what a plan could not see is not gone
 		d.reachable,          // unreachable is not deselected
 		d.dependencyReady,    // what the owner depends on comes first
+		d.dependentsGone,     // and goes last
 		d.replacementHealthy, // a swap surges first
 		d.approved,           // the deletion guard
 		d.handedOver,         // gains before losses
@@ -394,12 +402,21 @@ func (d *decider) reachable(c *change) objection {
 	return objection{}
 }
 
-// dependencyReady holds gains and updates on a cluster until what the owner depends on is ready there. Removals do not wait.
+// dependencyReady holds gains and updates on a cluster until what the owner depends on is ready there.
 func (d *decider) dependencyReady(c *change) objection {
 	if pending := d.in.DependencyPending[c.Cluster]; pending != "" && (c.Action == work.Create || c.Action == work.Update) {
 		return objection{Reason: DependencyPending, Message: pending}
 	}
 	return objection{}
+}
+
+// dependentsGone holds the removal from a cluster until what depends on the owner has gone from there, unless the objects stay anyway.
+func (d *decider) dependentsGone(c *change) objection {
+	pending := d.in.DependentsPending[c.Cluster]
+	if pending == "" || !c.isDeletion() || d.wantedOn[c.Cluster] || d.in.Deletion == musterv1alpha1.DeletionOrphan {
+		return objection{}
+	}
+	return objection{Reason: DependentsPending, Message: pending}
 }
 
 // orphanFirst turns a Delete that is to leave its objects into the Orphan that comes before it. An emptied part of a

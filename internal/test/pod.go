@@ -22,6 +22,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -62,48 +63,108 @@ func RunDeployment(t testing.TB, cp *controlplane.ControlPlane, namespace, name,
 	t.Helper()
 	clients := clientset(t, cp)
 	var pods []corev1.Pod
-	await(t, fmt.Sprintf("pods of Deployment %s/%s", namespace, name), func() error {
-		deployment, err := clients.AppsV1().Deployments(namespace).Get(t.Context(), name, metav1.GetOptions{})
-		if err != nil {
+	await(t, fmt.Sprintf("pods of Deployment %s/%s", namespace, name), func() (err error) {
+		var want int
+		if pods, want, err = podsOf(t, clients, namespace, name); err != nil {
 			return err
 		}
-		list, err := clients.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(deployment.Spec.Selector)})
-		if err != nil {
-			return err
-		}
-		if pods = list.Items; len(pods) < int(*deployment.Spec.Replicas) || len(pods) == 0 {
+		if len(pods) < want || len(pods) == 0 {
 			return fmt.Errorf("%d pods", len(pods))
 		}
 		return nil
 	})
 	p := start(t, cp, pods[0].ObjectMeta, pods[0].Spec, program)
-	report := func(state corev1.ContainerState, last corev1.ContainerState, ready corev1.ConditionStatus) {
-		for i := range pods {
-			pod := pods[i].DeepCopy()
-			pod.Status.Phase = corev1.PodRunning
-			pod.Status.Conditions = []corev1.PodCondition{
-				{Type: corev1.PodReady, Status: ready, LastTransitionTime: metav1.Now()}, {Type: corev1.ContainersReady, Status: ready},
-			}
-			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
-				Name: pod.Spec.Containers[0].Name, Image: pod.Spec.Containers[0].Image, Ready: ready == corev1.ConditionTrue, State: state, LastTerminationState: last,
-			}}
-			pod.ResourceVersion = ""
-			if _, err := clients.CoreV1().Pods(namespace).UpdateStatus(context.Background(), pod, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-				t.Logf("report pod %s: %v", pod.Name, err)
-			}
-		}
-	}
-	report(corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}, corev1.ContainerState{}, corev1.ConditionTrue)
+	reportRunning(t, clients, pods...)
 	go func() {
 		<-p.exited
 		if p.stopped.Load() {
 			return
 		}
-		report(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
-			corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: int32(p.command.ProcessState.ExitCode()), Reason: "Error", Message: tail(p.Output())}},
-			corev1.ConditionFalse)
+		report(t, clients, pods, corev1.ConditionFalse, corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
+			corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: int32(p.command.ProcessState.ExitCode()), Reason: "Error", Message: tail(p.Output())}})
 	}()
 	return p
+}
+
+// podsOf are the pods of a Deployment, and how many it wants.
+func podsOf(t testing.TB, clients kubernetes.Interface, namespace, name string) ([]corev1.Pod, int, error) {
+	deployment, err := clients.AppsV1().Deployments(namespace).Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		return nil, 0, err
+	}
+	list, err := clients.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(deployment.Spec.Selector)})
+	if err != nil {
+		return nil, 0, err
+	}
+	return list.Items, int(*deployment.Spec.Replicas), nil
+}
+
+func reportRunning(t testing.TB, clients kubernetes.Interface, pods ...corev1.Pod) {
+	report(t, clients, pods, corev1.ConditionTrue, corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}, corev1.ContainerState{})
+}
+
+// report writes what a kubelet says of pods.
+func report(t testing.TB, clients kubernetes.Interface, pods []corev1.Pod, ready corev1.ConditionStatus, state, last corev1.ContainerState) {
+	for i := range pods {
+		pod := pods[i].DeepCopy()
+		pod.Status.Phase = corev1.PodRunning
+		pod.Status.Conditions = []corev1.PodCondition{
+			{Type: corev1.PodReady, Status: ready, LastTransitionTime: metav1.Now()}, {Type: corev1.ContainersReady, Status: ready},
+		}
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name: pod.Spec.Containers[0].Name, Image: pod.Spec.Containers[0].Image, Ready: ready == corev1.ConditionTrue, State: state, LastTerminationState: last,
+		}}
+		pod.ResourceVersion = ""
+		if _, err := clients.CoreV1().Pods(pod.Namespace).UpdateStatus(context.Background(), pod, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			t.Logf("report pod %s: %v", pod.Name, err)
+		}
+	}
+}
+
+// Kubelet runs the pods of Deployments as processes and follows them, where [RunDeployment] runs the pods that are there. A test calls
+// Sync while it waits for something.
+type Kubelet struct {
+	T            testing.TB
+	ControlPlane *controlplane.ControlPlane
+	Programs     map[string]string // by the Deployment's namespace/name
+	pods         map[types.UID]*Pod
+}
+
+// Sync starts the pods that are new and those that have exited, reports them ready, and ends the processes of pods that are gone.
+func (k *Kubelet) Sync() {
+	k.T.Helper()
+	clients, there, running := clientset(k.T, k.ControlPlane), map[types.UID]bool{}, map[types.UID]*Pod{}
+	for key, program := range k.Programs {
+		namespace, name, _ := strings.Cut(key, "/")
+		pods, _, err := podsOf(k.T, clients, namespace, name)
+		if err != nil && !apierrors.IsNotFound(err) {
+			k.T.Fatalf("list the pods of %s: %v", key, err)
+		}
+		for _, pod := range pods {
+			there[pod.UID] = true
+			if p := k.pods[pod.UID]; p != nil && !p.hasExited() {
+				running[pod.UID] = p
+				continue
+			}
+			running[pod.UID] = start(k.T, k.ControlPlane, pod.ObjectMeta, pod.Spec, program)
+			reportRunning(k.T, clients, pod)
+		}
+	}
+	for uid, p := range k.pods {
+		if !there[uid] {
+			p.Stop()
+		}
+	}
+	k.pods = running
+}
+
+func (p *Pod) hasExited() bool {
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
 }
 
 // RunPod runs the first container of a pod until it exits, as a Job does, and returns what it wrote and how it ended.

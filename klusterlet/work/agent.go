@@ -9,11 +9,10 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -138,8 +137,8 @@ func (a *Agent) engine() (*engine, error) {
 	e.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[request](200*time.Millisecond, e.RetryDelay),
 		workqueue.TypedRateLimitingQueueConfig[request]{Name: "manifestworks"})
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), workv1.AddToScheme(scheme)); err != nil {
+	scheme := runtime.NewScheme() // of the few kinds that the agent knows: all of Kubernetes' are a megabyte
+	if err := errors.Join(corev1.AddToScheme(scheme), authorizationv1.AddToScheme(scheme), workv1.AddToScheme(scheme)); err != nil {
 		return nil, err
 	}
 	return e, errors.Join(e.connectHub(scheme), e.connectSpoke(scheme))

@@ -1,13 +1,16 @@
 package work_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,6 +22,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,7 +36,7 @@ import (
 )
 
 // TestHubAway: while the hub does not answer, whether the connection is cut or says nothing, the agent keeps what it has as it should
-// be, and deletes nothing. When the hub is back it is at the newest revision.
+// be, and deletes nothing. When the hub is back it goes straight to the newest revision.
 func TestHubAway(t *testing.T) {
 	for name, away := range map[string]func(*line){"cut": (*line).cut, "stalled": (*line).stall} {
 		t.Run(name, func(t *testing.T) {
@@ -44,6 +49,7 @@ func TestHubAway(t *testing.T) {
 			s.put("web", objects{c}, serverSide(true), mode("Correct"))
 			s.expectApplied("web")
 			uid := s.live(c).GetUID()
+			values := s.events(s.spoke, &corev1.ConfigMapList{}, client.InNamespace(s.target))
 			away(l)
 			for revision := 2; revision <= 5; revision++ {
 				s.put("web", objects{s.configMap("c", map[string]any{"k": fmt.Sprint(revision)})}, serverSide(true), mode("Correct"))
@@ -51,13 +57,88 @@ func TestHubAway(t *testing.T) {
 			s.edit(c, "theirs", "data", "k")
 			s.expectValue(c, "1", "data", "k") // without the hub
 			l.mend()
-			s.expectValue(c, "5", "data", "k")
+			s.expectStraight(values, "c", "5")
 			s.expectApplied("web")
 			if live := s.live(c); live.GetUID() != uid {
 				t.Error("the object was made again")
 			}
 		})
 	}
+}
+
+// expectStraight waits until a ConfigMap has a revision, and has had none but the first before.
+func (s *site) expectStraight(values <-chan watch.Event, name, newest string) {
+	s.Helper()
+	s.await(values, name, func(o runtime.Object) bool {
+		value := o.(*corev1.ConfigMap).Data["k"]
+		if value != "1" && value != "theirs" && value != newest {
+			s.Errorf("revision %s was applied when %s was there", value, newest)
+		}
+		return value == newest
+	})
+}
+
+// late is a watch whose events, from the first one that holds a text, come one by one as they are let pass.
+type late struct {
+	io.ReadCloser
+	lines *bufio.Reader
+	from  string
+	pass  <-chan struct{}
+	held  bool
+	rest  []byte
+}
+
+func (l *late) Read(p []byte) (int, error) {
+	var err error
+	if len(l.rest) == 0 {
+		l.rest, err = l.lines.ReadBytes('\n')
+		if l.held = l.held || strings.Contains(string(l.rest), l.from); l.held {
+			<-l.pass
+		}
+	}
+	n := copy(p, l.rest)
+	l.rest = l.rest[n:]
+	return n, err
+}
+
+// TestOvertaken: a revision whose event comes so late that the hub has a newer one is not applied.
+func TestOvertaken(t *testing.T) {
+	s := newSite(t)
+	pass, asked := make(chan struct{}), make(chan struct{}, 100)
+	passAll := sync.OnceFunc(func() { close(pass) })
+	s.agent.Hub = rest.CopyConfig(s.agent.Hub)
+	s.agent.Hub.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTrip(func(r *http.Request) (*http.Response, error) {
+			response, err := next.RoundTrip(r)
+			switch {
+			case err == nil && r.URL.Query().Get("watch") != "":
+				response.Body = &late{ReadCloser: response.Body, lines: bufio.NewReader(response.Body), from: `"k":"2"`, pass: pass}
+			case r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/manifestworks/web"):
+				asked <- struct{}{}
+			}
+			return response, err
+		})
+	})
+	revision := func(k string) {
+		s.put("web", objects{s.configMap("c", map[string]any{"k": k})}, serverSide(true), mode("Correct"))
+	}
+	s.start()
+	t.Cleanup(passAll)
+	revision("1")
+	s.expectApplied("web")
+	values := s.events(s.spoke, &corev1.ConfigMapList{}, client.InNamespace(s.target))
+	for _, k := range []string{"2", "3", "4"} {
+		revision(k)
+	}
+	pass <- struct{}{}
+	select {
+	case <-asked: // whether revision 2 is the newest
+	case <-time.After(patience):
+		t.Fatal("the agent does not ask whether revision 2 is the newest")
+	}
+	passAll()
+	s.expectStraight(values, "c", "4")
+	s.expectApplied("web")
 }
 
 // TestClusterRestarts: an agent outlives its cluster's API server, and works on when that is back.

@@ -23,6 +23,7 @@ type memory struct {
 	nextResync  time.Time
 	nextPoll    time.Time
 	measured    int64 // generation of the work whose first apply was measured
+	confirmed   int64 // generation of the work that the hub was asked about: it was the newest
 
 	// the wave that keeps the next one waiting, and since when
 	blockedGeneration int64
@@ -50,6 +51,7 @@ type objectState struct {
 
 	unready  string // why the object is not ready for the next wave; empty when it is
 	degraded bool   // and does not become so by waiting
+	waitsAt  int    // the step at which an object of another controller waits for a person; 0 when it does not
 
 	finished  bool // a Job that Kubernetes removes after its end has come to it
 	running   bool // such a Job had not finished when it was last read
@@ -136,7 +138,7 @@ func (m *memory) about(key objectKey) *objectState {
 func (m *memory) startOver(uid types.UID) {
 	if m.uid != uid {
 		m.uid, m.objects, m.published = uid, map[objectKey]*objectState{}, nil
-		m.nextResync, m.nextPoll = time.Time{}, time.Time{}
+		m.nextResync, m.nextPoll, m.confirmed = time.Time{}, time.Time{}, 0
 	}
 }
 

@@ -13,10 +13,19 @@ const (
 	// LifecycleSelf is a manager of the add-on's own: the hub leaves it alone.
 	LifecycleSelf = "self"
 
+	// ClusterProxyName and ManagedServiceAccountName are OCM's add-ons that come with Muster.
+	ClusterProxyName          = "cluster-proxy"
+	ManagedServiceAccountName = "managed-serviceaccount"
+
 	// AddonNameLabel on a ManifestWork or a CertificateSigningRequest names the add-on.
 	AddonNameLabel = "open-cluster-management.io/addon-name"
 	// AddonNamespaceLabel on a ManifestWork in the namespace of a hosting cluster names the cluster that it belongs to.
 	AddonNamespaceLabel = "open-cluster-management.io/addon-namespace"
+	// FeatureLabelPrefix begins the labels of a ManagedCluster that name its add-ons; the value is one of the three below.
+	FeatureLabelPrefix = "feature.open-cluster-management.io/addon-"
+	FeatureAvailable   = "available"
+	FeatureUnhealthy   = "unhealthy"
+	FeatureUnreachable = "unreachable"
 	// AddonTemplateNameLabel on a RoleBinding names the AddOnTemplate that asks for it.
 	AddonTemplateNameLabel = "open-cluster-management.io/addon-template-name"
 	// ConfigSpecHashAnnotation on a ManifestWork holds, as JSON, the hash of each configuration that it was rendered with.
@@ -89,6 +98,8 @@ const (
 	ReasonProgressing = "Progressing"
 	ReasonCompleted   = "Completed"
 	ReasonFailed      = "Failed"
+	// ReasonWaitingFor begins the reasons of an add-on that does not have a condition yet, with the condition's name after it.
+	ReasonWaitingFor = "WaitingFor"
 
 	ReasonAddonManifestApplied       = "AddonManifestApplied"
 	ReasonAddonManifestAppliedFailed = "AddonManifestAppliedFailed"

@@ -31,6 +31,11 @@ const (
 const (
 	// BrokerNamespaceAnnotation on a ManagedClusterSet names the namespace of its broker.
 	BrokerNamespaceAnnotation = "cluster.open-cluster-management.io/submariner-broker-ns"
+	// GlobalnetAnnotation, "true" on a ManagedClusterSet, gives its clusters networks that do not overlap; from a range, with so many
+	// addresses each, as the other two annotations say.
+	GlobalnetAnnotation      = "cluster.open-cluster-management.io/brokerGlobalnetEnabled"
+	GlobalnetRangeAnnotation = "cluster.open-cluster-management.io/brokerGlobalnetCIDRRange"
+	GlobalnetSizeAnnotation  = "cluster.open-cluster-management.io/brokerDefaultGlobalnetClusterSize"
 	// BrokerFinalizer keeps a ManagedClusterSet until its broker is gone.
 	BrokerFinalizer = "cluster.open-cluster-management.io/submariner-cleanup"
 	// AddOnFinalizer keeps a ManagedClusterAddOn until Submariner is gone from its cluster.

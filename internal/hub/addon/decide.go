@@ -138,6 +138,9 @@ func (o *onCluster) observe(works []fleet.LiveWork, now time.Time) {
 	if meta.IsStatusConditionFalse(status.Conditions, addonv1alpha1.ConditionHostingClusterValidity) {
 		return
 	}
+	if o.unsaid() != "" {
+		return
+	}
 	for i := range works {
 		if !addon.HasConfigs(works[i].Configs, status.ConfigReferences) || works[i].Deleting {
 			return
@@ -151,6 +154,24 @@ func (o *onCluster) observe(works []fleet.LiveWork, now time.Time) {
 	}
 	o.observeWorks(works)
 	o.cluster.Since = cmp.Or(o.cluster.Since, now)
+}
+
+// unsaid is the condition about applied manifests that the add-on does not have yet, and without which it is not complete; "" when it has
+// them, and when the klusterlet is its agent, which applies none.
+func (o *onCluster) unsaid() string {
+	if o.addon.Annotations[musterv1alpha1.AgentRoleAnnotation] != "" {
+		return ""
+	}
+	kinds := []string{addonv1alpha1.ConditionManifestApplied}
+	if addon.HostingCluster(o.addon) != "" {
+		kinds = append(kinds, addonv1alpha1.ConditionHostingManifestApplied)
+	}
+	for _, kind := range kinds {
+		if meta.FindStatusCondition(o.addon.Status.Conditions, kind) == nil {
+			return kind
+		}
+	}
+	return ""
 }
 
 // observeWorks takes the worst state of works, and since when the last of them has it.
@@ -191,6 +212,10 @@ func (o *onCluster) publish(cma *addonv1alpha1.ClusterManagementAddOn, mayChange
 		c := o.unsupported[0]
 		say(addonv1alpha1.ConditionProgressing, metav1.ConditionFalse, addonv1alpha1.ReasonConfigurationUnsupported,
 			fmt.Sprintf("Configuration %s.%s %s/%s is of a kind that the add-on does not support: name it in supportedConfigs, or take it out", c.Resource, c.Group, c.Namespace, c.Name))
+		return
+	}
+	if kind := o.unsaid(); kind != "" && o.cluster.State == rollout.Progressing {
+		say(addonv1alpha1.ConditionProgressing, metav1.ConditionFalse, addonv1alpha1.ReasonWaitingFor+kind, "Waiting for ManagedClusterAddOn "+kind+" condition")
 		return
 	}
 	verb := "installing"

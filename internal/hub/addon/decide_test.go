@@ -98,9 +98,15 @@ func (w *world) step(t *testing.T) []string {
 		lw := fleet.LiveWork{Cluster: name, Name: "addon-mirror-deploy-0", Owner: fleet.AddonOwner(name, "mirror"), Configs: hashes, Generation: 1, WrittenAt: w.now}
 		lw.Status.Conditions = fleet.WorkConditions{Applied: fleet.ConditionAt(!w.fails[name], true), Available: fleet.ConditionAt(true, true)}
 		w.works[name] = lw
+		w.says(i, addonv1alpha1.ConditionManifestApplied)
 	}
 	w.now = w.now.Add(time.Minute)
 	return changed
+}
+
+// says gives an add-on a condition that is True.
+func (w *world) says(i int, kind string) {
+	meta.SetStatusCondition(&w.have[i].Status.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: addonv1alpha1.ReasonAddonManifestApplied})
 }
 
 func condition(conditions []metav1.Condition, kind string) string {
@@ -242,6 +248,26 @@ func TestHostedProgress(t *testing.T) {
 	if says := condition(w.have[0].Status.Conditions, addonv1alpha1.ConditionProgressing); !strings.HasPrefix(says, "False Completed") {
 		t.Errorf("c00 says %q when its work on the hosting cluster has the configuration", says)
 	}
+}
+
+// TestWaitingForManifests: an add-on whose manifests nobody has called applied yet is not complete, nor is one in hosted mode while nobody
+// has said so of those on the hosting cluster.
+func TestWaitingForManifests(t *testing.T) {
+	w := newWorld(clusterv1alpha1.RolloutStrategy{Type: clusterv1alpha1.All})
+	w.have[0].Annotations = map[string]string{addonv1alpha1.HostingClusterAnnotation: "infra"}
+	progress := func(i int, want string) {
+		t.Helper()
+		w.step(t)
+		if says := condition(w.have[i].Status.Conditions, addonv1alpha1.ConditionProgressing); !strings.HasPrefix(says, want) {
+			t.Errorf("c%02d says %q, want %q", i, says, want)
+		}
+	}
+	progress(0, "False WaitingForManifestApplied: Waiting for ManagedClusterAddOn ManifestApplied condition")
+	progress(0, "False WaitingForHostingManifestApplied: Waiting for ManagedClusterAddOn HostingManifestApplied condition")
+	progress(1, "False Completed")
+	progress(0, "False WaitingForHostingManifestApplied")
+	w.says(0, addonv1alpha1.ConditionHostingManifestApplied)
+	progress(0, "False Completed")
 }
 
 // TestWriteStale: a status that somebody else wrote in between is looked at again.

@@ -3,6 +3,7 @@
 //	addon-install        ClusterManagementAddOn x decisions of placements -> ManagedClusterAddOns
 //	addon-configuration  configurations of hub, placement and cluster x rollout -> what each ManagedClusterAddOn should have, and how far it is
 //	addon-deploy         AddOnTemplate x configurations of a cluster -> ManifestWorks; health; the way out
+//	addon-feature        add-ons of a cluster -> labels of the ManagedCluster, for placements
 //	addon-builtin        add-ons of which the klusterlet is the agent -> which of its roles it runs, and its rights for that
 //
 // Each owns its fields of the two kinds, and writes them only when nobody else has written the object in between. An add-on whose
@@ -33,6 +34,7 @@ const (
 	ConfigurationName = "addon-configuration"
 	DeployName        = "addon-deploy"
 	BuiltInName       = "addon-builtin"
+	FeatureName       = "addon-feature"
 )
 
 // The indices of ManagedClusterAddOns: by their name, which is the add-on's, and by the cluster that hosts the agent.

@@ -125,7 +125,12 @@ var withoutRights = addonv1alpha1.RegistrationSpec{Type: addonv1alpha1.Registrat
 func TestToken(t *testing.T) {
 	f := started(t)
 	f.addOn("metrics", f.reader())
-	stop := f.agent(func(a *addon.Agent) { a.Driver = rules.DriverToken })
+	f.change("metrics", func(a *addonv1alpha1.ManagedClusterAddOn) { a.Status.KubeClientDriver = rules.DriverToken })
+	f.expect("metrics", addonv1alpha1.ConditionRegistrationApplied, metav1.ConditionFalse, addonv1alpha1.ReasonPermissionConfigPending) // until the agent says who it is
+	byToken := func(seconds int64) func(*addon.Agent) {
+		return func(a *addon.Agent) { a.Driver, a.TokenSeconds = rules.DriverToken, seconds }
+	}
+	stop := f.agent(byToken(1)) // for which no API server issues a token
 	f.expect("metrics", addonv1alpha1.ConditionTokenInfrastructureReady, metav1.ConditionFalse, addonv1alpha1.ReasonTokenInfrastructureApplyFailed)
 	role := &rbacv1.ClusterRole{}
 	f.must(f.hub.Get(t.Context(), client.ObjectKey{Name: musterhub.TokenRole}, role))
@@ -133,10 +138,21 @@ func TestToken(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: f.name + "-tokens", Labels: map[string]string{musterhub.PermissionLabel: "true"}}, Rules: role.Rules,
 	})
 	f.expect("metrics", addonv1alpha1.ConditionTokenInfrastructureReady, metav1.ConditionTrue, addonv1alpha1.ReasonTokenInfrastructureReady)
+	f.expect("metrics", addonv1alpha1.ConditionTokenRefreshed, metav1.ConditionFalse, addonv1alpha1.ReasonTokenCreationFailed)
+	f.expect("metrics", addonv1alpha1.ConditionRegistrationApplied, metav1.ConditionTrue, addonv1alpha1.ReasonSetPermissionApplied)
+	stop()
+	stop = f.agent(byToken(0))
 	secret := f.secret("metrics-hub-kubeconfig", "token")
 	f.reads(f.with(secret))
 	f.expect("metrics", addonv1alpha1.ConditionTokenRefreshed, metav1.ConditionTrue, addonv1alpha1.ReasonAddonTokenRefreshed)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: f.name, Name: "metrics-agent"}}
+	for _, o := range []client.Object{account.DeepCopy(), &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: f.name, Name: "metrics-token-role"}},
+		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: f.name, Name: "metrics-token-role"}}} {
+		f.must(f.hub.Get(t.Context(), client.ObjectKeyFromObject(o), o))
+		if l := o.GetLabels(); l[addonv1alpha1.TokenInfrastructureLabel] != "true" || l[addonv1alpha1.TokenInfrastructureNameLabel] != "metrics" {
+			t.Errorf("%T %s has the labels %v", o, o.GetName(), l)
+		}
+	}
 
 	// Another account of the name makes the old token worthless.
 	f.must(f.hub.Delete(t.Context(), account))

@@ -3,6 +3,7 @@ package application
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/rollout"
+	"github.com/muster-io/muster/internal/work"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,6 +28,15 @@ func (r *Applications) dependencyFault(ctx context.Context, app *musterv1alpha1.
 	if len(app.Spec.DependsOn) == 0 && app.Spec.Follows == nil {
 		return nil, nil
 	}
+	all, err := r.byKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return plan.DependencyFault(app, d.File, d.Line, d.LineOf, func(key string) *musterv1alpha1.Application { return all[key] }), nil
+}
+
+// byKey are the applications of the hub by namespace/name. They are the cache's.
+func (r *Applications) byKey(ctx context.Context) (map[string]*musterv1alpha1.Application, error) {
 	var list musterv1alpha1.ApplicationList
 	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list applications: %w", err)
@@ -34,7 +45,67 @@ func (r *Applications) dependencyFault(ctx context.Context, app *musterv1alpha1.
 	for i := range list.Items {
 		all[list.Items[i].Namespace+"/"+list.Items[i].Name] = &list.Items[i]
 	}
-	return plan.DependencyFault(app, d.File, d.Line, d.LineOf, func(key string) *musterv1alpha1.Application { return all[key] }), nil
+	return all, nil
+}
+
+// dependentsPending says, of clusters that an application is to leave, which one that depends on it has to go from there first, because it
+// leaves them too. One that stays keeps nobody: its own fault says what it lacks. Revision is what the application is planned at, "" when it
+// is deleted.
+func (r *Applications) dependentsPending(ctx context.Context, app *musterv1alpha1.Application, revision string, clusters []string) (map[string]string, error) {
+	if len(clusters) == 0 {
+		return nil, nil
+	}
+	all, err := r.byKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	find := func(key string) *musterv1alpha1.Application { return all[key] }
+	pending := map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		other := all[key]
+		if !plan.DependsOn(other, app) || plan.Needs(app, other, find) {
+			continue // in a circle each would wait for the other
+		}
+		for _, cluster := range clusters {
+			if pending[cluster] == "" && len(r.Works.On(cluster, fleet.OwnerOf(other))) > 0 {
+				pending[cluster] = r.stillToGo(ctx, app, revision, other, cluster)
+			}
+		}
+	}
+	return pending, nil
+}
+
+// stillToGo says that an application which depends on another one has to leave a cluster before it; "" when it stays there.
+func (r *Applications) stillToGo(ctx context.Context, app *musterv1alpha1.Application, revision string, other *musterv1alpha1.Application, cluster string) string {
+	key := client.ObjectKeyFromObject(other)
+	goes := fmt.Sprintf("%s depends on it, and goes from here first", key)
+	if !other.DeletionTimestamp.IsZero() {
+		return goes
+	}
+	planned, at, repository := r.states.plannedNow(key)
+	if planned == nil {
+		return fmt.Sprintf("%s depends on it, and is not planned yet", key)
+	}
+	mine, _ := hub.RepositoryOf(app)
+	if revision != "" && mine == repository && other.Spec.Follows == nil && !r.states.keptBack(key) && !r.contains(ctx, repository, at, revision) {
+		return fmt.Sprintf("%s depends on it, and is not planned at %s yet", key, fleet.ShortRevision(revision))
+	}
+	faulty := slices.ContainsFunc(planned.Faults, func(f fleet.Fault) bool { return f.Cluster == "" || f.Cluster == cluster })
+	if planned.On(cluster) != nil || faulty {
+		return ""
+	}
+	return goes
+}
+
+// toLeave are the clusters of which a step is to remove the application.
+func (o *report) toLeave() []string {
+	var clusters []string
+	for cluster, changes := range o.pending {
+		if o.planned.On(cluster) == nil && slices.ContainsFunc(changes, func(c work.Change) bool { return c.Action == work.Delete || c.Action == work.Orphan }) {
+			clusters = append(clusters, cluster)
+		}
+	}
+	return clusters
 }
 
 // dependencyPending says, of each cluster that is to change, what the application depends on and what is not ready there: applications,
@@ -52,7 +123,7 @@ func (r *Applications) dependencyPending(ctx context.Context, app *musterv1alpha
 		if mine, _ := hub.RepositoryOf(app); wants == "" && repository == mine {
 			wants = out.revision
 		}
-		behind := planned != nil && wants != "" && !r.contains(ctx, repository, revision, wants)
+		outdated := planned != nil && wants != "" && !r.contains(ctx, repository, revision, wants)
 		for cluster := range out.pending {
 			if pending[cluster] != "" {
 				continue
@@ -60,7 +131,7 @@ func (r *Applications) dependencyPending(ctx context.Context, app *musterv1alpha
 			switch {
 			case planned == nil:
 				pending[cluster] = fmt.Sprintf("depends on %s, which is not planned yet", key)
-			case behind:
+			case outdated:
 				pending[cluster] = fmt.Sprintf("depends on %s, which is not planned at %s yet", key, fleet.ShortRevision(wants))
 			default:
 				if why := notReady(planned, cluster, r.Works.On(cluster, planned.Owner())); why != "" {
@@ -165,6 +236,14 @@ func (s *states) plannedNow(app types.NamespacedName) (planned *plan.Application
 	return st.report.planned, st.report.revision, repository
 }
 
+// keptBack is true for an application that stays at a revision which its repository has left: it is pinned, or a change has failed.
+func (s *states) keptBack(app types.NamespacedName) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.of[app]
+	return st != nil && st.report != nil && (st.report.pin != nil || st.report.returning || st.report.rolledBack != nil)
+}
+
 // dependents are the applications that wait for an owner to be ready.
 func (s *states) dependents(owner fleet.Owner) []reconcile.Request {
 	key := owner.Namespace + "/" + owner.Name
@@ -173,7 +252,9 @@ func (s *states) dependents(owner fleet.Owner) []reconcile.Request {
 	})
 }
 
-// waitsForDependency is true while something that the application depends on is not ready.
+// waitsForDependency is true while something that the application depends on is not ready, or something that depends on it has not gone.
 func (o *report) waitsForDependency() bool {
-	return slices.ContainsFunc(o.step.Held, func(h rollout.Held) bool { return h.Reason == rollout.DependencyPending })
+	return slices.ContainsFunc(o.step.Held, func(h rollout.Held) bool {
+		return h.Reason == rollout.DependencyPending || h.Reason == rollout.DependentsPending
+	})
 }

@@ -1,6 +1,7 @@
 package fleetrepository
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/plan"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,6 +38,9 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	}
 	orphans, err := r.orphans(ctx, r.applied, repo, out.delivery.Definitions)
 	if err != nil {
+		return err
+	}
+	if err := r.dependentsFirst(ctx, orphans); err != nil {
 		return err
 	}
 	running, left := runningOn(world), map[string]int{}
@@ -66,11 +71,53 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	}
 	if len(held.Items) > 0 {
 		held.Deletions = int32(len(held.Items))
-		held.Message = leaves(left["Application"], left[addOn]) + ": muster approve --plan " + shortPlan(held.Plan)
+		held.Message = whatLeft(left["Application"], left[addOn]) + ": muster approve --plan " + shortPlan(held.Plan)
 		held.Items = held.Items[:min(len(held.Items), 20)]
 		out.held = held
 	}
 	return nil
+}
+
+// dependentsFirst puts applications before those that they depend on: these wait for them on clusters when they are deleted, and so have to
+// know of it.
+func (r *Repositories) dependentsFirst(ctx context.Context, orphans []orphan) error {
+	isApplication := func(o orphan) bool { return o.key.Kind == "Application" }
+	from := slices.IndexFunc(orphans, isApplication)
+	if from < 0 {
+		return nil
+	}
+	apps := orphans[from:]
+	if to := slices.IndexFunc(apps, func(o orphan) bool { return !isApplication(o) }); to >= 0 {
+		apps = apps[:to]
+	}
+	var list musterv1alpha1.ApplicationList
+	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list applications: %w", err)
+	}
+	all := map[string]*musterv1alpha1.Application{}
+	for i := range list.Items {
+		all[list.Items[i].Namespace+"/"+list.Items[i].Name] = &list.Items[i]
+	}
+	depths := map[string]int{}
+	slices.SortStableFunc(apps, func(a, b orphan) int {
+		return cmp.Compare(depth(all, depths, b.key.Namespace+"/"+b.key.Name), depth(all, depths, a.key.Namespace+"/"+a.key.Name))
+	})
+	return nil
+}
+
+// depth is how long the chain is of what an application depends on. Those that are known are in depths; a circle ends where it began.
+func depth(all map[string]*musterv1alpha1.Application, depths map[string]int, key string) int {
+	app := all[key]
+	if d, known := depths[key]; known || app == nil {
+		return d
+	}
+	depths[key] = 0
+	deepest := 0
+	for _, d := range app.Spec.DependsOn {
+		deepest = max(deepest, 1+depth(all, depths, plan.DependencyKey(app, d)))
+	}
+	depths[key] = deepest
+	return deepest
 }
 
 // runs says on how many clusters an application or an add-on is, and what to call it.
@@ -88,8 +135,8 @@ func (o orphan) runs(running map[string]int) (what string, clusters int) {
 // addOn is the kind of add-ons as a repository defines them.
 const addOn = "ClusterManagementAddOn"
 
-// leaves says how much left the repository.
-func leaves(apps, addons int) string {
+// whatLeft says how much left the repository.
+func whatLeft(apps, addons int) string {
 	var parts []string
 	for _, c := range []struct {
 		n    int

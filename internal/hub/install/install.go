@@ -28,7 +28,15 @@ import (
 // Hub makes an API server one that a hub can run against, as the account that hub.Rights are for. It wants the rights of an
 // administrator, and it can be done again.
 func Hub(ctx context.Context, config *rest.Config) error {
-	if err := MayReplaceKinds(ctx, config); err != nil {
+	var kinds []*apiextensionsv1.CustomResourceDefinition
+	for _, data := range crds.Hub() {
+		kind := &apiextensionsv1.CustomResourceDefinition{}
+		if err := yaml.Unmarshal(data, kind); err != nil {
+			return fmt.Errorf("read the program's kinds: %w", err)
+		}
+		kinds = append(kinds, kind)
+	}
+	if err := MayReplaceKinds(ctx, config, kinds); err != nil {
 		return err
 	}
 	if err := controlplane.Install(ctx, config, crds.Hub()...); err != nil {
@@ -70,17 +78,13 @@ func typed(objects []client.Object) []client.Object {
 
 // MayReplaceKinds refuses to replace OCM's kinds where those of the API server know fields that ours do not: their values
 // would be lost. Muster's own kinds are its to change.
-func MayReplaceKinds(ctx context.Context, config *rest.Config) error {
+func MayReplaceKinds(ctx context.Context, config *rest.Config, kinds []*apiextensionsv1.CustomResourceDefinition) error {
 	c, err := client.New(config, client.Options{Scheme: definitions})
 	if err != nil {
 		return fmt.Errorf("look at the kinds that are there: %w", err)
 	}
 	var newer []error
-	for _, data := range crds.Hub() {
-		ours := &apiextensionsv1.CustomResourceDefinition{}
-		if err := yaml.Unmarshal(data, ours); err != nil {
-			return fmt.Errorf("read the program's kinds: %w", err)
-		}
+	for _, ours := range kinds {
 		if !strings.HasSuffix(ours.Spec.Group, ".open-cluster-management.io") {
 			continue
 		}

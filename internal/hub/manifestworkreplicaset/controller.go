@@ -22,11 +22,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/hub/works"
+	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/work"
 )
 
@@ -37,6 +39,8 @@ type ReplicaSets struct {
 	Reader client.Reader
 	// Works is the index of live works.
 	Works *hub.Works
+	// HubCluster is the name of the cluster that is the hub itself, if it is managed.
+	HubCluster string
 	// Writers bounds the writes that run side by side.
 	Writers int
 	// StatusInterval is the least time between two status writes of one ManifestWorkReplicaSet.
@@ -78,13 +82,33 @@ func (r *ReplicaSets) Reconcile(ctx context.Context, set *workv1alpha1.ManifestW
 		return reconcile.Result{}, err
 	}
 	st := r.state(client.ObjectKeyFromObject(set))
-	out := decide(set, st.template(set), placements, r.Works.Of(ownerOf(set)), r.Now())
+	t := st.template(set)
+	if t.hubs, err = r.hubs(ctx, t); err != nil {
+		return reconcile.Result{}, err
+	}
+	out := decide(set, t, placements, r.Works.Of(ownerOf(set)), r.Now())
 	if wait := st.grace(out, r.Now()); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	err = r.write(ctx, out)
 	again, perr := r.publish(ctx, set, st, statusOf(set, out))
 	return resultOf(out, r.Now(), again, errors.Join(err, perr))
+}
+
+// hubs are the clusters that are the hub itself, for a template that could steer it.
+func (r *ReplicaSets) hubs(ctx context.Context, t template) (map[string]bool, error) {
+	if t.steers == "" {
+		return nil, nil
+	}
+	var local clusterv1.ManagedClusterList
+	if err := r.Client.List(ctx, &local, client.MatchingLabels{plan.LocalClusterLabel: "true"}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("look for the hub's own cluster: %w", err)
+	}
+	hubs := map[string]bool{r.HubCluster: true}
+	for i := range local.Items {
+		hubs[local.Items[i].Name] = true
+	}
+	return hubs, nil
 }
 
 // choose reads the placements that the ManifestWorkReplicaSet names.
@@ -157,7 +181,7 @@ func (r *ReplicaSets) write(ctx context.Context, out *report) error {
 	writer := works.Writer{Client: r.Client, Reader: r.Reader, Concurrency: r.Writers}
 	unrecorded := func(context.Context) (bool, error) { return true, nil }
 	refused, err := writer.Write(ctx, out.gains, unrecorded)
-	out.refused = refused
+	maps.Copy(out.refused, refused)
 	_, lerr := writer.Write(ctx, out.losses, unrecorded)
 	return errors.Join(err, lerr)
 }

@@ -2,15 +2,19 @@ package manifestworkreplicaset_test
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
@@ -179,6 +183,27 @@ var _ = Describe("a ManifestWorkReplicaSet", func() {
 		Expect(api.Delete(ctx, &clusterv1beta1.Placement{ObjectMeta: metav1.ObjectMeta{Namespace: t.name, Name: "edge"}})).To(Succeed())
 		Eventually(t.says(ctx, "web", verified)).Should(Equal("False PlacementDecisionNotFound"))
 		Expect(t.on(ctx, "web", "red")()).To(ConsistOf("a"))
+	})
+
+	It("does not steer the hub through the hub's own cluster", func(ctx context.Context) {
+		t := newTenant()
+		self := &clusterv1.ManagedCluster{ObjectMeta: metav1.ObjectMeta{Name: t.of("self"), Labels: map[string]string{"local-cluster": "true"}}}
+		Expect(api.Create(ctx, self)).To(Succeed())
+		t.choose(ctx, "edge", []string{"a", "self"})
+		t.create(ctx, all, "edge")
+		Eventually(t.on(ctx, "web", "red")).Should(ConsistOf("a"))
+		Eventually(func() string {
+			if c := meta.FindStatusCondition(t.get(ctx, "web").Status.Conditions, applied); c != nil {
+				return c.Message
+			}
+			return ""
+		}).Should(ContainSubstring("cluster %s is the hub", self.Name))
+		Expect(t.works(ctx, "web")).To(HaveLen(1))
+		own := workv1.Manifest{RawExtension: runtime.RawExtension{Raw: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"settings","namespace":%q}}`, t.name)}}
+		t.edit(ctx, "web", func(set *workv1alpha1.ManifestWorkReplicaSet) {
+			set.Spec.ManifestWorkTemplate.Workload.Manifests = []workv1.Manifest{own}
+		})
+		Eventually(func() int { return len(t.works(ctx, "web")) }).Should(Equal(2))
 	})
 
 	It("says what the API server refuses", func(ctx context.Context) {

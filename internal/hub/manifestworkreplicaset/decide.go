@@ -2,9 +2,11 @@ package manifestworkreplicaset
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,6 +16,7 @@ import (
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/placement"
+	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
 )
@@ -23,6 +26,11 @@ type template struct {
 	spec   workv1.ManifestWorkSpec
 	digest string
 	labels map[string]string
+	// steers is the first object that its tenant does not deliver to the hub's own cluster; empty when there is none, and where an executor
+	// bounds what it may do there.
+	steers string
+	// hubs are the clusters that are the hub itself.
+	hubs map[string]bool
 }
 
 func templateOf(set *workv1alpha1.ManifestWorkReplicaSet) template {
@@ -32,7 +40,25 @@ func templateOf(set *workv1alpha1.ManifestWorkReplicaSet) template {
 	}
 	maps.Copy(t.labels, work.OwnerSelector(ownerOf(set)))
 	t.digest = work.SpecDigest(&workv1.ManifestWork{Spec: t.spec})
+	if t.spec.Executor == nil {
+		t.steers = steersHub(t.spec, set.Namespace)
+	}
 	return t
+}
+
+// steersHub finds the first manifest that no tenant of a namespace delivers to the hub's own cluster.
+func steersHub(spec workv1.ManifestWorkSpec, namespace string) string {
+	for _, m := range spec.Workload.Manifests {
+		var o metav1.PartialObjectMetadata
+		if err := json.Unmarshal(m.Raw, &o); err != nil {
+			continue // the agent says so
+		}
+		gvk := o.GroupVersionKind()
+		if plan.SteersHub(fleet.ObjectKey{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind, Namespace: o.Namespace, Name: o.Name}, namespace) {
+			return strings.TrimSpace(gvk.Kind + " " + strings.TrimPrefix(o.Namespace+"/"+o.Name, "/"))
+		}
+	}
+	return ""
 }
 
 func ownerOf(set *workv1alpha1.ManifestWorkReplicaSet) fleet.Owner {
@@ -79,9 +105,10 @@ type fault struct {
 }
 
 // decide compares what the placements choose with the works that are there. It changes a cluster only when the strategy of its
-// placement selects it, and deletes a work only when no placement that is left chooses its cluster.
+// placement selects it, and deletes a work only when no placement that is left chooses its cluster. A template that steers the hub changes nothing
+// on the hub's own cluster.
 func decide(set *workv1alpha1.ManifestWorkReplicaSet, t template, placements []chosen, live []fleet.LiveWork, now time.Time) *report {
-	out := &report{chosen: placements, works: map[string]*fleet.LiveWork{}, updated: map[string]bool{}}
+	out := &report{chosen: placements, works: map[string]*fleet.LiveWork{}, updated: map[string]bool{}, refused: map[string]error{}}
 	if out.preventing = blockedBy(set, placements); out.preventing != nil {
 		out.keep(live)
 		return out
@@ -101,6 +128,10 @@ func decide(set *workv1alpha1.ManifestWorkReplicaSet, t template, placements []c
 		for _, c := range share.Clusters {
 			wanted[c.Name] = true
 			_, selected := slices.BinarySearch(share.Selected, c.Name)
+			if t.hubs[c.Name] && t.steers != "" {
+				out.refused[c.Name] = fmt.Errorf("%s: not %s; name an executor, or deliver it from namespace %s", plan.HubProtected(c.Name, set.Namespace), t.steers, plan.RootNamespace)
+				continue
+			}
 			out.change(set, t, placements[i].name, c.Name, selected)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	workv1alpha1 "github.com/muster-io/muster/api/work/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
 	"github.com/muster-io/muster/internal/placement"
+	"github.com/muster-io/muster/internal/plan"
 	"github.com/muster-io/muster/internal/work"
 )
 
@@ -229,7 +230,9 @@ func TestDecide(t *testing.T) {
 				live = c.live(set)
 			}
 			out := decide(set, templateOf(set), c.placements, live, now)
-			out.refused = c.refused
+			if c.refused != nil {
+				out.refused = c.refused
+			}
 			var changes []string
 			for _, change := range append(out.gains, out.losses...) {
 				text := string(change.Action) + " " + change.Cluster
@@ -248,6 +251,38 @@ func TestDecide(t *testing.T) {
 				t.Errorf("%s: got %q, want %q", c.why, got, c.want)
 			}
 			checkStatus(t, statusOf(set, out), c.status, c.conditions, c.says)
+		})
+	}
+}
+
+// TestHubIsSpared: a template that steers the hub changes nothing on the hub's own cluster, unless an account there bounds it.
+func TestHubIsSpared(t *testing.T) {
+	for name, c := range map[string]struct {
+		why                 string
+		namespace, manifest string
+		executor, spared    bool
+	}{
+		"own namespace":     {why: "there a tenant delivers", namespace: "shop"},
+		"another namespace": {why: "it is another tenant's", namespace: "retail", spared: true},
+		"with an executor":  {why: "its rights bound it", namespace: "retail", executor: true},
+		"kind of OCM":       {why: "a work is everything on its cluster", namespace: "shop", manifest: `{"apiVersion":"work.open-cluster-management.io/v1","kind":"ManifestWork","metadata":{"namespace":"shop","name":"w"}}`, spared: true},
+		"the root":          {why: "it may everything", namespace: plan.RootNamespace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := setOver(clusterv1alpha1.RolloutStrategy{Type: clusterv1alpha1.All}, "edge")
+			set.Namespace = c.namespace
+			if c.manifest != "" {
+				set.Spec.ManifestWorkTemplate.Workload.Manifests[0].Raw = []byte(c.manifest)
+			}
+			if c.executor {
+				set.Spec.ManifestWorkTemplate.Executor = &workv1.ManifestWorkExecutor{}
+			}
+			template := templateOf(set)
+			template.hubs = map[string]bool{"self": true}
+			out := decide(set, template, []chosen{chooses("edge", "a", "self")}, nil, now)
+			if got := len(out.gains) == 1 && out.gains[0].Cluster == "a" && out.refused["self"] != nil; got != c.spared || !c.spared && len(out.gains) != 2 {
+				t.Errorf("%s: changes %v, refused %v", c.why, out.gains, out.refused)
+			}
 		})
 	}
 }

@@ -117,15 +117,15 @@ func (r *agents) Reconcile(ctx context.Context, mca *addonv1alpha1.ManagedCluste
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if set == "" {
+	if set == nil {
 		if _, err := r.removeWorks(ctx, mca); err != nil {
 			return reconcile.Result{}, err
 		}
 		r.sayBroker(mca, &waits{reasonNoClusterSet, fmt.Sprintf("cluster %s is in no ManagedClusterSet: give it the label %s", cluster.Name, clusterv1beta2.ClusterSetLabel)})
-		return r.publish(ctx, before, mca, 0)
+		return hubaddon.PublishStatus(ctx, r.client, before, mca, 0)
 	}
 	if controllerutil.AddFinalizer(mca, submarinerv1alpha1.AddOnFinalizer) {
-		return conflicted(r.client.Patch(ctx, mca, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})))
+		return hubaddon.Conflicted(r.client.Patch(ctx, mca, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})))
 	}
 	config := &submarinerv1alpha1.SubmarinerConfig{}
 	err = r.client.Get(ctx, client.ObjectKey{Namespace: cluster.Name, Name: submarinerv1alpha1.AddOnName}, config)
@@ -136,7 +136,7 @@ func (r *agents) Reconcile(ctx context.Context, mca *addonv1alpha1.ManagedCluste
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	result, err := r.publish(ctx, before, mca, again)
+	result, err := hubaddon.PublishStatus(ctx, r.client, before, mca, again)
 	if config.UID != "" {
 		err = errors.Join(err, r.publishConfig(ctx, config, cluster, failure))
 	}
@@ -144,7 +144,7 @@ func (r *agents) Reconcile(ctx context.Context, mca *addonv1alpha1.ManagedCluste
 }
 
 // deploy writes the works, and says into the add-on how they are. Failure is why the cluster does not have what is wanted.
-func (r *agents) deploy(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn, cluster *clusterv1.ManagedCluster, set string, config submarinerv1alpha1.SubmarinerConfigSpec) (again time.Duration, failure string, err error) {
+func (r *agents) deploy(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn, cluster *clusterv1.ManagedCluster, set *clusterv1beta2.ManagedClusterSet, config submarinerv1alpha1.SubmarinerConfigSpec) (again time.Duration, failure string, err error) {
 	writer := &hubaddon.Writer{Client: r.client, Reader: r.reader, Works: r.Works}
 	f := facts{addon: mca, cluster: cluster, config: config}
 	var ready bool
@@ -162,7 +162,7 @@ func (r *agents) deploy(ctx context.Context, mca *addonv1alpha1.ManagedClusterAd
 		r.sayBroker(mca, w)
 		return brokerWait, w.message, nil
 	}
-	peers, err := members(ctx, r.client, set)
+	peers, err := members(ctx, r.client, set.Name)
 	if err != nil {
 		return 0, "", err
 	}
@@ -180,7 +180,7 @@ func (r *agents) deploy(ctx context.Context, mca *addonv1alpha1.ManagedClusterAd
 	writer.Say(mca, cluster, slices.DeleteFunc(slices.Clone(parts), isResource), err)
 	if err != nil {
 		r.sayBroker(mca, &waits{reasonNotRendered, err.Error()})
-		return 15 * time.Second, err.Error(), nil // what the API server refuses it may take later
+		return hubaddon.RefusedAgain, err.Error(), nil
 	}
 	r.sayBroker(mca, r.notApplied(cluster.Name))
 	work := &workv1.ManifestWork{}
@@ -213,7 +213,8 @@ func (r *agents) waitsForItsTurn(ctx context.Context, mca *addonv1alpha1.Managed
 }
 
 // broker reads what a cluster needs to know of the broker of its set. While something is missing the error is a *waits.
-func (r *agents) broker(ctx context.Context, set, cluster string) (broker, error) {
+func (r *agents) broker(ctx context.Context, of *clusterv1beta2.ManagedClusterSet, cluster string) (broker, error) {
+	set := of.Name
 	if r.APIServer == "" {
 		return broker{}, &waits{reasonBrokerNotReady, "it is not known where clusters reach the hub's API server: start the hub with --submariner-broker HOST:PORT"}
 	}
@@ -246,23 +247,24 @@ func (r *agents) broker(ctx context.Context, set, cluster string) (broker, error
 	if len(b.key) == 0 || len(b.token) == 0 {
 		return b, &waits{reasonBrokerNotReady, "the account of cluster " + cluster + " in broker " + b.namespace + " has no token yet"}
 	}
-	return b, nil
+	b.network, err = r.network(ctx, of, cluster)
+	return b, err
 }
 
-// setOf is the set that a cluster is in; "" when it is in none, or in one that goes or can have no broker.
-func (r *agents) setOf(ctx context.Context, cluster *clusterv1.ManagedCluster) (string, error) {
+// setOf is the set that a cluster is in; nil when it is in none, or in one that goes or can have no broker.
+func (r *agents) setOf(ctx context.Context, cluster *clusterv1.ManagedCluster) (*clusterv1beta2.ManagedClusterSet, error) {
 	name := cluster.Labels[clusterv1beta2.ClusterSetLabel]
 	if name == "" {
-		return "", nil
+		return nil, nil
 	}
 	set := &clusterv1beta2.ManagedClusterSet{}
 	if err := r.client.Get(ctx, client.ObjectKey{Name: name}, set); err != nil {
-		return "", client.IgnoreNotFound(err)
+		return nil, client.IgnoreNotFound(err)
 	}
 	if !set.DeletionTimestamp.IsZero() || !hasBroker(set) {
-		return "", nil
+		return nil, nil
 	}
-	return name, nil
+	return set, nil
 }
 
 func (r *agents) cluster(ctx context.Context, name string) (*clusterv1.ManagedCluster, error) {
@@ -290,7 +292,7 @@ func (r *agents) leave(ctx context.Context, mca *addonv1alpha1.ManagedClusterAdd
 	}
 	was := mca.DeepCopy()
 	controllerutil.RemoveFinalizer(mca, submarinerv1alpha1.AddOnFinalizer)
-	return conflicted(r.client.Patch(ctx, mca, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})))
+	return hubaddon.Conflicted(r.client.Patch(ctx, mca, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})))
 }
 
 // removeWorks deletes the works of a cluster, the later ones when the resource is gone. It is true when there are none.
@@ -334,17 +336,7 @@ func (r *agents) sayBroker(mca *addonv1alpha1.ManagedClusterAddOn, w *waits) {
 	meta.SetStatusCondition(&mca.Status.Conditions, c)
 }
 
-// publish writes the status if it has changed.
-func (r *agents) publish(ctx context.Context, before, after *addonv1alpha1.ManagedClusterAddOn, again time.Duration) (reconcile.Result, error) {
-	if equality.Semantic.DeepEqual(before.Status, after.Status) {
-		return reconcile.Result{RequeueAfter: again}, nil
-	}
-	if err := r.client.Status().Patch(ctx, after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return conflicted(err)
-	}
-	return reconcile.Result{RequeueAfter: again}, nil
-}
-
+// publishConfig writes the status of the SubmarinerConfig if it has changed.
 func (r *agents) publishConfig(ctx context.Context, config *submarinerv1alpha1.SubmarinerConfig, cluster *clusterv1.ManagedCluster, failure string) error {
 	was := config.DeepCopy()
 	config.Status = configStatus(config, cluster, failure)
@@ -355,12 +347,4 @@ func (r *agents) publishConfig(ctx context.Context, config *submarinerv1alpha1.S
 		return fmt.Errorf("write the status of SubmarinerConfig %s/%s: %w", config.Namespace, config.Name, err)
 	}
 	return nil
-}
-
-// conflicted tries again soon when the cache is stale, and not at all when the object is gone.
-func conflicted(err error) (reconcile.Result, error) {
-	if apierrors.IsConflict(err) {
-		return reconcile.Result{RequeueAfter: 200 * time.Millisecond}, nil
-	}
-	return reconcile.Result{}, client.IgnoreNotFound(err)
 }

@@ -69,6 +69,7 @@ func (r *brokers) setup(mgr ctrl.Manager) error {
 		For(&clusterv1beta2.ManagedClusterSet{}, builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
 		Watches(&addonv1alpha1.ManagedClusterAddOn{}, every, builder.WithPredicates(ofSubmariner, comesOrGoes)).
 		Watches(&clusterv1.ManagedCluster{}, every, builder.WithPredicates(setChanged)).
+		Watches(&submarinerv1alpha1.SubmarinerConfig{}, every, builder.WithPredicates(ofSubmariner, predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(r.works.Source(func(e hub.WorkEvent) []reconcile.Request {
 			if e.After == nil && isOurs(e) {
 				return r.every(context.Background())
@@ -109,7 +110,10 @@ func (r *brokers) Reconcile(ctx context.Context, set *clusterv1beta2.ManagedClus
 	if err := r.mark(ctx, set); err != nil {
 		return again(err)
 	}
-	return again(r.make(ctx, set.Name, clusters))
+	if err := r.make(ctx, set.Name, clusters); err != nil {
+		return again(err)
+	}
+	return again(r.ensureGlobalnet(ctx, set, clusters))
 }
 
 // again waits for what passes by itself, as a cache that is stale or rights that the API server has not seen yet. What a person must do is in
@@ -324,15 +328,20 @@ func (r *brokers) forget(ctx context.Context, namespace, cluster string) error {
 	return nil
 }
 
-// remove deletes the broker of a set once its clusters have nothing of it any more. A cluster that does not answer is not waited for.
+// remove deletes the broker of a set once its clusters have nothing of it any more. A cluster that does not answer, or is gone, is not waited
+// for.
 func (r *brokers) remove(ctx context.Context, set *clusterv1beta2.ManagedClusterSet, clusters []string) (reconcile.Result, error) {
 	if !controllerutil.ContainsFinalizer(set, submarinerv1alpha1.BrokerFinalizer) {
 		return reconcile.Result{}, nil
 	}
 	for _, name := range clusters {
 		cluster := &clusterv1.ManagedCluster{}
-		if err := r.client.Get(ctx, client.ObjectKey{Name: name}, cluster); err != nil {
-			return reconcile.Result{}, client.IgnoreNotFound(err)
+		err := r.client.Get(ctx, client.ObjectKey{Name: name}, cluster)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return reconcile.Result{}, err
 		}
 		if r.works.Get(name, submarinerv1alpha1.ResourceWork) != nil && !hubaddon.IsSilent(cluster) {
 			return reconcile.Result{RequeueAfter: 5 * time.Second}, nil // a work that is gone wakes us sooner

@@ -49,6 +49,7 @@ type facts struct {
 // broker is what a cluster needs to know to reach its broker.
 type broker struct {
 	apiServer, namespace string
+	network              string // of Globalnet; "" without
 	ca, token, key       []byte
 }
 
@@ -157,7 +158,7 @@ func resource(f facts, namespace string, variables map[string]string) map[string
 		"brokerK8sInsecure": c.InsecureBrokerConnection, "ceIPSecPSKSecret": keySecret, "clusterID": f.cluster.Name,
 		"cableDriver": orElse(c.CableDriver, "libreswan"), "ceIPSecIKEPort": orElse(c.IPSecIKEPort, 500), "ceIPSecNATTPort": orElse(c.IPSecNATTPort, 4500),
 		"ceIPSecDebug": c.IPSecDebug, "ceIPSecForceUDPEncaps": c.ForceUDPEncaps, "debug": c.Debug, "natEnabled": ptr.Deref(c.NATTEnable, true),
-		"globalCIDR": c.GlobalCIDR, "clusterCIDR": "", "serviceCIDR": "", "colorCodes": "blue", "serviceDiscoveryEnabled": true,
+		"globalCIDR": orElse(c.GlobalCIDR, f.network), "clusterCIDR": "", "serviceCIDR": "", "colorCodes": "blue", "serviceDiscoveryEnabled": true,
 		"airGappedDeployment": c.AirGappedDeployment, "loadBalancerEnabled": c.LoadBalancerEnable, "hostedCluster": c.HostedCluster,
 		"haltOnCertificateError": ptr.Deref(c.HaltOnCertificateError, true), "namespace": namespace,
 		"version": variables[versionVariable], "repository": variables[repoVariable],

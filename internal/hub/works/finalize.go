@@ -25,6 +25,8 @@ type Remaining struct {
 	Waiting int
 	// OnHold are those on clusters that a person keeps as they are.
 	OnHold int
+	// WaitsFor says what the first of them waits for: an application that depends on the owner and goes first, or objects that do not go.
+	WaitsFor string
 }
 
 // Finalize removes the works of an owner that is deleted, as its deletion policy says. Call it until none remains.
