@@ -68,6 +68,7 @@ type theFleet struct {
 	state  string
 	url    string // that agents know the hub by; another one for each test, since tests share clusters
 	stop   func() // of the hub's controllers
+	kill   func() // the same without a word, of a hub that is a program
 	agents map[string]func()
 	spokes map[string]*controlplane.ControlPlane
 	// serverIn is the namespace on clusters, which tests share, of the Deployment that a test looks at.
@@ -77,6 +78,8 @@ type theFleet struct {
 	options     []func(*Options)
 	// wrap is around what the hub asks of its API server; nil is nothing.
 	wrap func(http.RoundTripper) http.RoundTripper
+	// program makes startHub run the hub's program, with all controllers, in a process of its own.
+	program bool
 }
 
 // run is a subtest on the same fleet. After one that failed the fleet is in no known state: the others are not run.
@@ -102,6 +105,39 @@ func newFleet(t testing.TB, archive string, options ...func(*Options)) *theFleet
 	return fleetOn(t, hubs.Borrow(t), archive, options...)
 }
 
+// newShops starts a fleet of clusters, each written as name and site, such as "one: a", and returns when they have joined. The placement shops
+// chooses them all, and those of site c are its canaries. The Deployments that the test looks at are in a namespace of its own.
+func newShops(t testing.TB, namespace string, clusters ...string) *theFleet {
+	t.Helper()
+	return newFleet(t, shopFiles(clusters)).joinShops(namespace, clusters)
+}
+
+// newShopsOfPrograms is newShops with a hub that is a process of its own.
+func newShopsOfPrograms(t testing.TB, namespace string, clusters ...string) *theFleet {
+	t.Helper()
+	return newFleetOfPrograms(t, shopFiles(clusters)).joinShops(namespace, clusters)
+}
+
+func shopFiles(clusters []string) string {
+	files := tenant
+	for _, c := range clusters {
+		name, site, _ := strings.Cut(c, ": ")
+		files += clusterFile(name, "tier: edge, site: "+site)
+	}
+	return files + placementFile("shops", byCanary)
+}
+
+func (f *theFleet) joinShops(namespace string, clusters []string) *theFleet {
+	f.t.Helper()
+	f.serverIn = namespace
+	f.deliver()
+	for _, c := range clusters {
+		name, _, _ := strings.Cut(c, ": ")
+		f.join(name)
+	}
+	return f
+}
+
 // newFleetOn chooses the control plane: where a garbage collector matters it runs kube-controller-manager.
 func newFleetOn(t testing.TB, o controlplane.Options, archive string, options ...func(*Options)) *theFleet {
 	t.Helper()
@@ -110,6 +146,17 @@ func newFleetOn(t testing.TB, o controlplane.Options, archive string, options ..
 		t.Fatal(err)
 	}
 	return fleetOn(t, cp, archive, options...)
+}
+
+// newFleetOfPrograms has a hub that is a process of its own, which a test can kill.
+func newFleetOfPrograms(t testing.TB, archive string) *theFleet {
+	t.Helper()
+	f := stoppedFleet(t, hubs.Borrow(t), archive)
+	f.program = true
+	f.connect()
+	f.startHub()
+	t.Cleanup(f.end)
+	return f
 }
 
 func fleetOn(t testing.TB, cp *controlplane.ControlPlane, archive string, options ...func(*Options)) *theFleet {
@@ -193,6 +240,10 @@ func (f *theFleet) hubConfig() *rest.Config {
 
 // startHub runs the controllers; f.stop ends them.
 func (f *theFleet) startHub() {
+	if f.program {
+		f.startHubProgram()
+		return
+	}
 	config := f.hubConfig()
 	ctx, cancel := context.WithCancel(f.ctx)
 	done := make(chan error, 1)
@@ -215,6 +266,22 @@ func (f *theFleet) startHub() {
 		}
 		f.stop = func() {}
 	}
+}
+
+// startHubProgram runs the hub's program, with an account's rights as in production.
+func (f *theFleet) startHubProgram() {
+	f.t.Helper()
+	data, err := controlplane.Kubeconfig("hub", f.hubConfig())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	kubeconfig := filepath.Join(f.t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(kubeconfig, data, 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+	p := startProgram(f.t, "--kubeconfig", kubeconfig, "--state-dir", f.state, "--local-repositories", filepath.Dir(f.repo.Dir), "--leader-elect=false",
+		"--render-workers", "1", "--render-cache", "64", "--writers", "8", "--status-interval", "50ms", "--decision-timeout", "5s")
+	f.stop, f.kill = p.stop, p.kill
 }
 
 // deliver creates the FleetRepository.

@@ -18,11 +18,7 @@ import (
 // delivered one comes when it ends. Who writes a Hold has to say who that is, and may pin only with the right to approve.
 func TestHolds(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+placementFile("shops", byCanary))
-	f.deliver()
-	for _, name := range []string{"one", "two"} {
-		f.join(name)
-	}
+	f := newShops(t, "holds", "one: a", "two: b")
 	shop := func(version string) string {
 		return configMapFile("manifests/shop/config.yaml", "shop", "version", `"`+version+`"`)
 	}
@@ -124,7 +120,7 @@ func TestWindow(t *testing.T) {
 		return "-- clustervalues/a.yaml --\napiVersion: muster.dev/v1alpha1\nkind: ClusterValues\nmetadata: {name: a, namespace: retail}\nspec:\n" +
 			"  selector: {labelSelector: {matchLabels: {site: a}}}\n  values: {maintenance: {window: " + of + "}}\n"
 	}
-	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+placementFile("shops", byCanary)+values("night"))
+	f := newFleetOfPrograms(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+placementFile("shops", byCanary)+values("night"))
 	f.deliver()
 	for _, name := range []string{"one", "two"} {
 		f.join(name)
@@ -139,7 +135,7 @@ func TestWindow(t *testing.T) {
 	f.expectData("two", "windows", "shop", "version", "1")
 	f.expectRow("retail/shop", "one", "Pending", "WindowClosed", "waits for its window (nights), from "+opens.Format("2006-01-02 15:04 UTC"))
 	f.expectRollout("Progressing", 1, "waits for its window (nights)")
-	f.stop()
+	f.kill()
 	f.startHub()
 	f.expectRollout("Progressing", 1, "waits for its window (nights)")
 	if works := f.uidsAndGenerations("one"); works != "" {
@@ -152,7 +148,7 @@ func TestWindow(t *testing.T) {
 
 // giveHolders lets dev write Holds in retail, and lead approve too.
 func (f *theFleet) giveHolders() {
-	for user, verbs := range map[string][]string{"dev": {"get"}, "lead": {"get", "approve"}} {
+	for user, verbs := range map[string][]string{"dev": {"get"}, "lead": {"get", "patch", "approve"}} {
 		f.create(&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: user}, Rules: []rbacv1.PolicyRule{
 			{APIGroups: []string{"muster.dev"}, Resources: []string{"applications"}, Verbs: verbs},
 			{APIGroups: []string{"muster.dev"}, Resources: []string{"holds"}, Verbs: []string{"get", "create", "update", "delete"}},

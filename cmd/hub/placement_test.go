@@ -111,7 +111,7 @@ func edgeCluster(name string) *clusterv1.ManagedCluster {
 
 // program is the hub's program as a child process.
 type program struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	stderr string // file
 	exited chan error
@@ -121,7 +121,7 @@ type program struct {
 const asHub = "MUSTER_TEST_AS_HUB"
 
 // startProgram runs the hub; it is stopped when the test ends.
-func startProgram(t *testing.T, args ...string) *program {
+func startProgram(t testing.TB, args ...string) *program {
 	t.Helper()
 	binary, err := os.Executable()
 	if err != nil {
@@ -159,6 +159,19 @@ func (p *program) stop() {
 		_ = p.cmd.Process.Kill()
 		p.t.Errorf("the hub does not end\n%s", p.log())
 	}
+	p.exited = nil
+}
+
+// kill ends the program as a machine that is switched off does: nothing of it runs any more.
+func (p *program) kill() {
+	p.t.Helper()
+	if p.exited == nil {
+		return
+	}
+	if err := p.cmd.Process.Kill(); err != nil {
+		p.t.Fatal(err)
+	}
+	<-p.exited
 	p.exited = nil
 }
 

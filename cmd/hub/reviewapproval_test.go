@@ -44,13 +44,7 @@ func TestApprovalsEnd(t *testing.T) {
 // reviewOn lets the hub review the pull requests of a host, into which those of a team may approve.
 func (f *forged) reviewOn(kind, api string) {
 	f.t.Helper()
-	spec := musterv1alpha1.FleetRepositorySpec{
-		URL: f.repo.URL(), Ref: musterv1alpha1.GitRef{Branch: "main"}, ServiceAccountName: "root", Interval: metav1.Duration{Duration: time.Second},
-		Review: &musterv1alpha1.ReviewSpec{
-			Host: kind, APIURL: api, Repository: "acme/fleet", SecretRef: &musterv1alpha1.LocalReference{Name: "forge"},
-			Approvers: musterv1alpha1.ReviewApprovers{Teams: []string{"acme/platform"}},
-		},
-	}
+	spec := reviewedBy(f, kind, api)
 	f.create(&musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}, Spec: spec})
 	f.eventually(func() string {
 		repo := f.repository()
@@ -63,6 +57,17 @@ func (f *forged) reviewOn(kind, api string) {
 	f.expectDelivered(strings.TrimSpace(f.repo.Git("rev-parse", "main")))
 	for _, site := range []string{"a", "b", "c", "d"} {
 		f.available("cluster-"+site, true)
+	}
+}
+
+// reviewedBy is a repository whose pull requests are on a host, and may be approved by those of a team.
+func reviewedBy(f *forged, kind, api string) musterv1alpha1.FleetRepositorySpec {
+	return musterv1alpha1.FleetRepositorySpec{
+		URL: f.repo.URL(), Ref: musterv1alpha1.GitRef{Branch: "main"}, ServiceAccountName: "root", Interval: metav1.Duration{Duration: time.Second},
+		Review: &musterv1alpha1.ReviewSpec{
+			Host: kind, APIURL: api, Repository: "acme/fleet", SecretRef: &musterv1alpha1.LocalReference{Name: "forge"},
+			Approvers: musterv1alpha1.ReviewApprovers{Teams: []string{"acme/platform"}},
+		},
 	}
 }
 
@@ -197,4 +202,77 @@ func failed(kind string) string {
 		return "failed"
 	}
 	return "failure"
+}
+
+// TestStepIsApprovedOnPullRequest: the hub says on a merged pull request which step waits; one of the approvers lets it begin with a comment, and
+// neither its author nor anybody else.
+func TestStepIsApprovedOnPullRequest(t *testing.T) {
+	t.Parallel()
+	const kind = musterv1alpha1.HostGitHub
+	f := &forged{forge: forge.New()}
+	f.theFleet = newFleet(t, tenant+placementFile("shops", everyEdge)+clusterFile("cluster-a", "tier: edge, site: a")+
+		applicationFile("shop", "shops", "manifests/shop", "gated", "  rollout: {type: Progressive, steps: [{name: prod, approval: Manual}]}")+colored("red"),
+		func(o *Options) { o.ReplanInterval = 100 * time.Millisecond })
+	f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "forge"}, StringData: map[string]string{"token": "good"}})
+	handler, api := f.forge.Handler(kind)
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	f.forge.Do(func() { f.forge.Teams["platform"] = []string{"bob"} })
+	f.create(&musterv1alpha1.FleetRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"}, Spec: reviewedBy(f, kind, server.URL+api)})
+	f.expectDelivered(strings.TrimSpace(f.repo.Git("rev-parse", "main")))
+	f.available("cluster-a", true)
+
+	number, head := f.propose(colored("blue"))
+	f.expectReviewed(number, head, "success", "data.color: blue")
+	f.repo.Git("merge", "--quiet", "--no-ff", "-m", "merge", fmt.Sprint("branch-", number))
+	merged := strings.TrimSpace(f.repo.Git("rev-parse", "main"))
+	f.forge.Do(func() { f.forge.Pulls[number].State, f.forge.Pulls[number].Merged = "closed", merged })
+	f.expectDelivered(merged)
+	f.expectApprovalNeeded(merged)
+	command := "/muster approve retail/shop prod " + merged[:16]
+	f.eventually(func() string {
+		said := ""
+		f.forge.Do(func() {
+			for _, n := range f.forge.Pulls[number].Notes {
+				said += n.Body
+			}
+		})
+		return has("comments", said, command, "one of `acme/platform`, who is not the author")
+	})
+	f.forge.Do(func() {
+		f.forge.Teams["platform"] = []string{"bob", "alice"}
+		f.forge.Comment(number, "alice", command) // its author
+		f.forge.Comment(number, "eve", command)
+		f.forge.Comment(number, "bob", "/muster approve retail/shop prod "+strings.Repeat("0", 16))
+	})
+	asked := 0
+	f.forge.Do(func() { asked = len(f.forge.Asked) })
+	f.eventually(func() string { // comments are read twice more
+		comments := 0
+		f.forge.Do(func() {
+			for _, request := range f.forge.Asked[asked:] {
+				if strings.HasPrefix(request, "GET ") && strings.HasSuffix(request, fmt.Sprintf("/issues/%d/comments", number)) {
+					comments++
+				}
+			}
+		})
+		if comments < 2 {
+			return fmt.Sprintf("comments are read %d times", comments)
+		}
+		return ""
+	})
+	if r := f.application("retail/shop").Status.Rollout; r == nil || !r.WaitsForApproval || len(r.Approvals) > 0 {
+		t.Fatalf("approved by who may not: %+v", r)
+	}
+	f.forge.Do(func() { f.forge.Comment(number, "bob", command) })
+	f.eventually(func() string {
+		r := f.application("retail/shop").Status.Rollout
+		if r == nil || len(r.Approvals) != 1 || r.Approvals[0].Step != "prod" || r.Approvals[0].By != fmt.Sprintf("bob on pull request %d", number) {
+			return fmt.Sprintf("rollout is %+v; reviews %+v", r, f.repository().Status.Review)
+		}
+		if len(f.works("cluster-a")) == 0 {
+			return "nothing is written"
+		}
+		return ""
+	})
 }

@@ -29,13 +29,7 @@ const canaryFirst = `  rollout: {type: Progressive, progressive: {maxConcurrency
 // restart of the hub on its way, and reaches the others one at a time.
 func TestRolloutGoesByStrategy(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+clusterFile("three", "tier: edge, site: c")+
-		placementFile("shops", byCanary))
-	f.serverIn = "rolled"
-	f.deliver()
-	for _, name := range []string{"one", "two", "three"} {
-		f.join(name)
-	}
+	f := newShops(t, "rolled", "one: a", "two: b", "three: c")
 	f.eventually(func() string { // else the first cluster that joins is the first one to be chosen
 		var p clusterv1beta1.Placement
 		if err := f.client.Get(f.ctx, types.NamespacedName{Namespace: "retail", Name: "shops"}, &p); err != nil {
@@ -57,13 +51,7 @@ func TestRolloutGoesByStrategy(t *testing.T) {
 // refused until a commit brings another one.
 func TestBadRevisionReturns(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+clusterFile("three", "tier: edge, site: c")+
-		placementFile("shops", byCanary))
-	f.serverIn = "returned"
-	f.deliver()
-	for _, name := range []string{"one", "two", "three"} {
-		f.join(name)
-	}
+	f := newShopsOfPrograms(t, "returned", "one: a", "two: b", "three: c")
 	good := f.push(applicationFile("shop", "shops", "manifests/shop", f.serverIn,
 		`  rollout: {type: Progressive, onFailure: Rollback, progressive: {mandatoryDecisionGroups: [{groupName: canary}]}}`) + serverFile("1"))
 	for _, name := range []string{"three", "one", "two"} {
@@ -85,7 +73,7 @@ func TestBadRevisionReturns(t *testing.T) {
 		}
 		return ""
 	})
-	f.stop() // the return goes on where it was
+	f.kill() // the return goes on where it was
 	f.startHub()
 	f.runs("three", "1")
 	f.expectApplication("retail/shop", "Ready", metav1.ConditionFalse, "RolledBack", bad[:7]+" is refused: three failed of group canary", good[:7])
@@ -131,13 +119,7 @@ func TestBadRevisionReturns(t *testing.T) {
 // the other, and reaches those that the other has not at once.
 func TestCommitInTheMiddle(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+clusterFile("three", "tier: edge, site: c")+
-		placementFile("shops", byCanary))
-	f.serverIn = "midway"
-	f.deliver()
-	for _, name := range []string{"one", "two", "three"} {
-		f.join(name)
-	}
+	f := newShops(t, "midway", "one: a", "two: b", "three: c")
 	still := func() {
 		t.Helper()
 		if got := f.image("two"); got != "1" {
@@ -185,7 +167,7 @@ const withinBudget = `  rollout:
 // once what its step has reached.
 func TestOfflineBudget(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: c")+clusterFile("three", "tier: edge, site: c")+
+	f := newFleetOfPrograms(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: c")+clusterFile("three", "tier: edge, site: c")+
 		placementFile("shops", byCanary+"\n  tolerations: [{key: cluster.open-cluster-management.io/unreachable, operator: Exists}]"))
 	f.serverIn = "budget"
 	f.deliver()
@@ -208,7 +190,7 @@ func TestOfflineBudget(t *testing.T) {
 	f.runs("three", "2")
 	f.expectRollout("Progressing", 2, "waits until a cluster of group canary answers")
 	f.expectRow("retail/shop", "one", "Pending", "RolloutPending")
-	f.stop()
+	f.kill()
 	f.startHub()
 	f.expectRollout("Progressing", 2, "waits until a cluster of group canary answers")
 	if got := f.image("one"); got != "1" {
@@ -283,11 +265,16 @@ func (f *theFleet) fails(cluster, version string) {
 
 func (f *theFleet) report(cluster, version string, progressing corev1.ConditionStatus, reason string) {
 	f.t.Helper()
-	f.expectImage(cluster, version)
+	f.reportOf(cluster, "server", version, progressing, reason)
+}
+
+// reportOf writes the status of a Deployment, once it has a version.
+func (f *theFleet) reportOf(cluster, name, version string, progressing corev1.ConditionStatus, reason string) {
+	f.t.Helper()
 	f.eventually(func() string {
 		var d appsv1.Deployment
-		if !f.on(cluster, &d, f.serverIn, "server") {
-			return "no Deployment"
+		if !f.on(cluster, &d, f.serverIn, name) || versionIn(&d) != version {
+			return fmt.Sprintf("%s on %s has version %q, want %q", name, cluster, versionIn(&d), version)
 		}
 		d.Status = appsv1.DeploymentStatus{
 			ObservedGeneration: d.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1,
@@ -309,7 +296,13 @@ func (f *theFleet) report(cluster, version string, progressing corev1.ConditionS
 
 func (f *theFleet) image(cluster string) string {
 	var d appsv1.Deployment
-	if !f.on(cluster, &d, f.serverIn, "server") {
+	f.on(cluster, &d, f.serverIn, "server")
+	return versionIn(&d)
+}
+
+// versionIn is the version of a Deployment, "" of one that is not there.
+func versionIn(d *appsv1.Deployment) string {
+	if len(d.Spec.Template.Spec.Containers) == 0 {
 		return ""
 	}
 	_, version, _ := strings.Cut(d.Spec.Template.Spec.Containers[0].Image, ":")
@@ -428,16 +421,11 @@ const inSteps = `  rollout:
     - {name: canary, clusterSelector: {labelSelector: {matchLabels: {site: c}}}}
     - {name: prod, approval: Manual}`
 
-// TestStepWaitsForApproval: a step begins when somebody with the right has approved it, for the one change, also when the hub starts
-// over in between; and a person takes back what has begun.
+// TestStepWaitsForApproval: a step begins when somebody with the right has approved it, for the one change, also when the hub is
+// killed in between; and a person takes back what has begun.
 func TestStepWaitsForApproval(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("three", "tier: edge, site: c")+placementFile("shops", byCanary))
-	f.serverIn = "approved"
-	f.deliver()
-	for _, name := range []string{"one", "three"} {
-		f.join(name)
-	}
+	f := newShopsOfPrograms(t, "approved", "one: a", "three: c")
 	first := f.push(applicationFile("shop", "shops", "manifests/shop", f.serverIn, inSteps) + serverFile("1"))
 	f.runs("three", "1")
 	f.expectApprovalNeeded(first)
@@ -463,7 +451,7 @@ func TestStepWaitsForApproval(t *testing.T) {
 	if err := f.annotateAs("lead", approval(first, "dev")); !apierrors.IsForbidden(err) {
 		t.Errorf("who approves in the name of another: %v", err)
 	}
-	f.stop()
+	f.kill()
 	f.startHub()
 	if err := f.annotateAs("lead", approval(first, "lead")); err != nil {
 		t.Fatal(err)
@@ -512,31 +500,18 @@ func (f *theFleet) expectApprovalNeeded(revision string) {
 // annotateAs annotates the application as a user.
 func (f *theFleet) annotateAs(user string, annotations map[string]string) error {
 	f.t.Helper()
-	config, err := f.cp.User(user)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	c, err := client.New(config, client.Options{Scheme: Scheme()})
-	if err != nil {
-		f.t.Fatal(err)
-	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "shop"}}
-	return c.Patch(f.ctx, app, client.RawPatch(types.MergePatchType, patch))
+	return f.as(user).Patch(f.ctx, app, client.RawPatch(types.MergePatchType, patch))
 }
 
 // TestNewClusterInTheMiddle: a cluster that comes while a rollout goes on has the last good revision at once, and the new one with its step.
 func TestNewClusterInTheMiddle(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: c")+placementFile("shops", byCanary))
-	f.serverIn = "newcomer"
-	f.deliver()
-	for _, name := range []string{"one", "two"} {
-		f.join(name)
-	}
+	f := newShops(t, "newcomer", "one: a", "two: c")
 	first := f.push(applicationFile("shop", "shops", "manifests/shop", f.serverIn, canaryFirst) + serverFile("1"))
 	f.runs("two", "1")
 	f.runs("one", "1")
@@ -556,16 +531,11 @@ func TestNewClusterInTheMiddle(t *testing.T) {
 	f.expectHistory("retail/shop", second, first)
 }
 
-// TestSoakIsHeld: a canary that is healthy holds the others during minSuccessTime, over a restart of the hub; nothing is good meanwhile, and
+// TestSoakIsHeld: a canary that is healthy holds the others during minSuccessTime, also when the hub is killed; nothing is good meanwhile, and
 // what fails then is taken back.
 func TestSoakIsHeld(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: c")+placementFile("shops", byCanary))
-	f.serverIn = "soaked"
-	f.deliver()
-	for _, name := range []string{"one", "two"} {
-		f.join(name)
-	}
+	f := newShopsOfPrograms(t, "soaked", "one: a", "two: c")
 	shop := func(rollout string) string {
 		return applicationFile("shop", "shops", "manifests/shop", f.serverIn, rollout)
 	}
@@ -584,7 +554,7 @@ func TestSoakIsHeld(t *testing.T) {
 		}
 		return ""
 	})
-	f.stop()
+	f.kill()
 	f.startHub()
 	f.expectRollout("Progressing", 1, "waits for two of group canary")
 	if got := f.image("one"); got != "1" {

@@ -68,7 +68,7 @@ func rolloutStatusCommand(c *cli) *cobra.Command {
 					return answer{}, err
 				}
 				a := rolloutAnswerOf(app)
-				return answer{value: a, table: func(p *printer) { printRollout(p, a) }, well: a.Ready}, nil
+				return answer{value: a, table: func(p *printer) { printRollout(p, a, c.now()) }, well: a.Ready}, nil
 			})
 		},
 	}
@@ -89,7 +89,7 @@ func rolloutAnswerOf(app *musterv1alpha1.Application) rolloutAnswer {
 	return a
 }
 
-func printRollout(p *printer, a rolloutAnswer) {
+func printRollout(p *printer, a rolloutAnswer, now time.Time) {
 	p.linef("%s   revision %s   last good %s", a.Application, orNone(fleet.ShortRevision(a.Revision)), orNone(fleet.ShortRevision(a.LastGood)))
 	if r := a.Rollout; r != nil {
 		at := ""
@@ -98,9 +98,15 @@ func printRollout(p *printer, a rolloutAnswer) {
 		}
 		p.linef("  %s since %s%s: %d of %d clusters have %s, %d in flight, %d wait", r.Phase, r.StartedAt.UTC().Format(time.DateTime), at, r.Updated, r.Clusters,
 			fleet.ShortRevision(r.Revision), r.InFlight, r.Waiting)
+		if c := r.Canary; c != nil {
+			p.linef("  canary at step %d of %d on %s", min(c.Step, c.Steps), c.Steps, count(int(c.Clusters), "cluster"))
+		}
 		for _, approved := range r.Approvals {
 			p.linef("  step %s approved by %s at %s", approved.Step, approved.By, approved.At.UTC().Format(time.DateTime))
 		}
+	}
+	if r := a.Rollout; r != nil {
+		printSteps(p, r, now)
 	}
 	if r := a.Rollout; r != nil && r.Analysis != nil {
 		printAnalysis(p, r.Analysis)
@@ -111,7 +117,7 @@ func printRollout(p *printer, a rolloutAnswer) {
 	for _, h := range a.OnHold {
 		p.paragraph("  ", rollout.HoldText(h))
 	}
-	if a.Message != "" {
+	if shown := a.Rollout != nil && len(a.Rollout.Steps) > 0 && strings.Contains(a.Message, a.Rollout.Message); a.Message != "" && !shown {
 		p.paragraph("  ", a.Message)
 	}
 	rows := [][]string{}
@@ -120,6 +126,28 @@ func printRollout(p *printer, a rolloutAnswer) {
 	}
 	if len(rows) > 0 {
 		p.table(append([][]string{{"  CLUSTER", "STATE", "REASON", "MESSAGE"}}, rows...))
+	}
+}
+
+// printSteps shows how far each step is, and what the one waits for that the rollout is at.
+func printSteps(p *printer, r *musterv1alpha1.RolloutStatus, now time.Time) {
+	rows := [][]string{{"  STEP", "CLUSTERS", "FAILED", "SOAK LEFT", "WAITS FOR"}}
+	for _, s := range r.Steps {
+		soak, waits := "-", ""
+		if s.SoakUntil != nil && s.SoakUntil.After(now) {
+			soak = s.SoakUntil.Sub(now).Round(time.Second).String()
+		}
+		if s.Name == r.Group {
+			waits = oneLine(r.Message)
+		}
+		name := cmp.Or(s.Name, "others")
+		if len(r.Steps) == 1 {
+			name = cmp.Or(s.Name, "all")
+		}
+		rows = append(rows, []string{"  " + name, fmt.Sprintf("%d of %d", s.Updated, s.Clusters), fmt.Sprint(s.Failed), soak, waits})
+	}
+	if len(r.Steps) > 0 {
+		p.table(rows)
 	}
 }
 

@@ -108,6 +108,35 @@ type WorkStatus struct {
 	AppliedObjects []bool `json:"appliedObjects,omitempty"`
 	// Conditions are what the work says as a whole, as OCM's hub reads it.
 	Conditions WorkConditions `json:"conditions,omitzero"`
+	// Canary is where the agent is with the steps of a canary; nil when it takes nothing through any.
+	Canary *Canary `json:"canary,omitempty"`
+}
+
+// Canary is where an agent is with the steps of a canary.
+type Canary struct {
+	// Step from 1; one after the last when the canary is promoted.
+	Step  int         `json:"step"`
+	Phase CanaryPhase `json:"phase"`
+	// Passed is the last step that the hub has let it leave.
+	Passed int `json:"passed,omitempty"`
+}
+
+// CanaryPhase says what a step of a canary waits for.
+type CanaryPhase string
+
+// The phases of a step, and of the end.
+const (
+	CanaryProgressing CanaryPhase = "Progressing" // for its pods
+	CanaryPaused      CanaryPhase = "Paused"      // for the end of its pause
+	CanaryWaiting     CanaryPhase = "Waiting"     // for the hub: an approval, an analysis
+	CanaryPromoting   CanaryPhase = "Promoting"   // until the Deployments have the change
+	CanaryFailed      CanaryPhase = "Failed"      // until the change is taken back, or its pods do well after all
+	CanaryFollowed    CanaryPhase = "Followed"    // for a person to approve a step of another controller's: of a Rollout among the manifests
+)
+
+// Waits is true when the hub has to say that the agent may leave the step.
+func (c *Canary) Waits() bool {
+	return c != nil && (c.Phase == CanaryWaiting || c.Phase == CanaryFollowed) && c.Passed < c.Step
 }
 
 // WorkConditions are conditions of a work.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,6 +83,9 @@ func SkipStep(app *musterv1alpha1.Application, step string) (Hand, error) {
 	if step == "" {
 		step = r.Group
 	}
+	if step == "" && r.Canary != nil {
+		step = musterv1alpha1.CanaryStepName(int(r.Canary.Step))
+	}
 	if err := knownStep(app, step); err != nil {
 		return Hand{}, err
 	}
@@ -98,8 +102,12 @@ func ApproveStep(app *musterv1alpha1.Application, step string) (Hand, error) {
 	if err := knownStep(app, step); err != nil {
 		return Hand{}, err
 	}
+	said := "approved: %s goes on to step %s"
+	if musterv1alpha1.CanaryStepOf(step) > 0 {
+		said = "approved: %s goes on after step %s"
+	}
 	return Hand{map[string]any{musterv1alpha1.ApprovedStepsAnnotation: withStep(app, musterv1alpha1.ApprovedStepsAnnotation, r.Revision, step)},
-		fmt.Sprintf("approved: %s goes on to step %s", fleet.ShortRevision(r.Revision), step)}, nil
+		fmt.Sprintf(said, fleet.ShortRevision(r.Revision), step)}, nil
 }
 
 func knownStep(app *musterv1alpha1.Application, step string) error {
@@ -111,9 +119,17 @@ func knownStep(app *musterv1alpha1.Application, step string) error {
 			}
 			names = append(names, s.Name)
 		}
+		if c := app.Spec.Rollout.Canary; c != nil {
+			for n := range c.Steps {
+				names = append(names, musterv1alpha1.CanaryStepName(n+1))
+			}
+			if slices.Contains(names, step) {
+				return nil
+			}
+		}
 	}
 	if len(names) == 0 {
-		return errors.New("its rollout has no steps: spec.rollout.steps")
+		return errors.New("its rollout has no steps: spec.rollout.steps, spec.rollout.canary")
 	}
 	return fmt.Errorf("%q is none of its steps: %s", step, strings.Join(names, ", "))
 }

@@ -39,6 +39,8 @@ type Job struct {
 	World *fleet.World
 	// Cluster is the only one to plan, empty for all that the decisions choose.
 	Cluster string
+	// Returning is true when the clusters go back to what was good: that takes no steps of a canary.
+	Returning bool
 	// CRDs are, by cluster, the kinds that other applications of the same plan bring.
 	CRDs map[string][]musterv1alpha1.APIResource
 	// Values that ClusterValues give clusters; nil for none.
@@ -75,6 +77,9 @@ func (p *Planner) Application(ctx context.Context, job Job) (*Application, error
 	out := &Application{
 		Application: app, File: job.File, Line: job.Line, Decided: job.Decided,
 		revision: job.Snapshot.Revision, manifestLimit: job.World.ManifestLimit, live: job.live,
+	}
+	if app.Spec.Rollout != nil && !job.Returning {
+		out.canary = work.CanarySteps(app.Spec.Rollout.Canary)
 	}
 	contents := newStore()
 	defer contents.done()

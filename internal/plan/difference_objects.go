@@ -245,7 +245,7 @@ func deliveryOf(set work.Set) any {
 	}
 	w := set.Works[0]
 	return map[string]any{"executor": w.Spec.Executor, "drift": w.Annotations[musterv1alpha1.DriftAnnotation],
-		"onImmutable": w.Annotations[musterv1alpha1.OnImmutableAnnotation]}
+		"onImmutable": w.Annotations[musterv1alpha1.OnImmutableAnnotation], "canary": w.Annotations[musterv1alpha1.CanaryAnnotation]}
 }
 
 func rulesOf(set work.Set) any {

@@ -82,6 +82,7 @@ type Application struct {
 	Digest string
 
 	revision string
+	canary   string // its steps, as works carry them
 	// basis is what a later plan compares with; nil when nothing is taken over from this one.
 	basis *basis
 	// labels of the clusters that were planned.
@@ -168,6 +169,7 @@ func (a *Application) works(c Cluster, content *fleet.Content) (work.Set, error)
 		Content:  content,
 		Revision: a.revision,
 		Live:     a.live[c.Name],
+		Canary:   a.canary,
 
 		ManifestLimit: a.manifestLimit,
 	})
@@ -473,8 +475,8 @@ func (p *Plan) remedies() {
 	}
 }
 
-// digest covers what the plan would do, not where it was read; of an application with values of a Secret, on which clusters it is. A cluster that its placement drops only while it does not
-// answer stays in it: its works stay too, and an approval has to outlast that.
+// digest covers what the plan would do, not where it was read; of an application with values of a Secret, only on which clusters it is. A
+// cluster that its placement drops only while it does not answer stays in it: its works stay too, and an approval has to outlast that.
 func (p *Plan) digest() {
 	h := sha256.New()
 	for _, a := range p.Applications {

@@ -44,7 +44,7 @@ func (a *Application) RolloutInput(unreachable map[string]bool) rollout.Input {
 // noteRollout checks what a rollout measures, and notes which of its windows are for which of the clusters.
 func (a *Application) noteRollout(job Job, targets []target) *fleet.Fault {
 	r := a.Application.Spec.Rollout
-	if r == nil || len(r.Windows)+len(r.Steps) == 0 {
+	if r == nil || len(r.Windows)+len(r.Steps) == 0 && r.Canary == nil {
 		return nil
 	}
 	invalid := func(field, message string) *fleet.Fault {
@@ -56,7 +56,7 @@ func (a *Application) noteRollout(job Job, targets []target) *fleet.Fault {
 		}
 		return f
 	}
-	if field, err := rollout.CheckAnalyses(r.Steps); err != nil {
+	if field, err := rollout.CheckAnalyses(r); err != nil {
 		return invalid("spec.rollout."+field, err.Error())
 	}
 	if field, err := rollout.CheckWindows(r); err != nil {

@@ -3,6 +3,7 @@ package rollout
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -193,19 +194,17 @@ func conditionOf(condition string) (cel.Program, error) {
 	return expression.Program(env, ast, expression.Costs{})
 }
 
-// CheckAnalyses says which condition of the steps cannot be read, with its field; "" when all can.
-func CheckAnalyses(steps []musterv1alpha1.RolloutStep) (field string, err error) {
-	for i, step := range steps {
-		if step.Analysis == nil {
-			continue
-		}
-		for j, m := range step.Analysis.Metrics {
+// CheckAnalyses says which condition of a rollout's steps cannot be read, with its field; "" when all can.
+func CheckAnalyses(r *musterv1alpha1.Rollout) (field string, err error) {
+	all := checkedSteps(r)
+	for _, of := range slices.Sorted(maps.Keys(all)) {
+		for j, m := range all[of].Metrics {
 			for _, c := range []struct{ name, text string }{{"failureCondition", m.FailureCondition}, {"successCondition", m.SuccessCondition}} {
 				if c.text == "" {
 					continue
 				}
 				if _, err := conditionOf(c.text); err != nil {
-					field := fmt.Sprintf("steps[%d].analysis.metrics[%d].%s", i, j, c.name)
+					field := fmt.Sprintf("%s.analysis.metrics[%d].%s", of, j, c.name)
 					return field, fmt.Errorf("%s: %w", field, err)
 				}
 			}

@@ -129,10 +129,14 @@ func TestJudge(t *testing.T) {
 // TestCheckAnalyses: a condition that cannot be read is named by its field.
 func TestCheckAnalyses(t *testing.T) {
 	steps := []musterv1alpha1.RolloutStep{{Name: "canary"}, {Name: "prod", Analysis: &musterv1alpha1.RolloutAnalysis{Metrics: []musterv1alpha1.RolloutMetric{errorRate, {SuccessCondition: "result +"}}}}}
-	if field, err := CheckAnalyses(steps); err == nil || field != "steps[1].analysis.metrics[1].successCondition" || !strings.Contains(err.Error(), field+": column") {
+	if field, err := CheckAnalyses(&musterv1alpha1.Rollout{Steps: steps}); err == nil || field != "steps[1].analysis.metrics[1].successCondition" || !strings.Contains(err.Error(), field+": column") {
 		t.Errorf("field %q, %v", field, err)
 	}
-	if field, err := CheckAnalyses(steps[:1]); err != nil || field != "" {
+	canary := &musterv1alpha1.Canary{Steps: []musterv1alpha1.CanaryStep{{Analysis: steps[1].Analysis}}}
+	if field, err := CheckAnalyses(&musterv1alpha1.Rollout{Canary: canary}); err == nil || field != "canary.steps[0].analysis.metrics[1].successCondition" {
+		t.Errorf("field %q, %v", field, err)
+	}
+	if field, err := CheckAnalyses(&musterv1alpha1.Rollout{Steps: steps[:1]}); err != nil || field != "" {
 		t.Errorf("field %q, %v", field, err)
 	}
 }

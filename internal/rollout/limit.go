@@ -26,6 +26,8 @@ type Rollout struct {
 	OnHold string
 	// Closed says which window the first of the clusters waits for that may not change now; empty when all may.
 	Closed string
+	// Canary says where clusters are with the steps of a canary; nil when none is at one.
+	Canary *CanaryProgress
 	// Owner that is rolled out.
 	Owner string
 	// Clusters is how many there are, Updated how many of them have what is wanted.
@@ -52,7 +54,9 @@ func (d *decider) limit(now []change, step *Step) []change {
 		selection, err = choose(*d.in.Strategy, groups, d.in.Now)
 	}
 	d.throttle(&selection)
+	canaries := d.canaries(&selection)
 	d.noteRollout(selection, err, step)
+	canaries.note(step)
 	selection = step.Rollout.Selection
 	for _, g := range groups {
 		step.Rollout.Clusters += len(g.Clusters)
@@ -159,6 +163,8 @@ func (r *Rollout) Message() string {
 		return "spec.rollout: " + r.Invalid.Error()
 	case s.Measured != nil && !s.Stopped:
 		return s.Measured.wait()
+	case r.Canary != nil && r.Canary.Unapproved > 0 && !s.Stopped:
+		return r.Canary.wait(r.Owner)
 	case s.Stopped:
 		return fmt.Sprintf("the rollout is stopped: %s; push a commit that corrects it", r.Failure())
 	case s.Unproven:
@@ -248,6 +254,7 @@ func (d *decider) clusterOf(name string, pending bool, works []*fleet.LiveWork) 
 		return c
 	}
 	c.State, c.Since = d.stateOf(works)
+	c.Canary = inCanary(works)
 	if c.Held = d.waits[name]; c.Held && d.begun(works) && d.in.Holds.On(name) == nil {
 		c.Held, c.State = false, worseState(c.State, Progressing) // the first half of a change of two halves
 	}

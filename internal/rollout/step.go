@@ -72,6 +72,8 @@ type Input struct {
 	// Revision that is rolled out, and what was measured of it and of others.
 	Revision string
 	Analyses []musterv1alpha1.AnalysisRun
+	// Measuring is the analysis that the step before asked for, nil is none.
+	Measuring *musterv1alpha1.AnalysisStatus
 	// Windows of the strategy, and by cluster those that are for it; "" for clusters that it does not name.
 	Windows   []OpenWindow
 	WindowsOn map[string]WindowSet
@@ -110,6 +112,8 @@ type Step struct {
 	Removal *musterv1alpha1.Removal
 	// Rollout says how far the rollout is; nil without a strategy.
 	Rollout *Rollout
+	// Passes let agents leave a step of a canary, sorted.
+	Passes []CanaryPass
 	// Return is true when the rollout has failed and its strategy asks for the last good revision.
 	Return bool
 	// Swapped are the clusters that the scheduler has replaced and that the owner is still on, sorted.

@@ -47,6 +47,8 @@ type Cluster struct {
 	// Held clusters wait for something that is not the rollout's, such as an approval of what they would lose: they are skipped, and
 	// prove nothing.
 	Held bool
+	// Canary is true for a cluster that takes the change through the steps of a canary: it has no deadline.
+	Canary bool
 	// Waits is true for a cluster in state ToApply that cannot change yet for another reason: its phase is not through without it.
 	Waits bool
 }
@@ -96,6 +98,8 @@ type Selection struct {
 	Group string
 	// Waiting is how many clusters are in state ToApply and not selected.
 	Waiting int
+	// Progress is how far each step, or group, is, in their order.
+	Progress []Progress
 	// Done is true when no cluster is left to change and none is in flight.
 	Done bool
 	// NextLook is when time alone changes the selection; zero when it does not.
@@ -103,6 +107,34 @@ type Selection struct {
 
 	// holding are the clusters in flight that the next ones wait for.
 	holding []string
+}
+
+// Progress is how far a step, or a group, is.
+type Progress struct {
+	// Name is empty for the clusters of none.
+	Name string
+	// Clusters of it, and how many of them have changed, and have failed.
+	Clusters, Updated, Failed int
+	// SoakUntil is when the last of those that are healthy has been so for minSuccessTime; zero when all have.
+	SoakUntil time.Time
+}
+
+// progress of a phase, whether it has begun or not.
+func (s *selector) progress(p phase) Progress {
+	out := Progress{Name: p.group, Clusters: len(p.clusters)}
+	for _, c := range p.clusters {
+		if c.State == ToApply {
+			continue
+		}
+		out.Updated++
+		if c.State == Failed || s.timedOut(p, c) {
+			out.Failed++
+		}
+		if end := c.Since.Add(p.minSuccessTime); c.State == Succeeded && !c.Offline && s.now.Before(end) && end.After(out.SoakUntil) {
+			out.SoakUntil = end
+		}
+	}
+	return out
 }
 
 // phase is a part of a rollout that ends before the next one begins.
@@ -164,6 +196,11 @@ func SelectReturn(strategy musterv1alpha1.Rollout, groups []Group, now time.Time
 
 // selection goes through the phases up to the one that is not through.
 func (s *selector) selection(phases []phase) Selection {
+	for _, p := range phases {
+		if len(p.clusters) > 0 {
+			s.out.Progress = append(s.out.Progress, s.progress(p))
+		}
+	}
 	for i, p := range phases {
 		if !s.phase(p) {
 			s.waitFor(phases[i+1:])
@@ -445,7 +482,7 @@ func (s *selector) note(p phase, c Cluster) bool {
 		if c.State == Failed && s.returning {
 			return false
 		}
-		if p.deadline != math.MaxInt64 {
+		if p.deadline != math.MaxInt64 && !c.Canary {
 			s.lookAt(c.Since.Add(p.deadline))
 		}
 	case c.State == Succeeded && s.now.Before(c.Since.Add(p.minSuccessTime)):
@@ -461,7 +498,7 @@ func (s *selector) timedOut(p phase, c Cluster) bool {
 	if c.State == TimedOut {
 		return true
 	}
-	return (c.State == Progressing || c.State == Failed) && p.deadline != math.MaxInt64 && !s.now.Before(c.Since.Add(p.deadline))
+	return (c.State == Progressing || c.State == Failed) && !c.Canary && p.deadline != math.MaxInt64 && !s.now.Before(c.Since.Add(p.deadline))
 }
 
 func (s *selector) lookAt(t time.Time) {

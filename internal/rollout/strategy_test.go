@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -266,4 +267,17 @@ func simulateSelection(t *testing.T, r *rand.Rand, strategy musterv1alpha1.Rollo
 		}
 	}
 	t.Fatal("the rollout does not end")
+}
+
+// TestProgress: each step says how far it is, also one that has not begun, and until when the last of its clusters is in minSuccessTime.
+func TestProgress(t *testing.T) {
+	strategy := progressive("2", clusterv1alpha1.RolloutConfig{MinSuccessTime: metav1.Duration{Duration: 10 * time.Minute}, ProgressDeadline: "1h"}, "canary")
+	s, err := Select(strategy, []Group{in(t, "canary", 0, "a Succeeded 9m, b Succeeded 4m, c Succeeded 1m offline, d Progressing 2h"), in(t, "prod", 1, "y ToApply, z Succeeded 20m")}, rolloutNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Progress{{Name: "canary", Clusters: 4, Updated: 4, Failed: 1, SoakUntil: rolloutNow.Add(6 * time.Minute)}, {Clusters: 2, Updated: 1}}
+	if diff := cmp.Diff(want, s.Progress); diff != "" {
+		t.Error(diff)
+	}
 }

@@ -90,6 +90,18 @@ var ownAnnotations = []string{
 	musterv1alpha1.ObjectsAnnotation,
 	musterv1alpha1.DriftAnnotation,
 	musterv1alpha1.OnImmutableAnnotation,
+	musterv1alpha1.CanaryAnnotation,
+}
+
+// Unset are the annotations of ours that a planned work does not carry.
+func Unset(w *workv1.ManifestWork) []string {
+	var unset []string
+	for _, key := range ownAnnotations {
+		if _, set := w.Annotations[key]; !set {
+			unset = append(unset, key)
+		}
+	}
+	return unset
 }
 
 // MetaDigest identifies our label and annotations of a work.

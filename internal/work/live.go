@@ -143,6 +143,7 @@ func statusOf(obj *workv1.ManifestWork, objects []fleet.ObjectKey) fleet.WorkSta
 	status.AppliedObjects = make([]bool, len(objects))
 	status.Health = fleet.HealthHealthy
 	reports := reportsByOrdinal(obj, objects)
+	status.Canary = canaryOf(obj, reports)
 	for i, key := range objects {
 		o := readObject(key, reports[i], obj.Generation)
 		status.AppliedObjects[i] = o.applied
@@ -156,6 +157,20 @@ func statusOf(obj *workv1.ManifestWork, objects []fleet.ObjectKey) fleet.WorkSta
 		status.Problems = status.Problems[:maxProblems]
 	}
 	return status
+}
+
+// canaryOf reads where the agent is with a canary: its Deployments are at one step together.
+func canaryOf(obj *workv1.ManifestWork, reports []*workv1.ManifestCondition) *fleet.Canary {
+	for _, report := range reports {
+		if report == nil {
+			continue
+		}
+		if c, ok := health.CanaryOf(report.StatusFeedbacks.Values); ok {
+			c.Passed = CanaryPassed(obj)
+			return &c
+		}
+	}
+	return nil
 }
 
 // conditionsOf reads what the work says as a whole.

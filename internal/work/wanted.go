@@ -24,6 +24,8 @@ type Input struct {
 	Revision string
 	// Live works of this owner on this cluster: they say where objects are now, and since which commit.
 	Live []fleet.LiveWork
+	// Canary are the steps through which a changed Deployment goes, see CanarySteps; "" is none.
+	Canary string
 	// ManifestLimit is how many bytes one manifest may have; less than HardLimit is HardLimit.
 	ManifestLimit int
 }
@@ -112,6 +114,9 @@ func planned(in Input, content *prepared, number int, manifests []fleet.Manifest
 	}
 	if in.Options.OnImmutable == musterv1alpha1.ImmutableRecreate {
 		w.Annotations[musterv1alpha1.OnImmutableAnnotation] = string(in.Options.OnImmutable)
+	}
+	if in.Canary != "" && hasDeployment(manifests) {
+		w.Annotations[musterv1alpha1.CanaryAnnotation] = in.Canary
 	}
 	return w
 }

@@ -51,6 +51,7 @@ type objectState struct {
 
 	unready  string // why the object is not ready for the next wave; empty when it is
 	degraded bool   // and does not become so by waiting
+	waitsAt  int    // the step at which an object of another controller waits for a person; 0 when it does not
 
 	finished  bool // a Job that Kubernetes removes after its end has come to it
 	running   bool // such a Job had not finished when it was last read

@@ -258,7 +258,7 @@ func (p *reconciliation) read(ctx context.Context, t target, s *objectState) *un
 	switch {
 	case apierrors.IsNotFound(err) || meta.IsNoMatchError(err):
 		s.stale, s.problem, s.rv, s.facts, s.shared, s.rulesDigest = false, nil, "deleted", facts{}, false, t.rulesDigest
-		s.state, s.feedback, s.rules, s.feedErr = absent, nil, nil, nil
+		s.state, s.feedback, s.rules, s.feedErr, s.waitsAt = absent, nil, nil, nil, 0
 		s.collected = s.hash == t.hash && p.collectedJob(t, s)
 		return nil
 	case err != nil:
@@ -274,6 +274,7 @@ func (p *reconciliation) note(ctx context.Context, t target, s *objectState, liv
 	s.stale, s.problem, s.rv, s.state, s.rulesDigest = false, nil, live.GetResourceVersion(), present, t.rulesDigest
 	p.noteReady(ctx, t, s, live)
 	p.noteJob(t, s, live)
+	p.noteFollowed(t, s, live)
 	public := &unstructured.Unstructured{Object: drift.Public(live.Object)}
 	s.feedback, s.feedErr = feedbackOf(public.Object, t.meta.Group, t.meta.Version, t.meta.Kind, t.config.FeedbackRules,
 		rawValues{p.RawFeedback, p.MaxRawFeedback})

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/muster-io/muster/internal/drift"
+	"github.com/muster-io/muster/internal/health"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
@@ -149,6 +150,8 @@ type reconciliation struct {
 	held    *hold  // nothing is written
 	waved   bool   // manifests of the work name waves
 	blocked *blocker
+
+	canaryLook time.Time // when a canary is looked at again; zero when time alone changes none
 }
 
 func newReconciliation(e *engine, work *workv1.ManifestWork, record *workv1.AppliedManifestWork, m *memory) *reconciliation {
@@ -178,6 +181,9 @@ func (p *reconciliation) corrects() bool { return p.mode == modeCorrect || p.mod
 func (p *reconciliation) sync(ctx context.Context) (time.Duration, error) {
 	p.targets, p.waved = targetsOf(p.work, p.mapper), hasWaves(p.work)
 	p.generate(ctx)
+	if err := p.canary(ctx); err != nil {
+		return 0, err
+	}
 	p.memory.keepOnly(p.targets)
 	p.watches.want(p.work.Name, p.targets)
 	p.markChanged()
@@ -194,7 +200,7 @@ func (p *reconciliation) sync(ctx context.Context) (time.Duration, error) {
 	err := p.apply(ctx, needs)
 	if err == nil {
 		p.reached("applied")
-		err = p.settle(ctx)
+		err = errors.Join(p.settle(ctx), p.approveFollowed(ctx))
 	}
 	p.measure(err)
 	p.reportWaves()
@@ -234,18 +240,25 @@ func (p *reconciliation) markChanged() {
 
 // settle deletes what left the work, when that is proven, and writes down what is there.
 //
+// While that is not proven, companions that are not needed any more go all the same.
+//
 // What the work's deletion option leaves on the cluster is released first. A cluster that was away sees only the newest option,
 // in which an object may be both no longer wanted and not to be deleted.
 func (p *reconciliation) settle(ctx context.Context) error {
 	rest := p.leftover()
+	var stays []workv1.AppliedManifestResourceMeta
+	if len(rest) > 0 && !p.absenceProven() {
+		rest, stays = p.leftCompanions(ctx, rest)
+	}
 	var err error
-	if len(rest) > 0 && p.absenceProven() {
+	if len(rest) > 0 {
 		if err = p.orphanObjects(ctx, p.work, p.record, rest); err == nil {
 			p.left = p.prune(ctx, p.record, rest)
 			rest, err = p.left.rest, p.left.err
 			p.reached("pruned")
 		}
 	}
+	rest = append(rest, stays...)
 	if err := errors.Join(err, p.recordApplied(ctx, rest)); err != nil {
 		return err
 	}
@@ -253,11 +266,12 @@ func (p *reconciliation) settle(ctx context.Context) error {
 	return p.deleteEnded(ctx)
 }
 
-// absenceProven says that what is not in the work is really not wanted: every manifest was read and applied.
+// absenceProven says that what is not in the work is really not wanted: every manifest was read and applied. What pods of a template need
+// that is still in use may be gone from the manifests.
 func (p *reconciliation) absenceProven() bool {
 	for _, t := range p.targets {
 		s := p.memory.about(t.key())
-		if t.err != nil || s.failure != nil {
+		if t.err != nil || s.failure != nil || t.trial != nil {
 			return false
 		}
 		if t.strategy() != workv1.UpdateStrategyTypeReadOnly && !p.applied(t, s) {
@@ -298,10 +312,14 @@ func (p *reconciliation) applied(t target, s *objectState) bool {
 	})
 }
 
-// saidApplied says that the status tells of the newest generation that the manifest was applied.
+// saidApplied says that the status tells of the newest generation that the manifest was applied. Of a Deployment at a step of a canary it
+// does not tell with which template.
 func (p *reconciliation) saidApplied(t target) bool {
 	old := p.before(t)
-	if old == nil {
+	if old == nil || t.trial != nil {
+		return false
+	}
+	if _, tried := health.CanaryOf(old.StatusFeedbacks.Values); tried {
 		return false
 	}
 	c := meta.FindStatusCondition(old.Conditions, workv1.ManifestApplied)
@@ -393,6 +411,7 @@ func (p *reconciliation) next(status time.Duration) time.Duration {
 	if status > 0 {
 		sooner(p.now.Add(status))
 	}
+	sooner(p.canaryLook)
 	if p.left.waits || p.blocked != nil {
 		sooner(p.now.Add(time.Second))
 	}

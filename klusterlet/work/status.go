@@ -16,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/muster-io/muster/internal/drift"
+	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/health"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
@@ -79,7 +81,7 @@ func (e *engine) publishDeleting(ctx context.Context, work *workv1.ManifestWork,
 }
 
 // flips says that a status tells of something that should not wait: a condition that came, went, or changed its answer or
-// its generation, or other manifests. A drift that goes on to other values waits: whoever writes a field all the time
+// its generation, a canary that went on, or other manifests. A drift that goes on to other values waits: whoever writes a field all the time
 // would else write to the hub all the time.
 func flips(old, now workv1.ManifestWorkStatus) bool {
 	if len(old.ResourceStatus.Manifests) != len(now.ResourceStatus.Manifests) || conditionsFlip(old.Conditions, now.Conditions) {
@@ -88,6 +90,10 @@ func flips(old, now workv1.ManifestWorkStatus) bool {
 	for i, m := range now.ResourceStatus.Manifests {
 		before := old.ResourceStatus.Manifests[i]
 		if m.ResourceMeta != before.ResourceMeta || conditionsFlip(before.Conditions, m.Conditions) {
+			return true
+		}
+		was, _ := health.CanaryOf(before.StatusFeedbacks.Values)
+		if is, _ := health.CanaryOf(m.StatusFeedbacks.Values); is != was {
 			return true
 		}
 	}
@@ -116,6 +122,9 @@ func statusOf(generation int64, targets []target, objects map[objectKey]*objectS
 	status := workv1.ManifestWorkStatus{Conditions: slices.Clone(old.Conditions)}
 	waits := false
 	for _, t := range targets {
+		if t.companion { // of which its Deployment tells
+			continue
+		}
 		s := objects[t.key()]
 		m := workv1.ManifestCondition{ResourceMeta: t.meta, Conditions: []metav1.Condition{}}
 		before := manifestIn(old, t.meta)
@@ -161,6 +170,13 @@ func manifestStatus(generation int64, t target, s *objectState, report drift.Rep
 	conditions := append([]metav1.Condition{appliedCondition(s), availableCondition(t, s), feedbackCondition(t, s)}, rules...)
 	before := m.StatusFeedbacks.Values
 	m.StatusFeedbacks.Values = slices.Clone(s.feedback)
+	if s.waitsAt > 0 {
+		m.StatusFeedbacks.Values = append(m.StatusFeedbacks.Values, health.CanaryFeedback(fleet.Canary{Step: s.waitsAt, Phase: fleet.CanaryFollowed}, 0)...)
+	}
+	if t.trial != nil {
+		conditions = trialConditions(conditions, t.trial)
+		m.StatusFeedbacks.Values = append(m.StatusFeedbacks.Values, health.CanaryFeedback(t.trial.Canary, t.trial.ready)...)
+	}
 	if !report.Empty() {
 		condition, value := drift.Format(report, generation)
 		conditions = append(conditions, condition)

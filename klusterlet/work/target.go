@@ -42,6 +42,9 @@ type target struct {
 	hash        string   // of all that decides what is written
 	rulesDigest string   // a digest of the rules, which decide what is told
 	err         error    // why the manifest cannot be applied: unreadable, or a kind that the cluster does not serve
+
+	trial     *trial // of a Deployment whose pod template is tried; nil of all others
+	companion bool   // no manifest of the work: the companion of such a Deployment
 }
 
 func (t target) key() objectKey {

@@ -110,6 +110,8 @@ func (p *reconciliation) unready(t target, s *objectState) *blocker {
 		b.why = "it is not there"
 	case s.state == unknown:
 		b.why = "it was not read yet"
+	case t.trial != nil: // which takes as long as its steps do
+		b.why, b.failed, b.timeout = t.trial.message, t.trial.Phase == fleet.CanaryFailed, math.MaxInt64
 	case s.unready != "":
 		b.why, b.failed = s.unready, s.degraded
 	default:

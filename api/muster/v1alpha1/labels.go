@@ -94,6 +94,9 @@ const (
 	// AgentRoleAnnotation on a ClusterManagementAddOn says that the klusterlet itself is the agent of the add-on, and in which of its
 	// roles. The hub copies it to the ManagedClusterAddOns, where the klusterlet reads it.
 	AgentRoleAnnotation = "muster.dev/agent-role"
+	// AgentRoleProxy and AgentRoleServiceAccount are the roles of which the klusterlet is an add-on's agent.
+	AgentRoleProxy          = "proxy"
+	AgentRoleServiceAccount = "serviceaccount"
 
 	// DetachAnnotation on a ManagedCluster says that it is leaving the hub, and what becomes of its workloads:
 	// DetachKeepWorkloads or DetachClean. Nothing is planned for it any more.
@@ -119,6 +122,16 @@ const (
 	// HookContentAnnotation on a chart's hook of upgrades is a digest of what the chart gives beside its hooks: when that changes, the
 	// hook runs again.
 	HookContentAnnotation = "muster.dev/hook-content"
+	// CanaryAnnotation on a work are the steps, spec.rollout.canary of the application as JSON without the metrics of analyses, through which
+	// the agent takes a changed pod template.
+	CanaryAnnotation = "muster.dev/canary"
+	// CanaryPassedAnnotation on a work, GENERATION/STEP, is the last step of a canary that the agent may leave of those that wait for the hub,
+	// while the work is at the generation.
+	CanaryPassedAnnotation = "muster.dev/canary-passed"
+	// CanaryLabel is on the companion that the agent makes of a Deployment, and on its pods: the Deployment's selector chooses them too, and
+	// the companion's does not choose those of the Deployment.
+	CanaryLabel = "muster.dev/canary"
+
 	// WaveAnnotation on a manifest is the wave that it is applied in, a whole number, 0 when left out. The agent applies a wave when
 	// every object of the lower ones is ready, over all works of one application. On uninstall, higher waves go first.
 	WaveAnnotation = "muster.dev/wave"

@@ -2,6 +2,9 @@ package v1alpha1
 
 import (
 	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
 
 	clusterv1alpha1 "github.com/muster-io/muster/api/cluster/v1alpha1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,7 +50,71 @@ type Rollout struct {
 	// +kubebuilder:default=Pause
 	// +kubebuilder:validation:Enum=Pause;Rollback
 	OnFailure FailurePolicy `json:"onFailure,omitempty"`
+	// Canary takes a change of pods through steps within each cluster. A cluster counts when it is through them.
+	// +optional
+	Canary *Canary `json:"canary,omitempty"`
 }
+
+// Canary is a gray release within a cluster. Where a commit changes the pod template of a Deployment, the agent runs pods of the new template
+// in a companion of the Deployment, NAME-canary, under the same Services, while the Deployment keeps its own. After the last step the
+// Deployment gets the change, and the companion goes. What fails or is taken back leaves the Deployment as it was. A return, and a
+// Deployment that is new or has no replicas, take no steps.
+type Canary struct {
+	// Steps, one after the other.
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=20
+	Steps []CanaryStep `json:"steps"`
+}
+
+// CanaryStep is how many pods have the change, and what the next step waits for, beside that all of them are available.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.weight) != has(self.replicas)",message="a step of a canary wants either weight or replicas"
+type CanaryStep struct {
+	// Weight is how many there are, in percent of the replicas of the Deployment, rounded up.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	Weight int32 `json:"weight,omitempty"`
+	// Replicas is how many there are.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Replicas int32 `json:"replicas,omitempty"`
+	// Pause keeps the step: for a time, or without one until a person has approved it as step canary/NUMBER.
+	// +optional
+	Pause *CanaryPause `json:"pause,omitempty"`
+	// Analysis has to be successful. It begins when the pods are available and the pause is over.
+	// +optional
+	Analysis *RolloutAnalysis `json:"analysis,omitempty"`
+}
+
+// CanaryPause keeps a step.
+type CanaryPause struct {
+	// Duration that all pods of the step have to be available. Left out, a person has to approve the step.
+	// +optional
+	Duration *metav1.Duration `json:"duration,omitempty"`
+}
+
+// CanaryStepName is the name of a step of a canary, from 1, in approvals.
+func CanaryStepName(n int) string { return fmt.Sprintf("canary/%d", n) }
+
+// CanaryStepOf is the number of a step of a canary by its name, or by that of its analysis, in which clusters follow; 0 when it is the name
+// of something else.
+func CanaryStepOf(name string) int {
+	name, _, _ = strings.Cut(name, " ")
+	number, is := strings.CutPrefix(name, "canary/")
+	n, err := strconv.Atoi(number)
+	if !is || err != nil || n < 1 {
+		return 0
+	}
+	return n
+}
+
+// WaitsForPerson says that the step ends with an approval.
+func (s *CanaryStep) WaitsForPerson() bool { return s.Pause != nil && s.Pause.Duration == nil }
+
+// WaitsForHub says that an agent does not end the step by itself.
+func (s *CanaryStep) WaitsForHub() bool { return s.WaitsForPerson() || s.Analysis != nil }
 
 // RolloutStep is a part of the clusters. What it leaves out is as in progressive.
 type RolloutStep struct {
@@ -148,7 +215,7 @@ const (
 
 // StepApproval lets a step of a rollout begin.
 type StepApproval struct {
-	// Step by its name.
+	// Step by its name; canary/2 is the second one of a canary.
 	Step string `json:"step"`
 	// Revision is the commit that is rolled out, or its first characters: status.rollout.revision.
 	// +kubebuilder:validation:MinLength=7
@@ -199,16 +266,19 @@ type RolloutStatus struct {
 	// Group is the decision group, or the step, that it is at.
 	// +optional
 	Group string `json:"group,omitempty"`
-	// WaitsForApproval is true when the step that it is at has not been approved.
+	// WaitsForApproval is true when the step that it is at, or one of its canary, has not been approved.
 	// +optional
 	WaitsForApproval bool `json:"waitsForApproval,omitempty"`
 	// Approvals of its steps.
 	// +optional
-	// +kubebuilder:validation:MaxItems=20
+	// +kubebuilder:validation:MaxItems=40
 	Approvals []ApprovedStep `json:"approvals,omitempty"`
 	// Analysis of the step that it is at, while that is measured.
 	// +optional
 	Analysis *AnalysisStatus `json:"analysis,omitempty"`
+	// Canary says where clusters are that take the change through the steps of a canary; absent when none does.
+	// +optional
+	Canary *CanaryStatus `json:"canary,omitempty"`
 	// Clusters of the application, and how many of them have the change.
 	Clusters int32 `json:"clusters"`
 	Updated  int32 `json:"updated"`
@@ -217,6 +287,11 @@ type RolloutStatus struct {
 	InFlight int32 `json:"inFlight,omitempty"`
 	// +optional
 	Waiting int32 `json:"waiting,omitempty"`
+	// Steps says how far the steps, or groups, are, in their order: the first forty of them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=40
+	Steps []StepProgress `json:"steps,omitempty"`
 	// Failed names the first twenty clusters that failed or timed out.
 	// +optional
 	// +kubebuilder:validation:MaxItems=20
@@ -226,7 +301,36 @@ type RolloutStatus struct {
 	Message string `json:"message,omitempty"`
 }
 
-// ApprovedStep is a step that may begin.
+// StepProgress is how far a step, or a group, of a rollout is.
+type StepProgress struct {
+	// Name is absent for the clusters of no step and no group.
+	// +optional
+	Name string `json:"name,omitempty"`
+	// Clusters of it, and how many of them have the change.
+	Clusters int32 `json:"clusters"`
+	Updated  int32 `json:"updated"`
+	// Failed is how many have failed or timed out.
+	// +optional
+	Failed int32 `json:"failed,omitempty"`
+	// SoakUntil is when the last of the healthy ones has been so for minSuccessTime.
+	// +optional
+	SoakUntil *metav1.Time `json:"soakUntil,omitempty"`
+}
+
+// CanaryStatus says where the clusters are that take a change through the steps of a canary.
+type CanaryStatus struct {
+	// Step is the first at which one of them is, from 1.
+	Step int32 `json:"step"`
+	// Steps is how many there are.
+	Steps int32 `json:"steps"`
+	// Clusters is how many clusters are at one of the steps.
+	Clusters int32 `json:"clusters"`
+	// WaitsForApproval is the step, as canary/NUMBER, that some of them wait for a person to approve.
+	// +optional
+	WaitsForApproval string `json:"waitsForApproval,omitempty"`
+}
+
+// ApprovedStep is a step that may begin, or, of a canary, end.
 type ApprovedStep struct {
 	Step string `json:"step"`
 	// By is who approved it, or the commit that did.
@@ -254,8 +358,8 @@ type RolledBack struct {
 	With string `json:"with,omitempty"`
 }
 
-// RolloutHistory are the revisions of an application that were good on its clusters, and what was measured of them. It has the application's name. The hub
-// writes it, and keeps their commits in its mirror, so that a return needs no network.
+// RolloutHistory are the revisions of an application that were good on its clusters, and what was measured of them. It has the
+// application's name. The hub writes it, and keeps their commits in its mirror, so that a return needs no network.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced

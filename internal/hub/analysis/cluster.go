@@ -27,7 +27,7 @@ func (a *Analyses) clusters(ctx context.Context, s *subject) *look {
 	for _, cluster := range s.clusters {
 		isHealthy, hasDrifted, feedback := true, false, []any{}
 		for _, lw := range a.worksOn(s, cluster) {
-			isHealthy = isHealthy && lw.Status.Observed && lw.Status.Applied && lw.Status.Health == fleet.HealthHealthy
+			isHealthy = isHealthy && lw.Status.Observed && lw.Status.Applied && (lw.Status.Health == fleet.HealthHealthy || lw.Status.Canary.Waits())
 			hasDrifted = hasDrifted || slices.ContainsFunc(lw.Status.Problems, func(p fleet.ObjectProblem) bool { return p.State == "Drifted" })
 			var w workv1.ManifestWork
 			if err := a.Reader.Get(ctx, client.ObjectKey{Namespace: cluster, Name: lw.Name}, &w); err != nil {

@@ -6,8 +6,10 @@ package analysis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -94,12 +96,27 @@ func subjectOf(app *musterv1alpha1.Application) *subject {
 	if on == nil || on.Analysis == nil || on.Analysis.Phase == musterv1alpha1.AnalysisFailed || app.Spec.Rollout == nil || !app.DeletionTimestamp.IsZero() {
 		return nil
 	}
-	steps := app.Spec.Rollout.Steps
-	i := slices.IndexFunc(steps, func(s musterv1alpha1.RolloutStep) bool { return s.Name == on.Analysis.Step })
-	if i < 0 || steps[i].Analysis == nil {
+	step := stepOf(app.Spec.Rollout, on.Analysis.Step)
+	if step == nil || step.Analysis == nil {
 		return nil
 	}
-	return &subject{app: app, step: &steps[i], revision: on.Revision, started: on.StartedAt, clusters: on.Analysis.Clusters}
+	return &subject{app: app, step: step, revision: on.Revision, started: on.StartedAt, clusters: on.Analysis.Clusters}
+}
+
+// stepOf is the step that an analysis is of, over the clusters or of a canary; nil when there is none.
+func stepOf(r *musterv1alpha1.Rollout, analysis string) *musterv1alpha1.RolloutStep {
+	if n := musterv1alpha1.CanaryStepOf(analysis); n > 0 {
+		if r.Canary == nil || n > len(r.Canary.Steps) {
+			return nil
+		}
+		return &musterv1alpha1.RolloutStep{Name: analysis, Analysis: r.Canary.Steps[n-1].Analysis}
+	}
+	for i := range r.Steps {
+		if r.Steps[i].Name == analysis {
+			return &r.Steps[i]
+		}
+	}
+	return nil
 }
 
 // Reconcile measures what is due, records it, and says when the next measurement is.
@@ -206,7 +223,7 @@ func (a *Analyses) look(ctx context.Context, s *subject, m *musterv1alpha1.Rollo
 	case m.Job != nil:
 		return a.job(ctx, s, m, before.Successful+before.Failed+before.Inconclusive)
 	}
-	return &look{err: fmt.Errorf("it names no provider that this hub knows")}
+	return &look{err: errors.New("it names no provider that this hub knows")}
 }
 
 // longest is how much of a value and of a message is kept.
@@ -245,7 +262,7 @@ func shorten(text string) string {
 	if len(text) <= longest {
 		return text
 	}
-	return string([]rune(text[:longest])) + "…"
+	return strings.ToValidUTF8(text[:longest], "") + "…"
 }
 
 // worksOn are the works of the subject's application on a cluster.

@@ -16,12 +16,16 @@ import (
 
 // analyzes is true for a rollout some step of which is measured.
 func analyzes(strategy *musterv1alpha1.Rollout) bool {
-	return strategy != nil && slices.ContainsFunc(strategy.Steps, func(s musterv1alpha1.RolloutStep) bool { return s.Analysis != nil })
+	if strategy == nil {
+		return false
+	}
+	return slices.ContainsFunc(strategy.Steps, func(s musterv1alpha1.RolloutStep) bool { return s.Analysis != nil }) ||
+		strategy.Canary != nil && slices.ContainsFunc(strategy.Canary.Steps, func(s musterv1alpha1.CanaryStep) bool { return s.Analysis != nil })
 }
 
 // readAnalyses reads what was measured. A stale history only has fewer measurements than there are: the next one wakes the application.
 func (r *Applications) readAnalyses(ctx context.Context, app *musterv1alpha1.Application, out *report) error {
-	out.input.Revision, out.input.Analyses = out.origin, nil
+	out.input.Revision, out.input.Analyses, out.input.Measuring = out.origin, nil, nil
 	if !analyzes(out.input.Strategy) {
 		return nil
 	}
@@ -30,6 +34,9 @@ func (r *Applications) readAnalyses(ctx context.Context, app *musterv1alpha1.App
 		return fmt.Errorf("read what was measured of %s/%s: %w", app.Namespace, app.Name, err)
 	}
 	out.input.Analyses = history.Analyses
+	if on := app.Status.Rollout; on != nil && on.Revision == out.origin {
+		out.input.Measuring = on.Analysis
+	}
 	return nil
 }
 

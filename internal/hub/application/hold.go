@@ -51,12 +51,16 @@ func samePin(before, now *musterv1alpha1.Hold) bool {
 
 // planPinned plans an application at the revision that it is pinned to, and notes whether the delivered commit asks for something else.
 func (r *Applications) planPinned(ctx context.Context, app *musterv1alpha1.Application, pin *musterv1alpha1.Hold, delivered *report) (*report, error) {
-	out, err := r.planAt(ctx, app, pin.Spec.Pin.Revision)
+	planAt := r.planAt
+	if pin.Spec.Pin.Return {
+		planAt = r.planReturn
+	}
+	out, err := planAt(ctx, app, pin.Spec.Pin.Revision)
 	if err != nil {
 		return out, fmt.Errorf("plan what is %s: %w", rollout.HoldText(rollout.OnHoldOf(pin)), err)
 	}
 	if out.planned != nil {
-		out.behind = out.planned.Digest != delivered.planned.Digest
+		out.pinOutdated = out.planned.Digest != delivered.planned.Digest
 	}
 	return out, nil
 }
@@ -81,7 +85,7 @@ func onHoldOf(out *report) []musterv1alpha1.OnHold {
 	var list []musterv1alpha1.OnHold
 	for _, h := range holds.All[:min(len(holds.All), maxHolds)] {
 		on := rollout.OnHoldOf(h)
-		if on.Clusters = int32(len(waiting[h])); out.behind && out.pin != nil && out.pin.UID == h.UID {
+		if on.Clusters = int32(len(waiting[h])); out.pinOutdated && out.pin != nil && out.pin.UID == h.UID {
 			on.Clusters = int32(len(out.planned.Clusters))
 		}
 		list = append(list, on)

@@ -15,7 +15,16 @@ import (
 
 // planAt observes and plans at a commit; "" is the delivered one. The report says how far it came.
 func (r *Applications) planAt(ctx context.Context, app *musterv1alpha1.Application, revision string) (*report, error) {
-	out := &report{revision: app.Status.Revision, app: app}
+	return r.planInto(ctx, &report{revision: app.Status.Revision, app: app}, revision)
+}
+
+// planReturn plans at a commit to which the clusters go back.
+func (r *Applications) planReturn(ctx context.Context, app *musterv1alpha1.Application, revision string) (*report, error) {
+	return r.planInto(ctx, &report{revision: app.Status.Revision, app: app, returning: true}, revision)
+}
+
+func (r *Applications) planInto(ctx context.Context, out *report, revision string) (*report, error) {
+	app := out.app
 	world, err := r.Works.ObserveApplication(ctx, r.Client, app, r.Now())
 	if err != nil {
 		return out, err
@@ -88,7 +97,7 @@ func (r *Applications) job(ctx context.Context, app *musterv1alpha1.Application,
 	}
 	job := &plan.Job{
 		Application: app, File: definition.File, Line: definition.Line, LineOf: definition.LineOf, Defaulted: definition.Defaulted,
-		Snapshot: delivery.Snapshot, World: world,
+		Snapshot: delivery.Snapshot, World: world, Returning: out.returning,
 	}
 	job.Values = valuesOf(world, key, delivery)
 	if waiting, err := r.contentOf(ctx, job, &repo, revision, delivery, definition); err != nil || waiting != "" {

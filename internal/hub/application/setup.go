@@ -28,7 +28,7 @@ import (
 // the delivery of its repository, and for clusters that change in what a plan reads.
 func (r *Applications) Setup(mgr ctrl.Manager) error {
 	own := builder.WithPredicates(predicate.Or(
-		predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, predicate.LabelChangedPredicate{}))
+		predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, predicate.LabelChangedPredicate{}, stepApproved()))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("application").
 		For(&musterv1alpha1.Application{}, own).
@@ -48,6 +48,20 @@ func (r *Applications) Setup(mgr ctrl.Manager) error {
 		Watches(&musterv1alpha1.APISet{}, r.all(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// stepApproved lets through the applications of which another step is approved: on a pull request, that is written into the status.
+func stepApproved() predicate.Predicate {
+	approvals := func(o client.Object) int {
+		if app, ok := o.(*musterv1alpha1.Application); ok && app.Status.Rollout != nil {
+			return len(app.Status.Rollout.Approvals)
+		}
+		return 0
+	}
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false }, DeleteFunc: func(event.DeleteEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool { return approvals(e.ObjectNew) > approvals(e.ObjectOld) },
+	}
 }
 
 // ofWork wakes the application of a work, the one that has its former name, those that wait for an object on its cluster, and,

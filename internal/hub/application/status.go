@@ -21,6 +21,9 @@ const (
 	ConditionHealthy = "Healthy" // and its objects do well
 	ConditionInSync  = "InSync"  // and nobody has changed them
 	ConditionReady   = "Ready"
+	// ConditionProgressing is of an application with a rollout, and says what that of a Deployment does: True while a change is rolled out,
+	// and when it is; False when it is stopped or taken back; Unknown while a person pauses it.
+	ConditionProgressing = "Progressing"
 )
 
 // The reasons of those conditions, besides the reasons of faults.
@@ -91,6 +94,14 @@ func statusOf(app *musterv1alpha1.Application, out *report, err error) musterv1a
 		}
 	}
 	for _, c := range conditionsOf(out, status, err) {
+		c.ObservedGeneration = app.Generation
+		meta.SetStatusCondition(&status.Conditions, c)
+	}
+	switch {
+	case app.Spec.Rollout == nil:
+		meta.RemoveStatusCondition(&status.Conditions, ConditionProgressing)
+	case out.planned != nil && err == nil:
+		c := progressingCondition(status)
 		c.ObservedGeneration = app.Generation
 		meta.SetStatusCondition(&status.Conditions, c)
 	}
@@ -227,10 +238,12 @@ func rolloutOf(out *report) *musterv1alpha1.RolloutStatus {
 		return nil
 	}
 	status := &musterv1alpha1.RolloutStatus{
-		Revision: out.origin, Plan: out.planned.Digest, WaitsForApproval: r.Unapproved, Approvals: out.approvals, Analysis: analysisOf(out),
+		Revision: out.origin, Plan: out.planned.Digest, WaitsForApproval: r.Unapproved, Canary: canaryStatusOf(r.Canary), Approvals: out.approvals, Analysis: analysisOf(out),
 		StartedAt: metav1.NewTime(r.Started), Phase: musterv1alpha1.RolloutProgressing, Group: r.Group, Clusters: int32(r.Clusters), Updated: int32(r.Updated),
 		InFlight: int32(len(r.InFlight)), Waiting: int32(r.Waiting), Failed: slices.Sorted(slices.Values(slices.Concat(r.Failed, r.TimedOut))), Message: r.Message(),
 	}
+	status.Steps = stepsOf(r.Progress)
+	status.WaitsForApproval = status.WaitsForApproval || status.Canary != nil && status.Canary.WaitsForApproval != ""
 	switch {
 	case out.returning:
 		status.Phase = musterv1alpha1.RolloutReturning
@@ -242,6 +255,33 @@ func rolloutOf(out *report) *musterv1alpha1.RolloutStatus {
 	}
 	if len(status.Failed) > maxFailed {
 		status.Failed = status.Failed[:maxFailed]
+	}
+	return status
+}
+
+// maxSteps is the CRD's bound on the steps that a status names.
+const maxSteps = 40
+
+func stepsOf(all []rollout.Progress) []musterv1alpha1.StepProgress {
+	var list []musterv1alpha1.StepProgress
+	for _, p := range all[:min(len(all), maxSteps)] {
+		step := musterv1alpha1.StepProgress{Name: p.Name, Clusters: int32(p.Clusters), Updated: int32(p.Updated), Failed: int32(p.Failed)}
+		if !p.SoakUntil.IsZero() {
+			step.SoakUntil = &metav1.Time{Time: p.SoakUntil}
+		}
+		list = append(list, step)
+	}
+	return list
+}
+
+// canaryStatusOf is where the clusters are that are at a step of a canary.
+func canaryStatusOf(c *rollout.CanaryProgress) *musterv1alpha1.CanaryStatus {
+	if c == nil {
+		return nil
+	}
+	status := &musterv1alpha1.CanaryStatus{Step: int32(c.Step), Steps: int32(c.Steps), Clusters: int32(c.Clusters)}
+	if c.Unapproved > 0 {
+		status.WaitsForApproval = musterv1alpha1.CanaryStepName(c.Unapproved)
 	}
 	return status
 }
@@ -371,6 +411,25 @@ func conditionsOf(out *report, status musterv1alpha1.ApplicationStatus, err erro
 		inSync.Message = fmt.Sprintf("drift on %d of %d clusters: muster drift", s.Drifted, s.Clusters)
 	}
 	return []metav1.Condition{planned, applied, healthy, inSync, readyCondition(status, planned, applied, healthy, inSync)}
+}
+
+// progressingCondition says how the rollout does, as that of a Deployment.
+func progressingCondition(status musterv1alpha1.ApplicationStatus) metav1.Condition {
+	c := metav1.Condition{Type: ConditionProgressing, Status: metav1.ConditionTrue, Reason: ReasonProgressing}
+	onHold := onHoldCondition(status.OnHold)
+	switch r := status.Rollout; {
+	case status.RolledBack != nil:
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonRolledBack, rolledBackMessage(status.RolledBack, r)
+	case r == nil:
+		c.Reason, c.Message = ReasonSucceeded, fleet.ShortRevision(status.Revision)+" is rolled out"
+	case onHold.Status != metav1.ConditionTrue:
+		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, ReasonOnHold, onHold.Message
+	case r.Phase == musterv1alpha1.RolloutStopped:
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonRolloutStopped, r.Message
+	default:
+		c.Message = fmt.Sprintf("%d of %d clusters are updated: %s", r.Updated, r.Clusters, r.Message)
+	}
+	return c
 }
 
 // rolledBackMessage says what failed, and how far the return is.

@@ -249,3 +249,28 @@ func TestReadyCountsInWords(t *testing.T) {
 		}
 	}
 }
+
+// TestProgressingCondition: an application with a rollout says of it what a Deployment does.
+func TestProgressingCondition(t *testing.T) {
+	on := func(phase string) *musterv1alpha1.RolloutStatus {
+		return &musterv1alpha1.RolloutStatus{Phase: phase, Clusters: 3, Updated: 1, Message: "the rollout waits for one"}
+	}
+	for name, c := range map[string]struct {
+		status musterv1alpha1.ApplicationStatus
+		want   metav1.ConditionStatus
+		reason string
+		says   string
+	}{
+		"goes on":     {musterv1alpha1.ApplicationStatus{Rollout: on("Progressing")}, "True", ReasonProgressing, "1 of 3 clusters are updated: the rollout waits for one"},
+		"is over":     {musterv1alpha1.ApplicationStatus{Revision: "41aa9d0e"}, "True", ReasonSucceeded, "41aa9d0 is rolled out"},
+		"stopped":     {musterv1alpha1.ApplicationStatus{Rollout: on("Stopped")}, "False", ReasonRolloutStopped, "waits for one"},
+		"returns":     {musterv1alpha1.ApplicationStatus{Rollout: on("Returning"), RolledBack: &musterv1alpha1.RolledBack{Refused: "41aa9d0e", Message: "one failed"}}, "False", ReasonRolledBack, "41aa9d0 is refused: one failed"},
+		"taken back":  {musterv1alpha1.ApplicationStatus{RolledBack: &musterv1alpha1.RolledBack{Refused: "41aa9d0e", Message: "one failed"}}, "False", ReasonRolledBack, "is refused"},
+		"paused":      {musterv1alpha1.ApplicationStatus{Rollout: on("Progressing"), OnHold: []musterv1alpha1.OnHold{{By: "ann", Clusters: 2}}}, "Unknown", ReasonOnHold, "held by ann"},
+		"held by one": {musterv1alpha1.ApplicationStatus{Rollout: on("Progressing"), OnHold: []musterv1alpha1.OnHold{{By: "ann"}}}, "True", ReasonProgressing, ""},
+	} {
+		if got := progressingCondition(c.status); got.Status != c.want || got.Reason != c.reason || !strings.Contains(got.Message, c.says) {
+			t.Errorf("%s: %s %s %q, want %s %s %q", name, got.Status, got.Reason, got.Message, c.want, c.reason, c.says)
+		}
+	}
+}

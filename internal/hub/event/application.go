@@ -123,7 +123,13 @@ func ofApprovals(before, after *musterv1alpha1.RolloutStatus) []Event {
 		return nil
 	}
 	var all []Event
-	if after.WaitsForApproval && (before == nil || !before.WaitsForApproval || before.Group != after.Group) {
+	canary := func(s *musterv1alpha1.RolloutStatus) string {
+		if s == nil || s.Canary == nil {
+			return ""
+		}
+		return s.Canary.WaitsForApproval
+	}
+	if after.WaitsForApproval && (before == nil || !before.WaitsForApproval || before.Group != after.Group || canary(before) != canary(after)) {
 		all = append(all, normal("ApprovalNeeded", "Rollout", "%s", after.Message))
 	}
 	for _, a := range after.Approvals {

@@ -88,7 +88,8 @@ type state struct {
 	retryAt   time.Time
 	open      []githost.PullRequest
 	requests  map[int64]*request
-	told      map[string]told // statuses of the delivered commit, by name
+	told      map[string]told  // statuses of the delivered commit, by name
+	asked     map[int64]string // what was said on merged pull requests about steps that wait for an approval
 	measured  measure
 }
 

@@ -27,6 +27,8 @@ type task struct {
 	refused error
 	// unknown are teams that the host does not show.
 	unknown []string
+	// asked is true when the host is asked what is new: an interval is over, or a webhook says so.
+	asked bool
 	// approved are the plans that were approved on merged pull requests.
 	approved map[string]bool
 }
@@ -40,6 +42,7 @@ func (t *task) look(ctx context.Context) error {
 		return err
 	}
 	s, due := t.state, t.due(t.state, t.repo.Spec.Interval.Duration)
+	t.asked = due
 	if due {
 		open, err := t.ask(ctx)
 		if err != nil {

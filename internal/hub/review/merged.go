@@ -206,6 +206,9 @@ func (t *task) merged(ctx context.Context, p *musterv1alpha1.PullRequestStatus, 
 		return true, nil // it is not fetched, or not delivered yet
 	}
 	waits, err := t.release(ctx, p)
+	if err == nil {
+		err = t.approveSteps(ctx, p)
+	}
 	if err != nil {
 		return true, err
 	}

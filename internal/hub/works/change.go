@@ -12,7 +12,9 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/rollout"
 	"github.com/muster-io/muster/internal/work"
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -116,7 +118,7 @@ func (w *Writer) current(ctx context.Context, cluster, name string) (*metav1.Par
 type operation struct {
 	Op    string `json:"op"`
 	Path  string `json:"path"`
-	Value any    `json:"value"`
+	Value any    `json:"value,omitempty"`
 }
 
 // unchanged are the tests that a work is the one, at the generation, that a change was decided on.
@@ -149,17 +151,41 @@ func isFailedTest(err error) bool {
 		(status.Status().Details == nil || len(status.Status().Details.Causes) == 0)
 }
 
-// replace writes the complete spec and the owner's labels and annotations, and keeps finalizers and the labels and annotations
-// of others. What somebody added to the spec is gone afterwards; an apply would keep it.
+// replace writes the complete spec and the owner's labels and annotations, takes off those of its annotations that are not wanted any more,
+// and keeps finalizers and the labels and annotations of others. What somebody added to the spec is gone afterwards; an apply would keep it.
 func (w *Writer) replace(ctx context.Context, c work.Change) error {
 	operations := append(unchanged(*c.Live), operation{Op: "replace", Path: "/spec", Value: c.Wanted.Spec})
 	for _, k := range slices.Sorted(maps.Keys(c.Wanted.Annotations)) {
 		operations = append(operations, operation{Op: "add", Path: "/metadata/annotations/" + pointer(k), Value: c.Wanted.Annotations[k]})
 	}
+	if len(c.Wanted.Annotations) > 0 {
+		for _, k := range work.Unset(c.Wanted) { // added first, since what is not there cannot be removed
+			path := "/metadata/annotations/" + pointer(k)
+			operations = append(operations, operation{Op: "add", Path: path, Value: ""}, operation{Op: "remove", Path: path})
+		}
+	}
 	for _, k := range slices.Sorted(maps.Keys(c.Wanted.Labels)) {
 		operations = append(operations, operation{Op: "add", Path: "/metadata/labels/" + pointer(k), Value: c.Wanted.Labels[k]})
 	}
 	return w.patch(ctx, c.Cluster, c.Name, operations)
+}
+
+// PassCanaries lets agents leave a step of a canary. A work that has changed since is left alone.
+func (w *Writer) PassCanaries(ctx context.Context, passes []rollout.CanaryPass) error {
+	var group errgroup.Group
+	group.SetLimit(max(1, w.Concurrency))
+	for _, p := range passes {
+		group.Go(func() error {
+			err := w.patch(ctx, p.Cluster, p.Work, append(unchanged(fleet.LiveWork{UID: p.UID, Generation: p.Generation}), operation{
+				Op: "add", Path: "/metadata/annotations/" + pointer(musterv1alpha1.CanaryPassedAnnotation), Value: work.CanaryPass(p.Generation, p.Step),
+			}))
+			if err != nil {
+				return fmt.Errorf("let work %s/%s leave step %d of its canary: %w", p.Cluster, p.Work, p.Step, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }
 
 // orphan makes a work that is about to be deleted leave its objects on the cluster, or those of them that are named.
