@@ -107,7 +107,7 @@ func (t *task) approveStep(ctx context.Context, pr githost.PullRequest, s waitin
 		if c.Edited || !s.ApprovedBy(c.Body) || strings.EqualFold(c.Author, pr.Author) || strings.EqualFold(c.Author, t.state.self) {
 			continue
 		}
-		may, err := t.may(ctx, c.Author, []string{s.file})
+		may, err := t.may(ctx, c.Author, owned{[]string{s.file}, t.repo.Status.Revision})
 		if err != nil {
 			return err
 		}
