@@ -60,7 +60,8 @@ func (t *task) approveSteps(ctx context.Context, p *musterv1alpha1.PullRequestSt
 		return fmt.Errorf("read the comments of pull request %d: %w", p.Number, err)
 	}
 	for _, s := range steps {
-		if err := t.approveStep(ctx, pr, s, comments); err != nil {
+		// CODEOWNERS of the commit before: the pull request may have changed it.
+		if err := t.approveStep(ctx, pr, s, owned{[]string{s.file}, p.Base}, comments); err != nil {
 			return err
 		}
 	}
@@ -102,12 +103,12 @@ func (t *task) waitingSteps(ctx context.Context, p *musterv1alpha1.PullRequestSt
 }
 
 // approveStep lets a step begin that somebody among the approvers has approved.
-func (t *task) approveStep(ctx context.Context, pr githost.PullRequest, s waitingStep, comments []githost.Comment) error {
+func (t *task) approveStep(ctx context.Context, pr githost.PullRequest, s waitingStep, o owned, comments []githost.Comment) error {
 	for _, c := range comments {
 		if c.Edited || !s.ApprovedBy(c.Body) || strings.EqualFold(c.Author, pr.Author) || strings.EqualFold(c.Author, t.state.self) {
 			continue
 		}
-		may, err := t.may(ctx, c.Author, owned{[]string{s.file}, t.repo.Status.Revision})
+		may, err := t.may(ctx, c.Author, o)
 		if err != nil {
 			return err
 		}
