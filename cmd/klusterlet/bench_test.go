@@ -24,7 +24,7 @@ import (
 )
 
 // BenchmarkIdle is what an agent costs that has nothing to do, with 100 works of 10 objects: memory, CPU, and requests in an hour to
-// hub and cluster, which are two API servers. It looks for a minute.
+// hub and cluster, which are two API servers. It looks for a minute. The program is linked as it is released.
 func BenchmarkIdle(b *testing.B) {
 	const works, objects, window = 100, 10, time.Minute
 	program := filepath.Join(b.TempDir(), "klusterlet")
