@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -136,21 +135,6 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	return mgr.Start(ctx)
-}
-
-// giveBackMemory returns to the machine what the agent needed for a moment, such as when it started: Go keeps it for minutes, and collects
-// garbage only when more is asked for, which an idle agent does not do. A collection takes 10 ms.
-func giveBackMemory(ctx context.Context) error {
-	ticker := time.NewTicker(time.Minute)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			debug.FreeOSMemory()
-		}
-	}
 }
 
 // addWays adds the roles by which the hub reaches the cluster, each with the Lease of its add-on.

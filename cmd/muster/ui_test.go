@@ -218,6 +218,11 @@ func uiAgent(t *testing.T, hub testHub, cluster string) {
 }
 
 func uiAnswer(q *musterv1alpha1.Inspection) {
+	if q.Spec.Object != nil {
+		q.Status.Conditions = []metav1.Condition{{Type: musterv1alpha1.ConditionAnswered, Status: metav1.ConditionTrue, Reason: musterv1alpha1.ReasonAnswered, LastTransitionTime: metav1.Now()}}
+		q.Status.Live = `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"page","namespace":"shop","uid":"6c1f6b0e-8d0a","creationTimestamp":"2026-11-01T09:12:44Z"},"data":{"color":"purple","edited":"by hand"}}`
+		return
+	}
 	now := metav1.Now()
 	ago := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: now.Add(-d)} }
 	q.Status.Conditions = []metav1.Condition{{Type: musterv1alpha1.ConditionAnswered, Status: "True", Reason: musterv1alpha1.ReasonAnswered, LastTransitionTime: now}}
@@ -412,7 +417,8 @@ func TestPageInBrowser(t *testing.T) {
 	pages := map[string]string{
 		"fleet": "/", "applications": "/applications", "application": "/applications/ui-shop/storefront",
 		"target": "/applications/ui-shop/storefront/clusters/ui-us-01", "live": "/applications/ui-shop/storefront/clusters/ui-us-01/live",
-		"logs": "/applications/ui-shop/storefront/clusters/ui-us-01/logs?pod=shop/storefront-6c9d7-x2b4q", "cluster": "/clusters/ui-us-01", "placements": "/placements",
+		"logs":   "/applications/ui-shop/storefront/clusters/ui-us-01/logs?pod=shop/storefront-6c9d7-x2b4q",
+		"object": "/applications/ui-shop/storefront/clusters/ui-us-01/object?in=shop&kind=ConfigMap&object=page", "cluster": "/clusters/ui-us-01", "placements": "/placements",
 		"placement": "/placements/ui-shop/prod", "drift": "/drift", "rollouts": "/rollouts", "activity": "/activity", "repositories": "/repositories",
 		"repository": "/repositories/ui-shop/fleet", "reviews": "/reviews", "elsewhere": "/reviews/ui-shop/fleet/8",
 	}
@@ -497,7 +503,7 @@ func TestPageInBrowser(t *testing.T) {
 	// What the cluster says now: from the application down to the log of the pod that does not run.
 	var log string
 	run("ask the cluster", chromedp.Navigate(base+"/applications/ui-shop/storefront/clusters/ui-us-01"), chromedp.Click(`a.button[href$="/live"]`, chromedp.NodeVisible),
-		chromedp.Click(`main tbody a[href$="x2b4q"]`, chromedp.NodeVisible), chromedp.Text("pre.log", &log, chromedp.NodeVisible))
+		chromedp.Click(`main tbody a[href*="logs?pod="][href$="x2b4q"]`, chromedp.NodeVisible), chromedp.Text("pre.log", &log, chromedp.NodeVisible))
 	if !strings.Contains(log, "panic: no connection to payments:8443") {
 		t.Errorf("the log is %q", log)
 	}
