@@ -2,6 +2,7 @@ package hollow_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -147,7 +148,13 @@ func (b *bench) newReviewed(git *test.Gitea) *reviewed {
 			r.mu.Unlock()
 		}
 	})
-	hooks := b.between("http://"+b.webhooks, func(*http.Request) { r.arrivals <- time.Now() }, nil)
+	hooks := b.between("http://"+b.webhooks, func(request *http.Request, body []byte) {
+		now := time.Now()
+		r.arrivals <- now
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.asked = append(r.asked, asked{"/" + announced(request, body), now, now})
+	}, nil)
 	_, _, err = admin.CreateRepoHook("acme", "fleet", gitea.CreateHookOption{
 		Type: "gitea", Active: true, Events: []string{"pull_request", "pull_request_sync"},
 		Config: map[string]string{"url": hooks.URL + "/webhook/muster-system/fleet", "content_type": "json", "secret": webhookToken},
@@ -158,21 +165,33 @@ func (b *bench) newReviewed(git *test.Gitea) *reviewed {
 	return r
 }
 
-// between stands before a server: it is told of a request when it comes, and of its body when it is answered.
-func (b *bench) between(server string, comes func(*http.Request), answered func(*http.Request, []byte, time.Time)) *httptest.Server {
+// announced names what a webhook of Gitea says: its action, and the head of the pull request.
+func announced(request *http.Request, body []byte) string {
+	var hook struct {
+		Action      string
+		PullRequest struct{ Head struct{ Sha string } } `json:"pull_request"`
+	}
+	if err := json.Unmarshal(body, &hook); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%s! %s %.7s", request.Header.Get("X-Gitea-Event"), hook.Action, hook.PullRequest.Head.Sha)
+}
+
+// between stands before a server: it is told of a request when it comes, and when it is answered.
+func (b *bench) between(server string, comes func(*http.Request, []byte), answered func(*http.Request, []byte, time.Time)) *httptest.Server {
 	b.Helper()
 	target, err := url.Parse(server)
 	must(b, err)
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		at := time.Now()
-		if comes != nil {
-			comes(request)
-		}
 		body, err := io.ReadAll(request.Body)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
+		}
+		if comes != nil {
+			comes(request, body)
 		}
 		request.Body = io.NopCloser(bytes.NewReader(body))
 		proxy.ServeHTTP(w, request)
@@ -247,9 +266,9 @@ func (r *reviewed) sayPhases(began time.Time) {
 	defer r.mu.Unlock()
 	var parts []string
 	for _, a := range r.asked {
-		if a.at.After(began) {
+		if !a.at.Before(began) {
 			what := a.what[strings.LastIndex(a.what, "/")+1:]
-			parts = append(parts, fmt.Sprintf("%s at %d+%d", what[:min(len(what), 16)], a.at.Sub(began).Milliseconds(), a.until.Sub(a.at).Milliseconds()))
+			parts = append(parts, fmt.Sprintf("%s at %d+%d", what[:min(len(what), 40)], a.at.Sub(began).Milliseconds(), a.until.Sub(a.at).Milliseconds()))
 		}
 	}
 	r.asked = nil
