@@ -107,15 +107,15 @@ func values(name, tag string) string {
 // reviewed is a pull request on Gitea, and what passes between Gitea and the hub.
 type reviewed struct {
 	*bench
-	git      *test.Gitea
-	api      *httptest.Server // Gitea, as the hub reaches it
-	number   int64
-	head     string
-	arrivals chan time.Time // of webhooks
+	git    *test.Gitea
+	api    *httptest.Server // Gitea, as the hub reaches it
+	number int64
+	head   string
 
-	mu     sync.Mutex
-	checks map[string]time.Time // when Gitea had answered, by commit
-	asked  []asked
+	mu       sync.Mutex
+	arrivals map[string]time.Time // of the first webhook that announces a head: Gitea also announces, seconds later, what the hub itself wrote
+	checks   map[string]time.Time // when Gitea had answered, by commit
+	asked    []asked
 }
 
 // asked is a request of the hub to Gitea.
@@ -129,7 +129,7 @@ const reviewedRepository = "acme/fleet"
 // newReviewed puts the repository of a bench on Gitea, between which and the hub both directions are watched.
 func (b *bench) newReviewed(git *test.Gitea) *reviewed {
 	b.Helper()
-	r := &reviewed{bench: b, git: git, arrivals: make(chan time.Time, 100), checks: map[string]time.Time{}}
+	r := &reviewed{bench: b, git: git, arrivals: map[string]time.Time{}, checks: map[string]time.Time{}}
 	git.Users("acme", "muster")
 	admin := git.As("acme")
 	_, _, err := admin.CreateRepo(gitea.CreateRepoOption{Name: "fleet", DefaultBranch: "main"})
@@ -149,11 +149,14 @@ func (b *bench) newReviewed(git *test.Gitea) *reviewed {
 		}
 	})
 	hooks := b.between("http://"+b.webhooks, func(request *http.Request, body []byte) {
+		what, head := announced(request, body)
 		now := time.Now()
-		r.arrivals <- now
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.asked = append(r.asked, asked{"/" + announced(request, body), now, now})
+		r.asked = append(r.asked, asked{"/" + what, now, now})
+		if _, before := r.arrivals[head]; !before {
+			r.arrivals[head] = now
+		}
 	}, nil)
 	_, _, err = admin.CreateRepoHook("acme", "fleet", gitea.CreateHookOption{
 		Type: "gitea", Active: true, Events: []string{"pull_request", "pull_request_sync"},
@@ -165,16 +168,20 @@ func (b *bench) newReviewed(git *test.Gitea) *reviewed {
 	return r
 }
 
-// announced names what a webhook of Gitea says: its action, and the head of the pull request.
-func announced(request *http.Request, body []byte) string {
+// announced names what a webhook of Gitea says, and the head of the pull request if that is what it is about.
+func announced(request *http.Request, body []byte) (what, head string) {
 	var hook struct {
 		Action      string
 		PullRequest struct{ Head struct{ Sha string } } `json:"pull_request"`
 	}
 	if err := json.Unmarshal(body, &hook); err != nil {
-		return err.Error()
+		return err.Error(), ""
 	}
-	return fmt.Sprintf("%s! %s %.7s", request.Header.Get("X-Gitea-Event"), hook.Action, hook.PullRequest.Head.Sha)
+	event := request.Header.Get("X-Gitea-Event")
+	if head = hook.PullRequest.Head.Sha; event != "pull_request" {
+		head = ""
+	}
+	return fmt.Sprintf("%s! %s %.7s", event, hook.Action, hook.PullRequest.Head.Sha), head
 }
 
 // between stands before a server: it is told of a request when it comes, and when it is answered.
@@ -239,21 +246,19 @@ func (r *reviewed) change(tag string) {
 	})
 }
 
-// push changes an application, and gives the time from the webhook until the check is there.
+// push changes an application, and gives the time from the webhook that announces it until the check is there.
 func (r *reviewed) push(tag string) time.Duration {
 	r.Helper()
-	for len(r.arrivals) > 0 {
-		<-r.arrivals
-	}
 	r.change(tag)
 	began := time.Time{}
 	r.wait(time.Millisecond, func() string {
-		select {
-		case began = <-r.arrivals:
-			return ""
-		default:
-			return "Gitea has sent no webhook"
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		var ok bool
+		if began, ok = r.arrivals[r.head]; !ok {
+			return "Gitea has sent no webhook for " + r.head
 		}
+		return ""
 	})
 	took := r.expectCheck().Sub(began).Round(time.Millisecond)
 	r.sayPhases(began)
