@@ -50,7 +50,7 @@ func TestOutages(t *testing.T) {
 	}
 	f.push("")
 	o.expectTwo()
-	o.witness()
+	o.watchChanges()
 
 	o.outage("the hub and all clusters, which come back one after the other", o.everything)
 	o.outage("the hub alone", o.hubAlone)
@@ -87,7 +87,7 @@ type outageFleet struct {
 	claims map[string]types.UID // by cluster: the claim that the application has made there
 
 	mu      sync.Mutex
-	wrong   []string // what the witness has seen
+	wrong   []string // what changed although it must not
 	deleted []string // works
 }
 
@@ -131,8 +131,8 @@ func (o *outageFleet) expectData() {
 	}
 }
 
-// witness looks at every change of works and of the application until the test ends.
-func (o *outageFleet) witness() {
+// watchChanges looks at every change of works and of the application until the test ends.
+func (o *outageFleet) watchChanges() {
 	c, err := client.NewWithWatch(o.cp.Config(), client.Options{Scheme: o.client.Scheme()})
 	if err != nil {
 		o.t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	authv1beta1 "github.com/muster-io/muster/api/authentication/v1beta1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/access"
 	builtin "github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/controlplane"
@@ -60,10 +61,10 @@ func TestBuiltInAddOns(t *testing.T) {
 		Hub:     registration.HubConfig{Config: config, Cluster: "one", Agent: "a1", Hash: registration.HubHash(f.url), Kubeconfig: file},
 		Cluster: spoke.Config(), Periods: addon.Periods{Lease: short, Retry: short, Hub: short},
 		Roles: map[string]addon.Role{
-			builtin.RoleProxy: func(ctx context.Context, alive func()) error {
+			musterv1alpha1.AgentRoleProxy: func(ctx context.Context, alive func()) error {
 				return (&proxy.Agent{Hub: config, Spoke: spoke.Config(), Look: short, Retry: short, Alive: alive}).Run(ctx)
 			},
-			builtin.RoleServiceAccount: func(ctx context.Context, alive func()) error {
+			musterv1alpha1.AgentRoleServiceAccount: func(ctx context.Context, alive func()) error {
 				return (&serviceaccount.Agent{Hub: config, Spoke: spoke.Config(), Cluster: "one", Retry: short, Alive: alive}).Run(ctx)
 			},
 		},
@@ -74,9 +75,9 @@ func TestBuiltInAddOns(t *testing.T) {
 		f.create(cma)
 		f.enable("one", cma.Name)
 	}
-	f.expectSays("one", builtin.ManagedServiceAccount, addonv1alpha1.ConditionRegistrationApplied, metav1.ConditionFalse, addonv1alpha1.ReasonSetPermissionFailed,
+	f.expectSays("one", addonv1alpha1.ManagedServiceAccountName, addonv1alpha1.ConditionRegistrationApplied, metav1.ConditionFalse, addonv1alpha1.ReasonSetPermissionFailed,
 		"muster addon enable managed-serviceaccount --clusters one", "kubectl label clusterrole muster:managed-serviceaccount")
-	binding := rules.WantServiceAccountBinding(f.addOn("one", builtin.ManagedServiceAccount)) // as muster addon enable does
+	binding := rules.WantServiceAccountBinding(f.addOn("one", addonv1alpha1.ManagedServiceAccountName)) // as muster addon enable does
 	f.create(binding)
 	for _, cma := range builtin.BuiltIn() {
 		f.expectAddOn("one", cma.Name, addonv1alpha1.ConditionRegistrationApplied, "True SetPermissionApplied")
@@ -121,7 +122,7 @@ func TestBuiltInAddOns(t *testing.T) {
 		return ""
 	})
 	// Another agent of the name, such as OCM's own: the klusterlet leaves it alone.
-	own := &addonv1alpha1.ClusterManagementAddOn{ObjectMeta: metav1.ObjectMeta{Name: builtin.ManagedServiceAccount}}
+	own := &addonv1alpha1.ClusterManagementAddOn{ObjectMeta: metav1.ObjectMeta{Name: addonv1alpha1.ManagedServiceAccountName}}
 	f.change(own, func() { own.Annotations = nil })
 	f.enable("one", own.Name)
 	f.expectAddOn("one", own.Name, addonv1alpha1.ConditionConfigured, "True ConfigurationsConfigured")

@@ -32,12 +32,7 @@ const measuredCanary = `  rollout:
 // restart of the hub too; when what it says is bad, the canary returns and the others are never touched.
 func TestAnalysis(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: c")+placementFile("shops", byCanary))
-	f.serverIn = "measured"
-	f.deliver()
-	for _, name := range []string{"one", "two"} {
-		f.join(name)
-	}
+	f := newShops(t, "measured", "one: a", "two: c")
 	var rate atomic.Value
 	rate.Store("0.01")
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

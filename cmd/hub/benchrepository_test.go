@@ -68,10 +68,10 @@ func BenchmarkRepository(b *testing.B) {
 		b.ReportMetric(float64((processTime(b)-cpu).Milliseconds())/looks, "cpu-ms/look")
 
 		asked, cpu = r.count(), processTime(b)
-		r.take()
+		r.drain()
 		f.push(placementFile("app-00", `{numberOfClusters: 1000, predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {tier: edge}}}}]}`))
 		expectQuiet(f, r)
-		b.ReportMetric(float64(len(r.take())), "definition-requests/commit")
+		b.ReportMetric(float64(len(r.drain())), "definition-requests/commit")
 		b.ReportMetric(float64(r.count()-asked), "requests/commit")
 		b.ReportMetric(float64((processTime(b) - cpu).Milliseconds()), "cpu-ms/commit")
 		f.push(placementFile("app-00", everyEdge))

@@ -50,7 +50,7 @@ func (r *requests) count() int {
 }
 
 // take gives what was asked as the service account since the last time.
-func (r *requests) take() []string {
+func (r *requests) drain() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	mine := r.mine
@@ -89,7 +89,7 @@ func TestCostFollowsTheChange(t *testing.T) {
 	f.available("one", true)
 	f.expectWorkOn("one")
 	expectQuiet(f, r)
-	r.take()
+	r.drain()
 	f.run("a commit that changes one definition reads and writes that one", func(f *theFleet) {
 		f.push(placementFile("other", `{numberOfClusters: 1, predicates: [{requiredClusterSelector: {labelSelector: {matchLabels: {tier: edge}}}}]}`))
 		expectAsked(f, r, "other")
@@ -175,7 +175,7 @@ func expectAsked(f *theFleet, r *requests, placement string) {
 	f.t.Helper()
 	expectQuiet(f, r)
 	writes := 0
-	for _, made := range r.take() {
+	for _, made := range r.drain() {
 		if placement == "" || !strings.HasSuffix(made, "/retail/placements/"+placement) {
 			f.t.Errorf("the repository asked %s", made)
 		}

@@ -105,6 +105,39 @@ func newFleet(t testing.TB, archive string, options ...func(*Options)) *theFleet
 	return fleetOn(t, hubs.Borrow(t), archive, options...)
 }
 
+// newShops starts a fleet of clusters, each written as name and site, such as "one: a", and returns when they have joined. The placement shops
+// chooses them all, and those of site c are its canaries. The Deployments that the test looks at are in a namespace of its own.
+func newShops(t testing.TB, namespace string, clusters ...string) *theFleet {
+	t.Helper()
+	return newFleet(t, shopFiles(clusters)).joinShops(namespace, clusters)
+}
+
+// newShopsOfPrograms is newShops with a hub that is a process of its own.
+func newShopsOfPrograms(t testing.TB, namespace string, clusters ...string) *theFleet {
+	t.Helper()
+	return newFleetOfPrograms(t, shopFiles(clusters)).joinShops(namespace, clusters)
+}
+
+func shopFiles(clusters []string) string {
+	files := tenant
+	for _, c := range clusters {
+		name, site, _ := strings.Cut(c, ": ")
+		files += clusterFile(name, "tier: edge, site: "+site)
+	}
+	return files + placementFile("shops", byCanary)
+}
+
+func (f *theFleet) joinShops(namespace string, clusters []string) *theFleet {
+	f.t.Helper()
+	f.serverIn = namespace
+	f.deliver()
+	for _, c := range clusters {
+		name, _, _ := strings.Cut(c, ": ")
+		f.join(name)
+	}
+	return f
+}
+
 // newFleetOn chooses the control plane: where a garbage collector matters it runs kube-controller-manager.
 func newFleetOn(t testing.TB, o controlplane.Options, archive string, options ...func(*Options)) *theFleet {
 	t.Helper()

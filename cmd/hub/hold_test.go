@@ -18,11 +18,7 @@ import (
 // delivered one comes when it ends. Who writes a Hold has to say who that is, and may pin only with the right to approve.
 func TestHolds(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+placementFile("shops", byCanary))
-	f.deliver()
-	for _, name := range []string{"one", "two"} {
-		f.join(name)
-	}
+	f := newShops(t, "holds", "one: a", "two: b")
 	shop := func(version string) string {
 		return configMapFile("manifests/shop/config.yaml", "shop", "version", `"`+version+`"`)
 	}

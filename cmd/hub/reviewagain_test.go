@@ -2,18 +2,13 @@ package main
 
 import (
 	"fmt"
-	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
-	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
-	"github.com/muster-io/muster/internal/test/forge"
 )
 
 // TestReviewsArePlannedAgain: an open pull request whose head stays is planned again when the fleet or the branch changes in what its plan
@@ -21,24 +16,7 @@ import (
 func TestReviewsArePlannedAgain(t *testing.T) {
 	t.Parallel()
 	const interval = 3 * time.Second
-	f := &forged{forge: forge.New()}
-	server := httptest.NewServer(f.forge.GitHub())
-	t.Cleanup(server.Close)
-	f.theFleet = newFleet(t, tenant+clusterFile("one", "tier: edge")+placementFile("shops", everyEdge)+
-		applicationFile("shop", "shops", "manifests/shop", "guard", "")+configMapFile("manifests/shop/config.yaml", "shop", "color", "red"),
-		func(o *Options) { o.ReplanInterval = interval })
-	f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "forge"}, StringData: map[string]string{"token": "good"}})
-	f.create(&musterv1alpha1.FleetRepository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"},
-		Spec: musterv1alpha1.FleetRepositorySpec{
-			URL: f.repo.URL(), Ref: musterv1alpha1.GitRef{Branch: "main"}, ServiceAccountName: "root", Interval: metav1.Duration{Duration: time.Second},
-			Review: &musterv1alpha1.ReviewSpec{
-				Host: musterv1alpha1.HostGitHub, APIURL: server.URL + "/api/v3", Repository: "acme/fleet", SecretRef: &musterv1alpha1.LocalReference{Name: "forge"},
-			},
-		},
-	})
-	f.expectDelivered(strings.TrimSpace(f.repo.Git("rev-parse", "main")))
-	f.available("one", true)
+	f := newForged(t, interval)
 	number, head := f.propose(colored("blue"))
 	f.expectReviewed(number, head, "success", "application <code>retail/shop</code>: 1 cluster,")
 

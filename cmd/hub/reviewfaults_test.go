@@ -27,15 +27,16 @@ type forged struct {
 	last  int // pull request
 }
 
-// TestReviewsSurviveFaults: whatever the host does, a pull request has one check and one comment in the end.
-func TestReviewsSurviveFaults(t *testing.T) {
-	t.Parallel()
+// newForged starts a fleet of one cluster and one application, whose pull requests are on a host like GitHub. A pull request is planned again
+// after an interval at least.
+func newForged(t *testing.T, interval time.Duration) *forged {
+	t.Helper()
 	f := &forged{forge: forge.New()}
 	server := httptest.NewServer(f.forge.GitHub())
 	t.Cleanup(server.Close)
 	f.theFleet = newFleet(t, tenant+clusterFile("one", "tier: edge")+placementFile("shops", everyEdge)+
 		applicationFile("shop", "shops", "manifests/shop", "guard", "")+configMapFile("manifests/shop/config.yaml", "shop", "color", "red"),
-		func(o *Options) { o.ReplanInterval = 100 * time.Millisecond })
+		func(o *Options) { o.ReplanInterval = interval })
 	f.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "forge"}, StringData: map[string]string{"token": "good"}})
 	f.create(&musterv1alpha1.FleetRepository{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "muster-system", Name: "fleet"},
@@ -48,6 +49,13 @@ func TestReviewsSurviveFaults(t *testing.T) {
 	})
 	f.expectDelivered(strings.TrimSpace(f.repo.Git("rev-parse", "main")))
 	f.available("one", true)
+	return f
+}
+
+// TestReviewsSurviveFaults: whatever the host does, a pull request has one check and one comment in the end.
+func TestReviewsSurviveFaults(t *testing.T) {
+	t.Parallel()
+	f := newForged(t, 100*time.Millisecond)
 	for name, do := range map[string]func(*forged, int){
 		"a comment that is deleted by hand is written again": commentIsDeleted,
 		"a hub that starts over doubles nothing":             hubStartsOver,

@@ -29,13 +29,7 @@ const canaryFirst = `  rollout: {type: Progressive, progressive: {maxConcurrency
 // restart of the hub on its way, and reaches the others one at a time.
 func TestRolloutGoesByStrategy(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+clusterFile("three", "tier: edge, site: c")+
-		placementFile("shops", byCanary))
-	f.serverIn = "rolled"
-	f.deliver()
-	for _, name := range []string{"one", "two", "three"} {
-		f.join(name)
-	}
+	f := newShops(t, "rolled", "one: a", "two: b", "three: c")
 	f.eventually(func() string { // else the first cluster that joins is the first one to be chosen
 		var p clusterv1beta1.Placement
 		if err := f.client.Get(f.ctx, types.NamespacedName{Namespace: "retail", Name: "shops"}, &p); err != nil {
@@ -57,13 +51,7 @@ func TestRolloutGoesByStrategy(t *testing.T) {
 // refused until a commit brings another one.
 func TestBadRevisionReturns(t *testing.T) {
 	t.Parallel()
-	f := newFleetOfPrograms(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+clusterFile("three", "tier: edge, site: c")+
-		placementFile("shops", byCanary))
-	f.serverIn = "returned"
-	f.deliver()
-	for _, name := range []string{"one", "two", "three"} {
-		f.join(name)
-	}
+	f := newShopsOfPrograms(t, "returned", "one: a", "two: b", "three: c")
 	good := f.push(applicationFile("shop", "shops", "manifests/shop", f.serverIn,
 		`  rollout: {type: Progressive, onFailure: Rollback, progressive: {mandatoryDecisionGroups: [{groupName: canary}]}}`) + serverFile("1"))
 	for _, name := range []string{"three", "one", "two"} {
@@ -131,13 +119,7 @@ func TestBadRevisionReturns(t *testing.T) {
 // the other, and reaches those that the other has not at once.
 func TestCommitInTheMiddle(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: b")+clusterFile("three", "tier: edge, site: c")+
-		placementFile("shops", byCanary))
-	f.serverIn = "midway"
-	f.deliver()
-	for _, name := range []string{"one", "two", "three"} {
-		f.join(name)
-	}
+	f := newShops(t, "midway", "one: a", "two: b", "three: c")
 	still := func() {
 		t.Helper()
 		if got := f.image("two"); got != "1" {
@@ -443,12 +425,7 @@ const inSteps = `  rollout:
 // killed in between; and a person takes back what has begun.
 func TestStepWaitsForApproval(t *testing.T) {
 	t.Parallel()
-	f := newFleetOfPrograms(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("three", "tier: edge, site: c")+placementFile("shops", byCanary))
-	f.serverIn = "approved"
-	f.deliver()
-	for _, name := range []string{"one", "three"} {
-		f.join(name)
-	}
+	f := newShopsOfPrograms(t, "approved", "one: a", "three: c")
 	first := f.push(applicationFile("shop", "shops", "manifests/shop", f.serverIn, inSteps) + serverFile("1"))
 	f.runs("three", "1")
 	f.expectApprovalNeeded(first)
@@ -523,31 +500,18 @@ func (f *theFleet) expectApprovalNeeded(revision string) {
 // annotateAs annotates the application as a user.
 func (f *theFleet) annotateAs(user string, annotations map[string]string) error {
 	f.t.Helper()
-	config, err := f.cp.User(user)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	c, err := client.New(config, client.Options{Scheme: Scheme()})
-	if err != nil {
-		f.t.Fatal(err)
-	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	app := &musterv1alpha1.Application{ObjectMeta: metav1.ObjectMeta{Namespace: "retail", Name: "shop"}}
-	return c.Patch(f.ctx, app, client.RawPatch(types.MergePatchType, patch))
+	return f.as(user).Patch(f.ctx, app, client.RawPatch(types.MergePatchType, patch))
 }
 
 // TestNewClusterInTheMiddle: a cluster that comes while a rollout goes on has the last good revision at once, and the new one with its step.
 func TestNewClusterInTheMiddle(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: c")+placementFile("shops", byCanary))
-	f.serverIn = "newcomer"
-	f.deliver()
-	for _, name := range []string{"one", "two"} {
-		f.join(name)
-	}
+	f := newShops(t, "newcomer", "one: a", "two: c")
 	first := f.push(applicationFile("shop", "shops", "manifests/shop", f.serverIn, canaryFirst) + serverFile("1"))
 	f.runs("two", "1")
 	f.runs("one", "1")
@@ -571,12 +535,7 @@ func TestNewClusterInTheMiddle(t *testing.T) {
 // what fails then is taken back.
 func TestSoakIsHeld(t *testing.T) {
 	t.Parallel()
-	f := newFleetOfPrograms(t, tenant+clusterFile("one", "tier: edge, site: a")+clusterFile("two", "tier: edge, site: c")+placementFile("shops", byCanary))
-	f.serverIn = "soaked"
-	f.deliver()
-	for _, name := range []string{"one", "two"} {
-		f.join(name)
-	}
+	f := newShopsOfPrograms(t, "soaked", "one: a", "two: c")
 	shop := func(rollout string) string {
 		return applicationFile("shop", "shops", "manifests/shop", f.serverIn, rollout)
 	}

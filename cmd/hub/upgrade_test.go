@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -22,7 +23,7 @@ import (
 	agent "github.com/muster-io/muster/klusterlet/work"
 )
 
-// lastRelease has the kinds of the last release, and what its hub and its agent have made of a fleet repository: recorded objects.
+// lastRelease has the packed charts of the last release, and what its hub and its agent have made of a fleet repository: recorded objects.
 const lastRelease = "../../internal/chart/testdata/last-release"
 
 // TestUpgradeFromTheLastRelease: this hub and this agent take over what those of the last release have left. The works are the same
@@ -64,17 +65,21 @@ func TestUpgradeFromTheLastRelease(t *testing.T) {
 // with who owns which field.
 func restore(t *testing.T, cp *controlplane.ControlPlane, name string, recorded *strings.Replacer) []*unstructured.Unstructured {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(lastRelease, "crds", "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(lastRelease, "*.tgz"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("%d kinds of the last release (%v)", len(files), err)
+		t.Fatalf("%d charts of the last release (%v)", len(files), err)
 	}
 	var kinds [][]byte
 	for _, file := range files {
-		data, err := os.ReadFile(file)
+		chart, err := loader.Load(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		kinds = append(kinds, data)
+		for _, f := range chart.Files {
+			if strings.HasPrefix(f.Name, "files/crds/") {
+				kinds = append(kinds, f.Data)
+			}
+		}
 	}
 	if err := controlplane.Install(t.Context(), cp.Config(), kinds...); err != nil {
 		t.Fatal(err)

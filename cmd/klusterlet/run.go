@@ -45,9 +45,9 @@ const (
 	roleRegistration   = "registration"
 	roleWork           = "work"
 	roleAddon          = "addon"
-	roleProxy          = "proxy"
-	roleServiceAccount = "serviceaccount"
 	roleInspection     = "inspection"
+	roleProxy          = musterv1alpha1.AgentRoleProxy
+	roleServiceAccount = musterv1alpha1.AgentRoleServiceAccount
 )
 
 // roles are all there are; defaultRoles run without --roles. The others let people and programs of the hub act on the cluster: they are
@@ -57,8 +57,8 @@ var (
 	defaultRoles = []string{roleRegistration, roleWork, roleAddon, roleInspection}
 )
 
-// addOnOf are the add-ons, by OCM's names, that these roles are the agents of.
-var addOnOf = map[string]string{roleProxy: "cluster-proxy", roleServiceAccount: "managed-serviceaccount"}
+// addOnOf are the add-ons that these roles are the agents of.
+var addOnOf = map[string]string{roleProxy: addonv1alpha1.ClusterProxyName, roleServiceAccount: addonv1alpha1.ManagedServiceAccountName}
 
 // way is a role that gives people and programs of the hub a way to the cluster. It calls alive again and again while it serves.
 type way func(ctx context.Context, spoke *rest.Config, hub hubWait, serving, alive func()) error
@@ -154,7 +154,7 @@ func giveBackMemory(ctx context.Context) error {
 }
 
 // addWays adds the roles by which the hub reaches the cluster, each with the Lease of its add-on.
-func (o *Options) addWays(mgr ctrl.Manager, spoke *rest.Config, hub func(context.Context) (registration.HubConfig, error)) error {
+func (o *Options) addWays(mgr ctrl.Manager, spoke *rest.Config, hub hubWait) error {
 	for role, run := range o.ways() {
 		if !slices.Contains(o.Roles, role) {
 			continue
@@ -320,16 +320,11 @@ func (o *Options) joined(context.Context) (registration.HubConfig, error) {
 }
 
 // work applies works as soon as there is a way to the hub.
-func (o *Options) work(ctx context.Context, spoke *rest.Config, wait func(context.Context) (registration.HubConfig, error), serving func()) error {
-	hub, err := wait(ctx)
+func (o *Options) work(ctx context.Context, spoke *rest.Config, wait hubWait, serving func()) error {
+	hub, err := wait.as(ctx, spoke)
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
+		return unlessEnded(ctx, err)
 	}
-	hub.Config.QPS = -1
-	hub.Config.UserAgent = spoke.UserAgent
 	allowed, err := evictionAllowed(hub.Config, hub.Cluster)
 	if err != nil {
 		return err
@@ -350,13 +345,10 @@ func (o *Options) work(ctx context.Context, spoke *rest.Config, wait func(contex
 
 // addon registers add-ons as soon as there is a way to the hub.
 func (o *Options) addon(ctx context.Context, spoke *rest.Config, wait hubWait) error {
-	hub, err := wait(ctx)
+	hub, err := wait.as(ctx, spoke)
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
-	hub.Config = rest.CopyConfig(hub.Config)
-	hub.Config.QPS = -1
-	hub.Config.UserAgent = spoke.UserAgent
 	management, err := o.management()
 	if err != nil {
 		return err
@@ -393,39 +385,44 @@ func (o *Options) management() (*rest.Config, error) {
 // hubWait waits for the way to the hub.
 type hubWait func(context.Context) (registration.HubConfig, error)
 
+// as gives a role a way to the hub of its own: with the user agent that it has on the cluster, and without a rate limit of the client.
+func (wait hubWait) as(ctx context.Context, spoke *rest.Config) (registration.HubConfig, error) {
+	hub, err := wait(ctx)
+	if err != nil {
+		return hub, err
+	}
+	hub.Config = rest.CopyConfig(hub.Config)
+	hub.Config.QPS = -1
+	hub.Config.UserAgent = spoke.UserAgent
+	return hub, nil
+}
+
 // proxy keeps a tunnel to the hub's proxy as soon as there is a way to the hub.
 func (o *Options) proxy(ctx context.Context, spoke *rest.Config, wait hubWait, serving, alive func()) error {
-	hub, err := wait(ctx)
+	hub, err := wait.as(ctx, spoke)
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
-	hub.Config = rest.CopyConfig(hub.Config)
-	hub.Config.UserAgent = spoke.UserAgent
 	agent := &proxy.Agent{Hub: hub.Config, Spoke: spoke, Serving: serving, Alive: alive}
 	return agent.Run(logr.NewContext(ctx, ctrl.Log.WithName(roleProxy)))
 }
 
 // serviceAccounts serves ManagedServiceAccounts as soon as there is a way to the hub.
 func (o *Options) serviceAccounts(ctx context.Context, spoke *rest.Config, wait hubWait, serving, alive func()) error {
-	hub, err := wait(ctx)
+	hub, err := wait.as(ctx, spoke)
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
-	hub.Config = rest.CopyConfig(hub.Config)
-	hub.Config.UserAgent = spoke.UserAgent
 	agent := &serviceaccount.Agent{Hub: hub.Config, Spoke: spoke, Cluster: hub.Cluster, Serving: serving, Alive: alive}
 	return agent.Run(logr.NewContext(ctx, ctrl.Log.WithName(roleServiceAccount)))
 }
 
 // inspections answers Inspections as soon as there is a way to the hub.
 func (o *Options) inspections(ctx context.Context, spoke *rest.Config, wait hubWait, serving func()) error {
-	hub, err := wait(ctx)
+	hub, err := wait.as(ctx, spoke)
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
-	hub.Config = rest.CopyConfig(hub.Config)
-	hub.Config.QPS = -1
-	hub.Config.UserAgent = spoke.UserAgent
 	agent := &inspection.Agent{Hub: hub.Config, Spoke: spoke, Cluster: hub.Cluster, HubHash: hub.Hash, Serving: serving}
 	return agent.Run(logr.NewContext(ctx, ctrl.Log.WithName(roleInspection)))
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,10 +24,12 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/yaml"
 
 	"github.com/muster-io/muster/api/crds"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
+	"github.com/muster-io/muster/charts"
 	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/internal/test"
 	"github.com/muster-io/muster/klusterlet/registration"
@@ -314,6 +317,38 @@ func TestFlags(t *testing.T) {
 		}
 		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 			t.Errorf("%s: %v, want %q", row.args, err, row.want)
+		}
+	}
+}
+
+// TestRolesOfTheChart: the chart takes every role, and runs those that the agent runs by default.
+func TestRolesOfTheChart(t *testing.T) {
+	type list struct{ Items struct{ Enum []string } }
+	var schema struct {
+		Properties struct {
+			Roles list
+			Hubs  struct {
+				Items struct{ Properties struct{ Roles list } }
+			}
+		}
+	}
+	var values struct{ Roles []string }
+	for file, into := range map[string]any{"values.schema.json": &schema, "values.yaml": &values} {
+		data, err := charts.FS.ReadFile(charts.Klusterlet + "/" + file)
+		if err == nil {
+			err = yaml.Unmarshal(data, into)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for what, difference := range map[string]string{
+		"roles of the schema":         cmp.Diff(roles, schema.Properties.Roles.Items.Enum),
+		"roles of hubs in the schema": cmp.Diff(roles, schema.Properties.Hubs.Items.Properties.Roles.Items.Enum),
+		"roles of the values":         cmp.Diff(defaultRoles, values.Roles),
+	} {
+		if difference != "" {
+			t.Errorf("%s (-agent +chart):\n%s", what, difference)
 		}
 	}
 }

@@ -115,7 +115,7 @@ func enableAddOn(ctx context.Context, server client.Client, cma *addonv1alpha1.C
 	case !mca.DeletionTimestamp.IsZero():
 		return "", fmt.Errorf("add-on %s is still being taken from cluster %s: muster why %s %s says what it waits for; enable it again when it is gone", cma.Name, cluster, cma.Name, cluster)
 	}
-	if cma.Annotations[musterv1alpha1.AgentRoleAnnotation] == addon.RoleServiceAccount { // the hub does not hold these rights; who enables it gives them
+	if cma.Annotations[musterv1alpha1.AgentRoleAnnotation] == musterv1alpha1.AgentRoleServiceAccount { // the hub does not hold these rights; who enables it gives them
 		if err := server.Create(ctx, registration.WantServiceAccountBinding(mca)); client.IgnoreAlreadyExists(err) != nil {
 			return "", fmt.Errorf("give the agent of cluster %s the rights of ClusterRole %s: %w", cluster, registration.ServiceAccountRole, err)
 		}

@@ -33,12 +33,16 @@ func TestTreeAndLogs(t *testing.T) {
 		!strings.HasSuffix(log, "panic: no connection to payments:8443\n") {
 		t.Errorf("the log is\n%s", log)
 	}
+	if object := hub.muster(t, 0, "tree", "ui-shop/storefront", "--cluster", "inspected", "--object", "ConfigMap/shop/page"); !strings.Contains(object, "data:\n  color: purple\n") || strings.Contains(object, "└─") {
+		t.Errorf("the object is\n%s", object)
+	}
 	for _, tc := range []struct {
 		args []string
 		want string
 	}{
 		{[]string{"tree", "ui-shop/storefront"}, "--cluster names the cluster"},
 		{[]string{"logs", "storefront", "--cluster", "inspected"}, "NAMESPACE/NAME"},
+		{[]string{"tree", "ui-shop/storefront", "--cluster", "inspected", "--object", "page"}, "KIND/NAMESPACE/NAME"},
 		{[]string{"tree", "ui-shop/storefront", "--cluster", "nowhere"}, `namespaces "nowhere" not found`},
 		{[]string{"logs", "ui-shop/storefront", "--cluster", "inspected", "--lines", "100000"}, "less than or equal to 2000"},
 	} {
@@ -49,5 +53,19 @@ func TestTreeAndLogs(t *testing.T) {
 	var left musterv1alpha1.InspectionList
 	if err := hub.List(t.Context(), &left); err != nil || len(left.Items) > 0 {
 		t.Errorf("%d questions stay: %v", len(left.Items), err)
+	}
+}
+
+// TestObjectOf: an object is named by kind and name, with the group and the namespace of those that have them.
+func TestObjectOf(t *testing.T) {
+	for text, want := range map[string]musterv1alpha1.InspectionObject{
+		"ConfigMap/shop/page":               {Kind: "ConfigMap", Namespace: "shop", Name: "page"},
+		"Deployment.apps/shop/web":          {Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "web"},
+		"Ingress.networking.k8s.io/shop/a":  {Group: "networking.k8s.io", Kind: "Ingress", Namespace: "shop", Name: "a"},
+		"ClusterRole.rbac.authorization/it": {Group: "rbac.authorization", Kind: "ClusterRole", Name: "it"},
+	} {
+		if got, err := objectOf(text); err != nil || got != want {
+			t.Errorf("%s is %+v (%v), want %+v", text, got, err, want)
+		}
 	}
 }

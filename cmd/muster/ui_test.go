@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +22,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+	"github.com/onsi/gomega/gbytes"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -76,24 +76,6 @@ func browser(t *testing.T) context.Context {
 	ctx, stop = context.WithTimeout(ctx, 10*time.Minute)
 	t.Cleanup(stop)
 	return ctx
-}
-
-// lockedBuffer is written by the program and read by the test.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // uiFleet puts a fleet of clusters with one application on the hub, as the hub's controllers and agents leave it.
@@ -236,6 +218,11 @@ func uiAgent(t *testing.T, hub testHub, cluster string) {
 }
 
 func uiAnswer(q *musterv1alpha1.Inspection) {
+	if q.Spec.Object != nil {
+		q.Status.Conditions = []metav1.Condition{{Type: musterv1alpha1.ConditionAnswered, Status: metav1.ConditionTrue, Reason: musterv1alpha1.ReasonAnswered, LastTransitionTime: metav1.Now()}}
+		q.Status.Live = `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"page","namespace":"shop","uid":"6c1f6b0e-8d0a","creationTimestamp":"2026-11-01T09:12:44Z"},"data":{"color":"purple","edited":"by hand"}}`
+		return
+	}
 	now := metav1.Now()
 	ago := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: now.Add(-d)} }
 	q.Status.Conditions = []metav1.Condition{{Type: musterv1alpha1.ConditionAnswered, Status: "True", Reason: musterv1alpha1.ReasonAnswered, LastTransitionTime: now}}
@@ -372,8 +359,8 @@ func TestPageInBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &lockedBuffer{}
-	c := &cli{out: out, errs: &lockedBuffer{}, now: time.Now, kubeconfig: hub.kubeconfig, output: "json"}
+	out := gbytes.NewBuffer()
+	c := &cli{out: out, errs: gbytes.NewBuffer(), now: time.Now, kubeconfig: hub.kubeconfig, output: "json"}
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- c.serveUI(ctx, config, "127.0.0.1:0", false) }()
@@ -384,7 +371,7 @@ func TestPageInBrowser(t *testing.T) {
 		}
 	})
 	var printed struct{ URL string }
-	for json.Unmarshal([]byte(out.String()), &printed) != nil {
+	for json.Unmarshal(out.Contents(), &printed) != nil {
 		select {
 		case err := <-served:
 			t.Fatalf("the page does not start: %v", err)
@@ -430,7 +417,8 @@ func TestPageInBrowser(t *testing.T) {
 	pages := map[string]string{
 		"fleet": "/", "applications": "/applications", "application": "/applications/ui-shop/storefront",
 		"target": "/applications/ui-shop/storefront/clusters/ui-us-01", "live": "/applications/ui-shop/storefront/clusters/ui-us-01/live",
-		"logs": "/applications/ui-shop/storefront/clusters/ui-us-01/logs?pod=shop/storefront-6c9d7-x2b4q", "cluster": "/clusters/ui-us-01", "placements": "/placements",
+		"logs":   "/applications/ui-shop/storefront/clusters/ui-us-01/logs?pod=shop/storefront-6c9d7-x2b4q",
+		"object": "/applications/ui-shop/storefront/clusters/ui-us-01/object?in=shop&kind=ConfigMap&object=page", "cluster": "/clusters/ui-us-01", "placements": "/placements",
 		"placement": "/placements/ui-shop/prod", "drift": "/drift", "rollouts": "/rollouts", "activity": "/activity", "repositories": "/repositories",
 		"repository": "/repositories/ui-shop/fleet", "reviews": "/reviews", "elsewhere": "/reviews/ui-shop/fleet/8",
 	}
@@ -515,7 +503,7 @@ func TestPageInBrowser(t *testing.T) {
 	// What the cluster says now: from the application down to the log of the pod that does not run.
 	var log string
 	run("ask the cluster", chromedp.Navigate(base+"/applications/ui-shop/storefront/clusters/ui-us-01"), chromedp.Click(`a.button[href$="/live"]`, chromedp.NodeVisible),
-		chromedp.Click(`main tbody a[href$="x2b4q"]`, chromedp.NodeVisible), chromedp.Text("pre.log", &log, chromedp.NodeVisible))
+		chromedp.Click(`main tbody a[href*="logs?pod="][href$="x2b4q"]`, chromedp.NodeVisible), chromedp.Text("pre.log", &log, chromedp.NodeVisible))
 	if !strings.Contains(log, "panic: no connection to payments:8443") {
 		t.Errorf("the log is %q", log)
 	}

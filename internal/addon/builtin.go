@@ -7,20 +7,11 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 )
 
-// The add-ons that the klusterlet itself is the agent of, under OCM's names, and the roles of the klusterlet.
-const (
-	ClusterProxy          = "cluster-proxy"
-	ManagedServiceAccount = "managed-serviceaccount"
-
-	RoleProxy          = "proxy"
-	RoleServiceAccount = "serviceaccount"
-)
-
-// BuiltIn are these add-ons, to be installed by hand.
+// BuiltIn are the add-ons that the klusterlet itself is the agent of, to be installed by hand.
 func BuiltIn() []*addonv1alpha1.ClusterManagementAddOn {
 	return []*addonv1alpha1.ClusterManagementAddOn{
-		builtIn(ClusterProxy, RoleProxy, "Reach the API server of a cluster through its agent's connection to the hub."),
-		builtIn(ManagedServiceAccount, RoleServiceAccount, "Tokens of a cluster for programs on the hub, renewed by the cluster's agent."),
+		builtIn(addonv1alpha1.ClusterProxyName, musterv1alpha1.AgentRoleProxy, "Reach the API server of a cluster through its agent's connection to the hub."),
+		builtIn(addonv1alpha1.ManagedServiceAccountName, musterv1alpha1.AgentRoleServiceAccount, "Tokens of a cluster for programs on the hub, renewed by the cluster's agent."),
 	}
 }
 

@@ -37,7 +37,8 @@ func Defaults(cma *addonv1alpha1.ClusterManagementAddOn) []addonv1alpha1.AddOnCo
 }
 
 // Effective are the configurations that count: of each kind those of the last layer that has some, in the order of that layer. The
-// layers are the defaults, the placement's and the cluster's own. The folder that an add-on is made of counts as one more. Unsupported are those of kinds that the add-on does not take.
+// layers are the defaults, the placement's and the cluster's own. The folder that an add-on is made of counts as one more. Unsupported are
+// those of kinds that the add-on does not take.
 func Effective(cma *addonv1alpha1.ClusterManagementAddOn, layers ...[]addonv1alpha1.AddOnConfig) (configs, unsupported []addonv1alpha1.AddOnConfig) {
 	supported := Supported(cma)
 	var kinds []addonv1alpha1.ConfigGroupResource

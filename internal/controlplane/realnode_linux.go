@@ -76,7 +76,7 @@ func (s *site) takePlace(ctx context.Context) error {
 		candidates = []place{*s.state.Place} // clients know its address
 	}
 	for _, p := range candidates {
-		taken, err := p.take(s.Dir)
+		taken, err := p.claim(s.Dir)
 		if err != nil {
 			return err
 		}
@@ -95,8 +95,8 @@ func (s *site) takePlace(ctx context.Context) error {
 	return fmt.Errorf("no place for a real node is free: %s names who has the first one", filepath.Join(candidates[0].dir(), ownerFile))
 }
 
-// take makes a place the one of a directory. One whose owner does not run is cleared.
-func (p place) take(dir string) (bool, error) {
+// claim makes a place the one of a directory. One whose owner does not run is cleared.
+func (p place) claim(dir string) (bool, error) {
 	unlock, err := lockPlaces()
 	if err != nil {
 		return false, err

@@ -22,7 +22,7 @@ func TestPlaceIsItsOwners(t *testing.T) {
 	first, second := t.TempDir(), t.TempDir()
 	take := func(dir string, want bool) {
 		t.Helper()
-		if got, err := p.take(dir); err != nil || got != want {
+		if got, err := p.claim(dir); err != nil || got != want {
 			t.Fatalf("%s takes the place: %v, %v", dir, got, err)
 		}
 	}

@@ -146,7 +146,7 @@ func (d *demo) show() error {
 		{"A value breaks the chart on one cluster", d.breakage},
 		{"A cluster goes offline and comes back", d.offline},
 		{"A bad image stops at the canary and returns", d.canary},
-		{"Charts come from a repository and from a registry", d.elsewhere},
+		{"Charts come from a repository and from a registry", d.chartSources},
 		{"One cluster gets an add-on", d.addOn},
 	} {
 		d.say("\n%d. %s", i+1, scene.title)

@@ -90,7 +90,7 @@ func (d *demo) proposed(title string) error {
 	if check.State != "failure" || !strings.Contains(check.Description, "3 of 5 applications, +2 −2 clusters") {
 		return fmt.Errorf("the check is %+v", check)
 	}
-	return contains(body, "### Muster: 3 of 5 applications", "**Placements**", "- `retail/shops`: 2 clusters", "−1 `eks-prod-1`", "**Applications**", "**⏸ Held**")
+	return contains(body, "### Muster: ❌ 3 of 5 applications", "**Placements**", "- `retail/shops`: 2 clusters", "−1 `eks-prod-1`", "**Applications**", "**⏸ Held**")
 }
 
 // mergedAs notes on the host that the pull request is merged.

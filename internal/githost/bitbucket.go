@@ -147,18 +147,18 @@ func (h *bitbucket) pullRequest(ctx context.Context, p *bitbucketPullRequest) (P
 	}
 	var err error
 	if !out.Fork {
-		if out.Head, err = h.whole(ctx, out.Head); err != nil {
+		if out.Head, err = h.fullHash(ctx, out.Head); err != nil {
 			return out, err
 		}
 	}
 	if p.State == "MERGED" {
-		out.Merged, err = h.whole(ctx, p.MergeCommit.Hash)
+		out.Merged, err = h.fullHash(ctx, p.MergeCommit.Hash)
 	}
 	return out, err
 }
 
-// whole is the hash of a commit, of which a pull request has the beginning.
-func (h *bitbucket) whole(ctx context.Context, short string) (string, error) {
+// fullHash is the hash of a commit, of which a pull request has the beginning.
+func (h *bitbucket) fullHash(ctx context.Context, short string) (string, error) {
 	if len(short) == 40 || short == "" {
 		return short, nil
 	}

@@ -1,7 +1,7 @@
 // Package githost speaks with the hosts of Git repositories about pull requests: GitHub, GitLab, Gitea, Forgejo and Bitbucket.
 //
-// Each host is a small file over its own SDK, which the hosts' makers or users keep; Bitbucket, for which there is none, over HTTP. What differs between hosts ends here: above it
-// there are pull requests, comments, checks and approvals, and errors that say what to do about them.
+// Each host is a small file over its own SDK, which the hosts' makers or users keep; Bitbucket, for which there is none, over HTTP. What
+// differs between hosts ends here: above it there are pull requests, comments, checks and approvals, and errors that say what to do about them.
 package githost
 
 import (

@@ -65,7 +65,7 @@ func TestHosts(t *testing.T) {
 				want[0].Labels = nil
 			}
 			if kind == "Bitbucket" { // has the beginnings of commits
-				want[0].Head, merge = forge.Whole("aaaa"), forge.Whole("dddd")
+				want[0].Head, merge = forge.FullHash("aaaa"), forge.FullHash("dddd")
 			}
 			if diff := cmp.Diff(want, open, cmpopts.IgnoreFields(PullRequest{}, "URL", "Updated")); diff != "" {
 				t.Errorf("open (-want +got):\n%s", diff)

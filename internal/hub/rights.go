@@ -24,8 +24,9 @@ const (
 	Account = "muster-hub"
 	// HubRole is the ClusterRole with what the hub's controllers do everywhere on the hub.
 	HubRole = "muster:hub"
-	// RepositoryRole is the ClusterRole with what the hub does for the FleetRepositories of one namespace: it acts as their
-	// service accounts, and reads their Secrets, and the Secrets and ConfigMaps with values of applications. Whoever gives a team's namespace a FleetRepository binds it there.
+	// RepositoryRole is the ClusterRole with what the hub does for the FleetRepositories of one namespace: it acts as their service
+	// accounts, and reads their Secrets and the Secrets and ConfigMaps with values of applications. Whoever gives a team's namespace a
+	// FleetRepository binds it there.
 	RepositoryRole = "muster:repositories"
 	// PermissionRole is the ClusterRole that collects the rights which the hub may give to add-ons, and the signers that it may sign for:
 	// what is in the ClusterRoles with label PermissionLabel.
@@ -47,7 +48,8 @@ const (
 	// ConversionSecret is the Secret of Muster's namespace that has the authority that signs for the conversion of add-ons.
 	ConversionSecret = "muster-conversion"
 	// ServiceAccountRole is the ClusterRole of an agent with role serviceaccount, for its cluster's namespace. Nobody has it before an
-	// administrator binds it there, as muster addon enable does: it reads the namespace's Secrets. The hub binds it only when it has PermissionLabel.
+	// administrator binds it there, as muster addon enable does: it reads the namespace's Secrets. The hub binds it only when it has
+	// PermissionLabel.
 	ServiceAccountRole = registration.ServiceAccountRole
 	// InspectionRole is the ClusterRole of people who look at the applications of a cluster, to be bound in the cluster's namespace. The
 	// applications themselves they have to be allowed to get.

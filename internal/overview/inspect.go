@@ -38,15 +38,16 @@ func Inspect(ctx context.Context, hub client.Client, cluster string, spec muster
 		_ = hub.Delete(limited, i)
 	}()
 	var answered *metav1.Condition
-	err := wait.PollUntilContextTimeout(ctx, inspectEvery, InspectTime, true, func(ctx context.Context) (bool, error) {
+	end := time.Now().Add(InspectTime) // no deadline of the context: a client that limits its rate has an error of its own for one
+	err := wait.PollUntilContextCancel(ctx, inspectEvery, true, func(ctx context.Context) (bool, error) {
 		if err := hub.Get(ctx, client.ObjectKeyFromObject(i), i); err != nil {
 			return false, err
 		}
 		answered = meta.FindStatusCondition(i.Status.Conditions, musterv1alpha1.ConditionAnswered)
-		return answered != nil, nil
+		return answered != nil || time.Now().After(end), nil
 	})
 	switch {
-	case wait.Interrupted(err) && ctx.Err() == nil:
+	case err == nil && answered == nil:
 		return nil, fmt.Errorf("cluster %s has not answered within %s: its agent does not reach the hub, is older than this question, or runs without role inspection; "+
 			"muster status cluster %s says when it was heard", cluster, InspectTime, cluster)
 	case err != nil:

@@ -55,12 +55,12 @@ func followFault(app *musterv1alpha1.Application, file string, line int, lineOf 
 		f.Line = lineOf("spec.follows")
 	}
 	path := []string{f.Application}
-	for at := app; at.Spec.Follows != nil && at.Spec.Follows.Application != ""; {
-		key := at.Namespace + "/" + at.Spec.Follows.Application
+	for follower := app; follower.Spec.Follows != nil && follower.Spec.Follows.Application != ""; {
+		key := follower.Namespace + "/" + follower.Spec.Follows.Application
 		path = append(path, key)
 		next := find(key)
 		switch {
-		case next == nil && at == app:
+		case next == nil && follower == app:
 			f.Reason, f.Message = fleet.DependencyMissing, fmt.Sprintf("follows %s, which does not exist: correct the name, or take spec.follows out", key)
 			return f
 		case next == nil:
@@ -70,7 +70,7 @@ func followFault(app *musterv1alpha1.Application, file string, line int, lineOf 
 			f.Message = fmt.Sprintf("would wait for itself: %s; take spec.follows out of one of these", strings.Join(path, " -> "))
 			return f
 		}
-		at = next
+		follower = next
 	}
 	return nil
 }

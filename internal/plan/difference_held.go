@@ -20,7 +20,7 @@ func (c *comparer) hold(base, head *Application) error {
 		c.holdRemoved(base)
 		return nil
 	}
-	changes, err := head.losses()
+	changes, err := head.guardedChanges()
 	if err != nil {
 		return err
 	}
@@ -126,9 +126,9 @@ func (c *comparer) holdRemoved(base *Application) {
 // unchanged stands for the works of a cluster on which nothing can be lost.
 var unchanged = &workv1.ManifestWork{}
 
-// losses are the changes from the live works. A stand-in is there for clusters on which nothing can be lost, so that the works
+// guardedChanges are the changes from the live works, for the guard. A stand-in is there for clusters on which nothing can be lost, so that the works
 // of a large fleet need not be made at once.
-func (a *Application) losses() (work.Changes, error) {
+func (a *Application) guardedChanges() (work.Changes, error) {
 	var changes work.Changes
 	for _, c := range a.Clusters {
 		live := a.live[c.Name]

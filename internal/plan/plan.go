@@ -475,8 +475,8 @@ func (p *Plan) remedies() {
 	}
 }
 
-// digest covers what the plan would do, not where it was read; of an application with values of a Secret, on which clusters it is. A cluster that its placement drops only while it does not
-// answer stays in it: its works stay too, and an approval has to outlast that.
+// digest covers what the plan would do, not where it was read; of an application with values of a Secret, only on which clusters it is. A
+// cluster that its placement drops only while it does not answer stays in it: its works stay too, and an approval has to outlast that.
 func (p *Plan) digest() {
 	h := sha256.New()
 	for _, a := range p.Applications {

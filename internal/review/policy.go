@@ -220,19 +220,19 @@ func plainValues(facts map[string]any) (map[string]any, error) {
 	if err := decoder.Decode(&plain); err != nil {
 		return nil, fmt.Errorf("decode the facts of a review: %w", err)
 	}
-	return whole(plain).(map[string]any), nil
+	return withIntegers(plain).(map[string]any), nil
 }
 
-// whole makes whole numbers of JSON's: plan.gained > 3 compares integers.
-func whole(value any) any {
+// withIntegers makes integers of JSON's numbers that are whole: plan.gained > 3 compares integers.
+func withIntegers(value any) any {
 	switch v := value.(type) {
 	case map[string]any:
 		for key, inner := range v {
-			v[key] = whole(inner)
+			v[key] = withIntegers(inner)
 		}
 	case []any:
 		for i, inner := range v {
-			v[i] = whole(inner)
+			v[i] = withIntegers(inner)
 		}
 	case json.Number:
 		if n, err := v.Int64(); err == nil {

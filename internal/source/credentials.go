@@ -154,6 +154,15 @@ func (c Credentials) combine() error {
 	return nil
 }
 
+// RootsWith are the authorities that the system trusts, and those of a text in PEM. It is false where the text holds no certificate.
+func RootsWith(pem []byte) (*x509.CertPool, bool) {
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	return roots, roots.AppendCertsFromPEM(pem)
+}
+
 func (c *Credentials) parse() error {
 	if c.has(keyIdentity) {
 		signer, err := parseIdentity(c.data[keyIdentity], c.data[keyIdentityPassword])
@@ -166,14 +175,10 @@ func (c *Credentials) parse() error {
 		if !c.has(key) {
 			continue
 		}
-		roots, err := x509.SystemCertPool()
-		if err != nil {
-			roots = x509.NewCertPool()
-		}
-		if !roots.AppendCertsFromPEM([]byte(c.data[key])) {
+		var ok bool
+		if c.roots, ok = RootsWith([]byte(c.data[key])); !ok {
 			return fmt.Errorf("the Secret's key %q holds no certificate: it wants PEM", key)
 		}
-		c.roots = roots
 	}
 	if c.has(keyProxy) {
 		if err := c.parseProxy(); err != nil {

@@ -66,12 +66,12 @@ func (t *tree) pointers(ctx context.Context, folder plumbing.Hash, below string)
 	}
 	var found []pointer
 	for _, e := range entries {
-		at := path.Join(below, e.name)
+		name := path.Join(below, e.name)
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case e.isDir():
-			inside, err := t.pointers(ctx, e.hash, at)
+			inside, err := t.pointers(ctx, e.hash, name)
 			if err != nil {
 				return nil, err
 			}
@@ -88,7 +88,7 @@ func (t *tree) pointers(ctx context.Context, folder plumbing.Hash, below string)
 			return nil, err
 		}
 		if p, ok := parsePointer(data); ok && p.size <= t.maxFile {
-			p.path = at
+			p.path = name
 			found = append(found, p)
 		}
 	}
@@ -174,14 +174,14 @@ func (g *gathering) download(ctx context.Context, w *web, batch []pointer) error
 	if err != nil {
 		return err
 	}
-	at := w.home.JoinPath("objects", "batch")
-	answer, err := w.do(ctx, http.MethodPost, at, http.Header{"Accept": {lfsJSON}, "Content-Type": {lfsJSON}}, question, maxBatchAnswer)
+	batches := w.home.JoinPath("objects", "batch")
+	answer, err := w.do(ctx, http.MethodPost, batches, http.Header{"Accept": {lfsJSON}, "Content-Type": {lfsJSON}}, question, maxBatchAnswer)
 	if err != nil {
 		return err
 	}
 	var said batchAnswer
 	if err := json.Unmarshal(answer.body, &said); err != nil {
-		return fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s is no server of Git LFS", w.shown(at)))
+		return fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s is no server of Git LFS", w.shown(batches)))
 	}
 	for _, o := range said.Objects {
 		p, ok := by[o.OID]
@@ -209,20 +209,20 @@ func (g *gathering) download(ctx context.Context, w *web, batch []pointer) error
 
 // largeFileFrom fetches one file. What is said to authorize it goes in place of the source's own credentials.
 func (g *gathering) largeFileFrom(ctx context.Context, w *web, p pointer, href string, header http.Header) error {
-	at, err := url.Parse(href)
-	if err != nil || at.Scheme != "https" && at.Scheme != "http" {
+	address, err := url.Parse(href)
+	if err != nil || address.Scheme != "https" && address.Scheme != "http" {
 		return fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("%s gives %s an address that is none", w.shown(w.home), p.path))
 	}
-	if at.Scheme == "http" && !g.reference.Git.Insecure {
-		return plainHTTP(w.shown(at))
+	if address.Scheme == "http" && !g.reference.Git.Insecure {
+		return plainHTTP(w.shown(address))
 	}
-	answer, err := w.do(ctx, http.MethodGet, at, header, nil, p.size)
+	answer, err := w.do(ctx, http.MethodGet, address, header, nil, p.size)
 	if err != nil {
 		return err
 	}
 	sum := sha256.Sum256(answer.body)
 	if got := hex.EncodeToString(sum[:]); got != p.oid {
-		return fleet.Fail(fleet.ContentRefused, fmt.Errorf("%s is not what the repository says of %s: it has digest %s and not %s", w.shown(at), p.path, shortHash(got), shortHash(p.oid)))
+		return fleet.Fail(fleet.ContentRefused, fmt.Errorf("%s is not what the repository says of %s: it has digest %s and not %s", w.shown(address), p.path, shortHash(got), shortHash(p.oid)))
 	}
 	file := filepath.Join(g.Dir, remoteName(g.reference), p.oid+".lfs")
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {

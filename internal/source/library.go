@@ -201,7 +201,7 @@ func (l *Library) open(r *record) (*fleet.Found, error) {
 			return nil, err
 		}
 		found.Name = r.Reference.Name() + "@" + fleet.ShortRevision(r.Digest)
-		found.Tree, err = l.whole(r, snapshot.Tree, r.Parts)
+		found.Tree, err = l.withParts(r, snapshot.Tree, r.Parts)
 		return found, err
 	}
 	var err error

@@ -96,14 +96,14 @@ func (g *gathering) submodules(ctx context.Context, t *tree, parent, below strin
 	}
 	slices.SortFunc(list, func(a, b *config.Submodule) int { return strings.Compare(a.Path, b.Path) })
 	for _, m := range list {
-		at := path.Clean(m.Path)
+		folder := path.Clean(m.Path)
 		refuse := func(format string, args ...any) error {
-			return fleet.Reject(fleet.ContentRefused, fmt.Errorf("%s: submodule %s %s", Display(parent), path.Join(below, at), fmt.Sprintf(format, args...)))
+			return fleet.Reject(fleet.ContentRefused, fmt.Errorf("%s: submodule %s %s", Display(parent), path.Join(below, folder), fmt.Sprintf(format, args...)))
 		}
-		if !fs.ValidPath(at) || at == "." {
+		if !fs.ValidPath(folder) || folder == "." {
 			return refuse("has a path that leads out of the repository")
 		}
-		entry, err := t.entryOf("open", at, false)
+		entry, err := t.entryOf("open", folder, false)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && !entry.isSubmodule() {
 			continue // .gitmodules names one that is not there any more
 		}
@@ -117,7 +117,7 @@ func (g *gathering) submodules(ctx context.Context, t *tree, parent, below strin
 		if err != nil {
 			return refuse("has no address that can be read: %v", err)
 		}
-		p := part{Path: path.Join(below, at), URL: address, Commit: entry.hash.String()}
+		p := part{Path: path.Join(below, folder), URL: address, Commit: entry.hash.String()}
 		if err := g.submodule(ctx, p); err != nil {
 			return fleet.Fail(fleet.SourceUnavailable, fmt.Errorf("submodule %s: %w", p.Path, err))
 		}
@@ -170,14 +170,14 @@ func resolveURL(parent, address string) (string, error) {
 		_, err := parseAddress(address)
 		return address, err
 	}
-	at, err := parseAddress(parent)
+	base, err := parseAddress(parent)
 	if err != nil {
 		return "", err
 	}
-	joined := path.Join("/", at.path, address)
-	if !strings.Contains(parent, "://") && at.scheme == "ssh" { // user@host:path
+	joined := path.Join("/", base.path, address)
+	if !strings.Contains(parent, "://") && base.scheme == "ssh" { // user@host:path
 		prefix, _, _ := strings.Cut(parent, ":")
-		if !strings.HasPrefix(at.path, "/") {
+		if !strings.HasPrefix(base.path, "/") {
 			joined = strings.TrimPrefix(joined, "/")
 		}
 		return prefix + ":" + joined, nil
@@ -193,8 +193,8 @@ func resolveURL(parent, address string) (string, error) {
 	return u.String(), nil
 }
 
-// whole is a commit with its parts in it.
-func (l *Library) whole(r *record, tree fleet.Tree, parts []part) (fleet.Tree, error) {
+// withParts is the tree of a commit with its parts in it.
+func (l *Library) withParts(r *record, tree fleet.Tree, parts []part) (fleet.Tree, error) {
 	below := map[string]fleet.Tree{}
 	for i := 0; i < len(parts); i++ {
 		p := parts[i]
@@ -221,7 +221,7 @@ func (l *Library) whole(r *record, tree fleet.Tree, parts []part) (fleet.Tree, e
 			in.Path = strings.TrimPrefix(in.Path, p.Path+"/")
 			inside = append(inside, in)
 		}
-		if below[p.Path], err = l.whole(r, snapshot.Tree, inside); err != nil {
+		if below[p.Path], err = l.withParts(r, snapshot.Tree, inside); err != nil {
 			return nil, err
 		}
 	}

@@ -40,7 +40,7 @@ type pooled struct {
 func (p *Pool) Borrow(t testing.TB) *controlplane.ControlPlane {
 	t.Helper()
 	t.Cleanup(p.wait())
-	cp := p.take()
+	cp := p.reuse()
 	if cp == nil {
 		var err error
 		if cp, err = p.start(context.Background()); err != nil {
@@ -77,7 +77,7 @@ func (p *Pool) wait() (done func()) {
 	return func() { <-p.free }
 }
 
-func (p *Pool) take() *pooled {
+func (p *Pool) reuse() *pooled {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.idle) == 0 {

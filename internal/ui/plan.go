@@ -258,46 +258,46 @@ func (s *Server) showPlan(ctx context.Context, p *Person, v *planView, of *revie
 		row.Stay = max(0, d.Before-row.Go)
 		parts := []stateCount{{planStays, row.Stay}, {planComes, row.Come}, {planGoes, row.Go}}
 		row.Bar = bar(slices.DeleteFunc(parts, func(s stateCount) bool { return s.Count == 0 }))
-		fates, err := s.fates(ctx, d)
+		outcomes, err := s.outcomes(ctx, d)
 		if err != nil {
 			return err
 		}
-		row.Groups, row.Folded = mapGroups(rows, v.GroupBy, fates)
+		row.Groups, row.Folded = mapGroups(rows, v.GroupBy, outcomes)
 		v.Map = append(v.Map, row)
 	}
 	return nil
 }
 
-// fates say what becomes of the clusters of a placement, by their name: of those that it has now, and of those that it gains.
-func (s *Server) fates(ctx context.Context, d plan.PlacementDifference) (map[string]string, error) {
+// outcomes say what becomes of the clusters of a placement, by their name: of those that it has now, and of those that it gains.
+func (s *Server) outcomes(ctx context.Context, d plan.PlacementDifference) (map[string]string, error) {
 	namespace, name, _ := strings.Cut(d.Placement, "/")
 	var decisions clusterv1beta1.PlacementDecisionList
 	err := s.Reader.List(ctx, &decisions, client.InNamespace(namespace), client.MatchingLabels{clusterv1beta1.PlacementLabel: name}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, err
 	}
-	fates := map[string]string{}
+	outcomes := map[string]string{}
 	for i := range decisions.Items {
 		for _, chosen := range decisions.Items[i].Status.Decisions {
-			fates[chosen.ClusterName] = planStays
+			outcomes[chosen.ClusterName] = planStays
 		}
 	}
-	for fate, groups := range map[string][]plan.ClusterGroup{planComes: d.Gained, planGoes: d.Lost} {
+	for outcome, groups := range map[string][]plan.ClusterGroup{planComes: d.Gained, planGoes: d.Lost} {
 		for _, g := range groups {
 			for _, cluster := range g.Clusters {
-				fates[cluster] = fate
+				outcomes[cluster] = outcome
 			}
 		}
 	}
-	return fates, nil
+	return outcomes, nil
 }
 
 // mapGroups puts clusters on the map of a plan, each with what becomes of it.
-func mapGroups(rows []clusterRow, by string, fates map[string]string) (groups []clusterGroup, folded bool) {
+func mapGroups(rows []clusterRow, by string, outcomes map[string]string) (groups []clusterGroup, folded bool) {
 	var shown []clusterRow
 	for _, row := range rows {
-		if fate := fates[row.Name]; fate != "" {
-			row.State = fate
+		if outcome := outcomes[row.Name]; outcome != "" {
+			row.State = outcome
 			shown = append(shown, row)
 		}
 	}

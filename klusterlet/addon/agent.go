@@ -85,8 +85,8 @@ func (a *Agent) setDefaults() {
 
 func (a *Agent) now() time.Time { return a.Now() }
 
-// elsewhere says whether what is hosted lies on another cluster than the managed one.
-func (a *Agent) elsewhere(hosted bool) bool { return hosted && a.Management != nil }
+// isOnManagement says whether something lies on the management cluster: what is hosted does, where there is one.
+func (a *Agent) isOnManagement(hosted bool) bool { return hosted && a.Management != nil }
 
 // Scheme knows the kinds that the agent works with, on the hub and where add-ons run.
 var Scheme = func() *runtime.Scheme {

@@ -32,7 +32,7 @@ func (l *leases) Reconcile(ctx context.Context, addon *addonv1alpha1.ManagedClus
 	}
 	key := client.ObjectKey{Namespace: rules.AddOnNamespace(addon), Name: addon.Name}
 	lease := &coordinationv1.Lease{}
-	err := l.clusters[l.elsewhere(rules.Hosted(addon))].Get(ctx, key, lease)
+	err := l.clusters[l.isOnManagement(rules.Hosted(addon))].Get(ctx, key, lease)
 	if client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, fmt.Errorf("read Lease %s of add-on %s: %w", key, addon.Name, err)
 	}

@@ -77,7 +77,7 @@ func (r *registrations) Reconcile(ctx context.Context, request reconcile.Request
 	}
 	wanted := needsOf(&addon, r.cluster, r.Hub.Agent)
 	for i := range wanted {
-		wanted[i].secret.hosted = r.elsewhere(wanted[i].secret.hosted)
+		wanted[i].secret.hosted = r.isOnManagement(wanted[i].secret.hosted)
 	}
 	errs := []error{r.release(ctx, &addon, wanted)}
 	next := r.Periods.Resync

@@ -44,7 +44,8 @@ type Agent struct {
 	Hub, Spoke *rest.Config
 	// Cluster is the name of the cluster, and its namespace on the hub; HubHash that of the hub in the names of AppliedManifestWorks.
 	Cluster, HubHash string
-	// Retry is the time until the next try while the hub has no Inspections for the agent; zero is a minute. It doubles, up to half an hour.
+	// Retry is the time until the next try while the hub has no Inspections for the agent; zero is two seconds. It doubles, up to half an
+	// hour: a cluster that has just joined gets its rights in a moment, and another hub than ours may never have any.
 	Retry time.Duration
 	// Serving is called when the agent begins; nil is nothing.
 	Serving func()
@@ -92,7 +93,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // mayServe waits until the hub has the kind and lets the agent read it: an older hub, or one of OCM, has not.
 func (a *Agent) mayServe(ctx context.Context, hub client.Reader) error {
-	retry := cmp.Or(a.Retry, time.Minute)
+	retry := cmp.Or(a.Retry, 2*time.Second)
 	for said := ""; ; retry = min(2*retry, 30*time.Minute) {
 		err := hub.List(ctx, &musterv1alpha1.InspectionList{}, client.InNamespace(a.Cluster), client.Limit(1))
 		if err == nil {

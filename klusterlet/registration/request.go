@@ -36,7 +36,8 @@ type certificateRequest struct {
 }
 
 // fetch asks for a certificate and waits until the hub issues it, however long that takes. It returns nil without an
-// error when it is no longer needed, and errNewBootstrap when it is to be asked for again. The pending key survives a restart, and with it the request.
+// error when it is no longer needed, and errNewBootstrap when it is to be asked for again. The pending key survives a restart, and with it
+// the request.
 func (o *certificateRequest) fetch(ctx context.Context) (issued, key []byte, err error) {
 	log := logr.FromContextOrDiscard(ctx)
 	signer, key, err := o.key(ctx)

@@ -35,6 +35,7 @@ import (
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	authv1beta1 "github.com/muster-io/muster/api/authentication/v1beta1"
+	rules "github.com/muster-io/muster/internal/registration"
 	"github.com/muster-io/muster/klusterlet/registration"
 )
 
@@ -117,7 +118,7 @@ func (a *Agent) mayServe(ctx context.Context, hub client.Reader) error {
 		if err.Error() != said {
 			said = err.Error()
 			logr.FromContextOrDiscard(ctx).Info("no ManagedServiceAccount is served yet", "reason", said, "next", fmt.Sprintf(
-				"on the hub: kubectl create rolebinding managed-serviceaccount -n %s --clusterrole=muster:managed-serviceaccount --group=system:open-cluster-management:%s", a.Cluster, a.Cluster))
+				"on the hub: kubectl create rolebinding managed-serviceaccount -n %s --clusterrole=%s --group=%s", a.Cluster, rules.ServiceAccountRole, rules.Group(a.Cluster)))
 		}
 		select {
 		case <-ctx.Done():

@@ -17,8 +17,8 @@
 //  6. Apply: wave by wave, by rank of the kind, concurrently within a rank, as each manifest's update strategy and the work's
 //     executor say. A failing manifest does not stop the others. What is unchanged is not written. What the executor may
 //     not apply is not read for it either, but that it is not there is told.
-//  7. Prune: only when every manifest was applied, in the reverse order of an installation. An object is deleted only if this AppliedManifestWork owns it, no
-//     other does, and no other work of the hub wants it; with its UID as precondition. Else only our own
+//  7. Prune: only when every manifest was applied, in the reverse order of an installation. An object is deleted only if this
+//     AppliedManifestWork owns it, no other does, and no other work of the hub wants it; with its UID as precondition. Else only our own
 //     ownerReference goes, as from what the work's deletion option leaves on the cluster; and of an object that is another
 //     application's now, the fields that nobody but this one has set.
 //  8. Report: conditions, feedback and drift, at once when a condition flips, paced otherwise. The work speaks for a

@@ -13,6 +13,10 @@ const (
 	// LifecycleSelf is a manager of the add-on's own: the hub leaves it alone.
 	LifecycleSelf = "self"
 
+	// ClusterProxyName and ManagedServiceAccountName are OCM's add-ons that come with Muster.
+	ClusterProxyName          = "cluster-proxy"
+	ManagedServiceAccountName = "managed-serviceaccount"
+
 	// AddonNameLabel on a ManifestWork or a CertificateSigningRequest names the add-on.
 	AddonNameLabel = "open-cluster-management.io/addon-name"
 	// AddonNamespaceLabel on a ManifestWork in the namespace of a hosting cluster names the cluster that it belongs to.

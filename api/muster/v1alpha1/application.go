@@ -230,7 +230,7 @@ type GitSource struct {
 	// LFS fetches the files that Git LFS keeps beside the repository, from its own server.
 	// +optional
 	LFS bool `json:"lfs,omitempty"`
-	// Insecure allows http://. The hub has to allow it too.
+	// Insecure allows http://, and https:// with a certificate that nobody vouches for. The hub has to allow it too.
 	// +optional
 	Insecure bool `json:"insecure,omitempty"`
 }

@@ -94,6 +94,9 @@ const (
 	// AgentRoleAnnotation on a ClusterManagementAddOn says that the klusterlet itself is the agent of the add-on, and in which of its
 	// roles. The hub copies it to the ManagedClusterAddOns, where the klusterlet reads it.
 	AgentRoleAnnotation = "muster.dev/agent-role"
+	// AgentRoleProxy and AgentRoleServiceAccount are the roles of which the klusterlet is an add-on's agent.
+	AgentRoleProxy          = "proxy"
+	AgentRoleServiceAccount = "serviceaccount"
 
 	// DetachAnnotation on a ManagedCluster says that it is leaving the hub, and what becomes of its workloads:
 	// DetachKeepWorkloads or DetachClean. Nothing is planned for it any more.

@@ -358,8 +358,8 @@ type RolledBack struct {
 	With string `json:"with,omitempty"`
 }
 
-// RolloutHistory are the revisions of an application that were good on its clusters, and what was measured of them. It has the application's name. The hub
-// writes it, and keeps their commits in its mirror, so that a return needs no network.
+// RolloutHistory are the revisions of an application that were good on its clusters, and what was measured of them. It has the
+// application's name. The hub writes it, and keeps their commits in its mirror, so that a return needs no network.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Namespaced

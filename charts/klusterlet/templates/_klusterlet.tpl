@@ -62,3 +62,17 @@ of its own, under the same account. They are put into the dictionary that is giv
 {{- end -}}
 {{- $_ := set . "agents" $agents -}}
 {{- end -}}
+
+{{/*
+A template rendered for each agent of the release.
+*/}}
+{{- define "klusterlet.forEach" -}}
+{{- $template := .template -}}
+{{- include "klusterlet.agents" . -}}
+{{- range .agents }}
+{{- with include $template . }}
+---
+{{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}

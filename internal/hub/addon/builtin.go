@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,7 +17,6 @@ import (
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
-	"github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/hub"
 	"github.com/muster-io/muster/internal/registration"
 )
@@ -44,7 +42,7 @@ func (r *BuiltIns) Setup(mgr ctrl.Manager) error {
 		return requests
 	})
 	ofBinding := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: addon.ManagedServiceAccount}}}
+		return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: addonv1alpha1.ManagedServiceAccountName}}}
 	})
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(BuiltInName).
@@ -71,20 +69,16 @@ func (r *BuiltIns) Reconcile(ctx context.Context, request reconcile.Request) (re
 	}
 	role := cma.Annotations[musterv1alpha1.AgentRoleAnnotation]
 	if had := mca.Annotations[musterv1alpha1.AgentRoleAnnotation]; had != role {
-		return conflicted(r.tell(ctx, mca, role))
+		return Conflicted(r.tell(ctx, mca, role))
 	}
 	if role == "" {
 		return reconcile.Result{}, nil
 	}
 	perr := r.permit(ctx, mca, role)
-	before := mca.Status.DeepCopy()
+	before := mca.DeepCopy()
 	sayBuiltIn(mca, role, perr)
-	if !equality.Semantic.DeepEqual(before, &mca.Status) {
-		was := mca.DeepCopy()
-		was.Status = *before
-		if result, err := conflicted(r.Client.Status().Patch(ctx, mca, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{}))); err != nil || result.RequeueAfter > 0 {
-			return result, err
-		}
+	if result, err := PublishStatus(ctx, r.Client, before, mca, 0); err != nil || result.RequeueAfter > 0 {
+		return result, err
 	}
 	return reconcile.Result{}, perr
 }
@@ -117,7 +111,7 @@ func sayBuiltIn(mca *addonv1alpha1.ManagedClusterAddOn, role string, failure err
 // permit gives the cluster's agents what the role needs on the hub, unless who has enabled the add-on did. The proxy needs nothing but to be an
 // agent.
 func (r *BuiltIns) permit(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn, role string) error {
-	if role != addon.RoleServiceAccount {
+	if role != musterv1alpha1.AgentRoleServiceAccount {
 		return nil
 	}
 	wanted := registration.WantServiceAccountBinding(mca)

@@ -60,8 +60,8 @@ func (r *Configurations) Setup(mgr ctrl.Manager) error {
 		Named(ConfigurationName).
 		For(&addonv1alpha1.ClusterManagementAddOn{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		Watches(&addonv1alpha1.ManagedClusterAddOn{}, handler.EnqueueRequestsFromMapFunc(ofAddOn), changed).
-		Watches(&addonv1alpha1.AddOnTemplate{}, ofEach(r.Client, takes(addon.Template)), edited).
-		Watches(&addonv1alpha1.AddOnDeploymentConfig{}, ofEach(r.Client, takes(addon.DeploymentConfig)), edited).
+		Watches(&addonv1alpha1.AddOnTemplate{}, ofEach(r.Client, supports(addon.Template)), edited).
+		Watches(&addonv1alpha1.AddOnDeploymentConfig{}, ofEach(r.Client, supports(addon.DeploymentConfig)), edited).
 		Watches(&clusterv1beta1.Placement{}, ofPlacement(r.Client), changed).
 		Watches(&clusterv1beta1.PlacementDecision{}, ofPlacement(r.Client), changed).
 		Watches(&musterv1alpha1.FleetRepository{}, ofEach(r.Client, isMadeOf), builder.WithPredicates(delivers)).
@@ -74,8 +74,8 @@ func (r *Configurations) Setup(mgr ctrl.Manager) error {
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
 }
 
-// takes says that an add-on takes configurations of a kind.
-func takes(kind addonv1alpha1.ConfigGroupResource) func(*addonv1alpha1.ClusterManagementAddOn, client.Object) bool {
+// supports says that an add-on supports configurations of a kind.
+func supports(kind addonv1alpha1.ConfigGroupResource) func(*addonv1alpha1.ClusterManagementAddOn, client.Object) bool {
 	return func(cma *addonv1alpha1.ClusterManagementAddOn, _ client.Object) bool {
 		for _, c := range cma.Spec.SupportedConfigs {
 			if c.ConfigGroupResource == kind {

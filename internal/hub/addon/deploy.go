@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -62,7 +61,7 @@ func (r *Deployer) Setup(mgr ctrl.Manager) error {
 var clusterMatters = predicate.TypedFuncs[client.Object]{UpdateFunc: func(e update) bool {
 	before, after := e.ObjectOld.(*clusterv1.ManagedCluster), e.ObjectNew.(*clusterv1.ManagedCluster)
 	return before.Annotations[addon.ImageRegistriesAnnotation] != after.Annotations[addon.ImageRegistriesAnnotation] ||
-		isSilent(before) != isSilent(after) || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
+		IsSilent(before) != IsSilent(after) || before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero()
 }}
 
 // onCluster wakes the add-ons of a cluster, and those that it hosts.
@@ -133,7 +132,7 @@ func (r *Deployer) Reconcile(ctx context.Context, request reconcile.Request) (re
 		return r.leave(ctx, before, d, failure)
 	}
 	if err := r.setFinalizers(ctx, d); err != nil {
-		return conflicted(err)
+		return Conflicted(err)
 	}
 	var refused error
 	if d.rendered != nil && failure == nil {
@@ -142,33 +141,11 @@ func (r *Deployer) Reconcile(ctx context.Context, request reconcile.Request) (re
 		}
 	}
 	d.say(r.Works.Of(owner(mca)), errors.Join(failure, refused))
-	return r.publish(ctx, before, mca, refused)
-}
-
-// publish writes the status if it has changed.
-func (r *Deployer) publish(ctx context.Context, before, after *addonv1alpha1.ManagedClusterAddOn, refused error) (reconcile.Result, error) {
-	result := reconcile.Result{}
+	again := time.Duration(0)
 	if refused != nil {
-		result.RequeueAfter = 15 * time.Second // what the API server refuses it may take later
+		again = RefusedAgain
 	}
-	if equality.Semantic.DeepEqual(before.Status, after.Status) {
-		return result, nil
-	}
-	was := after.DeepCopy()
-	was.Status = before.Status
-	err := r.Client.Status().Patch(ctx, after, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{}))
-	if err != nil {
-		return conflicted(err)
-	}
-	return result, nil
-}
-
-// conflicted tries again soon when the cache is stale, and not at all when the object is gone.
-func conflicted(err error) (reconcile.Result, error) {
-	if apierrors.IsConflict(err) {
-		return reconcile.Result{RequeueAfter: 200 * time.Millisecond}, nil
-	}
-	return reconcile.Result{}, client.IgnoreNotFound(err)
+	return PublishStatus(ctx, r.Client, before, mca, again)
 }
 
 func owner(mca *addonv1alpha1.ManagedClusterAddOn) fleet.Owner {
@@ -375,8 +352,8 @@ func (r *Deployer) collect(ctx context.Context, owner fleet.Owner, selfManaged b
 	return nil
 }
 
-// isSilent says that the hub no longer hears a cluster.
-func isSilent(c *clusterv1.ManagedCluster) bool {
+// IsSilent says that the hub no longer hears a cluster.
+func IsSilent(c *clusterv1.ManagedCluster) bool {
 	available := meta.FindStatusCondition(c.Status.Conditions, clusterv1.ManagedClusterConditionAvailable)
 	return available != nil && available.Status == metav1.ConditionUnknown
 }

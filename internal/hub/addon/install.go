@@ -2,7 +2,6 @@ package addon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -97,7 +96,7 @@ func (r *Installer) Reconcile(ctx context.Context, cma *addonv1alpha1.ClusterMan
 		group.Go(change)
 	}
 	if err := group.Wait(); err != nil {
-		if apierrors.IsConflict(errors.Unwrap(err)) || apierrors.IsConflict(err) {
+		if apierrors.IsConflict(err) {
 			return reconcile.Result{RequeueAfter: time.Second}, nil // the cache is stale
 		}
 		return reconcile.Result{}, err

@@ -38,7 +38,7 @@ func (r *Deployer) setFinalizers(ctx context.Context, d *deployment) error {
 	wanted := map[string]bool{
 		addonv1alpha1.PreDeleteFinalizer:        len(d.rendered.Managed.Hooks) > 0,
 		addonv1alpha1.HostingPreDeleteFinalizer: hosted && len(d.rendered.Hosting.Hooks) > 0,
-		addonv1alpha1.HostingManifestsFinalizer: hosted || slices.ContainsFunc(r.Works.Of(owner(d.addon)), d.elsewhere),
+		addonv1alpha1.HostingManifestsFinalizer: hosted || slices.ContainsFunc(r.Works.Of(owner(d.addon)), d.isOnOtherCluster),
 	}
 	was := d.addon.DeepCopy()
 	changed := false
@@ -87,7 +87,7 @@ func (r *Deployer) leave(ctx context.Context, before *addonv1alpha1.ManagedClust
 		if !controllerutil.ContainsFinalizer(mca, step.finalizer) {
 			continue
 		}
-		if d.awaited(step.on) {
+		if d.waitsForHooks(step.on) {
 			waitsFor, err := r.runHooks(ctx, client.ObjectKey{Namespace: step.on.Name, Name: step.work}, d.hooks, failure)
 			if err != nil && waitsFor == "" {
 				return reconcile.Result{}, err
@@ -98,33 +98,33 @@ func (r *Deployer) leave(ctx context.Context, before *addonv1alpha1.ManagedClust
 			}
 			meta.SetStatusCondition(&mca.Status.Conditions, c)
 			if waitsFor != "" {
-				result, perr := r.publish(ctx, before, mca, nil)
+				result, perr := PublishStatus(ctx, r.Client, before, mca, 0)
 				return result, errors.Join(err, perr)
 			}
 		}
 		return r.release(ctx, mca, step.finalizer)
 	}
-	gone, err := r.removeElsewhere(ctx, d)
+	gone, err := r.removeFromOtherClusters(ctx, d)
 	if err != nil || !gone {
 		return reconcile.Result{RequeueAfter: 5 * time.Second}, err // a work that is gone wakes us sooner
 	}
 	return r.release(ctx, mca, addonv1alpha1.HostingManifestsFinalizer)
 }
 
-// awaited says whether hooks on a cluster, which is the add-on's or hosts it, are waited for.
-func (d *deployment) awaited(on *clusterv1.ManagedCluster) bool {
+// waitsForHooks says whether hooks on a cluster, which is the add-on's or hosts it, are waited for.
+func (d *deployment) waitsForHooks(on *clusterv1.ManagedCluster) bool {
 	if on == nil {
 		return false
 	}
 	goes := func(c *clusterv1.ManagedCluster) bool { return c == nil || !c.DeletionTimestamp.IsZero() }
-	return !isSilent(on) || !goes(on) && !goes(d.cluster)
+	return !IsSilent(on) || !goes(on) && !goes(d.cluster)
 }
 
 // release removes one finalizer, and looks again for the next step.
 func (r *Deployer) release(ctx context.Context, mca *addonv1alpha1.ManagedClusterAddOn, finalizer string) (reconcile.Result, error) {
 	was := mca.DeepCopy()
 	controllerutil.RemoveFinalizer(mca, finalizer)
-	return conflicted(r.Client.Patch(ctx, mca, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})))
+	return Conflicted(r.Client.Patch(ctx, mca, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})))
 }
 
 // runHooks makes the work with the hooks, and says what it waits for; "" when all are complete, or when there are none any more. Failure is why
@@ -193,15 +193,15 @@ func hookFeedback(hooks []*unstructured.Unstructured) []workv1.ManifestConfigOpt
 	return out
 }
 
-// removeElsewhere deletes the works of an add-on in the namespaces of other clusters. It is true when they are gone, or are on a cluster that
+// removeFromOtherClusters deletes the works of an add-on in the namespaces of other clusters. It is true when they are gone, or are on a cluster that
 // does not answer: its agent ends a work that is being deleted when it comes back.
-func (r *Deployer) removeElsewhere(ctx context.Context, d *deployment) (bool, error) {
+func (r *Deployer) removeFromOtherClusters(ctx context.Context, d *deployment) (bool, error) {
 	gone := true
 	for _, lw := range r.Works.Of(owner(d.addon)) {
-		if !d.elsewhere(lw) {
+		if !d.isOnOtherCluster(lw) {
 			continue
 		}
-		if !lw.Deleting || d.hosting != nil && d.hosting.Name == lw.Cluster && !isSilent(d.hosting) {
+		if !lw.Deleting || d.hosting != nil && d.hosting.Name == lw.Cluster && !IsSilent(d.hosting) {
 			gone = false
 		}
 		if lw.Deleting {
@@ -215,5 +215,5 @@ func (r *Deployer) removeElsewhere(ctx context.Context, d *deployment) (bool, er
 	return gone, nil
 }
 
-// elsewhere says that a work is on another cluster than the add-on's.
-func (d *deployment) elsewhere(lw fleet.LiveWork) bool { return lw.Cluster != d.addon.Namespace }
+// isOnOtherCluster says that a work is on another cluster than the add-on's.
+func (d *deployment) isOnOtherCluster(lw fleet.LiveWork) bool { return lw.Cluster != d.addon.Namespace }

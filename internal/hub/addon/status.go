@@ -59,7 +59,7 @@ func (d *deployment) say(works []fleet.LiveWork, failure error) {
 }
 
 // silent says that the hub no longer hears the add-on's cluster.
-func (d *deployment) silent() bool { return d.cluster != nil && isSilent(d.cluster) }
+func (d *deployment) silent() bool { return d.cluster != nil && IsSilent(d.cluster) }
 
 // notFailed ends a failure to render or to write: it is over, although the cluster has not reported yet.
 func (d *deployment) notFailed(set setter) {

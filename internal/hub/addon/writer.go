@@ -62,6 +62,3 @@ func (w *Writer) Configs(ctx context.Context, mca *addonv1alpha1.ManagedClusterA
 	}
 	return configs, true, nil
 }
-
-// IsSilent says that the hub no longer hears a cluster.
-func IsSilent(cluster *clusterv1.ManagedCluster) bool { return isSilent(cluster) }

@@ -6,8 +6,10 @@ package analysis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -221,7 +223,7 @@ func (a *Analyses) look(ctx context.Context, s *subject, m *musterv1alpha1.Rollo
 	case m.Job != nil:
 		return a.job(ctx, s, m, before.Successful+before.Failed+before.Inconclusive)
 	}
-	return &look{err: fmt.Errorf("it names no provider that this hub knows")}
+	return &look{err: errors.New("it names no provider that this hub knows")}
 }
 
 // longest is how much of a value and of a message is kept.
@@ -260,7 +262,7 @@ func shorten(text string) string {
 	if len(text) <= longest {
 		return text
 	}
-	return string([]rune(text[:longest])) + "…"
+	return strings.ToValidUTF8(text[:longest], "") + "…"
 }
 
 // worksOn are the works of the subject's application on a cluster.

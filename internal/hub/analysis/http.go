@@ -3,7 +3,6 @@ package analysis
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,10 +18,12 @@ import (
 	prometheusv1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/transport"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/rollout"
+	"github.com/muster-io/muster/internal/source"
 )
 
 // errNaN is no result: mostly nothing divided by nothing, where nobody has asked for anything yet.
@@ -30,11 +31,11 @@ var errNaN = errors.New("the query gives NaN, which is no number to compare")
 
 // prometheus evaluates a query.
 func (a *Analyses) prometheus(ctx context.Context, s *subject, m *musterv1alpha1.PrometheusMetric) *look {
-	transport, err := a.transport(ctx, s, m.SecretRef)
+	via, err := a.signIn(ctx, s, m.SecretRef)
 	if err != nil {
 		return &look{err: err}
 	}
-	c, err := api.NewClient(api.Config{Address: m.Address, Client: &http.Client{Transport: transport, CheckRedirect: stay}})
+	c, err := api.NewClient(api.Config{Address: m.Address, Client: &http.Client{Transport: via, CheckRedirect: stay}})
 	if err != nil {
 		return &look{err: fmt.Errorf("prometheus.address: %w", plain(err))}
 	}
@@ -66,7 +67,7 @@ const maxBody = 1 << 20
 
 // http reads a URL. What it answers is not shown: it may be meant for the conditions only.
 func (a *Analyses) http(ctx context.Context, s *subject, m *musterv1alpha1.HTTPMetric) *look {
-	transport, err := a.transport(ctx, s, m.SecretRef)
+	via, err := a.signIn(ctx, s, m.SecretRef)
 	if err != nil {
 		return &look{err: err}
 	}
@@ -74,7 +75,7 @@ func (a *Analyses) http(ctx context.Context, s *subject, m *musterv1alpha1.HTTPM
 	if err != nil {
 		return &look{err: fmt.Errorf("http.url: %w", plain(err))}
 	}
-	answer, err := (&http.Client{Transport: transport, CheckRedirect: stay}).Do(request)
+	answer, err := (&http.Client{Transport: via, CheckRedirect: stay}).Do(request)
 	if err != nil {
 		return &look{err: fmt.Errorf("the URL cannot be read: %w", plain(err))}
 	}
@@ -110,8 +111,8 @@ func (s *subject) fill(text, between string) string {
 	).Replace(text)
 }
 
-// transport opens what a Secret of the application's namespace opens.
-func (a *Analyses) transport(ctx context.Context, s *subject, ref *musterv1alpha1.LocalReference) (http.RoundTripper, error) {
+// signIn is a transport whose requests carry what a Secret of the application's namespace holds.
+func (a *Analyses) signIn(ctx context.Context, s *subject, ref *musterv1alpha1.LocalReference) (http.RoundTripper, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DisableKeepAlives = true
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -124,32 +125,17 @@ func (a *Analyses) transport(ctx context.Context, s *subject, ref *musterv1alpha
 		return nil, fmt.Errorf("read Secret %s, which secretRef names: %w", key, err)
 	}
 	if ca := slices.Concat(secret.Data["ca.crt"], secret.Data["caFile"]); len(ca) > 0 {
-		roots, err := x509.SystemCertPool()
-		if err != nil {
-			roots = x509.NewCertPool()
-		}
-		if !roots.AppendCertsFromPEM(ca) {
+		roots, ok := source.RootsWith(ca)
+		if !ok {
 			return nil, fmt.Errorf("key ca.crt or caFile of Secret %s holds no certificate: it wants PEM", key)
 		}
 		t.TLSClientConfig.RootCAs = roots
 	}
-	value := func(k string) string { return strings.TrimRight(string(secret.Data[k]), "\r\n") }
-	return &signedIn{next: t, token: value("bearerToken"), username: value("username"), password: value("password")}, nil
-}
-
-// signedIn adds credentials to requests.
-type signedIn struct {
-	next                      http.RoundTripper
-	token, username, password string
-}
-
-func (c *signedIn) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	switch {
-	case c.token != "":
-		r.Header.Set("Authorization", "Bearer "+c.token)
-	case c.username != "":
-		r.SetBasicAuth(c.username, c.password)
+	if token := source.TrimLine(secret.Data["bearerToken"]); token != "" {
+		return transport.NewBearerAuthRoundTripper(token, t), nil
 	}
-	return c.next.RoundTrip(r)
+	if username := source.TrimLine(secret.Data["username"]); username != "" {
+		return transport.NewBasicAuthRoundTripper(username, source.TrimLine(secret.Data["password"]), t), nil
+	}
+	return t, nil
 }

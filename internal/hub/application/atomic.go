@@ -39,7 +39,7 @@ func (r *Applications) returnWith(ctx context.Context, app *musterv1alpha1.Appli
 		return false, err
 	}
 	good := slices.DeleteFunc(slices.Clone(history.Revisions), func(g musterv1alpha1.GoodRevision) bool { return g.Revision == commit })
-	wasGood := len(good) < len(history.Revisions) && history.Revisions[0].Revision == commit
+	wasGood := len(history.Revisions) > 0 && history.Revisions[0].Revision == commit
 	onItsWay := out.origin == commit && len(good) > 0 && good[0].Plan != out.planned.Digest
 	switch {
 	case !wasGood && !onItsWay:

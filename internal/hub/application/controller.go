@@ -88,10 +88,28 @@ func (r *Applications) Reconcile(ctx context.Context, app *musterv1alpha1.Applic
 	return resultOf(out, r.Now(), again, errors.Join(err, perr))
 }
 
-// sync brings the last report up to date, or plans where that is not enough, and then makes a step.
+// sync plans the application unless its last plan still holds, makes a step, and plans again when the application returns to a good revision.
 func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application) (*report, error) {
 	st, reported := r.states.begin(client.ObjectKeyFromObject(app))
-	out := st.report
+	out, err := r.planOrRefresh(ctx, app, st, reported)
+	if err != nil || out.planned == nil {
+		return out, err
+	}
+	if recorded, err := r.recordFollowed(ctx, app, out); err != nil || !recorded {
+		return out, err
+	}
+	if err := r.step(ctx, app, out); err != nil || out.staleCache || out.unseen {
+		return out, err
+	}
+	if returns, err := r.returnOrRecordGood(ctx, app, out); err != nil || !returns {
+		return out, err
+	}
+	r.states.keep(st, nil)
+	return r.sync(ctx, app) // the good revision is planned now
+}
+
+// planOrRefresh brings the last report up to date, or plans anew where that is not enough.
+func (r *Applications) planOrRefresh(ctx context.Context, app *musterv1alpha1.Application, st *state, reported map[string]bool) (*report, error) {
 	holds, err := r.holds(ctx, app)
 	if err != nil {
 		return &report{}, err
@@ -100,7 +118,8 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 	if err != nil {
 		return &report{}, err
 	}
-	if !out.isOf(app, holds.Pin, following) || !r.refresh(out, reported) {
+	out := st.report
+	if !out.isCurrent(app, holds.Pin, following) || !r.refresh(out, reported) {
 		r.states.keep(st, nil)
 		if out, err = r.plan(ctx, app, holds.Pin, following); err != nil || out.planned == nil {
 			return out, err
@@ -108,31 +127,23 @@ func (r *Applications) sync(ctx context.Context, app *musterv1alpha1.Application
 		r.states.keep(st, out)
 	}
 	out.noReturn, out.good, out.input.Holds, out.following = "", false, holds, following
-	if recorded, err := r.recordFollowed(ctx, app, out); err != nil || !recorded {
-		return out, err
-	}
-	if err := r.step(ctx, app, out); err != nil || out.staleCache || out.unseen {
-		return out, err
-	}
-	if out.step.Return {
-		if returns, err := r.rollBack(ctx, app, out); err != nil || !returns {
-			return out, err
-		}
-		r.states.keep(st, nil)
-		return r.sync(ctx, app) // the last good revision is planned now
-	}
-	if err := r.recordGood(ctx, app, out); err != nil {
-		return out, err
-	}
-	if returns, err := r.returnWith(ctx, app, out); err != nil || !returns {
-		return out, err
-	}
-	r.states.keep(st, nil)
-	return r.sync(ctx, app)
+	return out, nil
 }
 
-// isOf is true when there is a report, made of this application as it is, with the plan of its commit.
-func (o *report) isOf(app *musterv1alpha1.Application, pin *musterv1alpha1.Hold, following *rollout.Following) bool {
+// returnOrRecordGood is true when the clusters return to a good revision: their rollout has failed, or that of another application that
+// returns together with this one. Otherwise it records the revision once it is good.
+func (r *Applications) returnOrRecordGood(ctx context.Context, app *musterv1alpha1.Application, out *report) (bool, error) {
+	if out.step.Return {
+		return r.rollBack(ctx, app, out)
+	}
+	if err := r.recordGood(ctx, app, out); err != nil {
+		return false, err
+	}
+	return r.returnWith(ctx, app, out)
+}
+
+// isCurrent is true while the plan of a report holds: nothing that it was made of has changed. A nil report has no plan.
+func (o *report) isCurrent(app *musterv1alpha1.Application, pin *musterv1alpha1.Hold, following *rollout.Following) bool {
 	return o != nil && sameFollowing(o.following, following) && sameInputs(o.app, app) && samePin(o.pin, pin) && !o.waitsForPlan()
 }
 

@@ -123,7 +123,7 @@ func (r *Applications) dependencyPending(ctx context.Context, app *musterv1alpha
 		if mine, _ := hub.RepositoryOf(app); wants == "" && repository == mine {
 			wants = out.revision
 		}
-		behind := planned != nil && wants != "" && !r.contains(ctx, repository, revision, wants)
+		outdated := planned != nil && wants != "" && !r.contains(ctx, repository, revision, wants)
 		for cluster := range out.pending {
 			if pending[cluster] != "" {
 				continue
@@ -131,7 +131,7 @@ func (r *Applications) dependencyPending(ctx context.Context, app *musterv1alpha
 			switch {
 			case planned == nil:
 				pending[cluster] = fmt.Sprintf("depends on %s, which is not planned yet", key)
-			case behind:
+			case outdated:
 				pending[cluster] = fmt.Sprintf("depends on %s, which is not planned at %s yet", key, fleet.ShortRevision(wants))
 			default:
 				if why := notReady(planned, cluster, r.Works.On(cluster, planned.Owner())); why != "" {

@@ -60,7 +60,7 @@ func (r *Applications) planPinned(ctx context.Context, app *musterv1alpha1.Appli
 		return out, fmt.Errorf("plan what is %s: %w", rollout.HoldText(rollout.OnHoldOf(pin)), err)
 	}
 	if out.planned != nil {
-		out.behind = out.planned.Digest != delivered.planned.Digest
+		out.pinOutdated = out.planned.Digest != delivered.planned.Digest
 	}
 	return out, nil
 }
@@ -85,7 +85,7 @@ func onHoldOf(out *report) []musterv1alpha1.OnHold {
 	var list []musterv1alpha1.OnHold
 	for _, h := range holds.All[:min(len(holds.All), maxHolds)] {
 		on := rollout.OnHoldOf(h)
-		if on.Clusters = int32(len(waiting[h])); out.behind && out.pin != nil && out.pin.UID == h.UID {
+		if on.Clusters = int32(len(waiting[h])); out.pinOutdated && out.pin != nil && out.pin.UID == h.UID {
 			on.Clusters = int32(len(out.planned.Clusters))
 		}
 		list = append(list, on)

@@ -47,7 +47,7 @@ func (r *Applications) plan(ctx context.Context, app *musterv1alpha1.Application
 		sources = fleet.SortSources(slices.Concat(sources, out.planned.Sources))
 	}
 	r.Sources.Use(sourceUser(app), sources)
-	out.rolledBack, out.returning, out.pin, out.behind = refused, refused != nil, pin, pinned.behind
+	out.rolledBack, out.returning, out.pin, out.pinOutdated = refused, refused != nil, pin, pinned.pinOutdated
 	out.following = following
 	if refused == nil && pin != nil {
 		out.rolledBack, out.returning = app.Status.RolledBack, pin.Spec.Pin.Return

@@ -39,7 +39,7 @@ type report struct {
 	rolledBack  *musterv1alpha1.RolledBack   // the change that is refused
 	returning   bool                         // what is planned is a revision that the clusters go back to
 	pin         *musterv1alpha1.Hold         // keeps it at a revision
-	behind      bool                         // the delivered commit asks for something else than the pinned one
+	pinOutdated bool                         // the delivered commit asks for something else than the pinned one
 	following   *rollout.Following           // which revision those that it follows have proved; nil when it follows none
 	delivered   string                       // the commit that its repository has delivered
 
@@ -165,6 +165,38 @@ func (r *Applications) live(out *report) []fleet.LiveWork {
 
 // step decides what may be done now, does it, and counts the clusters that it was about.
 func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application, out *report) error {
+	if err := r.readInput(ctx, app, out); err != nil {
+		return err
+	}
+	st := r.states.get(client.ObjectKeyFromObject(app))
+	if out.unseen = r.unseen(st, out.input.Now); out.unseen {
+		return nil
+	}
+	out.staleCache = false
+	changes := out.pendingChanges()
+	if len(changes) == 0 && out.idle {
+		out.step = out.step.Idle(out.input) // a report costs no look at all clusters
+		out.removals = out.step.Counted
+		return nil
+	}
+	if err := r.decideStep(ctx, app, out, changes); err != nil {
+		return err
+	}
+	if recorded, err := r.recordBeforeRollout(ctx, app, out); err != nil || !recorded {
+		return err
+	}
+	err := r.write(ctx, app, out, st)
+	for _, f := range changes.Faults() {
+		out.refused[f.Cluster] = f
+	}
+	for cluster := range out.pending {
+		r.countCluster(out, cluster)
+	}
+	return err
+}
+
+// readInput reads what a step depends on beside the plan: the time, what the status has recorded, approvals and measurements.
+func (r *Applications) readInput(ctx context.Context, app *musterv1alpha1.Application, out *report) error {
 	in := &out.input
 	in.Unheard = !r.Presence.Trusts(r.Now())
 	in.Now, in.ApprovedPlan = r.Now(), app.Annotations[musterv1alpha1.ApprovedPlanAnnotation]
@@ -175,24 +207,21 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	}
 	in.Settled, in.Left = out.renames.Settled(app, out.former), app.Status.Left
 	r.readHands(app, out)
-	if err := r.readAnalyses(ctx, app, out); err != nil {
-		return err
-	}
+	return r.readAnalyses(ctx, app, out)
+}
+
+// pendingChanges are the changes of all clusters that do not have what is planned, sorted by cluster.
+func (o *report) pendingChanges() work.Changes {
 	var changes work.Changes
-	for _, cluster := range slices.Sorted(maps.Keys(out.pending)) {
-		changes = append(changes, out.pending[cluster]...)
+	for _, cluster := range slices.Sorted(maps.Keys(o.pending)) {
+		changes = append(changes, o.pending[cluster]...)
 	}
-	st := r.states.get(client.ObjectKeyFromObject(app))
-	if out.unseen = r.unseen(st, in.Now); out.unseen {
-		return nil
-	}
-	out.staleCache = false
-	if len(changes) == 0 && out.idle {
-		out.step = out.step.Idle(*in) // a report costs no look at all clusters
-		out.removals = out.step.Counted
-		return nil
-	}
-	var err error
+	return changes
+}
+
+// decideStep decides which of the changes may be made now.
+func (r *Applications) decideStep(ctx context.Context, app *musterv1alpha1.Application, out *report, changes work.Changes) (err error) {
+	in := &out.input
 	if in.DependencyPending, err = r.dependencyPending(ctx, app, out); err != nil {
 		return err
 	}
@@ -203,9 +232,13 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 	out.step = rollout.Next(changes, *in)
 	in.Live = nil
 	out.idle, out.removals = len(changes) == 0 && !out.rolling(), out.step.Counted
-	if recorded, err := r.recordBeforeRollout(ctx, app, out); err != nil || !recorded {
-		return err
-	}
+	return nil
+}
+
+// write makes the changes of a step, and welcomes the clusters that come in the middle of a rollout. It notes what the index of works has to
+// show before the next step.
+func (r *Applications) write(ctx context.Context, app *musterv1alpha1.Application, out *report, st *state) (err error) {
+	in := &out.input
 	writer := works.Writer{Client: r.Client, Reader: r.Reader, Concurrency: r.Writers}
 	out.refused, err = writer.Write(ctx, out.step.Now, func(ctx context.Context) (bool, error) { return r.recordBeforeLoss(ctx, app, out) })
 	r.traceWrites(app, out, err)
@@ -217,19 +250,13 @@ func (r *Applications) step(ctx context.Context, app *musterv1alpha1.Application
 		welcome, err = r.welcome(ctx, app, out)
 		st.wrote = append(st.wrote, wrote(welcome, nil, out.staleCache, in.Now)...)
 	}
-	if err == nil {
-		err = writer.PassCanaries(ctx, out.step.Passes)
+	if err != nil {
+		return err
 	}
-	for _, f := range changes.Faults() {
-		out.refused[f.Cluster] = f
-	}
-	for cluster := range out.pending {
-		r.countCluster(out, cluster)
-	}
-	return err
+	return writer.PassCanaries(ctx, out.step.Passes)
 }
 
-// traceWrites tells of the writes of a step, from its begin until now.
+// traceWrites reports the writes of a step as one span of the commit's trace.
 func (r *Applications) traceWrites(app *musterv1alpha1.Application, out *report, err error) {
 	if len(out.step.Now) == 0 {
 		return

@@ -36,7 +36,7 @@ func OfCorrections(mgr ctrl.Manager, recorder events.EventRecorder, works *hub.W
 			case <-ctx.Done():
 				return nil
 			case <-ticker.C:
-				for owner, all := range c.take() {
+				for owner, all := range c.drain() {
 					write(ctx, mgr.GetClient(), recorder, owner, all)
 				}
 			}
@@ -67,7 +67,7 @@ func (c *corrections) note(e hub.WorkEvent) {
 	c.of[owner] = append(c.of[owner], found...)
 }
 
-func (c *corrections) take() map[fleet.Owner][]correction {
+func (c *corrections) drain() map[fleet.Owner][]correction {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	all := c.of

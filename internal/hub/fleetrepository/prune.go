@@ -71,7 +71,7 @@ func (r *Repositories) prune(ctx context.Context, repo *musterv1alpha1.FleetRepo
 	}
 	if len(held.Items) > 0 {
 		held.Deletions = int32(len(held.Items))
-		held.Message = leaves(left["Application"], left[addOn]) + ": muster approve --plan " + shortPlan(held.Plan)
+		held.Message = whatLeft(left["Application"], left[addOn]) + ": muster approve --plan " + shortPlan(held.Plan)
 		held.Items = held.Items[:min(len(held.Items), 20)]
 		out.held = held
 	}
@@ -135,8 +135,8 @@ func (o orphan) runs(running map[string]int) (what string, clusters int) {
 // addOn is the kind of add-ons as a repository defines them.
 const addOn = "ClusterManagementAddOn"
 
-// leaves says how much left the repository.
-func leaves(apps, addons int) string {
+// whatLeft says how much left the repository.
+func whatLeft(apps, addons int) string {
 	var parts []string
 	for _, c := range []struct {
 		n    int

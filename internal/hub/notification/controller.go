@@ -262,7 +262,7 @@ func (w *worker) add(e notify.Event) {
 	}
 }
 
-func (w *worker) take() ([]notify.Event, int32) {
+func (w *worker) drain() ([]notify.Event, int32) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	events, lost := w.waiting, w.lost
@@ -285,7 +285,7 @@ func (w *worker) run(ctx context.Context) {
 			}
 			continue
 		}
-		events, lost := w.take()
+		events, lost := w.drain()
 		if lost > 0 {
 			w.bury(lost, 0, "too many events were waiting", errors.New("the receiver, or spec.maxPerHour, is too slow"))
 		}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/onsi/gomega/gbytes"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -301,33 +302,16 @@ func TestBrokenBody(t *testing.T) {
 	if body, err := io.ReadAll(response.Body); err == nil || string(body) != "half" {
 		t.Errorf("the user reads %q, %v", body, err)
 	}
-	if strings.Contains(standardLog.String(), "ReverseProxy") {
-		t.Errorf("the log has %s", standardLog.String())
+	if said := string(standardLog.Contents()); strings.Contains(said, "ReverseProxy") {
+		t.Errorf("the log has %s", said)
 	}
 }
 
 // standardLog is what the package log has written.
-var standardLog lockedBuffer
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
+var standardLog = gbytes.NewBuffer()
 
 func TestMain(m *testing.M) {
-	log.SetOutput(&standardLog)
+	log.SetOutput(standardLog)
 	os.Exit(m.Run())
 }
 

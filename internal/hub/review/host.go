@@ -2,7 +2,6 @@ package review
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"strings"
 
@@ -69,14 +68,10 @@ func (t *task) secret(ctx context.Context, spec *musterv1alpha1.ReviewSpec, o *g
 	}
 	text := func(name string) string { return source.TrimLine(secret.Data[name]) }
 	if pem := secret.Data["caFile"]; len(pem) > 0 {
-		roots, err := x509.SystemCertPool()
-		if err != nil {
-			roots = x509.NewCertPool()
-		}
-		if !roots.AppendCertsFromPEM(pem) {
+		var ok bool
+		if o.Roots, ok = source.RootsWith(pem); !ok {
 			return wrong("Secret %s: key caFile holds no certificate: it wants PEM", key)
 		}
-		o.Roots = roots
 	}
 	o.Token, o.Username, o.App = text("token"), text("username"), nil
 	if o.Token != "" {

@@ -122,10 +122,10 @@ func (r *agents) Reconcile(ctx context.Context, mca *addonv1alpha1.ManagedCluste
 			return reconcile.Result{}, err
 		}
 		r.sayBroker(mca, &waits{reasonNoClusterSet, fmt.Sprintf("cluster %s is in no ManagedClusterSet: give it the label %s", cluster.Name, clusterv1beta2.ClusterSetLabel)})
-		return r.publish(ctx, before, mca, 0)
+		return hubaddon.PublishStatus(ctx, r.client, before, mca, 0)
 	}
 	if controllerutil.AddFinalizer(mca, submarinerv1alpha1.AddOnFinalizer) {
-		return conflicted(r.client.Patch(ctx, mca, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})))
+		return hubaddon.Conflicted(r.client.Patch(ctx, mca, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})))
 	}
 	config := &submarinerv1alpha1.SubmarinerConfig{}
 	err = r.client.Get(ctx, client.ObjectKey{Namespace: cluster.Name, Name: submarinerv1alpha1.AddOnName}, config)
@@ -136,7 +136,7 @@ func (r *agents) Reconcile(ctx context.Context, mca *addonv1alpha1.ManagedCluste
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	result, err := r.publish(ctx, before, mca, again)
+	result, err := hubaddon.PublishStatus(ctx, r.client, before, mca, again)
 	if config.UID != "" {
 		err = errors.Join(err, r.publishConfig(ctx, config, cluster, failure))
 	}
@@ -180,7 +180,7 @@ func (r *agents) deploy(ctx context.Context, mca *addonv1alpha1.ManagedClusterAd
 	writer.Say(mca, cluster, slices.DeleteFunc(slices.Clone(parts), isResource), err)
 	if err != nil {
 		r.sayBroker(mca, &waits{reasonNotRendered, err.Error()})
-		return 15 * time.Second, err.Error(), nil // what the API server refuses it may take later
+		return hubaddon.RefusedAgain, err.Error(), nil
 	}
 	r.sayBroker(mca, r.notApplied(cluster.Name))
 	work := &workv1.ManifestWork{}
@@ -292,7 +292,7 @@ func (r *agents) leave(ctx context.Context, mca *addonv1alpha1.ManagedClusterAdd
 	}
 	was := mca.DeepCopy()
 	controllerutil.RemoveFinalizer(mca, submarinerv1alpha1.AddOnFinalizer)
-	return conflicted(r.client.Patch(ctx, mca, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})))
+	return hubaddon.Conflicted(r.client.Patch(ctx, mca, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})))
 }
 
 // removeWorks deletes the works of a cluster, the later ones when the resource is gone. It is true when there are none.
@@ -336,17 +336,7 @@ func (r *agents) sayBroker(mca *addonv1alpha1.ManagedClusterAddOn, w *waits) {
 	meta.SetStatusCondition(&mca.Status.Conditions, c)
 }
 
-// publish writes the status if it has changed.
-func (r *agents) publish(ctx context.Context, before, after *addonv1alpha1.ManagedClusterAddOn, again time.Duration) (reconcile.Result, error) {
-	if equality.Semantic.DeepEqual(before.Status, after.Status) {
-		return reconcile.Result{RequeueAfter: again}, nil
-	}
-	if err := r.client.Status().Patch(ctx, after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return conflicted(err)
-	}
-	return reconcile.Result{RequeueAfter: again}, nil
-}
-
+// publishConfig writes the status of the SubmarinerConfig if it has changed.
 func (r *agents) publishConfig(ctx context.Context, config *submarinerv1alpha1.SubmarinerConfig, cluster *clusterv1.ManagedCluster, failure string) error {
 	was := config.DeepCopy()
 	config.Status = configStatus(config, cluster, failure)
@@ -357,12 +347,4 @@ func (r *agents) publishConfig(ctx context.Context, config *submarinerv1alpha1.S
 		return fmt.Errorf("write the status of SubmarinerConfig %s/%s: %w", config.Namespace, config.Name, err)
 	}
 	return nil
-}
-
-// conflicted tries again soon when the cache is stale, and not at all when the object is gone.
-func conflicted(err error) (reconcile.Result, error) {
-	if apierrors.IsConflict(err) {
-		return reconcile.Result{RequeueAfter: 200 * time.Millisecond}, nil
-	}
-	return reconcile.Result{}, client.IgnoreNotFound(err)
 }

@@ -328,15 +328,20 @@ func (r *brokers) forget(ctx context.Context, namespace, cluster string) error {
 	return nil
 }
 
-// remove deletes the broker of a set once its clusters have nothing of it any more. A cluster that does not answer is not waited for.
+// remove deletes the broker of a set once its clusters have nothing of it any more. A cluster that does not answer, or is gone, is not waited
+// for.
 func (r *brokers) remove(ctx context.Context, set *clusterv1beta2.ManagedClusterSet, clusters []string) (reconcile.Result, error) {
 	if !controllerutil.ContainsFinalizer(set, submarinerv1alpha1.BrokerFinalizer) {
 		return reconcile.Result{}, nil
 	}
 	for _, name := range clusters {
 		cluster := &clusterv1.ManagedCluster{}
-		if err := r.client.Get(ctx, client.ObjectKey{Name: name}, cluster); err != nil {
-			return reconcile.Result{}, client.IgnoreNotFound(err)
+		err := r.client.Get(ctx, client.ObjectKey{Name: name}, cluster)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return reconcile.Result{}, err
 		}
 		if r.works.Get(name, submarinerv1alpha1.ResourceWork) != nil && !hubaddon.IsSilent(cluster) {
 			return reconcile.Result{RequeueAfter: 5 * time.Second}, nil // a work that is gone wakes us sooner

@@ -29,6 +29,10 @@ const (
 	reasonAgentsNotReady    = "RouteAgentsNotReady"
 	reasonConfigApplied     = "SubmarinerConfigApplied"
 	reasonConfigApplyFailed = "SubmarinerConfigApplyFailed"
+)
+
+// Claims of a cluster that the status of its SubmarinerConfig repeats.
+const (
 	claimProduct            = "product.open-cluster-management.io"
 	claimPlatform           = "platform.open-cluster-management.io"
 	claimRegion             = "region.open-cluster-management.io"
@@ -38,7 +42,7 @@ const (
 // report is what the cluster reports of its Submariner, by name of the value; empty before it does.
 type report map[string]workv1.FieldValue
 
-// reportOf reads the feedback of the resource work; nil when there is none of its generation.
+// reportOf reads the feedback of the resource work; nil without one.
 func reportOf(w *workv1.ManifestWork) report {
 	if w == nil {
 		return nil

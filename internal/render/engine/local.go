@@ -58,7 +58,7 @@ func (l *Local) Render(_ context.Context, job Job, host Host) (*Rendered, error)
 		return nil, fleet.Fault{Reason: fleet.RenderTooExpensive, ActionRequiredBy: fleet.User, File: job.Path,
 			Message: fmt.Sprintf("renders more than %d objects or %d MiB: make several applications of it", maxObjects, l.maxOutput>>20)}
 	}
-	slices.SortStableFunc(out.Objects, func(a, b Object) int { return order(a.GVK) - order(b.GVK) })
+	slices.SortStableFunc(out.Objects, func(a, b Object) int { return dependencyRank(a.GVK) - dependencyRank(b.GVK) })
 	for _, o := range out.Objects {
 		out.Defines = append(out.Defines, o.defines...)
 	}

@@ -135,8 +135,8 @@ var (
 	NamespaceKind = schema.GroupKind{Kind: "Namespace"}
 )
 
-// order puts what others need first: kinds, then namespaces.
-func order(gvk schema.GroupVersionKind) int {
+// dependencyRank puts what others need first: kinds, then namespaces.
+func dependencyRank(gvk schema.GroupVersionKind) int {
 	switch gvk.GroupKind() {
 	case CRDKind:
 		return 0

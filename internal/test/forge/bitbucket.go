@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// Whole is the hash of a commit, of which Bitbucket Cloud tells the beginning in pull requests.
-func Whole(hash string) string { return hash + strings.Repeat("0", 40-len(hash)) }
+// FullHash is the hash of a commit, of which Bitbucket Cloud tells the beginning in pull requests.
+func FullHash(hash string) string { return hash + strings.Repeat("0", 40-len(hash)) }
 
 // bitbucketState is how both Bitbuckets call it.
 func bitbucketState(p *Pull) string {
@@ -132,7 +132,7 @@ func (f *Forge) Bitbucket() http.Handler { //nolint:gocyclo,funlen // a list of 
 		for _, p := range f.Pulls {
 			for _, hash := range []string{p.Head, p.Merged} {
 				if hash != "" && strings.HasPrefix(hash, r.PathValue("hash")) {
-					answer(w, 200, map[string]any{"hash": Whole(hash)})
+					answer(w, 200, map[string]any{"hash": FullHash(hash)})
 					return
 				}
 			}

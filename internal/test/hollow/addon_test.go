@@ -12,8 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
@@ -43,10 +41,7 @@ func BenchmarkAddOns(tb *testing.B) {
 	must(b, b.clusters.CreateNamespaces(b.ctx))
 	must(b, b.clusters.Create(b.ctx))
 	b.choose(clusters)
-	var err error
-	b.hub, err = hollow.Start(b.program, "--kubeconfig", b.kubeconfig(), "--state-dir", b.dir,
-		"--controllers", "addon-install,addon-configuration,addon-deploy", "--profiling-address", b.profiles)
-	must(b, err)
+	b.startControllers("addon-install,addon-configuration,addon-deploy")
 	defer b.inBackground(b.clusters.Answer)()
 
 	b.profile("profile", "addons-install.pprof", 30)
@@ -169,20 +164,12 @@ func (b *bench) newBareAddOns(ctx context.Context, clusters int) *bareAddOns {
 	a := &bareAddOns{
 		b: b, clusters: clusters, wanted: map[types.NamespacedName]int64{}, answered: map[types.NamespacedName]int64{}, ready: make(chan types.NamespacedName, clusters*addOns),
 	}
-	informers, err := cache.New(b.config, cache.Options{Scheme: b.client.Scheme()})
-	must(b, err)
-	informer, err := informers.GetInformer(ctx, &workv1.ManifestWork{}, cache.BlockUntilSynced(false))
-	must(b, err)
-	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{AddFunc: a.note, UpdateFunc: func(_, after any) { a.note(after) }})
-	must(b, err)
-	go func() { _ = informers.Start(ctx) }() // it ends with the context
-	informers.WaitForCacheSync(ctx)
+	b.followWorks(ctx, a.note)
 	return a
 }
 
-func (a *bareAddOns) note(o any) {
-	w := o.(*workv1.ManifestWork)
-	if c := meta.FindStatusCondition(w.Status.Conditions, workv1.WorkApplied); c != nil && c.ObservedGeneration == w.Generation {
+func (a *bareAddOns) note(w *workv1.ManifestWork) {
+	if isAnswered(w) {
 		a.settle(client.ObjectKeyFromObject(w), w.Generation, a.answered)
 	}
 }

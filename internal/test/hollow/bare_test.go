@@ -109,21 +109,37 @@ func (b *bench) newBareClient(ctx context.Context) *bareClient {
 	list := &workv1.ManifestWorkList{}
 	must(b, b.client.List(ctx, list))
 	c.works = list.Items
+	b.followWorks(ctx, c.note)
+	return c
+}
+
+// followWorks calls a function with each work, as it is and after every change, until the context ends. It returns when it has called it with
+// all that there are.
+func (b *bench) followWorks(ctx context.Context, note func(*workv1.ManifestWork)) {
+	b.Helper()
 	informers, err := cache.New(b.config, cache.Options{Scheme: b.client.Scheme()})
 	must(b, err)
 	informer, err := informers.GetInformer(ctx, &workv1.ManifestWork{}, cache.BlockUntilSynced(false))
 	must(b, err)
-	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{AddFunc: c.note, UpdateFunc: func(_, after any) { c.note(after) }})
+	handler, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { note(o.(*workv1.ManifestWork)) },
+		UpdateFunc: func(_, o any) { note(o.(*workv1.ManifestWork)) },
+	})
 	must(b, err)
 	go func() { _ = informers.Start(ctx) }() // it ends with the context
-	informers.WaitForCacheSync(ctx)
-	return c
+	if !toolscache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
+		b.Fatal("the works are not listed")
+	}
 }
 
-func (c *bareClient) note(o any) {
-	w := o.(*workv1.ManifestWork)
+// isAnswered is true for a work whose cluster has applied what it asks for now.
+func isAnswered(w *workv1.ManifestWork) bool {
 	applied := meta.FindStatusCondition(w.Status.Conditions, workv1.WorkApplied)
-	if applied == nil || applied.ObservedGeneration != w.Generation {
+	return applied != nil && applied.ObservedGeneration == w.Generation
+}
+
+func (c *bareClient) note(w *workv1.ManifestWork) {
+	if !isAnswered(w) {
 		return
 	}
 	c.mu.Lock()
@@ -170,6 +186,19 @@ func (c *bareClient) replace(before, after string) time.Duration {
 		}
 	}
 	return time.Since(began)
+}
+
+// bareRounds measures the floor of changes of one line: a bare client that writes the same works and counts the same answers.
+func (b *bench) bareRounds(line func(int) string) []time.Duration {
+	b.Helper()
+	ctx, cancel := context.WithCancel(b.ctx)
+	defer cancel()
+	bare := b.newBareClient(ctx)
+	var took []time.Duration
+	for i := range rounds {
+		took = append(took, bare.replace(line(rounds+i), line(rounds+i+1)))
+	}
+	return took
 }
 
 func (c *bareClient) allHealthy() bool {

@@ -138,6 +138,19 @@ func newBench(tb testing.TB, clusters int, archive string) *bench {
 	return b
 }
 
+// newAcceptedBench starts the hub, which follows the repository, and returns when it has accepted all clusters, and how long that took.
+func newAcceptedBench(tb testing.TB, clusters int) (b *bench, took time.Duration) {
+	tb.Helper()
+	b = newBench(tb, clusters, archive.Retail)
+	must(b, b.clusters.Create(b.ctx))
+	began := time.Now()
+	b.startHub()
+	must(b, b.clusters.WaitForAcceptance(b.ctx))
+	took = time.Since(began)
+	b.follow()
+	return b, took
+}
+
 func must(tb testing.TB, err error) {
 	tb.Helper()
 	if err != nil {
@@ -171,6 +184,14 @@ func (b *bench) startHub() {
 	var err error
 	b.hub, err = hollow.Start(b.program, "--kubeconfig", b.kubeconfig(), "--state-dir", filepath.Join(b.dir, "state"),
 		"--local-repositories", filepath.Dir(b.repository.Dir), "--webhook-address", b.webhooks, "--metrics-address", b.metrics, "--profiling-address", b.profiles)
+	must(b, err)
+}
+
+// startControllers starts a hub with some controllers only.
+func (b *bench) startControllers(names string) {
+	b.Helper()
+	var err error
+	b.hub, err = hollow.Start(b.program, "--kubeconfig", b.kubeconfig(), "--state-dir", b.dir, "--controllers", names, "--profiling-address", b.profiles)
 	must(b, err)
 }
 

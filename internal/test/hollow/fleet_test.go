@@ -28,19 +28,13 @@ const rounds = 3
 // and counts the same answers, while no hub runs.
 func BenchmarkFleet(tb *testing.B) {
 	clusters := size(tb, "CLUSTERS", 500)
-	b := newBench(tb, clusters, archive.Retail)
-	must(b, b.clusters.Create(b.ctx))
-	began := time.Now()
-	b.startHub()
-	must(b, b.clusters.WaitForAcceptance(b.ctx))
-	accepted := time.Since(began)
-	b.follow()
+	b, accepted := newAcceptedBench(tb, clusters)
 	defer b.inBackground(b.clusters.Answer)()
 	line := func(i int) string { return fmt.Sprintf("line-%04d", i) }
 	b.waitForHealthy("shop", b.push(applicationFiles("shop", line(0), workBytes)), clusters)
 	b.waitForQuiet(1)
 
-	var took, floor []time.Duration
+	var took []time.Duration
 	var phases []string
 	for i := range rounds {
 		b.profile("profile", fmt.Sprintf("round-%d.pprof", i), 5)
@@ -60,12 +54,7 @@ func BenchmarkFleet(tb *testing.B) {
 	must(b, err)
 	b.stopHub()
 
-	ctx, cancel := context.WithCancel(b.ctx)
-	bare := b.newBareClient(ctx)
-	for i := range rounds {
-		floor = append(floor, bare.replace(line(rounds+i), line(rounds+i+1)))
-	}
-	cancel()
+	floor := b.bareRounds(line)
 	ratio := float64(median(took)) / float64(median(floor))
 	tb.ReportMetric(ratio, "x-bare-client")
 	tb.ReportMetric(float64(mib(running)), "MiB")
@@ -82,11 +71,7 @@ func BenchmarkFleet(tb *testing.B) {
 // wait to be accepted, against a start at which none do. Acceptance lets deliveries go first.
 func BenchmarkAcceptance(tb *testing.B) {
 	clusters := size(tb, "CLUSTERS", 300)
-	b := newBench(tb, clusters, archive.Retail)
-	must(b, b.clusters.Create(b.ctx))
-	b.startHub()
-	must(b, b.clusters.WaitForAcceptance(b.ctx))
-	b.follow()
+	b, _ := newAcceptedBench(tb, clusters)
 	defer b.inBackground(b.clusters.Answer)()
 	b.waitForHealthy("shop", b.push(applicationFiles("shop", "line-0", workBytes)), clusters)
 

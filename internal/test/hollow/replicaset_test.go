@@ -1,7 +1,6 @@
 package hollow_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -40,13 +39,11 @@ func BenchmarkReplicaSet(tb *testing.B) {
 	set.Spec.PlacementRefs = []workv1alpha1.LocalPlacementReference{{Name: "all"}}
 	set.Spec.ManifestWorkTemplate.Workload.Manifests = b.template(line(0))
 	must(b, b.client.Create(b.ctx, set))
-	var err error
-	b.hub, err = hollow.Start(b.program, "--kubeconfig", b.kubeconfig(), "--state-dir", b.dir, "--controllers", "manifestworkreplicaset", "--profiling-address", b.profiles)
-	must(b, err)
+	b.startControllers("manifestworkreplicaset")
 	defer b.inBackground(b.clusters.Answer)()
 	b.waitForSet(set, clusters)
 
-	var took, floor []time.Duration
+	var took []time.Duration
 	for i := range rounds {
 		b.profile("profile", fmt.Sprintf("replicaset-%d.pprof", i), 5)
 		began := time.Now()
@@ -60,12 +57,7 @@ func BenchmarkReplicaSet(tb *testing.B) {
 	must(b, err)
 	b.stopHub()
 
-	ctx, cancel := context.WithCancel(b.ctx)
-	bare := b.newBareClient(ctx)
-	for i := range rounds {
-		floor = append(floor, bare.replace(line(rounds+i), line(rounds+i+1)))
-	}
-	cancel()
+	floor := b.bareRounds(line)
 	ratio := float64(median(took)) / float64(median(floor))
 	tb.ReportMetric(ratio, "x-bare-client")
 	tb.ReportMetric(float64(mib(running)), "MiB")

@@ -11,9 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -28,11 +25,7 @@ const byTenth = `{decisionStrategy: {groupStrategy: {clustersPerDecisionGroup: 1
 // client that does the same, group by group, while no hub runs.
 func BenchmarkRollout(tb *testing.B) {
 	clusters := size(tb, "CLUSTERS", 1000)
-	b := newBench(tb, clusters, archive.Retail)
-	must(b, b.clusters.Create(b.ctx))
-	b.startHub()
-	must(b, b.clusters.WaitForAcceptance(b.ctx))
-	b.follow()
+	b, _ := newAcceptedBench(tb, clusters)
 	defer b.inBackground(b.clusters.Answer)()
 	files := archive.Placement("shop", byTenth) + archive.Application("shop", "shop", "manifests/shop", "shop", "  rollout: {type: ProgressivePerGroup}")
 	b.waitForHealthy("shop", b.push(files+contentFile("shop", "line-0", workBytes)), clusters)
@@ -126,14 +119,7 @@ func (b *bench) observe(ctx context.Context, group map[string]int) *observer {
 	b.Helper()
 	o := &observer{group: group, generation: map[string]int64{}}
 	o.begin()
-	informers, err := cache.New(b.config, cache.Options{Scheme: b.client.Scheme()})
-	must(b, err)
-	informer, err := informers.GetInformer(ctx, &workv1.ManifestWork{}, cache.BlockUntilSynced(false))
-	must(b, err)
-	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{AddFunc: o.note, UpdateFunc: func(_, after any) { o.note(after) }})
-	must(b, err)
-	go func() { _ = informers.Start(ctx) }() // it ends with the context
-	informers.WaitForCacheSync(ctx)
+	b.followWorks(ctx, o.note)
 	return o
 }
 
@@ -151,17 +137,15 @@ func (o *observer) groups() int {
 	return most + 1
 }
 
-func (o *observer) note(object any) {
-	w := object.(*workv1.ManifestWork)
+func (o *observer) note(w *workv1.ManifestWork) {
 	now, g := time.Now(), o.group[w.Namespace]
-	applied := meta.FindStatusCondition(w.Status.Conditions, workv1.WorkApplied)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if before, known := o.generation[w.Namespace]; known && w.Generation > before && o.written[g].IsZero() {
 		o.written[g] = now
 	}
 	o.generation[w.Namespace] = w.Generation
-	if applied != nil && applied.ObservedGeneration == w.Generation {
+	if isAnswered(w) {
 		o.report[g] = now
 	}
 }

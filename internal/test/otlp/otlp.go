@@ -50,7 +50,7 @@ func New(t testing.TB) *Receiver {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
-		r.take(&sent)
+		r.record(&sent)
 		answer, err := proto.Marshal(&collector.ExportTraceServiceResponse{})
 		if err != nil {
 			t.Error(err)
@@ -63,7 +63,7 @@ func New(t testing.TB) *Receiver {
 	return r
 }
 
-func (r *Receiver) take(sent *collector.ExportTraceServiceRequest) {
+func (r *Receiver) record(sent *collector.ExportTraceServiceRequest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, of := range sent.ResourceSpans {

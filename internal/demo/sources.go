@@ -17,8 +17,8 @@ import (
 // ChartHost is the argument of muster demo that serves charts, and the name of the program that does.
 const ChartHost = "charthost"
 
-// elsewhereApplication is an application whose chart is not in the fleet repository.
-const elsewhereApplication = `apiVersion: muster.dev/v1alpha1
+// sourcedApplication is an application whose chart is not in the fleet repository.
+const sourcedApplication = `apiVersion: muster.dev/v1alpha1
 kind: Application
 metadata: {name: %[1]s, namespace: platform}
 spec:
@@ -30,8 +30,8 @@ spec:
   destination: {namespace: %[1]s, createNamespace: true}
 `
 
-// elsewhere: charts of a chart repository and of a registry are delivered in the newest version of a range.
-func (d *demo) elsewhere() error {
+// chartSources: charts of a chart repository and of a registry are delivered in the newest version of a range.
+func (d *demo) chartSources() error {
 	host, err := d.serveCharts()
 	if err != nil {
 		return err
@@ -39,8 +39,8 @@ func (d *demo) elsewhere() error {
 	if err := d.chartSecret(host); err != nil {
 		return err
 	}
-	metrics := fmt.Sprintf(elsewhereApplication, charthost.Metrics, "everywhere", host.Repository(), "~1.4", `retention: 24h`)
-	logs := fmt.Sprintf(elsewhereApplication, charthost.Logs, "core", host.Registry(), "^0.9", `cluster: "${{ cluster.name }}"`)
+	metrics := fmt.Sprintf(sourcedApplication, charthost.Metrics, "everywhere", host.Repository(), "~1.4", `retention: 24h`)
+	logs := fmt.Sprintf(sourcedApplication, charthost.Logs, "core", host.Registry(), "^0.9", `cluster: "${{ cluster.name }}"`)
 	if err := d.addApplication("platform/"+charthost.Metrics, metrics); err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (d *demo) elsewhere() error {
 		{charthost.Metrics, "1.4.2", "k3s-edge-1"},
 		{charthost.Logs, "0.9.1", "ocp-prod-1"},
 	} {
-		if err := d.fromElsewhere(x.name, x.version, x.cluster); err != nil {
+		if err := d.showSource(x.name, x.version, x.cluster); err != nil {
 			return err
 		}
 	}
@@ -117,8 +117,8 @@ func (d *demo) addApplication(name, text string) error {
 
 var archiveDigest = regexp.MustCompile(`sha256:[0-9a-f]{12}`)
 
-// fromElsewhere shows what an application's chart resolved to, and checks that this very version runs.
-func (d *demo) fromElsewhere(name, version, cluster string) error {
+// showSource shows what an application's chart resolved to, and checks that this very version runs.
+func (d *demo) showSource(name, version, cluster string) error {
 	answer, err := d.muster("why platform/"+name+" "+cluster, "source: ", name, version)
 	if err != nil {
 		return err
