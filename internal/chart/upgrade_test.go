@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	"helm.sh/helm/v4/pkg/action"
 	helmchart "helm.sh/helm/v4/pkg/chart/v2"
@@ -27,6 +28,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/restmapper"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -41,7 +43,10 @@ import (
 )
 
 // TestMain stops the control planes of the tests.
-func TestMain(m *testing.M) { test.Main(m, test.Environment{}) }
+func TestMain(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard())
+	test.Main(m, test.Environment{})
+}
 
 const lastVersion = "0.1.0-rc.1" // of the packed charts in testdata/last-release
 
