@@ -59,7 +59,7 @@ func schemaIn(doc []byte, version string) map[string]any {
 			} `json:"versions"`
 		} `json:"spec"`
 	}
-	data, err := yaml.ToJSON(doc)
+	data, err := yaml.ToJSON(withoutDescriptions(doc))
 	if err == nil {
 		err = json.Unmarshal(data, &crd)
 	}
@@ -72,6 +72,26 @@ func schemaIn(doc []byte, version string) map[string]any {
 		}
 	}
 	return nil
+}
+
+// withoutDescriptions is a definition without the texts for people, which are most of it: a command that reads a few files would spend more
+// time on them than on anything else. They are lines of their own, and those below that are indented more.
+func withoutDescriptions(doc []byte) []byte {
+	out := make([]byte, 0, len(doc)/2)
+	below := -1 // the indentation of a description that goes on
+	for line := range bytes.Lines(doc) {
+		text := bytes.TrimLeft(line, " ")
+		indent := len(line) - len(text)
+		if below >= 0 && (indent > below || len(bytes.TrimSpace(text)) == 0) {
+			continue
+		}
+		if below = -1; bytes.HasPrefix(text, []byte("description: ")) { // a field of this name has nothing behind the colon
+			below = indent
+			continue
+		}
+		out = append(out, line...)
+	}
+	return out
 }
 
 // fill fills the defaults of the schema into a value of it.

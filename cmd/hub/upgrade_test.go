@@ -7,74 +7,138 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/controlplane"
 	"github.com/muster-io/muster/internal/test"
 	agent "github.com/muster-io/muster/klusterlet/work"
 )
 
-// lastRelease has the kinds of the last release, and what its hub and its agent have made of a fleet repository: recorded objects.
+// lastRelease has the packed charts of the last release, and what its hub and its agent have made of a fleet repository: recorded objects.
 const lastRelease = "../../internal/chart/testdata/last-release"
 
-// TestUpgradeFromTheLastRelease: this hub and this agent take over what those of the last release have left. The works are the same
-// objects, what is applied stays applied, by its UID, and the next commit reaches it.
+// TestUpgradeFromTheLastRelease: this hub takes over what that of the last release has left, and reads what the agent of that release has
+// reported; it asks nothing new of that agent. Then this agent takes over as well. The works are the same objects, what is applied
+// stays applied, by its UID, and the next commit reaches it.
 func TestUpgradeFromTheLastRelease(t *testing.T) {
 	t.Parallel()
-	archive, err := os.ReadFile(filepath.Join(lastRelease, "fleet.txtar"))
-	if err != nil {
+	f, works, applied := lastFleet(t)
+	if err := prepareHub(t.Context(), f.cp); err != nil {
 		t.Fatal(err)
 	}
-	hub, spoke := test.ControlPlane(t, controlplane.Options{Name: "upgraded-hub"}), test.ControlPlane(t, controlplane.Options{Name: "upgraded-one"})
-	f := stoppedFleet(t, hub, string(archive))
-	f.url, f.spokes["one"] = "https://hub.example.com", spoke // what the recorded agent knew the hub by
-	recorded := strings.NewReplacer("REPOSITORY", f.repo.URL(), "REVISION", strings.TrimSpace(f.repo.Git("rev-parse", "HEAD")))
-	works := restore(t, hub, "hub.yaml", recorded)
-	applied := restore(t, spoke, "cluster.yaml", recorded)
-
-	if err := prepareHub(t.Context(), hub); err != nil {
-		t.Fatal(err)
-	}
-	f.connect()
 	f.startHub()
 	t.Cleanup(f.end)
+	for _, name := range []string{"retail/shop", "retail/web"} {
+		f.expectHealthy(name, strings.TrimSpace(f.repo.Git("rev-parse", "HEAD")), 1)
+	}
+	for _, w := range f.works("one") {
+		if w.Generation != 1 {
+			t.Errorf("work %s is at generation %d: the hub has changed what the agent of the last release has applied", w.Name, w.Generation)
+		}
+	}
 	f.startAgentWith("one", func(a *agent.Agent) {
 		a.EvictionAllowed = func(context.Context) (bool, error) { return true, nil } // as on a hub that has planned before
 	})
 	revision := f.push("-- manifests/shop/config.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: shop}\ndata: {color: green}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: shop}\n")
 	f.expectHealthy("retail/shop", revision, 1)
 	f.expectHealthy("retail/web", revision, 1)
-	same(t, hub, works)
-	same(t, spoke, applied)
-	var shop corev1.ConfigMap
-	if !f.on("one", &shop, "upgraded-shop", "shop") || shop.Data["color"] != "green" {
-		t.Errorf("the next commit does not reach the object: %v", shop.Data)
+	same(t, f.cp, works)
+	same(t, f.spokes["one"], applied)
+	f.expectColor("green")
+}
+
+// TestAgentWithTheLastHub: this agent works for the hub of the last release, whose kinds and works it finds. A work that changes is applied and
+// reported, and the others stay as they are.
+func TestAgentWithTheLastHub(t *testing.T) {
+	t.Parallel()
+	f, works, applied := lastFleet(t)
+	f.stop = func() {} // no hub of this version runs
+	t.Cleanup(f.end)
+	f.startAgent("one")
+	work := f.works("one")[0]
+	changed := strings.Replace(string(work.Spec.Workload.Manifests[configOf(t, work)].Raw), "red", "blue", 1)
+	work.Spec.Workload.Manifests[configOf(t, work)].Raw = []byte(changed)
+	if err := f.client.Update(t.Context(), &work); err != nil {
+		t.Fatal(err)
 	}
+	f.eventually(func() string {
+		now := f.works("one")[0]
+		if c := meta.FindStatusCondition(now.Status.Conditions, workv1.WorkApplied); c == nil || c.Status != metav1.ConditionTrue || c.ObservedGeneration != work.Generation {
+			return fmt.Sprintf("work %s is at generation %d and reports %+v", now.Name, work.Generation, c)
+		}
+		return ""
+	})
+	f.expectColor("blue")
+	same(t, f.cp, works)
+	same(t, f.spokes["one"], applied)
+}
+
+// configOf is where a work has the ConfigMap.
+func configOf(t *testing.T, work workv1.ManifestWork) int {
+	t.Helper()
+	i := slices.IndexFunc(work.Spec.Workload.Manifests, func(m workv1.Manifest) bool { return strings.Contains(string(m.Raw), `"red"`) })
+	if i < 0 {
+		t.Fatalf("work %s has no ConfigMap", work.Name)
+	}
+	return i
+}
+
+func (f *theFleet) expectColor(color string) {
+	f.t.Helper()
+	var shop corev1.ConfigMap
+	if !f.on("one", &shop, "upgraded-shop", "shop") || shop.Data["color"] != color {
+		f.t.Errorf("the object is %v, want color %s", shop.Data, color)
+	}
+}
+
+// lastFleet is a fleet as the last release has left it: a repository, a hub and a cluster with all that was recorded of them, and no program
+// that runs.
+func lastFleet(t *testing.T) (f *theFleet, works, applied []*unstructured.Unstructured) {
+	t.Helper()
+	archive, err := os.ReadFile(filepath.Join(lastRelease, "fleet.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f = stoppedFleet(t, test.ControlPlane(t, controlplane.Options{Name: "last-hub"}), string(archive))
+	f.url = "https://hub.example.com" // what the recorded agent knew the hub by
+	f.spokes["one"] = test.ControlPlane(t, controlplane.Options{Name: "last-one"})
+	f.connect()
+	recorded := strings.NewReplacer("REPOSITORY", f.repo.URL(), "REVISION", strings.TrimSpace(f.repo.Git("rev-parse", "HEAD")))
+	return f, restore(t, f.cp, "hub.yaml", recorded), restore(t, f.spokes["one"], "cluster.yaml", recorded)
 }
 
 // restore puts recorded objects on a control plane with the kinds of the last release: with their status, with owners by their new UIDs, and
 // with who owns which field.
 func restore(t *testing.T, cp *controlplane.ControlPlane, name string, recorded *strings.Replacer) []*unstructured.Unstructured {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(lastRelease, "crds", "*.yaml"))
+	files, err := filepath.Glob(filepath.Join(lastRelease, "*.tgz"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("%d kinds of the last release (%v)", len(files), err)
+		t.Fatalf("%d charts of the last release (%v)", len(files), err)
 	}
 	var kinds [][]byte
 	for _, file := range files {
-		data, err := os.ReadFile(file)
+		chart, err := loader.Load(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		kinds = append(kinds, data)
+		for _, f := range chart.Files {
+			if strings.HasPrefix(f.Name, "files/crds/") {
+				kinds = append(kinds, f.Data)
+			}
+		}
 	}
 	if err := controlplane.Install(t.Context(), cp.Config(), kinds...); err != nil {
 		t.Fatal(err)

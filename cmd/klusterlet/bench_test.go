@@ -28,7 +28,7 @@ import (
 func BenchmarkIdle(b *testing.B) {
 	const works, objects, window = 100, 10, time.Minute
 	program := filepath.Join(b.TempDir(), "klusterlet")
-	if out, err := exec.Command("go", "build", "-ldflags", "-s -w", "-o", program, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", program, ".").CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}
 	hub, cluster := test.Hub(b), test.Clusters(b, 1)[0]

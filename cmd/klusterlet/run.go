@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -107,6 +106,14 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
+	if err := errors.Join(o.addRoles(mgr, spoke, hub), mgr.Add(manager.RunnableFunc(giveBackMemory))); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+// addRoles adds the selected roles that reach the hub as the agent that has joined.
+func (o *Options) addRoles(mgr ctrl.Manager, spoke *rest.Config, hub hubWait) error {
 	if slices.Contains(o.Roles, roleWork) {
 		if err := addRole(mgr, roleWork, func(ctx context.Context, serving func()) error {
 			return o.work(ctx, spoke, hub, func() {
@@ -132,25 +139,7 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	if err := mgr.Add(manager.RunnableFunc(giveBackMemory)); err != nil {
-		return err
-	}
-	return mgr.Start(ctx)
-}
-
-// giveBackMemory returns to the machine what the agent needed for a moment, such as when it started: Go keeps it for minutes, and collects
-// garbage only when more is asked for, which an idle agent does not do. A collection takes 10 ms.
-func giveBackMemory(ctx context.Context) error {
-	ticker := time.NewTicker(time.Minute)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			debug.FreeOSMemory()
-		}
-	}
+	return nil
 }
 
 // addWays adds the roles by which the hub reaches the cluster, each with the Lease of its add-on.

@@ -3,13 +3,18 @@ package chart_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
+	"helm.sh/helm/v4/pkg/action"
+	helmchart "helm.sh/helm/v4/pkg/chart/v2"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/kube"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -18,10 +23,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/restmapper"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
@@ -36,35 +43,89 @@ import (
 )
 
 // TestMain stops the control planes of the tests.
-func TestMain(m *testing.M) { test.Main(m, test.Environment{}) }
+func TestMain(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard())
+	test.Main(m, test.Environment{})
+}
 
-// TestUpgradeOverTheLastRelease installs the kinds of the last release with objects in use, and both charts over them: every
-// object is there after it, is the same one, has lost no field, and is read by this program without one that it does not know.
+const lastVersion = "0.1.0-rc.1" // of the packed charts in testdata/last-release
+
+// TestUpgradeOverTheLastRelease installs the last release with objects in use, and both charts of today over it: every object is there
+// after it, is the same one, has lost no field, and is read by this program without one that it does not know.
 func TestUpgradeOverTheLastRelease(t *testing.T) {
-	cp := test.ControlPlane(t, controlplane.Options{Name: "upgrade"})
-	files, err := filepath.Glob("testdata/last-release/crds/*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%d kinds of the last release (%v)", len(files), err)
-	}
-	var kinds [][]byte
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
+	both := []string{charts.Hub, charts.Klusterlet}
+	t.Run("with Helm", func(t *testing.T) {
+		cp := test.ControlPlane(t, controlplane.Options{Name: "upgrade-helm"})
+		for _, name := range both {
+			install := action.NewInstall(helm(t, cp, namespaceOf(name)))
+			install.ReleaseName, install.Namespace, install.CreateNamespace, install.WaitStrategy = name, namespaceOf(name), true, kube.HookOnlyStrategy
+			if _, err := install.RunWithContext(t.Context(), packed(t, name), valuesOf(t, name, "default")); err != nil {
+				t.Fatalf("helm install %s: %v", name, err)
+			}
+		}
+		objects := create(t, cp)
+		for _, name := range slices.Concat(both, both) { // an upgrade can be repeated
+			upgrade := action.NewUpgrade(helm(t, cp, namespaceOf(name)))
+			upgrade.Namespace, upgrade.WaitStrategy = namespaceOf(name), kube.HookOnlyStrategy
+			today, err := loader.Load("../../charts/" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := upgrade.RunWithContext(t.Context(), name, today, valuesOf(t, name, "default")); err != nil {
+				t.Fatalf("helm upgrade %s: %v", name, err)
+			}
+		}
+		kept(t, objects)
+	})
+	t.Run("with muster", func(t *testing.T) {
+		cp := test.ControlPlane(t, controlplane.Options{Name: "upgrade"})
+		var kinds [][]byte
+		for _, name := range both {
+			for _, file := range packed(t, name).Files {
+				if strings.HasPrefix(file.Name, "files/crds/") {
+					kinds = append(kinds, file.Data)
+				}
+			}
+		}
+		if err := controlplane.Install(t.Context(), cp.Config(), kinds...); err != nil {
 			t.Fatal(err)
 		}
-		kinds = append(kinds, data)
-	}
-	if err := controlplane.Install(t.Context(), cp.Config(), kinds...); err != nil {
-		t.Fatal(err)
-	}
-	objects := create(t, cp)
-	for _, name := range []string{charts.Hub, charts.Klusterlet} {
-		for range 2 { // an upgrade can be repeated
-			if _, err := chart.Install(t.Context(), cp.Config(), release(t, name, "minimal"), func(string) {}); err != nil && !strings.Contains(err.Error(), "bootstrap-hub-kubeconfig") {
+		objects := create(t, cp)
+		for _, name := range slices.Concat(both, both) {
+			if _, err := chart.Install(t.Context(), cp.Config(), release(t, name, "minimal"), func(string) {}); err != nil {
 				t.Fatal(err)
 			}
 		}
+		kept(t, objects)
+	})
+}
+
+// packed is a chart of the last release.
+func packed(t *testing.T, name string) *helmchart.Chart {
+	t.Helper()
+	loaded, err := loader.Load("testdata/last-release/" + name + "-" + lastVersion + ".tgz")
+	if err != nil {
+		t.Fatal(err)
 	}
+	return loaded
+}
+
+// helm is Helm's library, in a namespace.
+func helm(t *testing.T, cp *controlplane.ControlPlane, namespace string) *action.Configuration {
+	t.Helper()
+	flags := genericclioptions.NewConfigFlags(false)
+	file := cp.KubeconfigPath()
+	flags.KubeConfig, flags.Namespace = &file, &namespace
+	config := action.NewConfiguration(action.ConfigurationSetLogger(slog.DiscardHandler))
+	if err := config.Init(flags, namespace, "secret"); err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// kept says what objects have lost.
+func kept(t *testing.T, objects map[string]stored) {
+	t.Helper()
 	for key, before := range objects {
 		after, err := before.resource.Get(t.Context(), before.object.GetName(), metav1.GetOptions{})
 		if err != nil {

@@ -92,6 +92,22 @@ func TestDependenciesThatAreNotVendored(t *testing.T) {
 	}
 }
 
+// TestDependenciesOfRepositoriesInACycle: charts of a repository that want each other end as those beside each other do.
+func TestDependenciesOfRepositoriesInACycle(t *testing.T) {
+	of := func(name, other string) string {
+		return "apiVersion: v2\nname: " + name + "\nversion: 1.0.0\ndependencies: [{name: " + other + ", version: 1.0.0, repository: 'oci://registry.example.com/charts'}]\n"
+	}
+	in := input(t, "-- charts/web/Chart.yaml --\n"+of("web", "a"), "source: {path: charts/web}")
+	in.Sources = shelf{
+		"oci://registry.example.com/charts a 1.0.0": fleet.TreeOf(files("-- Chart.yaml --\n" + of("a", "b"))),
+		"oci://registry.example.com/charts b 1.0.0": fleet.TreeOf(files("-- Chart.yaml --\n" + of("b", "a"))),
+	}
+	_, err := New(1<<20).Render(t.Context(), in)
+	if want := "dependency a leads back to itself: oci://registry.example.com/charts a, oci://registry.example.com/charts b, oci://registry.example.com/charts a"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestDependenciesAreBounded: charts beside the chart that name the next two each are twice as many on each level.
 func TestDependenciesAreBounded(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -163,6 +163,36 @@ func TestARefThatIsTooLargeIsAlone(t *testing.T) {
 	}
 }
 
+// TestAServerThatSendsNothingIsNotAskedForEachRef: when it is not a ref that is at fault, a few are tried alone and not all.
+func TestAServerThatSendsNothingIsNotAskedForEachRef(t *testing.T) {
+	root, asked := t.TempDir(), 0
+	r := newRepository(t, filepath.Join(root, "charts.git"))
+	var remotes []Remote
+	backend := gitHandler(t, root, nil)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			asked++
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		backend.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	for i := range 20 {
+		name := fmt.Sprint("branch-", i)
+		r.push(name, r.commit(map[string]file{"a": text(name)}))
+		remotes = append(remotes, Remote{URL: server.URL + "/charts.git", Ref: Ref{Branch: name}})
+	}
+	for i, found := range newStore(t, root).FetchAll(t.Context(), remotes) {
+		if found.Err == nil {
+			t.Errorf("branch %d is %+v", i, found)
+		}
+	}
+	if asked != 1+maxAlone {
+		t.Errorf("it was asked %d times", asked)
+	}
+}
+
 // gitSite is a Git server that can misbehave.
 type gitSite struct {
 	*httptest.Server

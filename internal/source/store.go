@@ -192,21 +192,30 @@ func (s *Store) fetch(ctx context.Context, m *mirror, addr address, remote Remot
 	if err == nil {
 		return found
 	}
-	alone := found != nil && len(refs) > 1 && s.Hosts.patience(remote.Credentials.route(addr.host)) == 0 // one of them may be at fault
+	alone := 0 // how many more are tried
+	if found != nil && len(refs) > 1 && s.Hosts.patience(remote.Credentials.route(addr.host)) == 0 {
+		alone = maxAlone // one of them may be at fault
+	}
 	all := map[Ref]Fetched{}
 	for _, ref := range refs {
 		known, ok := found[ref]
 		switch {
 		case ok:
 			all[ref] = known
-		case alone:
+		case alone > 0:
 			all[ref] = s.fetch(ctx, m, addr, remote, []Ref{ref})[ref]
+			if err := all[ref].Err; err != nil && !isRefused(err) { // it is the server, and no ref
+				alone--
+			}
 		default:
 			all[ref] = Fetched{Err: err}
 		}
 	}
 	return all
 }
+
+// maxAlone is how many refs of one repository fail alone before the others are not tried.
+const maxAlone = 3
 
 // fetchTogether lists the remote's refs, fetches the missing objects of those that are wanted, and records these refs. With an error it
 // gives what it has of each ref, which is nil where the refs could not be listed.

@@ -34,7 +34,7 @@ import (
 )
 
 const (
-	patience = 2 * time.Minute // until a test gives up: a loaded machine takes its time
+	patience = 5 * time.Minute // until a test gives up: a loaded machine takes its time
 	glance   = 20 * time.Millisecond
 	manager  = "work-agent-0123456789"
 )

@@ -176,7 +176,8 @@ func (c candidate) keeps(err error, now time.Time) string {
 	if finalizers := c.live.GetFinalizers(); len(finalizers) > 0 {
 		text += ", kept by finalizer " + strings.Join(finalizers, ", ")
 	}
-	for _, condition := range []string{"NamespaceDeletionDiscoveryFailure", "NamespaceContentRemaining", "NamespaceFinalizersRemaining"} {
+	for _, condition := range []string{"NamespaceDeletionDiscoveryFailure", "NamespaceDeletionGroupVersionParsingFailure", "NamespaceDeletionContentFailure",
+		"NamespaceContentRemaining", "NamespaceFinalizersRemaining"} {
 		if message := conditionMessage(c.live, condition); message != "" {
 			text += ": " + message
 		}

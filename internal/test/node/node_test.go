@@ -36,8 +36,9 @@ const (
 
 	hubChart   = "../../../charts/muster-hub"
 	agentChart = "../../../charts/klusterlet"
-	// lastVersion is what people upgrade from. Nothing was released yet: it is the charts as they are, under an earlier version. From the
-	// first release on it is the packed charts of the last one.
+	// lastVersion is that of the charts before the upgrade. They are those of today, as the images are: a chart is for the images of its own
+	// version. TestUpgradeOverTheLastRelease in internal/chart upgrades from packed charts, TestUpgradeFromTheLastRelease in cmd/hub
+	// from what older programs have left.
 	lastVersion = "0.1.0-rc.1"
 )
 
@@ -111,7 +112,7 @@ type fleet struct {
 	values     map[string]map[string]any // by release
 }
 
-// TestOnARealNode installs both charts as they were packed last, and lives through what happens to an installation.
+// TestOnARealNode installs both charts and lives through what happens to an installation.
 func TestOnARealNode(t *testing.T) {
 	f := &fleet{realCluster: newCluster(t)}
 	f.repository = test.NewRepository(t, fleetFiles+content("hello one"))
@@ -135,7 +136,7 @@ func TestOnARealNode(t *testing.T) {
 	f.step(t, "the agent tells of pods and their logs", func(t *testing.T) { f.inspect(t, "hello two") })
 	f.step(t, "drift on a Deployment is healed", f.drift)
 	f.step(t, "the hub dies in the middle of a push", f.hubDies)
-	f.step(t, "helm upgrade from the last packed charts", f.upgrades)
+	f.step(t, "helm upgrade to the charts of this commit", f.upgrades)
 	f.step(t, "helm uninstall of the klusterlet keeps the workloads", func(t *testing.T) {
 		before := f.pods(t)
 		f.leaves(t)
