@@ -57,8 +57,11 @@ func (o *OIDCOptions) provider(pageURL string) (*ui.OIDC, error) {
 	if os.IsNotExist(err) {
 		return p, nil
 	}
-	if p.Roots = x509.NewCertPool(); err != nil || !p.Roots.AppendCertsFromPEM(ca) {
-		return nil, fmt.Errorf("--ui-oidc-dir: ca.crt holds no certificate (%v)", err)
+	if err != nil {
+		return nil, fmt.Errorf("--ui-oidc-dir: %w", err)
+	}
+	if p.Roots = x509.NewCertPool(); !p.Roots.AppendCertsFromPEM(ca) {
+		return nil, errors.New("--ui-oidc-dir: ca.crt holds no certificate in PEM")
 	}
 	return p, nil
 }

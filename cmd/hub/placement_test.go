@@ -171,7 +171,7 @@ func (p *program) kill() {
 	if err := p.cmd.Process.Kill(); err != nil {
 		p.t.Fatal(err)
 	}
-	<-p.exited
+	_ = <-p.exited // it was killed
 	p.exited = nil
 }
 

@@ -106,6 +106,14 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
+	if err := errors.Join(o.addRoles(mgr, spoke, hub), mgr.Add(manager.RunnableFunc(giveBackMemory))); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+// addRoles adds the selected roles that reach the hub as the agent that has joined.
+func (o *Options) addRoles(mgr ctrl.Manager, spoke *rest.Config, hub hubWait) error {
 	if slices.Contains(o.Roles, roleWork) {
 		if err := addRole(mgr, roleWork, func(ctx context.Context, serving func()) error {
 			return o.work(ctx, spoke, hub, func() {
@@ -131,10 +139,7 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	if err := mgr.Add(manager.RunnableFunc(giveBackMemory)); err != nil {
-		return err
-	}
-	return mgr.Start(ctx)
+	return nil
 }
 
 // addWays adds the roles by which the hub reaches the cluster, each with the Lease of its add-on.

@@ -85,9 +85,14 @@ func TestOneNamespaceDoesNotHoldTheOthers(t *testing.T) {
 		name("slow", fmt.Sprintf("%s/%d", silent.URL, i))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	stopped := make(chan error)
+	stopped := make(chan error, 1)
 	go func() { stopped <- s.Start(ctx) }()
-	defer func() { cancel(); <-stopped }()
+	defer func() {
+		cancel()
+		if err := <-stopped; err != nil {
+			t.Errorf("the looks end with %v", err)
+		}
+	}()
 	for range maxNamespaceLooks {
 		<-asked
 	}
