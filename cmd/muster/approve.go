@@ -25,7 +25,8 @@ func approveCommand(c *cli) *cobra.Command {
 		Short: "Let held deletions or a step of a rollout go ahead, or say that silent clusters are really away",
 		Long: "DIGEST is the beginning of the plan's digest, as muster status and the HELD lines of muster diff show it. Only that\n" +
 			"plan is approved: when the repository changes what is deleted, it is held again.\n" +
-			"With --step, the step of the rollout that goes on may begin; that takes the right approve of the application, and is on record.\n" +
+			"With --step, the step of the rollout that goes on may begin, or, with canary/2, the second step of its canaries within clusters may\n" +
+			"end; that takes the right approve of the application, and is on record.\n" +
 			"With --silence, clusters that fell silent all at once, which the hub takes for a fault on its own side, are tainted, and what\n" +
 			"runs on them is moved where its application asks for that. It is for the present outage only.",
 		Example: "  muster approve --plan 7c1e04\n  muster approve retail/storefront --step prod\n  muster approve --silence",
@@ -56,7 +57,7 @@ func approveCommand(c *cli) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&digest, "plan", "", "digest of the plan, or its first characters (at least 6)")
-	cmd.Flags().StringVar(&step, "step", "", "step of the application's rollout that may begin")
+	cmd.Flags().StringVar(&step, "step", "", "step of the application's rollout that may begin, or canary/NUMBER: step of its canaries that may end")
 	cmd.Flags().BoolVar(&silence, "silence", false, "say that the clusters that are silent at once are really away")
 	cmd.MarkFlagsOneRequired("plan", "step", "silence")
 	cmd.MarkFlagsMutuallyExclusive("plan", "step", "silence")

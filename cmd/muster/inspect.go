@@ -60,7 +60,11 @@ func (c *cli) showObject(cmd *cobra.Command, application, cluster, text string) 
 	if err != nil {
 		return fmt.Errorf("show the answer of cluster %s: %w", cluster, err)
 	}
-	return c.print(object, func(p *printer) { p.linef("%s", strings.TrimSuffix(string(shown), "\n")) })
+	return c.print(object, func(p *printer) {
+		for line := range strings.Lines(string(shown)) {
+			p.line(strings.TrimRight(line, "\n"))
+		}
+	})
 }
 
 func objectOf(text string) (musterv1alpha1.InspectionObject, error) {

@@ -348,6 +348,15 @@ type anybody struct{ person *ui.Person }
 
 func (a anybody) Person(http.ResponseWriter, *http.Request) (*ui.Person, error) { return a.person, nil }
 
+// inScheme is light on a large screen and dark on a phone, so that both are looked at; pictures are light.
+func inScheme(width int64) chromedp.Action {
+	scheme := "light"
+	if width < 600 && os.Getenv("MUSTER_SCREENSHOTS") == "" {
+		scheme = "dark"
+	}
+	return emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}})
+}
+
 // TestPageInBrowser runs muster ui against a real API server and looks at every page with Chromium: no error on the console, nothing
 // that axe finds serious, no sideways scrolling on a phone, a change that comes by itself, keys, a what-if, an approval.
 func TestPageInBrowser(t *testing.T) {
@@ -437,7 +446,7 @@ func TestPageInBrowser(t *testing.T) {
 			var wide bool
 			var found []struct{ ID, Impact, Help string }
 			var image []byte
-			run("look at "+name,
+			run("look at "+name, inScheme(width),
 				emulation.SetDeviceMetricsOverride(width, 900, 1, width < 600), chromedp.Navigate(pages[name]), chromedp.WaitVisible("#main h1"),
 				chromedp.WaitVisible("#live.on"),
 				chromedp.Evaluate("document.documentElement.scrollWidth > window.innerWidth", &wide),

@@ -46,7 +46,7 @@ type Options struct {
 	Port    int      // of kube-apiserver; 0: the one it had before, else a free one
 	Encrypt []string // resources ("secrets", "manifestworks.work.open-cluster-management.io") encrypted at rest
 
-	Ephemeral bool // fast for tests: writes are not synced to disk, and Stop kills
+	Ephemeral bool // fast for tests: writes are not synced to disk, programs take more memory, and Stop kills
 	Detached  bool // the programs outlive this one, until [Stop]
 
 	Progress func(line string) // told of each program that is ready; may be nil

@@ -114,8 +114,16 @@ func (s *site) run(ctx context.Context, program string, args []string, ready fun
 	if err != nil {
 		return err
 	}
-	return s.execute(ctx, execution{program: program, path: path, args: args}, ready)
+	e := execution{program: program, path: path, args: args}
+	if s.Ephemeral {
+		e.env = moreMemory
+	}
+	return s.execute(ctx, e, ready)
 }
+
+// moreMemory lets a program collect garbage less often: a control plane of a test takes a sixth less processor time to start, and a quarter
+// more memory.
+var moreMemory = []string{"GOGC=300", "GOMEMLIMIT=500MiB"}
 
 // execution says how a program is started.
 type execution struct {

@@ -112,13 +112,16 @@ func (c *canaries) pass(n int, works []*fleet.LiveWork, approved bool, measured 
 // measure has the clusters measured that wait at a step together, one step at a time, and says which works have been, well. Those that come
 // to the step later are measured later.
 func (c *canaries) measure() map[*fleet.LiveWork]bool {
-	n, run, clusters := c.batch()
+	n, name, clusters := c.batch()
 	if n == 0 {
 		return nil
 	}
-	analysis := c.steps[n-1].Analysis
-	v := VerdictOf(analysis, RunOf(c.in.Analyses, c.in.Revision, c.in.RolloutStarted, run))
-	is := &Measured{Step: run, Clusters: clusters, Verdict: v}
+	run := RunOf(c.in.Analyses, c.in.Revision, c.in.RolloutStarted, name)
+	if run != nil { // who came since, or is not seen yet to have gone on, is not among them
+		clusters = run.Clusters
+	}
+	v := VerdictOf(c.steps[n-1].Analysis, run)
+	is := &Measured{Step: name, Clusters: clusters, Verdict: v}
 	switch s := c.selection; {
 	case v.Phase == musterv1alpha1.AnalysisSuccessful:
 		well := map[*fleet.LiveWork]bool{}
@@ -140,7 +143,7 @@ const maxBatch = 100
 
 // batch is the step that is measured, the name of its analysis, and the clusters: those of the analysis that goes on, as long as one of them
 // waits for it, or else those that wait at the first step.
-func (c *canaries) batch() (step int, run string, clusters []string) {
+func (c *canaries) batch() (step int, name string, clusters []string) {
 	if m := c.in.Measuring; m != nil {
 		if n := musterv1alpha1.CanaryStepOf(m.Step); n > 0 && n <= len(c.steps) && c.measures(n) {
 			for _, cluster := range clustersIn(c.waiting[n]) {

@@ -40,7 +40,7 @@ func TestCanaries(t *testing.T) {
 		return &musterv1alpha1.AnalysisStatus{Step: "canary/2 of " + clusters[0], Clusters: clusters}
 	}
 	ran := func(run *musterv1alpha1.AnalysisRun, of string) []musterv1alpha1.AnalysisRun {
-		run.Step, run.Revision, run.StartedAt = "canary/2 of "+of, "r", metav1.NewTime(began)
+		run.Step, run.Clusters, run.Revision, run.StartedAt = "canary/2 of "+of, []string{of}, "r", metav1.NewTime(began)
 		return []musterv1alpha1.AnalysisRun{*run}
 	}
 	for name, c := range map[string]struct {
@@ -61,6 +61,7 @@ func TestCanaries(t *testing.T) {
 		"comes later": {"is not among those that are measured", []fleet.LiveWork{at("a", 2, waiting), at("b", 2, waiting)}, func(in *Input) {
 			in.Measuring, in.Analyses = measuring("b"), ran(measuredOf(3, 0, "Successful", ""), "b")
 		}, "b 2", "waits for a, b", false},
+		"comes with a stale one": {"a has gone on, which is not seen yet: b is not measured with it", []fleet.LiveWork{at("a", 2, waiting), at("b", 2, waiting)}, func(in *Input) { in.Analyses = ran(measuredOf(3, 0, "Successful", ""), "a") }, "a 2", "waits for a, b", false},
 		"measured next": {"when those before have gone on", []fleet.LiveWork{at("a", 2, waiting), passed(at("b", 2, waiting))}, func(in *Input) {
 			in.Measuring, in.Analyses = measuring("b"), ran(measuredOf(3, 0, "Successful", ""), "b")
 		}, "", "the analysis of step canary/2 of a: metric errors has 0 of 3", false},

@@ -809,3 +809,23 @@ func readFirst(tb testing.TB, address string, first *time.Time) (size int) {
 	}
 	return int(n)
 }
+
+// TestWayBack: after a login or an action people come to where they wanted to go on this page, and to no other site.
+func TestWayBack(t *testing.T) {
+	for next, want := range map[string]string{
+		"/applications?q=shop&state=held": "/applications?q=shop&state=held", "/": "/", "": "/", "//evil.example": "/", `/\evil.example`: "/",
+		"https://evil.example/": "/", "javascript:alert(1)": "/", "/a%0d%0ab": "/a%0d%0ab",
+	} {
+		if got := ours(next); got != want {
+			t.Errorf("%q leads to %q, want %q", next, got, want)
+		}
+	}
+}
+
+// TestLongToken: a token that browsers would not keep is refused, and not lost.
+func TestLongToken(t *testing.T) {
+	s, _, _ := serve(t, nil)
+	if problem := s.refused(t.Context(), &Tokens{}, strings.Repeat("x", maxCookie+1)); !strings.Contains(problem, "too long for a cookie") {
+		t.Errorf("a long token: %q", problem)
+	}
+}

@@ -174,6 +174,38 @@ func TestCanary(t *testing.T) {
 		s.remove(foreign)
 		s.expect("web:4", "web:5", metav1.ConditionTrue, "waits for an approval")
 	})
+	t.Run("one that is taken back goes, although another one goes on", func(t *testing.T) {
+		pair := func(left, right string) {
+			var both objects
+			for name, version := range map[string]string{"left": left, "right": right} {
+				d := s.deployment(name, 1)
+				containerOf(d)["image"] = "web:" + version
+				both = append(both, d)
+			}
+			s.put("pair", both, serverSide(true), mode("Correct"), func(w *workv1.ManifestWork) { w.Annotations[musterv1alpha1.CanaryAnnotation] = untilApproved })
+		}
+		image := func(name, want string) {
+			t.Helper()
+			s.eventually("image of "+name, func() error {
+				if is := imageOf(s.live(s.deployment(name, 1))); is != want {
+					return fmt.Errorf("is %q, want %q", is, want)
+				}
+				return nil
+			})
+		}
+		pair("1", "1")
+		image("right", "web:1")
+		pair("2", "1")
+		image("left-canary", "web:2")
+		pair("1", "bad")
+		image("right-canary", "web:bad")
+		image("left-canary", "")
+		image("left", "web:1")
+		image("right", "web:1")
+		s.deleteWork("pair")
+		s.expectWorkGone("pair")
+		image("right-canary", "")
+	})
 	t.Run("its end", func(t *testing.T) {
 		s.deleteWork("web")
 		s.expectWorkGone("web")

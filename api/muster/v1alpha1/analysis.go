@@ -137,6 +137,10 @@ type AnalysisRun struct {
 	Revision  string      `json:"revision"`
 	StartedAt metav1.Time `json:"startedAt"`
 	Step      string      `json:"step"`
+	// Clusters that are measured.
+	// +optional
+	// +kubebuilder:validation:MaxItems=100
+	Clusters []string `json:"clusters,omitempty"`
 	// Since is when measuring began.
 	Since metav1.Time `json:"since"`
 	// Metrics as far as they were measured.

@@ -92,6 +92,11 @@ func (in *APISetList) DeepCopyObject() runtime.Object {
 func (in *AnalysisRun) DeepCopyInto(out *AnalysisRun) {
 	*out = *in
 	in.StartedAt.DeepCopyInto(&out.StartedAt)
+	if in.Clusters != nil {
+		in, out := &in.Clusters, &out.Clusters
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	in.Since.DeepCopyInto(&out.Since)
 	if in.Metrics != nil {
 		in, out := &in.Metrics, &out.Metrics

@@ -155,7 +155,7 @@ func (a *Analyses) run(history *musterv1alpha1.RolloutHistory, s *subject) *must
 		return run
 	}
 	history.Analyses = slices.Insert(history.Analyses, 0, musterv1alpha1.AnalysisRun{
-		Revision: s.revision, StartedAt: s.started, Step: s.step.Name, Since: metav1.NewTime(a.Now().Truncate(time.Second)),
+		Revision: s.revision, StartedAt: s.started, Step: s.step.Name, Clusters: s.clusters, Since: metav1.NewTime(a.Now().Truncate(time.Second)),
 	})
 	history.Analyses = history.Analyses[:min(len(history.Analyses), maxRuns)]
 	return &history.Analyses[0]

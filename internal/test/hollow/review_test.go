@@ -2,6 +2,7 @@ package hollow_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -106,15 +107,15 @@ func values(name, tag string) string {
 // reviewed is a pull request on Gitea, and what passes between Gitea and the hub.
 type reviewed struct {
 	*bench
-	git      *test.Gitea
-	api      *httptest.Server // Gitea, as the hub reaches it
-	number   int64
-	head     string
-	arrivals chan time.Time // of webhooks
+	git    *test.Gitea
+	api    *httptest.Server // Gitea, as the hub reaches it
+	number int64
+	head   string
 
-	mu     sync.Mutex
-	checks map[string]time.Time // when Gitea had answered, by commit
-	asked  []asked
+	mu       sync.Mutex
+	arrivals map[string]time.Time // of the first webhook that announces a head: Gitea also announces, seconds later, what the hub itself wrote
+	checks   map[string]time.Time // when Gitea had answered, by commit
+	asked    []asked
 }
 
 // asked is a request of the hub to Gitea.
@@ -128,7 +129,7 @@ const reviewedRepository = "acme/fleet"
 // newReviewed puts the repository of a bench on Gitea, between which and the hub both directions are watched.
 func (b *bench) newReviewed(git *test.Gitea) *reviewed {
 	b.Helper()
-	r := &reviewed{bench: b, git: git, arrivals: make(chan time.Time, 100), checks: map[string]time.Time{}}
+	r := &reviewed{bench: b, git: git, arrivals: map[string]time.Time{}, checks: map[string]time.Time{}}
 	git.Users("acme", "muster")
 	admin := git.As("acme")
 	_, _, err := admin.CreateRepo(gitea.CreateRepoOption{Name: "fleet", DefaultBranch: "main"})
@@ -147,7 +148,16 @@ func (b *bench) newReviewed(git *test.Gitea) *reviewed {
 			r.mu.Unlock()
 		}
 	})
-	hooks := b.between("http://"+b.webhooks, func(*http.Request) { r.arrivals <- time.Now() }, nil)
+	hooks := b.between("http://"+b.webhooks, func(request *http.Request, body []byte) {
+		what, head := announced(request, body)
+		now := time.Now()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.asked = append(r.asked, asked{"/" + what, now, now})
+		if _, before := r.arrivals[head]; !before {
+			r.arrivals[head] = now
+		}
+	}, nil)
 	_, _, err = admin.CreateRepoHook("acme", "fleet", gitea.CreateHookOption{
 		Type: "gitea", Active: true, Events: []string{"pull_request", "pull_request_sync"},
 		Config: map[string]string{"url": hooks.URL + "/webhook/muster-system/fleet", "content_type": "json", "secret": webhookToken},
@@ -158,21 +168,37 @@ func (b *bench) newReviewed(git *test.Gitea) *reviewed {
 	return r
 }
 
-// between stands before a server: it is told of a request when it comes, and of its body when it is answered.
-func (b *bench) between(server string, comes func(*http.Request), answered func(*http.Request, []byte, time.Time)) *httptest.Server {
+// announced names what a webhook of Gitea says, and the head of the pull request if that is what it is about.
+func announced(request *http.Request, body []byte) (what, head string) {
+	var hook struct {
+		Action      string
+		PullRequest struct{ Head struct{ Sha string } } `json:"pull_request"`
+	}
+	if err := json.Unmarshal(body, &hook); err != nil {
+		return err.Error(), ""
+	}
+	event := request.Header.Get("X-Gitea-Event")
+	if head = hook.PullRequest.Head.Sha; event != "pull_request" {
+		head = ""
+	}
+	return fmt.Sprintf("%s! %s %.7s", event, hook.Action, hook.PullRequest.Head.Sha), head
+}
+
+// between stands before a server: it is told of a request when it comes, and when it is answered.
+func (b *bench) between(server string, comes func(*http.Request, []byte), answered func(*http.Request, []byte, time.Time)) *httptest.Server {
 	b.Helper()
 	target, err := url.Parse(server)
 	must(b, err)
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		at := time.Now()
-		if comes != nil {
-			comes(request)
-		}
 		body, err := io.ReadAll(request.Body)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
+		}
+		if comes != nil {
+			comes(request, body)
 		}
 		request.Body = io.NopCloser(bytes.NewReader(body))
 		proxy.ServeHTTP(w, request)
@@ -220,21 +246,19 @@ func (r *reviewed) change(tag string) {
 	})
 }
 
-// push changes an application, and gives the time from the webhook until the check is there.
+// push changes an application, and gives the time from the webhook that announces it until the check is there.
 func (r *reviewed) push(tag string) time.Duration {
 	r.Helper()
-	for len(r.arrivals) > 0 {
-		<-r.arrivals
-	}
 	r.change(tag)
 	began := time.Time{}
 	r.wait(time.Millisecond, func() string {
-		select {
-		case began = <-r.arrivals:
-			return ""
-		default:
-			return "Gitea has sent no webhook"
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		var ok bool
+		if began, ok = r.arrivals[r.head]; !ok {
+			return "Gitea has sent no webhook for " + r.head
 		}
+		return ""
 	})
 	took := r.expectCheck().Sub(began).Round(time.Millisecond)
 	r.sayPhases(began)
@@ -247,9 +271,9 @@ func (r *reviewed) sayPhases(began time.Time) {
 	defer r.mu.Unlock()
 	var parts []string
 	for _, a := range r.asked {
-		if a.at.After(began) {
+		if !a.at.Before(began) {
 			what := a.what[strings.LastIndex(a.what, "/")+1:]
-			parts = append(parts, fmt.Sprintf("%s at %d+%d", what[:min(len(what), 16)], a.at.Sub(began).Milliseconds(), a.until.Sub(a.at).Milliseconds()))
+			parts = append(parts, fmt.Sprintf("%s at %d+%d", what[:min(len(what), 40)], a.at.Sub(began).Milliseconds(), a.until.Sub(a.at).Milliseconds()))
 		}
 	}
 	r.asked = nil
