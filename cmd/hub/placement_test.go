@@ -171,7 +171,9 @@ func (p *program) kill() {
 	if err := p.cmd.Process.Kill(); err != nil {
 		p.t.Fatal(err)
 	}
-	_ = <-p.exited // it was killed
+	if err := <-p.exited; err == nil {
+		p.t.Error("the program ended by itself before it was killed")
+	}
 	p.exited = nil
 }
 
