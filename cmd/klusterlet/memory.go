@@ -4,13 +4,10 @@ import (
 	"context"
 	"runtime/debug"
 	"time"
-
-	"github.com/go-logr/logr"
 )
 
 // giveBackMemory returns to the machine what the agent needed for a moment, such as when it started. Go keeps it for minutes, and collects
-// garbage only when more is asked for, which an idle agent does not do; and the pages of the program that ran once stay mapped. It takes
-// 10 ms of a processor.
+// garbage only when more is asked for, which an idle agent does not do. It takes 10 ms of a processor.
 func giveBackMemory(ctx context.Context) error {
 	ticker := time.NewTicker(30 * time.Second)
 	defer ticker.Stop()
@@ -20,9 +17,6 @@ func giveBackMemory(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 			debug.FreeOSMemory()
-			if err := unmapProgram(); err != nil {
-				logr.FromContextOrDiscard(ctx).V(1).Info("The pages of the program stay mapped", "why", err.Error())
-			}
 		}
 	}
 }
