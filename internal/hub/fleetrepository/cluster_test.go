@@ -12,7 +12,7 @@ import (
 func TestDeniedByPerson(t *testing.T) {
 	accepted := []metav1.Condition{{Type: clusterv1.ManagedClusterConditionHubAccepted, Status: metav1.ConditionFalse}}
 	byGit := []metav1.ManagedFieldsEntry{{Manager: plan.FieldManager, Operation: metav1.ManagedFieldsOperationApply,
-		FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:hubAcceptsClient":{}}}`)}}}
+		FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:hubAcceptsClient":{}}}`)}}
 	for name, tc := range map[string]struct {
 		cluster clusterv1.ManagedCluster
 		want    bool
