@@ -43,7 +43,7 @@ func (s *Store) unavailable(addr address, c Credentials, err error) error {
 	said := errors.New(advice(addr, c, err, message))
 	var host *busyError
 	if errors.As(busy(err), &host) {
-		said = &busyError{host.after, said}
+		said = &busyError{after: host.after, err: said}
 	}
 	return fleet.Fail(fleet.SourceUnavailable, said)
 }

@@ -49,7 +49,7 @@ func (h *Hosts) note(name string, err error) time.Duration {
 		return 0
 	}
 	var busy *busyError
-	isBusy := errors.As(err, &busy)
+	isBusy := errors.As(err, &busy) && !busy.foreign
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -92,7 +92,7 @@ func busy(err error) error {
 	switch {
 	case errors.As(err, &answer) && answer.Response != nil:
 		if isBusy(answer.Response.StatusCode) {
-			return &busyError{retryAfter(answer.Response.Header), err}
+			return &busyError{after: retryAfter(answer.Response.Header), err: err}
 		}
 		return err
 	case errors.As(err, &resolve), errors.As(err, &dial), errors.As(err, &timeout) && timeout.Timeout():

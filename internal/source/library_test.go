@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -281,6 +282,40 @@ func TestAHostIsAskedAsOne(t *testing.T) {
 	}
 	if asked != 1 {
 		t.Errorf("the host was asked %d times", asked)
+	}
+}
+
+// TestAnotherHostIsNoReason: an index names archives anywhere. That their host asks for patience says nothing of the index's.
+func TestAnotherHostIsNoReason(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/gone" {
+			panic(http.ErrAbortHandler)
+		}
+		w.Header().Set("Retry-After", "1800")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	defer other.Close()
+	mine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/busy/index.yaml":
+			fmt.Fprintf(w, "{apiVersion: v1, entries: {web: [{name: web, version: 1.0.0, urls: [%s/web.tgz]}]}}", other.URL)
+		case "/gone/index.yaml":
+			fmt.Fprintf(w, "{apiVersion: v1, entries: {web: [{name: web, version: 1.0.0, urls: [%s/gone]}]}}", other.URL)
+		default:
+			http.Redirect(w, r, other.URL+"/index.yaml", http.StatusFound)
+		}
+	}))
+	defer mine.Close()
+	s := newShelf(t)
+	s.Insecure, s.Hosts = true, &Hosts{}
+	for _, path := range []string{"/busy", "/gone", "/moved"} {
+		r := fleet.ReferenceOf("retail", musterv1alpha1.Source{Chart: &musterv1alpha1.ChartSource{Repo: mine.URL + path, Name: "web", Version: "1.0.0", Insecure: true}})
+		if _, err := s.look(r); err == nil {
+			t.Errorf("%s: no error", path)
+		}
+		if wait := s.Hosts.patience(strings.TrimPrefix(mine.URL, "http://")); wait > 0 {
+			t.Errorf("%s: the host of the index is left in peace for %v", path, wait)
+		}
 	}
 }
 

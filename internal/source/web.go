@@ -75,6 +75,9 @@ type webAnswer struct {
 type busyError struct {
 	after time.Duration
 	err   error
+	// foreign: it is not the host of the source. An index may name archives anywhere, and who writes it must not have the source's host, which
+	// others use, left in peace.
+	foreign bool
 }
 
 func (e *busyError) Error() string { return e.err.Error() }
@@ -110,22 +113,43 @@ func (w *web) do(ctx context.Context, method string, address *url.URL, header ht
 	}
 	response, err := w.client.Do(request)
 	if err != nil {
-		return nil, unreachable(w.shown(address), address.Host, w.credentials, err)
+		return nil, w.of(asked(address, err), unreachable(w.shown(address), address.Host, w.credentials, err))
 	}
 	defer response.Body.Close()
+	from := response.Request.URL // after redirects
 	if err := refusal(w.shown(address), address.Host, w.credentials, response); err != nil {
-		return nil, err
+		return nil, w.of(from, err)
 	}
 	all, err := io.ReadAll(io.LimitReader(response.Body, most+1))
 	switch {
 	case err != nil:
-		return nil, unreachable(w.shown(address), address.Host, w.credentials, fmt.Errorf("the answer broke off: %w", err))
+		return nil, w.of(from, unreachable(w.shown(address), address.Host, w.credentials, fmt.Errorf("the answer broke off: %w", err)))
 	case int64(len(all)) > most && most < 1<<20:
 		return nil, fleet.Reject(fleet.ContentRefused, fmt.Errorf("%s has more than the %d bytes that are expected", w.shown(address), most))
 	case int64(len(all)) > most:
 		return nil, fleet.Reject(fleet.ContentRefused, fmt.Errorf("%s has more than the %d MiB that are fetched", w.shown(address), most>>20))
 	}
 	return &webAnswer{response.StatusCode, response.Header, all}, nil
+}
+
+// asked is the address that a request has failed at, after redirects.
+func asked(address *url.URL, err error) *url.URL {
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		if at, err := url.Parse(failed.URL); err == nil && at.Host != "" {
+			return at
+		}
+	}
+	return address
+}
+
+// of notes at an error whether it says something of the source's own host.
+func (w *web) of(from *url.URL, err error) error {
+	var busy *busyError
+	if errors.As(err, &busy) {
+		busy.foreign = from.Host != w.home.Host
+	}
+	return err
 }
 
 func (c Credentials) authorize(request *http.Request) {
@@ -151,7 +175,7 @@ func refusal(what, host string, c Credentials, response *http.Response) error {
 	case isBusy(status), status >= http.StatusInternalServerError:
 		err := fmt.Errorf("%s: %s has no answer now (HTTP %d): it is asked again later; what was fetched stays", what, host, status)
 		if isBusy(status) {
-			err = &busyError{retryAfter(response.Header), err}
+			err = &busyError{after: retryAfter(response.Header), err: err}
 		}
 		return fleet.Fail(fleet.SourceUnavailable, err)
 	default:
