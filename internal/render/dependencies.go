@@ -98,7 +98,7 @@ func (d dependencies) missing(tree fleet.Tree, dir string) ([]dependency, error)
 	usesLock := false
 	for _, want := range wanted {
 		isHeld := slices.ContainsFunc(held, func(e fs.DirEntry) bool {
-			return e.Name() == want.Name || strings.HasPrefix(e.Name(), want.Name+"-") && strings.HasSuffix(e.Name(), ".tgz")
+			return e.Name() == want.Name || isArchiveOf(e.Name(), want.Name)
 		})
 		if isHeld || want.Name == "" || want.Repository == "" {
 			continue // what is not there is said when the chart is loaded
@@ -250,4 +250,13 @@ func (d dependencies) wrong(tree fleet.Tree, dir string, want dependency, messag
 		Reason: fleet.RenderFailed, ActionRequiredBy: fleet.User, File: file, Line: engine.LineOfDependency(tree, file, want.Name),
 		Message: "dependency " + want.Name + " " + message,
 	}
+}
+
+// archiveVersion begins what stands after a chart's name in the name of its archive.
+var archiveVersion = regexp.MustCompile(`^v?\d`)
+
+// isArchiveOf says whether a file is the archive of a chart in some version: NAME-VERSION.tgz. redis-cluster-1.0.0.tgz is none of redis.
+func isArchiveOf(file, chart string) bool {
+	version, ok := strings.CutPrefix(file, chart+"-")
+	return ok && strings.HasSuffix(file, ".tgz") && archiveVersion.MatchString(version)
 }

@@ -215,3 +215,13 @@ func TestPrivateDependencies(t *testing.T) {
 		t.Errorf("with an override: %v, %v", sources.references, err)
 	}
 }
+
+func TestArchiveOfAChart(t *testing.T) {
+	for file, want := range map[string]bool{
+		"redis-1.0.0.tgz": true, "redis-v1.0.0.tgz": true, "redis-cluster-1.0.0.tgz": false, "redis-.tgz": false, "redis-1.0.0.txt": false, "other-1.0.0.tgz": false,
+	} {
+		if isArchiveOf(file, "redis") != want {
+			t.Errorf("%s is an archive of redis: %v", file, !want)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -219,7 +220,10 @@ func (c *Credentials) parseDocker() error {
 		return wrong
 	}
 	c.docker = map[string]dockerAuth{}
-	for host, auth := range config.Auths {
+	// docker login writes entries of one host with and without a path (index.docker.io/v1/ and .../v1/access-token): the shortest is the host's.
+	hosts := slices.SortedFunc(maps.Keys(config.Auths), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(b, a)) })
+	for _, host := range hosts {
+		auth := config.Auths[host]
 		if auth.Auth != "" {
 			plain, err := base64.StdEncoding.DecodeString(auth.Auth)
 			if err != nil {

@@ -91,3 +91,18 @@ func TestParseAddress(t *testing.T) {
 		}
 	}
 }
+
+// TestEntriesOfOneHost: docker login writes several entries of Docker's registry, and people add one for a path.
+func TestEntriesOfOneHost(t *testing.T) {
+	config := `{"auths": {"ghcr.io/team": {"username": "path"}, "ghcr.io": {"username": "host"},
+		"https://index.docker.io/v1/access-token": {"username": "token"}, "https://index.docker.io/v1/": {"username": "hub"}}}`
+	c, err := CredentialsFromSecret(map[string][]byte{".dockerconfigjson": []byte(config)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]string{"ghcr.io": "host", "docker.io": "hub", "registry-1.docker.io": "hub", "other.example.com": ""} {
+		if got := c.registry(host).Username; got != want {
+			t.Errorf("at %s it is %q, want %q", host, got, want)
+		}
+	}
+}

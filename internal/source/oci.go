@@ -106,7 +106,7 @@ func (c Credentials) registry(host string) auth.Credential {
 	if d, ok := c.docker[host]; ok {
 		return auth.Credential{Username: d.Username, Password: d.Password, RefreshToken: d.IdentityToken, AccessToken: d.RegistryToken}
 	}
-	if host == "docker.io" { // as docker login writes it
+	if host == "docker.io" || host == "registry-1.docker.io" { // as docker login writes it
 		if d, ok := c.docker["index.docker.io"]; ok {
 			return auth.Credential{Username: d.Username, Password: d.Password, RefreshToken: d.IdentityToken}
 		}

@@ -237,7 +237,7 @@ func (c comparison) rest(field string, value, other any) error {
 		if len(generated.In(value, c.g.calls)) > 0 {
 			return c.object.unplaceable(field, "a generated value stands here, outside of a Secret's data")
 		}
-		if value != other && !strings.Contains(field, "annotations.") && !strings.Contains(field, "labels.") {
+		if value != other && !strings.Contains(field, "metadata.annotations.") && !strings.Contains(field, "metadata.labels.") {
 			return c.object.unplaceable(field, "it is made of a generated value")
 		}
 	}
