@@ -29,33 +29,36 @@ func (r *Applications) returnWith(ctx context.Context, app *musterv1alpha1.Appli
 	if app.Status.RolledBack != nil || out.pin != nil || out.returning {
 		return false, nil
 	}
-	failed, err := r.failedOf(ctx, app)
-	if err != nil || failed == nil {
+	failed, err := r.failures(ctx, app)
+	if err != nil || len(failed) == 0 {
 		return false, err
 	}
-	commit := failed.Status.RolledBack.Revision
 	history, err := hub.RolloutHistory(ctx, r.Reader, app)
 	if err != nil {
 		return false, err
 	}
-	good := slices.DeleteFunc(slices.Clone(history.Revisions), func(g musterv1alpha1.GoodRevision) bool { return g.Revision == commit })
-	wasGood := len(history.Revisions) > 0 && history.Revisions[0].Revision == commit
-	onItsWay := out.origin == commit && len(good) > 0 && good[0].Plan != out.planned.Digest
-	switch {
-	case !wasGood && !onItsWay:
-		return false, nil
-	case len(good) == 0:
-		out.noReturn = "no revision was good before"
-		return false, nil
+	for _, f := range failed {
+		commit := f.Status.RolledBack.Revision
+		good := slices.DeleteFunc(slices.Clone(history.Revisions), func(g musterv1alpha1.GoodRevision) bool { return g.Revision == commit })
+		wasGood := len(history.Revisions) > 0 && history.Revisions[0].Revision == commit
+		onItsWay := out.origin == commit && len(good) > 0 && good[0].Plan != out.planned.Digest
+		switch {
+		case !wasGood && !onItsWay:
+			continue
+		case len(good) == 0:
+			out.noReturn = "no revision was good before"
+			return false, nil
+		}
+		with := f.Namespace + "/" + f.Name
+		return r.returnTo(ctx, app, out, good[0], musterv1alpha1.RolledBack{
+			Revision: commit, With: with, Message: fmt.Sprintf("it returns with %s: %s", with, f.Status.RolledBack.Message),
+		})
 	}
-	with := failed.Namespace + "/" + failed.Name
-	return r.returnTo(ctx, app, out, good[0], musterv1alpha1.RolledBack{
-		Revision: commit, With: with, Message: fmt.Sprintf("it returns with %s: %s", with, failed.Status.RolledBack.Message),
-	})
+	return false, nil
 }
 
-// failedOf is the application that has failed itself of those that have to return together, or nil.
-func (r *Applications) failedOf(ctx context.Context, app *musterv1alpha1.Application) (*musterv1alpha1.Application, error) {
+// failures are the applications that have failed themselves of those that have to return together, each with a commit of its own.
+func (r *Applications) failures(ctx context.Context, app *musterv1alpha1.Application) ([]*musterv1alpha1.Application, error) {
 	key, ok := hub.RepositoryOf(app)
 	if !ok {
 		return nil, nil
@@ -68,13 +71,14 @@ func (r *Applications) failedOf(ctx context.Context, app *musterv1alpha1.Applica
 	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list the applications of repository %s: %w", key, err)
 	}
+	var failed []*musterv1alpha1.Application
 	for i := range list.Items {
 		a := &list.Items[i]
 		if of, ok := hub.RepositoryOf(a); ok && of == key && a.UID != app.UID && a.Status.RolledBack != nil && a.Status.RolledBack.With == "" {
-			return a, nil
+			failed = append(failed, a)
 		}
 	}
-	return nil, nil
+	return failed, nil
 }
 
 // refusedWith is the refusal of an application that has returned with another one: it stands as long as that one refuses anything.

@@ -61,6 +61,10 @@ func (r *Applications) welcome(ctx context.Context, app *musterv1alpha1.Applicat
 		changes = append(changes, work.Diff(nil, set.Works)...)
 	}
 	writer := works.Writer{Client: r.Client, Reader: r.Reader, Concurrency: r.Writers}
-	_, err = writer.Write(ctx, changes, func(context.Context) (bool, error) { return false, nil })
+	if _, err = writer.Write(ctx, changes, func(context.Context) (bool, error) { return false, nil }); err != nil {
+		for _, cluster := range waiting {
+			delete(out.welcomed, cluster) // what was written is live, and not written again
+		}
+	}
 	return changes, err
 }
