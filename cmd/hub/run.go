@@ -591,7 +591,7 @@ func (p *parts) beat(controllers []string) error {
 	return p.mgr.Add(h)
 }
 
-// labelLeader lets the Service for webhooks find the pod that leads.
+// labelLeader lets Services find the pod that leads.
 func (p *parts) labelLeader(ctx context.Context) error {
 	leader := &hub.Leader{Client: p.mgr.GetClient(), Pod: hub.PodOfThisProcess()}
 	if err := leader.Forget(ctx); err != nil {

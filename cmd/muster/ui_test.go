@@ -304,7 +304,7 @@ func pageWithPlan(t *testing.T, hub testHub, c *cli, config *rest.Config) string
 
 // pageWithLogin is the page as a hub serves it: people log in with tokens of the hub's API server. The token is one of an account that may
 // list clusters and nothing else.
-func pageWithLogin(t *testing.T, hub testHub, config *rest.Config) (address, token string) {
+func pageWithLogin(t *testing.T, hub testHub, config *rest.Config) (server *ui.Server, address, token string) {
 	t.Helper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "ui-shop", Name: "looker"}}
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "ui-looker"}, Rules: []rbacv1.PolicyRule{{
@@ -324,7 +324,7 @@ func pageWithLogin(t *testing.T, hub testHub, config *rest.Config) (address, tok
 	if err := hub.SubResource("token").Create(t.Context(), account, request); err != nil {
 		t.Fatal(err)
 	}
-	server := &ui.Server{Access: &ui.Tokens{Config: config, Scheme: scheme, Now: time.Now}, Version: version, Now: time.Now, Log: ctrl.Log, Reader: hub, Works: noWorks{}}
+	server = &ui.Server{Access: &ui.Tokens{Config: config, Scheme: scheme, Now: time.Now}, Version: version, Now: time.Now, Log: ctrl.Log, Reader: hub, Works: noWorks{}}
 	handler, err := server.Handler()
 	if err != nil {
 		t.Fatal(err)
@@ -334,7 +334,7 @@ func pageWithLogin(t *testing.T, hub testHub, config *rest.Config) (address, tok
 		served.CloseClientConnections()
 		served.Close()
 	})
-	return served.URL, request.Status.Token
+	return server, served.URL, request.Status.Token
 }
 
 // noWorks is an index without works.
@@ -472,7 +472,7 @@ func TestPageInBrowser(t *testing.T) {
 	}
 
 	// Who has no token is asked for one, comes to where they wanted to go, and sees what their own rights let them.
-	login, token := pageWithLogin(t, hub, config)
+	server, login, token := pageWithLogin(t, hub, config)
 	var denied, who string
 	run("log in with a token", emulation.SetDeviceMetricsOverride(390, 900, 1, true), chromedp.Navigate(login+"/clusters/ui-us-01"),
 		chromedp.SendKeys(`input[name="token"]`, token, chromedp.NodeVisible), chromedp.Submit(`input[name="token"]`),
@@ -480,9 +480,31 @@ func TestPageInBrowser(t *testing.T) {
 	if !strings.Contains(who, "system:serviceaccount:ui-shop:looker") || !strings.Contains(denied, "you have no right to list muster.dev/applications") {
 		t.Errorf("who has logged in is %q, and is told %q", who, denied)
 	}
+
+	// A problem is shown to who follows a link or sends a form, too: the page is not loaded as a whole then.
+	problem := func(text string) chromedp.Action {
+		return chromedp.WaitVisible(fmt.Sprintf(`//main//p[@class="problem"][contains(., %q)]`, text))
+	}
+	var whole bool
+	run("follow links to problems", chromedp.Navigate(login+"/clusters/ui-us-01"), chromedp.WaitVisible("#live.on"), chromedp.Evaluate("window.same = true; 0", nil),
+		chromedp.Evaluate(`document.querySelector('.top nav a[href="/"]').insertAdjacentHTML("afterend", '<a href="/nowhere">nowhere</a> <a href="/placements/ui-shop/prod">denied</a>'); htmx.process(document.querySelector(".top nav")); 0`, nil),
+		chromedp.Evaluate(`document.querySelector('.top nav a[href="/nowhere"]').click()`, nil), problem("there is no page /nowhere"),
+		chromedp.Evaluate(`document.querySelector('.top nav a[href="/placements/ui-shop/prod"]').click()`, nil), problem("you have no right to list"),
+		chromedp.Evaluate("window.same !== true || location.pathname !== '/placements/ui-shop/prod'", &whole))
+	if whole {
+		t.Error("a link to a problem was not followed on the page")
+	}
+	run("compare what cannot be compared", chromedp.Navigate(strings.TrimSuffix(pages["plan"], "/reviews/ui-shop/fleet/7")+"/repositories/ui-shop/fleet/plan"),
+		chromedp.SendKeys(`input[name="base"]`, "1111111", chromedp.NodeVisible), chromedp.Click(`#main form.filters button`), problem("no commit is known"))
+
+	// Who is logged out elsewhere is asked to log in when the page next follows the fleet.
+	run("log out elsewhere", chromedp.Navigate(login+"/clusters/ui-us-01"), chromedp.WaitVisible("#live.on"),
+		chromedp.Evaluate(`fetch("/logout", {method: "POST"}).then(() => 0)`, nil, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+	server.Changed()
+	run("be asked to log in", chromedp.WaitVisible(`input[name="token"]`))
 	mu.Lock()
 	complaints = slices.DeleteFunc(complaints, func(text string) bool {
-		return strings.Contains(text, "403 (Forbidden)") && strings.HasPrefix(text, "Failed to load resource")
+		return strings.HasPrefix(text, "Failed to load resource: the server responded with a status of 4") && !strings.Contains(text, "/static/")
 	})
 	mu.Unlock()
 

@@ -14,8 +14,8 @@ import (
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 )
 
-// Leader labels the pod of the hub that leads. The Service for webhooks selects by the label, so that standbys get none and can
-// be ready all the same: a Deployment with pods that are never ready could not be rolled out or drained.
+// Leader labels the pod of the hub that leads. The Services for webhooks, the page and the proxy select by the label, so that standbys
+// get nothing and can be ready all the same: a Deployment with pods that are never ready could not be rolled out or drained.
 type Leader struct {
 	Client client.Client
 	// Pod that this process runs in; the zero value is no pod.
@@ -30,7 +30,7 @@ func PodOfThisProcess() types.NamespacedName {
 // Start labels the pod, and takes the label away when the context ends.
 func (l *Leader) Start(ctx context.Context) error {
 	if err := l.label(ctx, `"true"`); err != nil && ctx.Err() == nil {
-		logr.FromContextOrDiscard(ctx).Error(err, "Label the pod of the leader; webhooks do not reach it")
+		logr.FromContextOrDiscard(ctx).Error(err, "Label the pod of the leader; webhooks, the page and the proxy do not reach it")
 	}
 	<-ctx.Done()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

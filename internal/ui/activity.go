@@ -3,12 +3,14 @@ package ui
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -96,6 +98,8 @@ type driftView struct {
 	Applications []applicationRow `json:"applications"`
 	// Unread is how many applications were left out, so that the page comes soon.
 	Unread int `json:"unread,omitempty"`
+	// Problems say of which applications the person may not read the works.
+	Problems []string `json:"problems,omitempty"`
 }
 
 // driftedApplications is of how many applications the page reads the works.
@@ -119,6 +123,10 @@ func (s *Server) drift(ctx context.Context, p *Person, r *http.Request) (any, er
 			continue
 		}
 		rows, err := overview.DriftOf(ctx, p.Client, &a)
+		if apierrors.IsForbidden(err) {
+			v.Problems = append(v.Problems, fmt.Sprintf("The drift of %s/%s is not shown: %v", a.Namespace, a.Name, err))
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

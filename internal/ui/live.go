@@ -134,6 +134,9 @@ type logsView struct {
 	Log       *musterv1alpha1.InspectedLog `json:"log,omitempty"`
 }
 
+// agentTooOld is the problem of an agent that answers without what it is asked for.
+const agentTooOld = "the cluster's agent is older than this question: upgrade its klusterlet"
+
 // The lines of a log that a page shows: when nobody says, and at most.
 const (
 	logLines    = 200
@@ -154,7 +157,11 @@ func (s *Server) logs(ctx context.Context, p *Person, r *http.Request) (any, err
 		asked.Namespace, asked.Pod = namespace, name
 	}
 	answer, problem, err := s.inspect(ctx, p, r, musterv1alpha1.InspectionSpec{Logs: &asked})
-	if v.Problem = problem; answer != nil {
+	switch v.Problem = problem; {
+	case answer == nil:
+	case answer.Log == nil:
+		v.Problem = agentTooOld
+	default:
 		v.Log = answer.Log
 		s.Log.Info("a person read a log on the page", "person", p.Name, "cluster", v.Cluster, "application", v.Namespace+"/"+v.Name, "pod", v.Log.Pod, "container", v.Log.Container)
 	}

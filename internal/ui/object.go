@@ -52,7 +52,7 @@ func (s *Server) object(ctx context.Context, p *Person, r *http.Request) (any, e
 		v.Problem = problem
 		return v, nil
 	case answer.Live == "":
-		v.Problem = "the cluster's agent is older than this question: upgrade its klusterlet"
+		v.Problem = agentTooOld
 		return v, nil
 	}
 	s.Log.Info("a person read an object on the page", "person", p.Name, "cluster", v.Cluster, "application", v.Namespace+"/"+v.Name, "kind", v.Object.Kind, "object", v.Object.Name)

@@ -107,8 +107,7 @@ func (s *Server) oidcCallback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.enter(w, r, token)
-	// A redirect would be a part of the way from the provider, on which browsers send no cookie that is for this site alone.
-	s.render(w, r, "entered", layout{Title: "Logged in", Data: a.Next}, http.StatusOK)
+	http.Redirect(w, r, a.Next, http.StatusSeeOther)
 }
 
 // setAttempt keeps a login in the browser. The way back from the provider begins at another site, so that the cookie is a lax one.

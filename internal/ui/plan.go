@@ -197,11 +197,11 @@ func (s *Server) comparison(ctx context.Context, p *Person, r *http.Request) (an
 	if v.Base == "" || v.Head == "" {
 		return v, nil // the form asks
 	}
-	v.Return = s.returnOf(ctx, p, &v)
 	if s.Plans == nil {
 		v.Elsewhere = fmt.Sprintf("muster diff %s..%s", v.Base, v.Head)
 		return v, nil
 	}
+	v.Return = s.returnOf(ctx, p, &v)
 	result, err := s.Plans.Compare(ctx, key, v.Base, v.Head)
 	if err != nil {
 		return nil, apiError{http.StatusUnprocessableEntity, err.Error()}

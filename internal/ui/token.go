@@ -171,9 +171,10 @@ func (s *Server) refused(ctx context.Context, tokens *Tokens, token string) stri
 // maxCookie is what all browsers keep of one.
 const maxCookie = 4000
 
-// enter keeps the token in the browser.
+// enter keeps the token in the browser. The cookie is a lax one, so that a link from another site, such as that of a check of a pull request,
+// opens the page; what other sites post is refused by its origin.
 func (s *Server) enter(w http.ResponseWriter, r *http.Request, token string) {
-	http.SetCookie(w, &http.Cookie{Name: tokenCookie, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: overTLS(r)})
+	http.SetCookie(w, &http.Cookie{Name: tokenCookie, Value: token, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: overTLS(r)})
 }
 
 // overTLS says whether cookies are for TLS alone, which may end in front of this server.
@@ -201,6 +202,6 @@ func (s *Server) loginLayout(next, problem string) layout {
 
 // logout forgets the token.
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
-	http.SetCookie(w, &http.Cookie{Name: tokenCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	http.SetCookie(w, &http.Cookie{Name: tokenCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode})
 	http.Redirect(w, r, "/login", http.StatusSeeOther)
 }

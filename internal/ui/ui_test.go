@@ -461,6 +461,9 @@ func TestRights(t *testing.T) {
 			t.Errorf("%s: %d, want %d, and nothing of others:\n%s", path, status, want, body)
 		}
 	}
+	if _, body, _ := get(t, server.URL+"/nowhere"); !strings.Contains(body, `{"code":"...","swap":true}`) {
+		t.Errorf("htmx is not told to show problems:\n%s", body)
+	}
 	if _, body, _ := get(t, server.URL+"/clusters/one"); strings.Contains(body, "shop/web") {
 		t.Errorf("the page of a cluster tells of others' applications:\n%s", body)
 	}
@@ -495,6 +498,13 @@ func TestActions(t *testing.T) {
 	}
 	if answer := post("/approve", url.Values{"plan": {"abcdef0123456789"}}, "Sec-Fetch-Site", "cross-site"); answer.StatusCode != http.StatusForbidden || approved() != "" {
 		t.Errorf("another site's approval: %d, approved %q", answer.StatusCode, approved())
+	}
+	for _, path := range append(slices.Collect(maps.Keys(actions)), "/login", "/logout") { // the cookie of a login is lax
+		for _, other := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}} {
+			if answer := post(path, url.Values{}, other...); answer.StatusCode != http.StatusForbidden {
+				t.Errorf("a post to %s from another site, by %q: %d", path, other, answer.StatusCode)
+			}
+		}
 	}
 	if answer := post("/approve", url.Values{"plan": {"fedcba9876543210"}}); answer.StatusCode < 400 || approved() != "" {
 		t.Errorf("an approval of another plan: %d, approved %q", answer.StatusCode, approved())

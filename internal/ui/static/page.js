@@ -10,15 +10,18 @@
 
   // Live: one event a second at most says that something has changed; the page then fetches its main part.
   let waiting = false;
+  let source; // of the events
   const name = (details) => (details.querySelector(".object-name") ?? details.querySelector("summary"))?.textContent;
   const refresh = () => {
     if (!main().dataset.live) return; // making this page is work: it is made when a person asks
     if (document.hidden || editing() || document.querySelector("dialog[open]")) { waiting = true; return; }
     waiting = false;
     fetch(main().dataset.live, { headers: { "HX-Request": "true" } }).then((answer) => {
+      if (answer.redirected) { location.assign(answer.url); return ""; } // the login has ended: it leads to the next one
       if (!answer.ok) throw new Error(answer.status);
       return answer.text();
     }).then((text) => {
+      live(source?.readyState === EventSource.OPEN);
       const next = new DOMParser().parseFromString(text, "text/html").getElementById("main");
       if (!next || editing() || next.dataset.live !== main().dataset.live || next.isEqualNode(main())) return;
       // What the person has opened and where they are, as it is now and not as it was when the page was asked for.
@@ -33,14 +36,29 @@
     }).catch(() => live(false));
   };
   const live = (on) => document.getElementById("live")?.classList.toggle("on", on);
-  if ("watch" in document.body.dataset) { // somebody has logged in
-    const source = new EventSource("/api/v1/watch");
+  const watch = () => {
+    source = new EventSource("/api/v1/watch");
     source.addEventListener("hello", () => { live(true); refresh(); });
     source.addEventListener("changed", refresh);
-    source.onerror = () => live(false);
-  }
+    source.onerror = () => {
+      live(false);
+      if (source.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+      refresh(); // says it when the login has ended
+      setTimeout(watch, 5000);
+    };
+  };
+  if ("watch" in document.body.dataset) watch(); // somebody has logged in
   document.addEventListener("visibilitychange", () => waiting && refresh());
   document.addEventListener("focusout", () => setTimeout(() => waiting && refresh(), 200));
+
+  // What has no main part, such as the answer of a proxy in front, and what has no answer is opened as the browser opens it.
+  const whole = (e) => location.assign(e.detail.pathInfo.finalRequestPath);
+  document.addEventListener("htmx:sendError", whole);
+  document.addEventListener("htmx:beforeSwap", (e) => {
+    if (e.detail.serverResponse.includes('<main id="main"')) return;
+    e.preventDefault();
+    whole(e);
+  });
 
   // The menu follows when htmx has put another page in place.
   document.addEventListener("htmx:pushedIntoHistory", () => {
