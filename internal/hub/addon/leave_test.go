@@ -132,7 +132,7 @@ func TestHooksRunFirst(t *testing.T) {
 	}
 	hook := &workv1.ManifestWork{}
 	m.ok(m.Get(t.Context(), client.ObjectKey{Namespace: "one", Name: "addon-mirror-pre-delete"}, hook))
-	if c := hook.Spec.ManifestConfigs; len(c) != 1 || len(c[0].FeedbackRules) != 1 || c[0].ResourceIdentifier.Resource != "jobs" {
+	if c := hook.Spec.ManifestConfigs; len(c) != 1 || len(c[0].FeedbackRules) != 2 || c[0].ResourceIdentifier.Resource != "jobs" {
 		t.Errorf("the hook is not asked for its status: %+v", c)
 	}
 	complete := "True"
