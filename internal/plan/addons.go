@@ -8,6 +8,7 @@ import (
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/internal/fleet"
+	"github.com/muster-io/muster/internal/render"
 	"github.com/muster-io/muster/internal/work"
 )
 
@@ -26,7 +27,7 @@ func (p *Plan) noteAddOns(tree fleet.Tree) {
 		content := addOnContent{folder: path.Clean(cma.Annotations[musterv1alpha1.AddOnContentAnnotation])}
 		hash, err := "", fs.ErrInvalid
 		if fs.ValidPath(content.folder) {
-			hash, err = tree.Hash(content.folder)
+			hash, err = render.FolderHash(tree, content.folder)
 		}
 		if err != nil {
 			p.Warnings = append(p.Warnings, fleet.Fault{

@@ -55,6 +55,9 @@ const (
 	// add-on is made of. AddOnRepositoryAnnotation names the repository, namespace/name, when it is not the one it was applied from.
 	AddOnContentAnnotation    = "muster.dev/addon-content"
 	AddOnRepositoryAnnotation = "muster.dev/addon-repository"
+	// AddOnHooksAnnotation, on a ManagedClusterAddOn, is the commit at which its pre-delete hooks are rendered when the folder is gone, and
+	// the hash of the folder there.
+	AddOnHooksAnnotation = "muster.dev/addon-hooks-at"
 	// DefaultServiceAccountAnnotation, on a namespace of the hub, is the account on clusters that applications of the namespace run as
 	// when they name none: namespace/name, or a name in the namespace that is called the same on clusters. Whoever names
 	// another one needs the right execute-as for it, so that who writes applications there is bound to it.

@@ -104,7 +104,9 @@ func (r *Configurations) Reconcile(ctx context.Context, cma *addonv1alpha1.Clust
 	}
 	contents := &contents{ctx: ctx, client: r.Client, reader: r.Reader, hashes: &r.hashes, known: map[addonv1alpha1.AddOnConfig]found{}}
 	if _, repository, ok := addon.ContentOf(cma); ok {
-		contents.known[repository] = r.Contents.read(ctx, cma)
+		f := r.Contents.read(ctx, cma)
+		contents.known[repository] = f
+		contents.unwatched = f.err != nil // a commit that is fetched again wakes nobody
 	}
 	out, err := decide(cma, have, placements, r.Works.Of, contents.get, r.Now())
 	if err != nil {

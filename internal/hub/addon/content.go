@@ -2,20 +2,16 @@ package addon
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
+	"strings"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
-	"sigs.k8s.io/yaml"
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
@@ -47,90 +43,85 @@ var delivers = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	return before.Status.Revision != after.Status.Revision
 }}
 
-// tree is the repository of an add-on, and the folder in it.
-func (c *Contents) tree(ctx context.Context, cma *addonv1alpha1.ClusterManagementAddOn) (fleet.Tree, string, error) {
-	folder, named, _ := addon.ContentOf(cma)
-	if named.Name == "" {
-		return nil, "", fmt.Errorf("annotation %s names a folder, and no repository: the add-on was not applied from one; name it with %s: NAMESPACE/NAME",
-			musterv1alpha1.AddOnContentAnnotation, musterv1alpha1.AddOnRepositoryAnnotation)
-	}
-	repository := &musterv1alpha1.FleetRepository{}
-	if err := c.Client.Get(ctx, client.ObjectKey{Namespace: named.Namespace, Name: named.Name}, repository); err != nil {
-		return nil, "", err
+// content is the folder of an add-on at one commit, and what it says, as a hash.
+type content struct {
+	tree                   fleet.Tree
+	folder, revision, hash string
+}
+
+// mark is the commit and the hash in one text.
+func (c *content) mark() string { return c.revision + " " + c.hash }
+
+// open reads the folder of an add-on at the commit that is delivered.
+func (c *Contents) open(ctx context.Context, cma *addonv1alpha1.ClusterManagementAddOn) (*content, error) {
+	repository, err := c.repository(ctx, cma)
+	if err != nil {
+		return nil, err
 	}
 	if repository.Status.Revision == "" {
-		return nil, "", fmt.Errorf("FleetRepository %s/%s has delivered no commit yet", named.Namespace, named.Name)
+		return nil, fmt.Errorf("FleetRepository %s/%s has delivered no commit yet", repository.Namespace, repository.Name)
 	}
 	delivery, err := c.Deliveries.Read(ctx, repository, repository.Status.Revision)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	if _, err := fs.Stat(delivery.Snapshot.Tree, folder); err != nil {
-		return nil, "", fmt.Errorf("there is no folder %s in FleetRepository %s/%s at %s", folder, named.Namespace, named.Name, fleet.ShortRevision(repository.Status.Revision))
-	}
-	return delivery.Snapshot.Tree, folder, nil
+	return contentAt(cma, delivery)
 }
 
-// read says what the folder of an add-on says, as a hash.
-func (c *Contents) read(ctx context.Context, cma *addonv1alpha1.ClusterManagementAddOn) found {
-	tree, folder, err := c.tree(ctx, cma)
+// openPast reads the folder of an add-on at the commit of a mark.
+func (c *Contents) openPast(ctx context.Context, cma *addonv1alpha1.ClusterManagementAddOn, mark string) (*content, error) {
+	revision, _, _ := strings.Cut(mark, " ")
+	repository, err := c.repository(ctx, cma)
 	if err != nil {
-		return found{err: fmt.Errorf("content of add-on %s: %w", cma.Name, err)}
+		return nil, err
 	}
-	hash, err := contentHash(tree, folder)
-	return found{hash: hash, err: err}
+	delivery, err := c.Deliveries.Past(ctx, repository, revision)
+	if err != nil {
+		return nil, err
+	}
+	return contentAt(cma, delivery)
 }
 
-// contentHash identifies what a folder renders from: the folder, and the folders that an overlay names.
-func contentHash(tree fleet.Tree, folder string) (string, error) {
-	sum := sha256.New()
-	folders := []string{folder}
-	for i := 0; i < len(folders); i++ { // it grows
-		hash, err := tree.Hash(folders[i])
-		if err != nil {
-			return "", fmt.Errorf("hash %s: %w", folders[i], err)
-		}
-		fmt.Fprintf(sum, "%s %s\n", folders[i], hash)
-		for _, named := range overlayNames(tree, folders[i]) {
-			if _, err := fs.Stat(tree, named); err == nil && !slices.Contains(folders, named) {
-				folders = append(folders, named)
-			}
-		}
+func (c *Contents) repository(ctx context.Context, cma *addonv1alpha1.ClusterManagementAddOn) (*musterv1alpha1.FleetRepository, error) {
+	_, named, _ := addon.ContentOf(cma)
+	if named.Name == "" {
+		return nil, fmt.Errorf("annotation %s names a folder, and no repository: the add-on was not applied from one; name it with %s: NAMESPACE/NAME",
+			musterv1alpha1.AddOnContentAnnotation, musterv1alpha1.AddOnRepositoryAnnotation)
 	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
+	repository := &musterv1alpha1.FleetRepository{}
+	return repository, c.Client.Get(ctx, client.ObjectKey{Namespace: named.Namespace, Name: named.Name}, repository)
 }
 
-// overlayNames are the files and folders that an overlay names.
-func overlayNames(tree fleet.Tree, folder string) []string {
-	var names []string
-	for _, file := range engine.KustomizationFiles {
-		data, err := tree.ReadFile(path.Join(folder, file))
-		if err != nil {
-			continue
-		}
-		var said struct{ Resources, Bases, Components []string }
-		if yaml.Unmarshal(data, &said) != nil {
-			continue // the render says so
-		}
-		for _, name := range slices.Concat(said.Resources, said.Bases, said.Components) {
-			names = append(names, path.Join(folder, name))
-		}
+func contentAt(cma *addonv1alpha1.ClusterManagementAddOn, delivery *hub.Delivery) (*content, error) {
+	folder, named, _ := addon.ContentOf(cma)
+	out := &content{tree: delivery.Snapshot.Tree, folder: folder, revision: delivery.Snapshot.Revision}
+	if _, err := fs.Stat(out.tree, folder); err != nil {
+		return nil, fmt.Errorf("there is no folder %s in FleetRepository %s/%s at %s", folder, named.Namespace, named.Name, fleet.ShortRevision(out.revision))
 	}
-	return names
+	var err error
+	out.hash, err = render.FolderHash(out.tree, folder)
+	return out, err
+}
+
+// read says what the folder of an add-on says.
+func (c *Contents) read(ctx context.Context, cma *addonv1alpha1.ClusterManagementAddOn) found {
+	of, err := c.open(ctx, cma)
+	if err != nil {
+		return found{err: unreadable(cma, err)}
+	}
+	return found{hash: of.hash}
+}
+
+func unreadable(cma *addonv1alpha1.ClusterManagementAddOn, err error) error {
+	return fmt.Errorf("content of add-on %s: %w", cma.Name, err)
 }
 
 // render adds the manifests of an add-on's folder to what is rendered. Those of a chart are as they are to be; in others, as in a template,
 // variables are replaced. The failure is the author's to mend.
-func (c *Contents) render(ctx context.Context, cma *addonv1alpha1.ClusterManagementAddOn, in *addon.Input) (failure, err error) {
-	tree, folder, err := c.tree(ctx, cma)
-	if err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil, nil
-		}
-		return err, nil
-	}
+func (c *Contents) render(ctx context.Context, name string, of *content, in *addon.Input) (failure, err error) {
+	tree, folder := of.tree, of.folder
 	namespace := addon.InstallNamespaceOf(in.AddOn, in.Configs)
-	app, failure := addon.Application(cma.Name, folder, namespace, in.Configs)
+	app, failure := addon.Application(name, folder, namespace, in.Configs)
 	if failure != nil {
 		return failure, nil
 	}
@@ -138,7 +129,7 @@ func (c *Contents) render(ctx context.Context, cma *addonv1alpha1.ClusterManagem
 	if !isChart {
 		app.Spec.Helm = nil
 	}
-	content, err := c.Renderer.Render(ctx, render.Input{Application: app, File: path.Join(folder, "addon"), Tree: tree, Cluster: in.Cluster})
+	rendered, err := c.Renderer.Render(ctx, render.Input{Application: app, File: path.Join(folder, "addon"), Tree: tree, Cluster: in.Cluster})
 	if err != nil {
 		if fault, ok := fleet.AsFault(err); ok {
 			return fault, nil
@@ -152,7 +143,7 @@ func (c *Contents) render(ctx context.Context, cma *addonv1alpha1.ClusterManagem
 		in.Template = in.Template.DeepCopy()
 	}
 	manifests := namespaceOf(namespace)
-	for _, m := range content.Manifests {
+	for _, m := range rendered.Manifests {
 		manifests = append(manifests, workv1.Manifest{RawExtension: runtime.RawExtension{Raw: m.JSON}})
 	}
 	if isChart {

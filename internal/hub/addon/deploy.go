@@ -20,6 +20,7 @@ import (
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/fleet"
@@ -91,6 +92,9 @@ type deployment struct {
 	rendered *addon.Rendered
 	// waits is true for the latter.
 	waits bool
+	// content is the folder that it is made of; nil when there is none. Unread is true when there is one that cannot be read now.
+	content *content
+	unread  bool
 	// deploy and hooks are the works that are to be there.
 	deploy, hooks []*workv1.ManifestWork
 }
@@ -142,6 +146,9 @@ func (r *Deployer) Reconcile(ctx context.Context, request reconcile.Request) (re
 	}
 	d.say(r.Works.Of(owner(mca)), errors.Join(failure, refused))
 	again := time.Duration(0)
+	if d.unread {
+		again = configInterval
+	}
 	if refused != nil {
 		again = RefusedAgain
 	}
@@ -173,24 +180,28 @@ func (r *Deployer) cluster(ctx context.Context, name string) (*clusterv1.Managed
 // render makes the works that are to be there. Nothing is rendered unless each configuration is as the cluster is to have it: a change
 // that its rollout has not selected yet waits. The failure is the author's to mend.
 func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err error) {
-	in, fromFolder := addon.Input{AddOn: d.addon, Cluster: d.cluster}, false
+	in := addon.Input{AddOn: d.addon, Cluster: d.cluster}
+	var missing error
 	for _, ref := range d.addon.Status.ConfigReferences {
 		if ref.DesiredConfig == nil {
 			continue
 		}
-		hash, missing, err := r.configure(ctx, d, ref, &in)
-		if missing != nil || err != nil {
-			return d.without(ref, missing), err
+		hash, absent, err := r.configure(ctx, d, ref, &in)
+		if err != nil || absent != nil && ref.ConfigGroupResource == addon.Template {
+			return nil, err
 		}
-		fromFolder = fromFolder || ref.ConfigGroupResource == addon.Content
+		missing = errors.Join(missing, absent)
 		d.waits = d.waits || hash != "" && hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
 	}
-	hasContent := in.Template != nil || fromFolder && in.Cluster != nil
+	if missing != nil {
+		return d.without(&in, missing), nil
+	}
+	hasContent := in.Template != nil || d.content != nil && in.Cluster != nil
 	if d.waits = d.waits && hasContent; !hasContent || d.waits {
 		return nil, nil
 	}
-	if fromFolder {
-		if failure, err := r.Contents.render(ctx, d.definition, &in); failure != nil || err != nil {
+	if d.content != nil {
+		if failure, err := r.Contents.render(ctx, d.addon.Name, d.content, &in); failure != nil || err != nil {
 			return failure, err
 		}
 	}
@@ -215,8 +226,7 @@ func (r *Deployer) configure(ctx context.Context, d *deployment, ref addonv1alph
 		in.Configs = append(in.Configs, config)
 		object = config
 	case addon.Content:
-		f := r.Contents.read(ctx, d.definition)
-		return f.hash, f.err, nil
+		return r.readContent(ctx, d)
 	default:
 		return "", nil, nil
 	}
@@ -231,10 +241,36 @@ func (r *Deployer) configure(ctx context.Context, d *deployment, ref addonv1alph
 	return hash, nil, err
 }
 
+// readContent reads the folder that an add-on is made of. One that goes is rendered at the commit that its hooks were last rendered at, when that
+// cannot be read which is delivered: one commit may remove the add-on and the folder. It has no folder when its definition names none any more.
+func (r *Deployer) readContent(ctx context.Context, d *deployment) (hash string, missing, err error) {
+	goes := !d.addon.DeletionTimestamp.IsZero()
+	if goes && !d.hasFolder() {
+		return "", nil, nil
+	}
+	d.content, err = r.Contents.open(ctx, d.definition)
+	if mark := d.addon.Annotations[musterv1alpha1.AddOnHooksAnnotation]; err != nil && goes && mark != "" {
+		if past, perr := r.Contents.openPast(ctx, d.definition, mark); perr == nil {
+			d.content, err = past, nil
+		}
+	}
+	if err != nil {
+		d.unread = true
+		return "", unreadable(d.definition, err), nil
+	}
+	return d.content.hash, nil, nil
+}
+
+// hasFolder says that the add-on is made of a folder by its definition.
+func (d *deployment) hasFolder() bool {
+	_, _, ok := addon.ContentOf(d.definition)
+	return ok
+}
+
 // without is the failure of an add-on that goes and of which a configuration is missing: its hooks would not run as they are to. Of all others
 // addon-configuration says so.
-func (d *deployment) without(ref addonv1alpha1.ConfigReference, missing error) error {
-	if ref.ConfigGroupResource != addon.DeploymentConfig || d.addon.DeletionTimestamp.IsZero() {
+func (d *deployment) without(in *addon.Input, missing error) error {
+	if d.addon.DeletionTimestamp.IsZero() || in.Template == nil && !d.hasFolder() {
 		return nil
 	}
 	return missing

@@ -18,6 +18,7 @@ import (
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/fleet"
@@ -50,10 +51,24 @@ func (r *Deployer) setFinalizers(ctx context.Context, d *deployment) error {
 		}
 		changed = controllerutil.RemoveFinalizer(d.addon, older(f)) || changed
 	}
-	if !changed {
+	if !d.markHooks(wanted[addonv1alpha1.PreDeleteFinalizer] || wanted[addonv1alpha1.HostingPreDeleteFinalizer]) && !changed {
 		return nil
 	}
 	return r.Client.Patch(ctx, d.addon, client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{}))
+}
+
+// markHooks notes on an add-on with hooks the commit at which its folder said last what it says now. It tells whether that changed.
+func (d *deployment) markHooks(hasHooks bool) bool {
+	mark, isMarked := d.addon.Annotations[musterv1alpha1.AddOnHooksAnnotation]
+	if !hasHooks || d.content == nil {
+		delete(d.addon.Annotations, musterv1alpha1.AddOnHooksAnnotation)
+		return isMarked
+	}
+	if strings.HasSuffix(mark, " "+d.content.hash) {
+		return false
+	}
+	metav1.SetMetaDataAnnotation(&d.addon.ObjectMeta, musterv1alpha1.AddOnHooksAnnotation, d.content.mark())
+	return true
 }
 
 // leave takes an add-on from its cluster, step by step: the hooks run, then what it has on another cluster goes, then the add-on, and with it
@@ -66,7 +81,8 @@ func (r *Deployer) setFinalizers(ctx context.Context, d *deployment) error {
 //	cluster is being detached                are left out               are deleted, and go when it comes back
 //	it is gone                               are left out               are deleted
 //	the hooks cannot be rendered             wait for the author        -
-//	their template is gone                   are left out               -
+//	their template is gone, or their
+//	folder is named no longer                are left out               -
 func (r *Deployer) leave(ctx context.Context, before *addonv1alpha1.ManagedClusterAddOn, d *deployment, failure error) (reconcile.Result, error) {
 	mca := d.addon
 	for _, f := range finalizers {
@@ -88,7 +104,7 @@ func (r *Deployer) leave(ctx context.Context, before *addonv1alpha1.ManagedClust
 			continue
 		}
 		if d.waitsForHooks(step.on) {
-			waitsFor, err := r.runHooks(ctx, client.ObjectKey{Namespace: step.on.Name, Name: step.work}, d.hooks, failure)
+			waitsFor, err := r.runHooks(ctx, client.ObjectKey{Namespace: step.on.Name, Name: step.work}, d, failure)
 			if err != nil && waitsFor == "" {
 				return reconcile.Result{}, err
 			}
@@ -98,7 +114,11 @@ func (r *Deployer) leave(ctx context.Context, before *addonv1alpha1.ManagedClust
 			}
 			meta.SetStatusCondition(&mca.Status.Conditions, c)
 			if waitsFor != "" {
-				result, perr := PublishStatus(ctx, r.Client, before, mca, 0)
+				again := time.Duration(0)
+				if failure != nil {
+					again = RefusedAgain // nothing wakes us when it is mended
+				}
+				result, perr := PublishStatus(ctx, r.Client, before, mca, again)
 				return result, errors.Join(err, perr)
 			}
 		}
@@ -129,7 +149,8 @@ func (r *Deployer) release(ctx context.Context, mca *addonv1alpha1.ManagedCluste
 
 // runHooks makes the work with the hooks, and says what it waits for; "" when all are complete, or when there are none any more. Failure is why
 // they cannot be rendered: a work that is there already goes on.
-func (r *Deployer) runHooks(ctx context.Context, key client.ObjectKey, hooks []*workv1.ManifestWork, failure error) (string, error) {
+func (r *Deployer) runHooks(ctx context.Context, key client.ObjectKey, d *deployment, failure error) (string, error) {
+	hooks := d.hooks
 	i := slices.IndexFunc(hooks, func(w *workv1.ManifestWork) bool { return client.ObjectKeyFromObject(w) == key })
 	if i < 0 && failure == nil {
 		return "", nil
@@ -138,7 +159,7 @@ func (r *Deployer) runHooks(ctx context.Context, key client.ObjectKey, hooks []*
 	err := r.Reader.Get(ctx, key, live)
 	switch {
 	case apierrors.IsNotFound(err) && i < 0:
-		return fmt.Sprintf("the pre-delete hooks cannot be rendered: %v; mend it, or delete the AddOnTemplate to go without them", failure), nil
+		return fmt.Sprintf("the pre-delete hooks cannot be rendered: %v; mend it, or %s to go without them", failure, d.wayOut()), nil
 	case apierrors.IsNotFound(err):
 		if err := r.Client.Create(ctx, hooks[i].DeepCopy()); err != nil {
 			return fmt.Sprintf("the pre-delete hooks are not delivered: %v", err), fmt.Errorf("write the work with the pre-delete hooks: %w", err)
@@ -153,40 +174,58 @@ func (r *Deployer) runHooks(ctx context.Context, key client.ObjectKey, hooks []*
 		if err := o.UnmarshalJSON(live.Spec.Workload.Manifests[i].Raw); err != nil {
 			return "", err
 		}
-		if !completed(live, i) {
-			return fmt.Sprintf("pre-delete hook %s %s/%s in work %s is not complete", o.GetKind(), o.GetNamespace(), o.GetName(), live.Name), nil
+		said := feedbackOf(live, i)
+		if said["JobComplete"] == "True" || said["PodPhase"] == "Succeeded" {
+			continue
 		}
+		hook := fmt.Sprintf("pre-delete hook %s %s/%s in work %s", o.GetKind(), o.GetNamespace(), o.GetName(), live.Name)
+		if said[jobFailed] == "True" || said["PodPhase"] == "Failed" {
+			return hook + " has failed: mend the cause, and delete it on the cluster, where it is then made again", nil
+		}
+		return hook + " is not complete", nil
 	}
 	return "", nil
 }
 
-// completed reads the feedback of a hook: a Job that is Complete, a Pod that has succeeded.
-func completed(w *workv1.ManifestWork, ordinal int) bool {
+// wayOut is what takes the hooks from an add-on that goes.
+func (d *deployment) wayOut() string {
+	if d.hasFolder() {
+		return fmt.Sprintf("remove annotation %s from ClusterManagementAddOn %s", musterv1alpha1.AddOnContentAnnotation, d.definition.Name)
+	}
+	return "delete the AddOnTemplate"
+}
+
+// feedbackOf are the texts that a cluster reports of a manifest of a work.
+func feedbackOf(w *workv1.ManifestWork, ordinal int) map[string]string {
+	said := map[string]string{}
 	for _, m := range w.Status.ResourceStatus.Manifests {
 		if int(m.ResourceMeta.Ordinal) != ordinal {
 			continue
 		}
 		for _, v := range m.StatusFeedbacks.Values {
-			text := ""
 			if v.Value.String != nil {
-				text = *v.Value.String
-			}
-			if v.Name == "JobComplete" && text == "True" || v.Name == "PodPhase" && text == "Succeeded" {
-				return true
+				said[v.Name] = *v.Value.String
 			}
 		}
 	}
-	return false
+	return said
 }
 
-// hookFeedback asks for what completed reads, under the names that OCM has for it.
+// jobFailed is what a Job reports beside what OCM's agents know of it.
+const jobFailed = "JobFailed"
+
+// hookFeedback asks for what runHooks reads, under the names that OCM has for it where it has one.
 func hookFeedback(hooks []*unstructured.Unstructured) []workv1.ManifestConfigOption {
 	var out []workv1.ManifestConfigOption
 	for _, o := range hooks {
 		plural, _ := meta.UnsafeGuessKindToResource(o.GroupVersionKind())
+		rules := []workv1.FeedbackRule{{Type: workv1.WellKnownStatusType}}
+		if o.GetKind() == "Job" {
+			rules = append(rules, workv1.FeedbackRule{Type: workv1.JSONPathsType, JsonPaths: []workv1.JsonPath{{Name: jobFailed, Path: `.status.conditions[?(@.type=="Failed")].status`}}})
+		}
 		out = append(out, workv1.ManifestConfigOption{
 			ResourceIdentifier: workv1.ResourceIdentifier{Group: plural.Group, Resource: plural.Resource, Namespace: o.GetNamespace(), Name: o.GetName()},
-			FeedbackRules:      []workv1.FeedbackRule{{Type: workv1.WellKnownStatusType}},
+			FeedbackRules:      rules,
 			FeedbackScrapeType: workv1.FeedbackPollType,
 		})
 	}

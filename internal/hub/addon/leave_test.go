@@ -15,6 +15,7 @@ import (
 
 	addonv1alpha1 "github.com/muster-io/muster/api/addon/v1alpha1"
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/internal/addon"
 	"github.com/muster-io/muster/internal/hub"
@@ -33,7 +34,7 @@ const job = `{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"bye","nam
 func newMemory(t *testing.T, manifests ...string) *memory {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{addonv1alpha1.AddToScheme, clusterv1.AddToScheme, workv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{addonv1alpha1.AddToScheme, clusterv1.AddToScheme, musterv1alpha1.AddToScheme, workv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -132,8 +133,17 @@ func TestHooksRunFirst(t *testing.T) {
 	}
 	hook := &workv1.ManifestWork{}
 	m.ok(m.Get(t.Context(), client.ObjectKey{Namespace: "one", Name: "addon-mirror-pre-delete"}, hook))
-	if c := hook.Spec.ManifestConfigs; len(c) != 1 || len(c[0].FeedbackRules) != 1 || c[0].ResourceIdentifier.Resource != "jobs" {
+	if c := hook.Spec.ManifestConfigs; len(c) != 1 || len(c[0].FeedbackRules) != 2 || c[0].ResourceIdentifier.Resource != "jobs" {
 		t.Errorf("the hook is not asked for its status: %+v", c)
+	}
+	failed := "True"
+	hook.Status.ResourceStatus.Manifests = []workv1.ManifestCondition{{StatusFeedbacks: workv1.StatusFeedbackResult{Values: []workv1.FeedbackValue{
+		{Name: "JobFailed", Value: workv1.FieldValue{Type: workv1.String, String: &failed}},
+	}}}}
+	m.ok(m.Status().Update(t.Context(), hook))
+	m.settle()
+	if says := condition(m.addOn().Status.Conditions, addonv1alpha1.ConditionHookManifestCompleted); !strings.Contains(says, "Job shop/bye in work addon-mirror-pre-delete has failed") {
+		t.Errorf("of a Job that has failed the add-on says %q", says)
 	}
 	complete := "True"
 	hook.Status.ResourceStatus.Manifests = []workv1.ManifestCondition{{StatusFeedbacks: workv1.StatusFeedbackResult{Values: []workv1.FeedbackValue{
