@@ -128,11 +128,11 @@ ARCHITECTURE := $(shell $(GO) env GOARCH)
 .PHONY: node
 node: $(NODE) ## bin/node: kubelet and containerd, for clusters whose pods are real containers (Linux)
 $(NODE): node/go.mod node/go.sum controlplane/go.mod controlplane/go.sum $(wildcard node/*/*.go)
-	@mkdir -p bin/node bin/programs/linux_$(ARCHITECTURE)
+	@mkdir -p bin/node/programs/linux_$(ARCHITECTURE)
 	@echo "building containerd from its module (minutes, once)"
 	@cd node && $(call compile,../bin/node/,-ldflags "-s -w",$(foreach program,containerd containerd-shim-runc-v2 ctr,github.com/containerd/containerd/v2/cmd/$(program)))
-	@cd node && $(GO) build -ldflags "-s -w" -o ../bin/programs/linux_$(ARCHITECTURE)/pause ./pause
-	@$(PACK) images --version 1 --license ../LICENSE --programs ../bin/programs --architectures $(ARCHITECTURE) --out ../bin/node pause
+	@cd node && $(GO) build -ldflags "-s -w" -o ../bin/node/programs/linux_$(ARCHITECTURE)/pause ./pause
+	@$(PACK) images --version 1 --license ../LICENSE --programs ../bin/node/programs --architectures $(ARCHITECTURE) --out ../bin/node pause
 	@echo "building the kubelet of Kubernetes $(KUBERNETES) from its module (minutes, once)"
 	@cd controlplane && $(call compile,$(CURDIR)/$@,-ldflags "-s -w $(KUBERNETES_FLAGS)",k8s.io/kubernetes/cmd/kubelet)
 	@touch $@

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
+	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	"github.com/muster-io/muster/charts"
 	"github.com/muster-io/muster/internal/chart"
 	"github.com/muster-io/muster/internal/doctor"
@@ -112,9 +113,10 @@ func (o *chartOptions) helmCommand(name, kubeconfig string, values ...string) []
 	return command
 }
 
-// printManifest prints a release for kubectl apply, its namespace first.
+// printManifest prints a release for kubectl apply, its namespace first. Muster's kinds are taken as served, so that a FleetRepository is
+// one of the objects, after its kind, and not a hook.
 func (c *cli) printManifest(r chart.Release) error {
-	rendering, err := chart.Render(r, chart.Facts{})
+	rendering, err := chart.Render(r, chart.Facts{APIVersions: []string{musterv1alpha1.GroupVersion.String()}})
 	if err != nil {
 		return err
 	}
@@ -145,7 +147,8 @@ func hubInstallCommand(c *cli) *cobra.Command {
 		Short: "Install or upgrade the hub on the cluster of --kubeconfig, and wait until it runs",
 		Long: "Installs the hub's chart, which is part of this program, in namespace muster-system of the cluster of --kubeconfig, as an\n" +
 			"administrator of it, and waits until its controllers run. It can be done again, and upgrades the hub. With --manifest it\n" +
-			"prints the objects for kubectl apply. A hub that Helm has installed is upgraded with Helm.",
+			"prints the objects for kubectl apply, which has to be done twice where they hold a FleetRepository: its kind is served after\n" +
+			"the first time. A hub that Helm has installed is upgraded with Helm.",
 		Example: "  muster hub install --kubeconfig hub.kubeconfig --set fleetRepository.url=https://git.example.com/fleet.git",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -176,7 +179,7 @@ func hubInstallCommand(c *cli) *cobra.Command {
 	return cmd
 }
 
-// installHub installs the chart and waits until the controllers say that they run.
+// installHub installs the chart and waits until its pods are rolled out and the controllers say that they run.
 func (c *cli) installHub(ctx context.Context, config *rest.Config, r chart.Release, timeout time.Duration) error {
 	progress := c.progress("hub")
 	if _, err := chart.Install(ctx, config, r, progress); err != nil {
@@ -185,12 +188,12 @@ func (c *cli) installHub(ctx context.Context, config *rest.Config, r chart.Relea
 	waiting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for {
-		running := doctor.HubRuns(waiting, config, c.now())
-		if len(doctor.Problems(running)) == 0 {
+		missing := doctor.NotOK(doctor.HubRuns(waiting, config, c.now()))
+		if len(missing) == 0 {
 			progress("its controllers run")
 			return nil
 		}
-		progress("it does not run yet: " + doctor.Problems(running)[0].Message)
+		progress("it does not run yet: " + missing[0].Message)
 		select {
 		case <-waiting.Done():
 			if ctx.Err() != nil {
@@ -198,8 +201,11 @@ func (c *cli) installHub(ctx context.Context, config *rest.Config, r chart.Relea
 			}
 			var b strings.Builder
 			fmt.Fprintf(&b, "the hub does not run after %s", timeout)
-			for _, f := range doctor.Problems(running) {
-				fmt.Fprintf(&b, "\n  %s: %s\n    next: %s", f.Check, f.Message, f.Next)
+			for _, f := range missing {
+				fmt.Fprintf(&b, "\n  %s: %s", f.Check, f.Message)
+				if f.Next != "" {
+					fmt.Fprintf(&b, "\n    next: %s", f.Next)
+				}
 			}
 			return exitError{code: 1, message: b.String()}
 		case <-time.After(time.Second):

@@ -132,6 +132,19 @@ func TestInstallAndJoin(t *testing.T) {
 	if code, out, errs = r.muster("hub", "install", "--set", "extraArgs={--local-repositories="+repositories+"}"); code != 0 {
 		t.Errorf("a second muster hub install: exit code %d\n%s\n%s", code, out, errs)
 	}
+	t.Run("an upgrade whose pods do not start fails, while those of before run", func(t *testing.T) {
+		hubInstall := []string{"hub", "install", "--set", "extraArgs={--local-repositories=" + repositories + "}"}
+		for _, upgrade := range [][]string{join, hubInstall} {
+			code, _, errs := r.muster(append(slices.Clone(upgrade), "--set", "image.tag=nowhere", "--timeout", "3s")...)
+			if code == 0 {
+				t.Errorf("muster %s: exit code 0\n%s", upgrade[0], errs)
+			}
+			expectOutput(t, "muster "+upgrade[0], errs, "is being rolled out")
+			if code, _, errs := r.muster(upgrade...); code != 0 {
+				t.Errorf("muster %s with the image of before: exit code %d\n%s", upgrade[0], code, errs)
+			}
+		}
+	})
 	t.Run("doctor finds nothing but that no repository is followed", func(t *testing.T) { r.healthy(t) })
 	t.Run("the pod of the hub that leads is labelled", func(t *testing.T) {
 		var pods corev1.PodList

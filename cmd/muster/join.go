@@ -178,7 +178,7 @@ func mayInstall(ctx context.Context, hub client.Client, managed *rest.Config, na
 		claimed := claimOf(m, "id.k8s.io")
 		switch {
 		case m.Name == name && !m.DeletionTimestamp.IsZero():
-			return fmt.Errorf("%s is being detached: install the agent when that is done (muster why cluster %s)", name, name)
+			return fmt.Errorf("%s is being detached: install the agent when that is done (muster status cluster %s)", name, name)
 		case m.Name == name && claimed != "" && claimed != id:
 			return fmt.Errorf("the name %s is taken: another cluster (id %s) has joined under it, and this one has id %s; choose another name, or muster detach %s first",
 				name, claimed, id, name)
@@ -310,7 +310,7 @@ func (c *cli) awaitAvailable(ctx context.Context, hub client.Client, managed, hu
 //	not accepted                         it is accepted here
 //	accepted and not joined              the agent waits for its certificate
 //	joined and not available             the agent has not reported
-//	available                            done
+//	available                            the agent of before may have said so: done when the agent's pods are those of this release
 func (c *cli) joinStep(ctx context.Context, hub client.Client, clients kubernetes.Interface, name string) (step string, done bool) {
 	var m clusterv1.ManagedCluster
 	err := hub.Get(ctx, client.ObjectKey{Name: name}, &m)
@@ -329,7 +329,7 @@ func (c *cli) joinStep(ctx context.Context, hub client.Client, clients kubernete
 	case denied(&m):
 		return "denied on the hub by a person: muster accept " + name + " lets it in again", false
 	case available(&m):
-		return "available", true
+		return whileAvailable(agent, agentErr, name)
 	case !joinedCluster(&m):
 		if _, err := cluster.Accept(ctx, hub, name, cluster.AcceptOptions{}); err != nil {
 			return "it asks and cannot be let in: " + err.Error(), false
@@ -337,6 +337,20 @@ func (c *cli) joinStep(ctx context.Context, hub client.Client, clients kubernete
 		return "let in; the agent waits for its certificate", false
 	}
 	return "joined; the agent has not reported that its cluster is available", false
+}
+
+// whileAvailable is the step of a cluster that is available: whether the agent that is installed now has taken over.
+func whileAvailable(agent *doctor.Agent, err error, name string) (step string, done bool) {
+	if err != nil {
+		return "available; the agent's pods cannot be seen: " + err.Error(), false
+	}
+	if agent != nil && agent.ClusterName != name {
+		return "available", true // several agents are here, and this is that of another hub
+	}
+	if f := agent.Pods(); f.State != doctor.OK {
+		return "available; the agent that is installed now does not run yet: " + f.Message, false
+	}
+	return "available", true
 }
 
 func (c *cli) gaveUp(ctx context.Context, name, step string, timeout time.Duration, managed, hub *rest.Config) error {

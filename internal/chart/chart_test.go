@@ -357,6 +357,56 @@ func TestKindsAndPoliciesOutliveTheRelease(t *testing.T) {
 	}
 }
 
+// TestKindsThatAreLeftOut: crds.ocm=false leaves out OCM's kinds, and their conversion; crds.install=false leaves out all. A value that is
+// not there, as after helm upgrade --reuse-values, leaves out nothing.
+func TestKindsThatAreLeftOut(t *testing.T) {
+	for name, row := range map[string]struct {
+		crds                 map[string]any
+		ocm, own, conversion bool
+	}{
+		"none":                    {map[string]any{}, true, true, true},
+		"none, without the value": {map[string]any{"ocm": nil}, true, true, true},
+		"OCM's":                   {map[string]any{"ocm": false}, false, true, false},
+		"all":                     {map[string]any{"install": false}, false, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := release(t, charts.Hub, "minimal")
+			r.Values["crds"] = row.crds
+			rendering, err := chart.Render(r, chart.Facts{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ocm, own, conversion bool
+			for _, o := range rendering.Objects {
+				if o.GetKind() == "CustomResourceDefinition" {
+					ocm = ocm || strings.HasSuffix(o.GetName(), ".open-cluster-management.io")
+					own = own || strings.HasSuffix(o.GetName(), ".muster.dev")
+				}
+				conversion = conversion || o.GetKind() == "Service" && strings.HasSuffix(o.GetName(), "-conversion")
+			}
+			if ocm != row.ocm || own != row.own || conversion != row.conversion {
+				t.Errorf("OCM's kinds %v, Muster's %v, conversion %v; want %v, %v, %v", ocm, own, conversion, row.ocm, row.own, row.conversion)
+			}
+		})
+	}
+}
+
+// TestIconIsThere: the file that the charts' icon names is in the repository.
+func TestIconIsThere(t *testing.T) {
+	for _, name := range []string{charts.Hub, charts.Klusterlet} {
+		var about struct {
+			Icon string `json:"icon"`
+		}
+		if err := yaml.Unmarshal(file(t, name, "Chart.yaml"), &about); err != nil {
+			t.Fatal(err)
+		}
+		inside, ok := strings.CutPrefix(about.Icon, "https://raw.githubusercontent.com/muster-io/muster/main/")
+		if _, err := os.Stat(filepath.Join("..", "..", inside)); !ok || err != nil {
+			t.Errorf("%s: icon %s is not in the repository", name, about.Icon)
+		}
+	}
+}
+
 // TestPodsAreRestricted: every pod of the charts passes the restricted Pod Security Standard.
 func TestPodsAreRestricted(t *testing.T) {
 	for _, name := range []string{charts.Hub, charts.Klusterlet} {

@@ -29,10 +29,12 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/restmapper"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/yaml"
 
 	clusterv1 "github.com/muster-io/muster/api/cluster/v1"
 	clusterv1beta1 "github.com/muster-io/muster/api/cluster/v1beta1"
 	clusterv1beta2 "github.com/muster-io/muster/api/cluster/v1beta2"
+	"github.com/muster-io/muster/api/crds"
 	musterv1alpha1 "github.com/muster-io/muster/api/muster/v1alpha1"
 	workv1 "github.com/muster-io/muster/api/work/v1"
 	"github.com/muster-io/muster/charts"
@@ -159,14 +161,14 @@ func TestWhatIsThereAlready(t *testing.T) {
 		return err
 	}
 	hub := func() chart.Release { return release(t, charts.Hub, "minimal") }
-	says(t, "newer kinds of OCM", with(hub(), nil), "managedclustersets.cluster.open-cluster-management.io has v1beta2 .spec.fromTheFuture", "crds.install=false")
+	says(t, "newer kinds of OCM", with(hub(), nil), "managedclustersets.cluster.open-cluster-management.io has v1beta2 .spec.fromTheFuture", "crds.ocm=false")
 	says(t, "newer kinds of OCM's agent", with(release(t, charts.Klusterlet, "default"), nil),
 		"appliedmanifestworks.work.open-cluster-management.io has v1 .spec.fromTheFuture", "crds.install=false")
 	says(t, "hub --install over them", install.Hub(t.Context(), cp.Config()), "fromTheFuture")
-	leave := map[string]any{"crds": map[string]any{"install": false}}
-	if err := with(hub(), leave); err != nil {
-		t.Errorf("the kinds are left to who installed them: %v", err)
+	if err := with(hub(), map[string]any{"crds": map[string]any{"ocm": false}}); err != nil {
+		t.Errorf("OCM's kinds are left to who installed them: %v", err)
 	}
+	onlyOwnKinds(t, cp, "managedclustersets.cluster.open-cluster-management.io", "appliedmanifestworks.work.open-cluster-management.io")
 	for _, kind := range remove {
 		kind()
 	}
@@ -190,6 +192,38 @@ func TestWhatIsThereAlready(t *testing.T) {
 		t.Fatal(err)
 	}
 	says(t, "a second agent", with(agent("elsewhere"), nil), "this cluster has an agent already: release klusterlet in namespace muster-agent", "value hubs")
+}
+
+// onlyOwnKinds says which of Muster's own kinds a control plane lacks, and which of OCM's it has but those that were there.
+func onlyOwnKinds(t *testing.T, cp *controlplane.ControlPlane, there ...string) {
+	t.Helper()
+	all, err := dynamic.NewForConfig(cp.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := all.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for i := range list.Items {
+		got = append(got, list.Items[i].GetName())
+	}
+	want := slices.Clone(there)
+	for _, data := range crds.Hub() {
+		var kind metav1.PartialObjectMetadata
+		if err := yaml.Unmarshal(data, &kind); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(kind.Name, ".muster.dev") {
+			want = append(want, kind.Name)
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the kinds that are there (-want +got):\n%s", diff)
+	}
 }
 
 // newerKind puts a kind of a chart on a control plane, with a field that the chart's has not, until it is removed.

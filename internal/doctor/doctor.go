@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -57,6 +58,11 @@ func Problems(all []Finding) []Finding {
 		}
 	}
 	return found
+}
+
+// NotOK are those findings that are problems or unknown.
+func NotOK(all []Finding) []Finding {
+	return slices.DeleteFunc(slices.Clone(all), func(f Finding) bool { return f.State == OK })
 }
 
 // probeTimeout bounds one question to an API server.

@@ -63,9 +63,13 @@ func TestWorkload(t *testing.T) {
 	deployment := func(replicas, ready int32) *appsv1.Deployment {
 		return &appsv1.Deployment{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "muster-agent", Name: "klusterlet", Labels: map[string]string{"app.kubernetes.io/instance": "klusterlet"}},
-			Spec:       appsv1.DeploymentSpec{Replicas: &replicas}, Status: appsv1.DeploymentStatus{Replicas: replicas, ReadyReplicas: ready},
+			Spec:       appsv1.DeploymentSpec{Replicas: &replicas}, Status: appsv1.DeploymentStatus{Replicas: replicas, UpdatedReplicas: replicas, ReadyReplicas: ready},
 		}
 	}
+	applied := deployment(2, 2) // and its controller has not looked
+	applied.Generation, applied.Status.ObservedGeneration = 2, 1
+	surging := deployment(2, 2) // a pod of the new image, which does not start, and those of before
+	surging.Status.Replicas, surging.Status.UpdatedReplicas = 3, 1
 	pod := func(status corev1.PodStatus) []corev1.Pod {
 		return []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Namespace: "muster-agent", Name: "p"}, Status: status}}
 	}
@@ -84,8 +88,13 @@ func TestWorkload(t *testing.T) {
 	}{
 		"not there": {nil, nil, doctor.Problem, "not installed", "install it"},
 		"runs":      {deployment(2, 1), nil, doctor.OK, "1 of 2 ready", ""},
-		"scaled":    {deployment(0, 0), nil, doctor.Problem, "scaled to zero", "kubectl -n muster-agent scale"},
-		"no image":  {deployment(1, 0), pod(waiting("ErrImagePull", "not found", nil)), doctor.Problem, "image i:1 cannot be pulled: not found", "image.repository"},
+		"applied":   {applied, nil, doctor.Unknown, "is being rolled out", ""},
+		"surging":   {surging, nil, doctor.Unknown, "is being rolled out", ""},
+		"wrong image while the pods of before run": {
+			surging, pod(waiting("ImagePullBackOff", "not found", nil)), doctor.Problem, "image i:1 cannot be pulled: not found", "image.repository",
+		},
+		"scaled":   {deployment(0, 0), nil, doctor.Problem, "scaled to zero", "kubectl -n muster-agent scale"},
+		"no image": {deployment(1, 0), pod(waiting("ErrImagePull", "not found", nil)), doctor.Problem, "image i:1 cannot be pulled: not found", "image.repository"},
 		"crashes": {
 			deployment(1, 0), pod(waiting("CrashLoopBackOff", "back-off", &corev1.ContainerStateTerminated{Message: "a\nklusterlet: no way\n"})),
 			doctor.Problem, "it exits: klusterlet: no way", "logs p --previous",

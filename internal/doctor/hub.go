@@ -378,7 +378,7 @@ func Cluster(c *clusterv1.ManagedCluster) (Finding, bool) {
 	inside := "muster doctor --cluster-kubeconfig FILE, with a kubeconfig of the cluster, looks at its agent"
 	switch {
 	case !c.DeletionTimestamp.IsZero():
-		return problem(check, "muster why cluster "+c.Name+", or wait", "%s is being detached since %s", c.Name, c.DeletionTimestamp.Format(time.RFC3339)), true
+		return problem(check, "muster status cluster "+c.Name+", or wait", "%s is being detached since %s", c.Name, c.DeletionTimestamp.Format(time.RFC3339)), true
 	case !c.Spec.HubAcceptsClient:
 		return problem(check, "muster accept "+c.Name, "%s is not accepted", c.Name), true
 	case !is(clusterv1.ManagedClusterConditionJoined):

@@ -22,7 +22,10 @@ func Workload(check, install string, d *appsv1.Deployment, pods []corev1.Pod) Fi
 			return problem(check, next, "pod %s/%s: %s", d.Namespace, pods[i].Name, why)
 		}
 	}
-	if d.Status.ReadyReplicas > 0 && d.Status.ObservedGeneration >= d.Generation {
+	if d.Status.ReadyReplicas > 0 && !rolledOut(d) {
+		return unknown(check, "%s is being rolled out: not all of its pods are those of its spec", name)
+	}
+	if d.Status.ReadyReplicas > 0 {
 		return ok(check, "%s runs (%d of %d ready)", name, d.Status.ReadyReplicas, d.Status.Replicas)
 	}
 	if running(pods) {
@@ -35,6 +38,12 @@ func Workload(check, install string, d *appsv1.Deployment, pods []corev1.Pod) Fi
 	}
 	return problem(check, "kubectl -n "+d.Namespace+" describe pods -l app.kubernetes.io/instance="+d.Labels["app.kubernetes.io/instance"],
 		"no pod of %s is ready", name)
+}
+
+// rolledOut is true when all pods of a Deployment are those of its spec.
+func rolledOut(d *appsv1.Deployment) bool {
+	return d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == d.Status.Replicas &&
+		(d.Spec.Replicas == nil || d.Status.UpdatedReplicas == *d.Spec.Replicas)
 }
 
 // running is true when a container of the pods runs.

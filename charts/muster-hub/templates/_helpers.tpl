@@ -86,7 +86,7 @@ env:
 
 {{/* Whether the hub converts add-ons between their versions: not with kinds of somebody else, who converts them. */}}
 {{- define "muster.conversion" -}}
-{{- if and .Values.addonConversion.enabled .Values.crds.install -}}true{{- end -}}
+{{- if and .Values.addonConversion.enabled .Values.crds.install (dig "ocm" true .Values.crds) -}}true{{- end -}}
 {{- end -}}
 
 {{/* Where pods run. Replicas are apart by default, where the nodes allow it. */}}

@@ -84,8 +84,10 @@ func MayReplaceKinds(ctx context.Context, config *rest.Config, kinds []*apiexten
 		return fmt.Errorf("look at the kinds that are there: %w", err)
 	}
 	var newer []error
+	leave := "crds.install=false" // of a chart whose kinds are all OCM's
 	for _, ours := range kinds {
 		if !strings.HasSuffix(ours.Spec.Group, ".open-cluster-management.io") {
+			leave = "crds.ocm=false"
 			continue
 		}
 		live := &apiextensionsv1.CustomResourceDefinition{}
@@ -101,7 +103,7 @@ func MayReplaceKinds(ctx context.Context, config *rest.Config, kinds []*apiexten
 	}
 	if len(newer) > 0 {
 		return fmt.Errorf("kinds of Open Cluster Management are there already, and are newer than this program's: replacing them would lose fields. "+
-			"Use a newer Muster, or leave them to who installed them (crds.install=false):\n%w", errors.Join(newer...))
+			"Use a newer Muster, or leave them to who installed them (%s):\n%w", leave, errors.Join(newer...))
 	}
 	return nil
 }
