@@ -181,17 +181,9 @@ func (r *Deployer) cluster(ctx context.Context, name string) (*clusterv1.Managed
 // that its rollout has not selected yet waits. The failure is the author's to mend.
 func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err error) {
 	in := addon.Input{AddOn: d.addon, Cluster: d.cluster}
-	var missing error
-	for _, ref := range d.addon.Status.ConfigReferences {
-		if ref.DesiredConfig == nil {
-			continue
-		}
-		hash, absent, err := r.configure(ctx, d, ref, &in)
-		if err != nil || absent != nil && ref.ConfigGroupResource == addon.Template {
-			return nil, err
-		}
-		missing = errors.Join(missing, absent)
-		d.waits = d.waits || hash != "" && hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
+	hasTemplate, missing, err := r.configureAll(ctx, d, &in)
+	if err != nil || !hasTemplate {
+		return nil, err
 	}
 	if missing != nil {
 		return d.without(&in, missing), nil
@@ -211,6 +203,23 @@ func (r *Deployer) render(ctx context.Context, d *deployment) (failure, err erro
 	}
 	d.rendered = &rendered
 	return d.parts(), nil
+}
+
+// configureAll adds all configurations to what an add-on is rendered from, and notes whether one waits. It is false when a template that is named
+// is not there: nothing can be rendered then. Missing is why others are not there.
+func (r *Deployer) configureAll(ctx context.Context, d *deployment, in *addon.Input) (hasTemplate bool, missing, err error) {
+	for _, ref := range d.addon.Status.ConfigReferences {
+		if ref.DesiredConfig == nil {
+			continue
+		}
+		hash, absent, err := r.configure(ctx, d, ref, in)
+		if err != nil || absent != nil && ref.ConfigGroupResource == addon.Template {
+			return false, nil, err
+		}
+		missing = errors.Join(missing, absent)
+		d.waits = d.waits || hash != "" && hash != ref.DesiredConfig.SpecHash && d.addon.DeletionTimestamp.IsZero()
+	}
+	return true, missing, nil
 }
 
 // configure adds one configuration to what an add-on is rendered from, with its hash as it is now; "" for a kind that is not read here.
