@@ -28,14 +28,7 @@ func (d *demo) canary() error {
 	if err := d.edit(application, guard, canaryFirst+guard); err != nil {
 		return err
 	}
-	if err := d.commit("Orders go to the canary first"); err != nil {
-		return err
-	}
-	revision, begin, err := d.pushed()
-	if err != nil {
-		return err
-	}
-	if err := d.delivered(revision, begin); err != nil {
+	if err := d.deliver("Orders go to the canary first"); err != nil {
 		return err
 	}
 	before, err := d.ordersOn("ocp-prod-1")
@@ -57,7 +50,7 @@ func (d *demo) canary() error {
 		return fmt.Errorf("the bad image reached ocp-prod-1: its orders are at generation %d and were at %d", after.Generation, before.Generation)
 	}
 	d.say("ocp-prod-1 never had it: its Deployment is at generation %d, as before. A commit that takes it out ends the refusal:", after.Generation)
-	revision, begin, err = d.change("Orders without it", orders, "replicas: 2\nimage: "+badImage, "replicas: 2")
+	revision, begin, err := d.change("Orders without it", orders, "replicas: 2\nimage: "+badImage, "replicas: 2")
 	if err != nil {
 		return err
 	}

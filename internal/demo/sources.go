@@ -47,14 +47,7 @@ func (d *demo) chartSources() error {
 	if err := d.addApplication("platform/"+charthost.Logs, logs); err != nil {
 		return err
 	}
-	if err := d.commit("Metrics and logs, whose charts are elsewhere"); err != nil {
-		return err
-	}
-	revision, begin, err := d.pushed()
-	if err != nil {
-		return err
-	}
-	if err := d.delivered(revision, begin); err != nil {
+	if err := d.deliver("Metrics and logs, whose charts are elsewhere"); err != nil {
 		return err
 	}
 	for _, x := range []struct{ name, version, cluster string }{

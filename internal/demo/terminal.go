@@ -150,6 +150,18 @@ func (d *demo) change(message, file, before, after string) (revision string, whe
 	return d.pushed()
 }
 
+// deliver commits and pushes what was edited, and waits until it is delivered.
+func (d *demo) deliver(message string) error {
+	if err := d.commit(message); err != nil {
+		return err
+	}
+	revision, begin, err := d.pushed()
+	if err != nil {
+		return err
+	}
+	return d.delivered(revision, begin)
+}
+
 // delivered waits until a commit is on the clusters that answer, every object of it is healthy, and the hub says so of every
 // application.
 func (d *demo) delivered(revision string, since time.Time) error {

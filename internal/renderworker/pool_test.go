@@ -265,7 +265,7 @@ func TestAKilledWorkerIsReplaced(t *testing.T) {
 // TestKilledFromOutside: a worker that another process kills, twice too, is no mistake of an author, and is not remembered.
 func TestKilledFromOutside(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("only Linux tells")
+		t.Skip("only Linux tells a process that was killed from outside from one that ended for want of memory")
 	}
 	t.Parallel()
 	pool := newPool(t, 1, renderworker.DefaultBounds)
